@@ -1,0 +1,231 @@
+//! The admin interface: what a control client asks the daemon, and what it answers.
+//!
+//! Same frames, same envelope, same error codes as between host and plugin. Every method takes an
+//! object and answers with an object.
+
+use crate::ident::{Generation, PluginId};
+use crate::life::{Desired, Heartbeat, PluginState};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// `{}` → [`DaemonStatus`].
+pub const METHOD_STATUS: &str = "admin.status";
+/// `{}` → [`PluginList`].
+pub const METHOD_PLUGINS: &str = "admin.plugins";
+/// [`PluginRef`] → [`PluginStatus`].
+pub const METHOD_PLUGIN: &str = "admin.plugin";
+/// `{}` → [`RouteList`].
+pub const METHOD_ROUTES: &str = "admin.routes";
+/// [`PluginRef`] → [`HeartbeatReply`]: asks the plugin now.
+pub const METHOD_HEARTBEAT: &str = "admin.heartbeat";
+/// [`CallParams`] → the plugin's own result inside [`CallReply`].
+pub const METHOD_CALL: &str = "admin.call";
+/// [`ActParams`] → [`PluginStatus`] once the plugin is where the action leads, or at the deadline
+/// `deadline_exceeded`.
+pub const METHOD_START: &str = "admin.start";
+/// As [`METHOD_START`].
+pub const METHOD_STOP: &str = "admin.stop";
+/// As [`METHOD_START`].
+pub const METHOD_RESTART: &str = "admin.restart";
+/// [`WaitParams`] → [`PluginStatus`].
+pub const METHOD_WAIT: &str = "admin.wait";
+/// `{}` → `{}`; then the daemon ends.
+pub const METHOD_SHUTDOWN: &str = "admin.shutdown";
+
+/// Every admin method, for help, fuzzing and tests.
+pub const METHODS: &[&str] = &[
+    METHOD_STATUS,
+    METHOD_PLUGINS,
+    METHOD_PLUGIN,
+    METHOD_ROUTES,
+    METHOD_HEARTBEAT,
+    METHOD_CALL,
+    METHOD_START,
+    METHOD_STOP,
+    METHOD_RESTART,
+    METHOD_WAIT,
+    METHOD_SHUTDOWN,
+];
+
+/// Deadline of an admin action that names none. Milliseconds.
+pub const DEADLINE_MS_DEFAULT: u64 = 30_000;
+/// Longest deadline an admin action may name. Milliseconds (a day).
+pub const DEADLINE_MS_MAX: u64 = 86_400_000;
+
+/// Names a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginRef {
+    /// The plugin.
+    pub plugin_id: PluginId,
+}
+
+/// `params` of start, stop and restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActParams {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// How long to wait for it. Milliseconds; 0 answers at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// `params` of wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitParams {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The state to wait for.
+    pub state: PluginState,
+    /// How long. Milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// `params` of call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallParams {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The method to call.
+    pub method: String,
+    /// Its params, passed on as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Box<RawValue>>,
+    /// The call's deadline. Milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// `result` of call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CallReply {
+    /// The plugin that answered.
+    pub plugin_id: PluginId,
+    /// The generation that answered.
+    pub generation: Generation,
+    /// What it answered, passed on as it came.
+    pub result: Box<RawValue>,
+    /// From the daemon's send to the answer. Microseconds.
+    pub duration_us: u64,
+}
+
+/// `result` of heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatReply {
+    /// The plugin that answered.
+    pub plugin_id: PluginId,
+    /// The generation that answered.
+    pub generation: Generation,
+    /// What it answered.
+    pub heartbeat: Heartbeat,
+    /// From the daemon's send to the answer. Microseconds.
+    pub duration_us: u64,
+}
+
+/// `result` of status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since it started. Milliseconds.
+    pub uptime_ms: u64,
+    /// Where its sockets and records are.
+    pub runtime_dir: String,
+    /// Plugins in its care.
+    pub plugins: u32,
+    /// Of these, routable ones.
+    pub routable: u32,
+    /// Of these, given up.
+    pub failed: u32,
+    /// Calls that wait for an answer now, over all plugins.
+    pub calls_in_flight: u64,
+    /// Calls made since the start, over all plugins.
+    pub calls_total: u64,
+    /// Control clients connected now.
+    pub clients: u32,
+    /// Events that could not be written.
+    pub events_dropped: u64,
+}
+
+/// `result` of plugin: all that is known about one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginStatus {
+    /// Its id.
+    pub plugin_id: PluginId,
+    /// The state it is in.
+    pub state: PluginState,
+    /// The state it should be in.
+    pub desired: Desired,
+    /// The current generation, or the last one; absent before the first.
+    pub generation: Option<Generation>,
+    /// Its process, while there is one.
+    pub pid: Option<u32>,
+    /// The executable as configured.
+    pub executable: String,
+    /// The plugin's own version, once it said so.
+    pub version: Option<String>,
+    /// Its SDK, once it said so.
+    pub sdk: Option<String>,
+    /// What it can do, once it said so.
+    pub capabilities: Vec<String>,
+    /// Since this generation's process was launched. Milliseconds.
+    pub uptime_ms: Option<u64>,
+    /// Replacements since the daemon started.
+    pub restarts: u64,
+    /// Until the next launch, in backoff. Milliseconds.
+    pub next_launch_ms: Option<u64>,
+    /// Calls that wait for an answer now.
+    pub calls_in_flight: u64,
+    /// Calls made since the daemon started.
+    pub calls_total: u64,
+    /// Of these, calls that ended with an error.
+    pub calls_failed: u64,
+    /// Answers that came after their call had ended.
+    pub late_answers: u64,
+    /// The last heartbeat's answer.
+    pub heartbeat: Option<Heartbeat>,
+    /// Since that answer. Milliseconds.
+    pub heartbeat_age_ms: Option<u64>,
+    /// Heartbeats missed in a row.
+    pub heartbeats_missed: u32,
+    /// Why the last generation ended, or the current one is not healthy.
+    pub last_error: Option<String>,
+}
+
+/// `result` of plugins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginList {
+    /// Ordered by id.
+    pub plugins: Vec<PluginStatus>,
+}
+
+/// One way to reach a capability.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The capability.
+    pub capability: String,
+    /// The plugin that serves it.
+    pub plugin_id: PluginId,
+    /// How a caller reaches it: `direct-plugin-id`.
+    pub mode: String,
+    /// The plugin's state.
+    pub health: PluginState,
+    /// The plugin's generation.
+    pub generation: Option<Generation>,
+}
+
+/// The mode of a route whose caller names the plugin.
+pub const ROUTE_MODE_DIRECT: &str = "direct-plugin-id";
+
+/// `result` of routes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteList {
+    /// Ordered by capability, then plugin.
+    pub routes: Vec<Route>,
+}

@@ -1,0 +1,213 @@
+//! The record's schema: one JSON object a line in `events.jsonl`, the same for host and plugins.
+//!
+//! What it deliberately does not do: write, rotate or read files; the host's event log does.
+
+use crate::ident::{Generation, PluginId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// For who looks closely.
+    Debug,
+    /// The ordinary course.
+    Info,
+    /// Something was wrong and was dealt with.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl Level {
+    /// The name in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        }
+    }
+}
+
+/// Which part of the host speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Component {
+    /// Processes: launch, exit, signals, files.
+    Kernel,
+    /// Messages and calls.
+    Rpc,
+    /// Proof of identity.
+    Auth,
+    /// The plugin's life: states, health, restarts.
+    Runtime,
+    /// Operators' actions.
+    Admin,
+    /// Captured standard output.
+    Stdout,
+    /// Captured standard error.
+    Stderr,
+}
+
+impl Component {
+    /// The name in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Component::Kernel => "kernel",
+            Component::Rpc => "rpc",
+            Component::Auth => "auth",
+            Component::Runtime => "runtime",
+            Component::Admin => "admin",
+            Component::Stdout => "stdout",
+            Component::Stderr => "stderr",
+        }
+    }
+}
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $component:ident, $level:ident;)*) => {
+        /// Every event that the host records.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum EventKind { $($(#[$doc])* $variant,)* }
+
+        impl EventKind {
+            /// Every kind, in the order of a life.
+            pub const ALL: &'static [EventKind] = &[$(EventKind::$variant,)*];
+
+            /// The name in the record.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(EventKind::$variant => $name,)* }
+            }
+
+            /// The part of the host that speaks.
+            #[must_use]
+            pub fn component(self) -> Component {
+                match self { $(EventKind::$variant => Component::$component,)* }
+            }
+
+            /// How much it matters.
+            #[must_use]
+            pub fn level(self) -> Level {
+                match self { $(EventKind::$variant => Level::$level,)* }
+            }
+        }
+    };
+}
+
+events! {
+    /// The host took a plugin into its care.
+    PluginAdded = "plugin_added", Runtime, Info;
+    /// The host gave a plugin up.
+    PluginRemoved = "plugin_removed", Runtime, Info;
+    /// Files and processes of a dead host were removed.
+    LeftoversSwept = "leftovers_swept", Kernel, Warn;
+    /// A generation begins: number persisted, token written, socket listening, executable checked.
+    LaunchPrepared = "launch_prepared", Kernel, Info;
+    /// The process runs.
+    Launched = "launched", Kernel, Info;
+    /// A generation ended before its process ran.
+    LaunchFailed = "launch_failed", Kernel, Error;
+    /// A process connected to the generation's socket.
+    Connected = "connected", Auth, Debug;
+    /// A connection was refused; the generation goes on waiting for the right one.
+    ConnectionRefused = "connection_refused", Auth, Warn;
+    /// Token, identity, generation and versions are right.
+    Authenticated = "authenticated", Auth, Info;
+    /// The proof failed.
+    AuthenticationFailed = "authentication_failed", Auth, Error;
+    /// The plugin said what it can do.
+    CapabilitiesReported = "capabilities_reported", Runtime, Info;
+    /// The state changed.
+    StateChanged = "state_changed", Runtime, Info;
+    /// A heartbeat was not answered in time, or with an error.
+    HeartbeatMissed = "heartbeat_missed", Runtime, Warn;
+    /// A peer broke the protocol; its connection ends.
+    ProtocolViolation = "protocol_violation", Rpc, Error;
+    /// An answer came for a call that had ended; it was dropped.
+    LateAnswer = "late_answer", Rpc, Warn;
+    /// A call's deadline passed.
+    CallTimedOut = "call_timed_out", Rpc, Warn;
+    /// A cancelled call was not answered in time; the connection cannot be trusted any more.
+    ConnectionPoisoned = "connection_poisoned", Rpc, Error;
+    /// The connection ended.
+    ConnectionLost = "connection_lost", Rpc, Warn;
+    /// The plugin was asked to end.
+    ShutdownRequested = "shutdown_requested", Runtime, Info;
+    /// A signal was sent to the plugin's process group.
+    SignalSent = "signal_sent", Kernel, Warn;
+    /// The process ended.
+    Exited = "exited", Kernel, Info;
+    /// A replacement will be launched.
+    RestartScheduled = "restart_scheduled", Runtime, Warn;
+    /// No more replacements until an operator acts.
+    GaveUp = "gave_up", Runtime, Error;
+    /// An operator acted.
+    AdminAction = "admin_action", Admin, Info;
+    /// An admin connection or action was refused.
+    AdminDenied = "admin_denied", Admin, Warn;
+    /// The host started.
+    HostStarted = "host_started", Runtime, Info;
+    /// The host ends.
+    HostStopped = "host_stopped", Runtime, Info;
+    /// Something in the environment failed, and the host goes on.
+    HostFault = "host_fault", Kernel, Error;
+    /// A line that the plugin printed to standard output.
+    Stdout = "stdout", Stdout, Info;
+    /// A line that the plugin printed to standard error.
+    Stderr = "stderr", Stderr, Info;
+    /// Printed lines were dropped because they came too fast.
+    OutputDropped = "output_dropped", Kernel, Warn;
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One line of the record. Absent members are left out.
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
+pub struct Record {
+    /// RFC 3339, UTC, milliseconds.
+    pub time: String,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// Which part speaks.
+    pub component: String,
+    /// What happened: a name of [`EventKind`].
+    pub event: String,
+    /// The plugin it happened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin_id: Option<PluginId>,
+    /// The generation it happened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation_id: Option<Generation>,
+    /// The process it happened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The socket it happened on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_path: Option<String>,
+    /// The method it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// One sentence for a person.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Why it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What else a program may want to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<RawValue>>,
+}

@@ -1,0 +1,228 @@
+//! The start of a connection (protocol section 3): environment, hello, answer, negotiation.
+//!
+//! What it deliberately does not do: decide in which order proof is checked; the host's session does.
+
+use crate::ident::{Generation, PluginId, Token, check_capability};
+use crate::limits::{CAPABILITIES_MAX, HELLO_LIST_MAX, VERSION_BYTES_MAX};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Environment variable: path of the socket that the plugin connects to.
+pub const ENV_PLUGIN_SOCKET: &str = "RPC_PLUGIN_SYSTEM_PLUGIN_SOCKET";
+/// Environment variable: the plugin's id.
+pub const ENV_PLUGIN_ID: &str = "RPC_PLUGIN_SYSTEM_PLUGIN_ID";
+/// Environment variable: the generation's number, decimal.
+pub const ENV_PLUGIN_GENERATION: &str = "RPC_PLUGIN_SYSTEM_PLUGIN_GENERATION";
+/// Environment variable: path of the file that holds the token.
+pub const ENV_AUTH_TOKEN_FILE: &str = "RPC_PLUGIN_SYSTEM_AUTH_TOKEN_FILE";
+/// The four variables of the contract, in the order in which they are set.
+pub const ENV_CONTRACT: [&str; 4] =
+    [ENV_PLUGIN_SOCKET, ENV_PLUGIN_ID, ENV_PLUGIN_GENERATION, ENV_AUTH_TOKEN_FILE];
+
+/// The method of the first frame on a connection.
+pub const METHOD_HELLO: &str = "host.hello";
+
+/// Features that this crate's users may offer; what both sides offer is used.
+pub const FEATURE_CANCEL: &str = "cancel";
+
+/// `params` of `host.hello`: who the plugin says it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hello {
+    /// The token from the token file.
+    pub token: Token,
+    /// The id it was launched as.
+    pub plugin_id: PluginId,
+    /// The generation it was launched as.
+    pub generation: Generation,
+    /// Protocol versions it speaks.
+    pub protocols: Vec<u32>,
+    /// The plugin's own version.
+    pub version: String,
+    /// Which SDK it is built on, such as `rust/0.1.0`.
+    #[serde(default)]
+    pub sdk: String,
+    /// What it can do: the first parts of its method names.
+    pub capabilities: Vec<String>,
+    /// Application interfaces and the versions of each that it serves.
+    #[serde(default)]
+    pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// Optional protocol features it understands.
+    #[serde(default)]
+    pub features: Vec<String>,
+}
+
+/// `result` of `host.hello`: what was agreed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloResult {
+    /// The protocol version of this connection.
+    pub protocol: u32,
+    /// Name and version of the host.
+    pub host: String,
+    /// Largest frame either side may send from now on. Bytes, line end not counted.
+    pub frame_bytes_max: usize,
+    /// How often `plugin.heartbeat` will come. Milliseconds; 0 is never.
+    pub heartbeat_interval_ms: u64,
+    /// The version of each interface that is used.
+    #[serde(default)]
+    pub interfaces: BTreeMap<String, u32>,
+    /// Features that both sides understand.
+    #[serde(default)]
+    pub features: Vec<String>,
+}
+
+/// Why a hello cannot be accepted whatever the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HelloError {
+    /// A list or text is longer than allowed: which, seen, allowed.
+    TooMuch(&'static str, usize, usize),
+    /// A capability or interface name that is none.
+    Name(String),
+    /// A name that stands twice: which.
+    Twice(String),
+    /// No protocol version in common: the plugin's list.
+    NoCommonProtocol(Vec<u32>),
+    /// No version of a required interface in common: name, the host's versions, the plugin's.
+    NoCommonInterface(String, Vec<u32>, Vec<u32>),
+    /// No capabilities at all: nothing could ever be called.
+    NoCapabilities,
+}
+
+impl fmt::Display for HelloError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HelloError::TooMuch(what, seen, max) => {
+                write!(f, "`{what}` has {seen} entries or bytes, at most {max} are allowed")
+            }
+            HelloError::Name(name) => write!(f, "{name:?} is not a capability or interface name"),
+            HelloError::Twice(name) => write!(f, "{name:?} is listed twice"),
+            HelloError::NoCommonProtocol(seen) => write!(
+                f,
+                "no protocol version in common: the host speaks [{}], the plugin {seen:?}",
+                crate::limits::PROTOCOL_VERSION
+            ),
+            HelloError::NoCommonInterface(name, host, plugin) => write!(
+                f,
+                "no version of interface {name:?} in common: the host accepts {host:?}, the plugin serves {plugin:?}"
+            ),
+            HelloError::NoCapabilities => write!(f, "it reports no capabilities, so nothing could be called"),
+        }
+    }
+}
+
+impl std::error::Error for HelloError {}
+
+/// Checks a list of capabilities: not empty, bounded, names, each once.
+///
+/// # Errors
+/// Says which rule is broken.
+pub fn check_capabilities(capabilities: &[String]) -> Result<(), HelloError> {
+    if capabilities.is_empty() {
+        return Err(HelloError::NoCapabilities);
+    }
+    if capabilities.len() > CAPABILITIES_MAX {
+        return Err(HelloError::TooMuch("capabilities", capabilities.len(), CAPABILITIES_MAX));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for name in capabilities {
+        if check_capability(name).is_err() {
+            return Err(HelloError::Name(name.clone()));
+        }
+        if !seen.insert(name) {
+            return Err(HelloError::Twice(name.clone()));
+        }
+    }
+    Ok(())
+}
+
+impl Hello {
+    /// Checks everything about a hello that needs no knowledge of whom the host launched.
+    ///
+    /// # Errors
+    /// Says which rule is broken, with what was expected and seen.
+    pub fn check(&self) -> Result<(), HelloError> {
+        let bounded = |what, seen: usize, max: usize| {
+            if seen > max { Err(HelloError::TooMuch(what, seen, max)) } else { Ok(()) }
+        };
+        bounded("version", self.version.len(), VERSION_BYTES_MAX)?;
+        bounded("sdk", self.sdk.len(), VERSION_BYTES_MAX)?;
+        bounded("protocols", self.protocols.len(), HELLO_LIST_MAX)?;
+        bounded("features", self.features.len(), HELLO_LIST_MAX)?;
+        bounded("interfaces", self.interfaces.len(), CAPABILITIES_MAX)?;
+        for (name, versions) in &self.interfaces {
+            check_capability(name).map_err(|_| HelloError::Name(name.clone()))?;
+            bounded("interfaces", versions.len(), HELLO_LIST_MAX)?;
+        }
+        if !self.protocols.contains(&crate::limits::PROTOCOL_VERSION) {
+            return Err(HelloError::NoCommonProtocol(self.protocols.clone()));
+        }
+        check_capabilities(&self.capabilities)
+    }
+
+    /// Picks the highest version of each interface that both sides have. `accepted` is what the host
+    /// knows; every name in it is required.
+    ///
+    /// # Errors
+    /// [`HelloError::NoCommonInterface`] names both sides' versions.
+    pub fn negotiate(
+        &self,
+        accepted: &BTreeMap<String, Vec<u32>>,
+    ) -> Result<BTreeMap<String, u32>, HelloError> {
+        let mut agreed = BTreeMap::new();
+        for (name, host) in accepted {
+            let plugin = self.interfaces.get(name).cloned().unwrap_or_default();
+            match host.iter().filter(|version| plugin.contains(version)).max() {
+                Some(version) => agreed.insert(name.clone(), *version),
+                None => return Err(HelloError::NoCommonInterface(name.clone(), host.clone(), plugin)),
+            };
+        }
+        Ok(agreed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> Hello {
+        Hello {
+            token: Token::from_bytes([1; 32]),
+            plugin_id: "echo".parse().unwrap(),
+            generation: Generation::FIRST,
+            protocols: vec![1],
+            version: "1.0.0".into(),
+            sdk: "rust/0.1.0".into(),
+            capabilities: vec!["echo".into()],
+            interfaces: BTreeMap::from([("kv".into(), vec![1, 2, 3])]),
+            features: vec![],
+        }
+    }
+
+    #[test]
+    fn a_hello_is_bounded_and_named() {
+        hello().check().unwrap();
+        let broken: [(&str, fn(&mut Hello)); 7] = [
+            ("no protocol version", |h| h.protocols = vec![2, 3]),
+            ("no capabilities", |h| h.capabilities.clear()),
+            ("not a capability", |h| h.capabilities = vec!["a b".into()]),
+            ("twice", |h| h.capabilities = vec!["a".into(), "a".into()]),
+            ("`capabilities` has 257", |h| h.capabilities = vec!["a".into(); 257]),
+            ("`version` has 65", |h| h.version = "v".repeat(65)),
+            ("`features` has 65", |h| h.features = vec![String::new(); 65]),
+        ];
+        for (expected, break_it) in broken {
+            let mut hello = hello();
+            break_it(&mut hello);
+            let error = hello.check().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} should say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn the_highest_common_interface_version_is_used() {
+        let accepts = |versions: &[u32]| BTreeMap::from([("kv".to_owned(), versions.to_vec())]);
+        assert_eq!(hello().negotiate(&accepts(&[2, 1, 9])).unwrap()["kv"], 2);
+        let error = hello().negotiate(&accepts(&[7])).unwrap_err().to_string();
+        assert!(error.contains("[7]") && error.contains("[1, 2, 3]"), "{error}");
+    }
+}

@@ -1,0 +1,27 @@
+//! The contract between a host and its plugins, and between the daemon and its control clients.
+//!
+//! What this crate is for: turning bytes into frames, frames into messages, and messages into the
+//! types of the handshake, the plugin's life and the admin interface; and back again. The host, the
+//! SDK, the control client and the fuzz targets all use this one implementation.
+//!
+//! What it deliberately does not do: any I/O, any clock, any thread, any decision about what a
+//! message means for a plugin. It never panics on bytes that a peer sent.
+//!
+//! What always holds: a [`frame::FrameDecoder`] never buffers more than its limit plus one read,
+//! looks at each byte once for the line end, and yields the same frames for any split of the bytes.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod error;
+pub mod event;
+pub mod frame;
+pub mod handshake;
+pub mod ident;
+pub mod life;
+pub mod limits;
+pub mod message;
+
+pub use error::{ErrorCode, ErrorObject, Outcome};
+pub use frame::{FrameDecoder, FrameError};
+pub use ident::{Generation, IdentError, PluginId, Token};
+pub use message::{Message, MessageError, Notification, Request, RequestId, Response};

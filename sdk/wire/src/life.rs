@@ -1,0 +1,162 @@
+//! What a plugin says about itself while it lives (protocol section 4), and the states that the host
+//! keeps of it.
+
+use crate::ident::{Generation, PluginId};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Asked by the host at each heartbeat interval; answered with [`Heartbeat`].
+pub const METHOD_HEARTBEAT: &str = "plugin.heartbeat";
+/// Asked once after authentication; answered with [`Capabilities`].
+pub const METHOD_CAPABILITIES: &str = "plugin.capabilities";
+/// Asked when the plugin shall end by itself; answered with `{}`.
+pub const METHOD_SHUTDOWN: &str = "plugin.shutdown";
+/// Notification: the sender of a request wants it to end.
+pub const METHOD_CANCEL: &str = "rpc.cancel";
+
+/// How a plugin says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// Not ready for calls yet.
+    Starting,
+    /// Ready.
+    Healthy,
+    /// Ready, and something is not as it should be.
+    Degraded,
+    /// Alive, and wants no further calls for now.
+    Overloaded,
+    /// Alive, and cannot do its work.
+    Unhealthy,
+}
+
+/// `result` of `plugin.heartbeat`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// How it is.
+    pub status: HealthStatus,
+    /// Since it started. Milliseconds.
+    #[serde(default)]
+    pub uptime_ms: u64,
+    /// Calls it has served.
+    #[serde(default)]
+    pub work_count: u64,
+    /// When it last served one with success. Milliseconds since 1970 (UTC); absent: never.
+    #[serde(default)]
+    pub last_success_unix_ms: Option<u64>,
+    /// Calls that failed.
+    #[serde(default)]
+    pub error_count: u64,
+}
+
+/// `result` of `plugin.capabilities`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Its id, which must match.
+    pub plugin_id: PluginId,
+    /// Its own version.
+    pub version: String,
+    /// Its generation, which must match.
+    pub generation: Generation,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+}
+
+/// `params` of `rpc.cancel`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The request that shall end.
+    pub id: crate::message::RequestId,
+}
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
+        /// The state of a plugin as the host sees it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum PluginState { $($(#[$doc])* $variant,)* }
+
+        impl PluginState {
+            /// Every state, in the order of a life.
+            pub const ALL: &'static [PluginState] = &[$(PluginState::$variant,)*];
+
+            /// The name on the wire and in tables.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(PluginState::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+states! {
+    /// No process, and none wanted.
+    Stopped = "stopped";
+    /// From the decision to launch until the first good heartbeat.
+    Starting = "starting";
+    /// Trusted and routable.
+    Healthy = "healthy";
+    /// Routable, and says that something is not as it should be.
+    Degraded = "degraded";
+    /// Says that it wants no calls for now; calls are answered `overloaded`.
+    Overloaded = "overloaded";
+    /// Says that it cannot work, or misses heartbeats; not routable.
+    Unhealthy = "unhealthy";
+    /// Being ended.
+    Stopping = "stopping";
+    /// Waiting for its next launch after a failure.
+    Backoff = "backoff";
+    /// Given up until an operator acts.
+    Failed = "failed";
+}
+
+impl PluginState {
+    /// Whether calls are sent to a plugin in this state.
+    #[must_use]
+    pub fn is_routable(self) -> bool {
+        matches!(self, PluginState::Healthy | PluginState::Degraded)
+    }
+
+    /// Whether there is, or is about to be, a process.
+    #[must_use]
+    pub fn is_up(self) -> bool {
+        !matches!(self, PluginState::Stopped | PluginState::Backoff | PluginState::Failed)
+    }
+}
+
+impl fmt::Display for PluginState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for PluginState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        PluginState::ALL.iter().find(|state| state.as_str() == text).copied().ok_or_else(|| {
+            let names: Vec<&str> = PluginState::ALL.iter().map(|state| state.as_str()).collect();
+            format!("{text:?} is not a state; one of {}", names.join(", "))
+        })
+    }
+}
+
+/// What the operator wants of a plugin, apart from the state it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    /// A process shall run.
+    Up,
+    /// None shall.
+    Down,
+}
+
+impl fmt::Display for Desired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Desired::Up => "up",
+            Desired::Down => "down",
+        })
+    }
+}

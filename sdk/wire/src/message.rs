@@ -1,0 +1,484 @@
+//! Frames as JSON-RPC 2.0 messages: reading them strictly, writing them without re-encoding.
+//!
+//! What this file is for: the envelope. `params`, `result` and `error.data` pass through as the raw
+//! bytes that they are. What it deliberately does not do: know any method.
+//!
+//! What always holds: a message that parses is UTF-8, one object, at most 128 levels deep, without
+//! duplicate envelope members; what is written is one line.
+
+use crate::error::{ErrorCode, ErrorObject};
+use crate::ident::{IdentError, check_method};
+use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX, REQUEST_ID_MAX, REQUEST_ID_TEXT_BYTES_MAX};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The id of a request: chosen by its sender, echoed verbatim in the answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RequestId {
+    /// 0 to 2^53 - 1.
+    Number(u64),
+    /// 1 to 64 bytes.
+    Text(Box<str>),
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestId::Number(number) => write!(f, "{number}"),
+            RequestId::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+impl From<u64> for RequestId {
+    fn from(number: u64) -> RequestId {
+        RequestId::Number(number)
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            RequestId::Number(number) => serializer.serialize_u64(*number),
+            RequestId::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdVisitor;
+        impl Visitor<'_> for IdVisitor {
+            type Value = RequestId;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an integer from 0 to 2^53-1 or a string of 1 to 64 bytes as `id`")
+            }
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<RequestId, E> {
+                if number > REQUEST_ID_MAX {
+                    return Err(E::invalid_value(serde::de::Unexpected::Unsigned(number), &self));
+                }
+                Ok(RequestId::Number(number))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RequestId, E> {
+                if text.is_empty() || text.len() > REQUEST_ID_TEXT_BYTES_MAX {
+                    return Err(E::invalid_length(text.len(), &self));
+                }
+                Ok(RequestId::Text(text.into()))
+            }
+        }
+        deserializer.deserialize_any(IdVisitor)
+    }
+}
+
+/// A call that wants an answer.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Echoed in the answer.
+    pub id: RequestId,
+    /// What to call.
+    pub method: Cow<'a, str>,
+    /// An object, unparsed; absent is the same as empty.
+    pub params: Option<&'a RawValue>,
+    /// Time left for this call from when the frame was sent. Milliseconds.
+    pub deadline_ms: Option<u64>,
+    /// File descriptors that travel with this frame.
+    pub fds: u8,
+    /// Whether the caller wants `rpc.progress`.
+    pub progress: bool,
+}
+
+/// A message that wants no answer.
+#[derive(Debug)]
+pub struct Notification<'a> {
+    /// What happened.
+    pub method: Cow<'a, str>,
+    /// An object, unparsed; absent is the same as empty.
+    pub params: Option<&'a RawValue>,
+    /// File descriptors that travel with this frame.
+    pub fds: u8,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Response<'a> {
+    /// The request's id; `None` (JSON `null`) only beside an error, from a peer that could not read
+    /// the id.
+    pub id: Option<RequestId>,
+    /// The result, unparsed, or the error.
+    pub result: Result<&'a RawValue, ErrorObject>,
+    /// File descriptors that travel with this frame.
+    pub fds: u8,
+}
+
+/// One frame, understood.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Has `method` and `id`.
+    Request(Request<'a>),
+    /// Has `method` and no `id`.
+    Notification(Notification<'a>),
+    /// Has `result` or `error`.
+    Response(Response<'a>),
+}
+
+/// Why a frame is not a message. Always the sender's fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageError {
+    /// The frame is not UTF-8; the first wrong byte is at this offset.
+    NotUtf8(usize),
+    /// The frame is not one JSON object and nothing else.
+    NotAnObject,
+    /// Arrays and objects are nested deeper than 128 levels.
+    TooDeep,
+    /// Not JSON, or an envelope member of the wrong type; says what and where.
+    Syntax(String),
+    /// JSON, but not a message of this protocol; says why.
+    Envelope(&'static str),
+    /// `method` is not a method name.
+    Method(IdentError),
+}
+
+impl MessageError {
+    /// The code that answers this fault.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            MessageError::NotUtf8(_) | MessageError::NotAnObject | MessageError::TooDeep => {
+                ErrorCode::ParseError
+            }
+            MessageError::Syntax(_) => ErrorCode::ParseError,
+            MessageError::Envelope(_) | MessageError::Method(_) => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MessageError::NotUtf8(at) => write!(f, "the frame is not UTF-8 at byte {at}"),
+            MessageError::NotAnObject => write!(f, "the frame is not one JSON object"),
+            MessageError::TooDeep => write!(f, "the frame is nested deeper than {NESTING_MAX} levels"),
+            MessageError::Syntax(what) => write!(f, "the frame does not parse: {what}"),
+            MessageError::Envelope(what) => write!(f, "the frame is not a message: {what}"),
+            MessageError::Method(what) => write!(f, "the method name {what}"),
+        }
+    }
+}
+
+impl std::error::Error for MessageError {}
+
+/// The envelope's members as they stand in the frame.
+#[derive(Default)]
+struct Envelope<'a> {
+    jsonrpc: Option<Cow<'a, str>>,
+    /// The inner `None` is JSON `null`.
+    id: Option<Option<RequestId>>,
+    method: Option<Cow<'a, str>>,
+    params: Option<&'a RawValue>,
+    result: Option<&'a RawValue>,
+    error: Option<ErrorObject>,
+    deadline_ms: Option<u64>,
+    fds: Option<u8>,
+    chain: Option<&'a RawValue>,
+    progress: Option<bool>,
+}
+
+/// A string borrowed from the frame where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EnvelopeVisitor;
+        impl<'de> Visitor<'de> for EnvelopeVisitor {
+            type Value = Envelope<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a JSON-RPC message")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
+                fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+                    slot: &mut Option<T>,
+                    name: &'static str,
+                    map: &mut A,
+                ) -> Result<(), A::Error> {
+                    if slot.is_some() {
+                        return Err(A::Error::duplicate_field(name));
+                    }
+                    *slot = Some(map.next_value()?);
+                    Ok(())
+                }
+                let mut envelope = Envelope::default();
+                let (mut jsonrpc, mut method) = (None, None);
+                while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
+                    match &*key {
+                        "jsonrpc" => once::<_, Text<'de>>(&mut jsonrpc, "jsonrpc", &mut map)?,
+                        "id" => once(&mut envelope.id, "id", &mut map)?,
+                        "method" => once::<_, Text<'de>>(&mut method, "method", &mut map)?,
+                        "params" => once(&mut envelope.params, "params", &mut map)?,
+                        "result" => once(&mut envelope.result, "result", &mut map)?,
+                        "error" => once(&mut envelope.error, "error", &mut map)?,
+                        "deadline_ms" => once(&mut envelope.deadline_ms, "deadline_ms", &mut map)?,
+                        "fds" => once(&mut envelope.fds, "fds", &mut map)?,
+                        "chain" => once(&mut envelope.chain, "chain", &mut map)?,
+                        "progress" => once(&mut envelope.progress, "progress", &mut map)?,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                envelope.jsonrpc = jsonrpc.map(|Text(text)| text);
+                envelope.method = method.map(|Text(text)| text);
+                Ok(envelope)
+            }
+        }
+        deserializer.deserialize_map(EnvelopeVisitor)
+    }
+}
+
+/// Whether `bytes` nest deeper than [`NESTING_MAX`]. serde_json's own limit does not cover values
+/// that are skipped or kept raw, which are the ones that matter here.
+fn too_deep(bytes: &[u8]) -> bool {
+    // Counting vectorises; only a frame with many openings pays for the exact walk below.
+    let openings = bytes.iter().filter(|b| **b | 0x20 == b'{').count();
+    if openings <= NESTING_MAX {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > NESTING_MAX {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether a raw value is an object.
+fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
+}
+
+impl<'a> Message<'a> {
+    /// Reads one frame (without its line end) as a message.
+    ///
+    /// # Errors
+    /// Says what is wrong with the frame; the connection it came on should end.
+    pub fn parse(frame: &'a [u8]) -> Result<Message<'a>, MessageError> {
+        if frame.first() != Some(&b'{') || frame.last() != Some(&b'}') {
+            return Err(MessageError::NotAnObject);
+        }
+        let text = std::str::from_utf8(frame).map_err(|error| MessageError::NotUtf8(error.valid_up_to()))?;
+        if too_deep(frame) {
+            return Err(MessageError::TooDeep);
+        }
+        let envelope: Envelope<'a> =
+            serde_json::from_str(text).map_err(|error| MessageError::Syntax(error.to_string()))?;
+        Message::from_envelope(envelope)
+    }
+
+    fn from_envelope(envelope: Envelope<'a>) -> Result<Message<'a>, MessageError> {
+        let wrong = |what| Err(MessageError::Envelope(what));
+        if envelope.jsonrpc.as_deref() != Some("2.0") {
+            return wrong("`jsonrpc` is not \"2.0\"");
+        }
+        let fds = envelope.fds.unwrap_or(0);
+        if fds > FDS_PER_FRAME_MAX {
+            return wrong("`fds` is more than 16");
+        }
+        if envelope.params.is_some_and(|params| !is_object(params)) {
+            return wrong("`params` is not an object");
+        }
+        if envelope.chain.is_some_and(|chain| !chain.get().starts_with('[')) {
+            return wrong("`chain` is not an array");
+        }
+        let answers = envelope.result.is_some() || envelope.error.is_some();
+        match envelope.method {
+            Some(_) if answers => wrong("it has `method` and an answer"),
+            Some(method) => {
+                check_method(&method).map_err(MessageError::Method)?;
+                let params = envelope.params;
+                match envelope.id {
+                    Some(None) => wrong("the `id` of a request is null"),
+                    Some(Some(id)) => Ok(Message::Request(Request {
+                        id,
+                        method,
+                        params,
+                        deadline_ms: envelope.deadline_ms,
+                        fds,
+                        progress: envelope.progress.unwrap_or(false),
+                    })),
+                    None => Ok(Message::Notification(Notification { method, params, fds })),
+                }
+            }
+            None => {
+                let Some(id) = envelope.id else {
+                    return wrong("it has neither `method` nor `id`");
+                };
+                let result = match (envelope.result, envelope.error) {
+                    (Some(_), Some(_)) => return wrong("it has `result` and `error`"),
+                    (Some(_), None) if id.is_none() => return wrong("a `result` has a null `id`"),
+                    (Some(result), None) => Ok(result),
+                    (None, Some(error)) => Err(error),
+                    (None, None) => return wrong("it has no `method`, `result` or `error`"),
+                };
+                Ok(Message::Response(Response { id, result, fds }))
+            }
+        }
+    }
+}
+
+/// Appends a raw value; a raw line end, which can only stand between tokens, becomes a space.
+fn push_raw(out: &mut Vec<u8>, raw: &RawValue) {
+    let at = out.len();
+    out.extend_from_slice(raw.get().as_bytes());
+    let added = out.get_mut(at..).unwrap_or_default();
+    if memchr::memchr(b'\n', added).is_some() {
+        added.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    }
+}
+
+/// Appends a value that cannot fail to serialise: ids, names, error objects.
+fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let at = out.len();
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        debug_assert!(false, "an envelope member does not serialise");
+        out.truncate(at);
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Appends the frame of a request, line end included.
+pub fn write_request(
+    out: &mut Vec<u8>,
+    id: u64,
+    method: &str,
+    params: Option<&RawValue>,
+    deadline_ms: Option<u64>,
+) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    push_json(out, &id);
+    out.extend_from_slice(b",\"method\":");
+    push_json(out, method);
+    if let Some(deadline_ms) = deadline_ms {
+        out.extend_from_slice(b",\"deadline_ms\":");
+        push_json(out, &deadline_ms);
+    }
+    push_params(out, params);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the frame of a notification, line end included.
+pub fn write_notification(out: &mut Vec<u8>, method: &str, params: Option<&RawValue>) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":");
+    push_json(out, method);
+    push_params(out, params);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the frame of an answer, line end included.
+pub fn write_result(out: &mut Vec<u8>, id: &RequestId, result: &RawValue) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    push_json(out, id);
+    out.extend_from_slice(b",\"result\":");
+    push_raw(out, result);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the frame of an error, line end included. Without an id it is `null`.
+pub fn write_error(out: &mut Vec<u8>, id: Option<&RequestId>, error: &ErrorObject) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    push_json(out, &id);
+    out.extend_from_slice(b",\"error\":");
+    let at = out.len();
+    push_json(out, error);
+    // `data` is raw and may hold line ends between its tokens.
+    let added = out.get_mut(at..).unwrap_or_default();
+    added.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the frame of an `rpc.cancel` for a request of ours, line end included.
+pub fn write_cancel(out: &mut Vec<u8>, id: u64) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{\"id\":");
+    push_json(out, &id);
+    out.extend_from_slice(b"}}\n");
+}
+
+fn push_params(out: &mut Vec<u8>, params: Option<&RawValue>) {
+    if let Some(params) = params {
+        out.extend_from_slice(b",\"params\":");
+        push_raw(out, params);
+    }
+}
+
+/// Upper bound of the frame that [`write_request`] makes of these. Bytes, line end not counted.
+#[must_use]
+pub fn request_bytes_max(method: &str, params: Option<&RawValue>) -> usize {
+    // 112 covers the envelope's own text with the longest id and deadline; method names need no escapes.
+    112 + method.len() + params.map_or(0, |params| params.get().len())
+}
+
+/// Turns typed params into the object that a frame carries. `()` and `None` are absent params.
+///
+/// # Errors
+/// [`ErrorCode::InvalidParams`] when `params` does not serialise, or not to an object.
+pub fn params_from<P: Serialize + ?Sized>(params: &P) -> Result<Option<Box<RawValue>>, ErrorObject> {
+    let raw = serde_json::value::to_raw_value(params)
+        .map_err(|e| ErrorObject::new(ErrorCode::InvalidParams, format!("params do not serialise: {e}")))?;
+    match raw.get() {
+        "null" => Ok(None),
+        text if text.starts_with('{') => Ok(Some(raw)),
+        _ => Err(ErrorObject::new(
+            ErrorCode::InvalidParams,
+            "params must serialise to a JSON object, or to null for none",
+        )),
+    }
+}
+
+/// Reads typed params out of a frame; absent params read as an empty object, or as `null` where the
+/// type wants that.
+///
+/// # Errors
+/// [`ErrorCode::InvalidParams`] with what serde says.
+pub fn params_into<'a, P: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<P, ErrorObject> {
+    let parsed = match params {
+        Some(params) => serde_json::from_str(params.get()),
+        None => serde_json::from_str("{}").or_else(|error| serde_json::from_str("null").map_err(|_| error)),
+    };
+    parsed.map_err(|error| ErrorObject::new(ErrorCode::InvalidParams, format!("invalid params: {error}")))
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

@@ -1,0 +1,85 @@
+use super::*;
+
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+fn line(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.find('\n'), Some(text.len() - 1), "exactly one line end, last: {text:?}");
+    text.trim_end().to_owned()
+}
+
+#[test]
+fn a_request_survives_the_wire() {
+    let params = raw("{\"a\":\n[1,2]}");
+    let text = line(|out| write_request(out, 7, "kv.get", Some(&params), Some(250)));
+    let Message::Request(request) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
+    assert_eq!(request.id, RequestId::Number(7));
+    assert_eq!(request.method, "kv.get");
+    assert_eq!(request.params.unwrap().get(), "{\"a\": [1,2]}");
+    assert_eq!((request.deadline_ms, request.fds, request.progress), (Some(250), 0, false));
+    assert!(text.len() <= request_bytes_max("kv.get", Some(&params)));
+}
+
+#[test]
+fn the_size_bound_covers_the_longest_envelope() {
+    let params = raw("{}");
+    let method = "m".repeat(128);
+    let text = line(|out| write_request(out, REQUEST_ID_MAX, &method, Some(&params), Some(u64::MAX)));
+    assert!(text.len() <= request_bytes_max(&method, Some(&params)));
+}
+
+#[test]
+fn a_null_result_is_a_result() {
+    let text = line(|out| write_result(out, &RequestId::Text("x".into()), &raw("null")));
+    let Message::Response(response) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
+    assert_eq!(response.id, Some(RequestId::Text("x".into())));
+    assert_eq!(response.result.unwrap().get(), "null");
+}
+
+#[test]
+fn an_error_survives_the_wire() {
+    let error = ErrorObject::new(ErrorCode::Application(9), "no\nline").with_data(&raw("{\n}"));
+    let text = line(|out| write_error(out, None, &error));
+    let Message::Response(response) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
+    assert_eq!(response.id, None);
+    let back = response.result.unwrap_err();
+    assert_eq!((back.code, &*back.message), (9, "no\nline"));
+}
+
+#[test]
+fn escaped_member_names_and_methods_are_understood() {
+    let frame = br#"{"jsonrpc":"2.0","m\u0065thod":"\u0065cho"}"#;
+    let Message::Notification(n) = Message::parse(frame).unwrap() else { panic!() };
+    assert_eq!(n.method, "echo");
+}
+
+#[test]
+fn nesting_is_counted_where_it_counts() {
+    let nested = |levels: usize| {
+        let inner = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        format!("{{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"x\":{inner}}}")
+    };
+    assert!(Message::parse(nested(127).as_bytes()).is_ok());
+    assert_eq!(Message::parse(nested(128).as_bytes()).unwrap_err(), MessageError::TooDeep);
+    assert_eq!(Message::parse(nested(100_000).as_bytes()).unwrap_err(), MessageError::TooDeep);
+    let in_string = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"x\":\"\\\"{}\"}}", "[".repeat(500));
+    assert!(Message::parse(in_string.as_bytes()).is_ok());
+    let flat = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"x\":[{}[]]}}", "[],".repeat(500));
+    assert!(Message::parse(flat.as_bytes()).is_ok());
+}
+
+#[test]
+fn params_are_an_object_or_absent() {
+    assert!(params_from(&()).unwrap().is_none());
+    assert!(params_from(&[1]).is_err());
+    assert_eq!(params_from(&serde_json::json!({"a": 1})).unwrap().unwrap().get(), r#"{"a":1}"#);
+    params_into::<()>(None).unwrap();
+    #[derive(Deserialize)]
+    struct Empty {}
+    params_into::<Empty>(None).unwrap();
+    assert_eq!(params_into::<u8>(None).unwrap_err().kind(), ErrorCode::InvalidParams);
+}

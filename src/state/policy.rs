@@ -1,0 +1,322 @@
+//! What an operator may decide about a plugin: how long to wait, how often to try, how much to take.
+//!
+//! What this file is for: the numbers, their defaults, and the refusal of settings that contradict
+//! each other. What it deliberately does not do: read files or flags; `daemon/` does.
+//!
+//! What always holds: a [`Policy`] that passed [`Policy::check`] contains no limit that can never be
+//! reached and no wait without an end.
+
+use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_DEFAULT, FRAME_BYTES_MAX_RANGE};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// When a plugin that ended by itself is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// Whenever it ended.
+    Always,
+    /// When it did not end with exit status 0.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+impl RestartPolicy {
+    /// Every policy with its name in configurations.
+    pub const ALL: [(RestartPolicy, &'static str); 3] = [
+        (RestartPolicy::Always, "always"),
+        (RestartPolicy::OnFailure, "on-failure"),
+        (RestartPolicy::Never, "never"),
+    ];
+}
+
+impl FromStr for RestartPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        RestartPolicy::ALL
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(policy, _)| *policy)
+            .ok_or_else(|| format!("{text:?} is not a restart policy; one of always, on-failure, never"))
+    }
+}
+
+impl fmt::Display for RestartPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RestartPolicy::Always => "always",
+            RestartPolicy::OnFailure => "on-failure",
+            RestartPolicy::Never => "never",
+        })
+    }
+}
+
+/// Everything an operator may decide about one plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// When to replace it.
+    pub restart: RestartPolicy,
+    /// From the decision to launch until its process runs (files prepared, executable checked).
+    pub prepare_timeout: Duration,
+    /// From launch until it connected.
+    pub connect_timeout: Duration,
+    /// From its connection until the whole hello is there.
+    pub hello_timeout: Duration,
+    /// From its hello until its capabilities and first good heartbeat are there.
+    pub ready_timeout: Duration,
+    /// Between heartbeats; zero is never.
+    pub heartbeat_interval: Duration,
+    /// How long one heartbeat may take.
+    pub heartbeat_timeout: Duration,
+    /// Heartbeats in a row that may be missed, or may report `unhealthy`, before it is replaced.
+    pub heartbeat_misses_max: u32,
+    /// From the shutdown request until SIGTERM.
+    pub shutdown_grace: Duration,
+    /// From SIGTERM until SIGKILL.
+    pub term_grace: Duration,
+    /// The first wait before a replacement that is not immediate; doubles with each failure in a row.
+    pub backoff_initial: Duration,
+    /// The longest wait.
+    pub backoff_max: Duration,
+    /// How far a wait may deviate at random, up or down. Percent, 0 to 50.
+    pub backoff_jitter_percent: u32,
+    /// A generation that was healthy this long ends a row of failures.
+    pub healthy_stretch: Duration,
+    /// Replacements within `restart_window` before the plugin is given up.
+    pub restarts_max: u32,
+    /// See `restarts_max`.
+    pub restart_window: Duration,
+    /// Deadline of a call that names none.
+    pub call_timeout: Duration,
+    /// How long a cancelled call may still take to answer before the connection counts as poisoned.
+    pub cancel_grace: Duration,
+    /// Calls that wait for an answer at once; a further one is `overloaded`.
+    pub calls_in_flight_max: usize,
+    /// Bytes that wait to be written to the plugin; a call that does not fit is `overloaded`.
+    pub outbox_bytes_max: usize,
+    /// Largest frame. Bytes.
+    pub frame_bytes_max: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            restart: RestartPolicy::Always,
+            prepare_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            hello_timeout: Duration::from_secs(5),
+            ready_timeout: Duration::from_secs(10),
+            heartbeat_interval: Duration::from_secs(2),
+            heartbeat_timeout: Duration::from_secs(1),
+            heartbeat_misses_max: 3,
+            shutdown_grace: Duration::from_secs(3),
+            term_grace: Duration::from_secs(2),
+            backoff_initial: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(30),
+            backoff_jitter_percent: 20,
+            healthy_stretch: Duration::from_secs(10),
+            restarts_max: 5,
+            restart_window: Duration::from_secs(60),
+            call_timeout: Duration::from_secs(30),
+            cancel_grace: Duration::from_secs(2),
+            calls_in_flight_max: 4096,
+            outbox_bytes_max: 16 * 1024 * 1024,
+            frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+        }
+    }
+}
+
+/// The longest duration a policy may name: a day. Keeps sums of deadlines far from overflow.
+pub const DURATION_MAX: Duration = Duration::from_secs(86_400);
+
+/// Settings that cannot be, or cannot be together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyError {
+    /// The setting at fault, by its name in [`Policy`].
+    pub setting: &'static str,
+    /// What is wrong with it and what is allowed.
+    pub problem: String,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.problem)
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+fn refuse(setting: &'static str, problem: String) -> Result<(), PolicyError> {
+    Err(PolicyError { setting, problem })
+}
+
+impl Policy {
+    /// Refuses settings that are out of range or contradict each other.
+    ///
+    /// # Errors
+    /// Names the setting, what is wrong, and what is allowed.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        self.check_ranges()?;
+        self.check_together()
+    }
+
+    fn check_ranges(&self) -> Result<(), PolicyError> {
+        let durations = [
+            ("prepare_timeout", self.prepare_timeout, false),
+            ("connect_timeout", self.connect_timeout, false),
+            ("hello_timeout", self.hello_timeout, false),
+            ("ready_timeout", self.ready_timeout, false),
+            ("heartbeat_interval", self.heartbeat_interval, true),
+            ("heartbeat_timeout", self.heartbeat_timeout, false),
+            ("shutdown_grace", self.shutdown_grace, true),
+            ("term_grace", self.term_grace, true),
+            ("backoff_initial", self.backoff_initial, false),
+            ("backoff_max", self.backoff_max, false),
+            ("healthy_stretch", self.healthy_stretch, false),
+            ("restart_window", self.restart_window, false),
+            ("call_timeout", self.call_timeout, false),
+            ("cancel_grace", self.cancel_grace, false),
+        ];
+        for (setting, value, zero_allowed) in durations {
+            if value > DURATION_MAX {
+                refuse(setting, format!("{value:?} is longer than a day, which is the most"))?;
+            }
+            if value < Duration::from_millis(1) && !(zero_allowed && value.is_zero()) {
+                refuse(setting, format!("{value:?} is shorter than 1ms, which is the least"))?;
+            }
+        }
+        if self.backoff_jitter_percent > 50 {
+            refuse("backoff_jitter_percent", format!("{} is not 0 to 50", self.backoff_jitter_percent))?;
+        }
+        let counts = [
+            ("heartbeat_misses_max", self.heartbeat_misses_max as usize, 1..=1000),
+            ("restarts_max", self.restarts_max as usize, 0..=1000),
+            ("calls_in_flight_max", self.calls_in_flight_max, 1..=1 << 20),
+            ("frame_bytes_max", self.frame_bytes_max, FRAME_BYTES_MAX_RANGE),
+            ("outbox_bytes_max", self.outbox_bytes_max, 0..=1 << 30),
+        ];
+        for (setting, value, range) in counts {
+            if !range.contains(&value) {
+                refuse(setting, format!("{value} is not {} to {}", range.start(), range.end()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_together(&self) -> Result<(), PolicyError> {
+        if !self.heartbeat_interval.is_zero() && self.heartbeat_timeout > self.heartbeat_interval {
+            refuse(
+                "heartbeat_timeout",
+                format!(
+                    "{:?} is longer than heartbeat_interval ({:?}); a heartbeat must end before the next",
+                    self.heartbeat_timeout, self.heartbeat_interval
+                ),
+            )?;
+        }
+        if self.backoff_initial > self.backoff_max {
+            refuse(
+                "backoff_initial",
+                format!("{:?} is longer than backoff_max ({:?})", self.backoff_initial, self.backoff_max),
+            )?;
+        }
+        if self.outbox_bytes_max < self.frame_bytes_max + 1 {
+            refuse(
+                "outbox_bytes_max",
+                format!(
+                    "{} does not hold one frame of frame_bytes_max ({}) and its line end",
+                    self.outbox_bytes_max, self.frame_bytes_max
+                ),
+            )?;
+        }
+        let quickest = self.quickest_give_up();
+        if self.restart != RestartPolicy::Never && quickest >= self.restart_window {
+            refuse(
+                "restarts_max",
+                format!(
+                    "can never be reached: with this backoff {} restarts take at least {quickest:?}, \
+                     and restart_window is {:?}; allow fewer restarts, a shorter backoff or a longer window",
+                    self.restarts_max, self.restart_window
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The wait before the replacement that follows the `failures_in_row`th failure, before jitter.
+    /// `was_stable`: the generation that ended had been healthy for `healthy_stretch`.
+    #[must_use]
+    pub fn backoff(&self, failures_in_row: u32, was_stable: bool) -> Duration {
+        if was_stable {
+            return Duration::ZERO;
+        }
+        let doublings = failures_in_row.saturating_sub(1).min(31);
+        self.backoff_initial.saturating_mul(1 << doublings).min(self.backoff_max)
+    }
+
+    /// The same with jitter: `chance` is uniform in 0..=u32::MAX.
+    #[must_use]
+    pub fn backoff_jittered(&self, failures_in_row: u32, was_stable: bool, chance: u32) -> Duration {
+        let base = self.backoff(failures_in_row, was_stable);
+        // From -percent to +percent, in parts per 2^32 of the range.
+        let low = base.saturating_mul(100 - self.backoff_jitter_percent.min(100)) / 100;
+        let span = base.saturating_mul(2 * self.backoff_jitter_percent) / 100;
+        low.saturating_add(span.mul_f64(f64::from(chance) / f64::from(u32::MAX)))
+    }
+
+    /// The least time in which `restarts_max` can be exceeded, when every launch fails at once.
+    fn quickest_give_up(&self) -> Duration {
+        (1..=self.restarts_max)
+            .map(|failures| self.backoff_jittered(failures, false, 0))
+            .fold(Duration::ZERO, Duration::saturating_add)
+    }
+
+    /// From the decision to end a plugin until SIGKILL.
+    #[must_use]
+    pub fn stop_timeout(&self) -> Duration {
+        self.shutdown_grace.saturating_add(self.term_grace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_allowed() {
+        Policy::default().check().unwrap();
+    }
+
+    #[test]
+    fn contradictions_are_refused_by_name() {
+        type Change = fn(&mut Policy);
+        let table: [(&str, Change); 9] = [
+            ("heartbeat_timeout", |p| p.heartbeat_timeout = Duration::from_secs(3)),
+            ("backoff_initial", |p| p.backoff_initial = Duration::from_secs(31)),
+            ("outbox_bytes_max", |p| p.outbox_bytes_max = 1000),
+            ("restarts_max", |p| p.restarts_max = 100),
+            ("call_timeout", |p| p.call_timeout = Duration::ZERO),
+            ("term_grace", |p| p.term_grace = Duration::from_secs(86_401)),
+            ("backoff_jitter_percent", |p| p.backoff_jitter_percent = 51),
+            ("frame_bytes_max", |p| p.frame_bytes_max = 1),
+            ("heartbeat_misses_max", |p| p.heartbeat_misses_max = 0),
+        ];
+        for (setting, change) in table {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            assert_eq!(policy.check().unwrap_err().setting, setting);
+        }
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_cap_and_jitters_within_bounds() {
+        let policy = Policy::default();
+        let ms = |failures| policy.backoff(failures, false).as_millis();
+        assert_eq!((ms(1), ms(2), ms(3), ms(20), ms(u32::MAX)), (200, 400, 800, 30_000, 30_000));
+        assert_eq!(policy.backoff(5, true), Duration::ZERO);
+        assert_eq!(policy.backoff_jittered(1, false, 0), Duration::from_millis(160));
+        assert_eq!(policy.backoff_jittered(1, false, u32::MAX), Duration::from_millis(240));
+        assert_eq!(policy.backoff_jittered(9, true, u32::MAX), Duration::ZERO);
+    }
+}
