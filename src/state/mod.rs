@@ -1,4 +1,20 @@
-//! Decisions, pure: events and the time in, actions out. No clock, no fd, no thread, no file.
+//! Decisions, pure: events and the time in, actions out.
+//!
+//! What this folder is for: every rule about plugins, sessions and calls. What it deliberately does
+//! not have: a clock, an fd, a thread, a file, hash order. So a whole supervisor runs in a test, in
+//! virtual time, from a seed (`tests/sim`).
 #![forbid(unsafe_code)]
 
+pub mod action;
+pub mod call_error;
+pub mod incoming;
+pub mod keys;
+pub mod outbox;
+pub mod outgoing;
+pub mod plugin;
 pub mod policy;
+pub mod session;
+pub mod supervisor;
+pub mod time;
+pub mod waits;
+pub mod wheel;

@@ -1,0 +1,96 @@
+//! Why a call failed, and what is known about it (protocol section 5).
+
+use rpc_plugin_wire::error::ErrorData;
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, Outcome, PluginId};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The one way in which a call can fail. Every call ends exactly once: with a result, or with this.
+#[derive(Debug, Clone)]
+pub struct CallError {
+    /// What happened.
+    pub code: ErrorCode,
+    /// Whether the plugin can have seen the call.
+    pub outcome: Outcome,
+    /// One sentence for a person.
+    pub message: Cow<'static, str>,
+    /// The plugin that the call was for.
+    pub plugin_id: Option<PluginId>,
+    /// The generation that the call was for, where there was one.
+    pub generation: Option<Generation>,
+    /// What the plugin put into `error.data`, unparsed; only with [`Outcome::Answered`].
+    pub data: Option<Box<RawValue>>,
+}
+
+impl CallError {
+    /// An error of a call that the plugin never saw.
+    #[must_use]
+    pub fn not_sent(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> CallError {
+        CallError {
+            code,
+            outcome: Outcome::NotSent,
+            message: message.into(),
+            plugin_id: None,
+            generation: None,
+            data: None,
+        }
+    }
+
+    /// An error of a call that the plugin may have executed.
+    #[must_use]
+    pub fn indeterminate(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> CallError {
+        CallError { outcome: Outcome::Indeterminate, ..CallError::not_sent(code, message) }
+    }
+
+    /// An error that the plugin answered with.
+    #[must_use]
+    pub fn answered(error: ErrorObject) -> CallError {
+        CallError {
+            outcome: Outcome::Answered,
+            data: error.data,
+            ..CallError::not_sent(ErrorCode::from(error.code), error.message)
+        }
+    }
+
+    /// The same with the plugin and generation it concerns.
+    #[must_use]
+    pub fn at(mut self, plugin_id: &PluginId, generation: Option<Generation>) -> CallError {
+        self.plugin_id = Some(plugin_id.clone());
+        self.generation = generation;
+        self
+    }
+
+    /// The error object that tells this to a control client. An error that the plugin answered with is
+    /// passed on as it came.
+    #[must_use]
+    pub fn to_object(&self) -> ErrorObject {
+        if self.outcome == Outcome::Answered {
+            return ErrorObject {
+                code: self.code.code(),
+                message: self.message.clone(),
+                data: self.data.clone(),
+            };
+        }
+        ErrorObject::new(self.code, self.message.clone()).with_data(&ErrorData {
+            outcome: self.outcome,
+            plugin_id: self.plugin_id.as_ref().map(ToString::to_string),
+            generation: self.generation.map(Generation::get),
+        })
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(plugin_id) = &self.plugin_id {
+            write!(f, "plugin {plugin_id}")?;
+            if let Some(generation) = self.generation {
+                write!(f, " (generation {generation})")?;
+            }
+            write!(f, ": ")?;
+        }
+        write!(f, "{}: {} [{}]", self.code.name(), self.message, self.outcome.as_str())
+    }
+}
+
+impl std::error::Error for CallError {}

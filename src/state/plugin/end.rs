@@ -1,0 +1,266 @@
+//! Bringing a generation down, and what follows: nothing, a replacement, or giving up.
+
+use super::{Phase, Plugin, Rung, Step, Why};
+use crate::state::action::{Action, Note, StopSignal};
+use crate::state::keys::Caller;
+use crate::state::policy::RestartPolicy;
+use crate::state::session::NewCall;
+use rpc_plugin_wire::Generation;
+use rpc_plugin_wire::event::{EventKind, Level};
+use rpc_plugin_wire::life::{Desired, METHOD_SHUTDOWN};
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// How often a process that survives SIGKILL (it hangs in the kernel) is told again and reported.
+const KILL_AGAIN: Duration = Duration::from_secs(5);
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitReport {
+    /// Whether it ended by itself with exit status 0.
+    pub clean: bool,
+    /// `exit status 3`, `signal 9 (SIGKILL)`.
+    pub text: String,
+    /// The last lines that it printed to standard error.
+    pub stderr_tail: Vec<String>,
+}
+
+impl Plugin {
+    /// Somebody wants it up.
+    pub fn start(&mut self, step: &mut Step<'_>) {
+        self.desired = Desired::Up;
+        self.forgive();
+        match &self.phase {
+            Phase::Stopped | Phase::Failed | Phase::Backoff(_) => self.launch(step),
+            Phase::Ending(Why::Stop, rung) => self.phase = Phase::Ending(Why::Restart, *rung),
+            _ => {}
+        }
+    }
+
+    /// Somebody wants it down.
+    pub fn stop(&mut self, step: &mut Step<'_>) {
+        self.desired = Desired::Down;
+        self.replace_with(step, Why::Stop);
+    }
+
+    /// Somebody wants a new generation.
+    pub fn restart(&mut self, step: &mut Step<'_>) {
+        self.desired = Desired::Up;
+        self.forgive();
+        match &self.phase {
+            Phase::Stopped | Phase::Failed | Phase::Backoff(_) => self.launch(step),
+            _ => self.replace_with(step, Why::Restart),
+        }
+    }
+
+    /// An operator acted: earlier failures do not count against it any more.
+    fn forgive(&mut self) {
+        self.failures_in_row = 0;
+        self.recent_restarts.clear();
+    }
+
+    fn replace_with(&mut self, step: &mut Step<'_>, why: Why) {
+        match self.phase.clone() {
+            Phase::Stopped => {}
+            Phase::Failed | Phase::Backoff(_) => self.ended(step, why, None),
+            Phase::Preparing => {
+                let timeout = self.spec.policy.prepare_timeout;
+                self.enter(step, Phase::Ending(why, Rung::Preparation), Some(timeout));
+            }
+            Phase::Spawning(_) => {
+                if let Some(generation) = self.generation {
+                    step.actions.push_back(Action::Discard(self.key, generation));
+                }
+                self.ended(step, why, None);
+            }
+            Phase::Ending(_, rung) => self.phase = Phase::Ending(why, rung),
+            _ => self.begin_end(step, why, true),
+        }
+    }
+
+    /// Ends a generation that failed; what follows is decided when its process is gone.
+    pub(super) fn fail(&mut self, step: &mut Step<'_>, reason: String) {
+        self.last_error = Some(reason.clone());
+        self.close_link(step);
+        self.begin_end(step, Why::Failure(reason), false);
+    }
+
+    /// The first rung of the ladder: a word where that is possible and wanted, else SIGTERM.
+    fn begin_end(&mut self, step: &mut Step<'_>, why: Why, ask: bool) {
+        let grace = self.spec.policy.shutdown_grace;
+        let open = self.session.as_ref().is_some_and(super::Session::is_open);
+        if !ask || !open || grace.is_zero() {
+            return self.climb_down(step, why, Rung::Asked);
+        }
+        let call = NewCall {
+            caller: Caller::Shutdown,
+            method: Cow::Borrowed(METHOD_SHUTDOWN),
+            params: None,
+            timeout: grace,
+        };
+        if let Some(session) = self.session.as_mut() {
+            // A session that refuses has ended, and the next rung follows in time.
+            let _ = session.request(&mut step.cx(), call);
+        }
+        let reason = if why == Why::Stop { "stop" } else { "restart" };
+        self.note(step, Note::new(EventKind::ShutdownRequested, "it was asked to end").reason(reason));
+        self.enter(step, Phase::Ending(why, Rung::Asked), Some(grace));
+    }
+
+    /// The grace of a rung is over: the next one.
+    pub(super) fn climb_down(&mut self, step: &mut Step<'_>, why: Why, rung: Rung) {
+        let grace = self.spec.policy.term_grace;
+        match rung {
+            Rung::Preparation => self.handle_preparation_timeout(step),
+            Rung::Linger | Rung::Asked if !grace.is_zero() => {
+                self.signal(step, StopSignal::Term, &why);
+                self.enter(step, Phase::Ending(why, Rung::Termed), Some(grace));
+            }
+            Rung::Linger | Rung::Asked | Rung::Termed => {
+                self.signal(step, StopSignal::Kill, &why);
+                self.enter(step, Phase::Ending(why, Rung::Killed), Some(KILL_AGAIN));
+            }
+            Rung::Killed => {
+                let note = Note::new(
+                    EventKind::HostFault,
+                    format!("its process still exists {KILL_AGAIN:?} after SIGKILL"),
+                );
+                self.note(step, note.error("it hangs in the kernel, probably on a device or file system"));
+                self.signal(step, StopSignal::Kill, &why);
+                self.enter(step, Phase::Ending(why, Rung::Killed), Some(KILL_AGAIN));
+            }
+        }
+    }
+
+    fn signal(&mut self, step: &mut Step<'_>, signal: StopSignal, why: &Why) {
+        let Some(generation) = self.generation else { return };
+        step.actions.push_back(Action::Signal(self.key, generation, signal));
+        let name = match signal {
+            StopSignal::Term => "SIGTERM",
+            StopSignal::Kill => "SIGKILL",
+        };
+        let reason = match why {
+            Why::Stop => "stop",
+            Why::Restart => "restart",
+            Why::Failure(reason) | Why::Lost(reason) => reason,
+        };
+        let note = Note::new(EventKind::SignalSent, format!("{name} was sent to its process group"));
+        self.note(step, note.reason(reason));
+    }
+
+    /// The process of a generation ended.
+    pub fn handle_exit(&mut self, step: &mut Step<'_>, generation: Generation, exit: ExitReport) {
+        if self.generation != Some(generation) || self.process.is_none() {
+            return;
+        }
+        let doing = self.doing();
+        let mut note = Note::new(EventKind::Exited, format!("its process ended with {}", exit.text));
+        if !exit.stderr_tail.is_empty() {
+            note = note.details(serde_json::json!({"stderr_tail": exit.stderr_tail}));
+        }
+        if !exit.clean && !matches!(self.phase, Phase::Ending(Why::Stop | Why::Restart, _)) {
+            note = note.level(Level::Error);
+        }
+        self.note(step, note);
+        self.close_link(step);
+        self.process = None;
+        step.actions.push_back(Action::Discard(self.key, generation));
+        let why = match self.phase.clone() {
+            Phase::Ending(why, _) => why,
+            _ => Why::Lost(format!("the process ended {doing}")),
+        };
+        self.ended(step, why, Some(exit));
+    }
+
+    /// Nothing of the generation is left: what follows.
+    pub(super) fn ended(&mut self, step: &mut Step<'_>, why: Why, exit: Option<ExitReport>) {
+        let started = self.healthy_since.is_some();
+        match why {
+            Why::Stop => self.rest(step),
+            Why::Restart if self.desired == Desired::Up => {
+                self.counts.restarts += 1;
+                self.launch(step);
+            }
+            Why::Restart => self.rest(step),
+            Why::Failure(reason) => {
+                let reason = with_exit(&reason, exit.as_ref());
+                self.generation_failed(step, reason);
+            }
+            Why::Lost(doing) => {
+                let clean = started && exit.as_ref().is_some_and(|exit| exit.clean);
+                let reason = with_exit(&doing, exit.as_ref());
+                match self.spec.policy.restart {
+                    RestartPolicy::OnFailure | RestartPolicy::Never if clean => {
+                        self.desired = Desired::Down;
+                        self.rest(step);
+                    }
+                    _ => self.generation_failed(step, reason),
+                }
+            }
+        }
+    }
+
+    fn rest(&mut self, step: &mut Step<'_>) {
+        self.last_error = None;
+        self.enter(step, Phase::Stopped, None);
+    }
+
+    /// A generation failed and nothing of it is left: replace it, now or later, or give up.
+    pub(super) fn generation_failed(&mut self, step: &mut Step<'_>, reason: String) {
+        self.last_error = Some(reason.clone());
+        let policy = &self.spec.policy;
+        if self.desired == Desired::Down {
+            return self.enter(step, Phase::Stopped, None);
+        }
+        if policy.restart == RestartPolicy::Never {
+            return self.give_up(step, format!("{reason}; the restart policy is never"));
+        }
+        let healthy_for = self.healthy_since.map(|since| step.now.since(since));
+        let was_stable = healthy_for.is_some_and(|stretch| stretch >= policy.healthy_stretch);
+        if was_stable {
+            self.failures_in_row = 0;
+        }
+        self.failures_in_row = self.failures_in_row.saturating_add(1);
+        let window = policy.restart_window;
+        while self.recent_restarts.front().is_some_and(|at| step.now.since(*at) >= window) {
+            self.recent_restarts.pop_front();
+        }
+        let count = self.recent_restarts.len();
+        if count >= policy.restarts_max as usize {
+            let limit =
+                format!("{count} restarts within {window:?}, which is the most; the last failure: {reason}");
+            return self.give_up(step, limit);
+        }
+        let delay = policy.backoff_jittered(self.failures_in_row, was_stable, step.rng.u32(..));
+        self.recent_restarts.push_back(step.now);
+        self.counts.restarts += 1;
+        let note = Note::new(EventKind::RestartScheduled, format!("a replacement is launched in {delay:?}"));
+        self.note(step, note.reason(reason));
+        if delay.is_zero() {
+            self.launch(step);
+        } else {
+            self.enter(step, Phase::Backoff(step.now.plus(delay)), Some(delay));
+        }
+    }
+
+    /// No replacement until an operator acts.
+    pub(super) fn give_up(&mut self, step: &mut Step<'_>, reason: String) {
+        self.last_error = Some(reason.clone());
+        self.note(
+            step,
+            Note::new(EventKind::GaveUp, "it is not launched again until it is started by hand")
+                .error(reason),
+        );
+        self.enter(step, Phase::Failed, None);
+    }
+}
+
+/// A reason with how the process ended and the last it said.
+fn with_exit(reason: &str, exit: Option<&ExitReport>) -> String {
+    let Some(exit) = exit else { return reason.to_owned() };
+    let mut text = format!("{reason} ({})", exit.text);
+    if !exit.stderr_tail.is_empty() {
+        text = format!("{text}; its last words on stderr: {}", exit.stderr_tail.join(" | "));
+    }
+    text
+}

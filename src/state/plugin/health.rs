@@ -1,0 +1,159 @@
+//! Watching a generation: heartbeats, and what they say.
+
+use super::{Phase, Plugin, Step};
+use crate::state::action::Note;
+use crate::state::call_error::CallError;
+use crate::state::keys::{Caller, LifeTimer, Timer};
+use crate::state::session::NewCall;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::life::{HealthStatus, Heartbeat, METHOD_HEARTBEAT, PluginState};
+use rpc_plugin_wire::{ErrorCode, Outcome};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// How soon a plugin that is not ready yet is asked again.
+const PROVE_AGAIN: Duration = Duration::from_millis(50);
+
+/// Missed heartbeats in a row from which on a plugin counts as unhealthy. One alone may be a hiccup.
+const UNHEALTHY_FROM: u32 = 2;
+
+impl Plugin {
+    /// Sends a heartbeat, and sets the timer for the next.
+    pub(super) fn handle_heartbeat_due(&mut self, step: &mut Step<'_>) {
+        let policy = &self.spec.policy;
+        let timeout = policy.heartbeat_timeout;
+        let interval = policy.heartbeat_interval;
+        if let Phase::Running(_) = self.phase {
+            self.arm_heartbeat(step, step.now.next_multiple(interval));
+        }
+        let call = NewCall {
+            caller: Caller::Heartbeat,
+            method: Cow::Borrowed(METHOD_HEARTBEAT),
+            params: None,
+            timeout,
+        };
+        if let Some(session) = self.session.as_mut() {
+            // Refused only by a session that has ended, which is dealt with where it ends.
+            let _ = session.request(&mut step.cx(), call);
+        }
+    }
+
+    fn arm_heartbeat(&mut self, step: &mut Step<'_>, at: crate::state::time::Time) {
+        if let Some(timer) = self.heartbeat_timer.take() {
+            step.timers.cancel(timer);
+        }
+        let timer = step.timers.insert(at, Timer::Life(self.key, LifeTimer::HeartbeatDue));
+        self.heartbeat_timer = Some(timer);
+    }
+
+    /// A heartbeat was answered, or not.
+    pub(super) fn handle_heartbeat(&mut self, step: &mut Step<'_>, result: Result<Box<RawValue>, CallError>) {
+        let answer = match result {
+            Ok(raw) => serde_json::from_str::<Heartbeat>(raw.get())
+                .map_err(|error| format!("its heartbeat is malformed: {error}")),
+            Err(error) if error.outcome == Outcome::Answered => {
+                Err(format!("it answered a heartbeat with an error: {error}"))
+            }
+            Err(error) if error.code == ErrorCode::DeadlineExceeded => {
+                Err(format!("it did not answer a heartbeat: {}", error.message))
+            }
+            // The end of the connection is reported by itself.
+            Err(_) => return,
+        };
+        let status = match answer {
+            Ok(heartbeat) => {
+                let status = heartbeat.status;
+                self.heartbeat = Some((step.now, heartbeat));
+                Ok(status)
+            }
+            Err(problem) => {
+                self.note(
+                    step,
+                    Note::new(EventKind::HeartbeatMissed, "a heartbeat failed").error(problem.clone()),
+                );
+                Err(problem)
+            }
+        };
+        match self.phase {
+            Phase::Proving { capable, .. } => self.handle_first_heartbeat(step, capable, status),
+            Phase::Running(_) => self.handle_later_heartbeat(step, status),
+            _ => {}
+        }
+    }
+
+    fn handle_first_heartbeat(
+        &mut self,
+        step: &mut Step<'_>,
+        capable: bool,
+        status: Result<HealthStatus, String>,
+    ) {
+        let healthy = match status {
+            Ok(HealthStatus::Healthy) => Some(PluginState::Healthy),
+            Ok(HealthStatus::Degraded) => Some(PluginState::Degraded),
+            Ok(other) => {
+                self.last_error = Some(format!("its heartbeat says {other:?}").to_lowercase());
+                None
+            }
+            Err(problem) => {
+                self.last_error = Some(problem);
+                None
+            }
+        };
+        self.phase = Phase::Proving { capable, healthy };
+        if healthy.is_none() {
+            self.arm_heartbeat(step, step.now.plus(PROVE_AGAIN));
+        }
+        self.check_ready(step);
+    }
+
+    /// Trusts the generation once it is able and well.
+    pub(super) fn check_ready(&mut self, step: &mut Step<'_>) {
+        let Phase::Proving { capable: true, healthy: Some(state) } = self.phase else { return };
+        self.last_error = None;
+        self.healthy_since = Some(step.now);
+        self.heartbeats_missed = 0;
+        self.enter(step, Phase::Running(state), None);
+        let interval = self.spec.policy.heartbeat_interval;
+        if !interval.is_zero() {
+            self.arm_heartbeat(step, step.now.next_multiple(interval));
+        }
+    }
+
+    pub(super) fn handle_ready_timeout(&mut self, step: &mut Step<'_>, capable: bool) {
+        let lacks = if capable { "a good heartbeat" } else { "its capabilities" };
+        let last = self.last_error.take().map_or_else(String::new, |error| format!("; last: {error}"));
+        let timeout = self.spec.policy.ready_timeout;
+        self.fail(step, format!("it proved its identity, but {lacks} did not come within {timeout:?}{last}"));
+    }
+
+    fn handle_later_heartbeat(&mut self, step: &mut Step<'_>, status: Result<HealthStatus, String>) {
+        let (state, problem) = match status {
+            Ok(HealthStatus::Healthy) => (PluginState::Healthy, None),
+            Ok(HealthStatus::Degraded) => (PluginState::Degraded, None),
+            Ok(HealthStatus::Overloaded) => (PluginState::Overloaded, None),
+            Ok(HealthStatus::Unhealthy) => (PluginState::Unhealthy, Some("it reports unhealthy".to_owned())),
+            Ok(HealthStatus::Starting) => {
+                (PluginState::Unhealthy, Some("it reports starting, after it was healthy".to_owned()))
+            }
+            Err(problem) if self.heartbeats_missed + 1 >= UNHEALTHY_FROM => {
+                (PluginState::Unhealthy, Some(problem))
+            }
+            Err(problem) => (self.state(), Some(problem)),
+        };
+        let Some(problem) = problem else {
+            self.heartbeats_missed = 0;
+            self.last_error = None;
+            self.phase = Phase::Running(state);
+            return;
+        };
+        self.heartbeats_missed += 1;
+        self.phase = Phase::Running(state);
+        let (missed, max) = (self.heartbeats_missed, self.spec.policy.heartbeat_misses_max);
+        if missed >= max {
+            self.fail(step, format!("{missed} heartbeats in a row failed; the last: {problem}"));
+        } else {
+            self.last_error = Some(format!("{missed} of {max} heartbeats in a row failed: {problem}"));
+        }
+    }
+}

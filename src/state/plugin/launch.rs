@@ -1,0 +1,196 @@
+//! Bringing a generation up: preparation, process, connection.
+
+use super::{Phase, Plugin, Process, Step, Why};
+use crate::state::action::{Action, Note};
+use crate::state::session::{Expectation, Session};
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::{Generation, Token};
+use std::time::Duration;
+
+/// How often a busy executable (ETXTBSY) is tried again, and after how long each time.
+const SPAWN_RETRIES_MAX: u32 = 20;
+const SPAWN_RETRY: Duration = Duration::from_millis(50);
+
+/// Refused connections of one generation that are noted one by one; further ones are only refused.
+const REFUSED_NOTED_MAX: u32 = 16;
+
+/// Who is at the other end of a socket, by the kernel's word (SO_PEERCRED, unix(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// Its process when it connected.
+    pub pid: u32,
+    /// Its effective user then.
+    pub uid: u32,
+}
+
+/// Why a process did not come to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnFailure {
+    /// In words.
+    pub reason: String,
+    /// Whether the executable was open for writing (ETXTBSY), which passes.
+    pub busy: bool,
+}
+
+impl Plugin {
+    /// Begins a new generation.
+    pub(super) fn launch(&mut self, step: &mut Step<'_>) {
+        debug_assert!(self.process.is_none(), "two processes of one plugin");
+        if self.preparing.is_some() {
+            let reason = "the preparation of an earlier launch has not returned; is a file system hanging?";
+            self.last_error = Some(reason.into());
+            return self.enter(step, Phase::Failed, None);
+        }
+        let generation = self.generation.map_or(Generation::FIRST, Generation::next);
+        self.generation = Some(generation);
+        self.preparing = Some(generation);
+        self.token = None;
+        self.session = None;
+        self.introduction = None;
+        self.refused_connections = 0;
+        self.healthy_since = None;
+        self.heartbeat = None;
+        self.heartbeats_missed = 0;
+        self.enter(step, Phase::Preparing, Some(self.spec.policy.prepare_timeout));
+        step.actions.push_back(Action::Prepare(self.key, generation));
+    }
+
+    /// The preparation of a generation returned, with its token or with what failed.
+    pub fn handle_prepared(
+        &mut self,
+        step: &mut Step<'_>,
+        generation: Generation,
+        outcome: Result<Token, String>,
+    ) {
+        let current = self.preparing == Some(generation);
+        if current {
+            self.preparing = None;
+        }
+        match (self.phase.clone(), outcome) {
+            (Phase::Preparing, Ok(token)) if current => {
+                self.token = Some(token);
+                self.note(step, Note::new(EventKind::LaunchPrepared, "ready to launch"));
+                self.enter(step, Phase::Spawning(0), None);
+                self.spawn(step);
+            }
+            (Phase::Preparing, Err(error)) if current => {
+                let note = Note::new(EventKind::LaunchFailed, "it could not be prepared for launch");
+                self.note(step, note.error(error.clone()));
+                self.generation_failed(step, format!("it could not be prepared for launch: {error}"));
+            }
+            (Phase::Ending(why, _), outcome) if current => {
+                if outcome.is_ok() {
+                    step.actions.push_back(Action::Discard(self.key, generation));
+                }
+                self.ended(step, why, None);
+            }
+            (_, Ok(_)) => step.actions.push_back(Action::Discard(self.key, generation)),
+            (_, Err(_)) => {}
+        }
+    }
+
+    /// A preparation that hangs cannot be taken back, and must not be joined by a second one.
+    pub(super) fn handle_preparation_timeout(&mut self, step: &mut Step<'_>) {
+        let reason = format!(
+            "preparing the launch did not end within {:?}; is the disk or a network file system hanging?",
+            self.spec.policy.prepare_timeout
+        );
+        self.note(step, Note::new(EventKind::LaunchFailed, "it could not be prepared").error(reason.clone()));
+        self.give_up(step, reason);
+    }
+
+    pub(super) fn spawn(&mut self, step: &mut Step<'_>) {
+        if let Some(generation) = self.generation {
+            step.actions.push_back(Action::Spawn(self.key, generation));
+        }
+    }
+
+    /// The process of a generation came to be, or not.
+    pub fn handle_spawned(
+        &mut self,
+        step: &mut Step<'_>,
+        generation: Generation,
+        outcome: Result<u32, SpawnFailure>,
+    ) {
+        let Phase::Spawning(tries) = self.phase else {
+            debug_assert!(false, "a process that nobody asked for");
+            return;
+        };
+        if self.generation != Some(generation) {
+            return;
+        }
+        match outcome {
+            Ok(pid) => {
+                self.process = Some(Process { pid, launched_at: step.now });
+                self.enter(step, Phase::Connecting, Some(self.spec.policy.connect_timeout));
+                let executable = self.spec.executable.clone();
+                self.note(step, Note::new(EventKind::Launched, format!("{executable} runs")));
+            }
+            Err(failure) if failure.busy && tries < SPAWN_RETRIES_MAX => {
+                self.enter(step, Phase::Spawning(tries + 1), Some(SPAWN_RETRY));
+            }
+            Err(failure) => {
+                step.actions.push_back(Action::Discard(self.key, generation));
+                let note = Note::new(EventKind::LaunchFailed, "its process could not be started");
+                self.note(step, note.error(failure.reason.clone()));
+                self.generation_failed(step, format!("its process could not be started: {}", failure.reason));
+            }
+        }
+    }
+
+    /// Somebody connected to a generation's socket; whether it is the process that was launched.
+    /// One connection is taken. A stranger is refused, and the right one still awaited.
+    pub fn handle_connection(
+        &mut self,
+        step: &mut Step<'_>,
+        generation: Generation,
+        peer: PeerIdentity,
+        launched_uid: u32,
+    ) -> bool {
+        let (Phase::Connecting, Some(process), true) =
+            (&self.phase, self.process, self.generation == Some(generation))
+        else {
+            return false;
+        };
+        let Some(token) = self.token.clone() else { return false };
+        let expected = PeerIdentity { pid: process.pid, uid: launched_uid };
+        if peer != expected {
+            self.refused_connections += 1;
+            if self.refused_connections <= REFUSED_NOTED_MAX {
+                let error = format!(
+                    "expected process {} of user {}, seen process {} of user {}",
+                    expected.pid, expected.uid, peer.pid, peer.uid
+                );
+                let note =
+                    Note::new(EventKind::ConnectionRefused, "a stranger connected to the plugin's socket");
+                self.note(step, note.error(error));
+            }
+            return false;
+        }
+        self.session = Some(Session::new(
+            Expectation {
+                plugin: self.key,
+                plugin_id: self.spec.id.clone(),
+                generation,
+                token,
+                interfaces: self.spec.interfaces.clone(),
+            },
+            &self.spec.policy,
+        ));
+        self.token = None;
+        self.enter(step, Phase::Greeting, Some(self.spec.policy.hello_timeout));
+        self.note(step, Note::new(EventKind::Connected, "it connected"));
+        true
+    }
+
+    /// What the generation was doing when it failed, for messages.
+    pub(super) fn doing(&self) -> &'static str {
+        match self.phase {
+            Phase::Connecting => "before it connected",
+            Phase::Greeting => "before it proved its identity",
+            Phase::Proving { .. } => "before its capabilities and a good heartbeat were there",
+            Phase::Ending(Why::Stop | Why::Restart, _) => "while it was being stopped",
+            _ => "while it was running",
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Speaking with a generation: what its session reports, and calls.
+
+use super::{Phase, Plugin, Rung, Step, Why};
+use crate::state::action::{Action, CallEnd, Note};
+use crate::state::call_error::CallError;
+use crate::state::keys::{CallKey, Caller};
+use crate::state::session::{Fault, Introduction, NewCall, SessionEvent};
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::handshake::check_capabilities;
+use rpc_plugin_wire::ident::{capability_of, check_method};
+use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, PluginState};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// A plugin that closed its connection is expected to end by itself within this.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Last bytes for a peer whose connection ends, beyond which none are sent.
+const LAST_BYTES_MAX: usize = 64 * 1024;
+
+/// Methods that callers from outside may not use: they belong to the protocol.
+const RESERVED: [&str; 4] = ["host", "plugin", "admin", "rpc"];
+
+impl Plugin {
+    /// Handles up to `frames_max` frames that have arrived; whether there may be more.
+    pub fn handle_frames(&mut self, step: &mut Step<'_>, generation: Generation, frames_max: usize) -> bool {
+        let Some(session) = self.session_mut(generation) else { return false };
+        let more = session.handle_frames(&mut step.cx(), frames_max);
+        self.pump(step);
+        more
+    }
+
+    /// The peer closed its end.
+    pub fn handle_end_of_stream(&mut self, step: &mut Step<'_>, generation: Generation) {
+        let Some(session) = self.session_mut(generation) else { return };
+        session.handle_end_of_stream(&mut step.cx());
+        self.pump(step);
+    }
+
+    /// A request's deadline, or the grace after it, passed.
+    pub fn handle_call_timer(&mut self, step: &mut Step<'_>, generation: Generation, id: u64) {
+        let Some(session) = self.session_mut(generation) else { return };
+        session.handle_timer(&mut step.cx(), id);
+        self.pump(step);
+    }
+
+    /// Sends a call, or ends it at once. `timeout` of `None` is the policy's.
+    pub fn call(
+        &mut self,
+        step: &mut Step<'_>,
+        key: CallKey,
+        method: String,
+        params: Option<Box<RawValue>>,
+        timeout: Option<Duration>,
+    ) {
+        self.counts.calls += 1;
+        let timeout = timeout.unwrap_or(self.spec.policy.call_timeout);
+        let sent = self.check_call(&method).and_then(|()| {
+            let call = NewCall { caller: Caller::Call(key), method: Cow::Owned(method), params, timeout };
+            self.send(step, call)
+        });
+        if let Err(error) = sent {
+            self.complete(step, key, Err(error), Duration::ZERO);
+        }
+        self.pump(step);
+    }
+
+    /// Asks for a heartbeat now, on behalf of a caller outside; the plugin need not be routable.
+    pub fn probe(&mut self, step: &mut Step<'_>, key: CallKey, timeout: Option<Duration>) {
+        let timeout = timeout.unwrap_or(self.spec.policy.heartbeat_timeout);
+        let call = NewCall {
+            caller: Caller::Call(key),
+            method: Cow::Borrowed(METHOD_HEARTBEAT),
+            params: None,
+            timeout,
+        };
+        self.counts.calls += 1;
+        if let Err(error) = self.send(step, call) {
+            self.complete(step, key, Err(error), Duration::ZERO);
+        }
+        self.pump(step);
+    }
+
+    /// The caller of a call has gone.
+    pub fn cancel(&mut self, step: &mut Step<'_>, key: CallKey) {
+        if let Some(session) = self.session.as_mut() {
+            session.cancel(Caller::Call(key));
+        }
+        self.pump(step);
+    }
+
+    fn send(&mut self, step: &mut Step<'_>, call: NewCall) -> Result<(), CallError> {
+        match self.session.as_mut() {
+            Some(session) => session.request(&mut step.cx(), call),
+            None => Err(self.unavailable()),
+        }
+    }
+
+    fn unavailable(&self) -> CallError {
+        let mut message = format!("the plugin is {}", self.state());
+        if let Some(error) = &self.last_error {
+            message = format!("{message}; {error}");
+        }
+        CallError::not_sent(ErrorCode::Unavailable, message).at(&self.spec.id, self.generation)
+    }
+
+    /// Whether a call may go out at all.
+    fn check_call(&self, method: &str) -> Result<(), CallError> {
+        let refuse = |code, message: String| {
+            Err(CallError::not_sent(code, message).at(&self.spec.id, self.generation))
+        };
+        if let Err(error) = check_method(method) {
+            return refuse(ErrorCode::InvalidRequest, format!("the method name {error}"));
+        }
+        let capability = capability_of(method);
+        if RESERVED.contains(&capability) {
+            return refuse(ErrorCode::Denied, format!("methods of {capability:?} belong to the protocol"));
+        }
+        match self.phase {
+            Phase::Running(state) if state.is_routable() => {}
+            Phase::Running(PluginState::Overloaded) => {
+                return refuse(ErrorCode::Overloaded, "the plugin says that it is overloaded".into());
+            }
+            _ => return Err(self.unavailable()),
+        }
+        if !self.capabilities().iter().any(|known| known == capability) {
+            let known = self.capabilities().join(", ");
+            return refuse(
+                ErrorCode::MethodNotFound,
+                format!("the plugin has no capability {capability:?}; it has {known}"),
+            );
+        }
+        Ok(())
+    }
+
+    fn complete(
+        &mut self,
+        step: &mut Step<'_>,
+        key: CallKey,
+        result: Result<Box<RawValue>, CallError>,
+        took: Duration,
+    ) {
+        if result.is_err() {
+            self.counts.calls_failed += 1;
+        }
+        let end = CallEnd { result, generation: self.generation, took };
+        step.actions.push_back(Action::Complete(key, end));
+    }
+
+    /// Takes over all that the session has to report.
+    pub(super) fn pump(&mut self, step: &mut Step<'_>) {
+        while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
+            self.handle_session_event(step, event);
+        }
+    }
+
+    fn handle_session_event(&mut self, step: &mut Step<'_>, event: SessionEvent) {
+        match event {
+            SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
+            SessionEvent::Completed { caller, method, result, took } => match caller {
+                Caller::Call(key) => {
+                    if let Err(error) = &result
+                        && error.code == ErrorCode::DeadlineExceeded
+                        && error.outcome != rpc_plugin_wire::Outcome::Answered
+                    {
+                        let note = Note::new(EventKind::CallTimedOut, "a call passed its deadline");
+                        self.note(step, note.method(method).error(error.message.clone()));
+                    }
+                    self.complete(step, key, result, took);
+                }
+                Caller::Heartbeat => self.handle_heartbeat(step, result),
+                Caller::Capabilities => self.handle_capabilities(step, result),
+                Caller::Shutdown => {}
+            },
+            SessionEvent::Asked { id, method } => {
+                let error = ErrorObject::new(
+                    ErrorCode::MethodNotFound,
+                    format!("the host does not serve {method:?}"),
+                );
+                if let Some(session) = self.session.as_mut() {
+                    session.answer(&mut step.cx(), &id, Err(error));
+                }
+            }
+            SessionEvent::LateAnswer(method) => {
+                self.counts.late_answers += 1;
+                let note = Note::new(EventKind::LateAnswer, "an answer came after its call had ended");
+                self.note(step, note.method(method));
+            }
+            SessionEvent::Fault(fault) => self.handle_fault(step, fault),
+        }
+    }
+
+    fn handle_authenticated(&mut self, step: &mut Step<'_>, introduction: Introduction) {
+        let note = Note::new(EventKind::Authenticated, "it proved its identity");
+        self.note(
+            step,
+            note.details(serde_json::json!({
+                "version": introduction.version,
+                "sdk": introduction.sdk,
+                "interfaces": introduction.interfaces,
+            })),
+        );
+        self.introduction = Some(introduction);
+        if let Some(generation) = self.generation {
+            step.actions.push_back(Action::Trusted(self.key, generation));
+        }
+        let timeout = self.spec.policy.ready_timeout;
+        self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
+        let call = NewCall {
+            caller: Caller::Capabilities,
+            method: Cow::Borrowed(METHOD_CAPABILITIES),
+            params: None,
+            timeout,
+        };
+        // A refusal shows as a session that has ended, which is dealt with where it ends.
+        let _ = self.send(step, call);
+        self.handle_heartbeat_due(step);
+    }
+
+    fn handle_capabilities(&mut self, step: &mut Step<'_>, result: Result<Box<RawValue>, CallError>) {
+        let Phase::Proving { healthy, .. } = self.phase else { return };
+        let problem = match result {
+            // The end of the connection is reported by itself.
+            Err(error) if error.outcome != rpc_plugin_wire::Outcome::Answered => return,
+            Err(error) => Some(format!("it answered {METHOD_CAPABILITIES} with an error: {error}")),
+            Ok(raw) => self.check_capabilities(&raw).err(),
+        };
+        if let Some(problem) = problem {
+            return self.fail(step, problem);
+        }
+        let capabilities = self.capabilities().join(", ");
+        self.note(step, Note::new(EventKind::CapabilitiesReported, format!("it can do {capabilities}")));
+        self.phase = Phase::Proving { capable: true, healthy };
+        self.check_ready(step);
+    }
+
+    fn check_capabilities(&self, raw: &RawValue) -> Result<(), String> {
+        let seen: Capabilities = serde_json::from_str(raw.get())
+            .map_err(|error| format!("its answer to {METHOD_CAPABILITIES} is malformed: {error}"))?;
+        if seen.plugin_id != self.spec.id || Some(seen.generation) != self.generation {
+            return Err(format!(
+                "{METHOD_CAPABILITIES} names plugin {:?} generation {}, launched was {:?} generation {}",
+                seen.plugin_id,
+                seen.generation,
+                self.spec.id,
+                self.generation.map_or(0, Generation::get)
+            ));
+        }
+        check_capabilities(&seen.capabilities)
+            .map_err(|error| format!("its answer to {METHOD_CAPABILITIES} is refused: {error}"))?;
+        if seen.capabilities != self.capabilities() {
+            return Err(format!(
+                "{METHOD_CAPABILITIES} lists {:?}, its hello listed {:?}",
+                seen.capabilities,
+                self.capabilities()
+            ));
+        }
+        Ok(())
+    }
+
+    fn handle_fault(&mut self, step: &mut Step<'_>, fault: Fault) {
+        let doing = self.doing();
+        self.close_link(step);
+        let kind = match fault {
+            Fault::NotAuthenticated(_) => EventKind::AuthenticationFailed,
+            Fault::Violation(_) => EventKind::ProtocolViolation,
+            Fault::Poisoned(_) => EventKind::ConnectionPoisoned,
+            Fault::EndOfStream => EventKind::ConnectionLost,
+        };
+        let ending = matches!(self.phase, Phase::Ending(..));
+        if !(ending && fault == Fault::EndOfStream) {
+            self.note(
+                step,
+                Note::new(kind, format!("the connection ended {doing}")).error(fault.to_string()),
+            );
+        }
+        if ending {
+            return;
+        }
+        if fault == Fault::EndOfStream {
+            let doing = format!("{fault} {doing}");
+            self.enter(step, Phase::Ending(Why::Lost(doing), Rung::Linger), Some(LINGER));
+        } else {
+            self.fail(step, fault.to_string());
+        }
+    }
+
+    /// Ends the connection from this side, if there is one; every call in flight ends.
+    pub(super) fn close_link(&mut self, step: &mut Step<'_>) {
+        let Some(session) = self.session.as_mut() else { return };
+        session.close(&mut step.cx());
+        // What the session still has to say: the ends of calls; a fault is being handled already.
+        while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
+            if let SessionEvent::Completed { caller: Caller::Call(key), result, took, .. } = event {
+                self.complete(step, key, result, took);
+            }
+        }
+        let Some(session) = self.session.take() else { return };
+        let last = session.waiting();
+        let last = if last.len() <= LAST_BYTES_MAX { last.to_vec() } else { Vec::new() };
+        if let Some(generation) = self.generation {
+            step.actions.push_back(Action::CloseLink(self.key, generation, last));
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! One plugin's life: launched, proven, watched, replaced, ended (protocol sections 3 and 4).
+//!
+//! What this folder is for: every transition of one plugin. `launch` brings a generation up, `link`
+//! speaks with it, `health` watches it, `end` brings it down and decides what follows. What it
+//! deliberately does not do: carry anything out; it answers with [`Action`]s.
+//!
+//! What always holds: at most one process; a generation number is used once; nothing is launched
+//! before its backoff is over; what comes from another generation than the current one is ignored.
+
+mod end;
+mod health;
+mod launch;
+mod link;
+
+pub use end::ExitReport;
+pub use launch::{PeerIdentity, SpawnFailure};
+
+use super::action::{Action, Note};
+use super::keys::{Cx, LifeTimer, PluginKey, Timer};
+use super::policy::Policy;
+use super::session::{Introduction, Session};
+use super::time::{Time, millis};
+use super::wheel::{TimerKey, Wheel};
+use rpc_plugin_wire::admin::PluginStatus;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::life::{Desired, Heartbeat, PluginState};
+use rpc_plugin_wire::{Generation, PluginId, Token};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// What a supervisor is told about a plugin when it takes it into its care.
+#[derive(Debug, Clone)]
+pub struct PluginSpec {
+    /// Its id.
+    pub id: PluginId,
+    /// What is launched, for people to read.
+    pub executable: String,
+    /// What the operator decided.
+    pub policy: Policy,
+    /// Interfaces it must serve, with the versions that are accepted.
+    pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// The last generation that was ever used; the next one is the one after it.
+    pub last_generation: Option<Generation>,
+}
+
+/// Why a generation is being ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Why {
+    /// Somebody wants it down.
+    Stop,
+    /// Somebody wants a new generation.
+    Restart,
+    /// It failed, for this reason.
+    Failure(String),
+    /// It closed its connection, and its process is expected to end by itself. What it had been doing.
+    Lost(String),
+}
+
+/// How far the ladder has been climbed down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rung {
+    /// There is no process yet: the preparation must return first.
+    Preparation,
+    /// Its process is expected to end by itself.
+    Linger,
+    /// `plugin.shutdown` was sent.
+    Asked,
+    /// SIGTERM was sent.
+    Termed,
+    /// SIGKILL was sent.
+    Killed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Stopped,
+    Preparing,
+    /// With how often the executable was found busy.
+    Spawning(u32),
+    Connecting,
+    Greeting,
+    Proving {
+        capable: bool,
+        healthy: Option<PluginState>,
+    },
+    Running(PluginState),
+    Ending(Why, Rung),
+    Backoff(Time),
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Process {
+    pid: u32,
+    launched_at: Time,
+}
+
+/// Counts since the supervisor took the plugin into its care.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    restarts: u64,
+    calls: u64,
+    calls_failed: u64,
+    late_answers: u64,
+}
+
+/// What every step of a plugin's machine is handed.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// Now.
+    pub now: Time,
+    /// Where deadlines go.
+    pub timers: &'a mut Wheel<Timer>,
+    /// Where effects go.
+    pub actions: &'a mut VecDeque<Action>,
+    /// For jitter.
+    pub rng: &'a mut fastrand::Rng,
+}
+
+impl Step<'_> {
+    fn cx(&mut self) -> Cx<'_> {
+        Cx { now: self.now, timers: self.timers }
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Plugin {
+    key: PluginKey,
+    spec: PluginSpec,
+    desired: Desired,
+    phase: Phase,
+    /// The deadline of the current phase.
+    phase_timer: Option<TimerKey>,
+    heartbeat_timer: Option<TimerKey>,
+    generation: Option<Generation>,
+    /// The generation whose preparation has not returned.
+    preparing: Option<Generation>,
+    process: Option<Process>,
+    token: Option<Token>,
+    session: Option<Session>,
+    introduction: Option<Introduction>,
+    /// Strangers who tried to connect to this generation.
+    refused_connections: u32,
+    healthy_since: Option<Time>,
+    heartbeat: Option<(Time, Heartbeat)>,
+    heartbeats_missed: u32,
+    /// Failures since the last healthy stretch.
+    failures_in_row: u32,
+    /// When the replacements within the restart window were decided. At most `restarts_max`.
+    recent_restarts: VecDeque<Time>,
+    counts: Counts,
+    last_error: Option<String>,
+    /// The state that was last noted.
+    shown: PluginState,
+}
+
+impl Plugin {
+    /// A plugin that is down and wanted down.
+    #[must_use]
+    pub fn new(key: PluginKey, spec: PluginSpec) -> Plugin {
+        Plugin {
+            key,
+            generation: spec.last_generation,
+            spec,
+            desired: Desired::Down,
+            phase: Phase::Stopped,
+            phase_timer: None,
+            heartbeat_timer: None,
+            preparing: None,
+            process: None,
+            token: None,
+            session: None,
+            introduction: None,
+            refused_connections: 0,
+            healthy_since: None,
+            heartbeat: None,
+            heartbeats_missed: 0,
+            failures_in_row: 0,
+            recent_restarts: VecDeque::new(),
+            counts: Counts::default(),
+            last_error: None,
+            shown: PluginState::Stopped,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &PluginId {
+        &self.spec.id
+    }
+
+    /// What the operator decided.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.spec.policy
+    }
+
+    /// The current generation, or the last one.
+    #[must_use]
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
+
+    /// Its process, while there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.map(|process| process.pid)
+    }
+
+    /// The connection of generation `generation`, if that is the current one.
+    pub fn session_mut(&mut self, generation: Generation) -> Option<&mut Session> {
+        if self.generation != Some(generation) {
+            return None;
+        }
+        self.session.as_mut()
+    }
+
+    /// Whether bytes wait to be written to it.
+    #[must_use]
+    pub fn has_waiting_bytes(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| !session.waiting().is_empty())
+    }
+
+    /// Whether nothing of it is left outside: no process, no preparation under way.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.process.is_none() && self.preparing.is_none()
+    }
+
+    /// Whether a launch waits for its backoff, and until when.
+    #[must_use]
+    pub fn backoff_until(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Backoff(until) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// The state as everybody sees it.
+    #[must_use]
+    pub fn state(&self) -> PluginState {
+        match &self.phase {
+            Phase::Stopped => PluginState::Stopped,
+            Phase::Preparing
+            | Phase::Spawning(_)
+            | Phase::Connecting
+            | Phase::Greeting
+            | Phase::Proving { .. } => PluginState::Starting,
+            Phase::Running(health) => *health,
+            // A plugin that broke off is on its way to a replacement; nobody asked it to stop.
+            Phase::Ending(Why::Lost(_), _) => PluginState::Unhealthy,
+            Phase::Ending(..) => PluginState::Stopping,
+            Phase::Backoff(_) => PluginState::Backoff,
+            Phase::Failed => PluginState::Failed,
+        }
+    }
+
+    /// What the operator wants.
+    #[must_use]
+    pub fn desired(&self) -> Desired {
+        self.desired
+    }
+
+    /// What it can do, once it said so.
+    #[must_use]
+    pub fn capabilities(&self) -> &[String] {
+        self.introduction.as_ref().map_or(&[], |introduction| &introduction.capabilities)
+    }
+
+    /// Everything that is known about it.
+    #[must_use]
+    pub fn status(&self, now: Time) -> PluginStatus {
+        let introduction = self.introduction.as_ref();
+        PluginStatus {
+            plugin_id: self.spec.id.clone(),
+            state: self.state(),
+            desired: self.desired,
+            generation: self.generation,
+            pid: self.pid(),
+            executable: self.spec.executable.clone(),
+            version: introduction.map(|introduction| introduction.version.clone()),
+            sdk: introduction.map(|introduction| introduction.sdk.clone()),
+            capabilities: self.capabilities().to_vec(),
+            uptime_ms: self.process.map(|process| millis(now.since(process.launched_at))),
+            restarts: self.counts.restarts,
+            next_launch_ms: self.backoff_until().map(|until| millis(until.since(now))),
+            calls_in_flight: self.session.as_ref().map_or(0, |session| session.calls_in_flight() as u64),
+            calls_total: self.counts.calls,
+            calls_failed: self.counts.calls_failed,
+            late_answers: self.counts.late_answers,
+            heartbeat: self.heartbeat.as_ref().map(|(_, heartbeat)| heartbeat.clone()),
+            heartbeat_age_ms: self.heartbeat.as_ref().map(|(at, _)| millis(now.since(*at))),
+            heartbeats_missed: self.heartbeats_missed,
+            last_error: self.last_error.clone(),
+        }
+    }
+
+    /// Notes a change of state; whether there was one. Called after every step.
+    pub fn settle(&mut self, step: &mut Step<'_>) -> bool {
+        let state = self.state();
+        if state == self.shown {
+            return false;
+        }
+        let mut note = Note::new(EventKind::StateChanged, format!("{} -> {state}", self.shown))
+            .details(serde_json::json!({"from": self.shown.as_str(), "to": state.as_str()}));
+        if !state.is_routable() && state != PluginState::Starting && state != PluginState::Stopped {
+            note.error.clone_from(&self.last_error);
+        }
+        self.shown = state;
+        self.note(step, note);
+        true
+    }
+
+    /// The deadline of the current phase, or a recurring step, has come.
+    pub fn handle_timer(&mut self, step: &mut Step<'_>, timer: LifeTimer) {
+        match timer {
+            LifeTimer::HeartbeatDue => {
+                self.heartbeat_timer = None;
+                self.handle_heartbeat_due(step);
+            }
+            LifeTimer::Phase => {
+                self.phase_timer = None;
+                self.handle_phase_timeout(step);
+            }
+        }
+    }
+
+    fn handle_phase_timeout(&mut self, step: &mut Step<'_>) {
+        let policy = &self.spec.policy;
+        match self.phase.clone() {
+            Phase::Preparing => self.handle_preparation_timeout(step),
+            Phase::Spawning(_) => self.spawn(step),
+            Phase::Connecting => {
+                let reason = format!(
+                    "it did not connect to its socket within {:?} of its launch; does it use the SDK, and does it \
+                     connect to the path in {}?",
+                    policy.connect_timeout,
+                    rpc_plugin_wire::handshake::ENV_PLUGIN_SOCKET
+                );
+                self.fail(step, reason);
+            }
+            Phase::Greeting => {
+                let reason = format!(
+                    "it connected, but a whole host.hello did not come within {:?}",
+                    policy.hello_timeout
+                );
+                self.fail(step, reason);
+            }
+            Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),
+            Phase::Ending(why, rung) => self.climb_down(step, why, rung),
+            Phase::Backoff(_) => self.launch(step),
+            Phase::Stopped | Phase::Running(_) | Phase::Failed => {
+                debug_assert!(false, "{:?} has no deadline", self.phase);
+            }
+        }
+    }
+
+    /// Enters a phase, with a deadline or without.
+    fn enter(&mut self, step: &mut Step<'_>, phase: Phase, timeout: Option<Duration>) {
+        if let Some(timer) = self.phase_timer.take() {
+            step.timers.cancel(timer);
+        }
+        if !matches!(phase, Phase::Proving { .. } | Phase::Running(_)) {
+            if let Some(timer) = self.heartbeat_timer.take() {
+                step.timers.cancel(timer);
+            }
+        }
+        self.phase_timer = timeout.map(|timeout| {
+            step.timers.insert(step.now.plus(timeout), Timer::Life(self.key, LifeTimer::Phase))
+        });
+        self.phase = phase;
+    }
+
+    fn note(&self, step: &mut Step<'_>, mut note: Note) {
+        note.plugin_id = Some(self.spec.id.clone());
+        note.generation = note.generation.or(self.generation);
+        note.pid = note.pid.or_else(|| self.pid());
+        step.actions.push_back(Action::Note(Box::new(note)));
+    }
+}

@@ -1,0 +1,138 @@
+//! One connection of one generation, from its first byte to its last (protocol sections 1, 3 and 5).
+//!
+//! What this file is for: bytes in, frames understood, proof demanded, requests matched with answers,
+//! bytes out. What it deliberately does not do: decide what a fault means for the plugin; its machine
+//! does, on [`SessionEvent::Fault`]. Who connected was checked before a session exists.
+//!
+//! What always holds: nothing but `host.hello` is acted on before the proof; every request ends
+//! exactly once; after a fault nothing more is read or delivered.
+
+mod core;
+mod hello;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use types::{Expectation, Fault, Introduction, NewCall, SessionEvent};
+
+use self::core::{Core, Stage};
+use super::call_error::CallError;
+use super::keys::{Caller, Cx};
+use super::policy::Policy;
+use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
+use rpc_plugin_wire::{ErrorObject, FrameDecoder, FrameError, RequestId};
+use serde_json::value::RawValue;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Session {
+    inbox: FrameDecoder,
+    core: Core,
+}
+
+impl Session {
+    /// A session that waits for the hello.
+    #[must_use]
+    pub fn new(expectation: Expectation, policy: &Policy) -> Session {
+        Session {
+            inbox: FrameDecoder::new(FRAME_BYTES_MAX_UNAUTHENTICATED),
+            core: Core::new(expectation, policy),
+        }
+    }
+
+    /// Room to read into; follow with [`Session::filled`] and [`Session::handle_frames`].
+    pub fn space(&mut self, read_bytes: usize) -> &mut [u8] {
+        self.inbox.space(read_bytes)
+    }
+
+    /// How many bytes of the last [`Session::space`] were read.
+    pub fn filled(&mut self, bytes: usize) {
+        self.inbox.filled(bytes);
+    }
+
+    /// Handles up to `frames_max` of the frames that are there; whether there may be more.
+    pub fn handle_frames(&mut self, cx: &mut Cx<'_>, frames_max: usize) -> bool {
+        for _ in 0..frames_max {
+            let before = self.core.stage;
+            if before == Stage::Closed {
+                return false;
+            }
+            match self.inbox.next_frame() {
+                Ok(None) => return false,
+                Ok(Some(frame)) => self.core.handle_frame(cx, frame),
+                Err(error) => self.core.handle_unreadable(cx, error),
+            }
+            if before != self.core.stage {
+                self.inbox.set_frame_bytes_max(self.core.frame_bytes_max);
+            }
+        }
+        true
+    }
+
+    /// The peer closed its end. Frames that arrived before it count.
+    pub fn handle_end_of_stream(&mut self, cx: &mut Cx<'_>) {
+        while self.handle_frames(cx, usize::MAX) {}
+        match self.inbox.finish() {
+            Err(error @ FrameError::Truncated { .. }) => self.core.handle_unreadable(cx, error),
+            _ => self.core.fault(cx, Fault::EndOfStream),
+        }
+    }
+
+    /// Ends the session from this side: calls in flight end, nothing more is read or delivered.
+    pub fn close(&mut self, cx: &mut Cx<'_>) {
+        self.core.stage = Stage::Closed;
+        self.core.end_calls(cx);
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        self.core.events.pop_front()
+    }
+
+    /// Whether requests can be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.core.stage == Stage::Open
+    }
+
+    /// Bytes to write; follow with [`Session::wrote`].
+    #[must_use]
+    pub fn waiting(&self) -> &[u8] {
+        self.core.outbox.waiting()
+    }
+
+    /// How many bytes of [`Session::waiting`] were written.
+    pub fn wrote(&mut self, bytes: usize) {
+        self.core.outbox.wrote(bytes);
+    }
+
+    /// Requests of ours that wait for an answer.
+    #[must_use]
+    pub fn calls_in_flight(&self) -> usize {
+        self.core.outgoing.len()
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// `unavailable` when the session is not open, `too_large`, `overloaded`; all `not_sent`.
+    pub fn request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), CallError> {
+        self.core.request(cx, call)
+    }
+
+    /// Tells the peer that the caller of a request has gone, and drops its answer.
+    pub fn cancel(&mut self, caller: Caller) -> bool {
+        self.core.cancel(caller)
+    }
+
+    /// The deadline of request `id`, or the grace after it, passed.
+    pub fn handle_timer(&mut self, cx: &mut Cx<'_>, id: u64) {
+        self.core.handle_timer(cx, id);
+    }
+
+    /// Answers a request of the peer.
+    pub fn answer(&mut self, cx: &mut Cx<'_>, id: &RequestId, result: Result<&RawValue, ErrorObject>) {
+        self.core.answer(cx, id, result);
+    }
+}

@@ -1,0 +1,144 @@
+//! Requests of ours: how each begins, and the one way in which each ends (protocol section 5).
+
+use super::core::{Core, Stage};
+use super::types::{Fault, NewCall, SessionEvent};
+use crate::state::call_error::CallError;
+use crate::state::keys::{Caller, Cx, Timer};
+use crate::state::outgoing::Pending;
+use crate::state::time::millis;
+use rpc_plugin_wire::{ErrorCode, message};
+use serde_json::value::RawValue;
+
+impl Core {
+    pub(super) fn request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), CallError> {
+        let expected = &self.expectation;
+        let refuse = |code, message: String| {
+            Err(CallError::not_sent(code, message).at(&expected.plugin_id, Some(expected.generation)))
+        };
+        if self.stage != Stage::Open {
+            return refuse(ErrorCode::Unavailable, "the connection is not open".into());
+        }
+        let is_call = matches!(call.caller, Caller::Call(_));
+        if is_call && self.outgoing.len() >= self.calls_in_flight_max {
+            let max = self.calls_in_flight_max;
+            return refuse(
+                ErrorCode::Overloaded,
+                format!("{max} calls wait for an answer, which is the most"),
+            );
+        }
+        // A first check by a bound, so that a huge call is refused before it is copied.
+        let params_bytes = call.params.as_ref().map_or(0, |params| params.get().len());
+        if is_call && self.outbox.waiting_bytes() + params_bytes > self.outbox_bytes_max {
+            return refuse(
+                ErrorCode::Overloaded,
+                format!(
+                    "{} bytes wait to be written to the plugin, at most {} may",
+                    self.outbox.waiting_bytes(),
+                    self.outbox_bytes_max
+                ),
+            );
+        }
+        let (id, offset) = (self.outgoing.next_id(), self.outbox.next_offset());
+        let buffer = self.outbox.buffer();
+        let start = buffer.len();
+        let deadline_ms = Some(millis(call.timeout));
+        if params_bytes <= self.frame_bytes_max {
+            message::write_request(buffer, id, &call.method, call.params.as_deref(), deadline_ms);
+        }
+        // The line end does not count; what was not written is larger than allowed by its params alone.
+        let frame_bytes = if buffer.len() > start { buffer.len() - start - 1 } else { params_bytes };
+        if frame_bytes > self.frame_bytes_max {
+            buffer.truncate(start);
+            let max = self.frame_bytes_max;
+            return refuse(
+                ErrorCode::TooLarge,
+                format!("the call takes {frame_bytes} bytes, a frame may have {max}"),
+            );
+        }
+        let (plugin, generation) = (expected.plugin, expected.generation);
+        let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
+        self.outgoing.insert(Pending {
+            caller: Some(call.caller),
+            method: call.method,
+            timer: Some(timer),
+            offset,
+            sent_at: cx.now,
+            poisons: is_call,
+            in_grace: false,
+        });
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, caller: Caller) -> bool {
+        let Some(id) = self.outgoing.find(caller) else { return false };
+        if let Some(pending) = self.outgoing.get_mut(id) {
+            pending.caller = None;
+        }
+        message::write_cancel(self.outbox.buffer(), id);
+        true
+    }
+
+    pub(super) fn handle_timer(&mut self, cx: &mut Cx<'_>, id: u64) {
+        let grace_end = cx.now.plus(self.cancel_grace);
+        let Some(pending) = self.outgoing.get_mut(id) else { return };
+        pending.timer = None;
+        let method = pending.method.clone();
+        if pending.in_grace {
+            return self.fault(cx, Fault::Poisoned(method.into_owned()));
+        }
+        if pending.poisons {
+            let (plugin, generation) = (self.expectation.plugin, self.expectation.generation);
+            pending.in_grace = true;
+            pending.timer = Some(cx.timers.insert(grace_end, Timer::Call(plugin, generation, id)));
+        }
+        // Without a caller it was cancelled before, and the peer knows.
+        let Some(caller) = pending.caller.take() else { return };
+        let took = cx.now.since(pending.sent_at);
+        message::write_cancel(self.outbox.buffer(), id);
+        let message = format!("no answer within {took:?}");
+        let expected = &self.expectation;
+        let error = CallError::indeterminate(ErrorCode::DeadlineExceeded, message)
+            .at(&expected.plugin_id, Some(expected.generation));
+        self.events.push_back(SessionEvent::Completed { caller, method, result: Err(error), took });
+    }
+
+    /// Ends every request: what was not begun to be written the plugin cannot have seen.
+    pub(super) fn end_calls(&mut self, cx: &mut Cx<'_>) {
+        while let Some(pending) = self.outgoing.pop() {
+            let Some(caller) = self.settle(cx, &pending) else { continue };
+            let error = if self.outbox.has_begun(pending.offset) {
+                CallError::indeterminate(
+                    ErrorCode::PluginLost,
+                    "the connection ended before the answer came; the plugin may have executed the call",
+                )
+            } else {
+                CallError::not_sent(
+                    ErrorCode::Unavailable,
+                    "the connection ended before the call was written",
+                )
+            };
+            let expected = &self.expectation;
+            let error = error.at(&expected.plugin_id, Some(expected.generation));
+            self.complete(cx, pending, caller, Err(error));
+        }
+    }
+
+    /// Cancels the timer of a request that left the table, and takes its caller.
+    pub(super) fn settle(&self, cx: &mut Cx<'_>, pending: &Pending) -> Option<Caller> {
+        if let Some(timer) = pending.timer {
+            cx.timers.cancel(timer);
+        }
+        pending.caller
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        cx: &Cx<'_>,
+        pending: Pending,
+        caller: Caller,
+        result: Result<Box<RawValue>, CallError>,
+    ) {
+        let took = cx.now.since(pending.sent_at);
+        self.events.push_back(SessionEvent::Completed { caller, method: pending.method, result, took });
+    }
+}

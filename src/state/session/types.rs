@@ -1,0 +1,107 @@
+//! What goes into a session and what comes out of it.
+
+use crate::state::call_error::CallError;
+use crate::state::keys::{Caller, PluginKey};
+use rpc_plugin_wire::{Generation, PluginId, RequestId, Token};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// What the peer has to prove, and what it is told.
+#[derive(Debug)]
+pub struct Expectation {
+    /// The plugin in its supervisor, for timers.
+    pub plugin: PluginKey,
+    /// The id it was launched as.
+    pub plugin_id: PluginId,
+    /// The generation it was launched as.
+    pub generation: Generation,
+    /// The one-time token of this generation.
+    pub token: Token,
+    /// Interfaces that the host requires, with the versions it accepts.
+    pub interfaces: BTreeMap<String, Vec<u32>>,
+}
+
+/// What an authenticated plugin said about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduction {
+    /// Its own version.
+    pub version: String,
+    /// Its SDK.
+    pub sdk: String,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+    /// The version of each interface that is used.
+    pub interfaces: BTreeMap<String, u32>,
+}
+
+/// Why a connection cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The proof failed, or something else came first.
+    NotAuthenticated(String),
+    /// The peer broke the protocol.
+    Violation(String),
+    /// The peer did not answer this method even after it was cancelled.
+    Poisoned(String),
+    /// The peer closed the connection.
+    EndOfStream,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::NotAuthenticated(why) => write!(f, "the proof of identity failed: {why}"),
+            Fault::Violation(why) => write!(f, "the plugin broke the protocol: {why}"),
+            Fault::Poisoned(method) => write!(
+                f,
+                "the plugin did not answer a call of {method} after its deadline, nor after rpc.cancel and the grace for it"
+            ),
+            Fault::EndOfStream => write!(f, "the plugin closed the connection"),
+        }
+    }
+}
+
+/// What a session tells the plugin's machine.
+#[derive(Debug)]
+pub enum SessionEvent {
+    /// The proof is complete.
+    Authenticated(Introduction),
+    /// A request of ours ended.
+    Completed {
+        /// Who waited.
+        caller: Caller,
+        /// What was asked.
+        method: Cow<'static, str>,
+        /// How it ended.
+        result: Result<Box<RawValue>, CallError>,
+        /// From the outbox to the end.
+        took: Duration,
+    },
+    /// The plugin asks something of the host. To be answered with [`Session::answer`].
+    Asked {
+        /// Its id.
+        id: RequestId,
+        /// What it asks.
+        method: String,
+    },
+    /// An answer came for a request that had ended.
+    LateAnswer(Cow<'static, str>),
+    /// The connection cannot go on. The last event.
+    Fault(Fault),
+}
+
+/// A request that is to be sent.
+#[derive(Debug)]
+pub struct NewCall {
+    /// Who waits.
+    pub caller: Caller,
+    /// What to ask.
+    pub method: Cow<'static, str>,
+    /// An object, or nothing.
+    pub params: Option<Box<RawValue>>,
+    /// When it ends at the latest.
+    pub timeout: Duration,
+}

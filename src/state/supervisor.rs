@@ -1,0 +1,339 @@
+//! All plugins together: the one machine that the event loop drives.
+//!
+//! What this file is for: finding the plugin that an event concerns, waits for states, the end of all.
+//! What it deliberately does not do: anything that concerns one plugin only; its machine does.
+//!
+//! What always holds: after every step the actions it asks for are in [`Supervisor::poll_action`],
+//! and the plugins with bytes to write in [`Supervisor::poll_waiting`].
+
+use super::action::{Action, CallEnd, Note};
+use super::call_error::CallError;
+use super::keys::{CallKey, PluginKey, Timer, WaitKey};
+use super::plugin::{ExitReport, PeerIdentity, Plugin, PluginSpec, SpawnFailure, Step};
+use super::session::Session;
+use super::time::Time;
+use super::waits::{Goal, WAITS_MAX, Waits};
+use super::wheel::Wheel;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::{ErrorCode, Generation, PluginId, Token};
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// What an operator wants of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Up.
+    Start,
+    /// Down.
+    Stop,
+    /// A new generation.
+    Restart,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Supervisor {
+    plugins: BTreeMap<PluginKey, Plugin>,
+    keys: BTreeMap<PluginId, PluginKey>,
+    next_key: u32,
+    timers: Wheel<Timer>,
+    actions: VecDeque<Action>,
+    /// Plugins whose session may have bytes to write.
+    waiting: BTreeSet<PluginKey>,
+    waits: Waits,
+    rng: fastrand::Rng,
+    ending: bool,
+}
+
+impl Supervisor {
+    /// A supervisor without plugins. The seed is for the jitter of backoffs only.
+    #[must_use]
+    pub fn new(seed: u64) -> Supervisor {
+        Supervisor {
+            plugins: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            next_key: 0,
+            timers: Wheel::default(),
+            actions: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            waits: Waits::default(),
+            rng: fastrand::Rng::with_seed(seed),
+            ending: false,
+        }
+    }
+
+    /// Takes a plugin into its care, down. `None` if there is one of that id.
+    pub fn add(&mut self, spec: PluginSpec) -> Option<PluginKey> {
+        if self.keys.contains_key(&spec.id) || self.ending {
+            return None;
+        }
+        let key = PluginKey(self.next_key);
+        self.next_key += 1;
+        let mut note = Note::new(EventKind::PluginAdded, spec.executable.clone());
+        note.plugin_id = Some(spec.id.clone());
+        self.actions.push_back(Action::Note(Box::new(note)));
+        self.keys.insert(spec.id.clone(), key);
+        self.plugins.insert(key, Plugin::new(key, spec));
+        Some(key)
+    }
+
+    /// Gives a plugin up that is down; whether it was.
+    pub fn remove(&mut self, key: PluginKey) -> bool {
+        let down = self.plugins.get(&key).is_some_and(|plugin| plugin.is_quiet() && !plugin.state().is_up());
+        if let Some(plugin) = self.plugins.get_mut(&key).filter(|_| down) {
+            // Leaves no timer behind.
+            let mut step = Step {
+                now: Time::ZERO,
+                timers: &mut self.timers,
+                actions: &mut self.actions,
+                rng: &mut self.rng,
+            };
+            plugin.stop(&mut step);
+            let mut note = Note::new(EventKind::PluginRemoved, "given up");
+            note.plugin_id = Some(plugin.id().clone());
+            self.keys.remove(plugin.id());
+            self.plugins.remove(&key);
+            self.actions.push_back(Action::Note(Box::new(note)));
+            self.waits.abandon(key, &mut self.timers, &mut self.actions);
+        }
+        down
+    }
+
+    /// The plugin of that id.
+    #[must_use]
+    pub fn find(&self, id: &PluginId) -> Option<PluginKey> {
+        self.keys.get(id).copied()
+    }
+
+    /// A plugin.
+    #[must_use]
+    pub fn plugin(&self, key: PluginKey) -> Option<&Plugin> {
+        self.plugins.get(&key)
+    }
+
+    /// All plugins, by key.
+    pub fn plugins(&self) -> impl Iterator<Item = (PluginKey, &Plugin)> {
+        self.plugins.iter().map(|(key, plugin)| (*key, plugin))
+    }
+
+    /// All plugins, by id.
+    pub fn plugins_by_id(&self) -> impl Iterator<Item = &Plugin> {
+        self.keys.values().filter_map(|key| self.plugins.get(key))
+    }
+
+    /// The connection of a generation, if that is the plugin's current one.
+    pub fn session_mut(&mut self, key: PluginKey, generation: Generation) -> Option<&mut Session> {
+        self.plugins.get_mut(&key)?.session_mut(generation)
+    }
+
+    /// The next effect to carry out.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next plugin that has bytes to write, with its generation.
+    pub fn poll_waiting(&mut self) -> Option<(PluginKey, Generation)> {
+        while let Some(key) = self.waiting.pop_first() {
+            if let Some(plugin) = self.plugins.get(&key)
+                && let Some(generation) = plugin.generation()
+                && plugin.has_waiting_bytes()
+            {
+                return Some((key, generation));
+            }
+        }
+        None
+    }
+
+    /// When [`Supervisor::handle_time`] wants to be called next.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Time> {
+        self.timers.next_at()
+    }
+
+    /// Handles everything that is due at `now`.
+    pub fn handle_time(&mut self, now: Time) {
+        while let Some(timer) = self.timers.pop_expired(now) {
+            match timer {
+                Timer::Life(key, timer) => {
+                    self.step(now, key, |plugin, step| plugin.handle_timer(step, timer));
+                }
+                Timer::Call(key, generation, id) => {
+                    self.step(now, key, |plugin, step| plugin.handle_call_timer(step, generation, id));
+                }
+                Timer::Wait(wait) => self.waits.expire(wait, &self.plugins, &mut self.actions),
+            };
+        }
+    }
+
+    /// An operator acts.
+    pub fn wish(&mut self, now: Time, key: PluginKey, wish: Wish) {
+        // Nothing is brought up any more while everything is being brought down.
+        let wish = if self.ending { Wish::Stop } else { wish };
+        self.step(now, key, |plugin, step| match wish {
+            Wish::Start => plugin.start(step),
+            Wish::Stop => plugin.stop(step),
+            Wish::Restart => plugin.restart(step),
+        });
+    }
+
+    /// Brings everything down, all plugins at once.
+    pub fn end(&mut self, now: Time) {
+        self.ending = true;
+        let keys: Vec<PluginKey> = self.plugins.keys().copied().collect();
+        for key in keys {
+            self.wish(now, key, Wish::Stop);
+        }
+    }
+
+    /// Whether nothing of any plugin is left outside.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.plugins.values().all(Plugin::is_quiet)
+    }
+
+    /// How long bringing everything down takes at the most, SIGKILL included.
+    #[must_use]
+    pub fn stop_timeout(&self) -> Duration {
+        self.plugins.values().map(|plugin| plugin.policy().stop_timeout()).max().unwrap_or_default()
+    }
+
+    /// Makes a call; it ends with [`Action::Complete`].
+    pub fn call(
+        &mut self,
+        now: Time,
+        call: CallKey,
+        id: &PluginId,
+        method: String,
+        params: Option<Box<RawValue>>,
+        timeout: Option<Duration>,
+    ) {
+        let Some(key) = self.find_or_end(call, id) else { return };
+        self.step(now, key, |plugin, step| plugin.call(step, call, method, params, timeout));
+    }
+
+    /// Asks for a heartbeat now; it ends with [`Action::Complete`].
+    pub fn probe(&mut self, now: Time, call: CallKey, id: &PluginId, timeout: Option<Duration>) {
+        let Some(key) = self.find_or_end(call, id) else { return };
+        self.step(now, key, |plugin, step| plugin.probe(step, call, timeout));
+    }
+
+    /// The caller of a call has gone; the call does not end with an action any more.
+    pub fn cancel(&mut self, now: Time, call: CallKey, id: &PluginId) {
+        if let Some(key) = self.find(id) {
+            self.step(now, key, |plugin, step| plugin.cancel(step, call));
+        }
+    }
+
+    fn find_or_end(&mut self, call: CallKey, id: &PluginId) -> Option<PluginKey> {
+        let key = self.find(id);
+        if key.is_none() {
+            let end = CallEnd { result: Err(unknown(id)), generation: None, took: Duration::ZERO };
+            self.actions.push_back(Action::Complete(call, end));
+        }
+        key
+    }
+
+    /// Waits until a plugin is where `goal` says; ends with [`Action::Waited`], at once where it can.
+    pub fn wait(&mut self, now: Time, wait: WaitKey, id: &PluginId, goal: Goal, timeout: Duration) {
+        let Some(key) = self.find(id) else {
+            return self.actions.push_back(Action::Waited(wait, Err(unknown(id))));
+        };
+        if self.waits.len() >= WAITS_MAX {
+            let error = CallError::not_sent(ErrorCode::Overloaded, "too many waits for plugins at once");
+            return self.actions.push_back(Action::Waited(wait, Err(error.at(id, None))));
+        }
+        let at = now.plus(timeout);
+        let timer = self.timers.insert(at, Timer::Wait(wait));
+        self.waits.add(wait, key, goal, timer, timeout);
+        if let Some(plugin) = self.plugins.get(&key) {
+            self.waits.check(now, key, plugin, &mut self.timers, &mut self.actions);
+        }
+    }
+
+    /// Who waited has gone.
+    pub fn forget_wait(&mut self, wait: WaitKey) {
+        self.waits.forget(wait, &mut self.timers);
+    }
+
+    /// See [`Plugin::handle_prepared`].
+    pub fn handle_prepared(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        outcome: Result<Token, String>,
+    ) {
+        self.step(now, key, |plugin, step| plugin.handle_prepared(step, generation, outcome));
+    }
+
+    /// See [`Plugin::handle_spawned`].
+    pub fn handle_spawned(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        outcome: Result<u32, SpawnFailure>,
+    ) {
+        self.step(now, key, |plugin, step| plugin.handle_spawned(step, generation, outcome));
+    }
+
+    /// See [`Plugin::handle_connection`].
+    pub fn handle_connection(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        peer: PeerIdentity,
+        launched_uid: u32,
+    ) -> bool {
+        self.step(now, key, |plugin, step| plugin.handle_connection(step, generation, peer, launched_uid))
+            .unwrap_or(false)
+    }
+
+    /// See [`Plugin::handle_frames`].
+    pub fn handle_frames(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        frames_max: usize,
+    ) -> bool {
+        self.step(now, key, |plugin, step| plugin.handle_frames(step, generation, frames_max))
+            .unwrap_or(false)
+    }
+
+    /// See [`Plugin::handle_end_of_stream`].
+    pub fn handle_end_of_stream(&mut self, now: Time, key: PluginKey, generation: Generation) {
+        self.step(now, key, |plugin, step| plugin.handle_end_of_stream(step, generation));
+    }
+
+    /// See [`Plugin::handle_exit`].
+    pub fn handle_exit(&mut self, now: Time, key: PluginKey, generation: Generation, exit: ExitReport) {
+        self.step(now, key, |plugin, step| plugin.handle_exit(step, generation, exit));
+    }
+
+    /// Runs one step of one plugin, and what follows from any step.
+    fn step<R>(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        run: impl FnOnce(&mut Plugin, &mut Step<'_>) -> R,
+    ) -> Option<R> {
+        let plugin = self.plugins.get_mut(&key)?;
+        let mut step = Step { now, timers: &mut self.timers, actions: &mut self.actions, rng: &mut self.rng };
+        let result = run(plugin, &mut step);
+        if plugin.settle(&mut step) {
+            self.waits.check(now, key, plugin, &mut self.timers, &mut self.actions);
+        }
+        if plugin.has_waiting_bytes() {
+            self.waiting.insert(key);
+        }
+        Some(result)
+    }
+}
+
+/// The error of a call or wait for a plugin that is not there.
+fn unknown(id: &PluginId) -> CallError {
+    CallError::not_sent(ErrorCode::UnknownPlugin, "there is no plugin of that id").at(id, None)
+}

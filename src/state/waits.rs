@@ -1,0 +1,155 @@
+//! Who waits for a plugin to get somewhere: operators' commands, and callers of the host library.
+//!
+//! What always holds: a wait ends exactly once, unless who waits has gone; the table is bounded.
+
+use super::action::Action;
+use super::call_error::CallError;
+use super::keys::{PluginKey, Timer, WaitKey};
+use super::plugin::Plugin;
+use super::time::Time;
+use super::wheel::{TimerKey, Wheel};
+use rpc_plugin_wire::life::PluginState;
+use rpc_plugin_wire::{ErrorCode, Generation};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Waits at once; a further one ends at once as `overloaded`.
+pub const WAITS_MAX: usize = 4096;
+
+/// Where a plugin shall get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// This state.
+    State(PluginState),
+    /// Routable, in a generation after this one.
+    RoutableAfter(Option<Generation>),
+}
+
+enum Verdict {
+    There,
+    Never(String),
+    NotYet,
+}
+
+impl Goal {
+    fn judge(self, plugin: &Plugin) -> Verdict {
+        let state = plugin.state();
+        let there = match self {
+            Goal::State(wanted) => state == wanted,
+            Goal::RoutableAfter(generation) => state.is_routable() && plugin.generation() > generation,
+        };
+        // Only an operator gets a plugin out of these two.
+        let final_state = matches!(state, PluginState::Failed | PluginState::Stopped);
+        match self {
+            _ if there => Verdict::There,
+            Goal::RoutableAfter(_) if final_state => {
+                let error = plugin.status(Time::ZERO).last_error.unwrap_or_default();
+                Verdict::Never(format!("the plugin is {state}: {error}"))
+            }
+            _ => Verdict::NotYet,
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Goal::State(state) => state.to_string(),
+            Goal::RoutableAfter(_) => "healthy".to_owned(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Wait {
+    plugin: PluginKey,
+    goal: Goal,
+    timer: TimerKey,
+    timeout: Duration,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Waits {
+    waits: BTreeMap<WaitKey, Wait>,
+}
+
+impl Waits {
+    /// Enters a wait.
+    pub fn add(&mut self, key: WaitKey, plugin: PluginKey, goal: Goal, timer: TimerKey, timeout: Duration) {
+        self.waits.insert(key, Wait { plugin, goal, timer, timeout });
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waits.len()
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waits.is_empty()
+    }
+
+    /// Ends the waits that are over now that `plugin` has changed.
+    pub fn check(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        plugin: &Plugin,
+        timers: &mut Wheel<Timer>,
+        actions: &mut VecDeque<Action>,
+    ) {
+        self.waits.retain(|wait_key, wait| {
+            if wait.plugin != key {
+                return true;
+            }
+            let result = match wait.goal.judge(plugin) {
+                Verdict::NotYet => return true,
+                Verdict::There => Ok(Box::new(plugin.status(now))),
+                Verdict::Never(why) => {
+                    Err(CallError::not_sent(ErrorCode::Unavailable, why).at(plugin.id(), plugin.generation()))
+                }
+            };
+            timers.cancel(wait.timer);
+            actions.push_back(Action::Waited(*wait_key, result));
+            false
+        });
+    }
+
+    /// A wait's time is over.
+    pub fn expire(
+        &mut self,
+        key: WaitKey,
+        plugins: &BTreeMap<PluginKey, Plugin>,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let Some(wait) = self.waits.remove(&key) else { return };
+        let mut message = format!("it was not {} within {:?}", wait.goal.text(), wait.timeout);
+        let mut error = CallError::not_sent(ErrorCode::DeadlineExceeded, message.clone());
+        if let Some(plugin) = plugins.get(&wait.plugin) {
+            message = format!("{message}; it is {}", plugin.state());
+            error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
+                .at(plugin.id(), plugin.generation());
+        }
+        actions.push_back(Action::Waited(key, Err(error)));
+    }
+
+    /// Who waited has gone.
+    pub fn forget(&mut self, key: WaitKey, timers: &mut Wheel<Timer>) {
+        if let Some(wait) = self.waits.remove(&key) {
+            timers.cancel(wait.timer);
+        }
+    }
+
+    /// The plugin has gone.
+    pub fn abandon(&mut self, plugin: PluginKey, timers: &mut Wheel<Timer>, actions: &mut VecDeque<Action>) {
+        self.waits.retain(|key, wait| {
+            if wait.plugin == plugin {
+                timers.cancel(wait.timer);
+                let error = CallError::not_sent(ErrorCode::UnknownPlugin, "the plugin was removed");
+                actions.push_back(Action::Waited(*key, Err(error)));
+            }
+            wait.plugin != plugin
+        });
+    }
+}
