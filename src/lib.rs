@@ -7,5 +7,7 @@ pub mod ctl;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod eventlog;
+pub mod host;
+mod reactor;
 pub mod state;
 pub mod sys;

@@ -268,6 +268,13 @@ impl Plugin {
         self.introduction.as_ref().map_or(&[], |introduction| &introduction.capabilities)
     }
 
+    /// Calls that wait for an answer now, and calls made so far.
+    #[must_use]
+    pub fn call_counts(&self) -> (u64, u64) {
+        let in_flight = self.session.as_ref().map_or(0, Session::calls_in_flight);
+        (in_flight as u64, self.counts.calls)
+    }
+
     /// Everything that is known about it.
     #[must_use]
     pub fn status(&self, now: Time) -> PluginStatus {
@@ -285,7 +292,7 @@ impl Plugin {
             uptime_ms: self.process.map(|process| millis(now.since(process.launched_at))),
             restarts: self.counts.restarts,
             next_launch_ms: self.backoff_until().map(|until| millis(until.since(now))),
-            calls_in_flight: self.session.as_ref().map_or(0, |session| session.calls_in_flight() as u64),
+            calls_in_flight: self.call_counts().0,
             calls_total: self.counts.calls,
             calls_failed: self.counts.calls_failed,
             late_answers: self.counts.late_answers,

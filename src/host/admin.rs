@@ -1,0 +1,206 @@
+//! The admin interface: what operators may ask of a running host, over `RUNTIME/admin.sock`.
+//!
+//! What this file is for: each method of [`rpc_plugin_wire::admin`], as one step of the supervisor or a
+//! wait for it. What it deliberately does not do: block, since it runs on the event loop; check who
+//! asks, since only the host's own user and root get this far.
+
+use crate::reactor::{Answer, ControlCx, ControlService, Reply};
+use crate::state::action::{CallEnd, Note};
+use crate::state::call_error::CallError;
+use crate::state::supervisor::Wish;
+use crate::state::time::millis;
+use crate::state::waits::Goal;
+use rpc_plugin_wire::admin::{
+    self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
+    HeartbeatReply, PluginList, PluginRef, PluginStatus, ROUTE_MODE_DIRECT, Route, RouteList, WaitParams,
+};
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::life::{Heartbeat, PluginState};
+use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::{ErrorCode, ErrorObject, PluginId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Admin;
+
+type Params<'a> = Option<&'a RawValue>;
+
+impl ControlService for Admin {
+    fn handle(&mut self, cx: &mut ControlCx<'_>, method: &str, params: Params<'_>) -> Reply {
+        let reply = match method {
+            admin::METHOD_STATUS => Ok(Reply::Now(answer(&status(cx)))),
+            admin::METHOD_PLUGINS => Ok(Reply::Now(answer(&PluginList {
+                plugins: cx.supervisor.plugins_by_id().map(|plugin| plugin.status(cx.now)).collect(),
+            }))),
+            admin::METHOD_PLUGIN => plugin(cx, params),
+            admin::METHOD_ROUTES => Ok(Reply::Now(answer(&routes(cx)))),
+            admin::METHOD_HEARTBEAT => heartbeat(cx, params),
+            admin::METHOD_CALL => call(cx, params),
+            admin::METHOD_START => act(cx, params, Wish::Start),
+            admin::METHOD_STOP => act(cx, params, Wish::Stop),
+            admin::METHOD_RESTART => act(cx, params, Wish::Restart),
+            admin::METHOD_WAIT => wait(cx, params),
+            admin::METHOD_SHUTDOWN => Ok(shutdown(cx)),
+            _ => Err(ErrorObject::new(
+                ErrorCode::MethodNotFound,
+                format!("there is no admin method {method:?}; there are {}", admin::METHODS.join(", ")),
+            )),
+        };
+        reply.unwrap_or_else(|error| Reply::Now(Err(error)))
+    }
+}
+
+/// A result on its way to the client.
+fn answer<T: Serialize>(value: &T) -> Answer {
+    serde_json::value::to_raw_value(value).map_err(|error| {
+        ErrorObject::new(ErrorCode::InternalError, format!("the answer does not serialise: {error}"))
+    })
+}
+
+fn deadline(timeout_ms: Option<u64>) -> Result<Duration, ErrorObject> {
+    let timeout_ms = timeout_ms.unwrap_or(DEADLINE_MS_DEFAULT);
+    if timeout_ms > DEADLINE_MS_MAX {
+        let text = format!("timeout_ms is {timeout_ms}, at most {DEADLINE_MS_MAX} (a day) is allowed");
+        return Err(ErrorObject::new(ErrorCode::InvalidParams, text));
+    }
+    Ok(Duration::from_millis(timeout_ms))
+}
+
+fn unknown(id: &PluginId) -> ErrorObject {
+    let error = CallError::not_sent(ErrorCode::UnknownPlugin, format!("there is no plugin {id:?}"));
+    error.at(id, None).to_object()
+}
+
+fn status(cx: &ControlCx<'_>) -> DaemonStatus {
+    let mut status = DaemonStatus {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        uptime_ms: millis(cx.facts.uptime),
+        runtime_dir: cx.facts.runtime_dir.clone(),
+        plugins: 0,
+        routable: 0,
+        failed: 0,
+        calls_in_flight: 0,
+        calls_total: 0,
+        clients: cx.facts.clients,
+        events_dropped: cx.facts.events_dropped,
+    };
+    for (_, plugin) in cx.supervisor.plugins() {
+        let (in_flight, total) = plugin.call_counts();
+        status.plugins += 1;
+        status.routable += u32::from(plugin.state().is_routable());
+        status.failed += u32::from(plugin.state() == PluginState::Failed);
+        status.calls_in_flight += in_flight;
+        status.calls_total += total;
+    }
+    status
+}
+
+fn find(cx: &ControlCx<'_>, id: &PluginId) -> Result<PluginStatus, ErrorObject> {
+    let plugin = cx.supervisor.find(id).and_then(|key| cx.supervisor.plugin(key));
+    plugin.map(|plugin| plugin.status(cx.now)).ok_or_else(|| unknown(id))
+}
+
+fn plugin(cx: &ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
+    let PluginRef { plugin_id } = params_into(params)?;
+    Ok(Reply::Now(answer(&find(cx, &plugin_id)?)))
+}
+
+fn routes(cx: &ControlCx<'_>) -> RouteList {
+    let mut routes: Vec<Route> = Vec::new();
+    for plugin in cx.supervisor.plugins_by_id() {
+        routes.extend(plugin.capabilities().iter().map(|capability| Route {
+            capability: capability.clone(),
+            plugin_id: plugin.id().clone(),
+            mode: ROUTE_MODE_DIRECT.into(),
+            health: plugin.state(),
+            generation: plugin.generation(),
+        }));
+    }
+    // Stable: plugins stay ordered by id within a capability.
+    routes.sort_by(|a, b| a.capability.cmp(&b.capability));
+    RouteList { routes }
+}
+
+fn heartbeat(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
+    let PluginRef { plugin_id } = params_into(params)?;
+    let asked = plugin_id.clone();
+    Ok(cx.probe(&asked, move |end| {
+        let (result, generation, duration_us) = taken(end)?;
+        let heartbeat: Heartbeat = serde_json::from_str(result.get()).map_err(|error| {
+            ErrorObject::new(
+                ErrorCode::InternalError,
+                format!("the plugin's heartbeat is malformed: {error}"),
+            )
+        })?;
+        answer(&HeartbeatReply { plugin_id, generation, heartbeat, duration_us })
+    }))
+}
+
+fn call(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
+    let CallParams { plugin_id, method, params, timeout_ms } = params_into(params)?;
+    if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
+        return Err(ErrorObject::new(ErrorCode::InvalidParams, "the params of a call are a JSON object"));
+    }
+    let timeout = timeout_ms.map(|timeout_ms| deadline(Some(timeout_ms))).transpose()?;
+    let asked = plugin_id.clone();
+    Ok(cx.call(&asked, method, params, timeout, move |end| {
+        let (result, generation, duration_us) = taken(end)?;
+        answer(&CallReply { plugin_id, generation, result, duration_us })
+    }))
+}
+
+type Taken = (Box<RawValue>, rpc_plugin_wire::Generation, u64);
+
+/// A call's result with who answered and how long it took.
+fn taken(end: CallEnd) -> Result<Taken, ErrorObject> {
+    let result = end.result.map_err(|error| error.to_object())?;
+    let generation = end.generation.unwrap_or(rpc_plugin_wire::Generation::FIRST);
+    Ok((result, generation, u64::try_from(end.took.as_micros()).unwrap_or(u64::MAX)))
+}
+
+fn act(cx: &mut ControlCx<'_>, params: Params<'_>, wish: Wish) -> Result<Reply, ErrorObject> {
+    let ActParams { plugin_id, timeout_ms } = params_into(params)?;
+    let timeout = deadline(timeout_ms)?;
+    let before = find(cx, &plugin_id)?.generation;
+    let (name, goal) = match wish {
+        Wish::Start => ("start", Goal::RoutableAfter(None)),
+        Wish::Stop => ("stop", Goal::State(PluginState::Stopped)),
+        Wish::Restart => ("restart", Goal::RoutableAfter(before)),
+    };
+    note(cx, Some(&plugin_id), name);
+    if let Some(key) = cx.supervisor.find(&plugin_id) {
+        cx.supervisor.wish(cx.now, key, wish);
+    }
+    if timeout.is_zero() {
+        return Ok(Reply::Now(answer(&find(cx, &plugin_id)?)));
+    }
+    Ok(cx.wait(&plugin_id, goal, timeout, arrived))
+}
+
+fn wait(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
+    let WaitParams { plugin_id, state, timeout_ms } = params_into(params)?;
+    let timeout = deadline(timeout_ms)?;
+    Ok(cx.wait(&plugin_id, Goal::State(state), timeout, arrived))
+}
+
+fn arrived(end: crate::reactor::WaitEnd) -> Answer {
+    answer(&*end.map_err(|error| error.to_object())?)
+}
+
+fn shutdown(cx: &mut ControlCx<'_>) -> Reply {
+    note(cx, None, "shutdown");
+    *cx.end = true;
+    Reply::Now(answer(&serde_json::json!({})))
+}
+
+fn note(cx: &mut ControlCx<'_>, plugin_id: Option<&PluginId>, action: &str) {
+    let mut note = Note::new(EventKind::AdminAction, format!("an operator asked for {action}"));
+    note.plugin_id = plugin_id.cloned();
+    note.details =
+        Some(serde_json::json!({"action": action, "peer_uid": cx.peer_uid, "peer_pid": cx.peer_pid}));
+    cx.notes.push(note);
+}

@@ -1,0 +1,165 @@
+//! Setting up a host.
+
+use super::admin::Admin;
+use super::{Host, HostError, Inner};
+use crate::eventlog::{EventLog, QUEUE_MAX_DEFAULT};
+use crate::reactor::{Command, Control, Reactor, Setup};
+use crate::state::action::Note;
+use crate::sys::leftovers::kill_leftovers;
+use crate::sys::listener;
+use crate::sys::orphans::become_subreaper;
+use crate::sys::private_file::PrivateFile;
+use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
+use crate::sys::sweep::sweep;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::handshake::ENV_AUTH_TOKEN_FILE;
+use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long a start waits for processes of a dead host to end.
+const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Control connections that wait to be accepted.
+const ADMIN_BACKLOG: u16 = 128;
+/// Control clients at once, unless the builder says otherwise.
+const ADMIN_CLIENTS_MAX_DEFAULT: usize = 64;
+
+/// What a host is to be like. [`HostBuilder::start`] makes it.
+pub struct HostBuilder {
+    runtime_dir: PathBuf,
+    event_log: bool,
+    subreaper: bool,
+    admin_socket: bool,
+    admin_clients_max: usize,
+}
+
+impl std::fmt::Debug for HostBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostBuilder").field("runtime_dir", &self.runtime_dir).finish_non_exhaustive()
+    }
+}
+
+impl HostBuilder {
+    pub(super) fn new(runtime_dir: &Path) -> HostBuilder {
+        HostBuilder {
+            runtime_dir: runtime_dir.to_owned(),
+            event_log: true,
+            subreaper: false,
+            admin_socket: false,
+            admin_clients_max: ADMIN_CLIENTS_MAX_DEFAULT,
+        }
+    }
+
+    /// Whether events are appended to `RUNTIME/ID/events.jsonl`. They are unless this says otherwise.
+    #[must_use]
+    pub fn event_log(mut self, event_log: bool) -> HostBuilder {
+        self.event_log = event_log;
+        self
+    }
+
+    /// Makes the whole process the parent of its orphaned descendants (PR_SET_CHILD_SUBREAPER), and ends
+    /// those that plugins leave behind. Only for a program whose children are all this host's plugins:
+    /// any other child would be taken for one left behind.
+    #[must_use]
+    pub fn adopt_orphans(mut self, adopt: bool) -> HostBuilder {
+        self.subreaper = adopt;
+        self
+    }
+
+    /// Whether operators may inspect and act through `RUNTIME/admin.sock`, with `rpcpluginctl`. Only the
+    /// host's own user and root may connect. They may not unless this says otherwise.
+    #[must_use]
+    pub fn admin_socket(mut self, admin_socket: bool) -> HostBuilder {
+        self.admin_socket = admin_socket;
+        self
+    }
+
+    /// Control clients that may be connected at once; 64 unless this says otherwise.
+    #[must_use]
+    pub fn admin_clients_max(mut self, clients_max: usize) -> HostBuilder {
+        self.admin_clients_max = clients_max;
+        self
+    }
+
+    /// Opens and locks the runtime folder, removes what a dead host left in it, and starts the event
+    /// loop. Blocks for a moment.
+    ///
+    /// # Errors
+    /// The folder cannot be used or another host uses it; a thread, socket or file cannot be made.
+    pub fn start(self) -> Result<Host, HostError> {
+        let runtime_dir = Arc::new(RuntimeDir::open(&self.runtime_dir).map_err(HostError::RuntimeDir)?);
+        let log = if self.event_log {
+            EventLog::start(runtime_dir.path(), QUEUE_MAX_DEFAULT)
+                .map_err(|error| HostError::Setup("the event log cannot be opened", error))?
+        } else {
+            EventLog::disabled()
+        };
+        let notes = tidy_up(&runtime_dir)?;
+        let (control, admin_socket) = self.listen(&runtime_dir)?.unzip();
+        if self.subreaper {
+            become_subreaper().map_err(|error| HostError::Setup("orphans cannot be adopted", error))?;
+        }
+        let setup = Setup {
+            runtime_dir: Arc::clone(&runtime_dir),
+            log: log.clone(),
+            control,
+            subreaper: self.subreaper,
+        };
+        let (reactor, port) =
+            Reactor::new(setup).map_err(|error| HostError::Setup("the event loop cannot be made", error))?;
+        let thread = std::thread::Builder::new()
+            .name("rpcplugin-loop".into())
+            .spawn(move || {
+                reactor.run();
+                drop(admin_socket);
+            })
+            .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
+        let inner = Inner { port, runtime_dir, log, thread: Mutex::new(Some(thread)) };
+        for note in notes {
+            inner.post(Command::Record(Box::new(note)))?;
+        }
+        Ok(Host { inner: Arc::new(inner) })
+    }
+
+    fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<(Control, PrivateFile)>, HostError> {
+        if !self.admin_socket {
+            return Ok(None);
+        }
+        let (listener, file) =
+            listener::bind(runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG).map_err(|error| {
+                HostError::Setup("the admin socket cannot be made", std::io::Error::other(error))
+            })?;
+        let control = Control {
+            listener,
+            service: Box::new(Admin),
+            clients_max: self.admin_clients_max,
+            frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+        };
+        Ok(Some((control, file)))
+    }
+}
+
+/// Removes what a dead host left: its plugins' descendants, sockets and tokens.
+fn tidy_up(runtime_dir: &RuntimeDir) -> Result<Vec<Note>, HostError> {
+    let mut notes = vec![Note::new(EventKind::HostStarted, concat!("version ", env!("CARGO_PKG_VERSION")))];
+    // Processes first, so that none of them makes what is then swept.
+    let leftovers = kill_leftovers(ENV_AUTH_TOKEN_FILE, runtime_dir.path(), LEFTOVERS_TIMEOUT)
+        .map_err(|error| HostError::Setup("processes of a dead host cannot be looked for", error))?;
+    let swept = sweep(runtime_dir).map_err(|error| {
+        HostError::Setup("what a dead host left cannot be removed", std::io::Error::other(error))
+    })?;
+    if !leftovers.killed.is_empty() || !swept.removed.is_empty() {
+        let note = Note::new(EventKind::LeftoversSwept, "a dead host's leftovers were removed");
+        let files: Vec<String> = swept.removed.iter().map(|path| path.display().to_string()).collect();
+        notes.push(note.details(serde_json::json!({"killed": leftovers.killed, "removed": files})));
+    }
+    for pid in leftovers.remaining {
+        let note = Note::new(EventKind::HostFault, "a process of a dead host does not end");
+        notes.push(note.error(format!("process {pid} survives SIGKILL")));
+    }
+    for failed in swept.failed {
+        notes.push(Note::new(EventKind::HostFault, "a dead host's leftover stays").error(failed));
+    }
+    Ok(notes)
+}

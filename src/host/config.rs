@@ -1,0 +1,159 @@
+//! What a host is told about one plugin.
+
+use super::error::HostError;
+use crate::state::policy::{Policy, PolicyError};
+use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::handshake::ENV_CONTRACT;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Most arguments, and most variables, that a plugin is launched with.
+const LAUNCH_LIST_MAX: usize = 1024;
+
+/// One plugin: what to launch, with what, and how to treat it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginConfig {
+    /// Its id: 1 to 64 letters, digits, `.`, `_`, `-`.
+    pub id: PluginId,
+    /// Absolute path of the executable.
+    pub executable: PathBuf,
+    /// Arguments.
+    pub args: Vec<OsString>,
+    /// Its whole environment beside the four variables of the contract. Nothing else is passed on.
+    pub env: Vec<(OsString, OsString)>,
+    /// The folder that it starts in; absolute.
+    pub working_folder: PathBuf,
+    /// How to treat it.
+    pub policy: Policy,
+    /// Interfaces that it must serve, with the versions that are accepted.
+    pub interfaces: BTreeMap<String, Vec<u32>>,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginConfigError {
+    /// A path is not absolute: which.
+    NotAbsolute(PathBuf),
+    /// The operator's variable is one of the contract's, or no variable name: which.
+    Variable(OsString),
+    /// Too many arguments or variables: how many.
+    TooMany(usize),
+    /// The policy contradicts itself.
+    Policy(PolicyError),
+}
+
+impl fmt::Display for PluginConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PluginConfigError::NotAbsolute(path) => {
+                write!(f, "{} is not absolute; give a path that begins with /", path.display())
+            }
+            PluginConfigError::Variable(name) => write!(
+                f,
+                "{} cannot be set: it is empty, holds '=' or NUL, or belongs to the contract between host and plugin",
+                name.display()
+            ),
+            PluginConfigError::TooMany(count) => {
+                write!(f, "{count} arguments or variables, at most {LAUNCH_LIST_MAX} are allowed")
+            }
+            PluginConfigError::Policy(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PluginConfigError {}
+
+impl PluginConfig {
+    /// A plugin without arguments and variables, in `/`, with the default policy.
+    #[must_use]
+    pub fn new(id: PluginId, executable: impl AsRef<Path>) -> PluginConfig {
+        PluginConfig {
+            id,
+            executable: executable.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            working_folder: PathBuf::from("/"),
+            policy: Policy::default(),
+            interfaces: BTreeMap::new(),
+        }
+    }
+
+    /// The same with one more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> PluginConfig {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// The same with one more variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> PluginConfig {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same with a policy.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> PluginConfig {
+        self.policy = policy;
+        self
+    }
+
+    /// The same with an interface that the plugin must serve in one of these versions.
+    #[must_use]
+    pub fn interface(mut self, name: impl Into<String>, versions: &[u32]) -> PluginConfig {
+        self.interfaces.insert(name.into(), versions.to_vec());
+        self
+    }
+
+    /// Refuses what cannot be.
+    pub(super) fn check(&self) -> Result<(), HostError> {
+        self.find_fault().map_err(|error| HostError::Config(self.id.clone(), error))
+    }
+
+    fn find_fault(&self) -> Result<(), PluginConfigError> {
+        for path in [&self.executable, &self.working_folder] {
+            if !path.is_absolute() {
+                return Err(PluginConfigError::NotAbsolute(path.clone()));
+            }
+        }
+        let count = self.args.len().max(self.env.len());
+        if count > LAUNCH_LIST_MAX {
+            return Err(PluginConfigError::TooMany(count));
+        }
+        for (name, _) in &self.env {
+            let bytes = name.as_encoded_bytes();
+            let wrong = bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0);
+            if wrong || ENV_CONTRACT.iter().any(|contract| name == contract) {
+                return Err(PluginConfigError::Variable(name.clone()));
+            }
+        }
+        self.policy.check().map_err(PluginConfigError::Policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let good = || PluginConfig::new("a".parse().unwrap(), "/bin/a");
+        good().env("A", "1").arg("x").check().unwrap();
+        let mut loose = good();
+        loose.policy.heartbeat_misses_max = 0;
+        let bad = [
+            (PluginConfig::new("a".parse().unwrap(), "bin/a"), "is not absolute"),
+            (good().env("", "1"), "cannot be set"),
+            (good().env("A=B", "1"), "cannot be set"),
+            (good().env(ENV_CONTRACT[3], "1"), "belongs to the contract"),
+            (loose, "heartbeat_misses_max"),
+        ];
+        for (config, expected) in bad {
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What can go wrong in the host library besides a call.
+
+use super::config::PluginConfigError;
+use crate::state::call_error::CallError;
+use crate::sys::runtime_dir::RuntimeDirError;
+use rpc_plugin_wire::PluginId;
+use std::fmt;
+
+/// Why the host cannot do what it was asked.
+#[derive(Debug)]
+pub enum HostError {
+    /// The runtime folder cannot be used.
+    RuntimeDir(RuntimeDirError),
+    /// A plugin's folder cannot be used: which plugin, and why.
+    PluginFolder(PluginId, String),
+    /// A plugin's configuration contradicts itself.
+    Config(PluginId, PluginConfigError),
+    /// There is a plugin of that id already.
+    PluginExists(PluginId),
+    /// A thread, socket or file that the host needs could not be made: what, and why.
+    Setup(&'static str, std::io::Error),
+    /// A call or a wait failed.
+    Call(CallError),
+    /// More is asked of the host at once than it takes; ask again.
+    Busy,
+    /// The host has ended.
+    Ended,
+}
+
+impl HostError {
+    pub(super) fn folder(id: &PluginId, error: impl fmt::Display) -> HostError {
+        HostError::PluginFolder(id.clone(), error.to_string())
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostError::RuntimeDir(error) => error.fmt(f),
+            HostError::PluginFolder(id, why) => write!(f, "plugin {id}: {why}"),
+            HostError::Config(id, why) => write!(f, "plugin {id}: {why}"),
+            HostError::PluginExists(id) => write!(f, "plugin {id}: there is a plugin of that id already"),
+            HostError::Setup(what, error) => write!(f, "{what}: {error}"),
+            HostError::Call(error) => error.fmt(f),
+            HostError::Busy => write!(f, "too much is asked of the host at once; ask again"),
+            HostError::Ended => write!(f, "the host has ended"),
+        }
+    }
+}
+
+impl std::error::Error for HostError {}
+
+impl From<CallError> for HostError {
+    fn from(error: CallError) -> HostError {
+        HostError::Call(error)
+    }
+}

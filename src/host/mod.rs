@@ -1,0 +1,214 @@
+//! The host library: what an embedding program uses to launch, watch and call plugins.
+//!
+//! What this folder is for: [`Host`] and [`PluginHandle`], which any thread may use; behind them one
+//! event-loop thread does the work. What it deliberately does not do: install signal handlers, print,
+//! keep global state, reap children that are not its own. Two hosts in one process work, each with a
+//! runtime folder of its own.
+//!
+//! What always holds: every call returns, with a result or with one error, no later than its
+//! deadline; dropping the last handle of a host ends its plugins.
+
+mod admin;
+mod builder;
+mod config;
+mod error;
+mod events;
+mod plugin;
+
+pub use crate::reactor::LifecycleEvent;
+pub use crate::state::action::Note;
+pub use crate::state::call_error::CallError;
+pub use crate::state::policy::{Policy, PolicyError, RestartPolicy};
+pub use builder::HostBuilder;
+pub use config::{PluginConfig, PluginConfigError};
+pub use error::HostError;
+pub use events::EventStream;
+pub use plugin::{CallOptions, CallReply, PluginHandle};
+
+use crate::eventlog::EventLog;
+use crate::reactor::{Command, LaunchSpec, Port, PostError};
+use crate::state::plugin::PluginSpec;
+use crate::sys::generation;
+use crate::sys::runtime_dir::RuntimeDir;
+use crossbeam_channel::{Sender, bounded};
+use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::admin::PluginStatus;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A supervisor of plugins. Clones are the same host; it ends when the last clone and the last
+/// [`PluginHandle`] are dropped, or with [`Host::shutdown`].
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    port: Port,
+    runtime_dir: Arc<RuntimeDir>,
+    log: EventLog,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("runtime_dir", &self.runtime_dir()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn post(&self, command: Command) -> Result<(), HostError> {
+        self.port.post(command).map_err(|error| match error {
+            PostError::Full => HostError::Busy,
+            PostError::Ended => HostError::Ended,
+        })
+    }
+
+    /// Asks the event loop and waits for its answer, which it always gives unless it has ended.
+    pub(crate) fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, HostError> {
+        let (reply, answer) = bounded(1);
+        self.post(command(reply))?;
+        answer.recv().map_err(|_| HostError::Ended)
+    }
+
+    /// Ends all plugins and the event loop, and waits for both. The wait is bounded by the ladders of
+    /// the plugins.
+    fn end(&self) {
+        // Full: the loop is busy, and is told again by the next drop of a handle; ended: nothing to do.
+        while self.port.post(Command::End) == Err(PostError::Full) {
+            std::thread::yield_now();
+        }
+        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // A loop that panicked has dropped its children, which ends them.
+            let _ = thread.join();
+        }
+        let _ = self.log.flush(FLUSH_TIMEOUT);
+    }
+}
+
+/// How long the end of a host waits for its record to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Host {
+    /// Sets up a host with a runtime folder: private, its own, made if only its last part is missing.
+    #[must_use]
+    pub fn builder(runtime_dir: impl AsRef<Path>) -> HostBuilder {
+        HostBuilder::new(runtime_dir.as_ref())
+    }
+
+    /// The runtime folder, without symbolic links.
+    #[must_use]
+    pub fn runtime_dir(&self) -> &Path {
+        self.inner.runtime_dir.path()
+    }
+
+    /// Takes a plugin into care. It is down until it is started.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself, the id is taken, the plugin's folder cannot be used, its
+    /// persisted generation cannot be read, or the host has ended.
+    pub fn add(&self, config: PluginConfig) -> Result<PluginHandle, HostError> {
+        config.check()?;
+        let id = config.id.clone();
+        self.inner.runtime_dir.check_plugin(&id).map_err(|error| HostError::folder(&id, error))?;
+        let folder =
+            self.inner.runtime_dir.plugin_folder(&id).map_err(|error| HostError::folder(&id, error))?;
+        let last_generation = generation::read(&folder).map_err(|error| HostError::folder(&id, error))?;
+        let spec = PluginSpec {
+            id: id.clone(),
+            executable: config.executable.display().to_string(),
+            policy: config.policy,
+            interfaces: config.interfaces,
+            last_generation,
+        };
+        let launch = LaunchSpec {
+            executable: config.executable,
+            args: config.args,
+            env: config.env,
+            working_folder: config.working_folder,
+        };
+        let added = self.inner.ask(|reply| Command::Add(Box::new(spec), Box::new(launch), reply))?;
+        if !added {
+            return Err(HostError::PluginExists(id));
+        }
+        Ok(PluginHandle::new(Arc::clone(&self.inner), id))
+    }
+
+    /// Gives a plugin up that is down.
+    ///
+    /// # Errors
+    /// There is no such plugin, or it is up, or the host has ended.
+    pub fn remove(&self, id: &PluginId) -> Result<(), HostError> {
+        self.inner.ask(|reply| Command::Remove(id.clone(), reply))?.map_err(HostError::Call)
+    }
+
+    /// A plugin in care.
+    ///
+    /// # Errors
+    /// There is no such plugin, or the host has ended.
+    pub fn plugin(&self, id: &PluginId) -> Result<PluginHandle, HostError> {
+        let handle = PluginHandle::new(Arc::clone(&self.inner), id.clone());
+        handle.status().map(|_| handle)
+    }
+
+    /// The state of every plugin, ordered by id.
+    ///
+    /// # Errors
+    /// The host has ended.
+    pub fn plugins(&self) -> Result<Vec<PluginStatus>, HostError> {
+        self.inner.ask(Command::List)
+    }
+
+    /// Everything that happens from now on: launches, proofs, states, exits. `queue_max` events wait for
+    /// a subscriber that is slow; further ones are missed, and it is told how many.
+    ///
+    /// # Errors
+    /// The host has ended.
+    pub fn subscribe(&self, queue_max: usize) -> Result<EventStream, HostError> {
+        let (sender, receiver) = bounded(queue_max.max(1));
+        self.inner.post(Command::Subscribe(sender))?;
+        Ok(EventStream::new(receiver))
+    }
+
+    /// Ends all plugins at once, each down its ladder, and waits for them. Further calls fail with
+    /// [`HostError::Ended`]. Takes no longer than the longest ladder plus ten seconds.
+    pub fn shutdown(&self) {
+        self.inner.end();
+    }
+
+    /// Begins to end the host and returns at once; see [`Host::wait_ended`].
+    pub fn begin_shutdown(&self) {
+        // A host that is too busy to take it is told again when its last handle is dropped.
+        let _ = self.inner.post(Command::End);
+    }
+
+    /// Waits until the host has ended: by [`Host::begin_shutdown`], or by an operator's
+    /// `rpcpluginctl shutdown`. There is no deadline, since a host may live for years.
+    pub fn wait_ended(&self) {
+        let thread = self.inner.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread {
+            // A panic in it is a bug that the panic handler has reported.
+            let _ = thread.join();
+        }
+    }
+
+    /// Reaps and ends orphans that a plugin left behind; for a program that set
+    /// [`HostBuilder::adopt_orphans`], whenever it gets SIGCHLD. Returns at once.
+    ///
+    /// # Errors
+    /// The host has ended.
+    pub fn sweep_orphans(&self) -> Result<(), HostError> {
+        self.inner.post(Command::SweepOrphans)
+    }
+}

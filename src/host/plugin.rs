@@ -1,0 +1,209 @@
+//! One plugin, as an embedding program holds it.
+
+use super::Inner;
+use super::error::HostError;
+use crate::reactor::{Command, NewCall};
+use crate::state::call_error::CallError;
+use crate::state::supervisor::Wish;
+use crate::state::waits::Goal;
+use crossbeam_channel::bounded;
+use rpc_plugin_wire::admin::PluginStatus;
+use rpc_plugin_wire::life::PluginState;
+use rpc_plugin_wire::message::params_from;
+use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How one call is to be made. The default is what the plugin's policy says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    /// When the call ends at the latest; at most a day.
+    pub timeout: Option<Duration>,
+}
+
+impl CallOptions {
+    /// A deadline.
+    #[must_use]
+    pub fn timeout(timeout: Duration) -> CallOptions {
+        CallOptions { timeout: Some(timeout) }
+    }
+}
+
+/// What a call came to, unparsed.
+#[derive(Debug)]
+pub struct CallReply {
+    /// The result as the plugin sent it.
+    pub result: Box<RawValue>,
+    /// The generation that answered.
+    pub generation: Option<Generation>,
+    /// From the host's send to the answer.
+    pub took: Duration,
+}
+
+/// A plugin of a host. Clones are the same plugin; it keeps the host alive.
+#[derive(Clone)]
+pub struct PluginHandle {
+    host: Arc<Inner>,
+    id: PluginId,
+}
+
+impl std::fmt::Debug for PluginHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginHandle").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl PluginHandle {
+    pub(super) fn new(host: Arc<Inner>, id: PluginId) -> PluginHandle {
+        PluginHandle { host, id }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &PluginId {
+        &self.id
+    }
+
+    /// Wants it up. Returns at once, with the state it is in then; see
+    /// [`PluginHandle::wait_routable`].
+    ///
+    /// # Errors
+    /// The plugin was removed, or the host has ended.
+    pub fn start(&self) -> Result<PluginStatus, HostError> {
+        self.wish(Wish::Start)
+    }
+
+    /// Wants it down. Returns at once; see [`PluginHandle::wait_for`].
+    ///
+    /// # Errors
+    /// As [`PluginHandle::start`].
+    pub fn stop(&self) -> Result<PluginStatus, HostError> {
+        self.wish(Wish::Stop)
+    }
+
+    /// Wants a new generation of it. Returns at once; see [`PluginHandle::wait_routable`].
+    ///
+    /// # Errors
+    /// As [`PluginHandle::start`].
+    pub fn restart(&self) -> Result<PluginStatus, HostError> {
+        self.wish(Wish::Restart)
+    }
+
+    fn wish(&self, wish: Wish) -> Result<PluginStatus, HostError> {
+        let answer = self.host.ask(|reply| Command::Wish(self.id.clone(), wish, reply))?;
+        Ok(*answer?)
+    }
+
+    /// The state it is in.
+    ///
+    /// # Errors
+    /// As [`PluginHandle::start`].
+    pub fn status(&self) -> Result<PluginStatus, HostError> {
+        let answer = self.host.ask(|reply| Command::Status(self.id.clone(), reply))?;
+        answer.map(|status| *status).ok_or_else(|| {
+            let error = CallError::not_sent(ErrorCode::UnknownPlugin, "there is no plugin of that id");
+            HostError::Call(error.at(&self.id, None))
+        })
+    }
+
+    /// Waits until it is in that state.
+    ///
+    /// # Errors
+    /// `deadline_exceeded` when it is not within `timeout`; as [`PluginHandle::start`].
+    pub fn wait_for(&self, state: PluginState, timeout: Duration) -> Result<PluginStatus, HostError> {
+        self.wait(Goal::State(state), timeout)
+    }
+
+    /// Waits until it takes calls: healthy or degraded, in a generation after `after` (`None`: in any).
+    ///
+    /// # Errors
+    /// `unavailable` with the reason when it is down or given up; else as [`PluginHandle::wait_for`].
+    pub fn wait_routable(
+        &self,
+        after: Option<Generation>,
+        timeout: Duration,
+    ) -> Result<PluginStatus, HostError> {
+        self.wait(Goal::RoutableAfter(after), timeout)
+    }
+
+    fn wait(&self, goal: Goal, timeout: Duration) -> Result<PluginStatus, HostError> {
+        let answer = self.host.ask(|reply| Command::Wait(self.id.clone(), goal, timeout, reply))?;
+        Ok(*answer?)
+    }
+
+    /// Calls a method and waits for its result. Any number of threads may call at once.
+    ///
+    /// # Errors
+    /// Exactly one [`CallError`] tells what happened and whether the plugin can have seen the call.
+    pub fn call<P, R>(&self, method: &str, params: &P) -> Result<R, CallError>
+    where
+        P: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        self.call_with(method, params, CallOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`PluginHandle::call`].
+    pub fn call_with<P, R>(&self, method: &str, params: &P, options: CallOptions) -> Result<R, CallError>
+    where
+        P: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        let params = params_from(params).map_err(|error| {
+            CallError::not_sent(ErrorCode::from(error.code), error.message).at(&self.id, None)
+        })?;
+        let reply = self.call_raw(method, params, options)?;
+        serde_json::from_str(reply.result.get()).map_err(|error| CallError {
+            code: ErrorCode::InternalError,
+            outcome: Outcome::Answered,
+            message: format!("the result of {method} is not what was expected: {error}").into(),
+            plugin_id: Some(self.id.clone()),
+            generation: reply.generation,
+            data: None,
+        })
+    }
+
+    /// Calls a method with params that are JSON already: an object, or nothing.
+    ///
+    /// # Errors
+    /// As [`PluginHandle::call`].
+    pub fn call_raw(
+        &self,
+        method: &str,
+        params: Option<Box<RawValue>>,
+        options: CallOptions,
+    ) -> Result<CallReply, CallError> {
+        let refuse = |code, message: &'static str| Err(CallError::not_sent(code, message).at(&self.id, None));
+        if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
+            return refuse(ErrorCode::InvalidParams, "params are not a JSON object");
+        }
+        let (reply, answer) = bounded(1);
+        let call = NewCall {
+            plugin_id: self.id.clone(),
+            method: method.to_owned(),
+            params,
+            timeout: options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX)),
+            reply,
+        };
+        match self.host.post(Command::Call(Box::new(call))) {
+            Ok(()) => {}
+            Err(HostError::Busy) => {
+                return refuse(ErrorCode::Overloaded, "too much is asked of the host at once");
+            }
+            Err(_) => return refuse(ErrorCode::Unavailable, "the host has ended"),
+        }
+        // The event loop ends every call by its deadline; if the loop itself ends, so does this wait.
+        let Ok(end) = answer.recv() else {
+            let error = CallError::indeterminate(ErrorCode::PluginLost, "the host ended during the call");
+            return Err(error.at(&self.id, None));
+        };
+        let result = end.result?;
+        Ok(CallReply { result, generation: end.generation, took: end.took })
+    }
+}

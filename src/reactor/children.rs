@@ -1,0 +1,314 @@
+//! Processes: preparing, launching, what they print, how they end.
+
+use super::output::{Output, Printed};
+use super::ward::{Pipe, Ready, Running};
+use super::{Command, Reactor, Source};
+use crate::state::action::{Note, StopSignal};
+use crate::state::keys::PluginKey;
+use crate::state::plugin::{ExitReport, SpawnFailure};
+use crate::state::time::Time;
+use crate::sys::launch::{self, PreparedLaunch};
+use crate::sys::orphans;
+use crate::sys::runtime_dir::RuntimeDir;
+use crate::sys::spawn::{SpawnSpec, Spawned, spawn};
+use mio::Interest;
+use nix::sys::signal::Signal;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::handshake::{
+    ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
+};
+use rpc_plugin_wire::{Generation, PluginId};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reads of one pipe in a turn; then others have theirs.
+const PIPE_READS_PER_TURN: usize = 4;
+/// How long the end of a host waits for what plugins left behind.
+const ORPHANS_END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Runs on a worker.
+fn prepare(
+    runtime_dir: &RuntimeDir,
+    id: &PluginId,
+    generation: Generation,
+    executable: &Path,
+) -> Result<PreparedLaunch, String> {
+    let folder = runtime_dir.plugin_folder(id).map_err(|error| error.to_string())?;
+    launch::prepare(&folder, id, generation, executable).map_err(|error| error.to_string())
+}
+
+impl Reactor {
+    /// Hands preparations to the workers, as far as there is room.
+    pub(super) fn submit_postponed(&mut self) {
+        while let Some((key, generation)) = self.postponed.front().copied() {
+            let (Some(ward), Some(plugin)) = (self.wards.get(&key), self.supervisor.plugin(key)) else {
+                self.postponed.pop_front();
+                continue;
+            };
+            let (id, executable) = (plugin.id().clone(), ward.spec.executable.clone());
+            let (runtime_dir, port) = (Arc::clone(&self.runtime_dir), self.port.clone());
+            let job = move || {
+                let outcome = prepare(&runtime_dir, &id, generation, &executable).map(Box::new);
+                port.deliver(Command::Prepared(key, generation, outcome));
+            };
+            if self.workers.submit(Box::new(job)).is_err() {
+                return;
+            }
+            self.postponed.pop_front();
+        }
+    }
+
+    /// A preparation returned.
+    pub(super) fn take_prepared(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        outcome: Result<Box<PreparedLaunch>, String>,
+    ) {
+        let outcome = outcome.map(|launch| {
+            let (ready, token) = Ready::new(*launch);
+            if let Some(ward) = self.wards.get_mut(&key) {
+                ward.ready = Some(ready);
+            }
+            token
+        });
+        self.supervisor.handle_prepared(now, key, generation, outcome);
+    }
+
+    /// Launches what was prepared.
+    pub(super) fn spawn(&mut self, now: Time, key: PluginKey, generation: Generation) {
+        let outcome = self.try_spawn(key, generation);
+        self.supervisor.handle_spawned(now, key, generation, outcome);
+    }
+
+    fn try_spawn(&mut self, key: PluginKey, generation: Generation) -> Result<u32, SpawnFailure> {
+        let failure = |reason: String| SpawnFailure { reason, busy: false };
+        let missing = || failure("what was prepared for it is not there any more".into());
+        let ward = self.wards.get(&key).ok_or_else(missing)?;
+        let ready = ward.ready.as_ref().filter(|ready| ready.generation == generation).ok_or_else(missing)?;
+        let executable = ready.executable.as_ref().ok_or_else(missing)?;
+        let plugin = self.supervisor.plugin(key).ok_or_else(missing)?;
+        let mut env: Vec<(OsString, OsString)> = vec![
+            (ENV_PLUGIN_SOCKET.into(), ready.socket_path.clone().into()),
+            (ENV_PLUGIN_ID.into(), plugin.id().as_str().into()),
+            (ENV_PLUGIN_GENERATION.into(), generation.to_string().into()),
+            (ENV_AUTH_TOKEN_FILE.into(), ready.token_path.clone().into()),
+        ];
+        env.extend(ward.spec.env.iter().cloned());
+        let spec = SpawnSpec {
+            executable,
+            arg0: ward.spec.executable.as_os_str(),
+            args: &ward.spec.args,
+            env: &env,
+            working_folder: &ward.spec.working_folder,
+        };
+        let spawned = spawn(&spec)
+            .map_err(|error| SpawnFailure { busy: error.is_text_busy(), reason: error.to_string() })?;
+        let pid = spawned.child.pid();
+        // Without a watch on it the process would be lost: dropping it kills and reaps it.
+        self.watch(key, generation, spawned)
+            .map_err(|error| failure(format!("its process could not be watched: {error}")))?;
+        Ok(pid)
+    }
+
+    fn watch(&mut self, key: PluginKey, generation: Generation, spawned: Spawned) -> io::Result<()> {
+        let Spawned { child, stdout, stderr } = spawned;
+        let exit_source =
+            self.register(child.as_fd().as_raw_fd(), Source::Exit(key, generation), Interest::READABLE)?;
+        let stdout = self.watch_pipe(stdout, Source::Stdout(key, generation))?;
+        let stderr = self.watch_pipe(stderr, Source::Stderr(key, generation))?;
+        let listening = self.wards.get(&key).and_then(|ward| ward.ready.as_ref()?.listening.as_ref());
+        let source = match listening.map(|listening| listening.listener.as_raw_fd()) {
+            None => None,
+            Some(fd) => Some(self.register(fd, Source::Listener(key, generation), Interest::READABLE)?),
+        };
+        if let Some(ward) = self.wards.get_mut(&key) {
+            if let Some(ready) = ward.ready.as_mut() {
+                ready.executable = None;
+                if let Some(listening) = ready.listening.as_mut() {
+                    listening.source = source;
+                }
+            }
+            let (stdout, stderr) = (Some(stdout), Some(stderr));
+            ward.running = Some(Running { generation, child, exit_source, stdout, stderr });
+        }
+        Ok(())
+    }
+
+    fn watch_pipe(&mut self, fd: OwnedFd, source: Source) -> io::Result<Pipe> {
+        let source = self.register(fd.as_raw_fd(), source, Interest::READABLE)?;
+        Ok(Pipe { file: File::from(fd), source, output: Output::default() })
+    }
+
+    /// The proof is complete: the token has served.
+    pub(super) fn trust(&mut self, key: PluginKey, generation: Generation) {
+        self.stop_listening(key, generation);
+        if let Some(ready) = self.wards.get_mut(&key).and_then(|ward| ward.ready.as_mut()) {
+            ready.token_file = None;
+        }
+    }
+
+    /// Closes a generation's listener and removes its socket.
+    pub(super) fn stop_listening(&mut self, key: PluginKey, generation: Generation) {
+        let ready = self.wards.get_mut(&key).and_then(|ward| ward.ready.as_mut());
+        let Some(ready) = ready.filter(|ready| ready.generation == generation) else { return };
+        if let Some(listening) = ready.listening.take()
+            && let Some(source) = listening.source
+        {
+            self.unregister(listening.listener.as_fd(), source);
+        }
+    }
+
+    /// Drops what is left of a generation.
+    pub(super) fn discard(&mut self, key: PluginKey, generation: Generation) {
+        self.stop_listening(key, generation);
+        if let Some(ward) = self.wards.get_mut(&key) {
+            ward.ready.take_if(|ready| ready.generation == generation);
+        }
+    }
+
+    pub(super) fn signal(&mut self, key: PluginKey, generation: Generation, signal: StopSignal) {
+        let running = self.wards.get(&key).and_then(|ward| ward.running.as_ref());
+        let Some(running) = running.filter(|running| running.generation == generation) else { return };
+        let signal = match signal {
+            StopSignal::Term => Signal::SIGTERM,
+            StopSignal::Kill => Signal::SIGKILL,
+        };
+        if let Err(error) = running.child.signal_group(signal) {
+            self.fault("a plugin's process group could not be signalled", &error);
+        }
+    }
+
+    /// A process ended: what it last printed, what is left of its group, its status.
+    pub(super) fn handle_exit(&mut self, now: Time, key: PluginKey, generation: Generation) {
+        let Some(ward) = self.wards.get_mut(&key) else { return };
+        let Some(running) = ward.running.as_mut().filter(|running| running.generation == generation) else {
+            return;
+        };
+        let (clean, text) = match running.child.reap() {
+            Ok(None) => return,
+            Ok(Some(status)) => (status.success(), status.to_string()),
+            Err(error) => (false, format!("a status that could not be read: {error}")),
+        };
+        let Some(mut running) = ward.running.take() else { return };
+        self.unregister(running.child.as_fd(), running.exit_source);
+        let mut stderr_tail = Vec::new();
+        for (pipe, kind) in
+            [(running.stdout.take(), EventKind::Stdout), (running.stderr.take(), EventKind::Stderr)]
+        {
+            let Some(mut pipe) = pipe else { continue };
+            let mut printed = Vec::new();
+            pipe.read_last(now, &mut printed);
+            self.record_printed(key, generation, kind, printed);
+            if kind == EventKind::Stderr {
+                stderr_tail = pipe.output.take_tail();
+            }
+            self.unregister(pipe.file.as_fd(), pipe.source);
+        }
+        // Frames that it sent before it ended still count.
+        self.read_link(now, key, generation, true);
+        self.supervisor.handle_exit(now, key, generation, ExitReport { clean, text, stderr_tail });
+        if self.subreaper {
+            self.sweep_orphans();
+        }
+    }
+
+    /// Reads what a plugin printed, within its turn.
+    pub(super) fn read_pipe(&mut self, now: Time, key: PluginKey, generation: Generation, kind: EventKind) {
+        let running = self.wards.get_mut(&key).and_then(|ward| ward.running.as_mut());
+        let Some(running) = running.filter(|running| running.generation == generation) else { return };
+        let slot = if kind == EventKind::Stdout { &mut running.stdout } else { &mut running.stderr };
+        let Some(pipe) = slot.as_mut() else { return };
+        let (mut printed, mut result) = (Vec::new(), Ok(true));
+        for _ in 0..PIPE_READS_PER_TURN {
+            result = pipe.read(now, &mut printed);
+            if !matches!(result, Ok(true)) {
+                break;
+            }
+        }
+        let source = pipe.source;
+        match result {
+            Ok(true) => self.unfinished.push_back(source),
+            Ok(false) => {}
+            // The process closed it and lives on, or its end is about to be seen. Its tail is kept.
+            Err(()) => {
+                pipe.output.finish(now, &mut printed);
+                if self.sources.remove(source).is_some() {
+                    self.forget_pipe(key, kind);
+                }
+            }
+        }
+        self.record_printed(key, generation, kind, printed);
+    }
+
+    /// Stops watching a pipe whose other end is closed.
+    fn forget_pipe(&mut self, key: PluginKey, kind: EventKind) {
+        let running = self.wards.get(&key).and_then(|ward| ward.running.as_ref());
+        let pipe = running.and_then(|running| match kind {
+            EventKind::Stdout => running.stdout.as_ref(),
+            _ => running.stderr.as_ref(),
+        });
+        if let Some(pipe) = pipe {
+            let fd = pipe.file.as_raw_fd();
+            // It may have been refused; closing it removes it in any case.
+            let _ = self.poll.registry().deregister(&mut mio::unix::SourceFd(&fd));
+        }
+    }
+
+    fn record_printed(
+        &mut self,
+        key: PluginKey,
+        generation: Generation,
+        kind: EventKind,
+        printed: Vec<Printed>,
+    ) {
+        let Some(plugin) = self.supervisor.plugin(key) else { return };
+        for printed in printed {
+            let mut note = match printed {
+                Printed::Line(text) => Note::new(kind, text),
+                Printed::Dropped(count) => {
+                    Note::new(EventKind::OutputDropped, format!("{count} lines of {kind} came too fast"))
+                }
+            };
+            note.plugin_id = Some(plugin.id().clone());
+            note.generation = Some(generation);
+            note.pid = plugin.pid();
+            self.recorder.record(note);
+        }
+    }
+
+    /// The pids of all plugins.
+    fn plugin_pids(&self) -> Vec<u32> {
+        self.wards
+            .values()
+            .filter_map(|ward| ward.running.as_ref())
+            .map(|running| running.child.pid())
+            .collect()
+    }
+
+    /// Ends and reaps what plugins that are gone left behind.
+    pub(super) fn sweep_orphans(&mut self) {
+        if let Err(error) = orphans::sweep(&self.plugin_pids()) {
+            self.fault("what a plugin left behind could not be ended", &error);
+        }
+    }
+
+    /// Ends and reaps all that any plugin left behind.
+    pub(super) fn end_orphans(&mut self) {
+        match orphans::kill_and_reap_orphans(&self.plugin_pids(), ORPHANS_END_TIMEOUT) {
+            Ok((_, left)) if left.is_empty() => {}
+            Ok((_, left)) => {
+                let text = format!("processes {left:?} do not end");
+                self.recorder
+                    .record(Note::new(EventKind::HostFault, "plugins left something behind").error(text));
+            }
+            Err(error) => self.fault("what plugins left behind could not be ended", &error),
+        }
+    }
+}

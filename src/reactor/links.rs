@@ -1,0 +1,290 @@
+//! Sockets: the generations' listeners and connections, and the control clients'.
+
+use super::control::{Client, ControlCx, HostFacts, ReadOutcome, Reply};
+use super::ends::Ticket;
+use super::ward::Link;
+use super::{Answer, Reactor, Source};
+use crate::state::action::Note;
+use crate::state::keys::PluginKey;
+use crate::state::plugin::PeerIdentity;
+use crate::state::time::Time;
+use crate::sys::credentials::{peer_credentials, request_buffer_bytes};
+use mio::Interest;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+
+/// Bytes read from a plugin at once.
+const READ_BYTES: usize = 64 * 1024;
+/// Kernel buffers of a plugin's connection, as far as the system allows. Bytes.
+const SOCKET_BUFFER_BYTES: usize = 256 * 1024;
+/// Reads from one plugin in a turn; then others have theirs.
+const READS_PER_TURN: usize = 4;
+/// Connections accepted from one listener in a turn.
+const ACCEPTS_PER_TURN: usize = 16;
+
+impl Reactor {
+    /// Somebody connected to a generation's socket.
+    pub(super) fn accept(&mut self, now: Time, key: PluginKey, generation: Generation) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(ward) = self.wards.get_mut(&key) else { return };
+            let Some(ready) = ward.ready.as_ref().filter(|ready| ready.generation == generation) else {
+                return;
+            };
+            let Some(listening) = ready.listening.as_ref() else { return };
+            let stream = match listening.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                // Out of descriptors or memory: who connected waits, and so does the deadline.
+                Err(error) => return self.fault("a plugin's connection could not be accepted", &error),
+            };
+            if self.admit(now, key, generation, stream) {
+                // One connection is taken: nobody else needs to be listened to.
+                return self.stop_listening(key, generation);
+            }
+        }
+        let listening = self.wards.get(&key).and_then(|ward| ward.ready.as_ref()?.listening.as_ref());
+        self.unfinished.extend(listening.and_then(|listening| listening.source));
+    }
+
+    /// Takes a connection if it is the one that is awaited.
+    fn admit(&mut self, now: Time, key: PluginKey, generation: Generation, stream: UnixStream) -> bool {
+        let peer = match peer_credentials(stream.as_fd()) {
+            Ok(peer) => PeerIdentity { pid: peer.pid, uid: peer.uid },
+            Err(error) => {
+                self.fault("a connection's peer could not be identified", &error);
+                return false;
+            }
+        };
+        if !self.supervisor.handle_connection(now, key, generation, peer, self.uid) {
+            return false;
+        }
+        if let Err(error) = self.add_link(key, generation, stream) {
+            // The connection ends here, as if the plugin had closed it.
+            self.fault("a plugin's connection could not be watched", &error);
+            self.supervisor.handle_end_of_stream(now, key, generation);
+        }
+        true
+    }
+
+    fn add_link(&mut self, key: PluginKey, generation: Generation, stream: UnixStream) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        request_buffer_bytes(stream.as_fd(), SOCKET_BUFFER_BYTES);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let source = self.register(stream.as_raw_fd(), Source::Link(key, generation), interest)?;
+        if let Some(ward) = self.wards.get_mut(&key) {
+            ward.link = Some(Link { generation, stream, source });
+        }
+        Ok(())
+    }
+
+    /// Reads what a plugin sent, within its turn.
+    pub(super) fn read_link(&mut self, now: Time, key: PluginKey, generation: Generation, closed: bool) {
+        for _ in 0..READS_PER_TURN {
+            let Some(link) = self.wards.get(&key).and_then(|ward| ward.link.as_ref()) else { return };
+            let Some(session) = self.supervisor.session_mut(key, generation) else { return };
+            let space = session.space(READ_BYTES);
+            let room = space.len();
+            match (&link.stream).read(space) {
+                Ok(0) => return self.supervisor.handle_end_of_stream(now, key, generation),
+                Ok(bytes) => {
+                    session.filled(bytes);
+                    self.supervisor.handle_frames(now, key, generation, usize::MAX);
+                    // A short read has drained the socket: epoll(7) tells when there is more.
+                    if bytes < room && !closed {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // ECONNRESET: it closed with bytes of ours unread.
+                Err(_) => return self.supervisor.handle_end_of_stream(now, key, generation),
+            }
+        }
+        let source = self.wards.get(&key).and_then(|ward| ward.link.as_ref()).map(|link| link.source);
+        self.unfinished.extend(source);
+    }
+
+    /// Writes as much as a plugin takes.
+    pub(super) fn write_link(&mut self, key: PluginKey, generation: Generation) {
+        let link = self.wards.get(&key).and_then(|ward| ward.link.as_ref());
+        let Some(link) = link.filter(|link| link.generation == generation) else { return };
+        let Some(session) = self.supervisor.session_mut(key, generation) else { return };
+        while !session.waiting().is_empty() {
+            match (&link.stream).write(session.waiting()) {
+                Ok(bytes) => session.wrote(bytes),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // WouldBlock: epoll tells when there is room. Broken: reading tells the end.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Closes a connection, after one try to write the last bytes.
+    pub(super) fn close_link(&mut self, key: PluginKey, generation: Generation, last: &[u8]) {
+        let Some(ward) = self.wards.get_mut(&key) else { return };
+        if let Some(link) = ward.link.take_if(|link| link.generation == generation) {
+            // It is over either way; the peer learns why if it can.
+            let _ = (&link.stream).write(last);
+            self.unregister(link.stream.as_fd(), link.source);
+        }
+    }
+
+    /// Accepts control clients.
+    pub(super) fn accept_clients(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(control) = &self.control else { return };
+            match control.listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.admit_client(stream) {
+                        self.fault("a control connection could not be watched", &error);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return self.fault("a control connection could not be accepted", &error),
+            }
+        }
+        let listener = self.sources.keys().into_iter();
+        let listener = listener.filter(|key| self.sources.get(*key) == Some(&Source::ControlListener));
+        self.unfinished.extend(listener.collect::<Vec<_>>());
+    }
+
+    fn admit_client(&mut self, stream: UnixStream) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let Some(control) = &self.control else { return Ok(()) };
+        let frame_bytes_max = control.frame_bytes_max;
+        let clients_max = control.clients_max;
+        let peer = peer_credentials(stream.as_fd())?;
+        let peer = PeerIdentity { pid: peer.pid, uid: peer.uid };
+        if peer.uid != self.uid && peer.uid != 0 {
+            let text = format!(
+                "user {} may not control this host; its own user {} and root may",
+                peer.uid, self.uid
+            );
+            let note = Note::new(EventKind::AdminDenied, "a control connection was refused");
+            let details = serde_json::json!({"peer_pid": peer.pid, "peer_uid": peer.uid});
+            self.recorder.record(note.error(text.clone()).details(details));
+            let error = ErrorObject::new(ErrorCode::Denied, text);
+            Client::new(stream, peer, frame_bytes_max).refuse(&error);
+            return Ok(());
+        }
+        if self.clients.len() >= clients_max {
+            let text = format!("{clients_max} control clients are connected, which is the most");
+            let error = ErrorObject::new(ErrorCode::Overloaded, text);
+            Client::new(stream, peer, frame_bytes_max).refuse(&error);
+            return Ok(());
+        }
+        let fd = stream.as_raw_fd();
+        let client = self.clients.insert(Client::new(stream, peer, frame_bytes_max));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match self.register(fd, Source::ControlClient(client), interest) {
+            Ok(source) => {
+                if let Some(client) = self.clients.get_mut(client) {
+                    client.source = source;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.clients.remove(client);
+                Err(error)
+            }
+        }
+    }
+
+    /// Serves a control client, within its turn.
+    pub(super) fn read_client(&mut self, now: Time, key: u64) {
+        let mut asked = Vec::new();
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let source = client.source;
+        let outcome = client.read(&mut asked);
+        for request in asked {
+            let Some(client) = self.clients.get_mut(key) else { return };
+            if client.enter(&request.id) {
+                let ticket = Ticket { client: key, id: request.id };
+                let reply = self.serve(now, &ticket, &request.method, request.params.as_deref());
+                if let Reply::Now(answer) = reply {
+                    self.answer_client(now, &ticket, &answer);
+                }
+            }
+        }
+        match outcome {
+            ReadOutcome::Over => self.drop_client(now, key),
+            ReadOutcome::More => {
+                self.unfinished.push_back(source);
+                self.write_client(now, key);
+            }
+            ReadOutcome::Drained => self.write_client(now, key),
+        }
+    }
+
+    fn serve(
+        &mut self,
+        now: Time,
+        ticket: &Ticket,
+        method: &str,
+        params: Option<&serde_json::value::RawValue>,
+    ) -> Reply {
+        let facts = HostFacts {
+            uptime: now.since(Time::ZERO),
+            runtime_dir: self.runtime_dir.path().display().to_string(),
+            clients: self.clients.len() as u32,
+            events_dropped: self.recorder.dropped(),
+        };
+        let peer = self.clients.get(ticket.client).map(|client| client.peer);
+        let (Some(control), Some(peer)) = (self.control.as_mut(), peer) else { return Reply::Later };
+        let (mut end, mut notes) = (false, Vec::new());
+        let mut cx = ControlCx {
+            now,
+            supervisor: &mut self.supervisor,
+            facts,
+            peer_uid: peer.uid,
+            peer_pid: peer.pid,
+            notes: &mut notes,
+            end: &mut end,
+            ends: &mut self.ends,
+            ticket: ticket.clone(),
+        };
+        let reply = control.service.handle(&mut cx, method, params);
+        for note in notes {
+            self.recorder.record(note);
+        }
+        if end {
+            self.begin_end(now);
+        }
+        reply
+    }
+
+    pub(super) fn answer_client(&mut self, now: Time, ticket: &Ticket, answer: &Answer) {
+        if let Some(client) = self.clients.get_mut(ticket.client) {
+            client.answer(&ticket.id, answer);
+            self.write_client(now, ticket.client);
+        }
+    }
+
+    fn write_client(&mut self, now: Time, key: u64) {
+        if self.clients.get_mut(key).is_some_and(|client| !client.write()) {
+            self.drop_client(now, key);
+        }
+    }
+
+    fn drop_client(&mut self, now: Time, key: u64) {
+        let Some(client) = self.clients.remove(key) else { return };
+        self.unregister(client.stream.as_fd(), client.source);
+        let (calls, waits) = self.ends.forget_client(key);
+        for (call, plugin) in calls {
+            self.supervisor.cancel(now, call, &plugin);
+        }
+        for wait in waits {
+            self.supervisor.forget_wait(wait);
+        }
+    }
+
+    /// The environment failed and the host goes on.
+    pub(super) fn fault(&mut self, what: &str, error: &io::Error) {
+        self.recorder.record(Note::new(EventKind::HostFault, what).error(error.to_string()));
+    }
+}

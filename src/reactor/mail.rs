@@ -1,0 +1,143 @@
+//! The way into the event loop for every other thread.
+//!
+//! What always holds: a thread that sends never waits for the event loop; the queue is bounded; the
+//! loop is woken if and only if it sleeps, so that a burst of calls costs one wake-up.
+
+use super::ward::LaunchSpec;
+use crate::state::action::{CallEnd, Note};
+use crate::state::call_error::CallError;
+use crate::state::keys::PluginKey;
+use crate::state::plugin::PluginSpec;
+use crate::state::supervisor::Wish;
+use crate::state::waits::Goal;
+use crate::sys::launch::PreparedLaunch;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use rpc_plugin_wire::admin::PluginStatus;
+use rpc_plugin_wire::{Generation, PluginId};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::{Duration, SystemTime};
+
+/// Commands that wait for the loop; a further one is refused as `overloaded`.
+/// The channel's memory is taken up front, so this is also a matter of footprint.
+const QUEUE_MAX: usize = 4096;
+
+/// Something that happened, for subscribers.
+#[derive(Debug, Clone)]
+pub struct LifecycleEvent {
+    /// When.
+    pub at: SystemTime,
+    /// What.
+    pub note: Note,
+    /// Events before this one that this subscriber missed because it did not keep up.
+    pub missed: u64,
+}
+
+/// What other threads ask of the event loop. Answers go to the sender in the command; a dropped
+/// answer means that the host has ended.
+pub(crate) enum Command {
+    Add(Box<PluginSpec>, Box<LaunchSpec>, Sender<bool>),
+    Remove(PluginId, Sender<Result<(), CallError>>),
+    Wish(PluginId, Wish, Sender<Result<Box<PluginStatus>, CallError>>),
+    Wait(PluginId, Goal, Duration, Sender<Result<Box<PluginStatus>, CallError>>),
+    Status(PluginId, Sender<Option<Box<PluginStatus>>>),
+    List(Sender<Vec<PluginStatus>>),
+    Call(Box<NewCall>),
+    Subscribe(Sender<LifecycleEvent>),
+    Record(Box<Note>),
+    /// A worker's preparation returned.
+    Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, String>),
+    /// A child of this process that is no plugin may have ended.
+    SweepOrphans,
+    End,
+}
+
+/// A call from another thread.
+pub(crate) struct NewCall {
+    pub(crate) plugin_id: PluginId,
+    pub(crate) method: String,
+    pub(crate) params: Option<Box<RawValue>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) reply: Sender<CallEnd>,
+}
+
+/// Why a command was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PostError {
+    /// Too many wait.
+    Full,
+    /// The loop has ended.
+    Ended,
+}
+
+/// The sending end, for any thread.
+#[derive(Clone)]
+pub(crate) struct Port {
+    queue: Sender<Command>,
+    sleeping: Arc<AtomicBool>,
+    waker: Arc<mio::Waker>,
+}
+
+/// The receiving end, for the loop.
+pub(super) struct Mailbox {
+    queue: Receiver<Command>,
+    sleeping: Arc<AtomicBool>,
+}
+
+/// Both ends.
+pub(super) fn open(waker: mio::Waker) -> (Port, Mailbox) {
+    let (sender, receiver) = bounded(QUEUE_MAX);
+    let sleeping = Arc::new(AtomicBool::new(false));
+    let port = Port { queue: sender, sleeping: Arc::clone(&sleeping), waker: Arc::new(waker) };
+    (port, Mailbox { queue: receiver, sleeping })
+}
+
+impl Port {
+    /// Hands a command over. Never waits.
+    pub(crate) fn post(&self, command: Command) -> Result<(), PostError> {
+        self.queue.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => PostError::Full,
+            TrySendError::Disconnected(_) => PostError::Ended,
+        })?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Hands a result over that must not be lost, and waits for room if there is none: for workers.
+    pub(super) fn deliver(&self, command: Command) {
+        // Without a loop there is nobody to tell.
+        if self.queue.send(command).is_ok() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        // Pairs with the fence in `may_sleep`: one of the two sides sees what the other did.
+        fence(Ordering::SeqCst);
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            // Fails only on a broken eventfd; the loop then sees the command at its next wake-up.
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+impl Mailbox {
+    /// The next command.
+    pub(super) fn take(&self) -> Option<Command> {
+        self.queue.try_recv().ok()
+    }
+
+    /// Says that the loop is about to sleep; whether it may: nothing waits.
+    pub(super) fn may_sleep(&self) -> bool {
+        // Either the sender sees the flag and wakes the loop, or the loop sees the command here.
+        self.sleeping.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.queue.is_empty()
+    }
+
+    /// Says that the loop is awake again.
+    pub(super) fn awake(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+}

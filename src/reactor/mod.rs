@@ -1,0 +1,368 @@
+//! The event loop: one thread that owns every socket, pipe, process and timer of a host.
+//!
+//! What this folder is for: carrying out what `state/` decides, and telling it what happened. What it
+//! deliberately does not do: decide; block; touch a file system (workers do, see `workers`).
+//!
+//! What always holds: a turn of the loop is bounded, however much one peer sends; nothing is delivered
+//! under a stale token; a burst of writes to one peer is one system call where the kernel takes it.
+
+mod children;
+mod control;
+mod ends;
+mod links;
+mod mail;
+mod output;
+mod record;
+mod slab;
+mod ward;
+mod workers;
+
+pub(crate) use control::{Answer, ControlCx, ControlService, Reply};
+pub(crate) use ends::WaitEnd;
+pub use mail::LifecycleEvent;
+pub(crate) use mail::{Command, NewCall, Port, PostError};
+pub(crate) use ward::LaunchSpec;
+
+use crate::eventlog::EventLog;
+use crate::state::action::{Action, Note};
+use crate::state::call_error::CallError;
+use crate::state::keys::PluginKey;
+use crate::state::supervisor::Supervisor;
+use crate::state::time::Time;
+use crate::sys::runtime_dir::RuntimeDir;
+use control::Clients;
+use ends::Ends;
+use mail::Mailbox;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use record::Recorder;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
+use slab::Slab;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use ward::Ward;
+use workers::Workers;
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 256;
+/// Commands handled in one turn before sockets get their turn again.
+const COMMANDS_PER_TURN: usize = 1024;
+/// How much longer than its ladders the end of a host may take before it is given up.
+const END_SLACK: Duration = Duration::from_secs(10);
+/// The waker's token; slab keys never have this value.
+const WAKER: Token = Token(usize::MAX);
+
+/// What a registered descriptor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A generation's socket, before anybody has proven anything.
+    Listener(PluginKey, Generation),
+    Link(PluginKey, Generation),
+    Exit(PluginKey, Generation),
+    Stdout(PluginKey, Generation),
+    Stderr(PluginKey, Generation),
+    ControlListener,
+    /// With its key among the clients.
+    ControlClient(u64),
+}
+
+/// The control interface of a host.
+pub(crate) struct Control {
+    pub(crate) listener: UnixListener,
+    pub(crate) service: Box<dyn ControlService>,
+    pub(crate) clients_max: usize,
+    pub(crate) frame_bytes_max: usize,
+}
+
+/// What a host is made of.
+pub(crate) struct Setup {
+    pub(crate) runtime_dir: Arc<RuntimeDir>,
+    pub(crate) log: EventLog,
+    pub(crate) control: Option<Control>,
+    /// Adopt and end what plugins leave behind.
+    pub(crate) subreaper: bool,
+}
+
+/// See the module's text.
+pub(crate) struct Reactor {
+    poll: Poll,
+    mailbox: Mailbox,
+    port: Port,
+    origin: Instant,
+    supervisor: Supervisor,
+    wards: BTreeMap<PluginKey, Ward>,
+    sources: Slab<Source>,
+    /// Sources whose turn was over before they were drained.
+    unfinished: VecDeque<u64>,
+    ends: Ends,
+    clients: Clients,
+    control: Option<Control>,
+    workers: Workers,
+    /// Preparations that wait for room in the workers' queue. At most one for each plugin.
+    postponed: VecDeque<(PluginKey, Generation)>,
+    recorder: Recorder,
+    runtime_dir: Arc<RuntimeDir>,
+    uid: u32,
+    subreaper: bool,
+    /// Set once the host ends: when it is given up.
+    end_by: Option<Time>,
+}
+
+impl Reactor {
+    /// Makes the loop; [`Reactor::run`] is to be called on the thread that is to own it.
+    pub(crate) fn new(setup: Setup) -> io::Result<(Reactor, Port)> {
+        let poll = Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), WAKER)?;
+        let (port, mailbox) = mail::open(waker);
+        let mut reactor = Reactor {
+            poll,
+            mailbox,
+            port: port.clone(),
+            origin: Instant::now(),
+            supervisor: Supervisor::new(fastrand::u64(..)),
+            wards: BTreeMap::new(),
+            sources: Slab::default(),
+            unfinished: VecDeque::new(),
+            ends: Ends::default(),
+            clients: Clients::default(),
+            control: setup.control,
+            workers: Workers::start(workers::WORKERS_DEFAULT)?,
+            postponed: VecDeque::new(),
+            recorder: Recorder::new(setup.log),
+            runtime_dir: setup.runtime_dir,
+            uid: crate::sys::credentials::effective_uid(),
+            subreaper: setup.subreaper,
+            end_by: None,
+        };
+        if let Some(fd) = reactor.control.as_ref().map(|control| control.listener.as_raw_fd()) {
+            reactor.register(fd, Source::ControlListener, Interest::READABLE)?;
+        }
+        Ok((reactor, port))
+    }
+
+    /// Runs until the host has ended and nothing of any plugin is left, or the time for that is over.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            if let Some(end_by) = self.end_by {
+                let now = self.now();
+                if self.supervisor.is_quiet() || now >= end_by {
+                    break;
+                }
+            }
+            if let Err(error) = self.turn(&mut events) {
+                // Only a broken epoll descriptor comes here; nothing can be awaited any more.
+                let note =
+                    Note::new(EventKind::HostFault, "the event loop cannot wait for events; the host ends");
+                self.recorder.record(note.error(error.to_string()));
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    /// One turn: wait, take in, decide, carry out, write.
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.wait(events)?;
+        let now = self.now();
+        for event in events.iter().filter(|event| event.token() != WAKER) {
+            self.handle_source(now, event.token().0 as u64, event.is_read_closed());
+        }
+        for _ in 0..self.unfinished.len() {
+            if let Some(source) = self.unfinished.pop_front() {
+                self.handle_source(now, source, true);
+            }
+        }
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.mailbox.take() else { break };
+            self.handle_command(now, command);
+        }
+        self.supervisor.handle_time(now);
+        self.settle(now);
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let until = [self.supervisor.next_at(), self.end_by].into_iter().flatten().min();
+        let mut timeout = until.map(|at| at.since(self.now()));
+        if !self.unfinished.is_empty() || !self.mailbox.may_sleep() {
+            timeout = Some(Duration::ZERO);
+        }
+        let result = self.poll.poll(events, timeout);
+        self.mailbox.awake();
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn handle_source(&mut self, now: Time, source: u64, closed: bool) {
+        // A source that was closed earlier in this turn is stale here, and finds nothing.
+        match self.sources.get(source).copied() {
+            None => {}
+            Some(Source::Listener(key, generation)) => self.accept(now, key, generation),
+            Some(Source::Link(key, generation)) => self.read_link(now, key, generation, closed),
+            Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
+            Some(Source::Stdout(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stdout),
+            Some(Source::Stderr(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stderr),
+            Some(Source::ControlListener) => self.accept_clients(),
+            Some(Source::ControlClient(client)) => self.read_client(now, client),
+        }
+    }
+
+    /// Carries out all that was decided, and what follows from it, and writes what waits.
+    fn settle(&mut self, now: Time) {
+        loop {
+            while let Some(action) = self.supervisor.poll_action() {
+                self.perform(now, action);
+            }
+            match self.supervisor.poll_waiting() {
+                Some((key, generation)) => self.write_link(key, generation),
+                None => break,
+            }
+        }
+        if !self.postponed.is_empty() {
+            self.submit_postponed();
+        }
+    }
+
+    fn perform(&mut self, now: Time, action: Action) {
+        match action {
+            Action::Prepare(key, generation) => {
+                self.postponed.push_back((key, generation));
+                self.submit_postponed();
+            }
+            Action::Spawn(key, generation) => self.spawn(now, key, generation),
+            Action::Discard(key, generation) => self.discard(key, generation),
+            Action::Trusted(key, generation) => self.trust(key, generation),
+            Action::CloseLink(key, generation, last) => self.close_link(key, generation, &last),
+            Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
+            Action::Complete(call, end) => {
+                if let Some((ticket, answer)) = self.ends.end_call(call, end) {
+                    self.answer_client(now, &ticket, &answer);
+                }
+            }
+            Action::Waited(wait, end) => {
+                if let Some((ticket, answer)) = self.ends.end_wait(wait, end) {
+                    self.answer_client(now, &ticket, &answer);
+                }
+            }
+            Action::Note(note) => self.recorder.record(*note),
+        }
+    }
+
+    fn handle_command(&mut self, now: Time, command: Command) {
+        // Who asked may have gone; an answer that nobody takes is dropped.
+        match command {
+            Command::Add(spec, launch, reply) => {
+                let key = self.supervisor.add(*spec);
+                if let Some(key) = key {
+                    self.wards.insert(key, Ward::new(*launch));
+                }
+                let _ = reply.try_send(key.is_some());
+            }
+            Command::Remove(id, reply) => drop(reply.try_send(self.remove(&id))),
+            Command::Wish(id, wish, reply) => {
+                let result = self.known(&id).map(|key| self.supervisor.wish(now, key, wish));
+                let result = result.and_then(|()| self.status(now, &id).ok_or_else(|| unknown(&id)));
+                let _ = reply.try_send(result);
+            }
+            Command::Wait(id, goal, timeout, reply) => {
+                let key = self.ends.add_wait(reply);
+                self.supervisor.wait(now, key, &id, goal, timeout);
+            }
+            Command::Status(id, reply) => drop(reply.try_send(self.status(now, &id))),
+            Command::List(reply) => {
+                let list = self.supervisor.plugins_by_id().map(|plugin| plugin.status(now)).collect();
+                let _ = reply.try_send(list);
+            }
+            Command::Call(call) => {
+                let NewCall { plugin_id, method, params, timeout, reply } = *call;
+                let key = self.ends.add_call(reply);
+                self.supervisor.call(now, key, &plugin_id, method, params, timeout);
+            }
+            Command::Subscribe(sender) => self.recorder.subscribe(sender),
+            Command::Record(note) => self.recorder.record(*note),
+            Command::Prepared(key, generation, outcome) => self.take_prepared(now, key, generation, outcome),
+            Command::SweepOrphans => self.sweep_orphans(),
+            Command::End => self.begin_end(now),
+        }
+    }
+
+    fn begin_end(&mut self, now: Time) {
+        if self.end_by.is_none() {
+            self.end_by = Some(now.plus(self.supervisor.stop_timeout()).plus(END_SLACK));
+            self.supervisor.end(now);
+        }
+    }
+
+    fn known(&self, id: &PluginId) -> Result<PluginKey, CallError> {
+        self.supervisor.find(id).ok_or_else(|| unknown(id))
+    }
+
+    fn status(&self, now: Time, id: &PluginId) -> Option<Box<rpc_plugin_wire::admin::PluginStatus>> {
+        let plugin = self.supervisor.plugin(self.supervisor.find(id)?)?;
+        Some(Box::new(plugin.status(now)))
+    }
+
+    fn remove(&mut self, id: &PluginId) -> Result<(), CallError> {
+        let key = self.known(id)?;
+        if !self.supervisor.remove(key) {
+            let error = CallError::not_sent(ErrorCode::Unavailable, "the plugin is up; stop it first");
+            return Err(error.at(id, None));
+        }
+        self.wards.remove(&key);
+        Ok(())
+    }
+
+    /// What is left once nothing can happen any more.
+    fn finish(&mut self) {
+        while let Some(action) = self.supervisor.poll_action() {
+            if let Action::Note(note) = action {
+                self.recorder.record(*note);
+            }
+        }
+        // Kills and reaps, with a bound, what a hanging kernel still kept.
+        self.wards.clear();
+        if self.subreaper {
+            self.end_orphans();
+        }
+        self.workers.end();
+    }
+
+    fn register(&mut self, fd: i32, source: Source, interest: Interest) -> io::Result<u64> {
+        let key = self.sources.insert(source);
+        let token = Token(usize::try_from(key).unwrap_or(0));
+        match self.poll.registry().register(&mut SourceFd(&fd), token, interest) {
+            Ok(()) => Ok(key),
+            Err(error) => {
+                self.sources.remove(key);
+                Err(error)
+            }
+        }
+    }
+
+    /// Before the descriptor is closed: a duplicate of it elsewhere would keep the registration alive.
+    fn unregister(&mut self, fd: BorrowedFd<'_>, source: u64) {
+        if self.sources.remove(source).is_some() {
+            // It may have been refused; closing it removes it in any case.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
+        }
+    }
+}
+
+fn unknown(id: &PluginId) -> CallError {
+    CallError::not_sent(ErrorCode::UnknownPlugin, "there is no plugin of that id").at(id, None)
+}

@@ -1,0 +1,141 @@
+//! What exists outside for one plugin: prepared files, process, pipes, connection.
+//!
+//! What always holds: everything here belongs to one generation, and is closed, removed or reaped when
+//! it is dropped.
+
+use super::output::{Output, Printed};
+use crate::state::time::Time;
+use crate::sys::executable::Executable;
+use crate::sys::launch::PreparedLaunch;
+use crate::sys::private_file::PrivateFile;
+use crate::sys::process::Child;
+use rpc_plugin_wire::{Generation, Token};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+/// What is launched, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LaunchSpec {
+    /// Absolute.
+    pub(crate) executable: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    /// Beside the variables of the contract.
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) working_folder: PathBuf,
+}
+
+/// Bytes of one pipe that are read in a turn of the loop.
+const PIPE_BYTES_PER_READ: usize = 16 * 1024;
+/// Bytes that are read of a pipe whose process has ended; more is not waited for.
+const PIPE_LAST_READS_MAX: usize = 64;
+
+/// One captured stream.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) file: File,
+    pub(super) source: u64,
+    pub(super) output: Output,
+}
+
+impl Pipe {
+    /// Reads once. `Ok(true)`: there may be more. An error: the stream is over.
+    pub(super) fn read(&mut self, now: Time, out: &mut Vec<Printed>) -> Result<bool, ()> {
+        let mut buffer = [0; PIPE_BYTES_PER_READ];
+        match self.file.read(&mut buffer) {
+            Ok(0) => Err(()),
+            Ok(bytes) => {
+                self.output.push(now, buffer.get(..bytes).unwrap_or_default(), out);
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(_) => Err(()),
+        }
+    }
+
+    /// Reads what is there of a stream whose process has ended. A grandchild may hold the other end:
+    /// its end of file is not waited for.
+    pub(super) fn read_last(&mut self, now: Time, out: &mut Vec<Printed>) {
+        for _ in 0..PIPE_LAST_READS_MAX {
+            if !matches!(self.read(now, out), Ok(true)) {
+                break;
+            }
+        }
+        self.output.finish(now, out);
+    }
+}
+
+/// A process.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) generation: Generation,
+    pub(super) child: Child,
+    pub(super) exit_source: u64,
+    pub(super) stdout: Option<Pipe>,
+    pub(super) stderr: Option<Pipe>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) generation: Generation,
+    pub(super) stream: UnixStream,
+    pub(super) source: u64,
+}
+
+/// What was prepared for a generation.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) generation: Generation,
+    /// Until the proof.
+    pub(super) token_file: Option<PrivateFile>,
+    pub(super) token_path: PathBuf,
+    pub(super) socket_path: PathBuf,
+    /// Until somebody is taken.
+    pub(super) listening: Option<Listening>,
+    /// Until it runs.
+    pub(super) executable: Option<Executable>,
+}
+
+/// A generation's socket. Dropping it closes and removes it.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) listener: UnixListener,
+    _file: PrivateFile,
+    /// Once the process runs.
+    pub(super) source: Option<u64>,
+}
+
+impl Ready {
+    /// Takes over a preparation; its token goes to who checks it.
+    pub(super) fn new(launch: PreparedLaunch) -> (Ready, Token) {
+        let PreparedLaunch { generation, token, token_file, listener, socket_file, executable } = launch;
+        let ready = Ready {
+            generation,
+            token_path: token_file.path().to_owned(),
+            socket_path: socket_file.path().to_owned(),
+            token_file: Some(token_file),
+            listening: Some(Listening { listener, _file: socket_file, source: None }),
+            executable: Some(executable),
+        };
+        (ready, token)
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Ward {
+    pub(super) spec: LaunchSpec,
+    pub(super) ready: Option<Ready>,
+    pub(super) running: Option<Running>,
+    pub(super) link: Option<Link>,
+}
+
+impl Ward {
+    pub(super) fn new(spec: LaunchSpec) -> Ward {
+        Ward { spec, ready: None, running: None, link: None }
+    }
+}
