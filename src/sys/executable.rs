@@ -149,8 +149,8 @@ impl fmt::Display for ExecutableError {
             ),
             P::Owner(owner, uid) => write!(
                 f,
-                "belongs to uid {owner}; expected uid 0 or {uid}, so that nobody else can change it; copy it or \
-                 change its owner"
+                "belongs to uid {owner}; expected uid 0 or {uid}, so that nobody else can change it (in a user \
+                 namespace, 65534 is any user that is not mapped into it); copy it or change its owner"
             ),
             P::NotExecutable(mode, owner) => write!(
                 f,

@@ -33,8 +33,9 @@ pub struct Leftovers {
     pub remaining: Vec<u32>,
 }
 
-/// Kills every process of our user whose environment sets `variable` to a path inside `folder` (absolute,
-/// without links), and waits until they have ended, at most `timeout`. Never this process itself. Blocks.
+/// Kills every process of our user whose environment sets `variable` to a file in a folder of `folder`
+/// (`FOLDER/NAME/FILE`, absolute, without links), and waits until they have ended, at most `timeout`. Never
+/// this process itself, but its own plugins too, so call it before the first launch. Blocks.
 ///
 /// # Errors
 /// Those of reading `/proc`; `EMFILE` without a descriptor for a pidfd.
@@ -92,7 +93,9 @@ fn has_entry(pid: u32, entry: &[u8]) -> bool {
     if file.take(ENVIRONMENT_BYTES_MAX).read_to_end(&mut environment).is_err() {
         return false;
     }
-    environment.split(|b| *b == 0).any(|variable| variable.starts_with(entry))
+    // Exactly one folder in between: a host whose folder lies deeper is another host.
+    let is_inside = |rest: &[u8]| rest.iter().filter(|b| **b == b'/').count() == 1;
+    environment.split(|b| *b == 0).any(|variable| variable.strip_prefix(entry).is_some_and(is_inside))
 }
 
 fn pids_of_our_user() -> io::Result<Vec<u32>> {
@@ -131,7 +134,8 @@ mod tests {
         let mut other = [
             sleeper(variable, &sibling.path().join("echo/token.1")),
             sleeper("RPS_TEST_OTHER", &ours.path().join("echo/token.1")),
-            sleeper(variable, &ours.path().with_extension("x")),
+            sleeper(variable, &ours.path().with_extension("x").join("echo/token.1")),
+            sleeper(variable, &ours.path().join("inner/echo/token.1")),
         ];
         let mut expected: Vec<u32> = left.iter().map(Child::id).collect();
         // Before its exec, a child shows the environment of this test.

@@ -13,7 +13,7 @@ use super::private_file::{FileError, PrivateFile};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -104,7 +104,10 @@ impl PrivateFolder {
         path: &Path,
     ) -> Result<PrivateFolder, PrivateFolderError> {
         match mkdirat(parent, name, Mode::S_IRWXU) {
-            Ok(()) | Err(Errno::EEXIST) => {}
+            // The umask may have taken permissions from the owner too.
+            Ok(()) => fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink)
+                .map_err(|errno| FileError::new("chmod", path, errno))?,
+            Err(Errno::EEXIST) => {}
             Err(errno) => return Err(FileError::new("make folder", path, errno).into()),
         }
         PrivateFolder::open(parent, name, path)

@@ -28,6 +28,16 @@ pub(super) fn private(path: &Path) -> PrivateFolder {
     PrivateFolder::open_or_create(&parent.fd, path.file_name().unwrap(), path).unwrap()
 }
 
+/// Makes a folder and those above it that are missing, each with mode 0700, whatever the umask.
+pub(super) fn subfolder(path: &Path) -> PathBuf {
+    if !path.exists() {
+        subfolder(path.parent().unwrap());
+        std::fs::create_dir(path).unwrap();
+        chmod(path, 0o700);
+    }
+    path.to_owned()
+}
+
 pub(super) fn chmod(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
