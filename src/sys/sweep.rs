@@ -81,7 +81,7 @@ fn remove(folder: &PrivateFolder, name: &str, swept: &mut Swept) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chmod, file, folder};
+    use super::super::testing::{chmod, file, folder, subfolder};
     use super::*;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
@@ -93,7 +93,7 @@ mod tests {
         let path = root.path().join("run");
         let runtime = RuntimeDir::open(&path).unwrap();
         let echo = runtime.plugin_folder(&"echo".parse().unwrap()).unwrap().path().to_owned();
-        std::fs::create_dir(&outside).unwrap();
+        subfolder(&outside);
         symlink(&outside, path.join("link")).unwrap();
         for socket in
             [path.join("admin.sock"), echo.join("echo.sock"), outside.join("x.sock"), path.join("y.sock")]
@@ -106,9 +106,8 @@ mod tests {
             file(&echo, name, "", 0o600);
         }
         symlink(outside.join("x.sock"), echo.join("link.sock")).unwrap();
-        std::fs::create_dir(echo.join("token.3")).unwrap();
-        let open_folder = path.join("open");
-        std::fs::create_dir(&open_folder).unwrap();
+        subfolder(&echo.join("token.3"));
+        let open_folder = subfolder(&path.join("open"));
         chmod(&open_folder, 0o755);
         file(&open_folder, "token.1", "", 0o600);
 
