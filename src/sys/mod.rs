@@ -1,1 +1,30 @@
-//! Placeholder.
+//! What this host asks of Linux: checked executables, launches, children, private files, credentials.
+//!
+//! What this folder is for: one place for every system call that std has no safe form of, and for the
+//! order in which such calls are safe. What it deliberately does not do: decide anything about a
+//! plugin's life, wait in an event loop, log, or know more of the project than its plain types
+//! (`PluginId`, `Generation`, `Token`, limits).
+//!
+//! What always holds: every file descriptor is close-on-exec; a process is signalled only through a
+//! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
+//! files with unsafe code are `raw.rs` and `child.rs`; `docs/unsafe-inventory.md` lists each block.
+
+mod child;
+pub mod credentials;
+pub mod executable;
+pub mod folder;
+pub mod generation;
+pub mod launch;
+pub mod leftovers;
+pub mod listener;
+pub mod orphans;
+pub mod private_file;
+pub mod private_folder;
+pub mod process;
+mod raw;
+pub mod runtime_dir;
+pub mod spawn;
+pub mod sweep;
+#[cfg(test)]
+mod testing;
+pub mod token;

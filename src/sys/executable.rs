@@ -1,0 +1,282 @@
+//! Opens an executable so that what was checked is what will run.
+//!
+//! What this file is for: the checks of ownership, permissions and kind, made on the open file, and the
+//! first bytes, which say how the kernel will start it. What it deliberately does not do: execute,
+//! hash, or copy; it may block on a slow file system, so it belongs on a worker thread.
+//!
+//! What always holds: an [`Executable`] is an open regular file that only root or our effective user
+//! could change, reached over folders that only they could change ([`super::folder`]). The launch
+//! executes this open file, so a path that is swapped afterwards changes nothing.
+//!
+//! A file capability (capabilities(7)) is not refused. Mind that the kernel clears the parent-death
+//! signal of such a program at its start (prctl(2)).
+#![forbid(unsafe_code)]
+
+use super::folder::{FolderError, Trust, kind, open_trusted, permissions};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::{AccessFlags, faccessat};
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// How much of a file the kernel looks at to see how it is started: `BINPRM_BUF_SIZE`. Bytes.
+const HEAD_BYTES: usize = 256;
+
+/// How the kernel starts a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// `#!` and an interpreter: a script. Its interpreter finds it as `/dev/fd/3`.
+    Script {
+        /// The interpreter as the first line names it, which need not exist.
+        interpreter: PathBuf,
+    },
+    /// A program for some architecture.
+    Elf,
+    /// Something else; the kernel may know it (binfmt_misc) or refuse it.
+    Other,
+}
+
+/// An open file that passed every check.
+#[derive(Debug)]
+pub struct Executable {
+    path: PathBuf,
+    file: File,
+    format: Format,
+}
+
+impl Executable {
+    /// The absolute path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file, for reading at positions (its own position is of no importance).
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// How the kernel will start it.
+    #[must_use]
+    pub fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// Whether it begins with `#!`.
+    #[must_use]
+    pub fn is_script(&self) -> bool {
+        matches!(self.format, Format::Script { .. })
+    }
+}
+
+impl AsFd for Executable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// What is wrong with an executable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecutableProblem {
+    /// The path does not begin with `/`.
+    NotAbsolute,
+    /// There is no such file.
+    Missing,
+    /// It is a symbolic link, to this.
+    Symlink(PathBuf),
+    /// It is something else, such as `a folder`.
+    NotAFile(&'static str),
+    /// A folder on the way cannot be trusted or opened.
+    Folder(FolderError),
+    /// Group or others can write to it: permission bits, owner's uid.
+    Writable(u32, u32),
+    /// It would run as another user or group: permission bits, owner's uid.
+    SetId(u32, u32),
+    /// It belongs to somebody else: owner's uid, our effective uid.
+    Owner(u32, u32),
+    /// We may not execute it: permission bits, owner's uid.
+    NotExecutable(u32, u32),
+    /// Its file system is mounted `noexec`.
+    NoExecMount,
+    /// The system call failed.
+    System(Errno),
+}
+
+/// An executable that cannot be launched, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutableError {
+    /// The path that was to be opened.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: ExecutableProblem,
+}
+
+impl fmt::Display for ExecutableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ExecutableProblem as P;
+        let path = self.path.display();
+        write!(f, "executable {path} ")?;
+        match &self.problem {
+            P::NotAbsolute => {
+                write!(f, "is a relative path; expected an absolute path, which begins with '/'")
+            }
+            P::Missing => write!(f, "does not exist; correct the path or put the file there"),
+            P::Symlink(target) => write!(
+                f,
+                "is a symbolic link to {}; expected the file itself, so that a changed link cannot change what \
+                 runs; name the file it leads to",
+                target.display()
+            ),
+            P::NotAFile(seen) => write!(f, "is {seen}; expected a regular file; correct the path"),
+            P::Folder(error) => write!(f, "cannot be trusted: {error}"),
+            P::Writable(mode, owner) => write!(
+                f,
+                "can be changed by other users (mode {mode:04o}, owner uid {owner}); expected no write permission \
+                 for group and others; run `chmod go-w {path}`"
+            ),
+            P::SetId(mode, owner) => write!(
+                f,
+                "would run as another user or group (mode {mode:04o}, owner uid {owner}); expected neither set-uid \
+                 nor set-gid; run `chmod ug-s {path}`"
+            ),
+            P::Owner(owner, uid) => write!(
+                f,
+                "belongs to uid {owner}; expected uid 0 or {uid}, so that nobody else can change it (in a user \
+                 namespace, 65534 is any user that is not mapped into it); copy it or change its owner"
+            ),
+            P::NotExecutable(mode, owner) => write!(
+                f,
+                "is not executable for uid {} (mode {mode:04o}, owner uid {owner}); run `chmod a+x {path}`",
+                nix::unistd::geteuid()
+            ),
+            P::NoExecMount => write!(
+                f,
+                "is on a file system mounted noexec; move it to another one, or mount that one with exec"
+            ),
+            P::System(Errno::EACCES) => {
+                write!(f, "cannot be opened for reading: permission denied; run `chmod a+r {path}`")
+            }
+            P::System(errno) => write!(f, "cannot be opened: {} ({errno:?})", errno.desc()),
+        }
+    }
+}
+
+impl std::error::Error for ExecutableError {}
+
+/// Opens and checks an executable.
+///
+/// # Errors
+/// Names the file or folder at fault, what was expected and seen, and what to do.
+pub fn open(path: &Path) -> Result<Executable, ExecutableError> {
+    open_as(path, Trust::current()).map_err(|problem| ExecutableError { path: path.to_owned(), problem })
+}
+
+fn open_as(path: &Path, trust: Trust) -> Result<Executable, ExecutableProblem> {
+    if !path.is_absolute() {
+        return Err(ExecutableProblem::NotAbsolute);
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(ExecutableProblem::NotAFile("a folder"));
+    };
+    let folder = open_trusted(parent, trust).map_err(ExecutableProblem::Folder)?;
+    // First without opening the file as such: opening a device can have effects.
+    let looked_at =
+        openat(&folder.fd, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    check_kind(&looked_at, &fstat(&looked_at)?)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let fd = openat(&folder.fd, name, flags, Mode::empty())?;
+    // What counts is the file that is open now.
+    let stat = fstat(&fd)?;
+    check_kind(&fd, &stat)?;
+    check_permissions(&stat, trust)?;
+    check_access(&fd, &stat)?;
+    let file = File::from(fd);
+    let format = format_of(&file)?;
+    Ok(Executable { path: path.to_owned(), file, format })
+}
+
+fn check_kind(fd: &OwnedFd, stat: &FileStat) -> Result<(), ExecutableProblem> {
+    let seen = match kind(stat) {
+        SFlag::S_IFREG => return Ok(()),
+        SFlag::S_IFLNK => return Err(ExecutableProblem::Symlink(readlinkat(fd, "")?.into())),
+        SFlag::S_IFDIR => "a folder",
+        SFlag::S_IFIFO => "a named pipe",
+        SFlag::S_IFSOCK => "a socket",
+        _ => "a device",
+    };
+    Err(ExecutableProblem::NotAFile(seen))
+}
+
+fn check_permissions(stat: &FileStat, trust: Trust) -> Result<(), ExecutableProblem> {
+    let (mode, owner) = (permissions(stat), stat.st_uid);
+    if !trust.of_file(owner) {
+        return Err(ExecutableProblem::Owner(owner, trust.uid()));
+    }
+    if mode & 0o022 != 0 {
+        return Err(ExecutableProblem::Writable(mode, owner));
+    }
+    if mode & 0o6000 != 0 {
+        return Err(ExecutableProblem::SetId(mode, owner));
+    }
+    if mode & 0o111 == 0 {
+        return Err(ExecutableProblem::NotExecutable(mode, owner));
+    }
+    Ok(())
+}
+
+/// Asks the kernel, which knows groups, access lists and mount options. Through `/proc` because
+/// faccessat(2) takes no open file before Linux 5.8; without `/proc` the launch itself will say it.
+fn check_access(fd: &OwnedFd, stat: &FileStat) -> Result<(), ExecutableProblem> {
+    if fstatvfs(fd)?.flags().contains(FsFlags::ST_NOEXEC) {
+        return Err(ExecutableProblem::NoExecMount);
+    }
+    let open_file = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    match faccessat(AT_FDCWD, open_file.as_str(), AccessFlags::X_OK, AtFlags::AT_EACCESS) {
+        Err(Errno::EACCES) => Err(ExecutableProblem::NotExecutable(permissions(stat), stat.st_uid)),
+        _ => Ok(()),
+    }
+}
+
+fn format_of(file: &File) -> Result<Format, ExecutableProblem> {
+    let mut head = [0; HEAD_BYTES];
+    let mut filled = 0;
+    while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)).into()),
+        }
+    }
+    let head = head.get(..filled).unwrap_or_default();
+    if head.starts_with(b"\x7fELF") {
+        return Ok(Format::Elf);
+    }
+    let Some(line) = head.strip_prefix(b"#!") else { return Ok(Format::Other) };
+    // As the kernel does (fs/binfmt_script.c): blanks are space and tab, so a '\r' belongs to the name.
+    let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
+    let name =
+        line.split(|b| matches!(b, b' ' | b'\t' | 0)).find(|word| !word.is_empty()).unwrap_or_default();
+    Ok(Format::Script { interpreter: PathBuf::from(OsStr::from_bytes(name)) })
+}
+
+impl From<Errno> for ExecutableProblem {
+    fn from(errno: Errno) -> ExecutableProblem {
+        match errno {
+            Errno::ENOENT => ExecutableProblem::Missing,
+            errno => ExecutableProblem::System(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "executable_tests.rs"]
+mod tests;

@@ -1,0 +1,269 @@
+//! Opens a folder by its absolute path so that nobody but root and we can have changed what is found.
+//!
+//! What this file is for: walking from `/` component by component, each opened relative to the one
+//! before and checked after it was opened, links included. What it deliberately does not do: create
+//! anything, or look at what is in the last folder.
+//!
+//! What always holds: in a [`Folder`], every folder and symbolic link that was passed on the way is
+//! owned by root or by our effective user, and no folder is writable for group or others unless it is
+//! sticky. A POSIX access list that lets somebody write shows as the group's write bit (acl(5)), so it
+//! is caught by the same rule.
+//!
+//! User namespaces: an owner that the namespace does not map is shown as the overflow uid, usually
+//! 65534. That may be the machine's root, which owns `/` there. Nobody can change this from inside, so
+//! *folders and links* of an unmapped owner pass (their write bits are still checked); *files* to
+//! execute do not. Outside such a namespace 65534 is the ordinary user `nobody`, and is treated as such.
+#![forbid(unsafe_code)]
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+/// Most folders and links passed on the way to one path. Also what ends a circle of links.
+const STEPS_MAX: usize = 256;
+
+/// Whose files are trusted.
+#[derive(Debug, Clone, Copy)]
+pub struct Trust {
+    uid: u32,
+    /// The uid that stands for every owner this user namespace does not map, if there is such a one.
+    unmapped: Option<u32>,
+}
+
+impl Trust {
+    /// Root and our effective user, as this process's user namespace shows them.
+    #[must_use]
+    pub fn current() -> Trust {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let overflow = read("/proc/sys/kernel/overflowuid").trim().parse().unwrap_or(65534);
+        let map = read("/proc/self/uid_map");
+        Trust { uid: nix::unistd::geteuid().as_raw(), unmapped: unmapped(&map, overflow) }
+    }
+
+    /// Whether a file of this owner may be executed.
+    #[must_use]
+    pub fn of_file(self, owner: u32) -> bool {
+        (owner == 0 || owner == self.uid) && self.unmapped != Some(owner)
+    }
+
+    /// Whether a folder or link of this owner may stand on the way.
+    #[must_use]
+    pub fn of_folder(self, owner: u32) -> bool {
+        owner == 0 || owner == self.uid || self.unmapped == Some(owner)
+    }
+
+    /// Our effective user.
+    #[must_use]
+    pub fn uid(self) -> u32 {
+        self.uid
+    }
+}
+
+/// The overflow uid, where the namespace's map (user_namespaces(7)) does not give it to a real user. A
+/// map that cannot be read counts as complete, which is the stricter answer.
+fn unmapped(map: &str, overflow: u32) -> Option<u32> {
+    let mut ranges = map.lines().filter_map(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        let first = numbers.next()?.ok()?;
+        let count = numbers.nth(1)?.ok()?;
+        Some(first..first.saturating_add(count))
+    });
+    if map.is_empty() || ranges.any(|range| range.contains(&u64::from(overflow))) {
+        return None;
+    }
+    Some(overflow)
+}
+
+/// A folder that was reached by a trusted way.
+#[derive(Debug)]
+pub struct Folder {
+    /// The folder, opened with `O_PATH`.
+    pub fd: OwnedFd,
+    /// Its path without links, `.` or `..`.
+    pub path: PathBuf,
+}
+
+/// What is wrong with something on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FolderProblem {
+    /// The path does not begin with `/`.
+    NotAbsolute,
+    /// There is no such folder.
+    Missing,
+    /// It is something else.
+    NotAFolder,
+    /// Group or others can write to it, and it is not sticky.
+    Writable {
+        /// Permission bits.
+        mode: u32,
+        /// Owner's uid.
+        owner: u32,
+    },
+    /// It belongs to somebody else.
+    Owner {
+        /// Owner's uid.
+        owner: u32,
+        /// Our effective uid.
+        uid: u32,
+    },
+    /// More than 256 folders and links, or links in a circle.
+    TooManySteps,
+    /// The system call failed.
+    System(Errno),
+}
+
+/// A folder on the way that cannot be trusted or opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderError {
+    /// The folder or link at fault.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: FolderProblem,
+}
+
+impl fmt::Display for FolderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.problem {
+            FolderProblem::NotAbsolute => {
+                write!(f, "path {path} is relative; expected an absolute path, which begins with '/'")
+            }
+            FolderProblem::Missing => {
+                write!(f, "folder {path} does not exist; create it or correct the path")
+            }
+            FolderProblem::NotAFolder => write!(f, "{path} is not a folder; correct the path"),
+            FolderProblem::Writable { mode, owner } => write!(
+                f,
+                "folder {path} can be changed by other users (mode {mode:04o}, owner uid {owner}); expected no \
+                 write permission for group and others unless it is sticky; run `chmod go-w {path}`"
+            ),
+            FolderProblem::Owner { owner, uid } => write!(
+                f,
+                "{path} on the way belongs to uid {owner}; expected uid 0 or {uid}, so that nobody else can \
+                 replace what is in it; move to another folder or change the owner"
+            ),
+            FolderProblem::TooManySteps => {
+                write!(f, "{path} is reached over more than {STEPS_MAX} folders and links; shorten the path")
+            }
+            FolderProblem::System(errno) => {
+                write!(f, "folder {path} cannot be opened: {}; check its permissions", errno.desc())
+            }
+        }
+    }
+}
+
+impl std::error::Error for FolderError {}
+
+/// Opens a folder, checking every step of the way.
+///
+/// # Errors
+/// Names the first folder or link that is missing or cannot be trusted, and what to do about it.
+pub fn open_trusted(path: &Path, trust: Trust) -> Result<Folder, FolderError> {
+    let fail = |path: &Path, problem| FolderError { path: path.to_owned(), problem };
+    if !path.is_absolute() {
+        return Err(fail(path, FolderProblem::NotAbsolute));
+    }
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let root = PathBuf::from("/");
+    let root_fd = open("/", flags | OFlag::O_DIRECTORY, Mode::empty())
+        .map_err(|errno| fail(&root, FolderProblem::System(errno)))?;
+    check_folder(&root_fd, trust).map_err(|problem| fail(&root, problem))?;
+    let mut here = Folder { fd: root_fd, path: root };
+    // The folders above `here`. `..` goes back to the very folder that was passed and checked.
+    let mut above: Vec<Folder> = Vec::new();
+    let mut pending: VecDeque<OsString> = VecDeque::new();
+    queue(&mut pending, path);
+    let mut steps = 0;
+    while let Some(name) = pending.pop_front() {
+        steps += 1;
+        if steps > STEPS_MAX {
+            return Err(fail(path, FolderProblem::TooManySteps));
+        }
+        if name == ".." {
+            here = above.pop().unwrap_or(here);
+            continue;
+        }
+        let next_path = here.path.join(&name);
+        let step = || -> Result<(OwnedFd, Option<OsString>), FolderProblem> {
+            let fd = openat(&here.fd, name.as_os_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())?;
+            let stat = fstat(&fd)?;
+            if kind(&stat) != SFlag::S_IFLNK {
+                check_folder(&fd, trust)?;
+                return Ok((fd, None));
+            }
+            // In a sticky folder anybody may have put a link.
+            check_owner(&stat, trust)?;
+            let target = readlinkat(&fd, "")?;
+            Ok((fd, Some(target)))
+        };
+        match step().map_err(|problem| fail(&next_path, problem))? {
+            (_, Some(target)) => {
+                let target = PathBuf::from(target);
+                if target.is_absolute() && !above.is_empty() {
+                    here = above.swap_remove(0);
+                    above.clear();
+                }
+                queue(&mut pending, &target);
+            }
+            (fd, None) => above.push(std::mem::replace(&mut here, Folder { fd, path: next_path })),
+        }
+    }
+    Ok(here)
+}
+
+/// Puts the path's components before what is pending already.
+fn queue(pending: &mut VecDeque<OsString>, path: &Path) {
+    for component in path.components().rev() {
+        match component {
+            Component::Normal(name) => pending.push_front(name.to_owned()),
+            Component::ParentDir => pending.push_front("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+}
+
+fn check_folder(fd: &OwnedFd, trust: Trust) -> Result<(), FolderProblem> {
+    let stat = fstat(fd)?;
+    if kind(&stat) != SFlag::S_IFDIR {
+        return Err(FolderProblem::NotAFolder);
+    }
+    check_owner(&stat, trust)?;
+    let mode = permissions(&stat);
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        return Err(FolderProblem::Writable { mode, owner: stat.st_uid });
+    }
+    Ok(())
+}
+
+fn check_owner(stat: &FileStat, trust: Trust) -> Result<(), FolderProblem> {
+    let owner = stat.st_uid;
+    if trust.of_folder(owner) { Ok(()) } else { Err(FolderProblem::Owner { owner, uid: trust.uid() }) }
+}
+
+/// The type bits of a file.
+pub(super) fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// The permission bits of a file, set-uid, set-gid and sticky included.
+pub(super) fn permissions(stat: &FileStat) -> u32 {
+    stat.st_mode & 0o7777
+}
+
+impl From<Errno> for FolderProblem {
+    fn from(errno: Errno) -> FolderProblem {
+        match errno {
+            Errno::ENOENT => FolderProblem::Missing,
+            errno => FolderProblem::System(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;

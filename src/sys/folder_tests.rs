@@ -1,0 +1,103 @@
+use super::super::testing::{chmod, file, folder, subfolder};
+use super::*;
+use std::os::unix::fs::symlink;
+
+fn refused(path: &Path) -> FolderError {
+    open_trusted(path, Trust::current()).unwrap_err()
+}
+
+#[test]
+fn a_private_folder_is_opened_and_its_real_path_is_told() {
+    let root = folder();
+    subfolder(&root.path().join("a/b"));
+    symlink("a/../a/./b", root.path().join("relative")).unwrap();
+    symlink(root.path().join("a"), root.path().join("absolute")).unwrap();
+    for way in ["a/b", "relative", "absolute/b", "relative/../b", "a/b/../../absolute/b/"] {
+        let found = open_trusted(&root.path().join(way), Trust::current()).unwrap();
+        assert_eq!(found.path, root.path().join("a/b"), "{way}");
+        let (through_fd, by_path) = (fstat(&found.fd).unwrap(), nix::sys::stat::stat(&found.path).unwrap());
+        assert_eq!(through_fd.st_ino, by_path.st_ino);
+    }
+    assert_eq!(open_trusted(Path::new("/../.."), Trust::current()).unwrap().path, Path::new("/"));
+}
+
+#[test]
+fn a_folder_that_others_can_write_to_is_refused_wherever_it_stands() {
+    let root = folder();
+    let open_to_all = root.path().join("open");
+    subfolder(&open_to_all.join("inner"));
+    for mode in [0o777, 0o770, 0o775, 0o702, 0o720] {
+        chmod(&open_to_all, mode);
+        for path in [open_to_all.clone(), open_to_all.join("inner"), open_to_all.join("inner/..")] {
+            let error = refused(&path);
+            assert_eq!(error.path, open_to_all);
+            let text = error.to_string();
+            assert!(text.contains(&format!("mode {mode:04o}")) && text.contains("chmod go-w"), "{text}");
+        }
+    }
+    chmod(&open_to_all, 0o1777);
+    open_trusted(&open_to_all.join("inner"), Trust::current()).unwrap();
+}
+
+#[test]
+fn a_link_through_an_open_folder_is_refused_although_its_target_is_private() {
+    let root = folder();
+    let open_to_all = root.path().join("open");
+    subfolder(&root.path().join("private"));
+    subfolder(&open_to_all);
+    chmod(&open_to_all, 0o777);
+    symlink(root.path().join("private"), open_to_all.join("link")).unwrap();
+    assert_eq!(refused(&open_to_all.join("link")).path, open_to_all);
+}
+
+#[test]
+fn what_is_no_folder_is_named() {
+    let root = folder();
+    file(root.path(), "file", "", 0o600);
+    symlink("circle", root.path().join("circle")).unwrap();
+    assert_eq!(refused(&root.path().join("file")).problem, FolderProblem::NotAFolder);
+    assert_eq!(refused(&root.path().join("file/x")).problem, FolderProblem::NotAFolder);
+    let missing = refused(&root.path().join("none/x"));
+    assert_eq!((missing.problem, missing.path), (FolderProblem::Missing, root.path().join("none")));
+    assert_eq!(refused(&root.path().join("circle")).problem, FolderProblem::TooManySteps);
+    assert_eq!(refused(Path::new("a/b")).problem, FolderProblem::NotAbsolute);
+    assert_eq!(refused(Path::new("")).problem, FolderProblem::NotAbsolute);
+}
+
+#[test]
+fn a_folder_of_a_stranger_is_refused() {
+    let root = folder();
+    if nix::unistd::geteuid().is_root() {
+        // Root of a user namespace cannot give files away to a user that is not in it.
+        let Ok(()) = nix::unistd::chown(root.path(), Some(12345.into()), None) else { return };
+        assert!(matches!(refused(root.path()).problem, FolderProblem::Owner { owner: 12345, uid: 0 }));
+    } else {
+        // Seen by a user that owns nothing here: our folder is a stranger's.
+        let stranger = Trust { uid: 4_000_000, ..Trust::current() };
+        let error = open_trusted(root.path(), stranger).unwrap_err();
+        assert_eq!(error.path, root.path());
+        assert!(error.to_string().contains("expected uid 0 or 4000000"), "{error}");
+    }
+}
+
+#[test]
+fn an_unmapped_owner_passes_for_folders_only() {
+    // Read from maps as user_namespaces(7) shows them: the whole machine, one user, a range, nothing.
+    assert_eq!(unmapped("         0          0 4294967295\n", 65534), None);
+    assert_eq!(unmapped("         0       1000          1\n", 65534), Some(65534));
+    assert_eq!(unmapped("0 1000 1\n1 100000 65536\n", 65534), None);
+    assert_eq!(unmapped("1000 1000 1\n", 65534), Some(65534));
+    assert_eq!(unmapped("", 65534), None);
+
+    let inside = Trust { uid: 1000, unmapped: Some(65534) };
+    assert!(inside.of_folder(65534) && !inside.of_file(65534));
+    assert!(inside.of_folder(1000) && inside.of_file(1000));
+    assert!(inside.of_folder(0) && inside.of_file(0));
+    assert!(!inside.of_folder(1001) && !inside.of_file(1001));
+
+    let nobody_outside = Trust { uid: 65534, unmapped: None };
+    assert!(nobody_outside.of_folder(65534) && nobody_outside.of_file(65534));
+    // A namespace that does not even map us: every owner looks like us, so none is proof.
+    let nobody_inside = Trust { uid: 65534, unmapped: Some(65534) };
+    assert!(nobody_inside.of_folder(65534) && !nobody_inside.of_file(65534));
+}

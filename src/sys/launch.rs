@@ -1,0 +1,174 @@
+//! Everything that is made before a plugin's process: generation, token, listener, open executable.
+//!
+//! What this file is for: the order of protocol section 3, and taking it all back when one step fails.
+//! What it deliberately does not do: launch. It blocks on the file system, so it belongs on a worker
+//! thread; the result is handed to the thread that launches.
+//!
+//! What always holds: the generation is on disk before anything else is made, so a failed preparation
+//! costs a number and leaves nothing else.
+#![forbid(unsafe_code)]
+
+use super::executable::{self, Executable, ExecutableError};
+use super::generation::{self, GenerationError};
+use super::listener::{self, ListenError};
+use super::private_file::{FileError, PrivateFile};
+use super::private_folder::PrivateFolder;
+use super::runtime_dir::plugin_socket_name;
+use super::token;
+use rpc_plugin_wire::{Generation, PluginId, Token};
+use std::fmt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+/// Connections that wait to be accepted. One is expected; the rest is room to see and refuse others.
+const BACKLOG: u16 = 16;
+
+/// A generation that is ready to be launched. Dropping it, or a part of it, removes the files.
+#[derive(Debug)]
+pub struct PreparedLaunch {
+    /// The number, which is on disk.
+    pub generation: Generation,
+    /// What the plugin has to prove.
+    pub token: Token,
+    /// Holds the token for the plugin to read.
+    pub token_file: PrivateFile,
+    /// Where the plugin connects. Nonblocking.
+    pub listener: UnixListener,
+    /// The listener's file.
+    pub socket_file: PrivateFile,
+    /// What is executed.
+    pub executable: Executable,
+}
+
+/// The step of a preparation that failed, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PrepareError {
+    /// No generation number: nothing was made.
+    Generation(GenerationError),
+    /// No token file.
+    Token(FileError),
+    /// No listener.
+    Listener(ListenError),
+    /// The executable cannot be launched.
+    Executable(ExecutableError),
+}
+
+impl PrepareError {
+    /// The failed step, as a word for events.
+    #[must_use]
+    pub fn step(&self) -> &'static str {
+        match self {
+            PrepareError::Generation(_) => "generation",
+            PrepareError::Token(_) => "token",
+            PrepareError::Listener(_) => "listener",
+            PrepareError::Executable(_) => "executable",
+        }
+    }
+}
+
+impl fmt::Display for PrepareError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PrepareError::Generation(error) => error.fmt(f),
+            PrepareError::Token(error) => error.fmt(f),
+            PrepareError::Listener(error) => error.fmt(f),
+            PrepareError::Executable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PrepareError {}
+
+/// Prepares the next generation of a plugin in its folder. One caller at a time for each plugin. Blocks.
+///
+/// # Errors
+/// The failed step. The generation number is used up in any case but [`PrepareError::Generation`].
+pub fn prepare(
+    folder: &PrivateFolder,
+    id: &PluginId,
+    executable: &Path,
+) -> Result<PreparedLaunch, (Option<Generation>, PrepareError)> {
+    let generation = generation::advance(folder).map_err(|error| (None, PrepareError::Generation(error)))?;
+    let fail = |error| (Some(generation), error);
+    let (token, token_file) = token::create(folder, generation).map_err(|e| fail(PrepareError::Token(e)))?;
+    let (listener, socket_file) = listener::bind(folder, &plugin_socket_name(id), BACKLOG)
+        .map_err(|error| fail(PrepareError::Listener(error)))?;
+    let executable = executable::open(executable).map_err(|error| fail(PrepareError::Executable(error)))?;
+    Ok(PreparedLaunch { generation, token, token_file, listener, socket_file, executable })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{file, folder, private, script};
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_preparation_makes_all_and_dropping_it_leaves_the_number() {
+        let root = folder();
+        let program = script(root.path(), "exit");
+        let plugin = root.path().join("echo");
+        let id = "echo".parse().unwrap();
+        let prepared = prepare(&private(&plugin), &id, &program).unwrap();
+        assert_eq!(prepared.generation, Generation::FIRST);
+        assert_eq!(names(&plugin), ["echo.sock", "generation", "token.1"]);
+        UnixStream::connect(prepared.socket_file.path()).unwrap();
+        prepared.listener.accept().unwrap();
+        drop(prepared);
+        assert_eq!(names(&plugin), ["generation"]);
+    }
+
+    #[test]
+    fn a_failed_preparation_names_its_step_costs_a_number_and_leaves_nothing() {
+        let root = folder();
+        let program = script(root.path(), "exit");
+        let plugin = root.path().join("echo");
+        let id: PluginId = "echo".parse().unwrap();
+        let fails = |program: &Path| prepare(&private(&plugin), &id, program).unwrap_err();
+
+        let (generation, error) = fails(Path::new("/does/not/exist"));
+        assert_eq!((generation, error.step()), (Some(Generation::FIRST), "executable"));
+        assert_eq!(names(&plugin), ["generation"]);
+
+        file(&plugin, "echo.sock", "in the way", 0o600);
+        let (generation, error) = fails(&program);
+        assert_eq!((generation.unwrap().get(), error.step()), (2, "listener"));
+        std::fs::remove_file(plugin.join("echo.sock")).unwrap();
+
+        file(&plugin, "token.3", "in the way", 0o600);
+        let (generation, error) = fails(&program);
+        assert_eq!((generation.unwrap().get(), error.step()), (3, "token"));
+
+        file(&plugin, "generation", "garbage", 0o600);
+        let (generation, error) = fails(&program);
+        assert_eq!((generation, error.step()), (None, "generation"));
+        assert_eq!(names(&plugin), ["generation", "token.3"]);
+    }
+
+    #[test]
+    fn a_generation_is_never_used_twice() {
+        let root = folder();
+        let program = script(root.path(), "exit");
+        let plugin = root.path().join("echo");
+        let id = "echo".parse().unwrap();
+        let mut last = 0;
+        for round in 0..20 {
+            let path = if round % 3 == 0 { Path::new("/none") } else { program.as_path() };
+            let generation = match prepare(&private(&plugin), &id, path) {
+                Ok(prepared) => prepared.generation,
+                Err((generation, _)) => generation.unwrap(),
+            };
+            assert!(generation.get() > last);
+            last = generation.get();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Processes that plugins left behind while this process lives.
+//!
+//! What this file is for: becoming the parent of every descendant whose own parent ends (prctl(2),
+//! PR_SET_CHILD_SUBREAPER), then killing and reaping those. What it deliberately does not do: any of this
+//! by itself. It concerns every child of the process, so it is for the daemon, not for a library inside
+//! another program.
+//!
+//! What always holds: only children of this process are signalled, through a pidfd for which the kernel
+//! has confirmed that it is our child, and never one that the caller excepted.
+#![forbid(unsafe_code)]
+
+use super::process::{ExitStatus, Signal, wait_readable};
+use super::raw::{self, Collect};
+use nix::sys::prctl::set_child_subreaper;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// What one [`sweep`] found.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// Orphans that are gone now: pid, and how each ended.
+    pub reaped: Vec<(u32, ExitStatus)>,
+    /// Orphans that were sent SIGKILL and have not ended yet: pid, and a pidfd to wait on.
+    pub dying: Vec<(u32, OwnedFd)>,
+}
+
+/// Makes this process the parent of its orphaned descendants.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(set_child_subreaper(true)?)
+}
+
+/// The pids of this process's children, zombies included, in ascending order. Others may come and go
+/// meanwhile.
+///
+/// # Errors
+/// Those of reading `/proc`.
+pub fn children() -> io::Result<Vec<u32>> {
+    let mut pids = match children_of_threads()? {
+        Some(pids) => pids,
+        None => children_by_search()?,
+    };
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}
+
+/// Sends SIGKILL to every child that is not excepted, and reaps those that have ended. Never blocks. The
+/// children of a killed one become ours when it ends, so repeat until both lists are empty. Call it from
+/// the thread that launches: a child launched meanwhile would not be excepted.
+///
+/// # Errors
+/// Those of reading `/proc`; `EMFILE` without a descriptor for a pidfd.
+pub fn sweep(except: &[u32]) -> io::Result<Sweep> {
+    let mut sweep = Sweep::default();
+    for pid in children()?.into_iter().filter(|pid| !except.contains(pid)) {
+        let pidfd = match raw::pidfd_open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => continue,
+            Err(error) => return Err(error),
+        };
+        // Confirms that it is our child: any other process is ECHILD, also one with a recycled pid.
+        match raw::waitid(pidfd.as_fd(), Collect::Reap) {
+            Ok(Some(status)) => sweep.reaped.push((pid, status)),
+            Ok(None) => {
+                // An orphan that changed its user may refuse (EPERM); it stays in `dying`.
+                let _ = raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL);
+                sweep.dying.push((pid, pidfd));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(sweep)
+}
+
+/// Repeats [`sweep`] until nothing is left but the excepted, or the time is over. Blocks.
+///
+/// # Returns
+/// The reaped, and the pids of those that did not end in time.
+///
+/// # Errors
+/// As [`sweep`].
+pub fn kill_and_reap_orphans(except: &[u32], timeout: Duration) -> io::Result<(Vec<u32>, Vec<u32>)> {
+    let begin = Instant::now();
+    let mut gone = Vec::new();
+    loop {
+        let found = sweep(except)?;
+        gone.extend(found.reaped.iter().map(|(pid, _)| *pid));
+        let left = timeout.saturating_sub(begin.elapsed());
+        match found.dying.first() {
+            None if found.reaped.is_empty() => return Ok((gone, Vec::new())),
+            // Those of the reaped may be ours now.
+            None => {}
+            Some(_) if left.is_zero() => {
+                return Ok((gone, found.dying.iter().map(|(pid, _)| *pid).collect()));
+            }
+            Some((_, pidfd)) => drop(wait_readable(pidfd.as_fd(), left)?),
+        }
+    }
+}
+
+/// From the kernel's own lists, one for each thread. `None` where it does not keep them
+/// (CONFIG_PROC_CHILDREN).
+fn children_of_threads() -> io::Result<Option<Vec<u32>>> {
+    let mut pids = Vec::new();
+    for thread in fs::read_dir("/proc/self/task")? {
+        match fs::read_to_string(thread?.path().join("children")) {
+            Ok(list) => pids.extend(list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
+            // A thread that has ended meanwhile has no folder any more; one without the file, no lists.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !fs::exists("/proc/thread-self/children")? {
+                    return Ok(None);
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(pids))
+}
+
+fn children_by_search() -> io::Result<Vec<u32>> {
+    let own = std::process::id();
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // The name in parentheses may hold anything, so the fields are counted from the last one on.
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
+        if parent.and_then(|parent| parent.parse().ok()) == Some(own) {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
+#[cfg(test)]
+#[path = "orphans_tests.rs"]
+mod tests;

@@ -1,0 +1,168 @@
+//! The runtime folder of one host.
+//!
+//! What this file is for: opening or making the folder, locking it against a second host, and the paths in
+//! it. What it deliberately does not do: tidy up; [`super::sweep`] does, and [`super::leftovers`].
+//!
+//! What always holds: while a [`RuntimeDir`] lives, this process alone holds the lock (`RUNTIME/lock`,
+//! flock(2)), which the kernel gives back when the process ends, however it ends. The file itself stays:
+//! removing it would let two hosts lock two files of one name.
+#![forbid(unsafe_code)]
+
+use super::folder::{FolderError, FolderProblem, Trust, open_trusted};
+use super::listener::{SocketPathError, check_path};
+use super::private_file::FileError;
+use super::private_folder::{PrivateFolder, PrivateFolderError};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use rpc_plugin_wire::PluginId;
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = "lock";
+/// The admin socket's name.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+/// A pid and a line end. Bytes.
+const LOCK_BYTES_MAX: usize = 32;
+
+/// `RUNTIME/ID/ID.sock`.
+#[must_use]
+pub fn plugin_socket_path(runtime: &Path, id: &PluginId) -> PathBuf {
+    runtime.join(id.as_str()).join(plugin_socket_name(id))
+}
+
+/// `ID.sock`.
+#[must_use]
+pub fn plugin_socket_name(id: &PluginId) -> String {
+    format!("{id}.sock")
+}
+
+/// Why a runtime folder cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeDirError {
+    /// A folder on the way cannot be trusted or opened.
+    Way(FolderError),
+    /// The folder itself, or a plugin's folder in it, is not private.
+    Folder(PrivateFolderError),
+    /// Another host uses it.
+    Locked {
+        /// The runtime folder.
+        path: PathBuf,
+        /// That host's pid; absent in the moment before it has written it.
+        pid: Option<u32>,
+    },
+    /// The admin socket's path does not fit.
+    SocketPath(SocketPathError),
+    /// The lock file cannot be used.
+    Lock(FileError),
+}
+
+impl fmt::Display for RuntimeDirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RuntimeDirError::Way(error) => write!(f, "runtime folder: {error}"),
+            RuntimeDirError::Folder(error) => write!(f, "runtime folder: {error}"),
+            RuntimeDirError::SocketPath(error) => write!(f, "runtime folder: {error}"),
+            RuntimeDirError::Lock(error) => write!(f, "runtime folder: {error}"),
+            RuntimeDirError::Locked { path, pid } => {
+                write!(f, "runtime folder {} is in use by ", path.display())?;
+                match pid {
+                    Some(pid) => write!(f, "process {pid}")?,
+                    None => write!(f, "a process that is just starting")?,
+                }
+                write!(f, "; stop that process or choose another runtime folder")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RuntimeDirError {}
+
+/// The open, locked runtime folder.
+#[derive(Debug)]
+pub struct RuntimeDir {
+    folder: PrivateFolder,
+    _lock: Flock<File>,
+}
+
+impl RuntimeDir {
+    /// Opens the folder, makes it (0700) if only its last part is missing, and locks it.
+    ///
+    /// # Errors
+    /// Says what is wrong with the folder or who uses it, and what to do.
+    pub fn open(path: &Path) -> Result<RuntimeDir, RuntimeDirError> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            let problem =
+                if path.is_absolute() { FolderProblem::NotAFolder } else { FolderProblem::NotAbsolute };
+            return Err(RuntimeDirError::Way(FolderError { path: path.to_owned(), problem }));
+        };
+        if !path.is_absolute() {
+            let problem = FolderProblem::NotAbsolute;
+            return Err(RuntimeDirError::Way(FolderError { path: path.to_owned(), problem }));
+        }
+        let parent = open_trusted(parent, Trust::current()).map_err(RuntimeDirError::Way)?;
+        // Without links, so that this host and the next one call it by one name.
+        let path = parent.path.join(name);
+        check_path(&path.join(ADMIN_SOCKET)).map_err(RuntimeDirError::SocketPath)?;
+        let folder =
+            PrivateFolder::open_or_create(&parent.fd, name, &path).map_err(RuntimeDirError::Folder)?;
+        let lock = lock(&folder)?;
+        Ok(RuntimeDir { folder, _lock: lock })
+    }
+
+    /// Its path, without links. Paths given to plugins begin with it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder itself, such as for the admin socket.
+    #[must_use]
+    pub fn folder(&self) -> &PrivateFolder {
+        &self.folder
+    }
+
+    /// Whether the socket of a plugin fits below this folder. For configuration, before anything starts.
+    ///
+    /// # Errors
+    /// Says how long the path is and may be.
+    pub fn check_plugin(&self, id: &PluginId) -> Result<(), SocketPathError> {
+        check_path(&plugin_socket_path(self.path(), id))
+    }
+
+    /// The plugin's folder `RUNTIME/ID`, made (0700) if it is missing.
+    ///
+    /// # Errors
+    /// Says what is wrong with the folder that is there.
+    pub fn plugin_folder(&self, id: &PluginId) -> Result<PrivateFolder, PrivateFolderError> {
+        let path = self.path().join(id.as_str());
+        PrivateFolder::open_or_create(self.folder.fd(), id.as_str().as_ref(), &path)
+    }
+}
+
+fn lock(folder: &PrivateFolder) -> Result<Flock<File>, RuntimeDirError> {
+    let path = folder.path().join(LOCK);
+    let fail = |operation, errno| RuntimeDirError::Lock(FileError::new(operation, &path, errno));
+    let file = folder.open_file(LOCK, OFlag::O_RDWR | OFlag::O_CREAT).map_err(|errno| fail("open", errno))?;
+    let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => {
+            let pid = folder.read(LOCK, LOCK_BYTES_MAX).ok().flatten();
+            let pid = pid.and_then(|content| String::from_utf8(content).ok()?.trim().parse().ok());
+            return Err(RuntimeDirError::Locked { path: folder.path().to_owned(), pid });
+        }
+        Err((_, errno)) => return Err(fail("lock", errno)),
+    };
+    let write = |file: &mut File| {
+        file.set_len(0)?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut lock)
+        .map_err(|error| fail("write", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))?;
+    Ok(lock)
+}
+
+#[cfg(test)]
+#[path = "runtime_dir_tests.rs"]
+mod tests;

@@ -1,0 +1,311 @@
+//! Launches a checked executable as the leader of a session of its own.
+//!
+//! What this file is for: everything before and after the clone: arguments, environment, pipes, and
+//! words for what failed. What it deliberately does not do: repeat a failed launch (the caller decides;
+//! see [`SpawnError::is_text_busy`]), read the pipes, or add anything to the environment.
+//!
+//! What the program finds: exactly the environment given; stdin from `/dev/null`; stdout and stderr as
+//! pipes; no other descriptor, but 3 for a script (and whatever else is not ELF), which is the script
+//! itself: its interpreter reads it as `/dev/fd/3`, so `/proc` has to be mounted. No controlling
+//! terminal; umask 077; every signal unblocked and with its default action. It is killed when the
+//! *thread* that launched it ends. Limits (RLIMIT_*), priority and cgroup are the host's.
+//!
+//! The calling thread stands still until the program is executed, so a file system that hangs in exec
+//! hangs it too, as with posix_spawn(3). [`super::executable::open`] has read from the file before, on a
+//! worker thread, which is where such a file system shows.
+#![forbid(unsafe_code)]
+
+pub use super::child::SpawnStep;
+use super::child::{CStringArray, Plan, start};
+use super::executable::{Executable, Format};
+use super::process::Child;
+use super::raw;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::Mode;
+use nix::unistd::pipe2;
+use std::cell::Cell;
+use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the fallback of close_range(2) stops. A host with more open descriptors than that runs on a
+/// kernel that has the call.
+const DESCRIPTORS_MAX: RawFd = 65_536;
+/// How long a child that failed before exec may take to vanish; it has nothing left to do.
+const FAILED_CHILD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to launch.
+#[derive(Debug, Clone)]
+pub struct SpawnSpec<'a> {
+    /// The open program.
+    pub executable: &'a Executable,
+    /// What the program sees as its own name. A script's interpreter does not see it.
+    pub arg0: &'a OsStr,
+    /// The other arguments.
+    pub args: &'a [OsString],
+    /// The whole environment: names, which are not empty and hold no `=`, and values.
+    pub env: &'a [(OsString, OsString)],
+    /// The folder it starts in.
+    pub working_folder: &'a Path,
+}
+
+impl<'a> SpawnSpec<'a> {
+    /// No arguments, no environment, working folder `/`, named by its path.
+    #[must_use]
+    pub fn new(executable: &'a Executable) -> SpawnSpec<'a> {
+        SpawnSpec {
+            executable,
+            arg0: executable.path().as_os_str(),
+            args: &[],
+            env: &[],
+            working_folder: Path::new("/"),
+        }
+    }
+}
+
+/// A launched program.
+#[derive(Debug)]
+pub struct Spawned {
+    /// The process.
+    pub child: Child,
+    /// What it writes to stdout. Nonblocking.
+    pub stdout: OwnedFd,
+    /// What it writes to stderr. Nonblocking.
+    pub stderr: OwnedFd,
+}
+
+/// A launch that failed. No process of it is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnError {
+    /// Where.
+    pub step: SpawnStep,
+    /// The kernel's reason.
+    pub errno: i32,
+    path: PathBuf,
+    format: Format,
+    working_folder: PathBuf,
+}
+
+impl SpawnError {
+    /// Whether somebody has the file open for writing (`ETXTBSY`), which passes when they close it. A
+    /// moment later is soon enough where it was this host that wrote the file: a launch in another thread
+    /// holds copies of all descriptors until its exec.
+    #[must_use]
+    pub fn is_text_busy(&self) -> bool {
+        self.step == SpawnStep::Execute && self.errno == libc::ETXTBSY
+    }
+
+    /// The failed step in words.
+    #[must_use]
+    pub fn step_name(&self) -> &'static str {
+        match self.step {
+            SpawnStep::Arguments => "pass arguments and environment",
+            SpawnStep::Resources => "make pipes and memory for it",
+            SpawnStep::Clone => "make a process",
+            SpawnStep::Session => "make a session",
+            SpawnStep::ParentDeathSignal => "set the parent-death signal",
+            SpawnStep::StandardStreams => "connect stdin, stdout and stderr",
+            SpawnStep::ScriptDescriptor => "keep the script open for its interpreter",
+            SpawnStep::WorkingFolder => "change to its working folder",
+            SpawnStep::CloseDescriptors => "close the host's descriptors",
+            SpawnStep::Execute => "execute it",
+        }
+    }
+
+    fn advice_on_execute(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match (Errno::from_raw(self.errno), &self.format) {
+            (Errno::ENOENT, Format::Script { interpreter })
+                if interpreter.to_string_lossy().ends_with('\r') =>
+            {
+                write!(f, "its first line ends with a carriage return; save it with Unix line ends")
+            }
+            (Errno::ENOENT, Format::Script { interpreter }) => write!(
+                f,
+                "its interpreter {} does not exist; install it or correct the `#!` line",
+                interpreter.display()
+            ),
+            (Errno::ENOENT, Format::Elf) => write!(
+                f,
+                "the loader it was linked for does not exist here (`readelf -l {path}` shows which); build it for \
+                 this system's libc, or statically"
+            ),
+            (Errno::EACCES, Format::Script { interpreter }) => write!(
+                f,
+                "it or its interpreter {} may not be executed; check the permissions of both and whether their \
+                 file systems are mounted noexec",
+                interpreter.display()
+            ),
+            (Errno::EACCES, _) => write!(
+                f,
+                "it may not be executed; check its permissions, whether its file system is mounted noexec, and the \
+                 rules of a security module"
+            ),
+            (Errno::ENOEXEC, Format::Elf) => write!(
+                f,
+                "it is not a program for this machine's architecture ({}), or damaged; build it for this machine",
+                std::env::consts::ARCH
+            ),
+            (Errno::ENOEXEC, Format::Script { .. }) => {
+                write!(f, "its `#!` line names no interpreter; write one such as `#!/bin/sh`")
+            }
+            (Errno::ENOEXEC, Format::Other) => write!(
+                f,
+                "it is neither a program for this machine nor a script; a script begins with a line such as `#!/bin/sh`"
+            ),
+            (Errno::ETXTBSY, _) => write!(
+                f,
+                "somebody has the file open for writing; wait until it is written, and replace files by renaming a \
+                 finished one (`fuser -v {path}` shows who)"
+            ),
+            (Errno::E2BIG, _) => {
+                write!(f, "arguments and environment are too large together; name fewer or shorter variables")
+            }
+            (Errno::ELOOP, _) => write!(f, "interpreters name each other; correct the `#!` lines"),
+            (Errno::EPERM, _) => write!(f, "a security module or filter forbids it; look into its log"),
+            _ => write!(f, "check the file with `file {path}`"),
+        }
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errno = Errno::from_raw(self.errno);
+        let (path, step) = (self.path.display(), self.step_name());
+        write!(f, "launching {path} failed at the step \"{step}\": {} ({errno:?}): ", errno.desc())?;
+        match (self.step, errno) {
+            (SpawnStep::Execute, _) => self.advice_on_execute(f),
+            (SpawnStep::Arguments, _) => {
+                write!(f, "no argument or variable may hold a NUL byte, and a variable's name no '='")
+            }
+            (SpawnStep::WorkingFolder, _) => {
+                write!(f, "working folder {} cannot be entered", self.working_folder.display())
+            }
+            (SpawnStep::Clone, Errno::EAGAIN) => write!(
+                f,
+                "the limit of processes is reached; raise `ulimit -u`, the service's TasksMax, or the cgroup's pids.max"
+            ),
+            (SpawnStep::Resources, Errno::ECHILD) => write!(
+                f,
+                "this process ignores SIGCHLD, so that exit statuses are lost; give SIGCHLD its default action"
+            ),
+            (SpawnStep::Clone, Errno::EINVAL) => write!(f, "Linux 5.4 or newer is needed"),
+            (_, Errno::EMFILE) => write!(f, "this host has too many open files; raise `ulimit -n`"),
+            (_, Errno::ENFILE) => {
+                write!(f, "the machine has too many open files; raise the sysctl fs.file-max")
+            }
+            (_, Errno::ENOMEM) => write!(f, "memory is short; free some or raise the cgroup's memory.max"),
+            _ => write!(f, "a limit or a security module of this machine forbids it"),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}
+
+/// Launches a program. Returns when it is executing, and blocks no longer than that takes.
+///
+/// # Errors
+/// Names the failed step, and what to do.
+pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnError> {
+    spawn_with(spec, true).map_err(|(step, errno)| SpawnError {
+        step,
+        errno: errno as i32,
+        path: spec.executable.path().to_owned(),
+        format: spec.executable.format().clone(),
+        working_folder: spec.working_folder.to_owned(),
+    })
+}
+
+fn spawn_with(spec: &SpawnSpec<'_>, close_range: bool) -> Result<Spawned, (SpawnStep, Errno)> {
+    let resources = |errno: Errno| (SpawnStep::Resources, errno);
+    let arguments = CStringArray::new(arguments(spec)?);
+    let environment = CStringArray::new(environment(spec)?);
+    let working_folder = c_string(spec.working_folder.as_os_str())?;
+    if raw::sigchld_discards_statuses().map_err(|error| resources(errno_of(&error)))? {
+        return Err(resources(Errno::ECHILD));
+    }
+    let null = above_stdio(
+        open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(resources)?,
+    )?;
+    let (stdout, stdout_child) = output_pipe()?;
+    let (stderr, stderr_child) = output_pipe()?;
+    // A copy where the host's own stdin, stdout or stderr were closed and this took their number.
+    let program =
+        above_stdio(spec.executable.as_fd().try_clone_to_owned().map_err(|e| resources(errno_of(&e)))?)?;
+    let plan = Plan {
+        streams: [null.as_raw_fd(), stdout_child.as_raw_fd(), stderr_child.as_raw_fd()],
+        program: program.as_raw_fd(),
+        keep_program: *spec.executable.format() != Format::Elf,
+        working_folder: &working_folder,
+        arguments: &arguments,
+        environment: &environment,
+        parent: nix::unistd::getpid().as_raw(),
+        close_range,
+        descriptors_max: descriptors_max(),
+        failure: Cell::new(None),
+    };
+    let (pid, pidfd) = start(&plan)?;
+    let mut child = Child::new(pid, pidfd);
+    if let Some(failure) = plan.failure.get() {
+        // It is ending by itself; dropping it would do the same more rudely.
+        let _ = child.wait_exit(FAILED_CHILD_TIMEOUT);
+        let _ = child.reap();
+        return Err(failure);
+    }
+    Ok(Spawned { child, stdout, stderr })
+}
+
+fn arguments(spec: &SpawnSpec<'_>) -> Result<Vec<CString>, (SpawnStep, Errno)> {
+    std::iter::once(spec.arg0).chain(spec.args.iter().map(OsString::as_os_str)).map(c_string).collect()
+}
+
+fn environment(spec: &SpawnSpec<'_>) -> Result<Vec<CString>, (SpawnStep, Errno)> {
+    let entry = |(name, value): &(OsString, OsString)| {
+        if name.is_empty() || name.as_bytes().contains(&b'=') {
+            return Err((SpawnStep::Arguments, Errno::EINVAL));
+        }
+        let mut entry = name.clone();
+        entry.push("=");
+        entry.push(value);
+        c_string(&entry)
+    };
+    spec.env.iter().map(entry).collect()
+}
+
+fn c_string(text: &OsStr) -> Result<CString, (SpawnStep, Errno)> {
+    CString::new(text.as_bytes()).map_err(|_| (SpawnStep::Arguments, Errno::EINVAL))
+}
+
+/// A pipe: our end to read from, nonblocking, and the child's end, which blocks as programs expect.
+fn output_pipe() -> Result<(OwnedFd, OwnedFd), (SpawnStep, Errno)> {
+    let resources = |errno: Errno| (SpawnStep::Resources, errno);
+    let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(resources)?;
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(resources)?;
+    Ok((read, above_stdio(write)?))
+}
+
+/// The same open file under a number that is not 0, 1 or 2. Duplicates are made from 3 on.
+fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, (SpawnStep, Errno)> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(fd);
+    }
+    fd.try_clone().map_err(|error| (SpawnStep::Resources, errno_of(&error)))
+}
+
+fn descriptors_max() -> RawFd {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
+    RawFd::try_from(limit).map_or(DESCRIPTORS_MAX, |limit| limit.min(DESCRIPTORS_MAX))
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+#[cfg(test)]
+#[path = "spawn_tests.rs"]
+mod tests;

@@ -1,0 +1,309 @@
+use super::super::executable::open;
+use super::super::process::{ExitStatus, Signal};
+use super::super::testing::{DEADLINE, ended, eventually, file, finish, folder, script, spawn_patiently};
+use super::*;
+use std::collections::BTreeSet;
+
+const OK: ExitStatus = ExitStatus::Code(0);
+
+/// Runs a shell script to its end, with the given environment.
+fn run(body: &str, env: &[(OsString, OsString)]) -> (String, String, ExitStatus) {
+    let root = folder();
+    let executable = open(&script(root.path(), body)).unwrap();
+    finish(spawn_patiently(&SpawnSpec { env, ..SpawnSpec::new(&executable) }).unwrap())
+}
+
+/// A system program, copied: the system's own may be a link, or of an owner that is not ours.
+fn program(folder: &Path, name: &str) -> Executable {
+    let bytes = std::fs::read(format!("/bin/{name}")).unwrap();
+    open(&file(folder, name, bytes, 0o755)).unwrap()
+}
+
+fn fails(executable: &Executable) -> SpawnError {
+    spawn_patiently(&SpawnSpec::new(executable)).unwrap_err()
+}
+
+#[test]
+fn a_script_is_given_its_arguments_and_reads_itself() {
+    let root = folder();
+    let body = "echo \"$0 $# $1 $2\"; echo mistake >&2; exit 7\n# the last line";
+    let executable = open(&script(root.path(), body)).unwrap();
+    // What was opened runs, whatever the path leads to by now.
+    std::fs::remove_file(executable.path()).unwrap();
+    let args = ["one".into(), "two words".into()];
+    let spawned = spawn_patiently(&SpawnSpec { args: &args, ..SpawnSpec::new(&executable) }).unwrap();
+    let (stdout, stderr, status) = finish(spawned);
+    assert_eq!(stdout, "/dev/fd/3 2 one two words\n");
+    assert_eq!(stderr, "mistake\n");
+    assert_eq!(status, ExitStatus::Code(7));
+    let (stdout, ..) = run("tail -n 1 < /dev/fd/3 # found", &[]);
+    assert!(stdout.ends_with("# found\n"), "{stdout:?}");
+}
+
+#[test]
+fn a_program_sees_its_name_and_the_same_executable_serves_many_times() {
+    let root = folder();
+    let executable = program(root.path(), "sh");
+    let args = ["-c".into(), "echo $0; cat /proc/$$/cmdline | tr '\\0' '\\n' | head -n 1".into()];
+    for _ in 0..3 {
+        let spec = SpawnSpec { arg0: OsStr::new("my name"), args: &args, ..SpawnSpec::new(&executable) };
+        let (stdout, stderr, status) = finish(spawn_patiently(&spec).unwrap());
+        assert_eq!((stdout.as_str(), stderr.as_str(), status), ("my name\nmy name\n", "", OK));
+    }
+}
+
+#[test]
+fn the_environment_is_exactly_what_is_given() {
+    let root = folder();
+    let executable = program(root.path(), "env");
+    let env = [("B".into(), "2 = two".into()), ("A".into(), "".into())];
+    let spec = SpawnSpec { env: &env, ..SpawnSpec::new(&executable) };
+    assert_eq!(finish(spawn_patiently(&spec).unwrap()).0, "B=2 = two\nA=\n");
+    assert_eq!(finish(spawn_patiently(&SpawnSpec::new(&executable)).unwrap()).0, "");
+}
+
+#[test]
+fn it_leads_a_session_of_its_own_in_the_root_folder_with_a_private_umask() {
+    let (stdout, stderr, status) = run("cut -d' ' -f1,5,6,7 /proc/$$/stat; pwd; umask", &[]);
+    let lines: Vec<&str> = stdout.lines().collect();
+    let [ids, folder, umask] = lines[..] else { panic!("{stdout:?} {stderr:?}") };
+    let ids: Vec<&str> = ids.split(' ').collect();
+    assert!(ids[0] == ids[1] && ids[1] == ids[2], "pid, group, session: {ids:?}");
+    assert_eq!(ids[3], "0", "it has a controlling terminal");
+    assert_eq!((folder, umask.trim_start_matches('0'), status), ("/", "77", OK));
+}
+
+#[test]
+fn stdin_is_empty_and_no_descriptor_is_left_open() {
+    // A descriptor of an embedding program that is not close-on-exec.
+    let careless = std::fs::File::open("/dev/zero").unwrap();
+    fcntl(&careless, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    let root = folder();
+    let executable = program(root.path(), "ls");
+    let script = open(&script(root.path(), "exec ls -1 /proc/self/fd")).unwrap();
+    let args = ["-1".into(), "/proc/self/fd".into()];
+    for close_range in [true, false] {
+        let list = |spec: &SpawnSpec<'_>| {
+            let mut spawned = spawn_with(spec, close_range);
+            while let Err((SpawnStep::Execute, Errno::ETXTBSY)) = spawned {
+                spawned = spawn_with(spec, close_range);
+            }
+            let (stdout, stderr, status) = finish(spawned.unwrap());
+            assert_eq!((stderr.as_str(), status), ("", OK));
+            stdout.lines().map(|line| line.parse().unwrap()).collect::<BTreeSet<u32>>()
+        };
+        // The one descriptor more is what `ls` itself has open on the folder.
+        let seen = list(&SpawnSpec { args: &args, ..SpawnSpec::new(&executable) });
+        assert_eq!(seen, BTreeSet::from([0, 1, 2, 3]), "close_range: {close_range}");
+        assert_eq!(
+            list(&SpawnSpec::new(&script)),
+            BTreeSet::from([0, 1, 2, 3, 4]),
+            "close_range: {close_range}"
+        );
+    }
+    assert_eq!(run("cat; readlink /proc/self/fd/0", &[]).0, "/dev/null\n");
+}
+
+#[test]
+fn every_signal_is_unblocked_and_has_its_default_action() {
+    // This test program ignores SIGPIPE, as Rust programs do, and here blocks some signals too.
+    let mut blocked = nix::sys::signal::SigSet::empty();
+    blocked.add(Signal::SIGTERM);
+    blocked.add(Signal::SIGUSR1);
+    blocked.thread_block().unwrap();
+    let root = folder();
+    let executable = program(root.path(), "cat");
+    let args = ["/proc/self/status".into()];
+    let spec = SpawnSpec { args: &args, ..SpawnSpec::new(&executable) };
+    let (stdout, _, status) = finish(spawn_patiently(&spec).unwrap());
+    let still_blocked = nix::sys::signal::SigSet::thread_get_mask().unwrap();
+    blocked.thread_unblock().unwrap();
+    assert_eq!(status, OK);
+    for field in ["SigBlk", "SigIgn", "SigCgt"] {
+        assert!(stdout.contains(&format!("\n{field}:\t0000000000000000\n")), "{stdout}");
+    }
+    assert!(still_blocked.contains(Signal::SIGTERM) && !still_blocked.contains(Signal::SIGINT));
+}
+
+#[test]
+fn it_dies_with_the_thread_that_launched_it() {
+    let root = folder();
+    let executable = open(&script(root.path(), "trap '' TERM HUP; while :; do sleep 1000; done")).unwrap();
+    let launch = || spawn_patiently(&SpawnSpec::new(&executable)).unwrap().child;
+    let mut child = std::thread::scope(|scope| scope.spawn(launch).join().unwrap());
+    assert_eq!(ended(&mut child), ExitStatus::Signal { signal: libc::SIGKILL, core_dumped: false });
+}
+
+#[test]
+fn failures_to_execute_say_what_is_wrong() {
+    let root = folder();
+    let arch = std::env::consts::ARCH;
+    let foreign = {
+        let mut header = vec![0; 64];
+        header[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        header[18] = 0xfe;
+        header
+    };
+    let cases: [(&str, &[u8], Errno, &str); 7] = [
+        ("text", b"echo hello\n", Errno::ENOEXEC, "begins with a line such as `#!/bin/sh`"),
+        ("empty", b"", Errno::ENOEXEC, "neither a program for this machine nor a script"),
+        ("foreign", &foreign, Errno::ENOEXEC, arch),
+        ("missing", b"#!/no/such/interpreter -x\n", Errno::ENOENT, "/no/such/interpreter does not exist"),
+        ("dos", b"#!/bin/sh\r\necho\r\n", Errno::ENOENT, "carriage return"),
+        ("nameless", b"#!\n", Errno::ENOEXEC, "names no interpreter"),
+        ("folder", b"#!/bin\n", Errno::EACCES, "interpreter /bin may not be executed"),
+    ];
+    for (name, content, errno, words) in cases {
+        let path = file(root.path(), name, content, 0o755);
+        let error = fails(&open(&path).unwrap());
+        assert_eq!((error.step, error.errno), (SpawnStep::Execute, errno as i32), "{name}");
+        let text = error.to_string();
+        assert!(text.contains(words) && text.contains(&path.display().to_string()), "{text}");
+        assert!(text.contains("\"execute it\"") && text.contains(&format!("{errno:?}")), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_loader_is_named_as_such() {
+    let root = folder();
+    let mut bytes = std::fs::read("/bin/sh").unwrap();
+    let loader = b"/ld-";
+    let Some(at) = bytes.windows(loader.len()).position(|window| window == loader) else { return };
+    bytes[at + 1] = b'X';
+    let error = fails(&open(&file(root.path(), "sh", bytes, 0o755)).unwrap());
+    assert_eq!(error.errno, libc::ENOENT);
+    assert!(error.to_string().contains("the loader it was linked for"), "{error}");
+}
+
+#[test]
+fn a_file_open_for_writing_is_busy_until_it_is_closed() {
+    let root = folder();
+    let path = script(root.path(), "exit 5");
+    let writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let executable = open(&path).unwrap();
+    let error = spawn(&SpawnSpec::new(&executable)).unwrap_err();
+    assert!(error.is_text_busy());
+    assert!(error.to_string().contains("open for writing"), "{error}");
+    drop(writer);
+    let (.., status) = finish(spawn_patiently(&SpawnSpec::new(&executable)).unwrap());
+    assert_eq!(status, ExitStatus::Code(5));
+}
+
+#[test]
+fn what_cannot_be_passed_on_is_refused() {
+    let root = folder();
+    let executable = open(&script(root.path(), "exit")).unwrap();
+    let spec = SpawnSpec::new(&executable);
+    let bad_env: [(OsString, OsString); 4] = [
+        ("".into(), "x".into()),
+        ("A=B".into(), "x".into()),
+        ("A\0".into(), "x".into()),
+        ("A".into(), "\0".into()),
+    ];
+    for entry in bad_env.chunks(1) {
+        let error = spawn(&SpawnSpec { env: entry, ..spec.clone() }).unwrap_err();
+        assert_eq!(error.step, SpawnStep::Arguments, "{entry:?}");
+    }
+    let error = spawn(&SpawnSpec { args: &["\0".into()], ..spec.clone() }).unwrap_err();
+    assert_eq!(error.step, SpawnStep::Arguments);
+    let nowhere = root.path().join("none");
+    let error = spawn(&SpawnSpec { working_folder: &nowhere, ..spec.clone() }).unwrap_err();
+    assert_eq!((error.step, error.errno), (SpawnStep::WorkingFolder, libc::ENOENT));
+    assert!(error.to_string().contains(&nowhere.display().to_string()), "{error}");
+    let huge = ["x".repeat(8 * 1024 * 1024).into()];
+    let error = spawn_patiently(&SpawnSpec { args: &huge, ..spec }).unwrap_err();
+    assert_eq!((error.step, error.errno), (SpawnStep::Execute, libc::E2BIG));
+}
+
+#[test]
+fn our_ends_of_the_pipes_do_not_block() {
+    let root = folder();
+    let executable = open(&script(root.path(), "exec sleep 1000")).unwrap();
+    let spawned = spawn_patiently(&SpawnSpec::new(&executable)).unwrap();
+    for fd in [&spawned.stdout, &spawned.stderr] {
+        assert_eq!(nix::unistd::read(fd, &mut [0]).unwrap_err(), Errno::EAGAIN);
+        assert_eq!(fcntl(fd, FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
+    }
+    assert_eq!(fcntl(spawned.child.as_fd(), FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
+}
+
+#[test]
+fn many_threads_launch_at_once_and_nothing_is_left() {
+    let root = folder();
+    let good = open(&script(root.path(), "echo out; echo err >&2; exit $1")).unwrap();
+    let bad = open(&file(root.path(), "bad", "#!/no/such/interpreter\n", 0o755)).unwrap();
+    let pids = std::thread::scope(|scope| {
+        let launches = (0..4).map(|thread| {
+            let (good, bad) = (&good, &bad);
+            scope.spawn(move || {
+                let mut pids = Vec::new();
+                for round in 0..50 {
+                    let code = (thread * 50 + round) % 256;
+                    let args = [code.to_string().into()];
+                    let spawned =
+                        spawn_patiently(&SpawnSpec { args: &args, ..SpawnSpec::new(good) }).unwrap();
+                    pids.push(spawned.child.pid());
+                    let (stdout, stderr, status) = finish(spawned);
+                    assert_eq!((stdout.as_str(), stderr.as_str()), ("out\n", "err\n"));
+                    assert_eq!(status, ExitStatus::Code(code));
+                    assert_eq!(fails(bad).errno, libc::ENOENT);
+                }
+                pids
+            })
+        });
+        let launches: Vec<_> = launches.collect();
+        launches.into_iter().flat_map(|launch| launch.join().unwrap()).collect::<Vec<u32>>()
+    });
+    assert_eq!(pids.len(), 200);
+    let own = std::process::id().to_string();
+    let is_our_zombie = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        fields.next() == Some("Z") && fields.next() == Some(own.as_str())
+    };
+    eventually("no zombie is left", || !pids.iter().any(is_our_zombie));
+}
+
+/// Runs this very test alone in a process of its own, with an environment variable that says so.
+fn in_own_process(test: &str) -> bool {
+    const VARIABLE: &str = "RPS_TEST_IN_OWN_PROCESS";
+    if std::env::var_os(VARIABLE).is_some() {
+        return true;
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args([&format!("sys::spawn::tests::{test}"), "--exact", "--test-threads=1"]).env(VARIABLE, "1");
+    let output = command.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}\n{stderr}");
+    false
+}
+
+#[test]
+fn a_host_without_stdin_or_descriptor_3_launches_all_the_same() {
+    if !in_own_process("a_host_without_stdin_or_descriptor_3_launches_all_the_same") {
+        return;
+    }
+    // Low numbers, now free, are what the pipes and files of the launch are given.
+    nix::unistd::close(0).unwrap();
+    for _ in 0..3 {
+        let (stdout, stderr, status) = run("readlink /proc/self/fd/0; echo err >&2; exit 4", &[]);
+        let expected = ("/dev/null\n", "err\n", ExitStatus::Code(4));
+        assert_eq!((stdout.as_str(), stderr.as_str(), status), expected);
+    }
+}
+
+#[test]
+fn a_host_that_discards_exit_statuses_is_told_to_keep_them() {
+    if !in_own_process("a_host_that_discards_exit_statuses_is_told_to_keep_them") {
+        return;
+    }
+    raw::ignore_sigchld();
+    let root = folder();
+    let executable = open(&script(root.path(), "exit 6")).unwrap();
+    let error = spawn(&SpawnSpec::new(&executable)).unwrap_err();
+    assert!(error.to_string().contains("ignores SIGCHLD"), "{error}");
+    super::super::process::keep_exit_statuses().unwrap();
+    let mut spawned = spawn(&SpawnSpec::new(&executable)).unwrap();
+    assert!(spawned.child.wait_exit(DEADLINE).unwrap());
+    assert_eq!(ended(&mut spawned.child), ExitStatus::Code(6));
+}

@@ -1,0 +1,103 @@
+//! What the tests of this folder share: a private temporary folder, files with exact modes, waiting.
+#![forbid(unsafe_code)]
+
+use super::folder::{Trust, open_trusted};
+use super::private_folder::PrivateFolder;
+use super::process::{Child, ExitStatus, wait_readable};
+use super::spawn::{SpawnError, SpawnSpec, Spawned, spawn};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// No test waits longer for anything.
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A folder with mode 0700, whatever the umask; without links in its path.
+pub(super) fn folder() -> tempfile::TempDir {
+    // Not TMPDIR: it may lie under a folder that this code refuses, which is not what is tested here.
+    let folder = tempfile::Builder::new().prefix("rps").tempdir_in("/tmp").unwrap();
+    chmod(folder.path(), 0o700);
+    folder
+}
+
+/// A private folder by its path.
+pub(super) fn private(path: &Path) -> PrivateFolder {
+    let parent = open_trusted(path.parent().unwrap(), Trust::current()).unwrap();
+    PrivateFolder::open_or_create(&parent.fd, path.file_name().unwrap(), path).unwrap()
+}
+
+/// Makes a folder and those above it that are missing, each with mode 0700, whatever the umask.
+pub(super) fn subfolder(path: &Path) -> PathBuf {
+    if !path.exists() {
+        subfolder(path.parent().unwrap());
+        std::fs::create_dir(path).unwrap();
+        chmod(path, 0o700);
+    }
+    path.to_owned()
+}
+
+pub(super) fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+pub(super) fn file(folder: &Path, name: &str, content: impl AsRef<[u8]>, mode: u32) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    chmod(&path, mode);
+    path
+}
+
+pub(super) fn script(folder: &Path, body: &str) -> PathBuf {
+    file(folder, "script", format!("#!/bin/sh\n{body}\n"), 0o755)
+}
+
+/// Until the condition holds; fails the test after [`DEADLINE`].
+pub(super) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Spawns, and repeats while the file is busy: a child that another test's thread is just launching
+/// holds a copy of the descriptor that wrote the file, until it executes.
+pub(super) fn spawn_patiently(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnError> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match spawn(spec) {
+            Err(error) if error.is_text_busy() && Instant::now() < end => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+}
+
+/// Everything it wrote to stdout and stderr, and how it ended.
+pub(super) fn finish(mut spawned: Spawned) -> (String, String, ExitStatus) {
+    let status = ended(&mut spawned.child);
+    let read = |fd: std::os::fd::OwnedFd| {
+        let mut content = Vec::new();
+        let mut file = std::fs::File::from(fd);
+        loop {
+            // The end may come later than the child's: another test's thread that is just launching holds
+            // a copy of the writing end until its exec.
+            assert!(wait_readable(file.as_fd(), DEADLINE).unwrap());
+            let before = content.len();
+            match file.read_to_end(&mut content) {
+                Ok(_) => return String::from_utf8(content).unwrap(),
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "after {before} bytes")
+                }
+            }
+        }
+    };
+    (read(spawned.stdout), read(spawned.stderr), status)
+}
+
+/// Waits for the end and reaps.
+pub(super) fn ended(child: &mut Child) -> ExitStatus {
+    assert!(child.wait_exit(DEADLINE).unwrap(), "process {} did not end", child.pid());
+    child.reap().unwrap().unwrap()
+}
