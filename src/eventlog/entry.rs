@@ -137,6 +137,7 @@ impl Entry {
         ]
     }
 
+    /// What the free texts and the details take in memory. Bytes.
     fn free_bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         text(&self.method)
@@ -145,6 +146,13 @@ impl Entry {
             + text(&self.error)
             + self.message.len()
             + self.details.as_ref().map_or(0, |details| details.get().len())
+    }
+
+    /// The same as JSON. Bytes.
+    fn escaped_bytes(&mut self) -> usize {
+        let details = self.details.as_ref().map_or(0, |details| details.get().len());
+        let texts: usize = self.texts().iter().flat_map(|(text, _)| text).map(|text| escaped_len(text)).sum();
+        details + texts + escaped_len(&self.message)
     }
 
     /// About how much memory it takes. Bytes.
@@ -158,12 +166,13 @@ impl Entry {
         if self.free_bytes().saturating_mul(ESCAPE_FACTOR) + FRAME_BYTES <= LINE_BYTES_MAX {
             return;
         }
-        let mut others = self.details.as_ref().map_or(0, |details| details.get().len());
-        others += self.texts().iter().flat_map(|(text, _)| text).map(|text| escaped_len(text)).sum::<usize>();
-        if others + escaped_len(&self.message) + FRAME_BYTES <= LINE_BYTES_MAX {
+        // What is longer than a line even unescaped is cut without being read to its end.
+        if self.free_bytes() + FRAME_BYTES <= LINE_BYTES_MAX
+            && self.escaped_bytes() + FRAME_BYTES <= LINE_BYTES_MAX
+        {
             return;
         }
-        others = 0;
+        let mut others = 0;
         for (text, bytes_max) in self.texts() {
             if let Some(text) = text {
                 cut(text, bytes_max);
@@ -243,7 +252,7 @@ fn escaped_len(text: &str) -> usize {
 
 /// Cuts `text` to at most `bytes_max` bytes of JSON, with a marker that says how much is gone.
 fn cut(text: &mut String, bytes_max: usize) {
-    if escaped_len(text) <= bytes_max {
+    if text.len() <= bytes_max && escaped_len(text) <= bytes_max {
         return;
     }
     let whole = text.len();

@@ -150,7 +150,7 @@ fn a_full_queue_drops_counts_and_never_blocks() {
 #[test]
 fn few_large_events_are_bounded_as_many_small_ones_are() {
     let (log, items) = stalled(100_000);
-    let large = "x".repeat(1 << 20);
+    let large = "x".repeat(200_000);
     (0..400).for_each(|_| log.record(said("p", large.clone())));
     let held: usize =
         items.try_iter().map(|item| if let Item::Event(e) = item { e.bytes() } else { 0 }).sum();
