@@ -1,0 +1,270 @@
+//! How a configuration comes together from file, flags and environment, and how errors add up.
+
+use super::config::*;
+use super::settings::Limits;
+use crate::state::policy::{Policy, RestartPolicy};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn load_with(
+    text: Option<&str>,
+    flags: &FlagValues,
+    env: &[(&str, &str)],
+    is_root: bool,
+) -> Result<Config, String> {
+    let lookup = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
+    let sources = Sources { file: None, flags, environment: &lookup, is_root };
+    parse(text.map(|text| (Path::new("c.json"), text)), &sources).map_err(|errors| errors.to_string())
+}
+
+pub(super) fn load(text: &str) -> Result<Config, String> {
+    load_with(Some(text), &FlagValues::default(), &[], true)
+}
+
+fn flags(settings: &[(&str, &str)], plugins: &[&str]) -> FlagValues {
+    FlagValues {
+        runtime_dir: None,
+        settings: settings.iter().map(|(flag, value)| ((*flag).into(), (*value).into())).collect(),
+        plugins: plugins.iter().map(|text| (*text).to_owned()).collect(),
+    }
+}
+
+/// A file with one plugin, `echo`, whose object begins on line 3 with `executable`; `members` begin
+/// on line 4.
+pub(super) fn plugin(members: &str) -> String {
+    format!("{{\n\"plugins\": {{\n\"echo\": {{\"executable\": \"/bin/echo\",\n{members}}}}}}}")
+}
+
+#[test]
+fn all_errors_are_told_up_to_a_bound_and_the_rest_is_counted() {
+    let text = "{\n\"defaults\": {\"restart\": 1, \"heartbeat_timeout\": \"3s\"}, \"zzz\": 1,\n\"plugins\": {\n\
+                \"a\": {\"executable\": \"x\", \"args\": 1},\n\"b\": {\"autostart\": 0}}}";
+    let error = load(text).unwrap_err();
+    let lines: Vec<&str> = error.lines().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(lines, ["c.json:2", "c.json:2", "c.json:4", "c.json:4", "c.json:5", "c.json:5"], "{error}");
+
+    let both = "{\"defaults\": {\"heartbeat_timeout\": \"3s\", \"backoff_max\": \"1ms\"}}";
+    assert_eq!(load(both).unwrap_err().lines().count(), 2, "both contradictions");
+
+    let many: String = (0..50).map(|n| format!("\"k{n}\": 1,\n")).collect();
+    let error = load(&format!("{{{}}}", many.trim_end_matches(",\n"))).unwrap_err();
+    assert_eq!(error.lines().count(), ERRORS_MAX + 1, "{error}");
+    assert!(error.ends_with("and 30 more errors"), "{error}");
+}
+
+#[test]
+fn no_error_and_no_debug_output_shows_a_variables_value() {
+    for value in ["\"hunter2\\u0000\"", "[\"hunter2\"]", "\"hunter2\\ud800\"", "{\"hunter2\": 1}"] {
+        let error = load(&plugin(&format!("\"env\": {{\"PASSWORD\": {value}}}"))).unwrap_err();
+        assert!(error.contains("plugins.echo.env.PASSWORD") && !error.contains("hunter2"), "{error}");
+    }
+    let config = load(&plugin("\"env\": {\"PASSWORD\": \"hunter2\"}")).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(!config.to_json(EnvValues::Hidden).contains("hunter2"));
+    assert!(config.to_json(EnvValues::Shown).contains("hunter2"));
+}
+
+const GOOD: &str = r#"{
+  "plugins": {
+    "kv": {"executable": "/usr/lib/kv", "heartbeat_interval": "1m", "autostart": false,
+           "interfaces": {"kv": [1, 2]}, "frame_bytes_max": 65536, "outbox_bytes_max": "1MiB"},
+    "echo": {"executable": "/usr/lib/echo", "args": ["-v", "é\n"], "env": {"A": "1", "B": ""},
+             "pass_env": ["PATH"], "working_dir": "/srv", "restart": "on-failure"}
+  },
+  "defaults": {"heartbeat_interval": "10s", "call_timeout": "1h 30m", "restarts_max": 3},
+  "admin_clients_max": 5,
+  "runtime_dir": "/run/x"
+}"#;
+
+#[test]
+fn a_good_file_means_what_it_says() {
+    let config = load(GOOD).unwrap();
+    assert_eq!(config.runtime_dir, PathBuf::from("/run/x"));
+    assert_eq!(config.limits, Limits { admin_clients_max: 5, ..Limits::default() });
+    let defaults = Policy {
+        heartbeat_interval: Duration::from_secs(10),
+        call_timeout: Duration::from_secs(5400),
+        restarts_max: 3,
+        ..Policy::default()
+    };
+    assert_eq!(config.defaults, defaults);
+    let [kv, echo] = &config.plugins[..] else { panic!("two plugins") };
+    let own = Policy {
+        heartbeat_interval: Duration::from_secs(60),
+        frame_bytes_max: 65536,
+        outbox_bytes_max: 1 << 20,
+        ..defaults.clone()
+    };
+    assert_eq!((kv.id.as_str(), &kv.policy, kv.autostart), ("kv", &own, false));
+    assert_eq!(kv.interfaces["kv"], [1, 2]);
+    assert_eq!(echo.policy, Policy { restart: RestartPolicy::OnFailure, ..defaults });
+    assert_eq!((&echo.args[1][..], &echo.env["A"][..], &echo.pass_env[0][..]), ("é\n", "1", "PATH"));
+    assert_eq!((echo.working_dir.clone(), echo.autostart), (Some("/srv".into()), true));
+    assert_eq!(load("{}").unwrap().defaults, Policy::default());
+}
+
+#[test]
+fn a_configuration_that_is_shown_reads_back_the_same() {
+    let mut config = load(GOOD).unwrap();
+    config.plugins.sort_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(load(&config.to_json(EnvValues::Shown)).unwrap(), config);
+}
+
+#[test]
+fn flags_go_over_the_defaults_and_under_a_plugins_own() {
+    let flags = flags(
+        &[("heartbeat-interval", "30s"), ("heartbeat-interval", "20s"), ("event-queue-max", "99")],
+        &["x=/bin/x"],
+    );
+    let config = load_with(Some(GOOD), &flags, &[], true).unwrap();
+    let seconds: Vec<u64> = config.plugins.iter().map(|p| p.policy.heartbeat_interval.as_secs()).collect();
+    assert_eq!((seconds, config.limits.event_queue_max), (vec![60, 20, 20], 99));
+    assert_eq!(config.plugins[2].executable, PathBuf::from("/bin/x"));
+}
+
+#[test]
+fn wrong_flags_are_told_by_their_name() {
+    /// Flags of settings, values of `--plugin`, what the error says.
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
+    let table: [Row<'_>; 13] = [
+        (&[("heartbeat-interval", "5")], &[], "--heartbeat-interval: \"5\": time unit needed"),
+        (
+            &[("restarts-max", "x")],
+            &[],
+            "--restarts-max: \"x\" is not a whole number; allowed: a whole number, 0 to 1000",
+        ),
+        (
+            &[("admin-clients-max", "0")],
+            &[],
+            "--admin-clients-max: 0 is too small; allowed: a whole number, 1 to 1024",
+        ),
+        (&[("nonsense", "0")], &[], "--nonsense: \"nonsense\" is no setting"),
+        (
+            &[("heartbeat-timeout", "30s")],
+            &[],
+            "--heartbeat-timeout: 30s is longer than heartbeat_interval (10s)",
+        ),
+        (
+            &[("heartbeat-interval", "10ms")],
+            &[],
+            "--heartbeat-interval: with it, heartbeat_timeout: 1s is longer than",
+        ),
+        (
+            &[("frame-bytes-max", "2MiB"), ("outbox-bytes-max", "1MiB")],
+            &[],
+            "--outbox-bytes-max: 1048576 does not hold one frame",
+        ),
+        (&[], &["echo"], "--plugin \"echo\": \"echo\" has no '='; allowed: ID=PATH"),
+        (&[], &["=/x"], "--plugin \"=/x\": plugin id \"\" is empty"),
+        (&[], &["a=./x"], "--plugin \"a=./x\": the path \"./x\" is relative"),
+        (&[], &["a="], "the path is empty"),
+        (
+            &[],
+            &["kv=/x"],
+            "--plugin \"kv=/x\": plugin kv is configured already, at c.json:3; allowed: each plugin id once",
+        ),
+        (&[], &["a=/x", "a=/y"], "--plugin \"a=/y\": plugin a is configured already, at an earlier --plugin"),
+    ];
+    for (settings, plugins, expected) in table {
+        let error = load_with(Some(GOOD), &flags(settings, plugins), &[], true).unwrap_err();
+        assert!(error.contains(expected), "{error}\n expected {expected}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+    let error = plugin_from_flag("a=x", &Policy::default()).unwrap_err();
+    assert_eq!(error, "the path \"x\" is relative; allowed: ID=PATH with an absolute path");
+    assert_eq!(plugin_from_flag("a=/x=y", &Policy::default()).unwrap().executable, PathBuf::from("/x=y"));
+}
+
+#[test]
+fn the_file_and_a_flag_that_contradict_are_told_at_the_plugin() {
+    let text = plugin("\"heartbeat_timeout\": \"1500ms\"");
+    let error = load_with(Some(&text), &flags(&[("heartbeat-interval", "1s")], &[]), &[], true).unwrap_err();
+    // The flag contradicts the default of heartbeat_timeout only from below 1s on, the plugin's from 1.5s.
+    assert!(error.starts_with("c.json:4: key \"plugins.echo.heartbeat_timeout\": 1.5s is longer"), "{error}");
+}
+
+#[test]
+fn the_runtime_folder_is_what_is_told_first() {
+    let env = [
+        ("RPC_PLUGIN_SYSTEM_RUNTIME_DIR", "/own"),
+        ("RUNTIME_DIRECTORY", "/sd:/other"),
+        ("XDG_RUNTIME_DIR", "/xdg"),
+    ];
+    let dir = |text: &str, flag: Option<&str>, env: &[(&str, &str)], is_root| {
+        let flags = FlagValues { runtime_dir: flag.map(PathBuf::from), ..FlagValues::default() };
+        load_with(Some(text), &flags, env, is_root).map(|config| config.runtime_dir.display().to_string())
+    };
+    let file = "{\"runtime_dir\": \"/file\"}";
+    assert_eq!(dir(file, Some("/flag"), &env, true).unwrap(), "/flag");
+    assert_eq!(dir(file, None, &env, true).unwrap(), "/file");
+    assert_eq!(dir("{}", None, &env, true).unwrap(), "/own");
+    assert_eq!(dir("{}", None, &env[1..], true).unwrap(), "/sd");
+    assert_eq!(dir("{}", None, &env[2..], true).unwrap(), "/run/rpcplugind");
+    assert_eq!(dir("{}", None, &env[2..], false).unwrap(), "/xdg/rpcplugind");
+    assert_eq!(dir("{}", None, &[("RUNTIME_DIRECTORY", "")], true).unwrap(), "/run/rpcplugind");
+    let here = std::env::current_dir().unwrap().join("r").display().to_string();
+    assert_eq!(dir("{}", Some("r"), &[], true).unwrap(), here);
+
+    assert!(
+        dir("{}", None, &[], false)
+            .unwrap_err()
+            .contains("nothing names it, and XDG_RUNTIME_DIR is not set; allowed: --runtime-dir DIR")
+    );
+    assert!(
+        dir("{}", None, &[("RUNTIME_DIRECTORY", "r")], true)
+            .unwrap_err()
+            .contains("RUNTIME_DIRECTORY: \"r\" is relative")
+    );
+    assert!(dir("{}", Some(""), &env, true).unwrap_err().contains("--runtime-dir: is no usable path"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_by_its_name() {
+    let folder = std::env::temp_dir().join(format!("rps-config-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("c.json");
+    let load = |path: &Path| {
+        let sources = Sources {
+            file: Some(path),
+            flags: &FlagValues::default(),
+            environment: &|_| None,
+            is_root: true,
+        };
+        Config::load(&sources).map_err(|errors| errors.to_string())
+    };
+    let error = load(&path).unwrap_err();
+    assert!(error.contains("c.json: cannot be read: No such file"), "{error}");
+    std::fs::write(&path, b"{\n\n\"\xff\": 1}").unwrap();
+    assert!(load(&path).unwrap_err().contains("c.json:3: is not UTF-8"));
+    std::fs::write(&path, vec![b' '; FILE_BYTES_MAX as usize + 1]).unwrap();
+    assert!(load(&path).unwrap_err().contains("c.json: is too large; allowed: at most 4194304 bytes"));
+    std::fs::write(&path, GOOD).unwrap();
+    assert_eq!(load(&path).unwrap().plugins.len(), 2);
+    assert!(load(&folder).unwrap_err().contains("cannot be read: "));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_large_file_full_of_errors_is_read_quickly() {
+    let keys: String = (0..150_000).map(|n| format!("\"k{n}\": 1,\"k{n}\":2,\n")).collect();
+    let text = format!("{{{}}}", keys.trim_end_matches(",\n"));
+    assert!(text.len() as u64 <= FILE_BYTES_MAX);
+    // No time is measured: were each error's line counted, this would not end within minutes.
+    assert!(load(&text).unwrap_err().contains("and 299980 more errors"));
+}
+
+#[test]
+fn the_documentation_has_every_key_and_its_examples_are_good_configurations() {
+    let doc = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let mut examples = 0;
+    for block in doc.split("```json\n").skip(1) {
+        let text = block.split("```").next().unwrap();
+        load(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        examples += 1;
+    }
+    assert_eq!(examples, 2);
+    for key in ["runtime_dir", "defaults", "plugins"].iter().chain(&super::config_plugin::KEYS) {
+        assert!(doc.contains(&format!("| `{key}` | ")), "docs/configuration.md lacks {key}");
+    }
+}

@@ -1,0 +1,310 @@
+//! JSON whose every value knows where in the file it stands.
+//!
+//! What this file is for: walking a JSON text one level at a time, with the line of each key for
+//! error messages. serde_json checks the syntax; a value's place is where its raw text lies within
+//! the whole. What it deliberately does not do: know any key.
+//!
+//! What always holds: a key that stands twice is an error; a value of the wrong kind is an error that
+//! names both kinds and does not show the value.
+
+use super::config_error::{ConfigErrors, nearest};
+use super::settings::Value;
+use super::settings_value::quoted;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
+use std::path::Path;
+
+/// The file that is read, and what was found wrong so far.
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+    pub(super) errors: ConfigErrors,
+}
+
+/// A value and its place.
+#[derive(Debug, Clone)]
+pub(super) struct Node<'a> {
+    raw: &'a str,
+    /// Where its key, or in an array itself, stands. Bytes from the start of the text.
+    at: usize,
+    /// The keys that lead to it, such as `plugins.echo.args[0]`.
+    pub(super) key: String,
+}
+
+/// An object whose members are taken out one by one; what remains is unknown.
+pub(super) struct Object<'a> {
+    members: Vec<(String, Node<'a>)>,
+}
+
+impl<'a> Source<'a> {
+    /// The value that the whole text is, if its syntax is right.
+    pub(super) fn root(&mut self) -> Option<Node<'a>> {
+        if self.text.starts_with('\u{feff}') {
+            let place = self.position_at(0);
+            self.errors.add(place, "begins with a byte-order mark", "UTF-8 without one");
+            return None;
+        }
+        match serde_json::from_str::<&'a RawValue>(self.text) {
+            Ok(raw) => Some(Node { raw: raw.get(), at: self.offset(raw.get()), key: String::new() }),
+            Err(error) => {
+                let place = format!("{}:{}: column {}", self.path.display(), error.line(), error.column());
+                let problem = error.to_string();
+                let problem = problem.split(" at line ").next().unwrap_or_default();
+                self.errors.add(place, problem, "JSON (RFC 8259), without comments or trailing commas");
+                None
+            }
+        }
+    }
+
+    /// Where a part of the text begins. Bytes from its start.
+    fn offset(&self, part: &str) -> usize {
+        (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
+    }
+
+    /// `FILE:LINE` of a value's key.
+    pub(super) fn position(&self, node: &Node<'_>) -> String {
+        self.position_at(node.at)
+    }
+
+    fn position_at(&self, offset: usize) -> String {
+        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
+        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        format!("{}:{line}", self.path.display())
+    }
+
+    /// Notes an error at a value.
+    pub(super) fn error(&mut self, node: &Node<'_>, problem: impl Into<String>, allowed: impl Into<String>) {
+        self.error_below(node, "", problem, allowed);
+    }
+
+    /// Notes an error at a key that is missing in, or comes from outside of, an object.
+    pub(super) fn error_below(
+        &mut self,
+        node: &Node<'_>,
+        key: &str,
+        problem: impl Into<String>,
+        allowed: impl Into<String>,
+    ) {
+        if self.errors.is_full() {
+            // Finding the line again and again would take long in a long file.
+            self.errors.more += 1;
+            return;
+        }
+        let key = if key.is_empty() { node.key.clone() } else { join(&node.key, key) };
+        let at = self.position(node);
+        let place = if key.is_empty() { at } else { format!("{at}: key {key:?}") };
+        self.errors.add(place, problem, allowed);
+    }
+
+    /// The members of an object, in their order.
+    pub(super) fn object(&mut self, node: &Node<'a>) -> Option<Object<'a>> {
+        let Ok(raw) = serde_json::from_str::<Members<'a>>(node.raw) else {
+            match node.raw.starts_with('{') {
+                true => {
+                    self.error(node, "has a key with an escape that is no character", "Unicode characters")
+                }
+                false => self.error(node, format!("is {}", node.kind()), "an object"),
+            }
+            return None;
+        };
+        let mut object = Object { members: Vec::with_capacity(raw.0.len()) };
+        // Sorted beside the list: a file can hold a hundred thousand keys.
+        let mut seen = std::collections::BTreeMap::new();
+        for (name, value) in raw.0 {
+            let at = self.key_offset(self.offset(value.get()));
+            let member = Node { raw: value.get(), at, key: join(&node.key, &name) };
+            if let Some(first) = seen.insert(name.clone(), at) {
+                let problem = match self.errors.is_full() {
+                    true => String::new(),
+                    false => format!("is there already, at {}", self.position_at(first)),
+                };
+                self.error(&member, problem, "each key once");
+            } else {
+                object.members.push((name, member));
+            }
+        }
+        Some(object)
+    }
+
+    /// Where the key of the value at `value` ends. A JSON string has no line breaks in it, so this is
+    /// the key's line.
+    fn key_offset(&self, value: usize) -> usize {
+        let blank = [' ', '\t', '\r', '\n'];
+        let before = self.text.get(..value).unwrap_or_default().trim_end_matches(blank);
+        before.strip_suffix(':').unwrap_or(before).trim_end_matches(blank).len()
+    }
+
+    /// The elements of an array; more than `elements_max` is an error.
+    pub(super) fn array(&mut self, node: &Node<'a>, elements_max: usize) -> Option<Vec<Node<'a>>> {
+        let Ok(raw) = serde_json::from_str::<Elements<'a>>(node.raw) else {
+            self.error(node, format!("is {}", node.kind()), "an array");
+            return None;
+        };
+        if !self.is_within(node, "elements", raw.0.len(), elements_max) {
+            return None;
+        }
+        let element = |(index, value): (usize, &'a RawValue)| Node {
+            raw: value.get(),
+            at: self.offset(value.get()),
+            key: format!("{}[{index}]", node.key),
+        };
+        Some(raw.0.into_iter().enumerate().map(element).collect())
+    }
+
+    /// Notes an error if there are more than allowed.
+    pub(super) fn is_within(&mut self, node: &Node<'_>, what: &str, seen: usize, allowed_max: usize) -> bool {
+        if seen > allowed_max {
+            self.error(node, format!("has {seen} {what}"), format!("at most {allowed_max}"));
+        }
+        seen <= allowed_max
+    }
+
+    /// A string.
+    pub(super) fn string(&mut self, node: &Node<'a>) -> Option<String> {
+        let string = serde_json::from_str::<String>(node.raw);
+        match string {
+            Ok(string) => return Some(string),
+            Err(_) if node.raw.starts_with('"') => {
+                self.error(node, "has an escape that is no character", "a string of Unicode characters");
+            }
+            Err(_) => self.error(node, format!("is {}", node.kind()), "a string"),
+        }
+        None
+    }
+
+    /// A string without a NUL byte, which no argument, variable or path can hold.
+    pub(super) fn string_without_nul(&mut self, node: &Node<'a>, bytes_max: usize) -> Option<String> {
+        let string = self.string(node)?;
+        if string.contains('\0') {
+            self.error(node, "contains a NUL character", "any other character");
+            return None;
+        }
+        self.is_within(node, "bytes", string.len(), bytes_max).then_some(string)
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&mut self, node: &Node<'a>) -> Option<bool> {
+        let boolean = serde_json::from_str(node.raw).ok();
+        if boolean.is_none() {
+            self.error(node, format!("is {}", node.kind()), "true or false");
+        }
+        boolean
+    }
+
+    /// Notes what was not taken out of an object as unknown keys.
+    pub(super) fn unknown<'k>(
+        &mut self,
+        object: &Object<'a>,
+        allowed: impl Iterator<Item = &'k str> + Clone,
+    ) {
+        let list: Vec<&str> = allowed.clone().collect();
+        for (name, node) in &object.members {
+            if self.errors.is_full() {
+                self.errors.more += 1;
+                continue;
+            }
+            let problem = match nearest(name, allowed.clone()) {
+                Some(name) => format!("unknown key; did you mean {name:?}?"),
+                None => "unknown key".to_owned(),
+            };
+            self.error(node, problem, list.join(", "));
+        }
+    }
+}
+
+impl<'a> Object<'a> {
+    /// Takes out the member of that name.
+    pub(super) fn take(&mut self, name: &str) -> Option<Node<'a>> {
+        let at = self.members.iter().position(|(member, _)| member == name)?;
+        Some(self.members.remove(at).1)
+    }
+
+    /// Takes out all members.
+    pub(super) fn take_all(&mut self) -> Vec<(String, Node<'a>)> {
+        std::mem::take(&mut self.members)
+    }
+}
+
+impl<'a> Node<'a> {
+    /// A setting's value as it was written; `None` for what no setting is written as.
+    pub(super) fn value<'t>(&self, text: &'t mut String) -> Option<Value<'t>> {
+        if self.raw.starts_with('"') {
+            *text = serde_json::from_str(self.raw).ok()?;
+            return Some(Value::Text(text));
+        }
+        serde_json::from_str(self.raw).ok().map(Value::Integer)
+    }
+
+    /// What it is, for an error about what it is not.
+    pub(super) fn kind(&self) -> String {
+        match self.raw.as_bytes().first() {
+            Some(b'{') => "an object".to_owned(),
+            Some(b'[') => "an array".to_owned(),
+            Some(b'"') => "a string".to_owned(),
+            Some(b't' | b'f') => "true or false".to_owned(),
+            Some(b'n') => "null".to_owned(),
+            _ => "a number".to_owned(),
+        }
+    }
+
+    /// The same for a value that may be shown.
+    pub(super) fn kind_shown(&self) -> String {
+        match self.kind().as_str() {
+            "a number" | "true or false" => quoted(self.raw).trim_matches('"').to_owned(),
+            kind => kind.to_owned(),
+        }
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    // A key of the file may be as long as the file.
+    let key: String = key.chars().take(100).collect();
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+/// The members of an object as they stand, duplicates included.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// The elements of an array as they stand.
+struct Elements<'a>(Vec<&'a RawValue>);
+
+impl<'de> serde::Deserialize<'de> for Elements<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ElementsVisitor;
+        impl<'de> Visitor<'de> for ElementsVisitor {
+            type Value = Elements<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Elements<'de>, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    elements.push(element);
+                }
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(ElementsVisitor)
+    }
+}

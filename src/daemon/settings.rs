@@ -1,0 +1,267 @@
+//! Every setting of the daemon in one table, from which file keys, flags and documentation come.
+//!
+//! What this file is for: [`POLICY`], the settings of a plugin, and [`DAEMON`], those of the daemon
+//! itself; reading one from a text and showing it. What it deliberately does not do: parse a command
+//! line or a file.
+//!
+//! What always holds: every field of [`Policy`] and [`Limits`] has exactly one row; what a row
+//! shows, it reads back as the same value; a row takes no value outside of what it says is allowed.
+//! Whether settings contradict each other is for [`Policy::check`].
+
+use super::settings_value::{Checked, show_bytes};
+pub use super::settings_value::{Kind, Value};
+use crate::eventlog::QUEUE_MAX_DEFAULT;
+use crate::state::policy::{Policy, RestartPolicy};
+use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
+use std::time::Duration;
+
+/// What the daemon itself may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Control clients that may be connected at once.
+    pub admin_clients_max: usize,
+    /// Events that may wait to be written to the record.
+    pub event_queue_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { admin_clients_max: 64, event_queue_max: QUEUE_MAX_DEFAULT }
+    }
+}
+
+/// One setting of `T`.
+pub struct Setting<T: 'static> {
+    /// Its key in the configuration file.
+    pub key: &'static str,
+    /// Its flag, without the leading `--`.
+    pub flag: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// One sentence, for help and documentation.
+    pub doc: &'static str,
+    apply: fn(&mut T, Checked),
+    read: fn(&T) -> Checked,
+}
+
+/// A type of field that settings can have.
+trait Field {
+    fn put(&mut self, value: Checked);
+    fn get(&self) -> Checked;
+}
+
+impl Field for Duration {
+    fn put(&mut self, value: Checked) {
+        if let Checked::Duration(duration) = value {
+            *self = duration;
+        }
+    }
+    fn get(&self) -> Checked {
+        Checked::Duration(*self)
+    }
+}
+
+impl Field for usize {
+    fn put(&mut self, value: Checked) {
+        if let Checked::Number(number) = value {
+            *self = usize::try_from(number).unwrap_or(usize::MAX);
+        }
+    }
+    fn get(&self) -> Checked {
+        Checked::Number(*self as u64)
+    }
+}
+
+impl Field for u32 {
+    fn put(&mut self, value: Checked) {
+        if let Checked::Number(number) = value {
+            *self = u32::try_from(number).unwrap_or(u32::MAX);
+        }
+    }
+    fn get(&self) -> Checked {
+        Checked::Number(u64::from(*self))
+    }
+}
+
+impl Field for RestartPolicy {
+    fn put(&mut self, value: Checked) {
+        if let Checked::Word(word) = value
+            && let Ok(policy) = word.parse()
+        {
+            *self = policy;
+        }
+    }
+    fn get(&self) -> Checked {
+        let named = RestartPolicy::ALL.iter().find(|(policy, _)| policy == self);
+        Checked::Word(named.map_or("", |(_, name)| *name))
+    }
+}
+
+macro_rules! settings {
+    ($(#[$doc:meta])* $table:ident of $type:ident; $($key:ident $flag:literal $kind:expr, $text:literal;)*) => {
+        $(#[$doc])*
+        pub static $table: &[Setting<$type>] = &[$(Setting {
+            key: stringify!($key),
+            flag: $flag,
+            kind: $kind,
+            doc: $text,
+            apply: |target, value| target.$key.put(value),
+            read: |source| source.$key.get(),
+        },)*];
+
+        impl $type {
+            /// Does nothing. A field without a row, or a row without a field, does not compile.
+            const _EVERY_FIELD_HAS_A_ROW: fn($type) = |value| { let $type { $($key: _,)* } = value; };
+        }
+    };
+}
+
+const WAIT: Kind = Kind::Duration { zero: None };
+/// Names of [`RestartPolicy::ALL`]; a test holds them together.
+const RESTARTS: &[&str] = &["always", "on-failure", "never"];
+
+settings! {
+    /// The settings of a plugin: in `defaults` and in each plugin of the file, and as flags.
+    POLICY of Policy;
+    restart "restart" Kind::Choice(RESTARTS),
+        "When a plugin that ended by itself is replaced.";
+    prepare_timeout "prepare-timeout" WAIT,
+        "From the decision to launch until the process runs.";
+    connect_timeout "connect-timeout" WAIT,
+        "From launch until the plugin connected.";
+    hello_timeout "hello-timeout" WAIT,
+        "From the connection until the whole hello is there.";
+    ready_timeout "ready-timeout" WAIT,
+        "From the hello until capabilities and the first good heartbeat are there.";
+    heartbeat_interval "heartbeat-interval" Kind::Duration { zero: Some("no heartbeats") },
+        "Time between heartbeats.";
+    heartbeat_timeout "heartbeat-timeout" WAIT,
+        "How long one heartbeat may take; not longer than `heartbeat_interval`.";
+    heartbeat_misses_max "heartbeat-misses-max" Kind::Count(1, 1000),
+        "Heartbeats in a row that may be missed or report `unhealthy` before the plugin is replaced.";
+    shutdown_grace "shutdown-grace" Kind::Duration { zero: Some("SIGTERM at once") },
+        "From the shutdown request until SIGTERM.";
+    term_grace "term-grace" Kind::Duration { zero: Some("SIGKILL at once") },
+        "From SIGTERM until SIGKILL.";
+    backoff_initial "backoff-initial" WAIT,
+        "The first wait before a replacement that is not immediate; doubles with each failure in a row.";
+    backoff_max "backoff-max" WAIT,
+        "The longest wait before a replacement; not shorter than `backoff_initial`.";
+    backoff_jitter_percent "backoff-jitter-percent" Kind::Count(0, 50),
+        "How far a wait may deviate at random, up or down, in percent.";
+    healthy_stretch "healthy-stretch" WAIT,
+        "A plugin that was healthy this long ends a row of failures.";
+    restarts_max "restarts-max" Kind::Count(0, 1000),
+        "Replacements within `restart_window` before the plugin is given up; must be reachable in it.";
+    restart_window "restart-window" WAIT,
+        "The time within which `restarts_max` counts.";
+    call_timeout "call-timeout" WAIT,
+        "Deadline of a call that names none.";
+    cancel_grace "cancel-grace" WAIT,
+        "How long a cancelled call may take to answer before the plugin is replaced.";
+    calls_in_flight_max "calls-in-flight-max" Kind::Count(1, 1 << 20),
+        "Calls to a plugin that wait for an answer at once; a further one is `overloaded`.";
+    outbox_bytes_max "outbox-bytes-max" Kind::Bytes(0, 1 << 30),
+        "Bytes that wait to be sent to a plugin; more than `frame_bytes_max`.";
+    frame_bytes_max "frame-bytes-max"
+        Kind::Bytes(*FRAME_BYTES_MAX_RANGE.start() as u64, *FRAME_BYTES_MAX_RANGE.end() as u64),
+        "Largest frame to or from a plugin.";
+}
+
+settings! {
+    /// The settings of the daemon itself: at the top of the file, and as flags.
+    DAEMON of Limits;
+    admin_clients_max "admin-clients-max" Kind::Count(1, 1024),
+        "Control clients that may be connected at once.";
+    event_queue_max "event-queue-max" Kind::Count(16, 1 << 20),
+        "Events that may wait to be written to the record; a further one is dropped and counted.";
+}
+
+impl<T> Setting<T> {
+    /// Reads a value and puts it into `target`; a refused one changes nothing.
+    ///
+    /// # Errors
+    /// Says what is wrong with the value; [`Setting::allowed`] says what would be right.
+    pub fn set(&self, target: &mut T, value: Value<'_>) -> Result<(), String> {
+        (self.apply)(target, self.kind.check(value)?);
+        Ok(())
+    }
+
+    /// The value as it would be written.
+    #[must_use]
+    pub fn show(&self, source: &T) -> String {
+        match (self.read)(source) {
+            Checked::Duration(duration) => humantime::format_duration(duration).to_string(),
+            Checked::Word(word) => word.to_owned(),
+            Checked::Number(number) if matches!(self.kind, Kind::Bytes(..)) => show_bytes(number),
+            Checked::Number(number) => number.to_string(),
+        }
+    }
+
+    /// The value as it stands in a file: a number where a number is meant.
+    #[must_use]
+    pub fn show_json(&self, source: &T) -> serde_json::Value {
+        match (self.kind, (self.read)(source)) {
+            (Kind::Count(..), Checked::Number(number)) => number.into(),
+            _ => self.show(source).into(),
+        }
+    }
+
+    /// Whether both have the same value of this setting.
+    #[must_use]
+    pub fn is_same(&self, one: &T, other: &T) -> bool {
+        (self.read)(one) == (self.read)(other)
+    }
+
+    /// Gives `target` the value that `source` has.
+    pub fn copy(&self, source: &T, target: &mut T) {
+        (self.apply)(target, (self.read)(source));
+    }
+
+    /// What is allowed, for error messages and documentation.
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        self.kind.to_string()
+    }
+
+    /// What stands for the value in help: `--heartbeat-interval DURATION`.
+    #[must_use]
+    pub fn placeholder(&self) -> &'static str {
+        match self.kind {
+            Kind::Duration { .. } => "DURATION",
+            Kind::Count(..) => "N",
+            Kind::Bytes(..) => "BYTES",
+            Kind::Choice(_) => "WORD",
+        }
+    }
+}
+
+/// What help and the command line need of a setting, of whichever table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagRow {
+    /// The flag, without the leading `--`.
+    pub flag: &'static str,
+    /// What stands for its value in help.
+    pub placeholder: &'static str,
+    /// One sentence.
+    pub doc: &'static str,
+    /// What is allowed.
+    pub allowed: String,
+    /// The value without the flag.
+    pub default: String,
+}
+
+/// Every setting as a flag; each takes one value.
+#[must_use]
+pub fn flag_rows() -> Vec<FlagRow> {
+    fn rows<T: Default>(table: &[Setting<T>]) -> impl Iterator<Item = FlagRow> {
+        table.iter().map(|setting| FlagRow {
+            flag: setting.flag,
+            placeholder: setting.placeholder(),
+            doc: setting.doc,
+            allowed: setting.allowed(),
+            default: setting.show(&T::default()),
+        })
+    }
+    rows(POLICY).chain(rows(DAEMON)).collect()
+}
