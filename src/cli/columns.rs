@@ -1,0 +1,95 @@
+//! Tables and key/value sheets for people.
+//!
+//! What always holds: every cell is escaped, columns are aligned by characters, and no line ends in
+//! spaces.
+
+use super::text::{Style, escape, paint};
+
+/// One cell: a text and how it looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    /// A cell in a style.
+    #[must_use]
+    pub fn new(text: impl Into<String>, style: Style) -> Cell {
+        let text = text.into();
+        Cell { text: escape(&text).into_owned(), style }
+    }
+
+    /// A plain cell; `-` when there is nothing to show.
+    #[must_use]
+    pub fn option(value: Option<impl ToString>) -> Cell {
+        value.map_or("-".into(), |value| value.to_string().into())
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Cell {
+        Cell::new(text, Style::Plain)
+    }
+}
+
+/// A table with a heading. Ends with a line end.
+#[must_use]
+pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[Cell; N]>, colour: bool) -> String {
+    let heading = heading.map(|name| Cell::new(name, Style::Strong));
+    aligned(std::iter::once(heading).chain(rows).collect(), "  ", colour)
+}
+
+/// Names and values, one pair a line. Ends with a line end.
+#[must_use]
+pub fn sheet(rows: Vec<(&str, Cell)>, colour: bool) -> String {
+    let rows = rows.into_iter().map(|(name, value)| [Cell::new(name, Style::Faint), value]);
+    aligned(rows.collect(), "  ", colour)
+}
+
+fn aligned<const N: usize>(rows: Vec<[Cell; N]>, gap: &str, colour: bool) -> String {
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.text.chars().count().max(*width);
+        }
+    }
+    let mut out = String::new();
+    for row in &rows {
+        let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or(0);
+        for (index, (cell, width)) in row.iter().zip(widths).enumerate().take(last + 1) {
+            paint(&mut out, &cell.text, cell.style, colour);
+            if index < last {
+                let missing = width - cell.text.chars().count().min(width);
+                out.extend(std::iter::repeat_n(' ', missing));
+                out.push_str(gap);
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_by_characters_and_lines_end_without_spaces() {
+        let rows = vec![["é".into(), "".into(), "".into()], ["ab".into(), "\x07".into(), "x".into()]];
+        assert_eq!(table(["A", "LONG", "C"], rows, false), "A   LONG  C\né\nab  \\x07  x\n");
+    }
+
+    #[test]
+    fn colour_does_not_move_the_columns() {
+        let rows = vec![[Cell::new("up", Style::Good), "x".into()]];
+        let table = table(["STATE", "Y"], rows, true);
+        assert_eq!(table, "\x1b[1mSTATE\x1b[0m  \x1b[1mY\x1b[0m\n\x1b[32mup\x1b[0m     x\n");
+    }
+
+    #[test]
+    fn a_sheet_shows_what_is_absent() {
+        let rows = vec![("pid", Cell::option(Some(7))), ("generation", Cell::option(None::<u64>))];
+        assert_eq!(sheet(rows, false), "pid         7\ngeneration  -\n");
+    }
+}

@@ -1,0 +1,223 @@
+//! Text that is safe to print, and a little colour.
+//!
+//! What this file is for: whatever a plugin, a peer or a file said goes through [`escape`] before a
+//! terminal sees it (CVE-2023-28486: terminal escape codes through logs). JSON goes through
+//! [`escape_json`], which keeps its meaning. What it deliberately does not do: write anywhere.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Whether a character can move the cursor, change the terminal, end a line, or turn the order of the
+/// text around it (C0, DEL, C1, Unicode's line ends and bidirectional controls).
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with every unsafe character as `\xNN` or `\u{NNNN}`, and so on one line.
+#[must_use]
+pub fn escape(text: &str) -> Cow<'_, str> {
+    replace(text, |out, c| {
+        let number = u32::from(c);
+        let _ =
+            if number <= 0xff { write!(out, "\\x{number:02x}") } else { write!(out, "\\u{{{number:x}}}") };
+    })
+}
+
+/// The same for JSON: the same value on one line, unsafe characters as `\uNNNN`.
+///
+/// `json` is valid JSON, where control characters below U+0020 stand only between tokens (RFC 8259
+/// section 7) and become spaces; all others stand only in strings.
+#[must_use]
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    replace(json, |out, c| {
+        if c < ' ' {
+            out.push(' ');
+        } else {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        }
+    })
+}
+
+fn replace(text: &str, push: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unsafe(c) { push(&mut out, c) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+/// The text cut to `chars_max` characters, the last of them `…` where something is missing.
+#[must_use]
+pub fn shorten(text: &str, chars_max: usize) -> Cow<'_, str> {
+    if text.chars().nth(chars_max).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
+    Cow::Owned(kept + "…")
+}
+
+/// How something is meant to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Style {
+    /// As it is.
+    #[default]
+    Plain,
+    /// Headings and names.
+    Strong,
+    /// All is well.
+    Good,
+    /// Something is not as it should be.
+    Warn,
+    /// Something failed.
+    Bad,
+    /// Of less interest.
+    Faint,
+}
+
+impl Style {
+    /// The escape sequence that begins it (ECMA-48 SGR).
+    fn sgr(self) -> &'static str {
+        match self {
+            Style::Plain => "",
+            Style::Strong => "\x1b[1m",
+            Style::Good => "\x1b[32m",
+            Style::Warn => "\x1b[33m",
+            Style::Bad => "\x1b[31m",
+            Style::Faint => "\x1b[2m",
+        }
+    }
+}
+
+/// Appends `text`, escaped, in that style if `colour` is wanted.
+pub fn paint(out: &mut String, text: &str, style: Style, colour: bool) {
+    let sgr = if colour { style.sgr() } else { "" };
+    out.push_str(sgr);
+    out.push_str(&escape(text));
+    if !sgr.is_empty() {
+        out.push_str("\x1b[0m");
+    }
+}
+
+/// Whether to use colour: on a terminal that is not `dumb`, unless the operator set `NO_COLOR`
+/// (no-color.org: present and not empty).
+#[must_use]
+pub fn colour_wanted(is_terminal: bool, env: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty());
+    is_terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// A duration for people: its two largest units, such as `3m12s`, `2d4h`, `850ms`, `412us`.
+#[must_use]
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let two = |large: u64, large_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{large}{large_unit}"),
+        small => format!("{large}{large_unit}{small}{small_unit}"),
+    };
+    match seconds {
+        0 if duration.is_zero() => "0s".to_owned(),
+        0 if duration.as_millis() == 0 => format!("{}us", duration.as_micros()),
+        0 => format!("{}ms", duration.as_millis()),
+        1..60 => format!("{seconds}s"),
+        60..3_600 => two(seconds / 60, "m", seconds % 60, "s"),
+        3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "m"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_unsafe_character_survives_and_no_other_is_changed() {
+        for number in 0..=0x2fff {
+            let Some(c) = char::from_u32(number) else { continue };
+            let text = format!("a{c}b");
+            let escaped = escape(&text);
+            let json = escape_json(&text);
+            if is_unsafe(c) {
+                assert!(!escaped.contains(c) && escaped.starts_with("a\\") && escaped.ends_with('b'));
+                assert!(!json.contains(c) || c == ' ');
+            } else {
+                assert_eq!((&*escaped, &*json), (&*text, &*text));
+            }
+        }
+        let table = [
+            ("\x1b[31m", "\\x1b[31m"),
+            ("\u{9b}2J", "\\x9b2J"),
+            ("a\r\nb\t\x7f", "a\\x0d\\x0ab\\x09\\x7f"),
+            ("\u{202e}exe\u{2066}", "\\u{202e}exe\\u{2066}"),
+            ("é→漢字", "é→漢字"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(escape(text), expected);
+        }
+    }
+
+    #[test]
+    fn json_keeps_its_meaning() {
+        let json = "{\"a\u{7f}\u{9b}\":\r\n[\"\u{202e}\", 1]}";
+        let safe = escape_json(json);
+        assert_eq!(safe, "{\"a\\u007f\\u009b\":  [\"\\u202e\", 1]}");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(json), value(&safe));
+    }
+
+    #[test]
+    fn a_raw_escape_in_a_string_is_not_json() {
+        assert!(serde_json::from_str::<&serde_json::value::RawValue>("{\"a\":\"\x1b[2J\"}").is_err());
+    }
+
+    #[test]
+    fn colour_needs_a_terminal_that_has_it_and_no_wish_against_it() {
+        let wanted = |terminal: bool, variables: &[(&str, &str)]| {
+            colour_wanted(terminal, &|name| {
+                variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.into())
+            })
+        };
+        assert!(wanted(true, &[]) && wanted(true, &[("TERM", "xterm"), ("NO_COLOR", "")]));
+        assert!(
+            !wanted(false, &[]) && !wanted(true, &[("TERM", "dumb")]) && !wanted(true, &[("NO_COLOR", "1")])
+        );
+    }
+
+    #[test]
+    fn painted_text_is_escaped_inside_its_colour() {
+        let mut out = String::new();
+        paint(&mut out, "\x1b[2J", Style::Bad, true);
+        paint(&mut out, "x", Style::Plain, true);
+        paint(&mut out, "y", Style::Bad, false);
+        assert_eq!(out, "\x1b[31m\\x1b[2J\x1b[0mxy");
+    }
+
+    #[test]
+    fn durations_show_their_two_largest_units() {
+        let table = [
+            (0, "0s"),
+            (412, "412us"),
+            (999_999, "999ms"),
+            (59_999_999, "59s"),
+            (60_000_000, "1m"),
+            (192_000_000, "3m12s"),
+            (7_500_000_000, "2h5m"),
+            (187_200_000_000, "2d4h"),
+        ];
+        for (micros, expected) in table {
+            assert_eq!(duration(Duration::from_micros(micros)), expected);
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_at_a_character() {
+        assert_eq!(shorten("häuser", 6), "häuser");
+        assert_eq!(shorten("häuser", 3), "hä…");
+    }
+}

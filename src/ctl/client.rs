@@ -1,0 +1,264 @@
+//! One connection to the daemon, one request on it.
+//!
+//! What this file is for: finding the admin socket, making sure who serves it, and asking. What it
+//! deliberately does not do: know any method, or retry.
+//!
+//! What always holds: every wait ends at the deadline; nothing is sent before the kernel named the
+//! process at the other end as this user's, root's, or (when root asks) the folder owner's.
+
+use super::exit::{Exit, Failure};
+use crate::cli::runtime_dir::RuntimeDir;
+use crate::cli::text;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, SOCKET_PATH_BYTES_MAX};
+use rpc_plugin_wire::message::{request_bytes_max, write_request};
+use rpc_plugin_wire::{FrameDecoder, Message, RequestId};
+use serde_json::value::RawValue;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The daemon's socket for control clients, in its runtime folder.
+pub(super) const SOCKET_NAME: &str = "admin.sock";
+
+/// The id of the one request that a connection carries.
+const REQUEST_ID: u64 = 1;
+
+/// Read at once. Bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Longest single wait in one system call; the deadline may be further away.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+pub(super) struct Client {
+    stream: UnixStream,
+    socket_path: PathBuf,
+    deadline: Instant,
+    /// What `deadline` was set to, for messages.
+    wait: Duration,
+}
+
+fn unreachable(message: String) -> Failure {
+    Failure::new(Exit::Unreachable, message)
+}
+
+impl Client {
+    /// Connects to the daemon of that runtime folder; everything on this connection ends within
+    /// `wait`.
+    pub(super) fn connect(runtime_dir: &RuntimeDir, wait: Duration) -> Result<Client, Failure> {
+        let deadline = Instant::now() + wait;
+        let socket_path = runtime_dir.path.join(SOCKET_NAME);
+        check_socket(runtime_dir, &socket_path)?;
+        let stream = open(&socket_path, wait).map_err(|errno| refused(&socket_path, wait, errno))?;
+        let peer = nix::sys::socket::getsockopt(&stream, sockopt::PeerCredentials)
+            .map_err(|errno| unreachable(format!("cannot tell who serves {socket_path:?}: {errno}")))?;
+        let folder_uid = std::fs::symlink_metadata(&runtime_dir.path).map_or(0, |folder| folder.uid());
+        let own_uid = nix::unistd::geteuid().as_raw();
+        if !may_be_trusted(peer.uid(), own_uid, folder_uid) {
+            let message = format!(
+                "{socket_path:?} is served by process {} of user {}, not by user {own_uid} or root; \
+                 nothing was sent",
+                peer.pid(),
+                peer.uid()
+            );
+            return Err(Failure::new(Exit::Denied, message));
+        }
+        Ok(Client { stream, socket_path, deadline, wait })
+    }
+
+    /// Sends the request and waits for its answer.
+    pub(super) fn request(
+        &mut self,
+        method: &str,
+        params: Option<&RawValue>,
+        deadline_ms: u64,
+    ) -> Result<Box<RawValue>, Failure> {
+        let bytes_max = *FRAME_BYTES_MAX_RANGE.end();
+        if request_bytes_max(method, params) > bytes_max {
+            let message = format!("the params do not fit into the {bytes_max} bytes of the largest frame");
+            return Err(Failure::new(Exit::Failed, message));
+        }
+        let mut frame = Vec::new();
+        write_request(&mut frame, REQUEST_ID, method, params, Some(deadline_ms));
+        self.send(method, &frame)?;
+        // The daemon may be configured to any limit of the protocol, and does not tell it here.
+        let mut decoder = FrameDecoder::new(bytes_max);
+        loop {
+            while let Some(frame) = decoder.next_frame().map_err(|error| self.garbage(&error))? {
+                let message = Message::parse(frame).map_err(|error| self.garbage(&error))?;
+                let Message::Response(response) = message else {
+                    // Notifications may be added to the protocol; requests to a client never.
+                    if matches!(message, Message::Notification(_)) {
+                        continue;
+                    }
+                    return Err(self.garbage(&"it sent a request"));
+                };
+                return match (response.id, response.result) {
+                    // Without an id: the daemon refused before it read the request.
+                    (None, Err(error)) => Err(Failure::answered(error)),
+                    (Some(RequestId::Number(REQUEST_ID)), Err(error)) => Err(Failure::answered(error)),
+                    (Some(RequestId::Number(REQUEST_ID)), Ok(result)) => Ok(result.to_owned()),
+                    (id, _) => {
+                        let id = id.map_or("null".to_owned(), |id| id.to_string());
+                        Err(self.garbage(&format_args!("it answered request {id}, which was never made")))
+                    }
+                };
+            }
+            let bytes = self.read(method, decoder.space(READ_BYTES))?;
+            decoder.filled(bytes);
+            if bytes == 0 {
+                decoder.finish().map_err(|error| self.garbage(&error))?;
+                let message = format!("the daemon at {:?} hung up without an answer", self.socket_path);
+                return Err(unreachable(message).hint("did it end? 'rpcpluginctl logs --daemon' may tell"));
+            }
+        }
+    }
+
+    fn send(&mut self, method: &str, frame: &[u8]) -> Result<(), Failure> {
+        let mut rest = frame;
+        while !rest.is_empty() {
+            let wait = self.remaining(method)?;
+            let written = self.stream.set_write_timeout(Some(wait)).and_then(|()| self.stream.write(rest));
+            match written {
+                Ok(bytes) => rest = rest.get(bytes..).unwrap_or_default(),
+                Err(error) if again(&error) => {}
+                // It hung up, perhaps after saying why: the answer is still to be read.
+                Err(error) if hung_up(&error) => return Ok(()),
+                Err(error) => return Err(self.broken("write to", &error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, method: &str, space: &mut [u8]) -> Result<usize, Failure> {
+        loop {
+            let wait = self.remaining(method)?;
+            match self.stream.set_read_timeout(Some(wait)).and_then(|()| self.stream.read(space)) {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) if again(&error) => {}
+                Err(error) if hung_up(&error) => return Ok(0),
+                Err(error) => return Err(self.broken("read from", &error)),
+            }
+        }
+    }
+
+    fn remaining(&self, method: &str) -> Result<Duration, Failure> {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            let wait = text::duration(self.wait);
+            let message = format!("no answer to {method} from {:?} within {wait}", self.socket_path);
+            return Err(Failure::new(Exit::Deadline, message)
+                .hint("the daemon is busy or suspended, and may still do it; see --timeout"));
+        }
+        Ok(remaining.min(WAIT_MAX))
+    }
+
+    fn garbage(&self, what: &dyn std::fmt::Display) -> Failure {
+        let message = format!("what serves {:?} does not speak this protocol: {what}", self.socket_path);
+        Failure::new(Exit::Failed, message).hint("is it another program's socket, or another version?")
+    }
+
+    fn broken(&self, action: &str, error: &io::Error) -> Failure {
+        unreachable(format!("cannot {action} {:?}: {error}", self.socket_path))
+    }
+}
+
+fn again(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+fn hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// Whom to send anything to: ourselves or root; and root, who may look after everybody's daemons,
+/// also to the owner of the folder that root named.
+fn may_be_trusted(peer_uid: u32, own_uid: u32, folder_uid: u32) -> bool {
+    peer_uid == own_uid || peer_uid == 0 || (own_uid == 0 && peer_uid == folder_uid)
+}
+
+/// Says what is missing before connecting, while it can still be told apart.
+fn check_socket(runtime_dir: &RuntimeDir, socket_path: &Path) -> Result<(), Failure> {
+    let folder = &runtime_dir.path;
+    let bytes = socket_path.as_os_str().as_bytes().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        return Err(unreachable(format!(
+            "the socket path {socket_path:?} has {bytes} bytes; a Unix socket takes {SOCKET_PATH_BYTES_MAX}"
+        ))
+        .hint("use a runtime folder with a shorter path"));
+    }
+    let started = "is rpcplugind running? with which --runtime-dir?";
+    match std::fs::symlink_metadata(socket_path) {
+        Ok(found) if found.file_type().is_socket() => Ok(()),
+        Ok(_) => Err(unreachable(format!("{socket_path:?} is not a socket")).hint(started)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let message = match folder.exists() {
+                true => format!("no admin socket at {socket_path:?}"),
+                false => format!("no runtime folder at {folder:?} (from {})", runtime_dir.source),
+            };
+            Err(unreachable(message).hint(started))
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(no_permission(folder)),
+        Err(error) => Err(unreachable(format!("cannot look at {socket_path:?}: {error}")).hint(started)),
+    }
+}
+
+fn no_permission(path: &Path) -> Failure {
+    unreachable(format!("permission denied at {path:?}"))
+        .hint("only the user that runs rpcplugind, and root, may use it; is this the right --runtime-dir?")
+}
+
+/// Connects. A full backlog makes connect(2) wait for the send timeout (unix(7)), so that comes first.
+fn open(path: &Path, wait: Duration) -> Result<UnixStream, Errno> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let wait_us = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX).clamp(1, i64::from(u32::MAX));
+    setsockopt(&fd, sockopt::SendTimeout, &TimeVal::microseconds(wait_us))?;
+    let address = UnixAddr::new(path)?;
+    loop {
+        match connect(fd.as_raw_fd(), &address) {
+            Err(Errno::EINTR) => {}
+            Ok(()) => return Ok(UnixStream::from(fd)),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn refused(path: &Path, wait: Duration, errno: Errno) -> Failure {
+    match errno {
+        Errno::ECONNREFUSED => unreachable(format!("nobody listens at {path:?}: connection refused"))
+            .hint("rpcplugind ended without cleaning up; start it again"),
+        Errno::EACCES | Errno::EPERM => no_permission(path),
+        Errno::EAGAIN | Errno::ETIMEDOUT => {
+            let message = format!("{path:?} took no connection within {}", text::duration(wait));
+            Failure::new(Exit::Deadline, message).hint("the daemon is busy or suspended; see --timeout")
+        }
+        errno => unreachable(format!("cannot connect to {path:?}: {errno}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_roots_or_the_folder_owners_daemon_is_trusted() {
+        let table = [
+            (1000, 1000, 1000, true),
+            (0, 1000, 1000, true),
+            (1001, 1000, 1000, false),
+            (1001, 1000, 1001, false),
+            (1001, 0, 1001, true),
+            (1002, 0, 1001, false),
+            (0, 0, 0, true),
+        ];
+        for (peer, own, folder, trusted) in table {
+            assert_eq!(may_be_trusted(peer, own, folder), trusted, "{peer} {own} {folder}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What each command asks the daemon, and what it prints of the answer.
+
+use super::client::Client;
+use super::exit::{Exit, Failure};
+use super::out::Out;
+use super::pretty::pretty;
+use super::{Session, show, table};
+use crate::cli::text::{Style, escape_json, shorten};
+use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::admin::{self, ActParams, CallParams, CallReply, PluginRef, WaitParams};
+use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, PluginList, PluginStatus, RouteList};
+use rpc_plugin_wire::ident::check_method;
+use rpc_plugin_wire::life::PluginState;
+use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
+use rpc_plugin_wire::message::params_from;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::io::Read;
+use std::time::Duration;
+
+/// How much longer than its own deadline the daemon's answer is waited for, where the daemon keeps the
+/// deadline: what it says about it is worth more than silence.
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
+
+/// A quoted answer in an error is cut here. Characters.
+const QUOTED_CHARS_MAX: usize = 200;
+
+/// Who watches the deadline.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deadline {
+    /// This client: the daemon answers at once or not at all.
+    Ours,
+    /// The daemon, which was told it.
+    Daemons,
+}
+
+impl Session<'_> {
+    /// Asks the daemon; the answer as it came.
+    fn ask<P: Serialize>(&self, method: &str, params: &P, kept: Deadline) -> Result<Box<RawValue>, Failure> {
+        let wait = match kept {
+            Deadline::Ours if self.timeout.is_zero() => {
+                return Err(self
+                    .args
+                    .wrong("timeout", "0", "only start, stop and restart can do without waiting")
+                    .into());
+            }
+            Deadline::Ours => self.timeout,
+            Deadline::Daemons => self.timeout + ANSWER_GRACE,
+        };
+        let params = params_from(params).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let mut client = Client::connect(&self.runtime_dir, wait)?;
+        let deadline_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        client.request(method, params.as_deref(), deadline_ms)
+    }
+
+    /// Asks the daemon, and prints its answer as JSON or as what `text` makes of it.
+    fn show<P: Serialize, R: for<'a> Deserialize<'a>>(
+        &self,
+        out: &mut Out<'_>,
+        (method, params, kept): (&str, P, Deadline),
+        text: impl FnOnce(&R, bool) -> String,
+    ) -> Result<(), Failure> {
+        let result = self.ask(method, &params, kept)?;
+        if out.json {
+            return out.document(&result);
+        }
+        let text = text(&read(method, &result)?, out.stdout_colour);
+        out.safe(&text)
+    }
+
+    fn timeout_ms(&self) -> u64 {
+        u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The plugin that the command line names.
+    pub(super) fn plugin_id(&self) -> Result<PluginId, Failure> {
+        let lacks = || self.args.lacking("an ID is missing");
+        Ok(self.args.parse::<PluginId>(table::ID)?.ok_or_else(lacks)?)
+    }
+
+    fn plugin_ref(&self) -> Result<PluginRef, Failure> {
+        Ok(PluginRef { plugin_id: self.plugin_id()? })
+    }
+
+    pub(super) fn status(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        let request = (admin::METHOD_STATUS, (), Deadline::Ours);
+        self.show(out, request, |status: &DaemonStatus, colour| show::status(status, colour))
+    }
+
+    pub(super) fn plugins(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        let request = (admin::METHOD_PLUGINS, (), Deadline::Ours);
+        self.show(out, request, |list: &PluginList, colour| show::plugins(&list.plugins, colour))
+    }
+
+    pub(super) fn plugin(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        let request = (admin::METHOD_PLUGIN, self.plugin_ref()?, Deadline::Ours);
+        self.show(out, request, |plugin: &PluginStatus, colour| show::plugin(plugin, colour))
+    }
+
+    pub(super) fn capabilities(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        if !self.args.is_set(table::ID) {
+            let request = (admin::METHOD_PLUGINS, (), Deadline::Ours);
+            return self
+                .show(out, request, |list: &PluginList, colour| show::capabilities(&list.plugins, colour));
+        }
+        let request = (admin::METHOD_PLUGIN, self.plugin_ref()?, Deadline::Ours);
+        self.show(out, request, |plugin: &PluginStatus, colour| {
+            show::capabilities(std::slice::from_ref(plugin), colour)
+        })
+    }
+
+    pub(super) fn routes(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        let request = (admin::METHOD_ROUTES, (), Deadline::Ours);
+        self.show(out, request, |list: &RouteList, colour| show::routes(&list.routes, colour))
+    }
+
+    pub(super) fn heartbeat(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        let request = (admin::METHOD_HEARTBEAT, self.plugin_ref()?, Deadline::Ours);
+        self.show(out, request, |reply: &HeartbeatReply, colour| show::heartbeat(reply, colour))
+    }
+
+    pub(super) fn shutdown(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        let result = self.ask(admin::METHOD_SHUTDOWN, &(), Deadline::Ours)?;
+        if out.json { out.document(&result) } else { out.line(&[("the daemon is ending", Style::Plain)]) }
+    }
+
+    /// Start, stop and restart.
+    pub(super) fn act(&self, out: &mut Out<'_>, method: &str) -> Result<(), Failure> {
+        let params = ActParams { plugin_id: self.plugin_id()?, timeout_ms: Some(self.timeout_ms()) };
+        let result = self.ask(method, &params, Deadline::Daemons)?;
+        print_state(out, method, &result)
+    }
+
+    pub(super) fn wait(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        let lacks = || self.args.lacking("--for STATE is missing");
+        let state = self.args.parse::<PluginState>("for")?.ok_or_else(lacks)?;
+        let plugin_id = self.plugin_id()?;
+        let params = WaitParams { plugin_id, state, timeout_ms: Some(self.timeout_ms()) };
+        let result = self.ask(admin::METHOD_WAIT, &params, Deadline::Daemons)?;
+        print_state(out, admin::METHOD_WAIT, &result)
+    }
+
+    pub(super) fn call(&self, out: &mut Out<'_>, stdin: &mut dyn Read) -> Result<(), Failure> {
+        let plugin_id = self.plugin_id()?;
+        let method = self.args.text(table::METHOD)?.unwrap_or_default();
+        check_method(method).map_err(|error| self.args.wrong(table::METHOD, method, &error.to_string()))?;
+        let params = self.call_params(stdin)?;
+        let result = self.ask_call(plugin_id, method, params)?;
+        if out.json {
+            return out.document(&result);
+        }
+        let reply: CallReply = read(admin::METHOD_CALL, &result)?;
+        let json = escape_json(reply.result.get());
+        let json = if out.stdout_is_terminal { pretty(&json) } else { json.into_owned() };
+        out.safe(&format!("{json}\n"))
+    }
+
+    pub(super) fn echo(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        #[derive(Serialize, Deserialize)]
+        struct Echo {
+            message: String,
+        }
+        let message = self.args.text("message")?.unwrap_or_default().to_owned();
+        let params =
+            params_from(&Echo { message }).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let result = self.ask_call(self.plugin_id()?, "echo", params)?;
+        if out.json {
+            return out.document(&result);
+        }
+        let reply: CallReply = read(admin::METHOD_CALL, &result)?;
+        let echo = serde_json::from_str::<Echo>(reply.result.get()).map_err(|_| {
+            let seen = shorten(reply.result.get(), QUOTED_CHARS_MAX);
+            Failure::new(Exit::Failed, format!("{} answered without a \"message\": {seen}", reply.plugin_id))
+        })?;
+        out.line(&[(&echo.message, Style::Plain)])
+    }
+
+    fn ask_call(
+        &self,
+        plugin_id: PluginId,
+        method: &str,
+        params: Option<Box<RawValue>>,
+    ) -> Result<Box<RawValue>, Failure> {
+        if self.timeout.is_zero() {
+            return Err(self.args.wrong("timeout", "0", "a call takes longer than that").into());
+        }
+        let method = method.to_owned();
+        let params = CallParams { plugin_id, method, params, timeout_ms: Some(self.timeout_ms()) };
+        self.ask(admin::METHOD_CALL, &params, Deadline::Daemons)
+    }
+
+    /// The params of a call: from the command line, from standard input, or none. Standard input is
+    /// read to its end, however long that takes: it is the operator's own.
+    fn call_params(&self, stdin: &mut dyn Read) -> Result<Option<Box<RawValue>>, Failure> {
+        let mut from_stdin = String::new();
+        let text = match self.args.text(table::JSON)? {
+            None => return Ok(None),
+            Some("-") => {
+                let bytes_max = *FRAME_BYTES_MAX_RANGE.end();
+                let mut bounded = stdin.take(bytes_max as u64 + 1);
+                bounded.read_to_string(&mut from_stdin).map_err(|error| {
+                    Failure::new(Exit::Failed, format!("cannot read params from standard input: {error}"))
+                })?;
+                if from_stdin.len() > bytes_max {
+                    let why =
+                        format!("standard input has more than the {bytes_max} bytes of the largest frame");
+                    return Err(Failure::new(Exit::Failed, why));
+                }
+                from_stdin.as_str()
+            }
+            Some(text) => text,
+        };
+        let shown = shorten(text, QUOTED_CHARS_MAX);
+        let raw: Box<RawValue> = serde_json::from_str(text)
+            .map_err(|error| self.args.wrong(table::JSON, &shown, &format!("not JSON: {error}")))?;
+        if !raw.get().starts_with('{') {
+            return Err(self.args.wrong(table::JSON, &shown, "params are a JSON object").into());
+        }
+        Ok(Some(raw))
+    }
+}
+
+/// Reads an answer as its type.
+fn read<'a, R: Deserialize<'a>>(method: &str, result: &'a RawValue) -> Result<R, Failure> {
+    serde_json::from_str(result.get()).map_err(|error| {
+        let message = format!("the daemon's answer to {method} is not what this version expects: {error}");
+        Failure::new(Exit::Failed, message)
+            .hint("compare 'rpcpluginctl version' with the daemon's; --json works anyway")
+    })
+}
+
+/// Where a plugin is after an action.
+fn print_state(out: &mut Out<'_>, method: &str, result: &RawValue) -> Result<(), Failure> {
+    if out.json {
+        return out.document(result);
+    }
+    let plugin: PluginStatus = read(method, result)?;
+    let mut rest = String::new();
+    plugin.generation.iter().for_each(|generation| rest.push_str(&format!(", generation {generation}")));
+    plugin.pid.iter().for_each(|pid| rest.push_str(&format!(", pid {pid}")));
+    let style = show::state_style(plugin.state);
+    out.line(&[
+        (plugin.plugin_id.as_str(), Style::Plain),
+        (": ", Style::Plain),
+        (plugin.state.as_str(), style),
+        (&rest, Style::Plain),
+    ])
+}

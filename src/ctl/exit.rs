@@ -1,0 +1,198 @@
+//! How the control client ends: exit codes, and the failures behind them.
+//!
+//! What always holds: this is the one place that turns an error of the protocol into an exit code.
+
+use crate::cli::UsageError;
+use crate::cli::runtime_dir::RuntimeDirError;
+use rpc_plugin_wire::error::ErrorData;
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Outcome};
+use serde_json::value::RawValue;
+use std::io;
+
+/// The exit code of the control client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Failed for any reason that has no code of its own.
+    Failed = 1,
+    /// The command line is wrong, or names no runtime folder.
+    Usage = 2,
+    /// No daemon answers at that runtime folder.
+    Unreachable = 3,
+    /// The daemon has no plugin of that id.
+    UnknownPlugin = 4,
+    /// The plugin cannot take the call now, or was lost during it.
+    NotAvailable = 5,
+    /// The time was up.
+    Deadline = 6,
+    /// Not allowed.
+    Denied = 7,
+}
+
+/// Exit codes and their meaning, for the help. In the order of [`Exit`].
+pub(super) const MEANINGS: &[(&str, &str)] = &[
+    ("0", "Done"),
+    ("1", "Failed: the plugin or the daemon answered with an error that has no code of its own"),
+    ("2", "Usage: the command line is wrong, or no runtime folder is known"),
+    ("3", "Unreachable: no daemon answers at that runtime folder"),
+    ("4", "Unknown plugin"),
+    ("5", "Not available: the plugin cannot take the call now, or was lost during it"),
+    ("6", "Deadline: the time was up"),
+    ("7", "Denied"),
+];
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> std::process::ExitCode {
+        std::process::ExitCode::from(exit.code())
+    }
+}
+
+impl From<ErrorCode> for Exit {
+    fn from(code: ErrorCode) -> Exit {
+        match code {
+            ErrorCode::UnknownPlugin => Exit::UnknownPlugin,
+            ErrorCode::Unavailable | ErrorCode::PluginLost | ErrorCode::Overloaded => Exit::NotAvailable,
+            ErrorCode::DeadlineExceeded => Exit::Deadline,
+            ErrorCode::Denied | ErrorCode::NotAuthenticated => Exit::Denied,
+            ErrorCode::ParseError
+            | ErrorCode::InvalidRequest
+            | ErrorCode::MethodNotFound
+            | ErrorCode::InvalidParams
+            | ErrorCode::InternalError
+            | ErrorCode::Cancelled
+            | ErrorCode::TooLarge
+            | ErrorCode::WouldDeadlock
+            | ErrorCode::Application(_) => Exit::Failed,
+        }
+    }
+}
+
+/// Why a command did not end well.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    /// What failed, for programs: a name of the protocol's error table, or one of this client's own.
+    pub(super) name: &'static str,
+    /// One sentence for a person; escaped where it is printed.
+    pub(super) message: String,
+    /// What to do next; may be empty.
+    pub(super) hint: String,
+    /// The number on the wire, when the daemon answered.
+    pub(super) code: Option<i64>,
+    /// The error's data, when the daemon answered with some.
+    pub(super) data: Option<Box<RawValue>>,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        let name = match exit {
+            Exit::Ok => "ok",
+            Exit::Failed => "failed",
+            Exit::Usage => "usage",
+            Exit::Unreachable => "unreachable",
+            Exit::UnknownPlugin => "unknown_plugin",
+            Exit::NotAvailable => "unavailable",
+            Exit::Deadline => "deadline_exceeded",
+            Exit::Denied => "denied",
+        };
+        Failure { exit, name, message: message.into(), hint: String::new(), code: None, data: None }
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Failure {
+        Failure { hint: hint.into(), ..self }
+    }
+
+    /// An error that the daemon answered with.
+    pub(super) fn answered(error: ErrorObject) -> Failure {
+        let kind = error.kind();
+        let outcome = (error.data.as_ref())
+            .and_then(|data| serde_json::from_str::<ErrorData>(data.get()).ok())
+            .map(|data| data.outcome);
+        let hint = match outcome {
+            Some(Outcome::NotSent) => "the plugin did not see the call; repeating it is safe",
+            Some(Outcome::Indeterminate) => {
+                "the plugin may have carried the call out; find out before repeating it"
+            }
+            Some(Outcome::Answered) | None => "",
+        };
+        Failure {
+            exit: Exit::from(kind),
+            name: kind.name(),
+            message: format!("{} ({}): {}", kind.name(), error.code, error.message),
+            hint: hint.to_owned(),
+            code: Some(error.code),
+            data: error.data,
+        }
+    }
+
+    /// Standard output cannot be written to. A reader that went away (`| head`) is no failure: the
+    /// client ends, and says nothing.
+    pub(super) fn stdout(error: &io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::new(Exit::Ok, ""),
+            _ => Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")),
+        }
+    }
+
+    /// Whether there is nothing to tell.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.exit == Exit::Ok
+    }
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Failure {
+        Failure::new(Exit::Usage, error.message).hint(error.hint)
+    }
+}
+
+impl From<RuntimeDirError> for Failure {
+    fn from(error: RuntimeDirError) -> Failure {
+        Failure::new(Exit::Usage, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_of_the_protocol_has_its_exit_code() {
+        for code in ErrorCode::DEFINED {
+            let expected = match code.name() {
+                "unknown_plugin" => 4,
+                "unavailable" | "plugin_lost" | "overloaded" => 5,
+                "deadline_exceeded" => 6,
+                "denied" | "not_authenticated" => 7,
+                _ => 1,
+            };
+            assert_eq!(Exit::from(*code).code(), expected, "{}", code.name());
+        }
+        assert_eq!(Exit::from(ErrorCode::Application(-32008 - 1000)), Exit::Failed);
+    }
+
+    #[test]
+    fn the_documented_codes_are_the_codes() {
+        let all = [
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Unreachable,
+            Exit::UnknownPlugin,
+            Exit::NotAvailable,
+            Exit::Deadline,
+            Exit::Denied,
+        ];
+        let codes: Vec<String> = all.iter().map(|exit| exit.code().to_string()).collect();
+        assert_eq!(codes, MEANINGS.iter().map(|(code, _)| (*code).to_owned()).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,164 @@
+//! What the daemon answered, as text for people.
+//!
+//! What it deliberately does not do: print, or ask. What always holds: everything goes through cells,
+//! which escape.
+
+use crate::cli::columns::{Cell, sheet, table};
+use crate::cli::text::{Style, duration, shorten};
+use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, PluginStatus, Route};
+use rpc_plugin_wire::life::{HealthStatus, Heartbeat, PluginState};
+use std::time::{Duration, SystemTime};
+
+/// A last error in the table of plugins is cut here; `plugin ID` shows it whole. Characters.
+const LAST_ERROR_CHARS_MAX: usize = 60;
+
+pub(super) fn state_style(state: PluginState) -> Style {
+    match state {
+        PluginState::Healthy => Style::Good,
+        PluginState::Starting | PluginState::Stopping | PluginState::Stopped => Style::Plain,
+        PluginState::Degraded | PluginState::Overloaded | PluginState::Backoff => Style::Warn,
+        PluginState::Unhealthy | PluginState::Failed => Style::Bad,
+    }
+}
+
+fn state_cell(state: PluginState) -> Cell {
+    Cell::new(state.as_str(), state_style(state))
+}
+
+fn health_cell(status: HealthStatus) -> Cell {
+    let (name, style) = match status {
+        HealthStatus::Starting => ("starting", Style::Plain),
+        HealthStatus::Healthy => ("healthy", Style::Good),
+        HealthStatus::Degraded => ("degraded", Style::Warn),
+        HealthStatus::Overloaded => ("overloaded", Style::Warn),
+        HealthStatus::Unhealthy => ("unhealthy", Style::Bad),
+    };
+    Cell::new(name, style)
+}
+
+fn ms(ms: u64) -> String {
+    duration(Duration::from_millis(ms))
+}
+
+/// A count that should be zero.
+fn bad_count(count: u64) -> Cell {
+    Cell::new(count.to_string(), if count == 0 { Style::Plain } else { Style::Bad })
+}
+
+pub(super) fn status(status: &DaemonStatus, colour: bool) -> String {
+    let rows = vec![
+        ("version", status.version.clone().into()),
+        ("pid", status.pid.to_string().into()),
+        ("uptime", ms(status.uptime_ms).into()),
+        ("runtime folder", status.runtime_dir.clone().into()),
+        ("plugins", status.plugins.to_string().into()),
+        ("routable", status.routable.to_string().into()),
+        ("failed", bad_count(u64::from(status.failed))),
+        ("calls", format!("{}, {} in flight", status.calls_total, status.calls_in_flight).into()),
+        ("clients", status.clients.to_string().into()),
+        ("events dropped", bad_count(status.events_dropped)),
+    ];
+    sheet(rows, colour)
+}
+
+pub(super) fn plugins(plugins: &[PluginStatus], colour: bool) -> String {
+    let rows = plugins.iter().map(|plugin| {
+        let last_error = plugin.last_error.as_deref().map(|error| shorten(error, LAST_ERROR_CHARS_MAX));
+        [
+            plugin.plugin_id.as_str().into(),
+            state_cell(plugin.state),
+            plugin.desired.to_string().into(),
+            Cell::option(plugin.generation),
+            Cell::option(plugin.pid),
+            Cell::option(plugin.uptime_ms.map(ms)),
+            plugin.restarts.to_string().into(),
+            plugin.calls_total.to_string().into(),
+            Cell::option(last_error),
+        ]
+    });
+    let heading = ["ID", "STATE", "DESIRED", "GEN", "PID", "UPTIME", "RESTARTS", "CALLS", "LAST ERROR"];
+    table(heading, rows.collect(), colour)
+}
+
+pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
+    let calls = format!(
+        "{}, {} failed, {} in flight, {} answered late",
+        plugin.calls_total, plugin.calls_failed, plugin.calls_in_flight, plugin.late_answers
+    );
+    let capabilities = Some(plugin.capabilities.join(", ")).filter(|list| !list.is_empty());
+    let mut rows = vec![
+        ("id", plugin.plugin_id.as_str().into()),
+        ("state", state_cell(plugin.state)),
+        ("desired", plugin.desired.to_string().into()),
+        ("generation", Cell::option(plugin.generation)),
+        ("pid", Cell::option(plugin.pid)),
+        ("uptime", Cell::option(plugin.uptime_ms.map(ms))),
+        ("executable", plugin.executable.clone().into()),
+        ("version", Cell::option(plugin.version.clone())),
+        ("sdk", Cell::option(plugin.sdk.clone())),
+        ("capabilities", Cell::option(capabilities)),
+        ("restarts", plugin.restarts.to_string().into()),
+        ("next launch", Cell::option(plugin.next_launch_ms.map(|wait| format!("in {}", ms(wait))))),
+        ("calls", calls.into()),
+    ];
+    rows.extend(plugin.heartbeat.iter().flat_map(heartbeat_rows));
+    rows.push(("heartbeat age", Cell::option(plugin.heartbeat_age_ms.map(ms))));
+    rows.push(("heartbeats missed", bad_count(u64::from(plugin.heartbeats_missed))));
+    rows.push(("last error", Cell::option(plugin.last_error.clone())));
+    sheet(rows, colour)
+}
+
+fn heartbeat_rows(heartbeat: &Heartbeat) -> [(&'static str, Cell); 5] {
+    // A plugin may say anything; a time that the clock cannot hold is shown as the number it is.
+    let success = heartbeat.last_success_unix_ms.map(|unix_ms| {
+        let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms));
+        let formatted = time
+            .filter(|_| unix_ms < TIME_UNIX_MS_MAX)
+            .map(|time| humantime::format_rfc3339_millis(time).to_string());
+        formatted.unwrap_or_else(|| format!("{unix_ms} ms after 1970"))
+    });
+    [
+        ("heartbeat", health_cell(heartbeat.status)),
+        ("own uptime", ms(heartbeat.uptime_ms).into()),
+        ("work done", heartbeat.work_count.to_string().into()),
+        ("own errors", bad_count(heartbeat.error_count)),
+        ("last success", Cell::option(success)),
+    ]
+}
+
+/// The year 10000, where RFC 3339 ends. Milliseconds since 1970.
+const TIME_UNIX_MS_MAX: u64 = 253_402_300_800_000;
+
+pub(super) fn heartbeat(reply: &HeartbeatReply, colour: bool) -> String {
+    let mut rows =
+        vec![("id", reply.plugin_id.as_str().into()), ("generation", reply.generation.to_string().into())];
+    rows.extend(heartbeat_rows(&reply.heartbeat));
+    rows.push(("answered in", duration(Duration::from_micros(reply.duration_us)).into()));
+    sheet(rows, colour)
+}
+
+pub(super) fn capabilities(plugins: &[PluginStatus], colour: bool) -> String {
+    let rows = plugins.iter().map(|plugin| {
+        let list = Some(plugin.capabilities.join(", ")).filter(|list| !list.is_empty());
+        [
+            plugin.plugin_id.as_str().into(),
+            state_cell(plugin.state),
+            Cell::option(plugin.version.clone()),
+            Cell::option(list),
+        ]
+    });
+    table(["ID", "STATE", "VERSION", "CAPABILITIES"], rows.collect(), colour)
+}
+
+pub(super) fn routes(routes: &[Route], colour: bool) -> String {
+    let rows = routes.iter().map(|route| {
+        [
+            route.capability.clone().into(),
+            route.plugin_id.as_str().into(),
+            route.mode.clone().into(),
+            state_cell(route.health),
+            Cell::option(route.generation),
+        ]
+    });
+    table(["CAPABILITY", "PLUGIN", "MODE", "HEALTH", "GEN"], rows.collect(), colour)
+}

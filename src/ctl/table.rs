@@ -1,0 +1,225 @@
+//! Every command and flag of `rpcpluginctl`. Help, parser and `docs/rpcpluginctl.md` are made from it.
+
+use super::exit::MEANINGS;
+use crate::cli::{
+    Command, Example, Flag, FlagGroup, HELP_COMMAND, HELP_FLAG, Positional, Program, Section, VERSION_FLAG,
+    runtime_dir,
+};
+
+pub(super) const ID: &str = "ID";
+pub(super) const METHOD: &str = "METHOD";
+pub(super) const JSON: &str = "JSON";
+
+const ID_FLAG: Flag = Flag::with_value("plugin-id", "ID", "The plugin");
+const ID_ARGUMENT: Positional =
+    Positional { name: ID, required: true, flag: Some("plugin-id"), help: "The plugin" };
+const ONE: &[Positional] = &[ID_ARGUMENT];
+const ONE_OR_ALL: &[Positional] =
+    &[Positional { required: false, help: "The plugin; without it, every one", ..ID_ARGUMENT }];
+
+/// A command with no argument of its own.
+const fn plain(name: &'static str, summary: &'static str) -> Command {
+    Command { name, summary, details: "", positionals: &[], flags: &[], examples: &[] }
+}
+
+/// A command about one plugin.
+const fn about_one(name: &'static str, summary: &'static str, details: &'static str) -> Command {
+    Command { name, summary, details, positionals: ONE, flags: &[ID_FLAG], examples: &[] }
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        positionals: &[
+            ID_ARGUMENT,
+            Positional { name: METHOD, required: true, flag: None, help: "The method to call" },
+            Positional {
+                name: JSON,
+                required: false,
+                flag: None,
+                help: "Its params, a JSON object; '-' reads them from standard input",
+            },
+        ],
+        examples: &[
+            Example {
+                line: "rpcpluginctl call kv kv.get '{\"key\": \"colour\"}'",
+                what: "Params on the command line",
+            },
+            Example {
+                line: "cat params.json | rpcpluginctl call kv kv.put - --timeout 2m --json",
+                what: "Params from a file, two minutes to answer, and the whole answer with its metadata",
+            },
+        ],
+        ..about_one(
+            "call",
+            "Call a method of a plugin and print its result",
+            "Prints the plugin's result: laid out on a terminal, on one line elsewhere. With --json it \
+             stands in an object beside the plugin's id, its generation and the duration.",
+        )
+    },
+    Command {
+        positionals: ONE_OR_ALL,
+        flags: &[ID_FLAG],
+        ..plain("capabilities", "Show what a plugin, or every plugin, says it can do")
+    },
+    Command {
+        flags: &[Flag::with_value("message", "TEXT", "What to send").required(), ID_FLAG],
+        examples: &[Example {
+            line: "rpcpluginctl echo echo --message 'hello there'",
+            what: "Is the plugin 'echo' there?",
+        }],
+        ..about_one(
+            "echo",
+            "Call the method echo of a plugin and print the message that comes back",
+            "The same as: call ID echo '{\"message\": TEXT}'.",
+        )
+    },
+    about_one("heartbeat", "Ask a plugin now how it is", ""),
+    HELP_COMMAND,
+    Command {
+        details: "Without an ID, the events of every plugin and of the daemon, in the order of time. Reads \
+                  the files in the runtime folder, so the daemon need not run. With --json, one record a \
+                  line, as it was written. With --follow, --timeout says how long; without it, until \
+                  interrupted. Lines that are not records are skipped, counted, and told on standard error.",
+        positionals: ONE_OR_ALL,
+        flags: &[
+            Flag::switch("daemon", "Only the daemon's own events"),
+            Flag::switch("follow", "Go on and print events as they come").short('f'),
+            Flag::with_value("limit", "N", "Print the newest N events; at most 100000")
+                .short('n')
+                .default(LIMIT_DEFAULT),
+            ID_FLAG,
+        ],
+        examples: &[
+            Example {
+                line: "rpcpluginctl logs echo -n 10",
+                what: "The last ten events of the plugin 'echo'",
+            },
+            Example {
+                line: "rpcpluginctl logs --follow --json | grep '\"error\"'",
+                what: "What goes wrong from now on, for a program",
+            },
+        ],
+        ..plain("logs", "Print recorded events")
+    },
+    about_one("plugin", "Show all that is known about a plugin", ""),
+    plain("plugins", "List the plugins"),
+    Command {
+        examples: &[Example {
+            line: "rpcpluginctl restart echo --timeout 10s",
+            what: "A new generation, proved and healthy within ten seconds",
+        }],
+        ..about_one(
+            "restart",
+            "Replace a plugin's process by a new generation and wait until it is healthy",
+            WAITS,
+        )
+    },
+    plain("routes", "Show which plugin serves which capability, and whether it can"),
+    plain("shutdown", "End the daemon and all its plugins"),
+    about_one("start", "Start a plugin, also one that was given up, and wait until it is healthy", WAITS),
+    plain("status", "Show how the daemon is"),
+    about_one("stop", "Stop a plugin and wait until its process has ended", WAITS),
+    plain("version", "Print the version of this program and of its protocol"),
+    Command {
+        flags: &[
+            Flag::with_value(
+                "for",
+                "STATE",
+                "The state to wait for: stopped, starting, healthy, degraded, overloaded, unhealthy, \
+                 stopping, backoff or failed",
+            )
+            .required(),
+            ID_FLAG,
+        ],
+        examples: &[Example {
+            line: "rpcpluginctl wait echo --for healthy --timeout 1m",
+            what: "In a script, before the first call",
+        }],
+        ..about_one("wait", "Wait until a plugin is in a state", "")
+    },
+];
+
+const WAITS: &str = "With --timeout 0 it does not wait, and prints the state at once.";
+
+/// How many events `logs` prints unless told otherwise.
+pub(super) const LIMIT_DEFAULT: &str = "50";
+
+/// How long to wait unless told otherwise.
+pub(super) const TIMEOUT_DEFAULT: &str = "30s";
+
+/// The table.
+pub static PROGRAM: Program = Program {
+    name: "rpcpluginctl",
+    version: env!("CARGO_PKG_VERSION"),
+    summary: "Looks at the plugins of a running rpcplugind, and acts on them",
+    groups: &[FlagGroup {
+        title: "Flags",
+        flags: &[
+            HELP_FLAG,
+            Flag::switch("json", "Print one JSON document, as the daemon answered; errors as JSON as well"),
+            Flag::switch("no-color", "No colour; colour is for terminals only anyway").variable("NO_COLOR"),
+            runtime_dir::FLAG,
+            Flag::with_value("timeout", "T", "How long to wait at most, such as 200ms, 30s or 15m")
+                .default(TIMEOUT_DEFAULT),
+            VERSION_FLAG,
+        ],
+    }],
+    commands: COMMANDS,
+    command_required: true,
+    examples: &[
+        Example { line: "rpcpluginctl plugins", what: "How are they?" },
+        Example { line: "rpcpluginctl plugin echo", what: "What is wrong with the plugin 'echo'?" },
+    ],
+    sections: &[
+        Section { title: "Exit codes", rows: MEANINGS },
+        Section {
+            title: "Output",
+            rows: &[
+                ("text", "For people; control characters of plugins are escaped as \\xNN or \\u{NNNN}"),
+                ("--json", "One JSON document on standard output; 'logs' prints one record a line"),
+                (
+                    "errors",
+                    "On standard error; with --json as {\"error\":{\"name\",\"message\",\"exit_code\", and \
+                     \"code\", \"data\", \"hint\" where there are any}}",
+                ),
+            ],
+        },
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rpc_plugin_wire::admin::DEADLINE_MS_DEFAULT;
+    use rpc_plugin_wire::life::PluginState;
+
+    #[test]
+    fn the_table_is_sound() {
+        assert_eq!(PROGRAM.problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_help_repeats_from_elsewhere_is_right() {
+        let wait = PROGRAM.help(PROGRAM.command("wait")).split_whitespace().collect::<Vec<_>>().join(" ");
+        let names: Vec<&str> = PluginState::ALL.iter().map(|state| state.as_str()).collect();
+        let (last, others) = names.split_last().unwrap();
+        assert!(wait.contains(&format!("{} or {last}", others.join(", "))), "{wait}");
+        let default = humantime::parse_duration(TIMEOUT_DEFAULT).unwrap();
+        assert_eq!(default.as_millis(), u128::from(DEADLINE_MS_DEFAULT));
+    }
+
+    #[test]
+    fn the_manual_is_made_from_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rpcpluginctl.md");
+        let manual = PROGRAM.manual();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &manual).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == manual,
+            "docs/rpcpluginctl.md is not what the table says; UPDATE_DOCS=1 cargo test --lib ctl::table \
+             writes it anew"
+        );
+    }
+}
