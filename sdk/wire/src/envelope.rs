@@ -8,7 +8,7 @@
 //! as they came. Numbers out of a double's range, duplicate members and escapes of lone surrogates
 //! pass in them: RFC 8259 allows them, and only the receiver can say what they mean to it.
 
-use crate::error::ErrorObject;
+use crate::error::{ErrorObject, cut_message};
 use crate::limits::NESTING_MAX;
 use crate::message::{MessageError, RequestId};
 use serde::Deserialize;
@@ -44,9 +44,13 @@ impl<'a> Envelope<'a> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let read = EnvelopeVisitor { member: &member }.deserialize(&mut deserializer);
         let envelope = read.and_then(|envelope| deserializer.end().map(|()| envelope));
-        envelope.map_err(|error| match error.classify() {
-            Category::Data => MessageError::Member(member.get(), error.to_string()),
-            Category::Syntax | Category::Eof | Category::Io => MessageError::Syntax(error.to_string()),
+        envelope.map_err(|error| {
+            let mut what = error.to_string();
+            cut_message(&mut what);
+            match error.classify() {
+                Category::Data => MessageError::Member(member.get(), what),
+                Category::Syntax | Category::Eof | Category::Io => MessageError::Syntax(what),
+            }
         })
     }
 }

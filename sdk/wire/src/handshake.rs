@@ -3,7 +3,7 @@
 //! What it deliberately does not do: decide in which order proof is checked; the host's session does.
 
 use crate::ident::{Generation, PluginId, Token, check_capability};
-use crate::limits::{CAPABILITIES_MAX, HELLO_LIST_MAX, VERSION_BYTES_MAX};
+use crate::limits::{CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, HELLO_LIST_MAX, VERSION_BYTES_MAX};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -113,6 +113,13 @@ impl fmt::Display for HelloError {
 
 impl std::error::Error for HelloError {}
 
+impl HelloError {
+    /// [`HelloError::Name`] with at most as much of the name as a name may have.
+    fn name(name: &str) -> HelloError {
+        HelloError::Name(name.chars().take(CAPABILITY_BYTES_MAX).collect())
+    }
+}
+
 /// Reads a map whose names stand once each; serde's own map would keep the last of two.
 fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<u32>>, D::Error> {
     struct EachOnce;
@@ -149,7 +156,7 @@ pub fn check_capabilities(capabilities: &[String]) -> Result<(), HelloError> {
     let mut seen = std::collections::BTreeSet::new();
     for name in capabilities {
         if check_capability(name).is_err() {
-            return Err(HelloError::Name(name.clone()));
+            return Err(HelloError::name(name));
         }
         if !seen.insert(name) {
             return Err(HelloError::Twice(name.clone()));
@@ -173,7 +180,7 @@ impl Hello {
         bounded("features", self.features.len(), HELLO_LIST_MAX)?;
         bounded("interfaces", self.interfaces.len(), CAPABILITIES_MAX)?;
         for (name, versions) in &self.interfaces {
-            check_capability(name).map_err(|_| HelloError::Name(name.clone()))?;
+            check_capability(name).map_err(|_| HelloError::name(name))?;
             bounded("interfaces", versions.len(), HELLO_LIST_MAX)?;
         }
         if !self.protocols.contains(&crate::limits::PROTOCOL_VERSION) {

@@ -7,7 +7,7 @@
 //! duplicate envelope members; what is written is one line.
 
 use crate::envelope::{Envelope, Object, too_deep};
-use crate::error::{ErrorCode, ErrorObject};
+use crate::error::{ErrorCode, ErrorObject, cut_message};
 use crate::ident::{IdentError, check_method};
 use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX, REQUEST_ID_MAX, REQUEST_ID_TEXT_BYTES_MAX};
 use serde::de::{Deserializer, Visitor};
@@ -365,9 +365,13 @@ pub fn params_from<P: Serialize + ?Sized>(params: &P) -> Result<Option<Box<RawVa
 /// their members in order, which this protocol does not have.
 ///
 /// # Errors
-/// What serde says; that it is no object is said first.
-pub fn result_object<'a, T: Deserialize<'a>>(result: &'a RawValue) -> Result<T, serde_json::Error> {
-    serde_json::from_str(result.get()).map(|Object(value)| value)
+/// What serde says, at most [`ERROR_MESSAGE_BYTES_MAX`](crate::limits::ERROR_MESSAGE_BYTES_MAX) bytes of it.
+pub fn result_object<'a, T: Deserialize<'a>>(result: &'a RawValue) -> Result<T, String> {
+    serde_json::from_str(result.get()).map(|Object(value)| value).map_err(|error| {
+        let mut what = error.to_string();
+        cut_message(&mut what);
+        what
+    })
 }
 
 /// Reads typed params out of a frame; absent params read as an empty object, or as `null` where the

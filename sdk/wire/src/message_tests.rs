@@ -1,6 +1,7 @@
 //! Unit tests of the message module: what is written parses to the same, and the bounds hold.
 
 use super::*;
+use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 
 fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
@@ -95,6 +96,16 @@ fn an_error_names_the_member() {
         assert!(matches!(&error, MessageError::Member(seen, _) if *seen == name), "{error}");
         assert_eq!(error.code(), ErrorCode::InvalidRequest);
     }
+}
+
+#[test]
+fn an_error_about_a_long_text_is_short() {
+    let frame = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","fds":"{}"}}"#, "é".repeat(100_000));
+    let message = Message::parse(frame.as_bytes()).unwrap_err().to_string();
+    assert!(message.starts_with("the frame is not a message: `fds`:"), "{message}");
+    assert!(message.len() < ERROR_MESSAGE_BYTES_MAX + 64, "{}", message.len());
+    let long = raw(&format!("{:?}", "x".repeat(100_000)));
+    assert!(result_object::<ErrorObject>(&long).unwrap_err().len() <= ERROR_MESSAGE_BYTES_MAX);
 }
 
 #[test]
