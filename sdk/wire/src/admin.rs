@@ -52,6 +52,11 @@ pub const DEADLINE_MS_DEFAULT: u64 = 30_000;
 /// Longest deadline an admin action may name. Milliseconds (a day).
 pub const DEADLINE_MS_MAX: u64 = 86_400_000;
 
+/// `params` of the methods that take none: an empty object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParams {}
+
 /// Names a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

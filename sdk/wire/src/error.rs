@@ -1,5 +1,6 @@
 //! The error table of the protocol (section 5) and the error object that carries it.
 
+use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -106,6 +107,16 @@ error_codes! {
     WouldDeadlock = -32009, "would_deadlock";
 }
 
+/// Cuts a message at [`ERROR_MESSAGE_BYTES_MAX`], between characters. serde quotes what it refuses, so
+/// that an error about a long text is as long.
+pub(crate) fn cut_message(message: &mut String) {
+    let mut cut = message.len().min(ERROR_MESSAGE_BYTES_MAX);
+    while !message.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    message.truncate(cut);
+}
+
 /// The `error` member of a response.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorObject {
@@ -120,16 +131,12 @@ pub struct ErrorObject {
 
 impl ErrorObject {
     /// An error object without data. The message is cut at
-    /// [`ERROR_MESSAGE_BYTES_MAX`](crate::limits::ERROR_MESSAGE_BYTES_MAX).
+    /// [`ERROR_MESSAGE_BYTES_MAX`].
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> ErrorObject {
         let mut message = message.into();
-        if message.len() > crate::limits::ERROR_MESSAGE_BYTES_MAX {
-            let mut cut = crate::limits::ERROR_MESSAGE_BYTES_MAX;
-            while !message.is_char_boundary(cut) {
-                cut -= 1;
-            }
-            message.to_mut().truncate(cut);
+        if message.len() > ERROR_MESSAGE_BYTES_MAX {
+            cut_message(message.to_mut());
         }
         ErrorObject { code: code.code(), message, data: None }
     }

@@ -68,7 +68,8 @@ impl FrameDecoder {
 
     /// Room to read `read_bytes` more bytes into; follow with [`FrameDecoder::filled`].
     pub fn space(&mut self, read_bytes: usize) -> &mut [u8] {
-        if self.start == self.end {
+        // What still arrives after an error is dropped, or it would pile up.
+        if self.start == self.end || self.failed.is_some() {
             (self.start, self.end, self.scanned) = (0, 0, 0);
             if self.buffer.len() > KEPT_BYTES_MAX.max(read_bytes) {
                 self.buffer = Vec::new();
@@ -220,6 +221,16 @@ mod tests {
             }
         }
         assert_eq!(decoder.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn what_arrives_after_an_error_does_not_pile_up() {
+        let mut decoder = FrameDecoder::new(10);
+        for _ in 0..100 {
+            decoder.push(&[b'x'; 64]);
+            assert!(decoder.next_frame().is_err());
+            assert!(decoder.buffered_bytes() <= 64, "{}", decoder.buffered_bytes());
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! What it deliberately does not do: decide in which order proof is checked; the host's session does.
 
 use crate::ident::{Generation, PluginId, Token, check_capability};
-use crate::limits::{CAPABILITIES_MAX, HELLO_LIST_MAX, VERSION_BYTES_MAX};
-use serde::{Deserialize, Serialize};
+use crate::limits::{CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, HELLO_LIST_MAX, VERSION_BYTES_MAX};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -45,7 +46,7 @@ pub struct Hello {
     /// What it can do: the first parts of its method names.
     pub capabilities: Vec<String>,
     /// Application interfaces and the versions of each that it serves.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_once")]
     pub interfaces: BTreeMap<String, Vec<u32>>,
     /// Optional protocol features it understands.
     #[serde(default)]
@@ -112,6 +113,35 @@ impl fmt::Display for HelloError {
 
 impl std::error::Error for HelloError {}
 
+impl HelloError {
+    /// [`HelloError::Name`] with at most as much of the name as a name may have.
+    fn name(name: &str) -> HelloError {
+        HelloError::Name(name.chars().take(CAPABILITY_BYTES_MAX).collect())
+    }
+}
+
+/// Reads a map whose names stand once each; serde's own map would keep the last of two.
+fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<u32>>, D::Error> {
+    struct EachOnce;
+    impl<'de> Visitor<'de> for EachOnce {
+        type Value = BTreeMap<String, Vec<u32>>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an object of interface names and their versions")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut interfaces = BTreeMap::new();
+            while let Some(name) = map.next_key::<String>()? {
+                if interfaces.contains_key(&name) {
+                    return Err(A::Error::custom(HelloError::Twice(name)));
+                }
+                interfaces.insert(name, map.next_value()?);
+            }
+            Ok(interfaces)
+        }
+    }
+    deserializer.deserialize_map(EachOnce)
+}
+
 /// Checks a list of capabilities: not empty, bounded, names, each once.
 ///
 /// # Errors
@@ -126,7 +156,7 @@ pub fn check_capabilities(capabilities: &[String]) -> Result<(), HelloError> {
     let mut seen = std::collections::BTreeSet::new();
     for name in capabilities {
         if check_capability(name).is_err() {
-            return Err(HelloError::Name(name.clone()));
+            return Err(HelloError::name(name));
         }
         if !seen.insert(name) {
             return Err(HelloError::Twice(name.clone()));
@@ -150,7 +180,7 @@ impl Hello {
         bounded("features", self.features.len(), HELLO_LIST_MAX)?;
         bounded("interfaces", self.interfaces.len(), CAPABILITIES_MAX)?;
         for (name, versions) in &self.interfaces {
-            check_capability(name).map_err(|_| HelloError::Name(name.clone()))?;
+            check_capability(name).map_err(|_| HelloError::name(name))?;
             bounded("interfaces", versions.len(), HELLO_LIST_MAX)?;
         }
         if !self.protocols.contains(&crate::limits::PROTOCOL_VERSION) {
@@ -201,7 +231,8 @@ mod tests {
     #[test]
     fn a_hello_is_bounded_and_named() {
         hello().check().unwrap();
-        let broken: [(&str, fn(&mut Hello)); 7] = [
+        type Change = fn(&mut Hello);
+        let broken: [(&str, Change); 7] = [
             ("no protocol version", |h| h.protocols = vec![2, 3]),
             ("no capabilities", |h| h.capabilities.clear()),
             ("not a capability", |h| h.capabilities = vec!["a b".into()]),

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod envelope;
 pub mod error;
 pub mod event;
 pub mod frame;

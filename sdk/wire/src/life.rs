@@ -1,7 +1,9 @@
 //! What a plugin says about itself while it lives (protocol section 4), and the states that the host
 //! keeps of it.
 
+use crate::handshake::{HelloError, check_capabilities};
 use crate::ident::{Generation, PluginId};
+use crate::limits::VERSION_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +19,7 @@ pub const METHOD_CANCEL: &str = "rpc.cancel";
 
 /// How a plugin says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "String")]
 pub enum HealthStatus {
     /// Not ready for calls yet.
     Starting,
@@ -29,6 +31,26 @@ pub enum HealthStatus {
     Overloaded,
     /// Alive, and cannot do its work.
     Unhealthy,
+}
+
+impl TryFrom<String> for HealthStatus {
+    type Error = String;
+
+    // By hand, because a derived enum would also take `{"healthy":null}`.
+    fn try_from(text: String) -> Result<Self, String> {
+        Ok(match text.as_str() {
+            "starting" => HealthStatus::Starting,
+            "healthy" => HealthStatus::Healthy,
+            "degraded" => HealthStatus::Degraded,
+            "overloaded" => HealthStatus::Overloaded,
+            "unhealthy" => HealthStatus::Unhealthy,
+            _ => {
+                return Err(format!(
+                    "{text:?} is not a status; one of starting, healthy, degraded, overloaded, unhealthy"
+                ));
+            }
+        })
+    }
 }
 
 /// `result` of `plugin.heartbeat`.
@@ -63,6 +85,19 @@ pub struct Capabilities {
     pub capabilities: Vec<String>,
 }
 
+impl Capabilities {
+    /// Checks everything about it that needs no knowledge of whom the host launched.
+    ///
+    /// # Errors
+    /// Says which rule is broken.
+    pub fn check(&self) -> Result<(), HelloError> {
+        if self.version.len() > VERSION_BYTES_MAX {
+            return Err(HelloError::TooMuch("version", self.version.len(), VERSION_BYTES_MAX));
+        }
+        check_capabilities(&self.capabilities)
+    }
+}
+
 /// `params` of `rpc.cancel`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
@@ -74,7 +109,7 @@ macro_rules! states {
     ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
         /// The state of a plugin as the host sees it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
+        #[serde(rename_all = "snake_case", try_from = "String")]
         pub enum PluginState { $($(#[$doc])* $variant,)* }
 
         impl PluginState {
@@ -139,6 +174,15 @@ impl FromStr for PluginState {
             let names: Vec<&str> = PluginState::ALL.iter().map(|state| state.as_str()).collect();
             format!("{text:?} is not a state; one of {}", names.join(", "))
         })
+    }
+}
+
+impl TryFrom<String> for PluginState {
+    type Error = String;
+
+    // By hand, because a derived enum would also take `{"healthy":null}`.
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

@@ -6,10 +6,11 @@
 //! What always holds: a message that parses is UTF-8, one object, at most 128 levels deep, without
 //! duplicate envelope members; what is written is one line.
 
-use crate::error::{ErrorCode, ErrorObject};
+use crate::envelope::{Envelope, Object, too_deep};
+use crate::error::{ErrorCode, ErrorObject, cut_message};
 use crate::ident::{IdentError, check_method};
 use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX, REQUEST_ID_MAX, REQUEST_ID_TEXT_BYTES_MAX};
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -133,8 +134,11 @@ pub enum MessageError {
     NotAnObject,
     /// Arrays and objects are nested deeper than 128 levels.
     TooDeep,
-    /// Not JSON, or an envelope member of the wrong type; says what and where.
+    /// Not JSON; says what and where.
     Syntax(String),
+    /// JSON, but this envelope member is of the wrong type, out of range or there twice; says what
+    /// and where.
+    Member(&'static str, String),
     /// JSON, but not a message of this protocol; says why.
     Envelope(&'static str),
     /// `method` is not a method name.
@@ -146,11 +150,13 @@ impl MessageError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            MessageError::NotUtf8(_) | MessageError::NotAnObject | MessageError::TooDeep => {
-                ErrorCode::ParseError
+            MessageError::NotUtf8(_)
+            | MessageError::NotAnObject
+            | MessageError::TooDeep
+            | MessageError::Syntax(_) => ErrorCode::ParseError,
+            MessageError::Member(..) | MessageError::Envelope(_) | MessageError::Method(_) => {
+                ErrorCode::InvalidRequest
             }
-            MessageError::Syntax(_) => ErrorCode::ParseError,
-            MessageError::Envelope(_) | MessageError::Method(_) => ErrorCode::InvalidRequest,
         }
     }
 }
@@ -159,9 +165,14 @@ impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MessageError::NotUtf8(at) => write!(f, "the frame is not UTF-8 at byte {at}"),
-            MessageError::NotAnObject => write!(f, "the frame is not one JSON object"),
+            MessageError::NotAnObject => write!(
+                f,
+                "the frame is not one JSON object: it must start with '{{' and end with '}}', \
+                 without white space, carriage return or byte-order mark around them"
+            ),
             MessageError::TooDeep => write!(f, "the frame is nested deeper than {NESTING_MAX} levels"),
             MessageError::Syntax(what) => write!(f, "the frame does not parse: {what}"),
+            MessageError::Member(name, what) => write!(f, "the frame is not a message: `{name}`: {what}"),
             MessageError::Envelope(what) => write!(f, "the frame is not a message: {what}"),
             MessageError::Method(what) => write!(f, "the method name {what}"),
         }
@@ -169,120 +180,6 @@ impl fmt::Display for MessageError {
 }
 
 impl std::error::Error for MessageError {}
-
-/// The envelope's members as they stand in the frame.
-#[derive(Default)]
-struct Envelope<'a> {
-    jsonrpc: Option<Cow<'a, str>>,
-    /// The inner `None` is JSON `null`.
-    id: Option<Option<RequestId>>,
-    method: Option<Cow<'a, str>>,
-    params: Option<&'a RawValue>,
-    result: Option<&'a RawValue>,
-    error: Option<ErrorObject>,
-    deadline_ms: Option<u64>,
-    fds: Option<u8>,
-    chain: Option<&'a RawValue>,
-    progress: Option<bool>,
-}
-
-/// A string borrowed from the frame where it has no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for Envelope<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EnvelopeVisitor;
-        impl<'de> Visitor<'de> for EnvelopeVisitor {
-            type Value = Envelope<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a JSON-RPC message")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
-                fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-                    slot: &mut Option<T>,
-                    name: &'static str,
-                    map: &mut A,
-                ) -> Result<(), A::Error> {
-                    if slot.is_some() {
-                        return Err(A::Error::duplicate_field(name));
-                    }
-                    *slot = Some(map.next_value()?);
-                    Ok(())
-                }
-                let mut envelope = Envelope::default();
-                let (mut jsonrpc, mut method) = (None, None);
-                while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
-                    match &*key {
-                        "jsonrpc" => once::<_, Text<'de>>(&mut jsonrpc, "jsonrpc", &mut map)?,
-                        "id" => once(&mut envelope.id, "id", &mut map)?,
-                        "method" => once::<_, Text<'de>>(&mut method, "method", &mut map)?,
-                        "params" => once(&mut envelope.params, "params", &mut map)?,
-                        "result" => once(&mut envelope.result, "result", &mut map)?,
-                        "error" => once(&mut envelope.error, "error", &mut map)?,
-                        "deadline_ms" => once(&mut envelope.deadline_ms, "deadline_ms", &mut map)?,
-                        "fds" => once(&mut envelope.fds, "fds", &mut map)?,
-                        "chain" => once(&mut envelope.chain, "chain", &mut map)?,
-                        "progress" => once(&mut envelope.progress, "progress", &mut map)?,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                envelope.jsonrpc = jsonrpc.map(|Text(text)| text);
-                envelope.method = method.map(|Text(text)| text);
-                Ok(envelope)
-            }
-        }
-        deserializer.deserialize_map(EnvelopeVisitor)
-    }
-}
-
-/// Whether `bytes` nest deeper than [`NESTING_MAX`]. serde_json's own limit does not cover values
-/// that are skipped or kept raw, which are the ones that matter here.
-fn too_deep(bytes: &[u8]) -> bool {
-    // Counting vectorises; only a frame with many openings pays for the exact walk below.
-    let openings = bytes.iter().filter(|b| **b | 0x20 == b'{').count();
-    if openings <= NESTING_MAX {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > NESTING_MAX {
-                    return true;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
-}
 
 /// Whether a raw value is an object.
 fn is_object(raw: &RawValue) -> bool {
@@ -302,9 +199,7 @@ impl<'a> Message<'a> {
         if too_deep(frame) {
             return Err(MessageError::TooDeep);
         }
-        let envelope: Envelope<'a> =
-            serde_json::from_str(text).map_err(|error| MessageError::Syntax(error.to_string()))?;
-        Message::from_envelope(envelope)
+        Message::from_envelope(Envelope::read(text)?)
     }
 
     fn from_envelope(envelope: Envelope<'a>) -> Result<Message<'a>, MessageError> {
@@ -464,6 +359,19 @@ pub fn params_from<P: Serialize + ?Sized>(params: &P) -> Result<Option<Box<RawVa
             "params must serialise to a JSON object, or to null for none",
         )),
     }
+}
+
+/// Reads a typed result that must be an object. serde's derived types would also take an array of
+/// their members in order, which this protocol does not have.
+///
+/// # Errors
+/// What serde says, at most [`ERROR_MESSAGE_BYTES_MAX`](crate::limits::ERROR_MESSAGE_BYTES_MAX) bytes of it.
+pub fn result_object<'a, T: Deserialize<'a>>(result: &'a RawValue) -> Result<T, String> {
+    serde_json::from_str(result.get()).map(|Object(value)| value).map_err(|error| {
+        let mut what = error.to_string();
+        cut_message(&mut what);
+        what
+    })
 }
 
 /// Reads typed params out of a frame; absent params read as an empty object, or as `null` where the

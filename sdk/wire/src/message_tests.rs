@@ -1,4 +1,7 @@
+//! Unit tests of the message module: what is written parses to the same, and the bounds hold.
+
 use super::*;
+use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 
 fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
@@ -70,6 +73,39 @@ fn nesting_is_counted_where_it_counts() {
     assert!(Message::parse(in_string.as_bytes()).is_ok());
     let flat = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"x\":[{}[]]}}", "[],".repeat(500));
     assert!(Message::parse(flat.as_bytes()).is_ok());
+}
+
+#[test]
+fn an_error_or_a_result_by_position_is_refused() {
+    let frame = br#"{"jsonrpc":"2.0","id":1,"error":[5,"x"]}"#;
+    let error = Message::parse(frame).unwrap_err();
+    assert!(matches!(error, MessageError::Member("error", _)), "{error}");
+    assert!(result_object::<ErrorObject>(&raw(r#"[5,"x"]"#)).is_err());
+    assert_eq!(result_object::<ErrorObject>(&raw(r#"{"code":5,"message":"x"}"#)).unwrap().code, 5);
+}
+
+#[test]
+fn an_error_names_the_member() {
+    for (frame, name) in [
+        (r#"{"jsonrpc":"2.0","id":1.5,"method":"m"}"#, "id"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"m","fds":256}"#, "fds"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"m","deadline_ms":-1}"#, "deadline_ms"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"m","method":"m"}"#, "method"),
+    ] {
+        let error = Message::parse(frame.as_bytes()).unwrap_err();
+        assert!(matches!(&error, MessageError::Member(seen, _) if *seen == name), "{error}");
+        assert_eq!(error.code(), ErrorCode::InvalidRequest);
+    }
+}
+
+#[test]
+fn an_error_about_a_long_text_is_short() {
+    let frame = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","fds":"{}"}}"#, "é".repeat(100_000));
+    let message = Message::parse(frame.as_bytes()).unwrap_err().to_string();
+    assert!(message.starts_with("the frame is not a message: `fds`:"), "{message}");
+    assert!(message.len() < ERROR_MESSAGE_BYTES_MAX + 64, "{}", message.len());
+    let long = raw(&format!("{:?}", "x".repeat(100_000)));
+    assert!(result_object::<ErrorObject>(&long).unwrap_err().len() <= ERROR_MESSAGE_BYTES_MAX);
 }
 
 #[test]

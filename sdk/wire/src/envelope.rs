@@ -1,0 +1,188 @@
+//! The envelope of a frame as serde reads it, member by member.
+//!
+//! What this file is for: the strictness that derived code does not give: each member once, objects
+//! only as objects, a bound on nesting, and an error that names the member. What it deliberately does
+//! not do: decide which members belong together; [`crate::message`] does.
+//!
+//! What always holds: `params`, `result` and `error.data` are checked to be JSON and otherwise left
+//! as they came. Numbers out of a double's range, duplicate members and escapes of lone surrogates
+//! pass in them: RFC 8259 allows them, and only the receiver can say what they mean to it.
+
+use crate::error::{ErrorObject, cut_message};
+use crate::limits::NESTING_MAX;
+use crate::message::{MessageError, RequestId};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// The envelope's members as they stand in the frame.
+#[derive(Default)]
+pub(crate) struct Envelope<'a> {
+    pub(crate) jsonrpc: Option<Cow<'a, str>>,
+    /// The inner `None` is JSON `null`.
+    pub(crate) id: Option<Option<RequestId>>,
+    pub(crate) method: Option<Cow<'a, str>>,
+    pub(crate) params: Option<&'a RawValue>,
+    pub(crate) result: Option<&'a RawValue>,
+    pub(crate) error: Option<ErrorObject>,
+    pub(crate) deadline_ms: Option<u64>,
+    pub(crate) fds: Option<u8>,
+    pub(crate) chain: Option<&'a RawValue>,
+    pub(crate) progress: Option<bool>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads an envelope and nothing after it.
+    pub(crate) fn read(text: &'a str) -> Result<Envelope<'a>, MessageError> {
+        let member = Cell::new("");
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let read = EnvelopeVisitor { member: &member }.deserialize(&mut deserializer);
+        let envelope = read.and_then(|envelope| deserializer.end().map(|()| envelope));
+        envelope.map_err(|error| {
+            let mut what = error.to_string();
+            cut_message(&mut what);
+            match error.classify() {
+                Category::Data => MessageError::Member(member.get(), what),
+                Category::Syntax | Category::Eof | Category::Io => MessageError::Syntax(what),
+            }
+        })
+    }
+}
+
+/// Reads members one by one and keeps the name of the one being read for the error.
+struct EnvelopeVisitor<'c> {
+    member: &'c Cell<&'static str>,
+}
+
+impl EnvelopeVisitor<'_> {
+    fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+        &self,
+        slot: &mut Option<T>,
+        name: &'static str,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        self.member.set(name);
+        if slot.is_some() {
+            return Err(A::Error::duplicate_field(name));
+        }
+        *slot = Some(map.next_value()?);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for EnvelopeVisitor<'_> {
+    type Value = Envelope<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Envelope<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
+    type Value = Envelope<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a JSON-RPC message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
+        let mut envelope = Envelope::default();
+        let (mut jsonrpc, mut method, mut error) = (None, None, None);
+        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
+            match &*key {
+                "jsonrpc" => self.once::<_, Text<'de>>(&mut jsonrpc, "jsonrpc", &mut map)?,
+                "id" => self.once(&mut envelope.id, "id", &mut map)?,
+                "method" => self.once::<_, Text<'de>>(&mut method, "method", &mut map)?,
+                "params" => self.once(&mut envelope.params, "params", &mut map)?,
+                "result" => self.once(&mut envelope.result, "result", &mut map)?,
+                "error" => self.once::<_, Object<ErrorObject>>(&mut error, "error", &mut map)?,
+                "deadline_ms" => self.once(&mut envelope.deadline_ms, "deadline_ms", &mut map)?,
+                "fds" => self.once(&mut envelope.fds, "fds", &mut map)?,
+                "chain" => self.once(&mut envelope.chain, "chain", &mut map)?,
+                "progress" => self.once(&mut envelope.progress, "progress", &mut map)?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        envelope.jsonrpc = jsonrpc.map(|Text(text)| text);
+        envelope.method = method.map(|Text(text)| text);
+        envelope.error = error.map(|Object(error)| error);
+        Ok(envelope)
+    }
+}
+
+/// A string borrowed from the frame where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A value whose derived reader also takes an array of the members in order, read from an object only.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+/// Whether `bytes` nest deeper than [`NESTING_MAX`]. serde_json's own limit does not cover values
+/// that are skipped or kept raw, which are the ones that matter here.
+pub(crate) fn too_deep(bytes: &[u8]) -> bool {
+    // Counting vectorises; only a frame with many openings pays for the exact walk below.
+    let openings = bytes.iter().filter(|b| **b | 0x20 == b'{').count();
+    if openings <= NESTING_MAX {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > NESTING_MAX {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
