@@ -29,18 +29,18 @@ const MARKER_BYTES: usize = 64;
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Entry {
-    at: SystemTime,
-    kind: EventKind,
-    level: Option<Level>,
-    plugin_id: Option<PluginId>,
-    generation: Option<Generation>,
-    pid: Option<u32>,
-    socket_path: Option<String>,
-    method: Option<String>,
-    message: String,
-    error: Option<String>,
-    reason: Option<String>,
-    details: Option<Box<RawValue>>,
+    pub(crate) at: SystemTime,
+    pub(crate) kind: EventKind,
+    pub(crate) level: Option<Level>,
+    pub(crate) plugin_id: Option<PluginId>,
+    pub(crate) generation: Option<Generation>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) socket_path: Option<String>,
+    pub(crate) method: Option<String>,
+    pub(crate) message: String,
+    pub(crate) error: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) details: Option<Box<RawValue>>,
 }
 
 impl Entry {

@@ -3,8 +3,8 @@
 //! What this file is for: the file `generation` in a plugin's folder. What it deliberately does not do:
 //! count in memory; what is on disk is the truth. One caller at a time for each plugin.
 //!
-//! What always holds: a number that [`advance`] returned was on disk, synced, before it returned, so no
-//! later host hands it out again, whatever happened in between.
+//! What always holds: a number that [`claim`] granted was on disk, synced, before it returned, and is
+//! granted by no later host again, whatever happened in between.
 #![forbid(unsafe_code)]
 
 use super::private_file::FileError;
@@ -27,8 +27,15 @@ pub enum GenerationError {
         /// What it holds, escaped.
         seen: String,
     },
-    /// The file holds the largest number there is.
-    Exhausted(PathBuf),
+    /// That number, or a higher one, was used already.
+    Used {
+        /// The file.
+        path: PathBuf,
+        /// The number in it.
+        last: Generation,
+        /// The number that was wanted.
+        wanted: Generation,
+    },
     /// A system call failed.
     File(FileError),
 }
@@ -37,7 +44,14 @@ impl fmt::Display for GenerationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, seen) = match self {
             GenerationError::Garbage { path, seen } => (path.display(), seen.as_str()),
-            GenerationError::Exhausted(path) => (path.display(), "the largest number there is"),
+            GenerationError::Used { path, last, wanted } => {
+                return write!(
+                    f,
+                    "{} holds {last}, so generation {wanted} cannot be used; somebody else wrote it, and the next \
+                     numbers are tried",
+                    path.display()
+                );
+            }
             GenerationError::File(error) => return error.fmt(f),
         };
         write!(
@@ -72,18 +86,15 @@ pub fn read(folder: &PrivateFolder) -> Result<Option<Generation>, GenerationErro
     }
 }
 
-/// The next number, on disk before it is returned.
+/// Takes a number that is higher than any before: on disk before this returns.
 ///
 /// # Errors
-/// As [`read`], and those of writing; then no number was handed out, though one may have been skipped.
-pub fn advance(folder: &PrivateFolder) -> Result<Generation, GenerationError> {
-    let next = match read(folder)? {
-        None => Generation::FIRST,
-        Some(last) if last.next() > last => last.next(),
-        Some(_) => return Err(GenerationError::Exhausted(folder.path().join(NAME))),
-    };
-    folder.replace(NAME, format!("{next}\n").as_bytes())?;
-    Ok(next)
+/// As [`read`], [`GenerationError::Used`], and those of writing; then the number must not be used.
+pub fn claim(folder: &PrivateFolder, generation: Generation) -> Result<(), GenerationError> {
+    if let Some(last) = read(folder)?.filter(|last| *last >= generation) {
+        return Err(GenerationError::Used { path: folder.path().join(NAME), last, wanted: generation });
+    }
+    Ok(folder.replace(NAME, format!("{generation}\n").as_bytes())?)
 }
 
 #[cfg(test)]
@@ -91,16 +102,24 @@ mod tests {
     use super::super::testing::{file, folder, private};
     use super::*;
 
+    fn number(number: u64) -> Generation {
+        number.try_into().unwrap()
+    }
+
     #[test]
     fn numbers_rise_and_survive_a_new_reader() {
         let root = folder();
         assert_eq!(read(&private(root.path())).unwrap(), None);
-        for expected in 1..=5 {
-            assert_eq!(advance(&private(root.path())).unwrap().get(), expected);
-            assert_eq!(read(&private(root.path())).unwrap().unwrap().get(), expected);
+        for next in [1, 2, 3, 9] {
+            claim(&private(root.path()), number(next)).unwrap();
+            assert_eq!(read(&private(root.path())).unwrap().unwrap().get(), next);
         }
-        assert_eq!(std::fs::read(root.path().join(NAME)).unwrap(), b"5\n");
+        assert_eq!(std::fs::read(root.path().join(NAME)).unwrap(), b"9\n");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "a temporary file is left");
+        for used in [1, 8, 9] {
+            let error = claim(&private(root.path()), number(used)).unwrap_err();
+            assert!(matches!(error, GenerationError::Used { .. }) && error.to_string().contains("holds 9"));
+        }
     }
 
     #[test]
@@ -108,7 +127,7 @@ mod tests {
         let root = folder();
         file(root.path(), "generation", "7", 0o600);
         file(root.path(), "generation.new", "999", 0o600);
-        assert_eq!(advance(&private(root.path())).unwrap().get(), 8);
+        claim(&private(root.path()), number(8)).unwrap();
     }
 
     #[test]
@@ -117,7 +136,7 @@ mod tests {
         let path = root.path().join(NAME);
         for garbage in ["", "0", "-1", "x", "1 2", "7\n\n", " 7", "\x1b[31m", "99999999999999999999", "١"] {
             file(root.path(), NAME, garbage, 0o600);
-            let error = advance(&private(root.path())).unwrap_err();
+            let error = claim(&private(root.path()), number(1)).unwrap_err();
             assert!(matches!(error, GenerationError::Garbage { .. }), "{garbage:?}: {error}");
             let text = error.to_string();
             assert!(text.contains(&path.display().to_string()) && text.contains("write a number"), "{text}");
@@ -125,10 +144,8 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).unwrap(), garbage);
         }
         file(root.path(), NAME, "9".repeat(65), 0o600);
-        let error = advance(&private(root.path())).unwrap_err();
+        let error = claim(&private(root.path()), number(1)).unwrap_err();
         assert!(matches!(&error, GenerationError::File(e) if e.errno == nix::errno::Errno::EFBIG), "{error}");
-        file(root.path(), NAME, u64::MAX.to_string(), 0o600);
-        assert_eq!(advance(&private(root.path())).unwrap_err(), GenerationError::Exhausted(path));
     }
 
     #[test]
@@ -136,7 +153,7 @@ mod tests {
         let root = folder();
         let target = file(root.path(), "target", "41", 0o600);
         std::os::unix::fs::symlink(&target, root.path().join(NAME)).unwrap();
-        assert!(advance(&private(root.path())).is_err());
+        assert!(claim(&private(root.path()), number(50)).is_err());
         assert_eq!(std::fs::read_to_string(target).unwrap(), "41");
     }
 }

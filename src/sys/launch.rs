@@ -79,21 +79,21 @@ impl fmt::Display for PrepareError {
 
 impl std::error::Error for PrepareError {}
 
-/// Prepares the next generation of a plugin in its folder. One caller at a time for each plugin. Blocks.
+/// Prepares a generation of a plugin in its folder. One caller at a time for each plugin. Blocks.
 ///
 /// # Errors
-/// The failed step. The generation number is used up in any case but [`PrepareError::Generation`].
+/// The failed step. The generation number is used up in any case.
 pub fn prepare(
     folder: &PrivateFolder,
     id: &PluginId,
+    generation: Generation,
     executable: &Path,
-) -> Result<PreparedLaunch, (Option<Generation>, PrepareError)> {
-    let generation = generation::advance(folder).map_err(|error| (None, PrepareError::Generation(error)))?;
-    let fail = |error| (Some(generation), error);
-    let (token, token_file) = token::create(folder, generation).map_err(|e| fail(PrepareError::Token(e)))?;
-    let (listener, socket_file) = listener::bind(folder, &plugin_socket_name(id), BACKLOG)
-        .map_err(|error| fail(PrepareError::Listener(error)))?;
-    let executable = executable::open(executable).map_err(|error| fail(PrepareError::Executable(error)))?;
+) -> Result<PreparedLaunch, PrepareError> {
+    generation::claim(folder, generation).map_err(PrepareError::Generation)?;
+    let (token, token_file) = token::create(folder, generation).map_err(PrepareError::Token)?;
+    let (listener, socket_file) =
+        listener::bind(folder, &plugin_socket_name(id), BACKLOG).map_err(PrepareError::Listener)?;
+    let executable = executable::open(executable).map_err(PrepareError::Executable)?;
     Ok(PreparedLaunch { generation, token, token_file, listener, socket_file, executable })
 }
 
@@ -112,14 +112,17 @@ mod tests {
         names
     }
 
+    fn number(number: u64) -> Generation {
+        number.try_into().unwrap()
+    }
+
     #[test]
     fn a_preparation_makes_all_and_dropping_it_leaves_the_number() {
         let root = folder();
         let program = script(root.path(), "exit");
         let plugin = root.path().join("echo");
         let id = "echo".parse().unwrap();
-        let prepared = prepare(&private(&plugin), &id, &program).unwrap();
-        assert_eq!(prepared.generation, Generation::FIRST);
+        let prepared = prepare(&private(&plugin), &id, number(1), &program).unwrap();
         assert_eq!(names(&plugin), ["echo.sock", "generation", "token.1"]);
         UnixStream::connect(prepared.socket_file.path()).unwrap();
         prepared.listener.accept().unwrap();
@@ -128,47 +131,27 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_preparation_names_its_step_costs_a_number_and_leaves_nothing() {
+    fn a_failed_preparation_names_its_step_costs_its_number_and_leaves_nothing() {
         let root = folder();
         let program = script(root.path(), "exit");
         let plugin = root.path().join("echo");
         let id: PluginId = "echo".parse().unwrap();
-        let fails = |program: &Path| prepare(&private(&plugin), &id, program).unwrap_err();
+        let fails =
+            |next, program: &Path| prepare(&private(&plugin), &id, number(next), program).unwrap_err().step();
 
-        let (generation, error) = fails(Path::new("/does/not/exist"));
-        assert_eq!((generation, error.step()), (Some(Generation::FIRST), "executable"));
+        assert_eq!(fails(1, Path::new("/does/not/exist")), "executable");
         assert_eq!(names(&plugin), ["generation"]);
+        assert_eq!(fails(1, &program), "generation", "a failed start has used its number");
 
         file(&plugin, "echo.sock", "in the way", 0o600);
-        let (generation, error) = fails(&program);
-        assert_eq!((generation.unwrap().get(), error.step()), (2, "listener"));
+        assert_eq!(fails(2, &program), "listener");
         std::fs::remove_file(plugin.join("echo.sock")).unwrap();
 
         file(&plugin, "token.3", "in the way", 0o600);
-        let (generation, error) = fails(&program);
-        assert_eq!((generation.unwrap().get(), error.step()), (3, "token"));
+        assert_eq!(fails(3, &program), "token");
 
         file(&plugin, "generation", "garbage", 0o600);
-        let (generation, error) = fails(&program);
-        assert_eq!((generation, error.step()), (None, "generation"));
+        assert_eq!(fails(4, &program), "generation");
         assert_eq!(names(&plugin), ["generation", "token.3"]);
-    }
-
-    #[test]
-    fn a_generation_is_never_used_twice() {
-        let root = folder();
-        let program = script(root.path(), "exit");
-        let plugin = root.path().join("echo");
-        let id = "echo".parse().unwrap();
-        let mut last = 0;
-        for round in 0..20 {
-            let path = if round % 3 == 0 { Path::new("/none") } else { program.as_path() };
-            let generation = match prepare(&private(&plugin), &id, path) {
-                Ok(prepared) => prepared.generation,
-                Err((generation, _)) => generation.unwrap(),
-            };
-            assert!(generation.get() > last);
-            last = generation.get();
-        }
     }
 }
