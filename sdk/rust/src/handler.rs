@@ -102,11 +102,17 @@ where
     F: Fn(&Call, P) -> Result<R, E> + Send + Sync + 'static,
 {
     Box::new(move |call, params, out| {
-        let params: P = params_into(params)?;
+        let params: P = params_into(params.filter(|params| !is_empty(params)))?;
         let result = handler(call, params).map_err(Into::into)?;
         serde_json::to_writer(out, &result)
             .map_err(|error| HandlerError::internal(format!("the result does not serialise: {error}")))
     })
+}
+
+/// Absent params are the same as an empty object (protocol section 1), so `()` has to take both.
+fn is_empty(params: &RawValue) -> bool {
+    let inside = params.get().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    inside.is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
 pub(crate) fn raw<E, F>(handler: F) -> Box<Handler>

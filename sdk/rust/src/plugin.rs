@@ -61,8 +61,9 @@ impl Plugin {
         }
     }
 
-    /// Serves `name` with a handler of typed params and result. Absent params read as `{}`, or as `()`.
-    /// A panic in it answers `internal_error` with the panic's message.
+    /// Serves `name` with a handler of typed params and result. Absent params are the same as
+    /// `{}`, and a handler that takes none takes `()`. A panic in it answers `internal_error` with the
+    /// panic's message.
     ///
     /// A name is 1 to 128 ASCII letters, digits, or `.`, `_`, `-`, `/`, `:`; what stands before its first
     /// `.` is its capability (at most 64 bytes, without `/` and `:`). `host`, `plugin`, `admin` and `rpc`

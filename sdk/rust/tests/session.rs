@@ -214,14 +214,17 @@ fn the_end_of_the_host_is_the_end_of_the_plugin() {
 
 #[test]
 fn a_handler_that_heeds_nothing_does_not_keep_the_plugin() {
+    let (started, running) = mpsc::channel();
     let (free, held) = mpsc::channel::<()>();
     let held = std::sync::Mutex::new(held);
     let plugin = plugin().method("stuck", move |_: &Call, (): ()| {
+        started.send(()).unwrap();
         let _ = held.lock().unwrap().recv();
         Ok::<_, HandlerError>(())
     });
     let mut host = FakeHost::greeted(plugin);
     host.request(1, "stuck", &json!({}));
+    running.recv_timeout(PATIENCE).unwrap();
     host.request(2, "plugin.shutdown", &json!({}));
     assert_eq!(host.recv()["id"], 2);
     assert_eq!(host.end().unwrap(), End::Shutdown);
