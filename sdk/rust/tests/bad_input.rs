@@ -50,9 +50,15 @@ fn changed(from: &str, to: &str) -> String {
     format!("{}\n", HELLO_ANSWER.replace(from, to))
 }
 
-/// Frames that are wrong at any time: what is sent, and a part of what is said.
-fn never_frames() -> Vec<(Vec<u8>, &'static str)> {
-    let text = |line: &str| format!("{line}\n").into_bytes();
+/// What is sent, and a part of what is said to it.
+type Case = (Vec<u8>, &'static str);
+
+fn text(line: &str) -> Vec<u8> {
+    format!("{line}\n").into_bytes()
+}
+
+/// Lines that are not JSON objects of this protocol.
+fn never_frames() -> Vec<Case> {
     let deep = |levels: usize| {
         let nested = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         text(&format!("{{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"x\":{nested}}}"))
@@ -90,6 +96,12 @@ fn never_frames() -> Vec<(Vec<u8>, &'static str)> {
         (text("{\"jsonrpc\":2.0,\"method\":\"m\"}"), "does not parse"),
         (deep(128), "nested deeper than 128"),
         (deep(4000), "nested deeper than 128"),
+    ]
+}
+
+/// Objects that are not messages.
+fn never_messages() -> Vec<Case> {
+    vec![
         (text("{}"), "`jsonrpc` is not"),
         (text("{\"jsonrpc\":\"1.0\",\"method\":\"m\"}"), "`jsonrpc` is not"),
         (text("{\"method\":\"m\"}"), "`jsonrpc` is not"),
@@ -142,7 +154,7 @@ fn never_frames() -> Vec<(Vec<u8>, &'static str)> {
 
 #[test]
 fn frames_that_are_none_end_the_session_before_and_after_the_hello() {
-    let cases = never_frames();
+    let cases = [never_frames(), never_messages()].concat();
     assert!(cases.len() >= 70, "{}", cases.len());
     for (bytes, expected) in cases {
         check(false, &bytes, Waits, expected, 76);
