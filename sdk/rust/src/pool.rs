@@ -214,35 +214,61 @@ mod tests {
         pool.wait_all_done(Instant::now() + Duration::from_secs(20));
     }
 
+    /// Workers that tell which job they took, and hold each until `holds` lets go or it is cancelled.
+    fn workers(
+        pool: &Arc<Pool>,
+        count: usize,
+        holds: fn(&RequestId) -> bool,
+    ) -> (Vec<std::thread::JoinHandle<()>>, mpsc::Receiver<RequestId>) {
+        let (taken, seen) = mpsc::channel();
+        let spawn = |_| {
+            let (pool, taken) = (Arc::clone(pool), taken.clone());
+            std::thread::spawn(move || {
+                let mut has_answered = false;
+                while let Some(job) = pool.next(has_answered) {
+                    taken.send(job.call.id().clone()).unwrap();
+                    if holds(job.call.id()) {
+                        let _ = job.call.wait(Duration::MAX);
+                    }
+                    pool.answered(&job.call);
+                    has_answered = true;
+                }
+            })
+        };
+        ((0..count).map(spawn).collect(), seen)
+    }
+
+    fn end(pool: &Pool, workers: Vec<std::thread::JoinHandle<()>>) {
+        assert!(pool.close().is_empty());
+        pool.wait_all_done(Instant::now() + Duration::from_secs(20));
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    }
+
     #[test]
     fn every_job_finds_a_worker_while_one_is_free() {
         let pool = Arc::new(Pool::new(1000));
-        let (taken, seen) = mpsc::channel();
-        let workers: Vec<_> = (0..3)
-            .map(|_| {
-                let (pool, taken) = (Arc::clone(&pool), taken.clone());
-                std::thread::spawn(move || {
-                    let mut has_answered = false;
-                    while let Some(job) = pool.next(has_answered) {
-                        taken.send(job.call.id().clone()).unwrap();
-                        // The first job holds its worker until the end: the others must do the rest.
-                        if job.call.id() == &RequestId::Number(0) {
-                            let _ = job.call.wait(Duration::MAX);
-                        }
-                        pool.answered(&job.call);
-                        has_answered = true;
-                    }
-                })
-            })
-            .collect();
+        // The first job holds its worker until the end: the others must do the rest.
+        let (workers, seen) = workers(&pool, 3, |id| id == &RequestId::Number(0));
         for round in 0..500 {
             pool.submit(&mut vec![job(round * 2), job(round * 2 + 1)], |_| panic!("refused")).unwrap();
             for _ in 0..2 {
                 seen.recv_timeout(Duration::from_secs(20)).expect("a job was forgotten");
             }
         }
-        assert!(pool.close().is_empty());
-        pool.wait_all_done(Instant::now() + Duration::from_secs(20));
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        end(&pool, workers);
+    }
+
+    #[test]
+    fn one_batch_wakes_as_many_workers_as_it_needs() {
+        let pool = Arc::new(Pool::new(1000));
+        let (workers, seen) = workers(&pool, 4, |_| true);
+        while pool.lock().idle < 4 {
+            std::thread::yield_now();
+        }
+        pool.submit(&mut (0..4).map(job).collect(), |_| panic!("refused")).unwrap();
+        for _ in 0..4 {
+            seen.recv_timeout(Duration::from_secs(5)).expect("a worker sleeps beside a queued job");
+        }
+        end(&pool, workers);
     }
 }
