@@ -58,6 +58,15 @@ fn the_protocols_own_methods_are_provided() {
 }
 
 #[test]
+fn an_id_is_free_as_soon_as_its_answer_is_there() {
+    let mut host = FakeHost::greeted(plugin());
+    for round in 0..500 {
+        host.request(1, "echo", &json!({"round": round}));
+        assert_eq!(host.recv()["result"], json!({"round": round}));
+    }
+}
+
+#[test]
 fn heartbeat_and_shutdown_can_be_overridden() {
     let (told, shut_down) = mpsc::channel();
     let plugin = plugin().health(|| HealthStatus::Degraded).on_shutdown(move || told.send(()).unwrap());
