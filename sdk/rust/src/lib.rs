@@ -1,1 +1,67 @@
-//! placeholder
+//! Write a plugin for rpc_plugin_system in a few lines.
+//!
+//! What this crate is for: a plugin author names methods and gives a handler for each. The rest is done
+//! here: configuration from the environment, the proof towards the host, heartbeats, cancellation, a
+//! bounded pool of threads for the handlers, and the end when the host asks for it or is gone.
+//!
+//! ```no_run
+//! use rpc_plugin_sdk::{Call, HandlerError, Plugin};
+//!
+//! #[derive(serde::Deserialize, serde::Serialize)]
+//! struct Message { message: String }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     Plugin::new("1.0.0")
+//!         .method("echo", |_: &Call, params: Message| -> Result<Message, HandlerError> { Ok(params) })
+//!         .run()
+//! }
+//! ```
+//!
+//! Handlers run on a small pool ([`Plugin::threads`]) behind a bounded queue ([`Plugin::queue_max`]), so
+//! that a slow one does not stop the heartbeat. A handler that takes long asks its [`Call`] whether it is
+//! cancelled, or sleeps with [`Call::wait`]:
+//!
+//! ```no_run
+//! # use rpc_plugin_sdk::{Call, HandlerError, Plugin};
+//! # use std::time::Duration;
+//! # let plugin =
+//! Plugin::new("1.0.0").method("count", |call: &Call, (): ()| -> Result<u32, HandlerError> {
+//!     for _ in 0..100 {
+//!         call.wait(Duration::from_millis(50))?; // ends with `cancelled` as soon as the caller gives up
+//!     }
+//!     Ok(100)
+//! })
+//! # ;
+//! ```
+//!
+//! How a plugin's process ends is in [`exit`]. A handler that panics answers `internal_error` and the
+//! plugin lives on; that needs the default `panic = "unwind"`.
+//!
+//! What this crate deliberately does not do: install signal handlers, print anything outside
+//! [`Plugin::run`], call the host, or carry file descriptors.
+//!
+//! What always holds: every request is answered exactly once while the host is there; queue, unanswered
+//! requests and outgoing bytes are bounded; nothing that the host sends makes it panic.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod call;
+mod config;
+mod error;
+mod handler;
+mod hello;
+mod outbox;
+mod plugin;
+mod pool;
+mod run;
+mod service;
+mod session;
+
+pub use call::Call;
+pub use config::{Config, ConfigError, HELLO_TIMEOUT_DEFAULT};
+pub use error::{End, Error, exit};
+pub use handler::HandlerError;
+pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
+pub use rpc_plugin_wire::error::ErrorCode;
+pub use rpc_plugin_wire::life::HealthStatus;
+pub use rpc_plugin_wire::message::RequestId;

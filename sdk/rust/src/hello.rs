@@ -1,0 +1,164 @@
+//! The start of a session from the plugin's side (protocol section 3): hello, and the host's answer.
+//!
+//! What it deliberately does not do: check who the host is; [`Config::connect`](crate::Config::connect) did.
+//!
+//! What always holds: no more than 16 KiB plus one read are buffered before the answer is there, and the
+//! answer has a deadline for all of it, however slowly it drips.
+
+use crate::config::Config;
+use crate::error::Error;
+use rpc_plugin_wire::handshake::{FEATURE_CANCEL, Hello, HelloResult, METHOD_HELLO};
+use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, FRAME_BYTES_MAX_UNAUTHENTICATED, PROTOCOL_VERSION};
+use rpc_plugin_wire::message::{params_from, write_request};
+use rpc_plugin_wire::{FrameDecoder, Message, RequestId, Response};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// The only request that a plugin of this SDK ever sends.
+const HELLO_ID: u64 = 1;
+/// Bytes asked of the socket at a time before the host is known.
+const READ_BYTES: usize = 4096;
+
+/// What a plugin says of itself in its hello, beside who it is.
+pub(crate) struct Offer<'a> {
+    pub(crate) version: &'a str,
+    pub(crate) capabilities: &'a [String],
+    pub(crate) interfaces: &'a BTreeMap<String, Vec<u32>>,
+}
+
+/// Says hello and waits for the answer. The decoder may hold what the host sent after it.
+pub(crate) fn greet(
+    connection: &UnixStream,
+    config: Config,
+    offer: &Offer<'_>,
+) -> Result<(FrameDecoder, HelloResult), Error> {
+    let hello_timeout = config.hello_timeout;
+    let deadline = Instant::now() + hello_timeout;
+    send(connection, config, offer)?;
+    let mut decoder = FrameDecoder::new(FRAME_BYTES_MAX_UNAUTHENTICATED);
+    let answer = loop {
+        match decoder.next_frame().map_err(|error| Error::Violation(error.to_string()))? {
+            Some(frame) => {
+                if let Some(answer) = understand(frame)? {
+                    break answer;
+                }
+            }
+            None => fill(connection, &mut decoder, deadline, hello_timeout)?,
+        }
+    };
+    decoder.set_frame_bytes_max(answer.frame_bytes_max);
+    set_timeouts(connection, None)?;
+    Ok((decoder, answer))
+}
+
+fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Result<(), Error> {
+    let hello = Hello {
+        token: config.token,
+        plugin_id: config.plugin_id,
+        generation: config.generation,
+        protocols: vec![PROTOCOL_VERSION],
+        version: offer.version.to_owned(),
+        sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+        capabilities: offer.capabilities.to_vec(),
+        interfaces: offer.interfaces.clone(),
+        features: vec![FEATURE_CANCEL.to_owned()],
+    };
+    hello.check().map_err(|error| Error::Definition(vec![format!("its hello is refused: {error}")]))?;
+    let params = params_from(&hello).map_err(|error| Error::Definition(vec![error.message.into_owned()]))?;
+    let mut frame = Vec::new();
+    write_request(&mut frame, HELLO_ID, METHOD_HELLO, params.as_deref(), None);
+    if frame.len() - 1 > FRAME_BYTES_MAX_UNAUTHENTICATED {
+        let bytes = frame.len() - 1;
+        return Err(Error::Definition(vec![format!(
+            "its hello has {bytes} bytes, at most {FRAME_BYTES_MAX_UNAUTHENTICATED} are allowed; \
+             serve fewer capabilities or interfaces"
+        )]));
+    }
+    set_timeouts(connection, Some(config.hello_timeout))?;
+    let sent = connection.write_all(&frame);
+    // The token is not kept: not in this buffer either, once it is sent.
+    frame.fill(0);
+    std::hint::black_box(&frame);
+    sent.map_err(|error| Error::HelloUnanswered(format!("it could not be sent: {error}")))
+}
+
+fn fill(
+    mut connection: &UnixStream,
+    decoder: &mut FrameDecoder,
+    deadline: Instant,
+    hello_timeout: Duration,
+) -> Result<(), Error> {
+    let late = || Error::HelloUnanswered(format!("no answer within {hello_timeout:?}"));
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(late());
+    }
+    set_timeouts(connection, Some(left))?;
+    match connection.read(decoder.space(READ_BYTES)) {
+        Ok(0) => match decoder.finish() {
+            Ok(()) => Err(Error::HelloUnanswered("it closed the connection".to_owned())),
+            Err(error) => Err(Error::Violation(error.to_string())),
+        },
+        Ok(bytes) => {
+            decoder.filled(bytes);
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(late())
+        }
+        Err(error) => Err(Error::HelloUnanswered(format!("the connection broke: {error}"))),
+    }
+}
+
+/// The host's answer out of one frame; `None` for a notification, which means nothing yet.
+fn understand(frame: &[u8]) -> Result<Option<HelloResult>, Error> {
+    let wrong = |what: String| Err(Error::Violation(format!("the answer to the hello {what}")));
+    match Message::parse(frame).map_err(|error| Error::Violation(error.to_string()))? {
+        Message::Notification(_) => Ok(None),
+        Message::Request(request) => {
+            Err(Error::Violation(format!("it sent {:?} before it answered the hello", request.method)))
+        }
+        Message::Response(Response { fds: 1.., .. }) => wrong("announces file descriptors".to_owned()),
+        // Without an id: the host could not even read it.
+        Message::Response(Response {
+            result: Err(error),
+            id: None | Some(RequestId::Number(HELLO_ID)),
+            ..
+        }) => Err(Error::Rejected(error)),
+        Message::Response(Response { id: Some(RequestId::Number(HELLO_ID)), result: Ok(result), .. }) => {
+            let answer: HelloResult = match serde_json::from_str(result.get()) {
+                Ok(answer) => answer,
+                Err(error) => return wrong(format!("does not parse: {error}")),
+            };
+            if answer.protocol != PROTOCOL_VERSION {
+                return wrong(format!(
+                    "chose protocol {}, which was not offered; {PROTOCOL_VERSION} was",
+                    answer.protocol
+                ));
+            }
+            if !FRAME_BYTES_MAX_RANGE.contains(&answer.frame_bytes_max) {
+                return wrong(format!(
+                    "has a frame_bytes_max of {}, allowed is {} to {}",
+                    answer.frame_bytes_max,
+                    FRAME_BYTES_MAX_RANGE.start(),
+                    FRAME_BYTES_MAX_RANGE.end()
+                ));
+            }
+            Ok(Some(answer))
+        }
+        Message::Response(Response { id, .. }) => {
+            let id = id.map_or_else(|| "null".to_owned(), |id| id.to_string());
+            wrong(format!("has the id {id} instead of {HELLO_ID}"))
+        }
+    }
+}
+
+fn set_timeouts(connection: &UnixStream, timeout: Option<Duration>) -> Result<(), Error> {
+    connection
+        .set_read_timeout(timeout)
+        .and_then(|()| connection.set_write_timeout(timeout))
+        .map_err(|source| Error::Os { step: "set a timeout on the host's socket", source })
+}

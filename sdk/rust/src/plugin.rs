@@ -1,0 +1,217 @@
+//! The definition of a plugin: its methods, and what its author wants different from the defaults.
+//!
+//! What it deliberately does not do: talk to the host; the session does that.
+//!
+//! What always holds: a definition with a fault is refused before anything is connected, and all its
+//! faults are named.
+
+use crate::call::Call;
+use crate::config::Config;
+use crate::error::{End, Error};
+use crate::handler::{Handler, HandlerError, Method, raw, typed};
+use crate::hello::{Offer, greet};
+use crate::service::{Health, Service, Work};
+use crate::session::{OnShutdown, Session};
+use rpc_plugin_wire::handshake::check_capabilities;
+use rpc_plugin_wire::ident::{capability_of, check_capability, check_method};
+use rpc_plugin_wire::life::HealthStatus;
+use rpc_plugin_wire::limits::VERSION_BYTES_MAX;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+/// Threads that run handlers, unless [`Plugin::threads`] says otherwise.
+pub const THREADS_DEFAULT: usize = 4;
+/// Calls that wait for a thread, unless [`Plugin::queue_max`] says otherwise.
+pub const QUEUE_MAX_DEFAULT: usize = 1024;
+const THREADS_RANGE: RangeInclusive<usize> = 1..=1024;
+const QUEUE_MAX_RANGE: RangeInclusive<usize> = 1..=1_048_576;
+/// What the protocol keeps for itself (section 2).
+const RESERVED_PREFIXES: [&str; 4] = ["host", "plugin", "admin", "rpc"];
+
+/// A plugin: what it is called with, and what it does. [`Plugin::run`] is usually the last line of `main`.
+pub struct Plugin {
+    pub(crate) version: String,
+    pub(crate) methods: BTreeMap<Box<str>, Arc<Method>>,
+    interfaces: BTreeMap<String, Vec<u32>>,
+    threads: usize,
+    queue_max: usize,
+    health: Box<Health>,
+    on_shutdown: OnShutdown,
+    faults: Vec<String>,
+}
+
+impl Plugin {
+    /// A plugin without methods. `version` is its own, at most 64 bytes, shown to operators.
+    #[must_use]
+    pub fn new(version: impl Into<String>) -> Plugin {
+        Plugin {
+            version: version.into(),
+            methods: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            threads: THREADS_DEFAULT,
+            queue_max: QUEUE_MAX_DEFAULT,
+            health: Box::new(|| HealthStatus::Healthy),
+            on_shutdown: Box::new(|| {}),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Serves `name` with a handler of typed params and result. Absent params are the same as
+    /// `{}`, and a handler that takes none takes `()`. A panic in it answers `internal_error` with the
+    /// panic's message.
+    ///
+    /// A name is 1 to 128 ASCII letters, digits, or `.`, `_`, `-`, `/`, `:`; what stands before its first
+    /// `.` is its capability (at most 64 bytes, without `/` and `:`). `host`, `plugin`, `admin` and `rpc`
+    /// belong to the protocol. A name that is none, or that is there already, fails the start.
+    #[must_use]
+    pub fn method<P, R, E, F>(self, name: &str, handler: F) -> Plugin
+    where
+        P: DeserializeOwned,
+        R: Serialize,
+        E: Into<HandlerError>,
+        F: Fn(&Call, P) -> Result<R, E> + Send + Sync + 'static,
+    {
+        self.add(name, typed(handler))
+    }
+
+    /// As [`Plugin::method`], with params and result as the JSON text that they are. Params are an object,
+    /// or absent.
+    #[must_use]
+    pub fn raw_method<E, F>(self, name: &str, handler: F) -> Plugin
+    where
+        E: Into<HandlerError>,
+        F: Fn(&Call, Option<&RawValue>) -> Result<Box<RawValue>, E> + Send + Sync + 'static,
+    {
+        self.add(name, raw(handler))
+    }
+
+    /// Serves these versions of an application interface; the host picks the highest that it knows.
+    #[must_use]
+    pub fn interface(mut self, name: &str, versions: impl Into<Vec<u32>>) -> Plugin {
+        if let Err(error) = check_capability(name) {
+            self.faults.push(format!("the interface name {name:?} {error}"));
+        }
+        if self.interfaces.insert(name.to_owned(), versions.into()).is_some() {
+            self.faults.push(format!("the interface {name:?} is there twice"));
+        }
+        self
+    }
+
+    /// What the heartbeat reports, instead of always [`HealthStatus::Healthy`]. It is asked on the thread
+    /// that reads from the host, at each heartbeat: it must not block.
+    #[must_use]
+    pub fn health(mut self, health: impl Fn() -> HealthStatus + Send + Sync + 'static) -> Plugin {
+        self.health = Box::new(health);
+        self
+    }
+
+    /// What to do when the host asks for the end: after the host has been answered, before the handlers
+    /// that still run are cancelled. It counts towards the time that the host gives the whole plugin.
+    /// Not done when the host is simply gone.
+    #[must_use]
+    pub fn on_shutdown(mut self, on_shutdown: impl FnOnce() + Send + 'static) -> Plugin {
+        self.on_shutdown = Box::new(on_shutdown);
+        self
+    }
+
+    /// How many handlers run at a time: 1 to 1024, 4 unless named.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Plugin {
+        self.check_range("threads", threads, &THREADS_RANGE);
+        self.threads = threads;
+        self
+    }
+
+    /// How many calls wait for a thread before further ones are answered `overloaded`: 1 to 1048576,
+    /// 1024 unless named.
+    #[must_use]
+    pub fn queue_max(mut self, queue_max: usize) -> Plugin {
+        self.check_range("queue_max", queue_max, &QUEUE_MAX_RANGE);
+        self.queue_max = queue_max;
+        self
+    }
+
+    /// The names of all methods, in order.
+    pub fn methods(&self) -> impl Iterator<Item = &str> {
+        self.methods.keys().map(|name| &**name)
+    }
+
+    /// The capabilities that the methods amount to, in order.
+    #[must_use]
+    pub fn capabilities(&self) -> Vec<String> {
+        let mut capabilities: Vec<String> =
+            self.methods().map(|name| capability_of(name).to_owned()).collect();
+        // Methods of one capability need not be neighbours: `a-b` sorts between `a` and `a.b`.
+        capabilities.sort_unstable();
+        capabilities.dedup();
+        capabilities
+    }
+
+    /// Serves one connection to its end, without touching the environment or the process. [`Plugin::run`]
+    /// does this with the connection that [`Config::connect`] makes; tests use one end of a socket pair.
+    ///
+    /// When it returns, handlers that did not heed their cancellation within half a second may still run,
+    /// on threads of their own.
+    ///
+    /// # Errors
+    /// [`Error::Definition`] when the plugin itself is at fault, [`Error::Rejected`] or
+    /// [`Error::HelloUnanswered`] when the host does not take it, [`Error::Violation`] when the host
+    /// breaks the protocol, [`Error::Os`] when the operating system refuses threads or the connection.
+    pub fn serve(self, config: Config, connection: UnixStream) -> Result<End, Error> {
+        let capabilities = self.check()?;
+        let Plugin { version, methods, interfaces, threads, queue_max, health, on_shutdown, .. } = self;
+        let (plugin_id, generation) = (config.plugin_id.clone(), config.generation);
+        let work = Work::new();
+        let offer = Offer { version: &version, capabilities: &capabilities, interfaces: &interfaces };
+        let (decoder, answer) = greet(&connection, config, &offer)?;
+        let frame_bytes_max = answer.frame_bytes_max;
+        let service =
+            Service { methods, capabilities, plugin_id, generation, version, frame_bytes_max, health, work };
+        Session::start(connection, service, threads, queue_max)?.serve(decoder, on_shutdown)
+    }
+
+    /// Checks the whole definition; gives its capabilities.
+    pub(crate) fn check(&self) -> Result<Vec<String>, Error> {
+        let mut faults = self.faults.clone();
+        if self.version.len() > VERSION_BYTES_MAX {
+            let bytes = self.version.len();
+            faults.push(format!("its version has {bytes} bytes, at most {VERSION_BYTES_MAX} are allowed"));
+        }
+        let capabilities = self.capabilities();
+        if faults.is_empty()
+            && let Err(error) = check_capabilities(&capabilities)
+        {
+            faults.push(error.to_string());
+        }
+        if faults.is_empty() { Ok(capabilities) } else { Err(Error::Definition(faults)) }
+    }
+
+    fn add(mut self, name: &str, handler: Box<Handler>) -> Plugin {
+        let capability = capability_of(name);
+        if let Err(error) = check_method(name) {
+            self.faults.push(format!("the method name {name:?} {error}"));
+        } else if let Err(error) = check_capability(capability) {
+            self.faults.push(format!("the capability {capability:?} of method {name:?} {error}"));
+        } else if RESERVED_PREFIXES.contains(&capability) {
+            self.faults.push(format!("the method name {name:?} is reserved for the protocol"));
+        } else if self.methods.contains_key(name) {
+            self.faults.push(format!("the method {name:?} is there twice"));
+        } else {
+            let method = Method { name: name.into(), handler };
+            self.methods.insert(name.into(), Arc::new(method));
+        }
+        self
+    }
+
+    fn check_range(&mut self, what: &str, seen: usize, allowed: &RangeInclusive<usize>) {
+        if !allowed.contains(&seen) {
+            let (least, most) = (allowed.start(), allowed.end());
+            self.faults.push(format!("{what} is {seen}, allowed is {least} to {most}"));
+        }
+    }
+}

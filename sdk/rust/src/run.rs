@@ -1,0 +1,84 @@
+//! A plugin as a process: environment in, exit code out.
+//!
+//! What this file is for: [`Plugin::run`], the only place of this crate that prints, and only to stderr,
+//! where the host keeps it for the operator.
+//!
+//! What always holds: a fault is one message that says what to do next; control characters in it are
+//! escaped, because parts of it may come from a peer.
+
+use crate::config::{Config, ConfigError};
+use crate::error::{End, Error, exit};
+use crate::plugin::Plugin;
+use rpc_plugin_wire::PluginId;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+impl Plugin {
+    /// Runs the plugin until its host asks for the end or is gone. The codes are in [`exit`].
+    ///
+    /// Return what this returns from `main`: handlers that are stuck then end with the process.
+    #[must_use = "return it from main, or the exit code is lost"]
+    pub fn run(self) -> ExitCode {
+        let name = executable_name();
+        let started = self.check().and_then(|_| Config::from_env().map_err(Error::from));
+        let ended = match started {
+            Err(Error::Config(ConfigError::ByHand)) => {
+                say(&by_hand(&self, &name));
+                return ExitCode::from(exit::BY_HAND);
+            }
+            Err(error) => Err(error),
+            Ok(config) => config.connect().and_then(|connection| self.serve(config, connection)),
+        };
+        match ended {
+            Ok(End::Shutdown | End::HostGone) => ExitCode::from(exit::OK),
+            Err(error) => {
+                say(&format!("{name}: {error}{}", advice(&error)));
+                ExitCode::from(error.exit_code())
+            }
+        }
+    }
+}
+
+/// What an operator can do about it, where the message does not say so already.
+fn advice(error: &Error) -> &'static str {
+    match error {
+        Error::Definition(_) => ". Correct the plugin's source and build it again.",
+        Error::Config(_) => ". A plugin is started by rpcplugind, which sets these variables.",
+        Error::Connect { .. } | Error::HelloUnanswered(_) => ". See the host's log for why.",
+        Error::NotTheHost { .. } => ". Let the host launch the plugin itself, without a wrapper that forks.",
+        Error::Rejected(_) => ". The host will launch it again with a new token where that can help.",
+        Error::Violation(_) => ". Check that host and plugin are of versions that fit.",
+        Error::Os { .. } => ". Check the limits of this process (ulimit, cgroup).",
+    }
+}
+
+fn executable_name() -> String {
+    let argument = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&argument).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if name.is_empty() { "plugin".to_owned() } else { name }
+}
+
+fn by_hand(plugin: &Plugin, name: &str) -> String {
+    let methods: Vec<&str> = plugin.methods().collect();
+    let path = std::env::current_exe().unwrap_or_else(|_| Path::new("/absolute/path/of").join(name));
+    let id = if name.parse::<PluginId>().is_ok() { name } else { "NAME" };
+    format!(
+        "{name} {} is a plugin of rpc_plugin_system. It does nothing by itself: a host launches and calls it.\n\
+         It serves the methods {}.\n\
+         To run it:\n  rpcplugind --plugin {id}={}",
+        plugin.version,
+        methods.join(", "),
+        path.display()
+    )
+}
+
+/// Writes to stderr; when that is closed there is nobody left to tell.
+fn say(text: &str) {
+    let mut shown = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c.is_control() && c != '\n' { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown.push('\n');
+    let _ = std::io::stderr().write_all(shown.as_bytes());
+}

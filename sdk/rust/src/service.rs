@@ -1,0 +1,156 @@
+//! What a plugin answers: its handlers on the worker threads, and the protocol's own methods.
+//!
+//! What it deliberately does not do: read from the host or decide when the session ends.
+//!
+//! What always holds: a handler's panic is an answer and never the end of its thread.
+
+use crate::answer::write_answer;
+use crate::handler::{HandlerError, Method};
+use crate::outbox::Outbox;
+use crate::pool::{Job, Pool};
+use rpc_plugin_wire::life::{Capabilities, HealthStatus, Heartbeat};
+use rpc_plugin_wire::{Generation, PluginId, RequestId};
+use serde::Serialize;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+pub(crate) type Health = dyn Fn() -> HealthStatus + Send + Sync;
+
+/// What the workers and the reading thread share.
+pub(crate) struct Service {
+    pub(crate) methods: BTreeMap<Box<str>, Arc<Method>>,
+    pub(crate) capabilities: Vec<String>,
+    pub(crate) plugin_id: PluginId,
+    pub(crate) generation: Generation,
+    pub(crate) version: String,
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) health: Box<Health>,
+    pub(crate) work: Work,
+}
+
+/// What the heartbeat tells of the calls.
+pub(crate) struct Work {
+    started: Instant,
+    served: AtomicU64,
+    failed: AtomicU64,
+    /// 0: never.
+    last_success_unix_ms: AtomicU64,
+}
+
+impl Work {
+    pub(crate) fn new() -> Work {
+        Work {
+            started: Instant::now(),
+            served: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            last_success_unix_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn count(&self, succeeded: bool) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        if !succeeded {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        self.last_success_unix_ms.fetch_max(unix_ms, Ordering::Relaxed);
+    }
+
+    fn heartbeat(&self, status: HealthStatus) -> Heartbeat {
+        let last_success_unix_ms = self.last_success_unix_ms.load(Ordering::Relaxed);
+        Heartbeat {
+            status,
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            work_count: self.served.load(Ordering::Relaxed),
+            last_success_unix_ms: (last_success_unix_ms > 0).then_some(last_success_unix_ms),
+            error_count: self.failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Service {
+    /// A worker thread: takes jobs and answers them until the pool is closed.
+    pub(crate) fn work(&self, pool: &Pool, outbox: &Outbox) {
+        let mut out = Vec::new();
+        let mut has_answered = false;
+        while let Some(job) = pool.next(has_answered) {
+            let succeeded = self.answer(&job, &mut out);
+            self.work.count(succeeded);
+            // The id is free before the host can have the answer.
+            pool.answered(&job.call);
+            if outbox.push(&mut out).is_err() {
+                // The host is gone. The reading thread sees it too and closes the pool.
+                out.clear();
+            }
+            has_answered = true;
+        }
+    }
+
+    fn answer(&self, job: &Job, out: &mut Vec<u8>) -> bool {
+        let Job { call, params } = job;
+        write_answer(out, call.id(), self.frame_bytes_max, |out| {
+            unpanicked("the handler", || (call.handler())(call, params.as_deref(), out))?
+        })
+    }
+
+    /// Answers `plugin.heartbeat`.
+    pub(crate) fn answer_heartbeat(&self, id: &RequestId, out: &mut Vec<u8>) {
+        write_answer(out, id, self.frame_bytes_max, |out| {
+            let status = unpanicked("the health check", || (self.health)())?;
+            push_json(out, &self.work.heartbeat(status))
+        });
+    }
+
+    /// Answers `plugin.capabilities`.
+    pub(crate) fn answer_capabilities(&self, id: &RequestId, out: &mut Vec<u8>) {
+        let capabilities = Capabilities {
+            plugin_id: self.plugin_id.clone(),
+            version: self.version.clone(),
+            generation: self.generation,
+            capabilities: self.capabilities.clone(),
+        };
+        write_answer(out, id, self.frame_bytes_max, |out| push_json(out, &capabilities));
+    }
+
+    /// Answers `plugin.shutdown`.
+    pub(crate) fn answer_shutdown(&self, id: &RequestId, out: &mut Vec<u8>) {
+        write_answer(out, id, self.frame_bytes_max, |out| {
+            out.extend_from_slice(b"{}");
+            Ok(())
+        });
+    }
+
+    /// What an unknown method is answered with.
+    pub(crate) fn method_not_found(&self, method: &str) -> HandlerError {
+        let served: Vec<&str> = self.methods.keys().map(|name| &**name).collect();
+        HandlerError::new(
+            rpc_plugin_wire::ErrorCode::MethodNotFound,
+            format!("{} has no method {method:?}; it serves {}", self.plugin_id, served.join(", ")),
+        )
+    }
+}
+
+fn push_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), HandlerError> {
+    Ok(serde_json::to_writer(out, value)?)
+}
+
+/// Runs what the plugin's author wrote; a panic in it is an error. What was shared with it may be half
+/// changed: that is the author's to guard, as with any other thread that panics.
+pub(crate) fn unpanicked<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, HandlerError> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+        HandlerError::internal(match panic_message(&*payload) {
+            Some(message) => format!("{what} panicked: {message}"),
+            None => format!("{what} panicked"),
+        })
+    })
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}

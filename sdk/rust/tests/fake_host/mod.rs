@@ -1,0 +1,140 @@
+//! The host's end of a connection, played by a test: sends what it is told to, reads frames, and waits for
+//! the plugin's end. Never waits longer than [`PATIENCE`].
+//!
+//! What it deliberately does not do: check anything by itself.
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rpc_plugin_sdk::{Call, Config, End, Error, HandlerError, Plugin};
+use rpc_plugin_wire::{FrameDecoder, Token};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// Far longer than anything takes; only a hang reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A good answer to the hello.
+pub const HELLO_ANSWER: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"protocol":1,"host":"test/1","frame_bytes_max":65536,"heartbeat_interval_ms":1000,"interfaces":{},"features":["cancel"]}}"#;
+
+pub struct FakeHost {
+    stream: UnixStream,
+    decoder: FrameDecoder,
+    ended: mpsc::Receiver<Result<End, Error>>,
+}
+
+pub fn config() -> Config {
+    Config {
+        socket: "/nowhere".into(),
+        plugin_id: "tested".parse().unwrap(),
+        generation: "3".parse().unwrap(),
+        token: Token::from_bytes([7; 32]),
+        host_pid: std::process::id(),
+        hello_timeout: PATIENCE,
+    }
+}
+
+/// `echo` returns its params, `block` waits until it is cancelled, `panic` panics, `big` returns as many
+/// bytes as asked, `fail` fails with a code of its own.
+pub fn plugin() -> Plugin {
+    Plugin::new("1.2.3")
+        .method("echo", |_: &Call, params: Value| Ok::<_, HandlerError>(params))
+        .method("block", |call: &Call, (): ()| call.wait(PATIENCE * 10))
+        .method("panic", |_: &Call, (): ()| -> Result<(), HandlerError> { panic!("on purpose") })
+        .method("big", |_: &Call, params: Value| {
+            let bytes = usize::try_from(params["bytes"].as_u64().unwrap()).unwrap();
+            Ok::<_, HandlerError>("x".repeat(bytes))
+        })
+        .method("fail", |_: &Call, (): ()| -> Result<(), HandlerError> {
+            Err(HandlerError::new(77.into(), "as asked").with_data(&json!({"why": [1, 2]})))
+        })
+}
+
+impl FakeHost {
+    /// Runs `plugin` on the other end of a stream. Nothing is answered yet.
+    pub fn start(plugin: Plugin, config: Config) -> FakeHost {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        FakeHost::over(ours, theirs, plugin, config)
+    }
+
+    /// The same over packets: each [`FakeHost::send`] is exactly one read of the plugin.
+    pub fn start_in_packets(plugin: Plugin, config: Config) -> FakeHost {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        FakeHost::over(ours.into(), theirs.into(), plugin, config)
+    }
+
+    fn over(stream: UnixStream, theirs: UnixStream, plugin: Plugin, config: Config) -> FakeHost {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let (end, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let _ = end.send(plugin.serve(config, theirs));
+        });
+        FakeHost { stream, decoder: FrameDecoder::new(16 << 20), ended }
+    }
+
+    /// Runs `plugin` and answers its hello.
+    pub fn greeted(plugin: Plugin) -> FakeHost {
+        let mut host = FakeHost::start(plugin, config());
+        let hello = host.recv();
+        assert_eq!((&hello["method"], &hello["id"]), (&json!("host.hello"), &json!(1)));
+        host.send_line(HELLO_ANSWER);
+        host
+    }
+
+    /// Sends bytes. A plugin that has ended already is no fault here.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    pub fn send_line(&mut self, line: &str) {
+        self.send(format!("{line}\n").as_bytes());
+    }
+
+    pub fn request(&mut self, id: u64, method: &str, params: &Value) {
+        self.send_line(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
+    }
+
+    pub fn cancel(&mut self, id: u64) {
+        self.send_line(&json!({"jsonrpc": "2.0", "method": "rpc.cancel", "params": {"id": id}}).to_string());
+    }
+
+    /// The next frame of the plugin; `None` when it has closed the connection.
+    pub fn try_recv(&mut self) -> Option<Value> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame().unwrap() {
+                return Some(serde_json::from_slice(frame).unwrap());
+            }
+            // 256 KiB: a packet that does not fit would be cut.
+            match self.stream.read(self.decoder.space(256 * 1024)) {
+                Ok(0) => return None,
+                Ok(bytes) => self.decoder.filled(bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("no frame from the plugin: {error}"),
+            }
+        }
+    }
+
+    pub fn recv(&mut self) -> Value {
+        self.try_recv().expect("the plugin closed the connection")
+    }
+
+    /// Tells the plugin that nothing more comes, but still listens.
+    pub fn end_of_stream(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Waits for the plugin's end, the connection still open.
+    pub fn end(&mut self) -> Result<End, Error> {
+        self.ended.recv_timeout(PATIENCE).expect("the plugin hangs, or panicked")
+    }
+}
+
+/// The code of an error answer.
+pub fn code(answer: &Value) -> i64 {
+    answer["error"]["code"].as_i64().unwrap_or_else(|| panic!("{answer} is no error"))
+}

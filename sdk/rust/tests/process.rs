@@ -1,0 +1,197 @@
+//! A plugin as a process of its own, launched as a host launches it. This executable is both: started with
+//! [`AS_PLUGIN`] set it is the plugin, otherwise it runs the cases.
+//!
+//! It has no test harness because a plugin's exit code must come out of `main`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(unreachable_pub, dead_code, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::type_complexity)]
+
+mod fake_host;
+
+use fake_host::{HELLO_ANSWER, PATIENCE, plugin};
+use rpc_plugin_sdk::{Call, HandlerError};
+use rpc_plugin_wire::handshake::{
+    ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
+};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// Makes this executable be the plugin.
+const AS_PLUGIN: &str = "SDK_TEST_AS_PLUGIN";
+
+fn main() -> ExitCode {
+    if std::env::var_os(AS_PLUGIN).is_some() {
+        return plugin()
+            .method("stuck", |_: &Call, (): ()| -> Result<(), HandlerError> {
+                eprintln!("stuck");
+                loop {
+                    std::thread::park();
+                }
+            })
+            .run();
+    }
+    let cases: [(&str, fn(&House)); 7] = [
+        ("started by hand it says what it is", by_hand),
+        ("an incomplete environment is named", incomplete),
+        ("a host that rejects is named", rejected),
+        ("a host that breaks the protocol is named", violation),
+        ("shutdown ends it with 0", shutdown),
+        ("it ends with its host, though a handler is stuck", host_gone),
+        ("a socket of another process than the parent is refused", not_the_parent),
+    ];
+    for (number, (name, case)) in cases.into_iter().enumerate() {
+        case(&House::new(number));
+        println!("process: {name} ... ok");
+    }
+    ExitCode::SUCCESS
+}
+
+/// A runtime folder with a listener and a token.
+struct House {
+    folder: PathBuf,
+    listener: UnixListener,
+}
+
+impl House {
+    fn new(number: usize) -> House {
+        let folder = std::env::temp_dir().join(format!("sdk-process-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("token"), "5a".repeat(32)).unwrap();
+        let listener = UnixListener::bind(folder.join("s")).unwrap();
+        House { folder, listener }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        self.environment(&mut command);
+        command
+    }
+
+    fn environment(&self, command: &mut Command) {
+        command.env_clear().env(AS_PLUGIN, "1").stdin(Stdio::null()).stderr(Stdio::piped());
+        command.env(ENV_PLUGIN_SOCKET, self.folder.join("s")).env(ENV_PLUGIN_ID, "p");
+        command.env(ENV_PLUGIN_GENERATION, "1").env(ENV_AUTH_TOKEN_FILE, self.folder.join("token"));
+    }
+
+    /// Launches the plugin and reads its hello.
+    fn launch(&self) -> (Child, BufReader<UnixStream>) {
+        let child = self.command().spawn().unwrap();
+        let (stream, _) = self.listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut hello = String::new();
+        reader.read_line(&mut hello).unwrap();
+        assert!(hello.contains(&"5a".repeat(32)), "{hello}");
+        (child, reader)
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Waits for the end; exit code and stderr.
+fn ended(mut child: Child) -> (i32, String) {
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("the plugin did not end");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let mut stderr = String::new();
+    if let Some(mut pipe) = child.stderr.take() {
+        pipe.read_to_string(&mut stderr).unwrap();
+    }
+    (status.code().expect("it was killed"), stderr)
+}
+
+fn send(reader: &mut BufReader<UnixStream>, line: &str) {
+    reader.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+fn by_hand(house: &House) {
+    let mut command = house.command();
+    command.env_clear().env(AS_PLUGIN, "1");
+    let (code, stderr) = ended(command.spawn().unwrap());
+    assert_eq!(code, 64);
+    let name = std::env::current_exe().unwrap();
+    let (name, path) = (name.file_name().unwrap().to_str().unwrap().to_owned(), name.display().to_string());
+    let parts = [
+        format!("{name} 1.2.3 is a plugin of rpc_plugin_system"),
+        "methods big, block, echo, fail, panic, stuck".to_owned(),
+        format!("rpcplugind --plugin {name}={path}"),
+    ];
+    for part in parts {
+        assert!(stderr.contains(&part), "{part:?} is not in {stderr:?}");
+    }
+}
+
+fn incomplete(house: &House) {
+    let mut command = house.command();
+    command.env_remove(ENV_PLUGIN_SOCKET).env(ENV_PLUGIN_GENERATION, "\u{1b}[2J");
+    let (code, stderr) = ended(command.spawn().unwrap());
+    assert_eq!(code, 78);
+    assert!(stderr.contains("PLUGIN_SOCKET is not set") && stderr.contains("GENERATION"), "{stderr}");
+    assert!(!stderr.contains('\u{1b}'), "control characters are escaped");
+}
+
+fn rejected(house: &House) {
+    let (child, mut reader) = house.launch();
+    send(&mut reader, r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"no \u001b[1m"}}"#);
+    let (code, stderr) = ended(child);
+    assert_eq!(code, 77);
+    assert!(stderr.contains("rejected") && stderr.contains("not_authenticated"), "{stderr}");
+    assert!(!stderr.contains('\u{1b}'), "control characters are escaped");
+}
+
+fn violation(house: &House) {
+    let (child, mut reader) = house.launch();
+    send(&mut reader, HELLO_ANSWER);
+    send(&mut reader, "nonsense");
+    let (code, stderr) = ended(child);
+    assert_eq!(code, 76);
+    assert!(stderr.contains("broke the protocol"), "{stderr}");
+}
+
+fn shutdown(house: &House) {
+    let (child, mut reader) = house.launch();
+    send(&mut reader, HELLO_ANSWER);
+    send(&mut reader, r#"{"jsonrpc":"2.0","id":7,"method":"plugin.shutdown"}"#);
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n");
+    assert_eq!(ended(child), (0, String::new()));
+}
+
+fn host_gone(house: &House) {
+    let (mut child, mut reader) = house.launch();
+    send(&mut reader, HELLO_ANSWER);
+    send(&mut reader, r#"{"jsonrpc":"2.0","id":7,"method":"stuck"}"#);
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "stuck\n");
+    drop(reader);
+    assert_eq!(ended(child), (0, String::new()));
+}
+
+/// A shell between host and plugin is the plugin's parent.
+fn not_the_parent(house: &House) {
+    let mut command = Command::new("/bin/sh");
+    house.environment(&mut command);
+    command.arg("-c").arg("\"$0\"; exit $?").arg(std::env::current_exe().unwrap());
+    let (code, stderr) = ended(command.spawn().unwrap());
+    assert_eq!(code, 77, "{stderr}");
+    assert!(stderr.contains("the token was not sent"), "{stderr}");
+    let (mut stream, _) = house.listener.accept().unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
