@@ -1,4 +1,7 @@
-//! The daemon around the host library: its configuration.
+//! The daemon around the host library: configuration, signals, the tour.
+//!
+//! What this folder is for: `rpcplugind`, from its arguments to its exit code. What it deliberately does
+//! not do: anything that an embedding program would miss; that belongs to `host`.
 
 pub mod config;
 mod config_error;
@@ -11,7 +14,16 @@ mod config_show;
 #[cfg(test)]
 mod config_tests;
 mod config_text;
+mod demo;
+#[path = "../../examples/echo/plugin.rs"]
+mod echo;
+mod flags;
+mod run;
 pub mod settings;
 #[cfg(test)]
 mod settings_tests;
 mod settings_value;
+mod signals;
+
+pub use flags::PROGRAM;
+pub use run::main;

@@ -29,6 +29,7 @@ const ADMIN_CLIENTS_MAX_DEFAULT: usize = 64;
 pub struct HostBuilder {
     runtime_dir: PathBuf,
     event_log: bool,
+    event_queue_max: usize,
     subreaper: bool,
     admin_socket: bool,
     admin_clients_max: usize,
@@ -45,6 +46,7 @@ impl HostBuilder {
         HostBuilder {
             runtime_dir: runtime_dir.to_owned(),
             event_log: true,
+            event_queue_max: QUEUE_MAX_DEFAULT,
             subreaper: false,
             admin_socket: false,
             admin_clients_max: ADMIN_CLIENTS_MAX_DEFAULT,
@@ -55,6 +57,13 @@ impl HostBuilder {
     #[must_use]
     pub fn event_log(mut self, event_log: bool) -> HostBuilder {
         self.event_log = event_log;
+        self
+    }
+
+    /// Events that may wait for the record's writer; further ones are dropped and counted.
+    #[must_use]
+    pub fn event_queue_max(mut self, queue_max: usize) -> HostBuilder {
+        self.event_queue_max = queue_max;
         self
     }
 
@@ -90,7 +99,7 @@ impl HostBuilder {
     pub fn start(self) -> Result<Host, HostError> {
         let runtime_dir = Arc::new(RuntimeDir::open(&self.runtime_dir).map_err(HostError::RuntimeDir)?);
         let log = if self.event_log {
-            EventLog::start(runtime_dir.path(), QUEUE_MAX_DEFAULT)
+            EventLog::start(runtime_dir.path(), self.event_queue_max)
                 .map_err(|error| HostError::Setup("the event log cannot be opened", error))?
         } else {
             EventLog::disabled()

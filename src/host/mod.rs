@@ -203,6 +203,12 @@ impl Host {
         }
     }
 
+    /// Puts an event of the embedding program's own on the host's record.
+    pub fn record(&self, note: Note) {
+        // A host that has ended, or is too busy, records nothing.
+        let _ = self.inner.post(Command::Record(Box::new(note)));
+    }
+
     /// Reaps and ends orphans that a plugin left behind; for a program that set
     /// [`HostBuilder::adopt_orphans`], whenever it gets SIGCHLD. Returns at once.
     ///

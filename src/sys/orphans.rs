@@ -77,6 +77,16 @@ pub fn sweep(except: &[u32]) -> io::Result<Sweep> {
     Ok(sweep)
 }
 
+/// Sends SIGKILL to a child of this process, for a test or a tour of what follows.
+///
+/// # Errors
+/// `ECHILD` if it is no child of ours, `ESRCH` if there is no such process.
+pub fn kill_child(pid: u32) -> io::Result<()> {
+    let pidfd = raw::pidfd_open(pid)?;
+    raw::waitid(pidfd.as_fd(), Collect::Peek)?;
+    raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL)
+}
+
 /// Repeats [`sweep`] until nothing is left but the excepted, or the time is over. Blocks.
 ///
 /// # Returns

@@ -1,0 +1,136 @@
+//! `rpcplugind demo`: a tour of the real thing in a temporary folder.
+//!
+//! What this file is for: showing in a few seconds what a plugin's life looks like, with the host
+//! library and `rpcpluginctl` as they are. What it deliberately does not do: fake any of it.
+
+use super::run::{Failure, print};
+use super::signals;
+use crate::ctl::{self, Io};
+use crate::host::{Host, PluginConfig, PluginHandle};
+use crate::sys::orphans::kill_child;
+use crate::sys::process::keep_exit_statuses;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long each step may take.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A folder that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> std::io::Result<Folder> {
+        let path = std::env::temp_dir().join(format!("rpcplugind-demo-{}", std::process::id()));
+        // Fails if somebody else made it.
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed stays in the temporary folder.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs the tour; with `stay`, stays up at its end until a signal comes.
+pub(super) fn run(stay: bool) -> Result<ExitCode, Failure> {
+    let signals = signals::Watch::start()?;
+    keep_exit_statuses()?;
+    let folder = Folder::new()?;
+    let executable = copy_of_this_program(&folder.0)?;
+    let runtime_dir = folder.0.join("run");
+    say("A host starts, and launches the built-in echo plugin as a process of its own.")?;
+    let host = Host::builder(&runtime_dir).admin_socket(true).adopt_orphans(true).start()?;
+    let id = "echo".parse().map_err(Failure::failed)?;
+    let echo = host.add(PluginConfig::new(id, &executable).arg(super::flags::SERVE_ECHO))?;
+    echo.start()?;
+    echo.wait_routable(None, STEP_TIMEOUT)?;
+    let tour = Tour { runtime_dir: &runtime_dir, echo: &echo };
+    tour.show()?;
+    if stay {
+        say("The host stays up. Try, in another terminal:")?;
+        let program = executable_beside("rpcpluginctl");
+        for line in ["plugins", "echo echo --message hello", "restart echo", "logs echo --follow", "shutdown"]
+        {
+            print(&format!("  {program} --runtime-dir {} {line}\n", runtime_dir.display()))?;
+        }
+        say("Ctrl-C ends it.")?;
+        signals.wait(&host);
+    } else {
+        say("The host ends: it asks the plugin to end, waits for it, and leaves nothing behind.")?;
+        host.shutdown();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Tour<'a> {
+    runtime_dir: &'a Path,
+    echo: &'a PluginHandle,
+}
+
+impl Tour<'_> {
+    fn show(&self) -> Result<(), Failure> {
+        self.ctl("status")?;
+        self.ctl("plugins")?;
+        say("A call goes to the plugin and comes back.")?;
+        self.ctl("echo echo --message hello")?;
+        let status = self.echo.status()?;
+        let pid = status.pid.ok_or_else(|| Failure::failed("the plugin has no process"))?;
+        say(&format!(
+            "The plugin, process {pid}, is killed with SIGKILL. The host sees it at once and replaces it."
+        ))?;
+        kill_child(pid)?;
+        self.echo.wait_routable(status.generation, STEP_TIMEOUT)?;
+        self.ctl("plugins")?;
+        self.ctl("echo echo --message again")?;
+        say("Everything is on record.")?;
+        self.ctl("logs echo")
+    }
+
+    /// Runs a command of `rpcpluginctl` and shows it as it would be typed.
+    fn ctl(&self, line: &str) -> Result<(), Failure> {
+        print(&format!("$ rpcpluginctl {line}\n"))?;
+        let mut words: Vec<OsString> = vec!["--runtime-dir".into(), self.runtime_dir.into()];
+        words.extend(line.split(' ').map(OsString::from));
+        let (mut stdout, stderr) = (std::io::stdout().lock(), std::io::stderr());
+        let is_terminal = stdout.is_terminal();
+        let stderr_is_terminal = stderr.is_terminal();
+        let io = Io {
+            env: &|name| std::env::var_os(name),
+            stdin: &mut std::io::empty(),
+            stdout: &mut stdout,
+            stderr: &mut stderr.lock(),
+            stdout_is_terminal: is_terminal,
+            stderr_is_terminal,
+        };
+        match ctl::run(words, io) {
+            ctl::Exit::Ok => Ok(()),
+            exit => Err(Failure::failed(format!("rpcpluginctl {line} ended with {exit:?}"))),
+        }
+    }
+}
+
+fn say(text: &str) -> std::io::Result<()> {
+    print(&format!("\n# {text}\n"))
+}
+
+/// The program as its own plugin. A copy, because where it was built others may write (umask 002), and
+/// then no host would launch it.
+fn copy_of_this_program(folder: &Path) -> Result<PathBuf, Failure> {
+    let copy = folder.join("echo-plugin");
+    std::fs::copy(std::env::current_exe()?, &copy)?;
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o700))?;
+    Ok(copy)
+}
+
+/// Another program of this project, by its path if it lies beside this one.
+fn executable_beside(name: &str) -> String {
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(name));
+    beside.filter(|path| path.is_file()).map_or_else(|| name.to_owned(), |path| path.display().to_string())
+}

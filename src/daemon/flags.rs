@@ -1,0 +1,118 @@
+//! Every command and flag of `rpcplugind`: its own, and one for each setting of `settings`.
+//!
+//! What always holds: help, parser and `docs/rpcplugind.md` come from this one table.
+
+use super::settings::{FlagRow, flag_rows};
+use crate::cli::{
+    Command, Example, Flag, FlagGroup, HELP_COMMAND, HELP_FLAG, Program, Section, VERSION_FLAG, runtime_dir,
+};
+use std::sync::LazyLock;
+
+pub(super) const DEMO: &str = "demo";
+pub(super) const SERVE_ECHO: &str = "serve-echo";
+pub(super) const STAY: &str = "stay";
+pub(super) const CONFIG: &str = "config";
+pub(super) const PLUGIN: &str = "plugin";
+pub(super) const CHECK_CONFIG: &str = "check-config";
+pub(super) const JSON: &str = "json";
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: DEMO,
+        summary: "Show in a few seconds what this is, with a plugin of its own in a temporary folder",
+        details: "Starts a host with the built-in echo plugin, shows it with rpcpluginctl's own commands, calls it, \
+                  kills it, shows its replacement and the record of it all, and cleans up.",
+        positionals: &[],
+        flags: &[Flag::switch(STAY, "Stay up at the end, and print commands to try")],
+        examples: &[],
+    },
+    HELP_COMMAND,
+    Command {
+        name: SERVE_ECHO,
+        summary: "Be the built-in echo plugin; a host launches it so",
+        details: "",
+        positionals: &[],
+        flags: &[],
+        examples: &[],
+    },
+];
+
+const OWN: &[Flag] = &[
+    Flag::switch(CHECK_CONFIG, "Check the configuration, print it as JSON with all defaults, and end"),
+    Flag::with_value(CONFIG, "FILE", "Read plugins and settings from this JSON file").short('c'),
+    HELP_FLAG,
+    Flag::switch(JSON, "Print what is printed as JSON, one object a line"),
+    Flag::with_value(PLUGIN, "ID=PATH", "Run the plugin at this absolute path under this id")
+        .short('p')
+        .repeated(),
+    runtime_dir::FLAG,
+    VERSION_FLAG,
+];
+
+const EXAMPLES: &[Example] = &[
+    Example { line: "rpcplugind demo", what: "A tour in a few seconds" },
+    Example { line: "rpcplugind --plugin echo=/usr/lib/plugins/echo", what: "Run one plugin" },
+    Example {
+        line: "rpcplugind --config /etc/rpcplugind.json --check-config",
+        what: "See whether a configuration is right, and what it comes to",
+    },
+];
+
+const SECTIONS: &[Section] = &[
+    Section {
+        title: "Exit codes",
+        rows: &[
+            ("0", "It was asked to end and has ended, and so have all plugins"),
+            ("1", "It could not start, or not go on; standard error says why"),
+            ("2", "The command line or the configuration is wrong"),
+        ],
+    },
+    Section {
+        title: "Signals",
+        rows: &[
+            ("SIGTERM, SIGINT", "End all plugins, then the daemon"),
+            ("SIGHUP, SIGUSR1", "Noted and otherwise ignored"),
+        ],
+    },
+];
+
+/// The whole table.
+pub static PROGRAM: LazyLock<Program> = LazyLock::new(|| Program {
+    name: "rpcplugind",
+    version: env!("CARGO_PKG_VERSION"),
+    summary: "Launch, prove, watch, call and replace plugins that are processes of their own",
+    // The table lives as long as the program, and is made once.
+    groups: Box::leak(Box::new([
+        FlagGroup { title: "Options", flags: OWN },
+        FlagGroup {
+            title: "Settings, for every plugin that says nothing of its own",
+            flags: setting_flags(),
+        },
+    ])),
+    commands: COMMANDS,
+    command_required: false,
+    examples: EXAMPLES,
+    sections: SECTIONS,
+});
+
+/// One flag for each setting, sorted by name.
+fn setting_flags() -> &'static [Flag] {
+    let mut rows: Vec<FlagRow> = flag_rows();
+    rows.sort_by_key(|row| row.flag);
+    let flags = rows.into_iter().map(|row| {
+        let text = format!("{}; {}", row.doc.trim_end_matches('.'), row.allowed);
+        Flag::with_value(row.flag, row.placeholder, Box::leak(text.into_boxed_str()))
+            .default(Box::leak(row.default.into_boxed_str()))
+    });
+    Box::leak(flags.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        assert_eq!(PROGRAM.problems(), Vec::<String>::new());
+    }
+}

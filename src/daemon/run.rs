@@ -1,0 +1,181 @@
+//! `rpcplugind`: configuration, host, signals, end.
+//!
+//! What always holds: whatever ends the daemon in an orderly way ends every plugin first; what it says
+//! on standard error names what happened and what to do.
+
+use super::config::{Config, FlagValues, PluginConfig, Sources};
+use super::config_show::EnvValues;
+use super::flags::{CHECK_CONFIG, CONFIG, DEMO, JSON, PLUGIN, PROGRAM, SERVE_ECHO};
+use super::settings::flag_rows;
+use super::{demo, echo, signals};
+use crate::cli::{Args, Ask};
+use crate::host::{self, Host, HostError};
+use crate::sys::process::keep_exit_statuses;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Exit codes; the help lists them.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+/// Why the daemon ends with another exit code than 0.
+pub(super) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    pub(super) fn usage(message: impl ToString) -> Failure {
+        Failure { code: USAGE, message: message.to_string() }
+    }
+
+    pub(super) fn failed(message: impl ToString) -> Failure {
+        Failure { code: FAILED, message: message.to_string() }
+    }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Failure {
+        Failure::failed(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure::failed(error)
+    }
+}
+
+/// Runs the daemon. `words` are its arguments without its own name.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match answer(words) {
+        Ok(code) => code,
+        Err(failure) => {
+            // Nowhere is left to tell that this failed.
+            let _ = writeln!(std::io::stderr(), "rpcplugind: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn answer(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
+    let args = PROGRAM.parse(words).map_err(Failure::usage)?;
+    let text = match args.ask {
+        Ask::Help(command) => PROGRAM.help(command),
+        Ask::Version => format!("{} {}\n", PROGRAM.name, PROGRAM.version),
+        Ask::Run => {
+            return match args.command.map(|command| command.name) {
+                Some(SERVE_ECHO) => Ok(echo::echo_plugin().run()),
+                Some(DEMO) => demo::run(args.is_set(super::flags::STAY)),
+                _ => serve(&args),
+            };
+        }
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints to standard output. A reader that has gone (EPIPE) is no failure.
+pub(super) fn print(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn serve(args: &Args) -> Result<ExitCode, Failure> {
+    let config = load(args)?;
+    if args.is_set(CHECK_CONFIG) {
+        print(&format!("{}\n", config.to_json(EnvValues::Hidden)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Before any thread or plugin: signals that come from here on are not lost.
+    let signals = signals::Watch::start()?;
+    keep_exit_statuses()?;
+    let host = Host::builder(&make_way(&config)?)
+        .admin_socket(true)
+        .admin_clients_max(config.limits.admin_clients_max)
+        .event_queue_max(config.limits.event_queue_max)
+        .adopt_orphans(true)
+        .start()?;
+    for plugin in &config.plugins {
+        let handle = host.add(host_config(plugin))?;
+        if plugin.autostart {
+            handle.start()?;
+        }
+    }
+    say(args, &host, "ready", &format!("{} plugins", config.plugins.len()))?;
+    let why = signals.wait(&host);
+    say(args, &host, "ended", &why)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line on standard output: what the daemon has come to.
+fn say(args: &Args, host: &Host, state: &str, what: &str) -> std::io::Result<()> {
+    let runtime_dir = host.runtime_dir().display();
+    if args.is_set(JSON) {
+        let pid = std::process::id();
+        let line = serde_json::json!({
+            "state": state, "message": what, "pid": pid, "runtime_dir": runtime_dir.to_string(),
+        });
+        return print(&format!("{line}\n"));
+    }
+    print(&format!("rpcplugind {}: {state}, {what}, runtime folder {runtime_dir}\n", PROGRAM.version))
+}
+
+fn load(args: &Args) -> Result<Config, Failure> {
+    let text = |value: &std::ffi::OsStr, flag: &str| {
+        value.to_str().map(str::to_owned).ok_or_else(|| Failure::usage(format!("--{flag} is not UTF-8")))
+    };
+    let mut flags =
+        FlagValues { runtime_dir: args.path("runtime-dir").map(Path::to_owned), ..Default::default() };
+    for row in flag_rows() {
+        if let Some(value) = args.get(row.flag) {
+            flags.settings.push((row.flag.to_owned(), text(value, row.flag)?));
+        }
+    }
+    for plugin in args.all(PLUGIN) {
+        flags.plugins.push(text(plugin, PLUGIN)?);
+    }
+    let sources = Sources {
+        file: args.path(CONFIG),
+        flags: &flags,
+        environment: &|name| std::env::var_os(name),
+        is_root: nix::unistd::geteuid().is_root(),
+    };
+    Config::load(&sources).map_err(Failure::usage)
+}
+
+/// The runtime folder. Only its last part is made by the host; `/run` and the user's own folder exist.
+fn make_way(config: &Config) -> Result<PathBuf, Failure> {
+    match config.runtime_dir.parent().map(Path::is_dir) {
+        Some(true) => Ok(config.runtime_dir.clone()),
+        _ => Err(Failure::failed(format!(
+            "runtime folder {}: the folder above it does not exist; make it, or choose another with --runtime-dir",
+            config.runtime_dir.display()
+        ))),
+    }
+}
+
+/// A plugin's configuration as the host takes it. Variables that are let through are looked up now.
+fn host_config(plugin: &PluginConfig) -> host::PluginConfig {
+    let mut config =
+        host::PluginConfig::new(plugin.id.clone(), &plugin.executable).policy(plugin.policy.clone());
+    config.args = plugin.args.iter().map(OsString::from).collect();
+    config.interfaces.clone_from(&plugin.interfaces);
+    if let Some(folder) = &plugin.working_dir {
+        config.working_folder.clone_from(folder);
+    }
+    for name in &plugin.pass_env {
+        if let Some(value) = std::env::var_os(name) {
+            config = config.env(name, value);
+        }
+    }
+    for (name, value) in &plugin.env {
+        config = config.env(name, value);
+    }
+    config
+}
