@@ -256,7 +256,8 @@ fn no_control_character_reaches_the_terminal() {
 #[test]
 fn colour_is_for_terminals_that_want_it() {
     let daemon = FakeDaemon::new(Reply::Result(plugin_json("echo", "failed")));
-    let table: [(&[(&str, &str)], &[&str], bool, bool); 5] = [
+    type Variables = &'static [(&'static str, &'static str)];
+    let table: [(Variables, &[&str], bool, bool); 5] = [
         (&[("TERM", "xterm")], &["plugin", "echo"], true, true),
         (&[("TERM", "xterm")], &["plugin", "echo"], false, false),
         (&[("TERM", "dumb")], &["plugin", "echo"], true, false),
