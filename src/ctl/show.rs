@@ -4,7 +4,7 @@
 //! which escape.
 
 use crate::cli::columns::{Cell, sheet, table};
-use crate::cli::text::{Style, duration, shorten};
+use crate::cli::text::{Style, duration, escape, shorten};
 use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, PluginStatus, Route};
 use rpc_plugin_wire::life::{HealthStatus, Heartbeat, PluginState};
 use std::time::{Duration, SystemTime};
@@ -63,7 +63,8 @@ pub(super) fn status(status: &DaemonStatus, colour: bool) -> String {
 
 pub(super) fn plugins(plugins: &[PluginStatus], colour: bool) -> String {
     let rows = plugins.iter().map(|plugin| {
-        let last_error = plugin.last_error.as_deref().map(|error| shorten(error, LAST_ERROR_CHARS_MAX));
+        let last_error = plugin.last_error.as_deref().map(escape);
+        let last_error = last_error.as_deref().map(|error| shorten(error, LAST_ERROR_CHARS_MAX));
         [
             plugin.plugin_id.as_str().into(),
             state_cell(plugin.state),
