@@ -1,3 +1,5 @@
+//! Ways that are trusted and ways that are not, on real folders.
+
 use super::super::testing::{chmod, file, folder, subfolder};
 use super::*;
 use std::os::unix::fs::symlink;

@@ -1,3 +1,5 @@
+//! Listing, adopting and ending children; what concerns a whole process runs in one of its own.
+
 use super::super::executable::open;
 use super::super::spawn::SpawnSpec;
 use super::super::testing::{DEADLINE, Sleeper, eventually, file, folder, script, spawn_patiently};

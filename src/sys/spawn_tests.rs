@@ -1,3 +1,5 @@
+//! Launches of real programs and scripts, seen from inside them, and every way they fail.
+
 use super::super::executable::open;
 use super::super::process::{ExitStatus, Signal};
 use super::super::testing::{DEADLINE, ended, eventually, file, finish, folder, script, spawn_patiently};
