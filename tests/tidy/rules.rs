@@ -12,8 +12,9 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("reactor", &["state", "sys", "eventlog"]),
     ("host", &["state", "sys", "reactor", "eventlog"]),
-    ("daemon", &["state", "sys", "host", "eventlog", "cli"]),
     ("ctl", &["cli", "eventlog"]),
+    // The tour shows itself with the control client's own commands.
+    ("daemon", &["state", "sys", "host", "eventlog", "cli", "ctl"]),
     ("bin", &["daemon", "ctl", "cli"]),
 ];
 
