@@ -8,7 +8,8 @@
 //! - `FAILURE_AFTER_HEARTBEATS=n`: answer n heartbeats well before a `heartbeat-*` mode begins (0 unless
 //!   named), or before `never-read` stops to read (1 unless named).
 //!
-//! It serves `work`, which returns its params, and `sleep` with `ms`, which can be cancelled. The modes:
+//! It serves `work`, which returns its params, or fails with the error object that they hold as `error`, and
+//! `sleep` with `ms`, which can be cancelled. The modes:
 //!
 //! - `none`: behaves
 //! - `exit-at-once`: ends with exit code 3 before it connects
