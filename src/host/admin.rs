@@ -16,7 +16,7 @@ use rpc_plugin_wire::admin::{
 };
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
-use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::message::{params_into, result_object};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, PluginId};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -130,7 +130,7 @@ fn heartbeat(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorO
     let asked = plugin_id.clone();
     Ok(cx.probe(&asked, move |end| {
         let (result, generation, duration_us) = taken(end)?;
-        let heartbeat: Heartbeat = serde_json::from_str(result.get()).map_err(|error| {
+        let heartbeat: Heartbeat = result_object(&result).map_err(|error| {
             ErrorObject::new(
                 ErrorCode::InternalError,
                 format!("the plugin's heartbeat is malformed: {error}"),
