@@ -12,7 +12,8 @@ use crate::state::time::millis;
 use crate::state::waits::Goal;
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
-    HeartbeatReply, PluginList, PluginRef, PluginStatus, ROUTE_MODE_DIRECT, Route, RouteList, WaitParams,
+    HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_DIRECT, Route, RouteList,
+    WaitParams,
 };
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
@@ -31,19 +32,20 @@ type Params<'a> = Option<&'a RawValue>;
 impl ControlService for Admin {
     fn handle(&mut self, cx: &mut ControlCx<'_>, method: &str, params: Params<'_>) -> Reply {
         let reply = match method {
-            admin::METHOD_STATUS => Ok(Reply::Now(answer(&status(cx)))),
-            admin::METHOD_PLUGINS => Ok(Reply::Now(answer(&PluginList {
-                plugins: cx.supervisor.plugins_by_id().map(|plugin| plugin.status(cx.now)).collect(),
-            }))),
+            admin::METHOD_STATUS => none(params).map(|()| Reply::Now(answer(&status(cx)))),
+            admin::METHOD_PLUGINS => none(params).map(|()| {
+                let plugins = cx.supervisor.plugins_by_id().map(|plugin| plugin.status(cx.now)).collect();
+                Reply::Now(answer(&PluginList { plugins }))
+            }),
             admin::METHOD_PLUGIN => plugin(cx, params),
-            admin::METHOD_ROUTES => Ok(Reply::Now(answer(&routes(cx)))),
+            admin::METHOD_ROUTES => none(params).map(|()| Reply::Now(answer(&routes(cx)))),
             admin::METHOD_HEARTBEAT => heartbeat(cx, params),
             admin::METHOD_CALL => call(cx, params),
             admin::METHOD_START => act(cx, params, Wish::Start),
             admin::METHOD_STOP => act(cx, params, Wish::Stop),
             admin::METHOD_RESTART => act(cx, params, Wish::Restart),
             admin::METHOD_WAIT => wait(cx, params),
-            admin::METHOD_SHUTDOWN => Ok(shutdown(cx)),
+            admin::METHOD_SHUTDOWN => none(params).map(|()| shutdown(cx)),
             _ => Err(ErrorObject::new(
                 ErrorCode::MethodNotFound,
                 format!("there is no admin method {method:?}; there are {}", admin::METHODS.join(", ")),
@@ -58,6 +60,11 @@ fn answer<T: Serialize>(value: &T) -> Answer {
     serde_json::value::to_raw_value(value).map_err(|error| {
         ErrorObject::new(ErrorCode::InternalError, format!("the answer does not serialise: {error}"))
     })
+}
+
+/// Params of a method that takes none. What an operator meant by more than that is not guessed.
+fn none(params: Params<'_>) -> Result<(), ErrorObject> {
+    params_into::<NoParams>(params).map(drop)
 }
 
 fn deadline(timeout_ms: Option<u64>) -> Result<Duration, ErrorObject> {
