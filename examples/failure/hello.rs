@@ -117,7 +117,7 @@ fn greet(mut connection: UnixStream, hello: &[u8], config: &Config) -> Result<Gr
 }
 
 /// Shows what the host answers until it closes the connection; in the background when there is more to do.
-fn listen(mut connection: UnixStream, mut decoder: FrameDecoder, in_background: bool) {
+pub(crate) fn listen(mut connection: UnixStream, mut decoder: FrameDecoder, in_background: bool) {
     let mut show = move || {
         loop {
             while let Ok(Some(frame)) = decoder.next_frame() {

@@ -8,7 +8,11 @@ use crate::state::outbox::Outbox;
 use crate::state::outgoing::Outgoing;
 use crate::state::policy::Policy;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameError, Message, Request, RequestId, Response, message};
+use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL};
+use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::{
+    ErrorCode, ErrorObject, FrameError, Message, Notification, Request, RequestId, Response, message,
+};
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -90,8 +94,9 @@ impl Core {
                 self.reject(cx, None, format!("the first frame is an answer, not {METHOD_HELLO}"));
             }
             (Stage::Open, Message::Request(request)) => self.handle_request(cx, &request),
-            // Notifications of the protocol's later parts, and the application's own, have no taker yet.
-            (Stage::Open, Message::Notification(_)) => {}
+            (Stage::Open, Message::Notification(notification)) => {
+                self.handle_notification(cx, &notification);
+            }
             (Stage::Open, Message::Response(response)) => self.handle_response(cx, response),
         }
     }
@@ -125,6 +130,18 @@ impl Core {
                 let error = ErrorObject::new(ErrorCode::InvalidRequest, why.clone());
                 self.refuse(cx, None, error, why);
             }
+        }
+    }
+
+    /// What the plugin asks is answered at once, so there is nothing to cancel; but a cancel of nothing that can
+    /// be an id breaks the protocol. The application's own notifications have no taker.
+    fn handle_notification(&mut self, cx: &mut Cx<'_>, notification: &Notification<'_>) {
+        if notification.method != METHOD_CANCEL {
+            return;
+        }
+        if let Err(error) = params_into::<Cancel>(notification.params) {
+            let why = format!("{METHOD_CANCEL} has {}", error.message);
+            self.refuse(cx, None, ErrorObject::new(ErrorCode::InvalidParams, why.clone()), why);
         }
     }
 
