@@ -79,7 +79,7 @@ fn status(cx: &ControlCx<'_>) -> DaemonStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_ms: millis(cx.facts.uptime),
-        runtime_dir: cx.facts.runtime_dir.clone(),
+        runtime_dir: cx.facts.runtime_dir.display().to_string(),
         plugins: 0,
         routable: 0,
         failed: 0,

@@ -20,6 +20,7 @@ use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameDecoder, Message, PluginId, R
 use serde_json::value::RawValue;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// What a control method answers.
@@ -41,9 +42,9 @@ pub(crate) trait ControlService: Send {
 
 /// What a host knows about itself.
 #[derive(Debug, Clone)]
-pub(crate) struct HostFacts {
+pub(crate) struct HostFacts<'a> {
     pub(crate) uptime: Duration,
-    pub(crate) runtime_dir: String,
+    pub(crate) runtime_dir: &'a Path,
     pub(crate) clients: u32,
     pub(crate) events_dropped: u64,
 }
@@ -52,7 +53,7 @@ pub(crate) struct HostFacts {
 pub(crate) struct ControlCx<'a> {
     pub(crate) now: Time,
     pub(crate) supervisor: &'a mut Supervisor,
-    pub(crate) facts: HostFacts,
+    pub(crate) facts: HostFacts<'a>,
     /// Who asks.
     pub(crate) peer_uid: u32,
     pub(crate) peer_pid: u32,
@@ -154,12 +155,14 @@ impl Client {
     }
 
     /// Reads once, and takes the requests that are whole. What is no request ends the connection.
-    pub(super) fn read(&mut self, asked: &mut Vec<Asked>) -> ReadOutcome {
+    /// `closed`: the kernel said that the client has closed its end.
+    pub(super) fn read(&mut self, closed: bool, asked: &mut Vec<Asked>) -> ReadOutcome {
         let outcome = match (&self.stream).read(self.inbox.space(READ_BYTES)) {
             Ok(0) => return ReadOutcome::Over,
             Ok(bytes) => {
                 self.inbox.filled(bytes);
-                ReadOutcome::More
+                // A short read has drained the socket: epoll(7) tells when there is more.
+                if bytes < READ_BYTES && !closed { ReadOutcome::Drained } else { ReadOutcome::More }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return ReadOutcome::Drained,
             Err(error) if error.kind() == ErrorKind::Interrupted => return ReadOutcome::More,

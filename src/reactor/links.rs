@@ -15,6 +15,7 @@ use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// Bytes read from a plugin at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -22,6 +23,8 @@ const READ_BYTES: usize = 64 * 1024;
 const SOCKET_BUFFER_BYTES: usize = 256 * 1024;
 /// Reads from one plugin in a turn; then others have theirs.
 const READS_PER_TURN: usize = 4;
+/// How soon control connections are accepted again after that failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// Connections accepted from one listener in a turn.
 const ACCEPTS_PER_TURN: usize = 16;
 
@@ -134,7 +137,7 @@ impl Reactor {
     }
 
     /// Accepts control clients.
-    pub(super) fn accept_clients(&mut self) {
+    pub(super) fn accept_clients(&mut self, now: Time) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(control) = &self.control else { return };
             match control.listener.accept() {
@@ -145,7 +148,11 @@ impl Reactor {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.fault("a control connection could not be accepted", &error),
+                Err(error) => {
+                    // Out of descriptors, probably. No further edge tells when there is one again.
+                    self.accept_again = Some(now.plus(ACCEPT_AGAIN));
+                    return self.fault("a control connection could not be accepted", &error);
+                }
             }
         }
         let listener = self.sources.keys().into_iter();
@@ -196,28 +203,27 @@ impl Reactor {
     }
 
     /// Serves a control client, within its turn.
-    pub(super) fn read_client(&mut self, now: Time, key: u64) {
+    pub(super) fn read_client(&mut self, now: Time, key: u64, closed: bool) {
         let mut asked = Vec::new();
         let Some(client) = self.clients.get_mut(key) else { return };
         let source = client.source;
-        let outcome = client.read(&mut asked);
+        // Readable or writable: what waits for it may go on.
+        self.answered.insert(key);
+        let outcome = client.read(closed, &mut asked);
         for request in asked {
             let Some(client) = self.clients.get_mut(key) else { return };
             if client.enter(&request.id) {
                 let ticket = Ticket { client: key, id: request.id };
                 let reply = self.serve(now, &ticket, &request.method, request.params.as_deref());
                 if let Reply::Now(answer) = reply {
-                    self.answer_client(now, &ticket, &answer);
+                    self.answer_client(&ticket, &answer);
                 }
             }
         }
         match outcome {
             ReadOutcome::Over => self.drop_client(now, key),
-            ReadOutcome::More => {
-                self.unfinished.push_back(source);
-                self.write_client(now, key);
-            }
-            ReadOutcome::Drained => self.write_client(now, key),
+            ReadOutcome::More => self.unfinished.push_back(source),
+            ReadOutcome::Drained => {}
         }
     }
 
@@ -230,7 +236,7 @@ impl Reactor {
     ) -> Reply {
         let facts = HostFacts {
             uptime: now.since(Time::ZERO),
-            runtime_dir: self.runtime_dir.path().display().to_string(),
+            runtime_dir: self.runtime_dir.path(),
             clients: self.clients.len() as u32,
             events_dropped: self.recorder.dropped(),
         };
@@ -258,16 +264,20 @@ impl Reactor {
         reply
     }
 
-    pub(super) fn answer_client(&mut self, now: Time, ticket: &Ticket, answer: &Answer) {
+    /// Answers a control client; the bytes go out at the end of the turn.
+    pub(super) fn answer_client(&mut self, ticket: &Ticket, answer: &Answer) {
         if let Some(client) = self.clients.get_mut(ticket.client) {
             client.answer(&ticket.id, answer);
-            self.write_client(now, ticket.client);
+            self.answered.insert(ticket.client);
         }
     }
 
-    fn write_client(&mut self, now: Time, key: u64) {
-        if self.clients.get_mut(key).is_some_and(|client| !client.write()) {
-            self.drop_client(now, key);
+    /// Writes what waits for control clients, as far as they take it.
+    pub(super) fn write_clients(&mut self, now: Time) {
+        while let Some(key) = self.answered.pop_first() {
+            if self.clients.get_mut(key).is_some_and(|client| !client.write()) {
+                self.drop_client(now, key);
+            }
         }
     }
 

@@ -39,7 +39,7 @@ use record::Recorder;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
 use slab::Slab;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
@@ -101,6 +101,10 @@ pub(crate) struct Reactor {
     unfinished: VecDeque<u64>,
     ends: Ends,
     clients: Clients,
+    /// Control clients that may have bytes to write.
+    answered: BTreeSet<u64>,
+    /// When control connections are to be accepted again, after that failed.
+    accept_again: Option<Time>,
     control: Option<Control>,
     workers: Workers,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
@@ -130,6 +134,8 @@ impl Reactor {
             unfinished: VecDeque::new(),
             ends: Ends::default(),
             clients: Clients::default(),
+            answered: BTreeSet::new(),
+            accept_again: None,
             control: setup.control,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
             postponed: VecDeque::new(),
@@ -183,12 +189,16 @@ impl Reactor {
             self.handle_command(now, command);
         }
         self.supervisor.handle_time(now);
+        if self.accept_again.take_if(|at| *at <= now).is_some() {
+            self.accept_clients(now);
+        }
         self.settle(now);
         Ok(())
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let until = [self.supervisor.next_at(), self.end_by].into_iter().flatten().min();
+        let until = [self.supervisor.next_at(), self.end_by, self.accept_again];
+        let until = until.into_iter().flatten().min();
         let mut timeout = until.map(|at| at.since(self.now()));
         if !self.unfinished.is_empty() || !self.mailbox.may_sleep() {
             timeout = Some(Duration::ZERO);
@@ -217,8 +227,8 @@ impl Reactor {
             Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
             Some(Source::Stdout(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stdout),
             Some(Source::Stderr(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stderr),
-            Some(Source::ControlListener) => self.accept_clients(),
-            Some(Source::ControlClient(client)) => self.read_client(now, client),
+            Some(Source::ControlListener) => self.accept_clients(now),
+            Some(Source::ControlClient(client)) => self.read_client(now, client, closed),
         }
     }
 
@@ -228,6 +238,8 @@ impl Reactor {
             while let Some(action) = self.supervisor.poll_action() {
                 self.perform(now, action);
             }
+            // Dropping a client that takes nothing cancels its calls, which is decided again.
+            self.write_clients(now);
             match self.supervisor.poll_waiting() {
                 Some((key, generation)) => self.write_link(key, generation),
                 None => break,
@@ -251,12 +263,12 @@ impl Reactor {
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
             Action::Complete(call, end) => {
                 if let Some((ticket, answer)) = self.ends.end_call(call, end) {
-                    self.answer_client(now, &ticket, &answer);
+                    self.answer_client(&ticket, &answer);
                 }
             }
             Action::Waited(wait, end) => {
                 if let Some((ticket, answer)) = self.ends.end_wait(wait, end) {
-                    self.answer_client(now, &ticket, &answer);
+                    self.answer_client(&ticket, &answer);
                 }
             }
             Action::Note(note) => self.recorder.record(*note),

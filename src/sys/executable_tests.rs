@@ -1,3 +1,5 @@
+//! What may be executed and what may not, on real files of every kind.
+
 use super::super::testing::{chmod, file, folder, subfolder};
 use super::*;
 use ExecutableProblem as P;

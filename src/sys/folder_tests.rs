@@ -1,3 +1,5 @@
+//! Ways that are trusted and ways that are not, on real folders.
+
 use super::super::testing::{chmod, file, folder, subfolder};
 use super::*;
 use std::os::unix::fs::symlink;
@@ -70,7 +72,14 @@ fn a_folder_of_a_stranger_is_refused() {
     if nix::unistd::geteuid().is_root() {
         // Root of a user namespace cannot give files away to a user that is not in it.
         let Ok(()) = nix::unistd::chown(root.path(), Some(12345.into()), None) else { return };
-        assert!(matches!(refused(root.path()).problem, FolderProblem::Owner { owner: 12345, uid: 0 }));
+        let strange = FolderProblem::Owner { owner: 12345, uid: 0 };
+        assert_eq!(refused(root.path()).problem, strange);
+        nix::unistd::chown(root.path(), Some(0.into()), None).unwrap();
+        let link = root.path().join("link");
+        symlink("/", &link).unwrap();
+        open_trusted(&link, Trust::current()).unwrap();
+        std::os::unix::fs::lchown(&link, Some(12345), None).unwrap();
+        assert_eq!(refused(&link), FolderError { path: link, problem: strange });
     } else {
         // Seen by a user that owns nothing here: our folder is a stranger's.
         let stranger = Trust { uid: 4_000_000, ..Trust::current() };

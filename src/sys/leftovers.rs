@@ -115,18 +115,14 @@ fn pids_of_our_user() -> io::Result<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{DEADLINE, eventually, folder};
+    use super::super::testing::{DEADLINE, Sleeper, eventually, folder};
     use super::*;
-    use std::process::{Child, Command};
-
-    fn sleeper(variable: &str, value: &Path) -> Child {
-        Command::new("/bin/sleep").arg("1000").env_clear().env(variable, value).spawn().unwrap()
-    }
 
     #[test]
     fn those_of_the_folder_are_killed_and_no_others() {
         let (ours, sibling) = (folder(), folder());
         let variable = "RPS_TEST_TOKEN_FILE";
+        let sleeper = |variable, path: &Path| Sleeper::new(&[(variable, path)]);
         let mut left = [
             sleeper(variable, &ours.path().join("echo/token.1")),
             sleeper(variable, &ours.path().join("kv/token.9")),
@@ -134,10 +130,10 @@ mod tests {
         let mut other = [
             sleeper(variable, &sibling.path().join("echo/token.1")),
             sleeper("RPS_TEST_OTHER", &ours.path().join("echo/token.1")),
-            sleeper(variable, &ours.path().with_extension("x").join("echo/token.1")),
+            sleeper(variable, &ours.path().with_extension("x").join("token.1")),
             sleeper(variable, &ours.path().join("inner/echo/token.1")),
         ];
-        let mut expected: Vec<u32> = left.iter().map(Child::id).collect();
+        let mut expected: Vec<u32> = left.iter().map(Sleeper::pid).collect();
         // Before its exec, a child shows the environment of this test.
         let entry = format!("{variable}={}/", ours.path().display());
         eventually("sleepers run", || expected.iter().all(|pid| has_entry(*pid, entry.as_bytes())));
@@ -145,14 +141,8 @@ mod tests {
         expected.sort_unstable();
         found.killed.sort_unstable();
         assert_eq!(found, Leftovers { killed: expected, remaining: vec![] });
-        for child in &mut left {
-            assert!(!child.wait().unwrap().success());
-        }
-        for child in &mut other {
-            assert!(child.try_wait().unwrap().is_none(), "a stranger was killed");
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        assert!(left.iter_mut().all(|sleeper| !sleeper.runs()));
+        assert!(other.iter_mut().all(Sleeper::runs), "a stranger was killed");
         assert_eq!(kill_leftovers(variable, ours.path(), DEADLINE).unwrap(), Leftovers::default());
     }
 }

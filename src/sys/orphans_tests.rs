@@ -1,22 +1,24 @@
+//! Listing, adopting and ending children; what concerns a whole process runs in one of its own.
+
 use super::super::executable::open;
 use super::super::spawn::SpawnSpec;
-use super::super::testing::{DEADLINE, eventually, file, folder, script, spawn_patiently};
+use super::super::testing::{DEADLINE, Sleeper, eventually, file, folder, script, spawn_patiently};
 use super::*;
 
 const VARIABLE: &str = "RPS_TEST_SUBREAPER";
 
 #[test]
 fn both_ways_of_listing_children_agree() {
-    let mut sleeper = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
-    assert!(children().unwrap().contains(&sleeper.id()));
-    assert!(children_by_search().unwrap().contains(&sleeper.id()));
+    let sleeper = Sleeper::new(&[]);
+    let pid = sleeper.pid();
+    assert!(children().unwrap().contains(&pid));
+    assert!(children_by_search().unwrap().contains(&pid));
     if let Some(pids) = children_of_threads().unwrap() {
-        assert!(pids.contains(&sleeper.id()));
+        assert!(pids.contains(&pid));
     }
-    sleeper.kill().unwrap();
-    sleeper.wait().unwrap();
-    assert!(!children().unwrap().contains(&sleeper.id()));
-    assert!(!children_by_search().unwrap().contains(&sleeper.id()));
+    drop(sleeper);
+    assert!(!children().unwrap().contains(&pid));
+    assert!(!children_by_search().unwrap().contains(&pid));
 }
 
 /// Concerns every child of the process, so it runs in a process of its own.

@@ -1,3 +1,5 @@
+//! Private folders and the files in them.
+
 use super::super::folder::{Trust, open_trusted};
 use super::super::testing::{chmod, file, folder, private};
 use super::*;

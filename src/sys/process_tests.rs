@@ -1,3 +1,5 @@
+//! Watching, signalling and reaping real children.
+
 use super::super::executable::open;
 use super::super::spawn::SpawnSpec;
 use super::super::testing::{DEADLINE, ended, eventually, folder, script, spawn_patiently};

@@ -126,6 +126,8 @@ fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::process::wait_readable;
+    use super::super::testing::{DEADLINE, Sleeper};
     use super::*;
     use std::os::fd::AsFd;
 
@@ -148,21 +150,17 @@ mod tests {
 
     #[test]
     fn status_and_signal_go_through_the_pidfd() {
-        let mut sleeper = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
-        let pidfd = pidfd_open(sleeper.id()).unwrap();
+        let sleeper = Sleeper::new(&[]);
+        let pidfd = pidfd_open(sleeper.pid()).unwrap();
         assert_eq!(waitid(pidfd.as_fd(), Collect::Reap).unwrap(), None);
         pidfd_send_signal(pidfd.as_fd(), Signal::SIGTERM).unwrap();
         let expected = ExitStatus::Signal { signal: libc::SIGTERM, core_dumped: false };
-        assert!(
-            super::super::process::wait_readable(pidfd.as_fd(), std::time::Duration::from_secs(10)).unwrap()
-        );
+        assert!(wait_readable(pidfd.as_fd(), DEADLINE).unwrap());
         assert_eq!(waitid(pidfd.as_fd(), Collect::Peek).unwrap(), Some(expected));
         assert_eq!(waitid(pidfd.as_fd(), Collect::Reap).unwrap(), Some(expected));
         assert_eq!(
             pidfd_send_signal(pidfd.as_fd(), Signal::SIGTERM).unwrap_err().raw_os_error(),
             Some(libc::ESRCH)
         );
-        // Reaped through the pidfd, so that std finds nothing to wait for.
-        assert!(sleeper.wait().is_err());
     }
 }

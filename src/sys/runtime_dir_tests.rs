@@ -1,3 +1,5 @@
+//! Opening, locking and measuring a runtime folder.
+
 use super::super::testing::{chmod, file, folder};
 use super::*;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -229,14 +229,14 @@ fn spawn_with(spec: &SpawnSpec<'_>, close_range: bool) -> Result<Spawned, (Spawn
     if raw::sigchld_discards_statuses().map_err(|error| resources(errno_of(&error)))? {
         return Err(resources(Errno::ECHILD));
     }
+    // A duplicate, which is numbered from 3 on, also where the host's own stdin, stdout or stderr is closed.
+    let program =
+        spec.executable.as_fd().try_clone_to_owned().map_err(|error| resources(errno_of(&error)))?;
     let null = above_stdio(
         open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(resources)?,
     )?;
     let (stdout, stdout_child) = output_pipe()?;
     let (stderr, stderr_child) = output_pipe()?;
-    // A copy where the host's own stdin, stdout or stderr were closed and this took their number.
-    let program =
-        above_stdio(spec.executable.as_fd().try_clone_to_owned().map_err(|e| resources(errno_of(&e)))?)?;
     let plan = Plan {
         streams: [null.as_raw_fd(), stdout_child.as_raw_fd(), stderr_child.as_raw_fd()],
         program: program.as_raw_fd(),

@@ -1,3 +1,5 @@
+//! Launches of real programs and scripts, seen from inside them, and every way they fail.
+
 use super::super::executable::open;
 use super::super::process::{ExitStatus, Signal};
 use super::super::testing::{DEADLINE, ended, eventually, file, finish, folder, script, spawn_patiently};
@@ -270,7 +272,9 @@ fn in_own_process(test: &str) -> bool {
     if std::env::var_os(VARIABLE).is_some() {
         return true;
     }
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    // With descriptor 3 closed, whoever runs the tests.
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 3>&-"]).arg(std::env::current_exe().unwrap());
     command.args([&format!("sys::spawn::tests::{test}"), "--exact", "--test-threads=1"]).env(VARIABLE, "1");
     let output = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -285,6 +289,8 @@ fn a_host_without_stdin_or_descriptor_3_launches_all_the_same() {
     }
     // Low numbers, now free, are what the pipes and files of the launch are given.
     nix::unistd::close(0).unwrap();
+    let lowest = [(); 2].map(|()| std::fs::File::open("/dev/null").unwrap());
+    assert_eq!(lowest.map(|file| file.as_raw_fd()), [0, 3]);
     for _ in 0..3 {
         let (stdout, stderr, status) = run("readlink /proc/self/fd/0; echo err >&2; exit 4", &[]);
         let expected = ("/dev/null\n", "err\n", ExitStatus::Code(4));

@@ -9,6 +9,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// No test waits longer for anything.
@@ -51,6 +52,33 @@ pub(super) fn file(folder: &Path, name: &str, content: impl AsRef<[u8]>, mode: u
 
 pub(super) fn script(folder: &Path, body: &str) -> PathBuf {
     file(folder, "script", format!("#!/bin/sh\n{body}\n"), 0o755)
+}
+
+/// A process that std launched, killed and reaped when the test ends, however it ends.
+pub(super) struct Sleeper(std::process::Child);
+
+impl Sleeper {
+    /// Sleeps with exactly this environment.
+    pub(super) fn new(environment: &[(&str, &Path)]) -> Sleeper {
+        let mut command = std::process::Command::new("/bin/sleep");
+        command.arg("1000").env_clear().envs(environment.iter().copied());
+        Sleeper(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(super) fn runs(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Until the condition holds; fails the test after [`DEADLINE`].
