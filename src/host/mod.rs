@@ -209,7 +209,7 @@ impl Host {
         let _ = self.inner.post(Command::Record(Box::new(note)));
     }
 
-    /// Reaps and ends orphans that a plugin left behind; for a program that set
+    /// Reaps orphans, and ends those that a plugin which is gone left behind; for a program that set
     /// [`HostBuilder::adopt_orphans`], whenever it gets SIGCHLD. Returns at once.
     ///
     /// # Errors
