@@ -70,8 +70,9 @@ const SECTIONS: &[Section] = &[
     Section {
         title: "Signals",
         rows: &[
-            ("SIGTERM, SIGINT", "End all plugins, then the daemon"),
-            ("SIGHUP, SIGUSR1", "Noted and otherwise ignored"),
+            ("SIGTERM, SIGINT", "End all plugins, each down its ladder, then the daemon"),
+            ("SIGINT again", "Kill the plugins that have not ended yet; a further SIGTERM changes nothing"),
+            ("SIGHUP, SIGUSR1", "Put on record and otherwise ignored"),
         ],
     },
 ];

@@ -188,6 +188,20 @@ impl Reactor {
         }
     }
 
+    /// Sends SIGKILL to a plugin's group, whatever its ladder says.
+    pub(super) fn kill(&mut self, key: PluginKey, reason: &str) {
+        let running = self.wards.get(&key).and_then(|ward| ward.running.as_ref());
+        let (Some(running), Some(plugin)) = (running, self.supervisor.plugin(key)) else { return };
+        let generation = running.generation;
+        let mut note =
+            Note::new(EventKind::SignalSent, "SIGKILL was sent to its process group").reason(reason);
+        note.plugin_id = Some(plugin.id().clone());
+        note.generation = Some(generation);
+        note.pid = Some(running.child.pid());
+        self.recorder.record(note);
+        self.signal(key, generation, StopSignal::Kill);
+    }
+
     /// A process ended: what it last printed, what is left of its group, its status.
     pub(super) fn handle_exit(&mut self, now: Time, key: PluginKey, generation: Generation) {
         let Some(ward) = self.wards.get_mut(&key) else { return };
