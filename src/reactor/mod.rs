@@ -149,7 +149,7 @@ impl Reactor {
             control: setup.control,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
             postponed: VecDeque::new(),
-            recorder: Recorder::new(setup.log),
+            recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
             runtime_dir: setup.runtime_dir,
             uid: crate::sys::credentials::effective_uid(),
             subreaper: setup.subreaper,
