@@ -1,0 +1,86 @@
+//! The whole supervisor in virtual time, from a seed: real state machines, fake kernel, children that
+//! crash, hang and lie, links that split, merge, delay and cut.
+//!
+//! What it deliberately does not do: touch a process, socket, thread of the host, or the clock.
+//! What always holds: one seed is one run. `SIM_SEED=n cargo test --test sim -- --nocapture` replays
+//! seed n and prints its whole trace. A failure names the seed and the last events before it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stderr, missing_docs, unreachable_pub)]
+
+mod acts;
+mod checks;
+mod child;
+mod coverage;
+mod kernel;
+mod ledger;
+mod link;
+mod model;
+mod nature;
+mod operator;
+mod policies;
+mod story;
+mod world;
+
+use coverage::Coverage;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::World;
+
+/// Runs in one test run.
+const SEEDS: u64 = 200;
+
+/// Runs one seed; the trace's end is part of the failure.
+fn run(seed: u64, aloud: bool) -> Result<Coverage, String> {
+    let mut world = World::new(seed, aloud);
+    match catch_unwind(AssertUnwindSafe(|| story::run(&mut world))) {
+        Ok(()) => Ok(world.coverage),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default();
+            let trace: Vec<String> = world.trace.into_iter().collect();
+            Err(format!("seed {seed}: {text}\nthe last events:\n{}", trace.join("\n")))
+        }
+    }
+}
+
+#[test]
+fn two_hundred_seeds_hold_every_invariant_and_see_everything() {
+    if let Ok(seed) = std::env::var("SIM_SEED") {
+        run(seed.parse().expect("SIM_SEED is a number"), true).unwrap_or_else(|failure| panic!("{failure}"));
+        return;
+    }
+    // Two halves at once; each seed by itself is one run whatever the threads do.
+    let halves: Vec<Result<Coverage, String>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2)
+            .map(|half| {
+                scope.spawn(move || {
+                    let mut all = Coverage::default();
+                    for seed in (half..SEEDS).step_by(2) {
+                        all.merge(&run(seed, false)?);
+                    }
+                    Ok(all)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("its panics are caught")).collect()
+    });
+    let mut all = Coverage::default();
+    for half in halves {
+        all.merge(&half.unwrap_or_else(|failure| panic!("{failure}")));
+    }
+    all.check();
+}
+
+#[test]
+fn a_seed_is_one_run() {
+    let trace = |seed| {
+        let mut world = World::new(seed, false);
+        world.keep_whole_trace();
+        story::run(&mut world);
+        world.trace
+    };
+    assert!(trace(7) == trace(7), "two runs of one seed differ");
+    assert!(trace(7) != trace(8), "two seeds are one run");
+}
