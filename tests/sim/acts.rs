@@ -10,7 +10,12 @@ use std::time::Duration;
 
 impl World {
     pub fn happens(&mut self, event: Event) {
-        self.tell(format_args!("{event:?}"));
+        match &event {
+            Event::ChildDoes(id, Doing::Send(bytes)) => {
+                self.tell(format_args!("{id:?} sends {}", String::from_utf8_lossy(bytes).trim_end()));
+            }
+            event => self.tell(format_args!("{event:?}")),
+        }
         match event {
             Event::PreparationReturns(id, succeeds) => self.preparation_returns(id, succeeds),
             Event::ChildConnects(id) => self.child_connects(id),

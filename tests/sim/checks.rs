@@ -29,6 +29,9 @@ impl World {
         let until = plugin.backoff_until();
         let pid = plugin.pid();
         let next = self.host.next_at();
+        if self.models[&key].unwell_at.is_some() && plugin.status(self.now).heartbeats_missed == 0 {
+            self.models.get_mut(&key).unwrap().unwell_at = None;
+        }
         if let Some(until) = until {
             let latest = until.as_nanos().div_ceil(1_000_000) * 1_000_000;
             assert!(next.is_some_and(|at| at.as_nanos() <= latest), "the host would sleep beyond a backoff");
@@ -54,7 +57,7 @@ impl World {
         assert!(open, "{id:?} has a session without a connection");
         let in_flight = session.calls_in_flight();
         assert!(in_flight <= policy.calls_in_flight_max, "{in_flight} calls in flight");
-        let waiting = session.waiting().len();
+        let waiting = session.waiting_bytes();
         // Cancellations and the host's own requests are bounded by what is in flight.
         let waiting_max = policy.outbox_bytes_max + policy.frame_bytes_max + 80 * in_flight + 8192;
         assert!(waiting <= waiting_max, "{waiting} bytes wait for {id:?}, at most {waiting_max} may");

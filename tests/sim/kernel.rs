@@ -179,6 +179,9 @@ impl World {
     pub fn host_writes(&mut self, id: Id) {
         let Some(session) = self.host.session_mut(id.0, id.1) else { return };
         let waiting = session.waiting().to_vec();
+        if waiting.is_empty() {
+            return;
+        }
         let link = self.links.get_mut(&id).expect("a session has a connection");
         let room = link.room().min(waiting.len());
         let taken = if room > 1 && self.rng.u8(0..12) == 0 { self.rng.usize(1..room) } else { room };
@@ -186,8 +189,10 @@ impl World {
             self.coverage.saw(if taken == 0 { "write blocked" } else { "write split" });
         }
         self.pass_on(id, &waiting, taken);
-        if let Some(session) = self.host.session_mut(id.0, id.1) {
-            session.wrote(taken);
+        self.host.session_mut(id.0, id.1).unwrap().wrote(taken);
+        if taken == waiting.len() {
+            // More may lie behind a frame that was withdrawn.
+            return self.host_writes(id);
         }
         if taken < room {
             self.after(Duration::from_micros(300), Event::HostMayWrite(id));

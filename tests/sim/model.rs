@@ -27,7 +27,7 @@ pub struct Model {
     restarts: VecDeque<Time>,
     healthy_at: Option<Time>,
     /// The first of the heartbeats in a row that failed.
-    unwell_at: Option<Time>,
+    pub unwell_at: Option<Time>,
     state: String,
 }
 
