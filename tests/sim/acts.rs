@@ -261,6 +261,7 @@ impl World {
 
     fn exit_seen(&mut self, id: Id, clean: bool) {
         self.processes.get_mut(&id).unwrap().reaped = true;
+        self.live.remove(&id);
         if self.links.get(&id).is_some_and(|link| link.host_open) {
             self.coverage.saw("exit seen before the end of the stream");
         }

@@ -112,8 +112,8 @@ impl World {
     fn spawn(&mut self, id: Id) {
         self.tell(format_args!("  {id:?} spawn"));
         assert!(self.prepared.get(&id).is_some_and(|prepared| !prepared.discarded), "{id:?} is not prepared");
-        let alive = self.processes.iter().find(|((key, _), process)| *key == id.0 && !process.reaped);
-        assert!(alive.is_none(), "two processes of one plugin: {id:?} and {alive:?}");
+        let live = self.live.iter().find(|(key, _)| *key == id.0);
+        assert!(live.is_none(), "two processes of one plugin: {id:?} and {live:?}");
         let roll = if self.calm { 99 } else { self.rng.u32(0..100) };
         let busy = roll < 8;
         if roll < 12 {
@@ -147,6 +147,7 @@ impl World {
             frozen: Vec::new(),
         };
         assert!(self.processes.insert(id, process).is_none(), "{id:?} is launched twice");
+        self.live.insert(id);
         self.host.handle_spawned(self.now, id.0, id.1, Ok(pid));
     }
 
@@ -178,15 +179,16 @@ impl World {
     /// One try of the host to write what waits.
     pub fn host_writes(&mut self, id: Id) {
         let Some(session) = self.host.session_mut(id.0, id.1) else { return };
-        let waiting = session.waiting().to_vec();
-        if waiting.is_empty() {
+        let link = self.links.get_mut(&id).expect("a session has a connection");
+        if session.waiting().is_empty() || link.room() == 0 {
+            self.coverage.saw("write blocked");
             return;
         }
-        let link = self.links.get_mut(&id).expect("a session has a connection");
+        let waiting = session.waiting().to_vec();
         let room = link.room().min(waiting.len());
         let taken = if room > 1 && self.rng.u8(0..12) == 0 { self.rng.usize(1..room) } else { room };
         if taken < waiting.len() {
-            self.coverage.saw(if taken == 0 { "write blocked" } else { "write split" });
+            self.coverage.saw("write split");
         }
         self.pass_on(id, &waiting, taken);
         self.host.session_mut(id.0, id.1).unwrap().wrote(taken);

@@ -23,14 +23,14 @@ mod world;
 
 use coverage::Coverage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use world::World;
+use world::{Tracing, World};
 
 /// Runs in one test run.
 const SEEDS: u64 = 200;
 
-/// Runs one seed; the trace's end is part of the failure.
-fn run(seed: u64, aloud: bool) -> Result<Coverage, String> {
-    let mut world = World::new(seed, aloud);
+/// Runs one seed.
+fn run_once(seed: u64, tracing: Tracing) -> Result<Coverage, String> {
+    let mut world = World::new(seed, tracing);
     match catch_unwind(AssertUnwindSafe(|| story::run(&mut world))) {
         Ok(()) => Ok(world.coverage),
         Err(panic) => {
@@ -45,10 +45,16 @@ fn run(seed: u64, aloud: bool) -> Result<Coverage, String> {
     }
 }
 
+/// Runs one seed; one that fails runs again, to tell how it came to that.
+fn run(seed: u64) -> Result<Coverage, String> {
+    run_once(seed, Tracing::Off).or_else(|_| run_once(seed, Tracing::Last))
+}
+
 #[test]
 fn two_hundred_seeds_hold_every_invariant_and_see_everything() {
     if let Ok(seed) = std::env::var("SIM_SEED") {
-        run(seed.parse().expect("SIM_SEED is a number"), true).unwrap_or_else(|failure| panic!("{failure}"));
+        run_once(seed.parse().expect("SIM_SEED is a number"), Tracing::Aloud)
+            .unwrap_or_else(|failure| panic!("{failure}"));
         return;
     }
     // Two halves at once; each seed by itself is one run whatever the threads do.
@@ -58,7 +64,7 @@ fn two_hundred_seeds_hold_every_invariant_and_see_everything() {
                 scope.spawn(move || {
                     let mut all = Coverage::default();
                     for seed in (half..SEEDS).step_by(2) {
-                        all.merge(&run(seed, false)?);
+                        all.merge(&run(seed)?);
                     }
                     Ok(all)
                 })
@@ -76,8 +82,7 @@ fn two_hundred_seeds_hold_every_invariant_and_see_everything() {
 #[test]
 fn a_seed_is_one_run() {
     let trace = |seed| {
-        let mut world = World::new(seed, false);
-        world.keep_whole_trace();
+        let mut world = World::new(seed, Tracing::All);
         story::run(&mut world);
         world.trace
     };

@@ -64,7 +64,7 @@ impl World {
         }
         model.last_generation = Some(generation);
         (model.healthy_at, model.unwell_at) = (None, None);
-        let live = self.processes.iter().find(|((other, _), process)| *other == key && !process.reaped);
+        let live = self.live.iter().find(|(other, _)| *other == key);
         assert!(live.is_none(), "{id:?} is launched while {live:?} lives");
     }
 

@@ -24,6 +24,15 @@ const TRACE_EVENTS: usize = 40;
 /// Steps at one instant beyond which the host counts as running in circles.
 const STEPS_AT_ONCE_MAX: u32 = 2000;
 
+/// What is kept of what happened. Writing it down costs more than the run itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracing {
+    Off,
+    Last,
+    All,
+    Aloud,
+}
+
 /// What will happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -81,6 +90,8 @@ pub struct World {
     next_event: u64,
     pub slots: Vec<Slot>,
     pub processes: BTreeMap<Id, Process>,
+    /// Those whose end the host has not been told.
+    pub live: BTreeSet<Id>,
     pub links: BTreeMap<Id, Link>,
     pub prepared: BTreeMap<Id, Prepared>,
     /// Preparations that return only when all becomes calm.
@@ -89,8 +100,7 @@ pub struct World {
     pub models: BTreeMap<PluginKey, Model>,
     pub coverage: Coverage,
     pub trace: VecDeque<String>,
-    trace_max: usize,
-    aloud: bool,
+    tracing: Tracing,
     /// No more faults.
     pub calm: bool,
     steps_at_once: u32,
@@ -99,7 +109,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, aloud: bool) -> World {
+    pub fn new(seed: u64, tracing: Tracing) -> World {
         World {
             now: Time::ZERO,
             rng: Rng::with_seed(seed),
@@ -108,6 +118,7 @@ impl World {
             next_event: 0,
             slots: Vec::new(),
             processes: BTreeMap::new(),
+            live: BTreeSet::new(),
             links: BTreeMap::new(),
             prepared: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -115,8 +126,7 @@ impl World {
             models: BTreeMap::new(),
             coverage: Coverage::default(),
             trace: VecDeque::new(),
-            trace_max: TRACE_EVENTS,
-            aloud,
+            tracing,
             calm: false,
             steps_at_once: 0,
             next_pid: 100,
@@ -124,16 +134,15 @@ impl World {
         }
     }
 
-    pub fn keep_whole_trace(&mut self) {
-        self.trace_max = usize::MAX;
-    }
-
     pub fn tell(&mut self, what: std::fmt::Arguments<'_>) {
+        if self.tracing == Tracing::Off {
+            return;
+        }
         let line = format!("{:>12.6} {what}", self.now.as_nanos() as f64 / 1e9);
-        if self.aloud {
+        if self.tracing == Tracing::Aloud {
             eprintln!("{line}");
         }
-        if self.trace.len() >= self.trace_max {
+        if self.tracing != Tracing::All && self.trace.len() >= TRACE_EVENTS {
             self.trace.pop_front();
         }
         self.trace.push_back(line);
