@@ -14,10 +14,20 @@ pub enum Piece {
     End,
 }
 
+impl Piece {
+    fn bytes(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::End => 0,
+        }
+    }
+}
+
 /// One direction.
 #[derive(Debug, Default)]
 pub struct Direction {
     pieces: VecDeque<(Time, Piece)>,
+    bytes: usize,
     last_arrival: Time,
     ended: bool,
 }
@@ -28,11 +38,13 @@ impl Direction {
         let mut arrivals = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() && !self.ended {
-            let most = if rng.u8(0..4) == 0 { 9 } else { 3000 };
+            let most = if rng.u8(0..8) == 0 { 9 } else { 3000 };
             let (piece, later) = rest.split_at(rng.usize(1..=most).min(rest.len()));
             arrivals.push(self.push(now, rng, ms_max, Piece::Bytes(piece.to_vec())));
             rest = later;
         }
+        // What arrives at once is one.
+        arrivals.dedup();
         arrivals
     }
 
@@ -49,11 +61,13 @@ impl Direction {
     /// Loses what is on the way, from a random piece on.
     pub fn cut(&mut self, rng: &mut fastrand::Rng) {
         self.pieces.truncate(rng.usize(0..=self.pieces.len()));
+        self.bytes = self.pieces.iter().map(|(_, piece)| piece.bytes()).sum();
     }
 
     fn push(&mut self, now: Time, rng: &mut fastrand::Rng, ms_max: u64, piece: Piece) -> Time {
         let delay = Duration::from_nanos(rng.u64(0..=ms_max * 1_000_000));
         self.last_arrival = self.last_arrival.max(now.plus(delay));
+        self.bytes += piece.bytes();
         self.pieces.push_back((self.last_arrival, piece));
         self.last_arrival
     }
@@ -63,7 +77,10 @@ impl Direction {
         let mut bytes = Vec::new();
         while self.pieces.front().is_some_and(|(at, _)| *at <= now) {
             match self.pieces.pop_front() {
-                Some((_, Piece::Bytes(more))) => bytes.extend(more),
+                Some((_, Piece::Bytes(more))) => {
+                    self.bytes -= more.len();
+                    bytes.extend(more);
+                }
                 _ => return (bytes, true),
             }
         }
@@ -72,7 +89,7 @@ impl Direction {
 
     /// Bytes on the way.
     pub fn bytes(&self) -> usize {
-        self.pieces.iter().map(|(_, piece)| if let Piece::Bytes(b) = piece { b.len() } else { 0 }).sum()
+        self.bytes
     }
 }
 

@@ -10,7 +10,7 @@ use rpc_plugin_wire::life::{Desired, PluginState};
 use std::time::Duration;
 
 /// How long everything may go wrong.
-const CHAOS: Duration = Duration::from_secs(6);
+const CHAOS: Duration = Duration::from_secs(4);
 
 /// A process that hangs in the kernel dies within this.
 const KERNEL_HANG_MAX: Duration = Duration::from_secs(8);
