@@ -3,8 +3,9 @@
 use crate::world::World;
 use rpc_plugin_wire::life::PluginState;
 
-/// Requests of the host's own that may wait beside the calls: heartbeats, capabilities, shutdown.
-const OWN_TIMERS_MAX: usize = 8;
+/// Timers of a plugin with a connection beside those of its calls: its phase, the next heartbeat, two
+/// heartbeats that run, capabilities, shutdown.
+const OWN_TIMERS_MAX: usize = 6;
 
 impl World {
     pub fn check(&mut self) {
@@ -49,7 +50,8 @@ impl World {
         let open = self.links.get(&id).is_some_and(|link| link.host_open);
         let Some(session) = self.host.session_mut(key, generation) else {
             assert!(!open, "the connection of {id:?} was left open");
-            return OWN_TIMERS_MAX;
+            let at_rest = matches!(state, PluginState::Stopped | PluginState::Failed);
+            return usize::from(!at_rest);
         };
         assert!(open, "{id:?} has a session without a connection");
         let in_flight = session.calls_in_flight();

@@ -186,7 +186,9 @@ impl World {
         }
         let waiting = session.waiting().to_vec();
         let room = link.room().min(waiting.len());
-        let taken = if room > 1 && self.rng.u8(0..12) == 0 { self.rng.usize(1..room) } else { room };
+        // A host that has much to do writes some of it later.
+        let busy = !self.calm && self.rng.u8(0..8) == 0;
+        let taken = if busy { self.rng.usize(0..room) } else { room };
         if taken < waiting.len() {
             self.coverage.saw("write split");
         }
@@ -197,7 +199,8 @@ impl World {
             return self.host_writes(id);
         }
         if taken < room {
-            self.after(Duration::from_micros(300), Event::HostMayWrite(id));
+            let delay = self.within(6);
+            self.after(delay, Event::HostMayWrite(id));
         }
     }
 

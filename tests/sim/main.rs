@@ -1,6 +1,8 @@
 //! The whole supervisor in virtual time, from a seed: real state machines, fake kernel, children that
 //! crash, hang and lie, links that split, merge, delay and cut.
 //!
+//! `SIM_SEEDS=n` runs n of them instead of 200.
+//!
 //! What it deliberately does not do: touch a process, socket, thread of the host, or the clock.
 //! What always holds: one seed is one run. `SIM_SEED=n cargo test --test sim -- --nocapture` replays
 //! seed n and prints its whole trace. A failure names the seed and the last events before it.
@@ -25,7 +27,7 @@ use coverage::Coverage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Tracing, World};
 
-/// Runs in one test run.
+/// Runs in one test run, unless `SIM_SEEDS` says how many.
 const SEEDS: u64 = 200;
 
 /// Runs one seed.
@@ -57,13 +59,14 @@ fn two_hundred_seeds_hold_every_invariant_and_see_everything() {
             .unwrap_or_else(|failure| panic!("{failure}"));
         return;
     }
+    let seeds = std::env::var("SIM_SEEDS").map_or(SEEDS, |n| n.parse().expect("SIM_SEEDS is a number"));
     // Two halves at once; each seed by itself is one run whatever the threads do.
     let halves: Vec<Result<Coverage, String>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..2)
             .map(|half| {
                 scope.spawn(move || {
                     let mut all = Coverage::default();
-                    for seed in (half..SEEDS).step_by(2) {
+                    for seed in (half..seeds).step_by(2) {
                         all.merge(&run(seed)?);
                     }
                     Ok(all)
