@@ -192,7 +192,7 @@ impl World {
         let live: Vec<_> = self.processes.iter().filter(|(_, p)| p.alive).map(|(id, _)| *id).collect();
         for id in live {
             let process = self.processes.get_mut(&id).unwrap();
-            process.child.nature = Nature { dies_after: process.child.nature.dies_after, ..Nature::calm() };
+            process.child.nature = Nature::calm();
             if !process.connected {
                 self.after(Duration::from_millis(1), Event::ChildConnects(id));
             }

@@ -11,6 +11,8 @@ mod end;
 mod health;
 mod launch;
 mod link;
+#[cfg(test)]
+mod tests;
 
 pub use end::ExitReport;
 pub use launch::{PeerIdentity, SpawnFailure};
