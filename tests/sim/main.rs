@@ -25,10 +25,15 @@ mod world;
 
 use coverage::Coverage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 use world::{Tracing, World};
 
 /// Runs in one test run, unless `SIM_SEEDS` says how many.
 const SEEDS: u64 = 200;
+
+/// One seed takes a tenth of a second; after this the host runs in circles within one step.
+const SEED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs one seed.
 fn run_once(seed: u64, tracing: Tracing) -> Result<Coverage, String> {
@@ -61,24 +66,35 @@ fn two_hundred_seeds_hold_every_invariant_and_see_everything() {
     }
     let seeds = std::env::var("SIM_SEEDS").map_or(SEEDS, |n| n.parse().expect("SIM_SEEDS is a number"));
     // Two halves at once; each seed by itself is one run whatever the threads do.
-    let halves: Vec<Result<Coverage, String>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..2)
-            .map(|half| {
-                scope.spawn(move || {
-                    let mut all = Coverage::default();
-                    for seed in (half..seeds).step_by(2) {
-                        all.merge(&run(seed)?);
-                    }
-                    Ok(all)
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().expect("its panics are caught")).collect()
-    });
-    let mut all = Coverage::default();
-    for half in halves {
-        all.merge(&half.unwrap_or_else(|failure| panic!("{failure}")));
+    let (report, reports) = mpsc::channel();
+    for half in 0..2 {
+        let report = report.clone();
+        std::thread::spawn(move || {
+            for seed in (half..seeds).step_by(2) {
+                // Nobody listens any more once another seed has failed.
+                if report.send((seed, run(seed))).is_err() {
+                    return;
+                }
+            }
+        });
     }
+    drop(report);
+    let mut all = Coverage::default();
+    let mut last = Vec::new();
+    loop {
+        match reports.recv_timeout(SEED_TIMEOUT) {
+            Ok((seed, outcome)) => {
+                all.merge(&outcome.unwrap_or_else(|failure| panic!("{failure}")));
+                last.push(seed);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                let last = last.split_off(last.len().saturating_sub(2));
+                panic!("a step never ends, in one of the seeds after these: {last:?}");
+            }
+        }
+    }
+    assert_eq!(last.len() as u64, seeds, "a thread ended early");
     all.check();
 }
 
