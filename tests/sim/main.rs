@@ -13,6 +13,8 @@ mod acts;
 mod checks;
 mod child;
 mod coverage;
+#[path = "../../fuzz/session.rs"]
+mod fuzz_session;
 mod kernel;
 mod ledger;
 mod link;
@@ -107,4 +109,19 @@ fn a_seed_is_one_run() {
     };
     assert!(trace(7) == trace(7), "two runs of one seed differ");
     assert!(trace(7) != trace(8), "two seeds are one run");
+}
+
+/// The fuzz target's body on random operations; most begin with a right hello, or nothing would follow.
+#[test]
+fn a_session_holds_under_any_sequence_of_operations() {
+    for seed in 0..1000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut data = if rng.u8(0..8) == 0 { Vec::new() } else { vec![4, 0, 11, 255] };
+        let length = rng.usize(0..400);
+        data.extend(std::iter::repeat_with(|| rng.u8(..)).take(length));
+        // Small arguments name ids and calls that exist.
+        let small = rng.bool();
+        data.iter_mut().skip(5).step_by(2).filter(|_| small).for_each(|byte| *byte %= 8);
+        fuzz_session::session(&data);
+    }
 }
