@@ -180,6 +180,9 @@ impl World {
     pub fn host_writes(&mut self, id: Id) {
         let Some(session) = self.host.session_mut(id.0, id.1) else { return };
         let link = self.links.get_mut(&id).expect("a session has a connection");
+        if link.busy_until > self.now && !self.calm {
+            return;
+        }
         if session.waiting().is_empty() || link.room() == 0 {
             self.coverage.saw("write blocked");
             return;
@@ -199,7 +202,8 @@ impl World {
             return self.host_writes(id);
         }
         if taken < room {
-            let delay = self.within(6);
+            let delay = self.within(40);
+            self.links.get_mut(&id).unwrap().busy_until = self.now.plus(delay);
             self.after(delay, Event::HostMayWrite(id));
         }
     }

@@ -104,6 +104,8 @@ pub struct Link {
     pub unread: Vec<u8>,
     pub capacity_bytes: usize,
     pub ms_max: u64,
+    /// The host is busy elsewhere until then, and writes nothing.
+    pub busy_until: Time,
     /// The last byte that the host wrote was not a line end.
     pub mid_frame: bool,
 }
@@ -118,6 +120,7 @@ impl Link {
             unread: Vec::new(),
             capacity_bytes,
             ms_max,
+            busy_until: Time::ZERO,
             mid_frame: false,
         }
     }

@@ -369,10 +369,10 @@ impl Plugin {
         if let Phase::Ending(..) = phase {
             self.unwell_since.get_or_insert(step.now);
         }
-        if !matches!(phase, Phase::Proving { .. } | Phase::Running(_)) {
-            if let Some(timer) = self.heartbeat_timer.take() {
-                step.timers.cancel(timer);
-            }
+        if !matches!(phase, Phase::Proving { .. } | Phase::Running(_))
+            && let Some(timer) = self.heartbeat_timer.take()
+        {
+            step.timers.cancel(timer);
         }
         self.phase_timer = timeout.map(|timeout| {
             step.timers.insert(step.now.plus(timeout), Timer::Life(self.key, LifeTimer::Phase))
