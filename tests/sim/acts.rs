@@ -20,8 +20,8 @@ impl World {
             Event::PreparationReturns(id, succeeds) => self.preparation_returns(id, succeeds),
             Event::ChildConnects(id) => self.child_connects(id),
             Event::StrangerConnects(id) => self.stranger_connects(id),
-            Event::ToHost(id) => self.to_host(id),
-            Event::ToChild(id) => self.to_child(id),
+            Event::ToHost(id) => self.bytes_reach_host(id),
+            Event::ToChild(id) => self.bytes_reach_child(id),
             Event::HostMayWrite(id) => {
                 if self.links[&id].host_open {
                     self.host_writes(id);
@@ -66,7 +66,8 @@ impl World {
         self.processes.get_mut(&id).unwrap().connected = true;
         self.open_link(id);
         let hello = self.processes.get_mut(&id).unwrap().child.greet();
-        self.child_sends(id, &hello);
+        let after = self.processes[&id].child.nature.greets_after;
+        self.after(after, Event::ChildDoes(id, Doing::Send(hello)));
         if !self.calm && self.chance(100) {
             self.coverage.saw("second connection refused");
             assert!(
@@ -118,7 +119,7 @@ impl World {
         }
     }
 
-    fn to_host(&mut self, id: Id) {
+    fn bytes_reach_host(&mut self, id: Id) {
         let link = self.links.get_mut(&id).unwrap();
         let (bytes, ended) = link.to_host.arrived(self.now);
         if !link.host_open {
@@ -169,7 +170,7 @@ impl World {
         }
     }
 
-    fn to_child(&mut self, id: Id) {
+    fn bytes_reach_child(&mut self, id: Id) {
         let link = self.links.get_mut(&id).unwrap();
         let (bytes, ended) = link.to_child.arrived(self.now);
         link.unread.extend(bytes);

@@ -3,8 +3,10 @@
 use rpc_plugin_system::state::action::CallEnd;
 use rpc_plugin_system::state::call_error::CallError;
 use rpc_plugin_system::state::keys::{CallKey, PluginKey, WaitKey};
+use rpc_plugin_system::state::supervisor::Supervisor;
 use rpc_plugin_system::state::time::Time;
-use rpc_plugin_wire::{ErrorCode, Generation, Outcome};
+use rpc_plugin_system::state::waits::Goal;
+use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -35,7 +37,7 @@ struct Call {
 pub struct Ledger {
     calls: BTreeMap<CallKey, Call>,
     open: BTreeSet<CallKey>,
-    waits: BTreeMap<WaitKey, Time>,
+    waits: BTreeMap<WaitKey, (Time, Goal, PluginId)>,
     ended_waits: BTreeSet<WaitKey>,
     next: u64,
 }
@@ -51,9 +53,9 @@ impl Ledger {
         key
     }
 
-    pub fn new_wait(&mut self, deadline: Time) -> WaitKey {
+    pub fn new_wait(&mut self, deadline: Time, id: &PluginId, goal: Goal) -> WaitKey {
         self.next += 1;
-        self.waits.insert(WaitKey(self.next), deadline);
+        self.waits.insert(WaitKey(self.next), (deadline, goal, id.clone()));
         WaitKey(self.next)
     }
 
@@ -126,7 +128,7 @@ impl Ledger {
 
     pub fn end_wait<T>(&mut self, now: Time, key: WaitKey, result: &Result<T, CallError>) {
         assert!(!self.ended_waits.contains(&key), "wait {} ends twice or was forgotten", key.0);
-        let deadline = self.waits.remove(&key).expect("only waits that were made end");
+        let (deadline, ..) = self.waits.remove(&key).expect("only waits that were made end");
         self.ended_waits.insert(key);
         if error_is(result, ErrorCode::DeadlineExceeded) {
             assert!(now >= deadline, "wait {} passed its deadline before it was there", key.0);
@@ -140,7 +142,7 @@ impl Ledger {
             let deadline = self.calls[key].deadline.as_nanos().div_ceil(1_000_000);
             assert!(deadline > tick, "call {} is open after its deadline", key.0);
         }
-        for (key, deadline) in &self.waits {
+        for (key, (deadline, ..)) in &self.waits {
             assert!(deadline.as_nanos().div_ceil(1_000_000) > tick, "wait {} is open after its time", key.0);
         }
     }
@@ -148,7 +150,21 @@ impl Ledger {
     /// The first deadline of what is open: the host may not want to sleep beyond it.
     pub fn first_deadline(&self) -> Option<Time> {
         let calls = self.open.iter().map(|key| self.calls[key].deadline);
-        calls.chain(self.waits.values().copied()).min()
+        calls.chain(self.waits.values().map(|(deadline, ..)| *deadline)).min()
+    }
+
+    /// Nobody waits for what is so.
+    pub fn check_waits(&self, host: &Supervisor) {
+        for (key, (_, goal, id)) in &self.waits {
+            let plugin = host.find(id).and_then(|plugin| host.plugin(plugin));
+            let there = plugin.is_some_and(|plugin| match goal {
+                Goal::State(state) => plugin.state() == *state,
+                Goal::RoutableAfter(generation) => {
+                    plugin.state().is_routable() && plugin.generation() > *generation
+                }
+            });
+            assert!(!there, "wait {} is open, and {id} is there", key.0);
+        }
     }
 
     pub fn open_calls(&self) -> usize {

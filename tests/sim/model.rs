@@ -107,6 +107,7 @@ impl World {
         );
         model.state = to.to_owned();
         if from == "starting" && matches!(to, "healthy" | "degraded") {
+            assert!(!model.unwanted, "it comes up although it is wanted down");
             model.healthy_at = Some(now);
             let id = (key, model.last_generation.unwrap());
             let child = &self.processes[&id].child;

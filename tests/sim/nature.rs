@@ -70,6 +70,7 @@ pub enum Fate {
 pub struct Nature {
     pub connects_after: Option<Duration>,
     pub greeting: Greeting,
+    pub greets_after: Duration,
     pub abilities: Abilities,
     /// Of a thousand answers to calls, how many are not right, and what they are then.
     pub wrong_permille: u32,
@@ -96,6 +97,7 @@ impl Nature {
         Nature {
             connects_after: Some(Duration::from_millis(2)),
             greeting: Greeting::Right,
+            greets_after: Duration::ZERO,
             abilities: Abilities::Right,
             wrong_permille: 0,
             wrong: vec![Reply::Right],
@@ -125,8 +127,11 @@ impl Nature {
         nature.ignores_term = rng.u8(0..8) == 0;
         nature.ignores_end = rng.u8(0..8) == 0;
         nature.asks_permille = *rng.choice(&[0, 0, 50, 400]).unwrap();
-        if rng.u8(0..40) == 0 {
-            nature.dies_after = Duration::from_millis(rng.u64(100..7000));
+        if rng.u8(0..3) == 0 {
+            nature.greets_after = Duration::from_millis(rng.u64(0..150));
+        }
+        if rng.u8(0..25) == 0 {
+            nature.dies_after = Duration::from_millis(if rng.bool() { 200 } else { rng.u64(5000..7000) });
         }
         if rng.u8(0..3) == 0 {
             nature.draw_fate(rng);
@@ -158,7 +163,7 @@ impl Nature {
             1 => self.greeting = random_greeting(rng),
             2 => self.abilities = random_abilities(rng),
             3..=5 => {
-                self.wrong_permille = *rng.choice(&[5, 40, 200]).unwrap();
+                self.wrong_permille = *rng.choice(&[40, 200, 500]).unwrap();
                 self.wrong = (0..rng.usize(1..4)).map(|_| random_reply(rng)).collect();
             }
             6..=7 => {
@@ -213,6 +218,8 @@ fn random_reply(rng: &mut Rng) -> Reply {
         Reply::UnknownId,
         Reply::TextId,
         Reply::NullId,
+        Reply::NextId,
+        Reply::NextId,
         Reply::NextId,
         Reply::Garbage,
         Reply::NotUtf8,

@@ -40,8 +40,11 @@ impl World {
         self.after(delay, Event::OperatorActs);
         let slot = self.rng.usize(0..self.slots.len());
         match self.rng.u32(0..100) {
-            0..=49 => self.call(slot),
-            50..=57 => (0..self.rng.usize(5..25)).for_each(|_| self.call(slot)),
+            0..=49 => self.call(slot, 40),
+            50..=57 => {
+                let bytes_max = *self.rng.choice(&[40, 40, 12_000]).unwrap();
+                (0..self.rng.usize(5..25)).for_each(|_| self.call(slot, bytes_max));
+            }
             58..=65 => self.cancel(),
             66..=69 => self.probe(slot),
             70..=77 => self.wish(slot, Wish::Start),
@@ -66,7 +69,7 @@ impl World {
         self.host.wish(self.now, key, wish);
     }
 
-    fn call(&mut self, slot: usize) {
+    fn call(&mut self, slot: usize, bytes_max: usize) {
         let timeout = match self.rng.u8(0..8) {
             0 => None,
             1 => Some(Duration::from_micros(self.rng.u64(0..3000))),
@@ -79,7 +82,7 @@ impl World {
             0 => 16_000 + self.rng.usize(0..4000),
             1 => 60_000,
             2..=20 => self.rng.usize(1000..9000),
-            _ => self.rng.usize(0..40),
+            _ => self.rng.usize(0..bytes_max),
         };
         let method = match self.rng.u32(0..60) {
             0 => "plugin.heartbeat".to_owned(),
@@ -92,7 +95,22 @@ impl World {
         let id = if self.chance(10) { "nobody".parse().unwrap() } else { self.slots[slot].id.clone() };
         self.tell(format_args!("call {} of {id} {method} {bytes} bytes within {timeout:?}", key.0));
         self.host.call(self.now, key, &id, method, Some(params), timeout);
+        self.check_outbox(slot);
         self.drain();
+    }
+
+    /// A call that was taken fits, but for its envelope. What else waits is bounded by itself.
+    fn check_outbox(&mut self, slot: usize) {
+        let (key, policy) = (self.slots[slot].key, &self.slots[slot].policy);
+        let Some(generation) = self.host.plugin(key).and_then(|plugin| plugin.generation()) else { return };
+        let Some(session) = self.host.session_mut(key, generation) else { return };
+        let own_bytes_max = 8192 + 80 * session.calls_in_flight();
+        let waiting_bytes = session.waiting_bytes();
+        assert!(
+            waiting_bytes <= policy.outbox_bytes_max + own_bytes_max,
+            "{waiting_bytes} bytes wait after a call, outbox_bytes_max is {}",
+            policy.outbox_bytes_max
+        );
     }
 
     fn probe(&mut self, slot: usize) {
@@ -125,8 +143,8 @@ impl World {
             1 => Goal::RoutableAfter(None),
             _ => Goal::RoutableAfter(self.host.plugin(self.slots[slot].key).and_then(|p| p.generation())),
         };
-        let key = self.ledger.new_wait(self.now.plus(timeout));
         let id = if self.chance(50) { "nobody".parse().unwrap() } else { self.slots[slot].id.clone() };
+        let key = self.ledger.new_wait(self.now.plus(timeout), &id, goal);
         self.tell(format_args!("wait {} for {id} to be {goal:?} within {timeout:?}", key.0));
         self.host.wait(self.now, key, &id, goal, timeout);
     }

@@ -126,8 +126,9 @@ fn end(world: &mut World) {
         world.run_until(world.now.plus(moment));
     }
     let id = world.slots[0].id.clone();
-    let wait = world.ledger.new_wait(world.now.plus(Duration::from_millis(700)));
-    world.host.wait(world.now, wait, &id, Goal::State(PluginState::Failed), Duration::from_millis(700));
+    let (goal, timeout) = (Goal::State(PluginState::Failed), Duration::from_millis(700));
+    let wait = world.ledger.new_wait(world.now.plus(timeout), &id, goal);
+    world.host.wait(world.now, wait, &id, goal, timeout);
     world.tell(format_args!("THE HOST ENDS"));
     for model in world.models.values_mut() {
         model.unwanted = true;
