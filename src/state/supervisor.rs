@@ -343,3 +343,7 @@ impl Supervisor {
 fn unknown(id: &PluginId) -> CallError {
     CallError::not_sent(ErrorCode::UnknownPlugin, "there is no plugin of that id").at(id, None)
 }
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

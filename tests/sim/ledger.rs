@@ -167,6 +167,10 @@ impl Ledger {
         }
     }
 
+    pub fn is_open(&self, key: CallKey) -> bool {
+        self.open.contains(&key)
+    }
+
     pub fn open_calls(&self) -> usize {
         self.open.len()
     }

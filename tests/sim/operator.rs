@@ -94,9 +94,11 @@ impl World {
         let params = RawValue::from_string(params).unwrap();
         let id = if self.chance(10) { "nobody".parse().unwrap() } else { self.slots[slot].id.clone() };
         self.tell(format_args!("call {} of {id} {method} {bytes} bytes within {timeout:?}", key.0));
+        let state = self.host.plugin(self.slots[slot].key).unwrap().state();
         self.host.call(self.now, key, &id, method, Some(params), timeout);
         self.check_outbox(slot);
         self.drain();
+        assert!(state.is_routable() || !self.ledger.is_open(key), "a call goes to a plugin that is {state}");
     }
 
     /// A call that was taken fits, but for its envelope. What else waits is bounded by itself.
