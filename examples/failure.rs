@@ -10,7 +10,8 @@
 //! - `FAILURE_REPLAY=file`: instead of a mode, send what line n of the file says in generation n; past its
 //!   last line the mode counts again. `failure/replay.rs` tells how a line is written.
 //!
-//! It serves `work`, which returns its params, and `sleep` with `ms`, which can be cancelled. The modes:
+//! It serves `work`, which returns its params, or fails with the error object that they hold as `error`, and
+//! `sleep` with `ms`, which can be cancelled. The modes:
 //!
 //! - `none`: behaves
 //! - `exit-at-once`: ends with exit code 3 before it connects

@@ -11,7 +11,6 @@
 pub use super::config_error::{ConfigError, ConfigErrors, ERRORS_MAX};
 pub use super::config_plugin::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, plugin_from_flag};
 use super::config_plugin::{absolute_path, plugin_of, read_flag};
-pub use super::config_runtime_dir::{ENV_RUNTIME_DIR, default_runtime_dir};
 use super::config_runtime_dir::{check_socket_paths, resolve_runtime_dir};
 use super::config_settings::{Written, apply_flags, check_policy, take_settings};
 pub use super::config_show::{EnvValues, HIDDEN};
@@ -30,10 +29,6 @@ use std::path::{Path, PathBuf};
 pub const PLUGINS_MAX: usize = 4096;
 /// Largest configuration file. Bytes.
 pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// The control socket's name in the runtime folder.
-pub const ADMIN_SOCKET_NAME: &str = "admin.sock";
-/// What no plugin id may begin with: names of the daemon's own files beside the plugins' folders.
-pub const RESERVED_IDS: [&str; 3] = [ADMIN_SOCKET_NAME, crate::eventlog::FILE_NAME, "rpcplugind."];
 
 /// Everything that is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +104,7 @@ impl fmt::Debug for PluginConfig {
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct FlagValues {
-    /// `--runtime-dir`; made absolute from the current folder.
+    /// `--runtime-dir`; a relative one counts from the current folder.
     pub runtime_dir: Option<PathBuf>,
     /// Flags of [`POLICY`] and [`DAEMON`], without `--`, with their values. They go over the file's
     /// `defaults`; a plugin's own settings go over them.

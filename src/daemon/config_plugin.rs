@@ -6,12 +6,13 @@
 //! What always holds: paths are absolute; nothing in arguments or environment is more than execve(2)
 //! takes for one string; the variables of the contract are not among what the operator sets.
 
-use super::config::{PluginConfig, RESERVED_IDS};
+use super::config::PluginConfig;
 use super::config_settings::{Written, check_policy, take_settings};
 use super::config_text::{Node, Object, Source};
 use super::settings::{POLICY, Value};
 use super::settings_value::quoted;
 use crate::state::policy::Policy;
+use crate::sys::runtime_dir::reserved_name;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::handshake::ENV_CONTRACT;
 use rpc_plugin_wire::ident::check_capability;
@@ -105,8 +106,8 @@ pub(super) fn read_flag(text: &str, policy: &Policy) -> Result<PluginConfig, (St
 fn plugin_id(text: &str) -> Result<PluginId, String> {
     let id: PluginId = text.parse().map_err(|error| format!("plugin id {} {error}", quoted(text)))?;
     // In the runtime folder, a plugin's folder lies beside the daemon's own files.
-    match RESERVED_IDS.iter().find(|name| text.starts_with(**name)) {
-        Some(name) => Err(format!("plugin id {text:?} is kept for the daemon's own files ({name}…)")),
+    match reserved_name(&id) {
+        Some(name) => Err(format!("plugin id {text:?} is kept for the daemon's own files ({name})")),
         None => Ok(id),
     }
 }

@@ -111,7 +111,7 @@ fn what_is_wrong_with_a_plugin_is_told_with_line_key_and_what_is_allowed() {
 }
 
 /// Every line: a file, and what its error says.
-const BAD_FILES: [(&str, &str); 29] = [
+const BAD_FILES: [(&str, &str); 30] = [
     ("", "c.json:1: column 0: EOF while parsing a value; allowed: JSON"),
     ("{", "c.json:1: column 1: EOF while parsing an object"),
     ("{\n\"plugins\": {\n}\n", "c.json:4: column 0: EOF while parsing an object"),
@@ -148,6 +148,7 @@ const BAD_FILES: [(&str, &str); 29] = [
     ("{\"plugins\": {\n\"..\": {\"executable\": \"/x\"}}}", "which name folders; allowed: 1 to 64 letters"),
     ("{\"plugins\": {\n\"admin.sock\": {\"executable\": \"/x\"}}}", "is kept for the daemon's own files"),
     ("{\"plugins\": {\n\"events.jsonl.1\": {\"executable\": \"/x\"}}}", "is kept for the daemon's own files"),
+    ("{\"plugins\": {\n\"lock\": {\"executable\": \"/x\"}}}", "is kept for the daemon's own files (lock)"),
     ("{\"runtime_dir\": \"run\"}", "key \"runtime_dir\": the path \"run\" is relative"),
     ("{\"runtime_dir\": 1}", "key \"runtime_dir\": is a number; allowed: a string"),
     (

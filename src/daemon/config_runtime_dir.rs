@@ -1,59 +1,18 @@
-//! Which folder is the runtime folder, and whether the sockets in it have names that fit.
+//! Where the file's runtime folder stands among the other sources, and whether the sockets in the
+//! folder have names that fit.
 //!
-//! What it deliberately does not do: make, open or check the folder.
+//! What it deliberately does not do: know the other sources; `cli::runtime_dir` has the one rule for
+//! both programs. Make, open or check the folder; the host does.
 //!
-//! What always holds: the folder's path is absolute; what is told first wins: flag, file,
-//! `RPC_PLUGIN_SYSTEM_RUNTIME_DIR`, `RUNTIME_DIRECTORY`, then the place by custom.
+//! What always holds: the folder's path is absolute; the file comes after the flag and before the
+//! environment.
 
-use super::config::{ADMIN_SOCKET_NAME, Origin, Plugins, Sources};
-use super::config_plugin::PATH_BYTES_MAX;
+use super::config::{Origin, Plugins, Sources};
 use super::config_text::Source;
+use crate::cli::runtime_dir::{self, RuntimeDir, RuntimeDirError};
+use crate::sys::runtime_dir::ADMIN_SOCKET;
 use rpc_plugin_wire::limits::SOCKET_PATH_BYTES_MAX;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// Environment variable that names the runtime folder.
-pub const ENV_RUNTIME_DIR: &str = "RPC_PLUGIN_SYSTEM_RUNTIME_DIR";
-/// Set by systemd for a unit with `RuntimeDirectory=` (systemd.exec(5)).
-const ENV_SYSTEMD: &str = "RUNTIME_DIRECTORY";
-/// A user's own folder for such things (XDG base directory specification).
-const ENV_XDG: &str = "XDG_RUNTIME_DIR";
-
-/// The runtime folder when neither flag nor file names it, and what named it.
-///
-/// # Errors
-/// Nothing names it, or what does is no absolute path: the place, what is wrong, what is allowed.
-pub fn default_runtime_dir(
-    environment: &dyn Fn(&str) -> Option<OsString>,
-    is_root: bool,
-) -> Result<(PathBuf, String), (String, String, String)> {
-    let set = |name: &str| environment(name).filter(|value| !value.is_empty());
-    let absolute = |name: &str, path: PathBuf| match path.is_absolute() {
-        true => Ok((path, name.to_owned())),
-        false => Err((name.to_owned(), format!("{path:?} is relative"), "an absolute path".to_owned())),
-    };
-    if let Some(path) = set(ENV_RUNTIME_DIR) {
-        return absolute(ENV_RUNTIME_DIR, path.into());
-    }
-    if let Some(paths) = set(ENV_SYSTEMD) {
-        // Several are separated by colons; the first is ours.
-        let first = paths.as_bytes().split(|b| *b == b':').next().unwrap_or_default();
-        return absolute(ENV_SYSTEMD, std::ffi::OsStr::from_bytes(first).into());
-    }
-    if is_root {
-        return Ok((PathBuf::from("/run/rpcplugind"), "the place for root".to_owned()));
-    }
-    match set(ENV_XDG) {
-        Some(path) => absolute(ENV_XDG, Path::new(&path).join("rpcplugind")),
-        None => {
-            let allowed = format!(
-                "--runtime-dir DIR, `runtime_dir` in the file, or {ENV_RUNTIME_DIR} in the environment"
-            );
-            Err(("runtime folder".to_owned(), format!("nothing names it, and {ENV_XDG} is not set"), allowed))
-        }
-    }
-}
 
 /// The runtime folder by all that was configured; an error is noted.
 pub(super) fn resolve_runtime_dir<'a>(
@@ -61,29 +20,43 @@ pub(super) fn resolve_runtime_dir<'a>(
     in_file: Option<(PathBuf, Origin<'a>)>,
     sources: &Sources<'_>,
 ) -> Option<(PathBuf, Origin<'a>)> {
-    if let Some(path) = &sources.flags.runtime_dir {
-        let place = "--runtime-dir".to_owned();
-        return match std::path::absolute(path) {
-            Ok(path)
-                if path.as_os_str().len() <= PATH_BYTES_MAX && !path.as_os_str().as_bytes().contains(&0) =>
-            {
-                Some((path, Origin::Other(place)))
-            }
-            _ => {
-                source.errors.add(place, "is no usable path", "the path of a folder");
-                None
-            }
-        };
-    }
-    if in_file.is_some() {
+    let flag = sources.flags.runtime_dir.as_deref();
+    if flag.is_none() && in_file.is_some() {
         return in_file;
     }
-    match default_runtime_dir(sources.environment, sources.is_root) {
-        Ok((path, place)) => Some((path, Origin::Other(place))),
-        Err((place, problem, allowed)) => {
+    match runtime_dir::resolve(flag.map(Path::as_os_str), sources.environment, sources.is_root) {
+        Ok(RuntimeDir { path, source }) => Some((path, Origin::Other(source.to_string()))),
+        Err(error) => {
+            let (place, problem, allowed) = told(&error);
             source.errors.add(place, problem, allowed);
             None
         }
+    }
+}
+
+/// The place, what is wrong there, and what is allowed.
+fn told(error: &RuntimeDirError) -> (String, String, String) {
+    let absolute = || "an absolute path".to_owned();
+    match error {
+        RuntimeDirError::Unknown => (
+            "runtime folder".to_owned(),
+            format!("nothing names it, and {} is not set", runtime_dir::SESSION_VARIABLE),
+            format!(
+                "--runtime-dir DIR, `runtime_dir` in the file, or {} in the environment",
+                runtime_dir::VARIABLE
+            ),
+        ),
+        RuntimeDirError::Empty => {
+            ("--runtime-dir".to_owned(), "is empty".to_owned(), "the path of a folder".to_owned())
+        }
+        RuntimeDirError::Relative(source, path) => {
+            (source.to_string(), format!("{path:?} is relative"), absolute())
+        }
+        RuntimeDirError::NoWorkingDirectory(path) => (
+            "--runtime-dir".to_owned(),
+            format!("{path:?} is relative, and the working directory cannot be read"),
+            absolute(),
+        ),
     }
 }
 
@@ -94,7 +67,7 @@ pub(super) fn check_socket_paths(
     origin: &Origin<'_>,
     plugins: &Plugins<'_>,
 ) {
-    let path = dir.join(ADMIN_SOCKET_NAME);
+    let path = dir.join(ADMIN_SOCKET);
     if let Some(problem) = too_long(&path) {
         origin.error(source, problem, "a runtime folder with a shorter path".to_owned());
         return;

@@ -216,7 +216,7 @@ fn the_runtime_folder_is_what_is_told_first() {
             .unwrap_err()
             .contains("RUNTIME_DIRECTORY: \"r\" is relative")
     );
-    assert!(dir("{}", Some(""), &env, true).unwrap_err().contains("--runtime-dir: is no usable path"));
+    assert!(dir("{}", Some(""), &env, true).unwrap_err().contains("--runtime-dir: is empty; allowed: "));
 }
 
 #[test]

@@ -70,8 +70,9 @@ const SECTIONS: &[Section] = &[
     Section {
         title: "Signals",
         rows: &[
-            ("SIGTERM, SIGINT", "End all plugins, then the daemon"),
-            ("SIGHUP, SIGUSR1", "Noted and otherwise ignored"),
+            ("SIGTERM, SIGINT", "End all plugins, each down its ladder, then the daemon"),
+            ("SIGINT again", "Kill the plugins that have not ended yet; a further SIGTERM changes nothing"),
+            ("SIGHUP, SIGUSR1", "Put on record and otherwise ignored"),
         ],
     },
 ];
@@ -114,5 +115,18 @@ mod tests {
     #[test]
     fn the_table_is_sound() {
         assert_eq!(PROGRAM.problems(), Vec::<String>::new());
+    }
+    #[test]
+    fn the_manual_is_made_from_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rpcplugind.md");
+        let manual = PROGRAM.manual();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &manual).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == manual,
+            "docs/rpcplugind.md is not what the table says; UPDATE_DOCS=1 cargo test --lib daemon::flags writes it anew"
+        );
     }
 }

@@ -108,8 +108,10 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
         }
     }
     say(args, &host, "ready", &format!("{} plugins", config.plugins.len()))?;
-    let why = signals.wait(&host);
-    say(args, &host, "ended", &why)?;
+    signals.wait(&host);
+    let why =
+        host.end_reason().ok_or_else(|| Failure::failed("the event loop broke; see its message above"))?;
+    say(args, &host, "ended", why)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,9 @@
 //! Signals of the daemon: which end it, which do not.
 //!
+//! SIGTERM and SIGINT end it down each plugin's ladder. A SIGINT after that kills the plugins at once: a
+//! person at a terminal has lost patience. A further SIGTERM does not, since service managers and scripts
+//! repeat it without meaning more by it. SIGHUP and SIGUSR1 are put on record and change nothing.
+//!
 //! What always holds: a signal that came after [`Watch::start`] is acted on, however early; the daemon
 //! also notices when its host ends by itself.
 
@@ -20,8 +24,8 @@ impl Watch {
         Ok(Watch { signals: Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1])? })
     }
 
-    /// Acts on signals until the host has ended; why it ended.
-    pub(super) fn wait(mut self, host: &Host) -> String {
+    /// Acts on signals until the host has ended.
+    pub(super) fn wait(mut self, host: &Host) {
         let handle = self.signals.handle();
         std::thread::scope(|scope| {
             // An operator may end the host through the admin socket, and then no signal comes.
@@ -29,24 +33,27 @@ impl Watch {
                 host.wait_ended();
                 handle.close();
             });
-            let mut why = "as an operator asked".to_owned();
+            let mut is_ending = false;
             for signal in self.signals.forever() {
                 match signal {
-                    SIGTERM | SIGINT => {
-                        let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
-                        why = format!("on {name}");
-                        host.record(Note::new(EventKind::HostStopped, format!("ends on {name}")));
-                        host.begin_shutdown();
+                    // Somebody who presses Ctrl-C again does not want to wait any more.
+                    SIGINT if is_ending => host.begin_kill("SIGINT came again"),
+                    SIGINT | SIGTERM if !is_ending => {
+                        is_ending = true;
+                        host.begin_shutdown(format!("{} came", name(signal)));
                     }
-                    // A host that is ending has nothing to sweep any more.
+                    // A host that has ended has nothing to sweep any more.
                     SIGCHLD => drop(host.sweep_orphans()),
                     _ => {
-                        let name = if signal == SIGHUP { "SIGHUP" } else { "SIGUSR1" };
-                        host.record(Note::new(EventKind::HostStarted, format!("goes on after {name}")));
+                        let text = format!("it goes on as before {}", name(signal));
+                        host.record(Note::new(EventKind::SignalIgnored, text));
                     }
                 }
             }
-            why
-        })
+        });
     }
+}
+
+fn name(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("an unknown signal")
 }

@@ -15,7 +15,7 @@ use rpc_plugin_wire::admin::{
     HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_DIRECT, Route, RouteList,
     WaitParams,
 };
-use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
 use rpc_plugin_wire::message::{params_into, result_object};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, PluginId};
@@ -33,10 +33,7 @@ impl ControlService for Admin {
     fn handle(&mut self, cx: &mut ControlCx<'_>, method: &str, params: Params<'_>) -> Reply {
         let reply = match method {
             admin::METHOD_STATUS => none(params).map(|()| Reply::Now(answer(&status(cx)))),
-            admin::METHOD_PLUGINS => none(params).map(|()| {
-                let plugins = cx.supervisor.plugins_by_id().map(|plugin| plugin.status(cx.now)).collect();
-                Reply::Now(answer(&PluginList { plugins }))
-            }),
+            admin::METHOD_PLUGINS => none(params).map(|()| Reply::Now(answer(&plugins(cx)))),
             admin::METHOD_PLUGIN => plugin(cx, params),
             admin::METHOD_ROUTES => none(params).map(|()| Reply::Now(answer(&routes(cx)))),
             admin::METHOD_HEARTBEAT => heartbeat(cx, params),
@@ -62,9 +59,9 @@ fn answer<T: Serialize>(value: &T) -> Answer {
     })
 }
 
-/// Params of a method that takes none. What an operator meant by more than that is not guessed.
+/// For methods that take no params.
 fn none(params: Params<'_>) -> Result<(), ErrorObject> {
-    params_into::<NoParams>(params).map(drop)
+    params_into(params).map(|NoParams {}| ())
 }
 
 fn deadline(timeout_ms: Option<u64>) -> Result<Duration, ErrorObject> {
@@ -111,6 +108,10 @@ fn find(cx: &ControlCx<'_>, id: &PluginId) -> Result<PluginStatus, ErrorObject> 
     plugin.map(|plugin| plugin.status(cx.now)).ok_or_else(|| unknown(id))
 }
 
+fn plugins(cx: &ControlCx<'_>) -> PluginList {
+    PluginList { plugins: cx.supervisor.plugins_by_id().map(|plugin| plugin.status(cx.now)).collect() }
+}
+
 fn plugin(cx: &ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
     let PluginRef { plugin_id } = params_into(params)?;
     Ok(Reply::Now(answer(&find(cx, &plugin_id)?)))
@@ -153,6 +154,11 @@ fn call(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject
         return Err(ErrorObject::new(ErrorCode::InvalidParams, "the params of a call are a JSON object"));
     }
     let timeout = timeout_ms.map(|timeout_ms| deadline(Some(timeout_ms))).transpose()?;
+    if cx.supervisor.find(&plugin_id).is_some() {
+        // A call changes what the plugin's own methods change. There may be many of them.
+        let note = action(cx, Some(&plugin_id), "call").method(method.clone()).level(Level::Debug);
+        cx.notes.push(note);
+    }
     let asked = plugin_id.clone();
     Ok(cx.call(&asked, method, params, timeout, move |end| {
         let (result, generation, duration_us) = taken(end)?;
@@ -178,7 +184,8 @@ fn act(cx: &mut ControlCx<'_>, params: Params<'_>, wish: Wish) -> Result<Reply, 
         Wish::Stop => ("stop", Goal::State(PluginState::Stopped)),
         Wish::Restart => ("restart", Goal::RoutableAfter(before)),
     };
-    note(cx, Some(&plugin_id), name);
+    let note = action(cx, Some(&plugin_id), name);
+    cx.notes.push(note);
     if let Some(key) = cx.supervisor.find(&plugin_id) {
         cx.supervisor.wish(cx.now, key, wish);
     }
@@ -199,15 +206,15 @@ fn arrived(end: crate::reactor::WaitEnd) -> Answer {
 }
 
 fn shutdown(cx: &mut ControlCx<'_>) -> Reply {
-    note(cx, None, "shutdown");
+    let note = action(cx, None, "shutdown");
+    cx.notes.push(note);
     *cx.end = true;
     Reply::Now(answer(&serde_json::json!({})))
 }
 
-fn note(cx: &mut ControlCx<'_>, plugin_id: Option<&PluginId>, action: &str) {
+/// What is put on record of every request that acts.
+fn action(cx: &ControlCx<'_>, plugin_id: Option<&PluginId>, action: &str) -> Note {
     let mut note = Note::new(EventKind::AdminAction, format!("an operator asked for {action}"));
     note.plugin_id = plugin_id.cloned();
-    note.details =
-        Some(serde_json::json!({"action": action, "peer_uid": cx.peer_uid, "peer_pid": cx.peer_pid}));
-    cx.notes.push(note);
+    note.details(serde_json::json!({"action": action, "peer_uid": cx.peer_uid, "peer_pid": cx.peer_pid}))
 }

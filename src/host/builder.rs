@@ -3,7 +3,7 @@
 use super::admin::Admin;
 use super::{Host, HostError, Inner};
 use crate::eventlog::{EventLog, QUEUE_MAX_DEFAULT};
-use crate::reactor::{Command, Control, Reactor, Setup};
+use crate::reactor::{Command, Control, EndReason, Reactor, Setup};
 use crate::state::action::Note;
 use crate::sys::leftovers::kill_leftovers;
 use crate::sys::listener;
@@ -67,8 +67,9 @@ impl HostBuilder {
         self
     }
 
-    /// Makes the whole process the parent of its orphaned descendants (PR_SET_CHILD_SUBREAPER), and ends
-    /// those that plugins leave behind. Only for a program whose children are all this host's plugins:
+    /// Makes the whole process the parent of its orphaned descendants (PR_SET_CHILD_SUBREAPER), reaps
+    /// them, and ends those that plugins leave behind. An orphan is spared while its plugin's process
+    /// lives, if it stayed in the plugin's session or kept the variable of the token file. Only for a program whose children are all this host's plugins:
     /// any other child would be taken for one left behind.
     #[must_use]
     pub fn adopt_orphans(mut self, adopt: bool) -> HostBuilder {
@@ -109,11 +110,13 @@ impl HostBuilder {
         if self.subreaper {
             become_subreaper().map_err(|error| HostError::Setup("orphans cannot be adopted", error))?;
         }
+        let ended = EndReason::default();
         let setup = Setup {
             runtime_dir: Arc::clone(&runtime_dir),
             log: log.clone(),
             control,
             subreaper: self.subreaper,
+            ended: Arc::clone(&ended),
         };
         let (reactor, port) =
             Reactor::new(setup).map_err(|error| HostError::Setup("the event loop cannot be made", error))?;
@@ -124,7 +127,7 @@ impl HostBuilder {
                 drop(admin_socket);
             })
             .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
-        let inner = Inner { port, runtime_dir, log, thread: Mutex::new(Some(thread)) };
+        let inner = Inner { port, runtime_dir, log, thread: Mutex::new(Some(thread)), ended };
         for note in notes {
             inner.post(Command::Record(Box::new(note)))?;
         }

@@ -2,6 +2,7 @@
 
 use super::error::HostError;
 use crate::state::policy::{Policy, PolicyError};
+use crate::sys::runtime_dir::reserved_name;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::handshake::ENV_CONTRACT;
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ const LAUNCH_LIST_MAX: usize = 1024;
 /// One plugin: what to launch, with what, and how to treat it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginConfig {
-    /// Its id: 1 to 64 letters, digits, `.`, `_`, `-`.
+    /// Its id: 1 to 64 letters, digits, `.`, `_`, `-`; none of
+    /// [`RESERVED_NAMES`](crate::sys::runtime_dir::RESERVED_NAMES).
     pub id: PluginId,
     /// Absolute path of the executable.
     pub executable: PathBuf,
@@ -34,6 +36,8 @@ pub struct PluginConfig {
 /// What is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PluginConfigError {
+    /// The id names one of the host's own files in the runtime folder: which.
+    Reserved(&'static str),
     /// A path is not absolute: which.
     NotAbsolute(PathBuf),
     /// The operator's variable is one of the contract's, or no variable name: which.
@@ -47,6 +51,12 @@ pub enum PluginConfigError {
 impl fmt::Display for PluginConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            PluginConfigError::Reserved(name) => {
+                write!(
+                    f,
+                    "the id is kept for the host's own files ({name}) in the runtime folder; choose another"
+                )
+            }
             PluginConfigError::NotAbsolute(path) => {
                 write!(f, "{} is not absolute; give a path that begins with /", path.display())
             }
@@ -114,6 +124,9 @@ impl PluginConfig {
     }
 
     fn find_fault(&self) -> Result<(), PluginConfigError> {
+        if let Some(name) = reserved_name(&self.id) {
+            return Err(PluginConfigError::Reserved(name));
+        }
         for path in [&self.executable, &self.working_folder] {
             if !path.is_absolute() {
                 return Err(PluginConfigError::NotAbsolute(path.clone()));
@@ -145,6 +158,8 @@ mod tests {
         let mut loose = good();
         loose.policy.heartbeat_misses_max = 0;
         let bad = [
+            (PluginConfig::new("lock".parse().unwrap(), "/bin/a"), "kept for the host's own files (lock)"),
+            (PluginConfig::new(crate::eventlog::FILE_NAME.parse().unwrap(), "/bin/a"), "kept for the host's"),
             (PluginConfig::new("a".parse().unwrap(), "bin/a"), "is not absolute"),
             (good().env("", "1"), "cannot be set"),
             (good().env("A=B", "1"), "cannot be set"),

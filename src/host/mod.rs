@@ -23,10 +23,10 @@ pub use builder::HostBuilder;
 pub use config::{PluginConfig, PluginConfigError};
 pub use error::HostError;
 pub use events::EventStream;
-pub use plugin::{CallOptions, CallReply, PluginHandle};
+pub use plugin::{CallOptions, CallReply, PendingCall, PluginHandle};
 
 use crate::eventlog::EventLog;
-use crate::reactor::{Command, LaunchSpec, Port, PostError};
+use crate::reactor::{Command, EndReason, LaunchSpec, Port, PostError};
 use crate::state::plugin::PluginSpec;
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
@@ -50,6 +50,7 @@ pub(crate) struct Inner {
     runtime_dir: Arc<RuntimeDir>,
     log: EventLog,
     thread: Mutex<Option<JoinHandle<()>>>,
+    ended: EndReason,
 }
 
 impl std::fmt::Debug for Host {
@@ -75,9 +76,9 @@ impl Inner {
 
     /// Ends all plugins and the event loop, and waits for both. The wait is bounded by the ladders of
     /// the plugins.
-    fn end(&self) {
-        // Full: the loop is busy, and is told again by the next drop of a handle; ended: nothing to do.
-        while self.port.post(Command::End) == Err(PostError::Full) {
+    fn end(&self, reason: &str) {
+        // Full: the loop is busy, and soon has room; ended: nothing to do.
+        while self.port.post(Command::End(reason.to_owned())) == Err(PostError::Full) {
             std::thread::yield_now();
         }
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
@@ -96,7 +97,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.end();
+        self.end("its last handle was dropped");
     }
 }
 
@@ -184,13 +185,26 @@ impl Host {
     /// Ends all plugins at once, each down its ladder, and waits for them. Further calls fail with
     /// [`HostError::Ended`]. Takes no longer than the longest ladder plus ten seconds.
     pub fn shutdown(&self) {
-        self.inner.end();
+        self.inner.end("its program asked for it");
     }
 
-    /// Begins to end the host and returns at once; see [`Host::wait_ended`].
-    pub fn begin_shutdown(&self) {
+    /// Begins to end the host and returns at once; see [`Host::wait_ended`]. The reason goes into its
+    /// record; of several, the first counts.
+    pub fn begin_shutdown(&self, reason: impl Into<String>) {
         // A host that is too busy to take it is told again when its last handle is dropped.
-        let _ = self.inner.post(Command::End);
+        let _ = self.inner.post(Command::End(reason.into()));
+    }
+
+    /// The same for somebody who will not wait for any ladder: every plugin is sent SIGKILL at once, also
+    /// where the end has begun already.
+    pub fn begin_kill(&self, reason: impl Into<String>) {
+        let _ = self.inner.post(Command::EndNow(reason.into()));
+    }
+
+    /// Why the host ended. `None` while it lives, and where its event loop panicked, which is a bug.
+    #[must_use]
+    pub fn end_reason(&self) -> Option<&str> {
+        self.inner.ended.get().map(String::as_str)
     }
 
     /// Waits until the host has ended: by [`Host::begin_shutdown`], or by an operator's
@@ -209,7 +223,7 @@ impl Host {
         let _ = self.inner.post(Command::Record(Box::new(note)));
     }
 
-    /// Reaps and ends orphans that a plugin left behind; for a program that set
+    /// Reaps orphans, and ends those that a plugin which is gone left behind; for a program that set
     /// [`HostBuilder::adopt_orphans`], whenever it gets SIGCHLD. Returns at once.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::state::keys::PluginKey;
 use crate::state::plugin::{ExitReport, SpawnFailure};
 use crate::state::time::Time;
 use crate::sys::launch::{self, PreparedLaunch};
-use crate::sys::orphans;
+use crate::sys::orphans::{self, Leader};
 use crate::sys::runtime_dir::RuntimeDir;
 use crate::sys::spawn::{SpawnSpec, Spawned, spawn};
 use mio::Interest;
@@ -135,8 +135,11 @@ impl Reactor {
                     listening.source = source;
                 }
             }
+            let mut mark = OsString::from(ENV_AUTH_TOKEN_FILE);
+            mark.push("=");
+            mark.push(ward.ready.as_ref().map_or(Path::new(""), |ready| &ready.token_path));
             let (stdout, stderr) = (Some(stdout), Some(stderr));
-            ward.running = Some(Running { generation, child, exit_source, stdout, stderr });
+            ward.running = Some(Running { generation, child, mark, exit_source, stdout, stderr });
         }
         Ok(())
     }
@@ -183,6 +186,20 @@ impl Reactor {
         if let Err(error) = running.child.signal_group(signal) {
             self.fault("a plugin's process group could not be signalled", &error);
         }
+    }
+
+    /// Sends SIGKILL to a plugin's group, whatever its ladder says.
+    pub(super) fn kill(&mut self, key: PluginKey, reason: &str) {
+        let running = self.wards.get(&key).and_then(|ward| ward.running.as_ref());
+        let (Some(running), Some(plugin)) = (running, self.supervisor.plugin(key)) else { return };
+        let generation = running.generation;
+        let mut note =
+            Note::new(EventKind::SignalSent, "SIGKILL was sent to its process group").reason(reason);
+        note.plugin_id = Some(plugin.id().clone());
+        note.generation = Some(generation);
+        note.pid = Some(running.child.pid());
+        self.recorder.record(note);
+        self.signal(key, generation, StopSignal::Kill);
     }
 
     /// A process ended: what it last printed, what is left of its group, its status.
@@ -285,25 +302,23 @@ impl Reactor {
         }
     }
 
-    /// The pids of all plugins.
-    fn plugin_pids(&self) -> Vec<u32> {
-        self.wards
-            .values()
-            .filter_map(|ward| ward.running.as_ref())
-            .map(|running| running.child.pid())
-            .collect()
+    /// The processes of all plugins.
+    fn leaders(&self) -> Vec<Leader> {
+        let running = self.wards.values().filter_map(|ward| ward.running.as_ref());
+        running.map(|running| Leader { pid: running.child.pid(), mark: running.mark.clone() }).collect()
     }
 
-    /// Ends and reaps what plugins that are gone left behind.
+    /// Reaps what has ended, and ends what plugins that are gone left behind. What a living plugin left
+    /// behind is spared: it may be at its service.
     pub(super) fn sweep_orphans(&mut self) {
-        if let Err(error) = orphans::sweep(&self.plugin_pids()) {
+        if let Err(error) = orphans::sweep(&self.leaders()) {
             self.fault("what a plugin left behind could not be ended", &error);
         }
     }
 
     /// Ends and reaps all that any plugin left behind.
     pub(super) fn end_orphans(&mut self) {
-        match orphans::kill_and_reap_orphans(&self.plugin_pids(), ORPHANS_END_TIMEOUT) {
+        match orphans::kill_and_reap_orphans(&[], ORPHANS_END_TIMEOUT) {
             Ok((_, left)) if left.is_empty() => {}
             Ok((_, left)) => {
                 let text = format!("processes {left:?} do not end");

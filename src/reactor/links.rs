@@ -268,7 +268,10 @@ impl Reactor {
             self.recorder.record(note);
         }
         if end {
-            self.begin_end(now);
+            self.begin_end(
+                now,
+                format!("an operator asked for it (process {}, user {})", peer.pid, peer.uid),
+            );
         }
         reply
     }

@@ -50,7 +50,10 @@ pub(crate) enum Command {
     Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, String>),
     /// A child of this process that is no plugin may have ended.
     SweepOrphans,
-    End,
+    /// End everything, for this reason. Only the first one counts.
+    End(String),
+    /// The same without any patience: SIGKILL at once, also where the end has begun.
+    EndNow(String),
 }
 
 /// A call from another thread.

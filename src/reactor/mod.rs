@@ -43,7 +43,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use ward::Ward;
 use workers::Workers;
@@ -54,6 +54,8 @@ const EVENTS_MAX: usize = 256;
 const COMMANDS_PER_TURN: usize = 1024;
 /// How much longer than its ladders the end of a host may take before it is given up.
 const END_SLACK: Duration = Duration::from_secs(10);
+/// How long the end of a host takes at the most once its plugins were sent SIGKILL.
+const END_NOW_TIMEOUT: Duration = Duration::from_secs(2);
 /// The waker's token; slab keys never have this value.
 const WAKER: Token = Token(usize::MAX);
 
@@ -86,7 +88,11 @@ pub(crate) struct Setup {
     pub(crate) control: Option<Control>,
     /// Adopt and end what plugins leave behind.
     pub(crate) subreaper: bool,
+    pub(crate) ended: EndReason,
 }
+
+/// Why a host ended; set when it has.
+pub(crate) type EndReason = Arc<OnceLock<String>>;
 
 /// See the module's text.
 pub(crate) struct Reactor {
@@ -115,6 +121,10 @@ pub(crate) struct Reactor {
     subreaper: bool,
     /// Set once the host ends: when it is given up.
     end_by: Option<Time>,
+    /// Set once the host ends: why.
+    end_reason: Option<String>,
+    /// Where the reason is left for those who wait for the end.
+    ended: EndReason,
 }
 
 impl Reactor {
@@ -139,11 +149,13 @@ impl Reactor {
             control: setup.control,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
             postponed: VecDeque::new(),
-            recorder: Recorder::new(setup.log),
+            recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
             runtime_dir: setup.runtime_dir,
             uid: crate::sys::credentials::effective_uid(),
             subreaper: setup.subreaper,
             end_by: None,
+            end_reason: None,
+            ended: setup.ended,
         };
         if let Some(fd) = reactor.control.as_ref().map(|control| control.listener.as_raw_fd()) {
             reactor.register(fd, Source::ControlListener, Interest::READABLE)?;
@@ -163,9 +175,9 @@ impl Reactor {
             }
             if let Err(error) = self.turn(&mut events) {
                 // Only a broken epoll descriptor comes here; nothing can be awaited any more.
-                let note =
-                    Note::new(EventKind::HostFault, "the event loop cannot wait for events; the host ends");
-                self.recorder.record(note.error(error.to_string()));
+                let text = "the event loop cannot wait for events";
+                self.recorder.record(Note::new(EventKind::HostFault, text).error(error.to_string()));
+                self.end_reason = Some(format!("{text}: {error}"));
                 break;
             }
         }
@@ -186,8 +198,11 @@ impl Reactor {
         }
         for _ in 0..COMMANDS_PER_TURN {
             let Some(command) = self.mailbox.take() else { break };
-            self.handle_command(now, command);
+            // The time now, not that of the turn's begin: deadlines count from when a command was sent, and
+            // it may have been sent in the middle of a long turn.
+            self.handle_command(self.now(), command);
         }
+        let now = self.now();
         self.supervisor.handle_time(now);
         if self.accept_again.take_if(|at| *at <= now).is_some() {
             self.accept_clients(now);
@@ -223,7 +238,11 @@ impl Reactor {
         match self.sources.get(source).copied() {
             None => {}
             Some(Source::Listener(key, generation)) => self.accept(now, key, generation),
-            Some(Source::Link(key, generation)) => self.read_link(now, key, generation, closed),
+            Some(Source::Link(key, generation)) => {
+                // Readable or writable, the event does not say; what waits for room is written on.
+                self.read_link(now, key, generation, closed);
+                self.write_link(key, generation);
+            }
             Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
             Some(Source::Stdout(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stdout),
             Some(Source::Stderr(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stderr),
@@ -278,6 +297,8 @@ impl Reactor {
     fn handle_command(&mut self, now: Time, command: Command) {
         // Who asked may have gone; an answer that nobody takes is dropped.
         match command {
+            // A dropped answer says that the host has ended.
+            Command::Add(..) if self.end_by.is_some() => {}
             Command::Add(spec, launch, reply) => {
                 let key = self.supervisor.add(*spec);
                 if let Some(key) = key {
@@ -309,14 +330,27 @@ impl Reactor {
             Command::Record(note) => self.recorder.record(*note),
             Command::Prepared(key, generation, outcome) => self.take_prepared(now, key, generation, outcome),
             Command::SweepOrphans => self.sweep_orphans(),
-            Command::End => self.begin_end(now),
+            Command::End(reason) => self.begin_end(now, reason),
+            Command::EndNow(reason) => self.end_now(now, reason),
         }
     }
 
-    fn begin_end(&mut self, now: Time) {
+    fn begin_end(&mut self, now: Time, reason: String) {
         if self.end_by.is_none() {
+            self.end_reason = Some(reason);
             self.end_by = Some(now.plus(self.supervisor.stop_timeout()).plus(END_SLACK));
             self.supervisor.end(now);
+        }
+    }
+
+    /// The processes that this kills end as those that a ladder kills, and are seen to end as they are.
+    fn end_now(&mut self, now: Time, reason: String) {
+        self.begin_end(now, reason.clone());
+        let soon = now.plus(END_NOW_TIMEOUT);
+        self.end_by = self.end_by.map(|end_by| end_by.min(soon));
+        let keys: Vec<PluginKey> = self.wards.keys().copied().collect();
+        for key in keys {
+            self.kill(key, &reason);
         }
     }
 
@@ -352,6 +386,9 @@ impl Reactor {
             self.end_orphans();
         }
         self.workers.end();
+        let reason = self.end_reason.take().unwrap_or_default();
+        self.recorder.record(Note::new(EventKind::HostStopped, "the host ended").reason(reason.clone()));
+        let _ = self.ended.set(reason);
     }
 
     fn register(&mut self, fd: i32, source: Source, interest: Interest) -> io::Result<u64> {

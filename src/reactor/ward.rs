@@ -73,6 +73,8 @@ impl Pipe {
 pub(super) struct Running {
     pub(super) generation: Generation,
     pub(super) child: Child,
+    /// The variable that names the token file, as its environment has it: no other launch has the same.
+    pub(super) mark: OsString,
     pub(super) exit_source: u64,
     pub(super) stdout: Option<Pipe>,
     pub(super) stderr: Option<Pipe>,

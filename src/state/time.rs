@@ -50,3 +50,24 @@ impl Time {
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// The nearest whole millisecond, for people: `{:?}` of a measured or random duration shows every
+/// nanosecond.
+#[must_use]
+pub fn rounded(duration: Duration) -> Duration {
+    Duration::from_millis(millis(duration.saturating_add(Duration::from_micros(500))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_has_whole_milliseconds() {
+        let shown = |micros| format!("{:?}", rounded(Duration::from_micros(micros)));
+        assert_eq!(shown(201_882), "202ms");
+        assert_eq!(shown(1_500_499), "1.5s");
+        assert_eq!((shown(499), shown(0)), ("0ns".to_owned(), "0ns".to_owned()));
+        assert_eq!(rounded(Duration::MAX).as_millis(), u128::from(u64::MAX));
+    }
+}

@@ -12,7 +12,7 @@
 
 use super::process::{Signal, wait_readable};
 use super::raw;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -86,16 +86,25 @@ fn leftover(pid: u32, entry: &[u8]) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// A process that has ended, a zombie too, has no environment.
 fn has_entry(pid: u32, entry: &[u8]) -> bool {
+    // Exactly one folder in between: a host whose folder lies deeper is another host.
+    let is_inside = |rest: &[u8]| rest.iter().filter(|b| **b == b'/').count() == 1;
+    any_variable(pid, |variable| variable.strip_prefix(entry).is_some_and(is_inside))
+}
+
+/// Whether the environment of a process sets just this: `NAME=value`.
+pub(super) fn has_exact_entry(pid: u32, entry: &OsStr) -> bool {
+    any_variable(pid, |variable| variable == entry.as_bytes())
+}
+
+/// A process that has ended, a zombie too, has no environment.
+fn any_variable(pid: u32, is_it: impl Fn(&[u8]) -> bool) -> bool {
     let mut environment = Vec::new();
     let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return false };
     if file.take(ENVIRONMENT_BYTES_MAX).read_to_end(&mut environment).is_err() {
         return false;
     }
-    // Exactly one folder in between: a host whose folder lies deeper is another host.
-    let is_inside = |rest: &[u8]| rest.iter().filter(|b| **b == b'/').count() == 1;
-    environment.split(|b| *b == 0).any(|variable| variable.strip_prefix(entry).is_some_and(is_inside))
+    environment.split(|b| *b == 0).any(is_it)
 }
 
 fn pids_of_our_user() -> io::Result<Vec<u32>> {

@@ -1,28 +1,52 @@
 //! Processes that plugins left behind while this process lives.
 //!
 //! What this file is for: becoming the parent of every descendant whose own parent ends (prctl(2),
-//! PR_SET_CHILD_SUBREAPER), then killing and reaping those. What it deliberately does not do: any of this
-//! by itself. It concerns every child of the process, so it is for the daemon, not for a library inside
-//! another program.
+//! PR_SET_CHILD_SUBREAPER), then reaping those that have ended and killing those that belong to nothing
+//! that lives. What it deliberately does not do: any of this by itself. It concerns every child of the
+//! process, so it is for the daemon, not for a library inside another program.
 //!
 //! What always holds: only children of this process are signalled, through a pidfd for which the kernel
-//! has confirmed that it is our child, and never one that the caller excepted.
+//! has confirmed that it is our child. A child is reaped here and nowhere else, but for the leaders, so
+//! until then its pid is its own: what is read about it by its pid is about no other process.
 #![forbid(unsafe_code)]
 
+use super::leftovers::has_exact_entry;
 use super::process::{ExitStatus, Signal, wait_readable};
 use super::raw::{self, Collect};
 use nix::sys::prctl::set_child_subreaper;
+use nix::unistd::{Pid, getsid};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+/// A launched process that lives, or has ended and is reaped elsewhere; and how to know what is its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    /// Its pid. Processes of the session that it leads are its own.
+    pub pid: u32,
+    /// `NAME=value`, which this launch alone has in its environment. Processes that have it there too are
+    /// its own, also in a session that they made for themselves.
+    pub mark: OsString,
+}
+
+impl Leader {
+    /// Whether a child of ours that is not reaped is its own. One that cannot be asked is nobody's: it
+    /// has just ended, or hides its environment.
+    fn owns(&self, pid: u32) -> bool {
+        let session = i32::try_from(pid).ok().and_then(|pid| getsid(Some(Pid::from_raw(pid))).ok());
+        session.is_some_and(|session| session.as_raw().unsigned_abs() == self.pid)
+            || has_exact_entry(pid, &self.mark)
+    }
+}
 
 /// What one [`sweep`] found.
 #[derive(Debug, Default)]
 pub struct Sweep {
     /// Orphans that are gone now: pid, and how each ended.
     pub reaped: Vec<(u32, ExitStatus)>,
-    /// Orphans that were sent SIGKILL and have not ended yet: pid, and a pidfd to wait on.
+    /// Orphans of nobody that were sent SIGKILL and have not ended yet: pid, and a pidfd to wait on.
     pub dying: Vec<(u32, OwnedFd)>,
 }
 
@@ -49,15 +73,17 @@ pub fn children() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Sends SIGKILL to every child that is not excepted, and reaps those that have ended. Never blocks. The
-/// children of a killed one become ours when it ends, so repeat until both lists are empty. Call it from
-/// the thread that launches: a child launched meanwhile would not be excepted.
+/// Reaps every child that has ended, and sends SIGKILL to those that are no leader's own; leaders
+/// themselves are left alone. Never blocks. The children of a killed one become ours when it ends, so
+/// repeat until both lists are empty. Call it from the thread that launches: a child launched meanwhile
+/// would be taken for an orphan.
 ///
 /// # Errors
 /// Those of reading `/proc`; `EMFILE` without a descriptor for a pidfd.
-pub fn sweep(except: &[u32]) -> io::Result<Sweep> {
+pub fn sweep(leaders: &[Leader]) -> io::Result<Sweep> {
     let mut sweep = Sweep::default();
-    for pid in children()?.into_iter().filter(|pid| !except.contains(pid)) {
+    let is_leader = |pid: &u32| leaders.iter().any(|leader| leader.pid == *pid);
+    for pid in children()?.into_iter().filter(|pid| !is_leader(pid)) {
         let pidfd = match raw::pidfd_open(pid) {
             Ok(pidfd) => pidfd,
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => continue,
@@ -66,6 +92,7 @@ pub fn sweep(except: &[u32]) -> io::Result<Sweep> {
         // Confirms that it is our child: any other process is ECHILD, also one with a recycled pid.
         match raw::waitid(pidfd.as_fd(), Collect::Reap) {
             Ok(Some(status)) => sweep.reaped.push((pid, status)),
+            Ok(None) if leaders.iter().any(|leader| leader.owns(pid)) => {}
             Ok(None) => {
                 // An orphan that changed its user may refuse (EPERM); it stays in `dying`.
                 let _ = raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL);
@@ -111,18 +138,18 @@ pub fn kill_child(pid: u32) -> io::Result<()> {
     HeldChild::hold(pid)?.signal(Signal::SIGKILL)
 }
 
-/// Repeats [`sweep`] until nothing is left but the excepted, or the time is over. Blocks.
+/// Repeats [`sweep`] until nothing is left but leaders and what is theirs, or the time is over. Blocks.
 ///
 /// # Returns
 /// The reaped, and the pids of those that did not end in time.
 ///
 /// # Errors
 /// As [`sweep`].
-pub fn kill_and_reap_orphans(except: &[u32], timeout: Duration) -> io::Result<(Vec<u32>, Vec<u32>)> {
+pub fn kill_and_reap_orphans(leaders: &[Leader], timeout: Duration) -> io::Result<(Vec<u32>, Vec<u32>)> {
     let begin = Instant::now();
     let mut gone = Vec::new();
     loop {
-        let found = sweep(except)?;
+        let found = sweep(leaders)?;
         gone.extend(found.reaped.iter().map(|(pid, _)| *pid));
         let left = timeout.saturating_sub(begin.elapsed());
         match found.dying.first() {

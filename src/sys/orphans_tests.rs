@@ -41,10 +41,13 @@ fn a_held_child_is_signalled_and_a_stranger_is_not_held() {
 
 /// Concerns every child of the process, so it runs in a process of its own.
 #[test]
-fn orphans_come_to_us_and_are_killed_and_the_excepted_live() {
+fn orphans_of_nobody_are_killed_and_those_of_a_living_leader_live() {
     if std::env::var_os(VARIABLE).is_none() {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["sys::orphans::tests::orphans_come_to_us_and_are_killed_and_the_excepted_live", "--exact"])
+            .args([
+                "sys::orphans::tests::orphans_of_nobody_are_killed_and_those_of_a_living_leader_live",
+                "--exact",
+            ])
             .env(VARIABLE, "1")
             .output()
             .unwrap();
@@ -57,26 +60,48 @@ fn orphans_come_to_us_and_are_killed_and_the_excepted_live() {
     // Two daemons in sessions of their own, one of them with a child; the leader ends.
     let body = "setsid sh -c 'sleep 1000; :' & setsid sleep 1000 & sleep 0";
     let executable = open(&script(root.path(), body)).unwrap();
-    let mut leader = spawn_patiently(&SpawnSpec::new(&executable)).unwrap().child;
-    let keeper_script = file(root.path(), "keeper", "#!/bin/sh\nexec sleep 1000\n", 0o755);
-    let keeper = spawn_patiently(&SpawnSpec::new(&open(&keeper_script).unwrap())).unwrap().child;
-    assert!(leader.wait_exit(DEADLINE).unwrap());
-    let sessions_made = || {
-        let orphans =
-            children().unwrap().into_iter().filter(|pid| ![leader.pid(), keeper.pid()].contains(pid));
-        orphans.filter(|pid| session(*pid) == Some(*pid)).count() == 2
-    };
-    eventually("both daemons are ours", sessions_made);
-    leader.reap().unwrap();
+    let mut ended = spawn_patiently(&SpawnSpec::new(&executable)).unwrap().child;
+    // A leader that lives has left behind: one of its session, one that is marked, one that is neither,
+    // and one that is marked almost.
+    let body = "#!/bin/sh\nsh -c 'sleep 1001 & env -i setsid sleep 1002 & setsid sleep 1003 & \
+                MARK=17 setsid sleep 1004 & sleep 0'\nexec sleep 1000\n";
+    let keeper_file = open(&file(root.path(), "keeper", body, 0o755)).unwrap();
+    let environment = [("MARK".into(), "1".into()), ("PATH".into(), std::env::var_os("PATH").unwrap())];
+    let keeper = spawn_patiently(&SpawnSpec { env: &environment, ..SpawnSpec::new(&keeper_file) });
+    let keeper = keeper.unwrap().child;
+    assert!(ended.wait_exit(DEADLINE).unwrap());
+    let leaders = [keeper.pid(), ended.pid()];
+    let orphans = || children().unwrap().into_iter().filter(|pid| !leaders.contains(pid));
+    let sleeper = |time: &str| orphans().find(|pid| command(*pid) == format!("sleep\0{time}\0"));
+    eventually("all are ours, and are what they will be", || {
+        let all = ["1001", "1002", "1003", "1004"].iter().all(|time| sleeper(time).is_some());
+        all && orphans().filter(|pid| session(*pid) == Some(*pid)).count() == 5
+    });
+    ended.reap().unwrap();
+    let leader = Leader { pid: keeper.pid(), mark: "MARK=1".into() };
+    let marked = sleeper("1003").unwrap();
+    let mut spared = vec![keeper.pid(), sleeper("1001").unwrap(), marked];
+    spared.sort_unstable();
 
-    let (gone, left) = kill_and_reap_orphans(&[keeper.pid()], DEADLINE).unwrap();
-    assert!(gone.len() >= 2, "{gone:?}");
+    let (gone, left) = kill_and_reap_orphans(std::slice::from_ref(&leader), DEADLINE).unwrap();
+    assert!(gone.len() >= 4, "{gone:?}");
     assert!(left.is_empty(), "{left:?}");
-    assert!(!gone.contains(&keeper.pid()));
     assert_eq!(keeper.peek_exit().unwrap(), None);
-    assert_eq!(children().unwrap(), [keeper.pid()]);
-    let nothing = sweep(&[keeper.pid()]).unwrap();
+    assert_eq!(children().unwrap(), spared);
+    let nothing = sweep(&[leader]).unwrap();
     assert!(nothing.reaped.is_empty() && nothing.dying.is_empty());
+
+    // What is a leader's own goes when the leader is none any more.
+    let next_launch = Leader { pid: keeper.pid(), mark: "MARK=2".into() };
+    assert_eq!(kill_and_reap_orphans(&[next_launch], DEADLINE).unwrap(), (vec![marked], vec![]));
+    drop(keeper);
+    let (_, left) = kill_and_reap_orphans(&[], DEADLINE).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(children().unwrap(), Vec::<u32>::new());
+}
+
+fn command(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
 }
 
 fn session(pid: u32) -> Option<u32> {

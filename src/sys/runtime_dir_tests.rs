@@ -96,3 +96,15 @@ fn socket_paths_are_measured_before_anything_is_made() {
     let error = runtime.check_plugin(&id).unwrap_err();
     assert_eq!(error.path, plugin_socket_path(runtime.path(), &id));
 }
+
+#[test]
+fn ids_that_name_the_hosts_own_files_are_reserved_and_no_others() {
+    let reserved = |id: &str| reserved_name(&id.parse().unwrap());
+    assert_eq!(reserved("lock"), Some("lock"));
+    assert_eq!(reserved("admin.sock"), Some("admin.sock"));
+    assert_eq!(reserved("events.jsonl"), Some("events.jsonl*"));
+    assert_eq!(reserved("events.jsonl.1.gz"), Some("events.jsonl*"));
+    for id in ["locksmith", "admin.socket", "events", "Lock"] {
+        assert_eq!(reserved(id), None, "{id}");
+    }
+}

@@ -152,9 +152,11 @@ events! {
     AdminAction = "admin_action", Admin, Info;
     /// An admin connection or action was refused.
     AdminDenied = "admin_denied", Admin, Warn;
+    /// The host's process got a signal that does not end it.
+    SignalIgnored = "signal_ignored", Admin, Info;
     /// The host started.
     HostStarted = "host_started", Runtime, Info;
-    /// The host ends.
+    /// The host ended. Its last event.
     HostStopped = "host_stopped", Runtime, Info;
     /// Something in the environment failed, and the host goes on.
     HostFault = "host_fault", Kernel, Error;

@@ -5,6 +5,7 @@ use crate::state::action::{Action, Note, StopSignal};
 use crate::state::keys::Caller;
 use crate::state::policy::RestartPolicy;
 use crate::state::session::NewCall;
+use crate::state::time::{millis, rounded};
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Desired, METHOD_SHUTDOWN};
@@ -89,6 +90,10 @@ impl Plugin {
     fn begin_end(&mut self, step: &mut Step<'_>, why: Why, ask: bool) {
         let grace = self.spec.policy.shutdown_grace;
         let open = self.session.as_ref().is_some_and(super::Session::is_open);
+        if !open {
+            // A proof that is completed from now on must not bring it up again.
+            self.close_link(step);
+        }
         if !ask || !open || grace.is_zero() {
             return self.climb_down(step, why, Rung::Asked);
         }
@@ -200,7 +205,7 @@ impl Plugin {
         }
     }
 
-    fn rest(&mut self, step: &mut Step<'_>) {
+    pub(super) fn rest(&mut self, step: &mut Step<'_>) {
         self.last_error = None;
         self.enter(step, Phase::Stopped, None);
     }
@@ -215,7 +220,9 @@ impl Plugin {
         if policy.restart == RestartPolicy::Never {
             return self.give_up(step, format!("{reason}; the restart policy is never"));
         }
-        let healthy_for = self.healthy_since.map(|since| step.now.since(since));
+        // Neither the heartbeats that it missed nor the way down the ladder were healthy.
+        let well_until = self.unwell_since.unwrap_or(step.now);
+        let healthy_for = self.healthy_since.map(|since| well_until.since(since));
         let was_stable = healthy_for.is_some_and(|stretch| stretch >= policy.healthy_stretch);
         if was_stable {
             self.failures_in_row = 0;
@@ -234,8 +241,12 @@ impl Plugin {
         let delay = policy.backoff_jittered(self.failures_in_row, was_stable, step.rng.u32(..));
         self.recent_restarts.push_back(step.now);
         self.counts.restarts += 1;
-        let note = Note::new(EventKind::RestartScheduled, format!("a replacement is launched in {delay:?}"));
-        self.note(step, note.reason(reason));
+        let text = match delay.is_zero() {
+            true => "a replacement is launched at once".to_owned(),
+            false => format!("a replacement is launched in {:?}", rounded(delay)),
+        };
+        let details = serde_json::json!({"delay_ms": millis(delay)});
+        self.note(step, Note::new(EventKind::RestartScheduled, text).reason(reason).details(details));
         if delay.is_zero() {
             self.launch(step);
         } else {

@@ -144,11 +144,13 @@ impl Plugin {
         };
         let Some(problem) = problem else {
             self.heartbeats_missed = 0;
+            self.unwell_since = None;
             self.last_error = None;
             self.phase = Phase::Running(state);
             return;
         };
         self.heartbeats_missed += 1;
+        self.unwell_since.get_or_insert(step.now);
         self.phase = Phase::Running(state);
         let (missed, max) = (self.heartbeats_missed, self.spec.policy.heartbeat_misses_max);
         if missed >= max {

@@ -297,8 +297,8 @@ impl Plugin {
             }
         }
         let Some(session) = self.session.take() else { return };
-        let last = session.waiting();
-        let last = if last.len() <= LAST_BYTES_MAX { last.to_vec() } else { Vec::new() };
+        let fits = session.waiting_bytes() <= LAST_BYTES_MAX;
+        let last = if fits { session.all_waiting() } else { Vec::new() };
         if let Some(generation) = self.generation {
             step.actions.push_back(Action::CloseLink(self.key, generation, last));
         }

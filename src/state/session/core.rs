@@ -154,7 +154,9 @@ impl Core {
                 return self.fault(cx, Fault::Violation(format!("it could not read a frame: {error}")));
             }
         };
-        let Some(pending) = self.outgoing.remove(id) else {
+        // An answer to what has not been asked yet is a guess, and must not pass for the answer.
+        let asked = self.outgoing.get(id).is_some_and(|pending| self.outbox.has_begun(pending.offset));
+        let Some(pending) = asked.then(|| self.outgoing.remove(id)).flatten() else {
             return self.fault(cx, Fault::Violation(format!("an answer to unknown id {id}")));
         };
         let Some(caller) = self.settle(cx, &pending) else {
