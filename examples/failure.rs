@@ -7,8 +7,11 @@
 //! - `FAILURE_GENERATIONS=n`: misbehave in generations up to n only, and behave from then on.
 //! - `FAILURE_AFTER_HEARTBEATS=n`: answer n heartbeats well before a `heartbeat-*` mode begins (0 unless
 //!   named), or before `never-read` stops to read (1 unless named).
+//! - `FAILURE_REPLAY=file`: instead of a mode, send what line n of the file says in generation n; past its
+//!   last line the mode counts again. `failure/replay.rs` tells how a line is written.
 //!
-//! It serves `work`, which returns its params, and `sleep` with `ms`, which can be cancelled. The modes:
+//! It serves `work`, which returns its params, or fails with the error object that they hold as `error`, and
+//! `sleep` with `ms`, which can be cancelled. The modes:
 //!
 //! - `none`: behaves
 //! - `exit-at-once`: ends with exit code 3 before it connects
@@ -65,6 +68,8 @@
 mod hello;
 #[path = "failure/mode.rs"]
 mod mode;
+#[path = "failure/replay.rs"]
+mod replay;
 #[path = "failure/serve.rs"]
 mod serve;
 
@@ -72,6 +77,7 @@ use mode::Mode;
 use nix::sys::signal::{SigSet, Signal};
 use rpc_plugin_sdk::{Config, exit};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -110,6 +116,16 @@ fn main() -> ExitCode {
     };
     if config.generation.get() > plan.generations {
         plan.mode = Mode::None;
+    }
+    if let Some(file) = std::env::var_os("FAILURE_REPLAY") {
+        match replay::play(Path::new(&file), &config) {
+            Ok(true) => return ExitCode::SUCCESS,
+            Ok(false) => {}
+            Err(fault) => {
+                say(&format!("the replay failed: {fault}"));
+                return ExitCode::FAILURE;
+            }
+        }
     }
     say(&format!("mode {}: {}", plan.mode.name(), plan.mode.does()));
     if let Err(fault) = begin(plan.mode) {

@@ -67,12 +67,20 @@ pub(crate) fn start(mode: Mode, config: &Config) -> Result<Greeted, Failure> {
         Mode::HelloMalformedCapabilities => hello(config, Some(("capabilities", json!("work"))))?,
         Mode::HelloEmptyCapabilities => hello(config, Some(("capabilities", json!([]))))?,
         Mode::SecondConnection => {
-            // Whichever the host takes, it may not take both.
-            let mut second = UnixStream::connect(&config.socket)?;
-            second.set_read_timeout(Some(LINGER))?;
-            let _ = second.write_all(&honest);
+            // Whichever the host takes, it may not take both; it may be quick enough to listen no more.
+            let second = UnixStream::connect(&config.socket);
+            match &second {
+                Ok(second) => {
+                    second.set_read_timeout(Some(LINGER))?;
+                    let mut second: &UnixStream = second;
+                    let _ = second.write_all(&honest);
+                }
+                Err(error) => say(&format!("the host takes no second connection: {error}")),
+            }
             let greeted = greet(connection, &honest, config);
-            listen(second, FrameDecoder::new(1 << 20), greeted.is_ok());
+            if let Ok(second) = second {
+                listen(second, FrameDecoder::new(1 << 20), greeted.is_ok());
+            }
             return greeted;
         }
         Mode::ReplayedToken => {
@@ -109,7 +117,7 @@ fn greet(mut connection: UnixStream, hello: &[u8], config: &Config) -> Result<Gr
 }
 
 /// Shows what the host answers until it closes the connection; in the background when there is more to do.
-fn listen(mut connection: UnixStream, mut decoder: FrameDecoder, in_background: bool) {
+pub(crate) fn listen(mut connection: UnixStream, mut decoder: FrameDecoder, in_background: bool) {
     let mut show = move || {
         loop {
             while let Ok(Some(frame)) = decoder.next_frame() {

@@ -12,6 +12,7 @@ use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_H
 use rpc_plugin_wire::limits::REQUEST_ID_MAX;
 use rpc_plugin_wire::message::{params_into, write_error, write_result};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameDecoder, Message, Request, RequestId};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -216,7 +217,13 @@ impl Server {
                 let frame = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":}}\n", json!(id));
                 send(&self.writer, frame.as_bytes());
             }
-            _ => self.result(id, &params),
+            _ => match params.get("error").map(ErrorObject::deserialize) {
+                Some(Ok(error)) => self.error(id, &error),
+                Some(Err(error)) => {
+                    self.error(id, &ErrorObject::new(ErrorCode::InvalidParams, error.to_string()))
+                }
+                None => self.result(id, &params),
+            },
         }
     }
 

@@ -7,6 +7,7 @@
 //! read once, and only as far back as lines are asked for.
 
 use super::exit::{Exit, Failure};
+use nix::fcntl::OFlag;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -22,7 +23,8 @@ const BLOCK_BYTES: u64 = 64 * 1024;
 ///
 /// Neither follows a symbolic link nor waits for the other end of a FIFO that someone put there.
 pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let opened =
+        OpenOptions::new().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path);
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -12,11 +12,12 @@ use crate::state::time::millis;
 use crate::state::waits::Goal;
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
-    HeartbeatReply, PluginList, PluginRef, PluginStatus, ROUTE_MODE_DIRECT, Route, RouteList, WaitParams,
+    HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_DIRECT, Route, RouteList,
+    WaitParams,
 };
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
-use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::message::{params_into, result_object};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, PluginId};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -31,19 +32,17 @@ type Params<'a> = Option<&'a RawValue>;
 impl ControlService for Admin {
     fn handle(&mut self, cx: &mut ControlCx<'_>, method: &str, params: Params<'_>) -> Reply {
         let reply = match method {
-            admin::METHOD_STATUS => Ok(Reply::Now(answer(&status(cx)))),
-            admin::METHOD_PLUGINS => Ok(Reply::Now(answer(&PluginList {
-                plugins: cx.supervisor.plugins_by_id().map(|plugin| plugin.status(cx.now)).collect(),
-            }))),
+            admin::METHOD_STATUS => none(params).map(|()| Reply::Now(answer(&status(cx)))),
+            admin::METHOD_PLUGINS => none(params).map(|()| Reply::Now(answer(&plugins(cx)))),
             admin::METHOD_PLUGIN => plugin(cx, params),
-            admin::METHOD_ROUTES => Ok(Reply::Now(answer(&routes(cx)))),
+            admin::METHOD_ROUTES => none(params).map(|()| Reply::Now(answer(&routes(cx)))),
             admin::METHOD_HEARTBEAT => heartbeat(cx, params),
             admin::METHOD_CALL => call(cx, params),
             admin::METHOD_START => act(cx, params, Wish::Start),
             admin::METHOD_STOP => act(cx, params, Wish::Stop),
             admin::METHOD_RESTART => act(cx, params, Wish::Restart),
             admin::METHOD_WAIT => wait(cx, params),
-            admin::METHOD_SHUTDOWN => Ok(shutdown(cx)),
+            admin::METHOD_SHUTDOWN => none(params).map(|()| shutdown(cx)),
             _ => Err(ErrorObject::new(
                 ErrorCode::MethodNotFound,
                 format!("there is no admin method {method:?}; there are {}", admin::METHODS.join(", ")),
@@ -58,6 +57,11 @@ fn answer<T: Serialize>(value: &T) -> Answer {
     serde_json::value::to_raw_value(value).map_err(|error| {
         ErrorObject::new(ErrorCode::InternalError, format!("the answer does not serialise: {error}"))
     })
+}
+
+/// For methods that take no params.
+fn none(params: Params<'_>) -> Result<(), ErrorObject> {
+    params_into(params).map(|NoParams {}| ())
 }
 
 fn deadline(timeout_ms: Option<u64>) -> Result<Duration, ErrorObject> {
@@ -104,6 +108,10 @@ fn find(cx: &ControlCx<'_>, id: &PluginId) -> Result<PluginStatus, ErrorObject> 
     plugin.map(|plugin| plugin.status(cx.now)).ok_or_else(|| unknown(id))
 }
 
+fn plugins(cx: &ControlCx<'_>) -> PluginList {
+    PluginList { plugins: cx.supervisor.plugins_by_id().map(|plugin| plugin.status(cx.now)).collect() }
+}
+
 fn plugin(cx: &ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
     let PluginRef { plugin_id } = params_into(params)?;
     Ok(Reply::Now(answer(&find(cx, &plugin_id)?)))
@@ -130,7 +138,7 @@ fn heartbeat(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorO
     let asked = plugin_id.clone();
     Ok(cx.probe(&asked, move |end| {
         let (result, generation, duration_us) = taken(end)?;
-        let heartbeat: Heartbeat = serde_json::from_str(result.get()).map_err(|error| {
+        let heartbeat: Heartbeat = result_object(&result).map_err(|error| {
             ErrorObject::new(
                 ErrorCode::InternalError,
                 format!("the plugin's heartbeat is malformed: {error}"),

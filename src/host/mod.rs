@@ -23,7 +23,7 @@ pub use builder::HostBuilder;
 pub use config::{PluginConfig, PluginConfigError};
 pub use error::HostError;
 pub use events::EventStream;
-pub use plugin::{CallOptions, CallReply, PluginHandle};
+pub use plugin::{CallOptions, CallReply, PendingCall, PluginHandle};
 
 use crate::eventlog::EventLog;
 use crate::reactor::{Command, EndReason, LaunchSpec, Port, PostError};

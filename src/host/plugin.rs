@@ -3,10 +3,11 @@
 use super::Inner;
 use super::error::HostError;
 use crate::reactor::{Command, NewCall};
+use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::message::params_from;
@@ -41,6 +42,16 @@ pub struct CallReply {
     pub generation: Option<Generation>,
     /// From the host's send to the answer.
     pub took: Duration,
+}
+
+impl CallReply {
+    /// Reads the result as a type.
+    ///
+    /// # Errors
+    /// What serde says.
+    pub fn parse<R: DeserializeOwned>(&self) -> Result<R, serde_json::Error> {
+        serde_json::from_str(self.result.get())
+    }
 }
 
 /// A plugin of a host. Clones are the same plugin; it keeps the host alive.
@@ -159,7 +170,7 @@ impl PluginHandle {
             CallError::not_sent(ErrorCode::from(error.code), error.message).at(&self.id, None)
         })?;
         let reply = self.call_raw(method, params, options)?;
-        serde_json::from_str(reply.result.get()).map_err(|error| CallError {
+        reply.parse().map_err(|error| CallError {
             code: ErrorCode::InternalError,
             outcome: Outcome::Answered,
             message: format!("the result of {method} is not what was expected: {error}").into(),
@@ -179,6 +190,20 @@ impl PluginHandle {
         params: Option<Box<RawValue>>,
         options: CallOptions,
     ) -> Result<CallReply, CallError> {
+        self.start_raw(method, params, options)?.wait()
+    }
+
+    /// Begins a call as [`PluginHandle::call_raw`] does, and returns at once: one thread can have many
+    /// calls in flight.
+    ///
+    /// # Errors
+    /// The host did not take the call, and the plugin never sees it.
+    pub fn start_raw(
+        &self,
+        method: &str,
+        params: Option<Box<RawValue>>,
+        options: CallOptions,
+    ) -> Result<PendingCall, CallError> {
         let refuse = |code, message: &'static str| Err(CallError::not_sent(code, message).at(&self.id, None));
         if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
             return refuse(ErrorCode::InvalidParams, "params are not a JSON object");
@@ -198,10 +223,28 @@ impl PluginHandle {
             }
             Err(_) => return refuse(ErrorCode::Unavailable, "the host has ended"),
         }
+        Ok(PendingCall { answer, plugin_id: self.id.clone() })
+    }
+}
+
+/// A call on its way. Dropping it leaves the call to itself.
+#[derive(Debug)]
+#[must_use]
+pub struct PendingCall {
+    answer: Receiver<CallEnd>,
+    plugin_id: PluginId,
+}
+
+impl PendingCall {
+    /// Waits for the end of the call, which comes by its deadline.
+    ///
+    /// # Errors
+    /// As [`PluginHandle::call`].
+    pub fn wait(self) -> Result<CallReply, CallError> {
         // The event loop ends every call by its deadline; if the loop itself ends, so does this wait.
-        let Ok(end) = answer.recv() else {
+        let Ok(end) = self.answer.recv() else {
             let error = CallError::indeterminate(ErrorCode::PluginLost, "the host ended during the call");
-            return Err(error.at(&self.id, None));
+            return Err(error.at(&self.plugin_id, None));
         };
         let result = end.result?;
         Ok(CallReply { result, generation: end.generation, took: end.took })

@@ -228,6 +228,8 @@ impl Reactor {
             }
             self.unregister(pipe.file.as_fd(), pipe.source);
         }
+        // It may have connected and ended before its connection was taken.
+        self.accept(now, key, generation);
         // Frames that it sent before it ended still count.
         self.read_link(now, key, generation, true);
         self.supervisor.handle_exit(now, key, generation, ExitReport { clean, text, stderr_tail });

@@ -124,14 +124,14 @@ pub(super) struct Client {
 }
 
 /// What became of reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum ReadOutcome {
     /// Nothing more for now.
     Drained,
     /// There may be more.
     More,
-    /// The connection is over.
-    Over,
+    /// The connection is over, and the client is told why where it broke the protocol.
+    Over(Option<ErrorObject>),
 }
 
 /// A request, out of its frame.
@@ -158,7 +158,11 @@ impl Client {
     /// `closed`: the kernel said that the client has closed its end.
     pub(super) fn read(&mut self, closed: bool, asked: &mut Vec<Asked>) -> ReadOutcome {
         let outcome = match (&self.stream).read(self.inbox.space(READ_BYTES)) {
-            Ok(0) => return ReadOutcome::Over,
+            Ok(0) => {
+                let truncated = self.inbox.finish().err();
+                let error = truncated.map(|error| ErrorObject::new(ErrorCode::ParseError, error.to_string()));
+                return ReadOutcome::Over(error);
+            }
             Ok(bytes) => {
                 self.inbox.filled(bytes);
                 // A short read has drained the socket: epoll(7) tells when there is more.
@@ -166,7 +170,7 @@ impl Client {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return ReadOutcome::Drained,
             Err(error) if error.kind() == ErrorKind::Interrupted => return ReadOutcome::More,
-            Err(_) => return ReadOutcome::Over,
+            Err(_) => return ReadOutcome::Over(None),
         };
         loop {
             let parsed = match self.inbox.next_frame() {
@@ -189,11 +193,7 @@ impl Client {
             match parsed {
                 Ok(Some(request)) => asked.push(request),
                 Ok(None) => {}
-                Err(error) => {
-                    message::write_error(self.outbox.buffer(), None, &error);
-                    self.write();
-                    return ReadOutcome::Over;
-                }
+                Err(error) => return ReadOutcome::Over(Some(error)),
             }
         }
     }

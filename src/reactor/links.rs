@@ -221,7 +221,16 @@ impl Reactor {
             }
         }
         match outcome {
-            ReadOutcome::Over => self.drop_client(now, key),
+            ReadOutcome::Over(error) => {
+                // A client that asks and closes its sending end still reads what was answered at once.
+                if let Some(client) = self.clients.get_mut(key) {
+                    match error {
+                        Some(error) => client.refuse(&error),
+                        None => drop(client.write()),
+                    }
+                }
+                self.drop_client(now, key);
+            }
             ReadOutcome::More => self.unfinished.push_back(source),
             ReadOutcome::Drained => {}
         }

@@ -198,8 +198,11 @@ impl Reactor {
         }
         for _ in 0..COMMANDS_PER_TURN {
             let Some(command) = self.mailbox.take() else { break };
-            self.handle_command(now, command);
+            // The time now, not that of the turn's begin: deadlines count from when a command was sent, and
+            // it may have been sent in the middle of a long turn.
+            self.handle_command(self.now(), command);
         }
+        let now = self.now();
         self.supervisor.handle_time(now);
         if self.accept_again.take_if(|at| *at <= now).is_some() {
             self.accept_clients(now);
@@ -235,7 +238,11 @@ impl Reactor {
         match self.sources.get(source).copied() {
             None => {}
             Some(Source::Listener(key, generation)) => self.accept(now, key, generation),
-            Some(Source::Link(key, generation)) => self.read_link(now, key, generation, closed),
+            Some(Source::Link(key, generation)) => {
+                // Readable or writable, the event does not say; what waits for room is written on.
+                self.read_link(now, key, generation, closed);
+                self.write_link(key, generation);
+            }
             Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
             Some(Source::Stdout(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stdout),
             Some(Source::Stderr(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stderr),

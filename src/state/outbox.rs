@@ -1,7 +1,10 @@
 //! Bytes on their way to a peer: whole frames in order, written as far as the peer takes them.
 //!
 //! What it deliberately does not do: write; the event loop does. What always holds: the offset of a
-//! frame tells, at any later time, whether a byte of it has been handed to the kernel.
+//! frame tells, at any later time, whether a byte of it has been handed to the kernel; a frame that was
+//! withdrawn before that is never handed out.
+
+use std::collections::VecDeque;
 
 /// Capacity above this is given back when the outbox runs empty. Bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -14,19 +17,40 @@ pub struct Outbox {
     written: usize,
     /// Bytes written and dropped from `bytes` since the beginning.
     dropped: u64,
+    /// Withdrawn frames that lie ahead, by their offsets (from, to), in order. None begins at `written`.
+    withdrawn: VecDeque<(u64, u64)>,
+    withdrawn_bytes: usize,
 }
 
 impl Outbox {
-    /// Bytes that wait to be written.
+    /// Bytes that wait to be written, as far as they lie together: there may be more behind a withdrawn
+    /// frame. Empty only when nothing waits.
     #[must_use]
     pub fn waiting(&self) -> &[u8] {
-        self.bytes.get(self.written..).unwrap_or_default()
+        let end = self.withdrawn.front().map_or(self.bytes.len(), |(from, _)| self.index(*from));
+        self.bytes.get(self.written..end).unwrap_or_default()
+    }
+
+    /// All that waits, in one piece.
+    #[must_use]
+    pub fn all_waiting(&self) -> Vec<u8> {
+        let (mut all, mut at) = (Vec::new(), self.written);
+        for (from, to) in &self.withdrawn {
+            all.extend_from_slice(self.bytes.get(at..self.index(*from)).unwrap_or_default());
+            at = self.index(*to);
+        }
+        all.extend_from_slice(self.bytes.get(at..).unwrap_or_default());
+        all
+    }
+
+    fn index(&self, offset: u64) -> usize {
+        usize::try_from(offset.saturating_sub(self.dropped)).unwrap_or(usize::MAX)
     }
 
     /// How many bytes wait.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.bytes.len() - self.written
+        self.bytes.len() - self.written - self.withdrawn_bytes
     }
 
     /// Whether nothing waits.
@@ -47,6 +71,30 @@ impl Outbox {
         offset < self.dropped + self.written as u64
     }
 
+    /// Takes back the frame at `from..to` if no byte of it has been written; whether that was so.
+    pub fn withdraw(&mut self, from: u64, to: u64) -> bool {
+        if self.has_begun(from) || to > self.next_offset() {
+            return false;
+        }
+        let at = self.withdrawn.partition_point(|(other, _)| *other < from);
+        self.withdrawn.insert(at, (from, to));
+        self.withdrawn_bytes += usize::try_from(to.saturating_sub(from)).unwrap_or(0);
+        self.skip_withdrawn();
+        true
+    }
+
+    /// Passes over the withdrawn frames that are next.
+    fn skip_withdrawn(&mut self) {
+        while let Some((from, to)) = self.withdrawn.front().copied()
+            && self.index(from) == self.written
+        {
+            self.withdrawn.pop_front();
+            self.withdrawn_bytes -= self.index(to) - self.index(from);
+            self.written = self.index(to);
+        }
+        self.give_back();
+    }
+
     /// The buffer to append whole frames to.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         // Moving the rest to the front only when at least half is free keeps the cost per byte constant.
@@ -60,7 +108,12 @@ impl Outbox {
 
     /// Says that the first `bytes` of [`Outbox::waiting`] were written.
     pub fn wrote(&mut self, bytes: usize) {
-        self.written = (self.written + bytes).min(self.bytes.len());
+        self.written += bytes.min(self.waiting().len());
+        self.skip_withdrawn();
+    }
+
+    /// Frees what is written once nothing waits.
+    fn give_back(&mut self) {
         if self.written == self.bytes.len() {
             self.dropped += self.written as u64;
             self.written = 0;
@@ -93,5 +146,32 @@ mod tests {
         outbox.wrote(100);
         assert!(outbox.is_empty() && outbox.has_begun(second));
         assert_eq!(outbox.next_offset(), 19);
+    }
+
+    #[test]
+    fn what_is_withdrawn_in_time_is_never_handed_out() {
+        let mut outbox = Outbox::default();
+        let mut ranges = Vec::new();
+        for frame in ["one\n", "two\n", "three\n", "four\n"] {
+            let from = outbox.next_offset();
+            outbox.buffer().extend_from_slice(frame.as_bytes());
+            ranges.push((from, outbox.next_offset()));
+        }
+        outbox.wrote(2);
+        let mut withdraw = |index: usize| outbox.withdraw(ranges[index].0, ranges[index].1);
+        assert!(!withdraw(0), "it has begun");
+        assert!(withdraw(2) && withdraw(1), "in any order");
+        assert_eq!(outbox.all_waiting(), b"e\nfour\n");
+        assert_eq!(outbox.waiting_bytes(), 7);
+        assert_eq!(outbox.waiting(), b"e\n");
+        outbox.wrote(100);
+        assert_eq!(outbox.waiting(), b"four\n", "no more than was handed out counts as written");
+        assert!(!outbox.has_begun(ranges[3].0));
+        outbox.buffer().extend_from_slice(b"five\n");
+        assert!(outbox.withdraw(ranges[3].0, ranges[3].1));
+        assert_eq!(outbox.waiting(), b"five\n");
+        outbox.wrote(5);
+        assert!(outbox.is_empty() && outbox.waiting().is_empty());
+        assert_eq!(outbox.next_offset(), 24);
     }
 }

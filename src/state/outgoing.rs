@@ -22,6 +22,8 @@ pub struct Pending {
     pub timer: Option<TimerKey>,
     /// Where its frame begins in the outbox.
     pub offset: u64,
+    /// Where its frame ends there.
+    pub end_offset: u64,
     /// When it was put into the outbox.
     pub sent_at: Time,
     /// Whether an answer that does not come even after `rpc.cancel` ends the connection.
@@ -35,6 +37,8 @@ pub struct Pending {
 pub struct Outgoing {
     pending: BTreeMap<u64, Pending>,
     next_id: u64,
+    /// How many of `pending` poison.
+    calls: usize,
 }
 
 impl Outgoing {
@@ -46,23 +50,33 @@ impl Outgoing {
 
     /// Enters a request under [`Outgoing::next_id`].
     pub fn insert(&mut self, pending: Pending) {
+        self.calls += usize::from(pending.poisons);
         self.pending.insert(self.next_id, pending);
         self.next_id += 1;
     }
 
     /// The request with that id, if it waits.
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<&Pending> {
+        self.pending.get(&id)
+    }
+
+    /// The same, to change it; `poisons` stays as it is.
     pub fn get_mut(&mut self, id: u64) -> Option<&mut Pending> {
         self.pending.get_mut(&id)
     }
 
     /// Takes a request out.
     pub fn remove(&mut self, id: u64) -> Option<Pending> {
-        self.pending.remove(&id)
+        let pending = self.pending.remove(&id)?;
+        self.calls -= usize::from(pending.poisons);
+        Some(pending)
     }
 
     /// Takes the oldest request out.
     pub fn pop(&mut self) -> Option<Pending> {
-        self.pending.pop_first().map(|(_, pending)| pending)
+        let id = *self.pending.first_key_value()?.0;
+        self.remove(id)
     }
 
     /// The id under which a caller waits.
@@ -71,15 +85,15 @@ impl Outgoing {
         self.pending.iter().find(|(_, pending)| pending.caller == Some(caller)).map(|(id, _)| *id)
     }
 
-    /// How many wait, those included whose caller has gone.
+    /// How many calls wait, those included whose caller has gone.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.pending.len()
+    pub fn calls(&self) -> usize {
+        self.calls
     }
 
-    /// Whether none waits.
+    /// How many of the host's own requests wait: heartbeats and the like.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+    pub fn own(&self) -> usize {
+        self.pending.len() - self.calls
     }
 }

@@ -151,6 +151,12 @@ impl Supervisor {
         self.timers.next_at()
     }
 
+    /// Timers that wait, over all plugins, calls and waits.
+    #[must_use]
+    pub fn timers_pending(&self) -> usize {
+        self.timers.len()
+    }
+
     /// Handles everything that is due at `now`.
     pub fn handle_time(&mut self, now: Time) {
         while let Some(timer) = self.timers.pop_expired(now) {
@@ -337,3 +343,7 @@ impl Supervisor {
 fn unknown(id: &PluginId) -> CallError {
     CallError::not_sent(ErrorCode::UnknownPlugin, "there is no plugin of that id").at(id, None)
 }
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

@@ -155,7 +155,6 @@ impl<T> Wheel<T> {
 
     /// Where a tick belongs: the level of the highest bit in which it differs from the current tick.
     fn place(&self, tick: u64) -> usize {
-        let tick = tick.max(self.current_tick).min(self.current_tick.saturating_add(SPAN_TICKS));
         let differs = (tick ^ self.current_tick) | (SLOTS as u64 - 1);
         let level = ((63 - differs.leading_zeros()) as usize / SLOT_BITS).min(LEVELS - 1);
         level * SLOTS + (tick >> (level * SLOT_BITS)) as usize % SLOTS
@@ -163,6 +162,8 @@ impl<T> Wheel<T> {
 
     fn link(&mut self, index: u32) {
         let tick = self.entries[index as usize].tick;
+        // One that lies beyond the span waits, as if it were due, where it can be moved on.
+        let tick = tick.max(self.current_tick).min(self.current_tick.saturating_add(SPAN_TICKS));
         let at = self.place(tick);
         let last = self.slots[at].last;
         {
@@ -288,6 +289,16 @@ mod tests {
         }
         assert_eq!(wheel.pop_expired(at_ms(far - 1)), None);
         assert_eq!(wheel.pop_expired(at_ms(far)), Some('x'));
+    }
+
+    #[test]
+    fn a_timer_beyond_the_span_does_not_hide_a_nearer_one() {
+        let mut wheel = Wheel::default();
+        let slot_ticks = 1 << ((LEVELS - 1) * SLOT_BITS);
+        wheel.insert(at_ms(SPAN_TICKS * 3), "far");
+        assert_eq!(wheel.pop_expired(at_ms(10 * slot_ticks)), None);
+        wheel.insert(at_ms(70 * slot_ticks), "near");
+        assert!(wheel.next_at().is_some_and(|at| at <= at_ms(70 * slot_ticks)));
     }
 
     /// The wheel against a sorted map, over random operations.

@@ -27,7 +27,10 @@ impl Source {
 
     /// Whether it is compiled for tests only.
     pub(crate) fn is_test(&self) -> bool {
-        self.is_in(&["tests"]) || self.path.contains("/tests/") || self.path.ends_with("_tests.rs")
+        self.is_in(&["tests"])
+            || self.path.contains("/tests/")
+            || self.path.ends_with("_tests.rs")
+            || self.path.ends_with("/tests.rs")
     }
 
     /// The module of `src/` that it belongs to: `sys` for `src/sys/spawn.rs` and `src/sys.rs`.

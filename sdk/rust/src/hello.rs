@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::Error;
 use rpc_plugin_wire::handshake::{FEATURE_CANCEL, Hello, HelloResult, METHOD_HELLO};
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, FRAME_BYTES_MAX_UNAUTHENTICATED, PROTOCOL_VERSION};
+use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::message::{params_from, write_request};
 use rpc_plugin_wire::{FrameDecoder, Message, RequestId, Response};
 use std::collections::BTreeMap;
@@ -129,7 +130,7 @@ fn understand(frame: &[u8]) -> Result<Option<HelloResult>, Error> {
             ..
         }) => Err(Error::Rejected(error)),
         Message::Response(Response { id: Some(RequestId::Number(HELLO_ID)), result: Ok(result), .. }) => {
-            let answer: HelloResult = match serde_json::from_str(result.get()) {
+            let answer: HelloResult = match result_object(result) {
                 Ok(answer) => answer,
                 Err(error) => return wrong(format!("does not parse: {error}")),
             };

@@ -339,25 +339,31 @@ fn transcript() -> Vec<String> {
     .to_vec()
 }
 
+/// Plays the transcript in these packets and checks every answer.
+fn play_in_packets<'p>(packets: impl IntoIterator<Item = &'p [u8]>, name: &str) {
+    let mut host = FakeHost::start_in_packets(plugin().threads(1), config());
+    packets.into_iter().filter(|packet| !packet.is_empty()).for_each(|packet| host.send(packet));
+    assert_eq!(host.recv()["method"], "host.hello");
+    let mut answers: Vec<Value> = (0..5).map(|_| host.recv()).collect();
+    answers.sort_by_key(|answer| answer["id"].to_string());
+    assert_eq!(answers[0]["id"], "four", "{name}");
+    assert_eq!(code(&answers[0]), -32601, "{name}");
+    assert_eq!(answers[1]["result"]["plugin_id"], "tested", "{name}");
+    assert_eq!(answers[2]["result"]["status"], "healthy", "{name}");
+    assert_eq!(answers[3]["result"], json!({"text": "ää\n"}), "{name}");
+    assert_eq!((&answers[4]["id"], code(&answers[4])), (&json!(5), -32603), "{name}");
+    host.end_of_stream();
+    assert_eq!(host.end().unwrap(), End::HostGone, "{name}");
+}
+
 #[test]
 fn a_session_split_at_every_byte_is_the_same_session() {
     let bytes = transcript().concat().into_bytes();
-    for at in 1..bytes.len() {
-        let mut host = FakeHost::start_in_packets(plugin().threads(1), config());
-        host.send(&bytes[..at]);
-        host.send(&bytes[at..]);
-        assert_eq!(host.recv()["method"], "host.hello");
-        let mut answers: Vec<Value> = (0..5).map(|_| host.recv()).collect();
-        answers.sort_by_key(|answer| answer["id"].to_string());
-        assert_eq!(answers[0]["id"], "four", "split at {at}");
-        assert_eq!(code(&answers[0]), -32601, "split at {at}");
-        assert_eq!(answers[1]["result"]["plugin_id"], "tested", "split at {at}");
-        assert_eq!(answers[2]["result"]["status"], "healthy", "split at {at}");
-        assert_eq!(answers[3]["result"], json!({"text": "ää\n"}), "split at {at}");
-        assert_eq!((&answers[4]["id"], code(&answers[4])), (&json!(5), -32603), "split at {at}");
-        host.end_of_stream();
-        assert_eq!(host.end().unwrap(), End::HostGone, "split at {at}");
+    for at in 0..bytes.len() {
+        let (first, second) = bytes.split_at(at);
+        play_in_packets([first, second], &format!("split at {at}"));
     }
+    play_in_packets(bytes.chunks(1), "byte by byte");
 }
 
 #[test]

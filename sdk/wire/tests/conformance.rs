@@ -10,7 +10,7 @@ use rpc_plugin_wire::{ErrorCode, Message};
 
 type Verdict = Result<Vec<String>, (conformance::Fault, String)>;
 
-/// Inputs up to this size are cut in two at every byte; longer ones near their ends and every 97th
+/// Inputs up to this size are cut in two at every byte; longer ones near their ends and every 997th
 /// byte, because each cut reads the whole input again.
 const CUT_EVERYWHERE_BYTES_MAX: usize = 2048;
 
@@ -20,8 +20,8 @@ fn verdict(row: &Row) -> Verdict {
     let whole = judge(row.stage, [&bytes[..]]);
     assert_eq!(judge(row.stage, bytes.chunks(1)), whole, "{}: byte by byte", row.name);
     for cut in 0..=bytes.len() {
-        let near_an_end = cut < 256 || bytes.len() - cut < 256;
-        if bytes.len() <= CUT_EVERYWHERE_BYTES_MAX || near_an_end || cut % 97 == 0 {
+        let near_an_end = cut < 64 || bytes.len() - cut < 64;
+        if bytes.len() <= CUT_EVERYWHERE_BYTES_MAX || near_an_end || cut % 997 == 0 {
             let (first, second) = bytes.split_at(cut);
             assert_eq!(judge(row.stage, [first, second]), whole, "{}: cut at {cut}", row.name);
         }

@@ -90,6 +90,10 @@ impl Plugin {
     fn begin_end(&mut self, step: &mut Step<'_>, why: Why, ask: bool) {
         let grace = self.spec.policy.shutdown_grace;
         let open = self.session.as_ref().is_some_and(super::Session::is_open);
+        if !open {
+            // A proof that is completed from now on must not bring it up again.
+            self.close_link(step);
+        }
         if !ask || !open || grace.is_zero() {
             return self.climb_down(step, why, Rung::Asked);
         }
@@ -201,7 +205,7 @@ impl Plugin {
         }
     }
 
-    fn rest(&mut self, step: &mut Step<'_>) {
+    pub(super) fn rest(&mut self, step: &mut Step<'_>) {
         self.last_error = None;
         self.enter(step, Phase::Stopped, None);
     }
@@ -216,7 +220,9 @@ impl Plugin {
         if policy.restart == RestartPolicy::Never {
             return self.give_up(step, format!("{reason}; the restart policy is never"));
         }
-        let healthy_for = self.healthy_since.map(|since| step.now.since(since));
+        // Neither the heartbeats that it missed nor the way down the ladder were healthy.
+        let well_until = self.unwell_since.unwrap_or(step.now);
+        let healthy_for = self.healthy_since.map(|since| well_until.since(since));
         let was_stable = healthy_for.is_some_and(|stretch| stretch >= policy.healthy_stretch);
         if was_stable {
             self.failures_in_row = 0;

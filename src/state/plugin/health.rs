@@ -7,6 +7,7 @@ use crate::state::keys::{Caller, LifeTimer, Timer};
 use crate::state::session::NewCall;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{HealthStatus, Heartbeat, METHOD_HEARTBEAT, PluginState};
+use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::{ErrorCode, Outcome};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -50,7 +51,7 @@ impl Plugin {
     /// A heartbeat was answered, or not.
     pub(super) fn handle_heartbeat(&mut self, step: &mut Step<'_>, result: Result<Box<RawValue>, CallError>) {
         let answer = match result {
-            Ok(raw) => serde_json::from_str::<Heartbeat>(raw.get())
+            Ok(raw) => result_object::<Heartbeat>(&raw)
                 .map_err(|error| format!("its heartbeat is malformed: {error}")),
             Err(error) if error.outcome == Outcome::Answered => {
                 Err(format!("it answered a heartbeat with an error: {error}"))
@@ -143,11 +144,13 @@ impl Plugin {
         };
         let Some(problem) = problem else {
             self.heartbeats_missed = 0;
+            self.unwell_since = None;
             self.last_error = None;
             self.phase = Phase::Running(state);
             return;
         };
         self.heartbeats_missed += 1;
+        self.unwell_since.get_or_insert(step.now);
         self.phase = Phase::Running(state);
         let (missed, max) = (self.heartbeats_missed, self.spec.policy.heartbeat_misses_max);
         if missed >= max {

@@ -49,6 +49,7 @@ impl Plugin {
         self.introduction = None;
         self.refused_connections = 0;
         self.healthy_since = None;
+        self.unwell_since = None;
         self.heartbeat = None;
         self.heartbeats_missed = 0;
         self.enter(step, Phase::Preparing, Some(self.spec.policy.prepare_timeout));
@@ -96,6 +97,10 @@ impl Plugin {
             self.spec.policy.prepare_timeout
         );
         self.note(step, Note::new(EventKind::LaunchFailed, "it could not be prepared").error(reason.clone()));
+        if matches!(self.phase, Phase::Ending(Why::Stop, _)) {
+            // It is not wanted any more; what the preparation may still bring is discarded.
+            return self.rest(step);
+        }
         self.give_up(step, reason);
     }
 

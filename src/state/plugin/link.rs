@@ -6,9 +6,9 @@ use crate::state::call_error::CallError;
 use crate::state::keys::{CallKey, Caller};
 use crate::state::session::{Fault, Introduction, NewCall, SessionEvent};
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::handshake::check_capabilities;
 use rpc_plugin_wire::ident::{capability_of, check_method};
 use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, PluginState};
+use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -237,7 +237,7 @@ impl Plugin {
     }
 
     fn check_capabilities(&self, raw: &RawValue) -> Result<(), String> {
-        let seen: Capabilities = serde_json::from_str(raw.get())
+        let seen: Capabilities = result_object(raw)
             .map_err(|error| format!("its answer to {METHOD_CAPABILITIES} is malformed: {error}"))?;
         if seen.plugin_id != self.spec.id || Some(seen.generation) != self.generation {
             return Err(format!(
@@ -248,8 +248,7 @@ impl Plugin {
                 self.generation.map_or(0, Generation::get)
             ));
         }
-        check_capabilities(&seen.capabilities)
-            .map_err(|error| format!("its answer to {METHOD_CAPABILITIES} is refused: {error}"))?;
+        seen.check().map_err(|error| format!("its answer to {METHOD_CAPABILITIES} is refused: {error}"))?;
         if seen.capabilities != self.capabilities() {
             return Err(format!(
                 "{METHOD_CAPABILITIES} lists {:?}, its hello listed {:?}",
@@ -298,8 +297,8 @@ impl Plugin {
             }
         }
         let Some(session) = self.session.take() else { return };
-        let last = session.waiting();
-        let last = if last.len() <= LAST_BYTES_MAX { last.to_vec() } else { Vec::new() };
+        let fits = session.waiting_bytes() <= LAST_BYTES_MAX;
+        let last = if fits { session.all_waiting() } else { Vec::new() };
         if let Some(generation) = self.generation {
             step.actions.push_back(Action::CloseLink(self.key, generation, last));
         }

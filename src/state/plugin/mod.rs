@@ -11,6 +11,8 @@ mod end;
 mod health;
 mod launch;
 mod link;
+#[cfg(test)]
+mod tests;
 
 pub use end::ExitReport;
 pub use launch::{PeerIdentity, SpawnFailure};
@@ -143,6 +145,8 @@ pub struct Plugin {
     /// Strangers who tried to connect to this generation.
     refused_connections: u32,
     healthy_since: Option<Time>,
+    /// Since when its heartbeats fail, or it is being ended.
+    unwell_since: Option<Time>,
     heartbeat: Option<(Time, Heartbeat)>,
     heartbeats_missed: u32,
     /// Failures since the last healthy stretch.
@@ -174,6 +178,7 @@ impl Plugin {
             introduction: None,
             refused_connections: 0,
             healthy_since: None,
+            unwell_since: None,
             heartbeat: None,
             heartbeats_missed: 0,
             failures_in_row: 0,
@@ -367,6 +372,9 @@ impl Plugin {
     fn enter(&mut self, step: &mut Step<'_>, phase: Phase, timeout: Option<Duration>) {
         if let Some(timer) = self.phase_timer.take() {
             step.timers.cancel(timer);
+        }
+        if let Phase::Ending(..) = phase {
+            self.unwell_since.get_or_insert(step.now);
         }
         if !matches!(phase, Phase::Proving { .. } | Phase::Running(_))
             && let Some(timer) = self.heartbeat_timer.take()

@@ -8,7 +8,11 @@ use crate::state::outbox::Outbox;
 use crate::state::outgoing::Outgoing;
 use crate::state::policy::Policy;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameError, Message, Request, RequestId, Response, message};
+use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL};
+use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::{
+    ErrorCode, ErrorObject, FrameError, Message, Notification, Request, RequestId, Response, message,
+};
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -90,8 +94,9 @@ impl Core {
                 self.reject(cx, None, format!("the first frame is an answer, not {METHOD_HELLO}"));
             }
             (Stage::Open, Message::Request(request)) => self.handle_request(cx, &request),
-            // Notifications of the protocol's later parts, and the application's own, have no taker yet.
-            (Stage::Open, Message::Notification(_)) => {}
+            (Stage::Open, Message::Notification(notification)) => {
+                self.handle_notification(cx, &notification);
+            }
             (Stage::Open, Message::Response(response)) => self.handle_response(cx, response),
         }
     }
@@ -128,6 +133,18 @@ impl Core {
         }
     }
 
+    /// What the plugin asks is answered at once, so there is nothing to cancel; but a cancel of nothing that can
+    /// be an id breaks the protocol. The application's own notifications have no taker.
+    fn handle_notification(&mut self, cx: &mut Cx<'_>, notification: &Notification<'_>) {
+        if notification.method != METHOD_CANCEL {
+            return;
+        }
+        if let Err(error) = params_into::<Cancel>(notification.params) {
+            let why = format!("{METHOD_CANCEL} has {}", error.message);
+            self.refuse(cx, None, ErrorObject::new(ErrorCode::InvalidParams, why.clone()), why);
+        }
+    }
+
     pub(super) fn handle_response(&mut self, cx: &mut Cx<'_>, response: Response<'_>) {
         let id = match response.id {
             Some(RequestId::Number(id)) => id,
@@ -137,7 +154,9 @@ impl Core {
                 return self.fault(cx, Fault::Violation(format!("it could not read a frame: {error}")));
             }
         };
-        let Some(pending) = self.outgoing.remove(id) else {
+        // An answer to what has not been asked yet is a guess, and must not pass for the answer.
+        let asked = self.outgoing.get(id).is_some_and(|pending| self.outbox.has_begun(pending.offset));
+        let Some(pending) = asked.then(|| self.outgoing.remove(id)).flatten() else {
             return self.fault(cx, Fault::Violation(format!("an answer to unknown id {id}")));
         };
         let Some(caller) = self.settle(cx, &pending) else {

@@ -96,10 +96,22 @@ impl Session {
         self.core.stage == Stage::Open
     }
 
-    /// Bytes to write; follow with [`Session::wrote`].
+    /// Bytes to write; follow with [`Session::wrote`], and look again until it is empty.
     #[must_use]
     pub fn waiting(&self) -> &[u8] {
         self.core.outbox.waiting()
+    }
+
+    /// All that waits to be written.
+    #[must_use]
+    pub fn all_waiting(&self) -> Vec<u8> {
+        self.core.outbox.all_waiting()
+    }
+
+    /// How many bytes wait to be written.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.core.outbox.waiting_bytes()
     }
 
     /// How many bytes of [`Session::waiting`] were written.
@@ -107,10 +119,10 @@ impl Session {
         self.core.outbox.wrote(bytes);
     }
 
-    /// Requests of ours that wait for an answer.
+    /// Calls that wait for an answer; the host's own requests do not count.
     #[must_use]
     pub fn calls_in_flight(&self) -> usize {
-        self.core.outgoing.len()
+        self.core.outgoing.calls()
     }
 
     /// Sends a request.

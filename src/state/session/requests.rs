@@ -9,6 +9,10 @@ use crate::state::time::millis;
 use rpc_plugin_wire::{ErrorCode, message};
 use serde_json::value::RawValue;
 
+/// The host's own requests that may wait at once: heartbeats that were missed, one by one, between others
+/// that were answered. A peer that leaves more unanswered has lost count.
+pub(super) const OWN_MAX: usize = 256;
+
 impl Core {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), CallError> {
         let expected = &self.expectation;
@@ -19,15 +23,22 @@ impl Core {
             return refuse(ErrorCode::Unavailable, "the connection is not open".into());
         }
         let is_call = matches!(call.caller, Caller::Call(_));
-        if is_call && self.outgoing.len() >= self.calls_in_flight_max {
+        if is_call && self.outgoing.calls() >= self.calls_in_flight_max {
             let max = self.calls_in_flight_max;
             return refuse(
                 ErrorCode::Overloaded,
                 format!("{max} calls wait for an answer, which is the most"),
             );
         }
-        // A first check by a bound, so that a huge call is refused before it is copied.
+        let too_large = |frame_bytes: usize, max: usize| {
+            refuse(ErrorCode::TooLarge, format!("the call takes {frame_bytes} bytes, a frame may have {max}"))
+        };
+        // A first check by a bound, so that a huge call is refused before it is copied; and before the
+        // outbox is looked at, which says `overloaded`, as if it could ever fit.
         let params_bytes = call.params.as_ref().map_or(0, |params| params.get().len());
+        if params_bytes > self.frame_bytes_max {
+            return too_large(params_bytes, self.frame_bytes_max);
+        }
         if is_call && self.outbox.waiting_bytes() + params_bytes > self.outbox_bytes_max {
             return refuse(
                 ErrorCode::Overloaded,
@@ -42,18 +53,12 @@ impl Core {
         let buffer = self.outbox.buffer();
         let start = buffer.len();
         let deadline_ms = Some(millis(call.timeout));
-        if params_bytes <= self.frame_bytes_max {
-            message::write_request(buffer, id, &call.method, call.params.as_deref(), deadline_ms);
-        }
-        // The line end does not count; what was not written is larger than allowed by its params alone.
-        let frame_bytes = if buffer.len() > start { buffer.len() - start - 1 } else { params_bytes };
+        message::write_request(buffer, id, &call.method, call.params.as_deref(), deadline_ms);
+        // The line end does not count.
+        let frame_bytes = (buffer.len() - start).saturating_sub(1);
         if frame_bytes > self.frame_bytes_max {
             buffer.truncate(start);
-            let max = self.frame_bytes_max;
-            return refuse(
-                ErrorCode::TooLarge,
-                format!("the call takes {frame_bytes} bytes, a frame may have {max}"),
-            );
+            return too_large(frame_bytes, self.frame_bytes_max);
         }
         let (plugin, generation) = (expected.plugin, expected.generation);
         let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
@@ -62,6 +67,7 @@ impl Core {
             method: call.method,
             timer: Some(timer),
             offset,
+            end_offset: self.outbox.next_offset(),
             sent_at: cx.now,
             poisons: is_call,
             in_grace: false,
@@ -82,10 +88,17 @@ impl Core {
         let grace_end = cx.now.plus(self.cancel_grace);
         let Some(pending) = self.outgoing.get_mut(id) else { return };
         pending.timer = None;
+        if self.outbox.withdraw(pending.offset, pending.end_offset) {
+            return self.expire_unsent(cx, id);
+        }
         let method = pending.method.clone();
         if pending.in_grace {
             return self.fault(cx, Fault::Poisoned(method.into_owned()));
         }
+        if !pending.poisons && self.outgoing.own() > OWN_MAX {
+            return self.fault(cx, Fault::Poisoned(method.into_owned()));
+        }
+        let Some(pending) = self.outgoing.get_mut(id) else { return };
         if pending.poisons {
             let (plugin, generation) = (self.expectation.plugin, self.expectation.generation);
             pending.in_grace = true;
@@ -102,19 +115,33 @@ impl Core {
         self.events.push_back(SessionEvent::Completed { caller, method, result: Err(error), took });
     }
 
-    /// Ends every request: what was not begun to be written the plugin cannot have seen.
+    /// Ends a request whose deadline passed before a byte of it was written. Its frame is withdrawn.
+    fn expire_unsent(&mut self, cx: &mut Cx<'_>, id: u64) {
+        let Some(pending) = self.outgoing.remove(id) else { return };
+        let Some(caller) = pending.caller else { return };
+        let took = cx.now.since(pending.sent_at);
+        let message = format!("the plugin did not read it within {took:?}");
+        let expected = &self.expectation;
+        let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
+            .at(&expected.plugin_id, Some(expected.generation));
+        self.complete(cx, pending, caller, Err(error));
+    }
+
+    /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
+    /// even if last bytes are still sent.
     pub(super) fn end_calls(&mut self, cx: &mut Cx<'_>) {
         while let Some(pending) = self.outgoing.pop() {
+            let withdrawn = self.outbox.withdraw(pending.offset, pending.end_offset);
             let Some(caller) = self.settle(cx, &pending) else { continue };
-            let error = if self.outbox.has_begun(pending.offset) {
-                CallError::indeterminate(
-                    ErrorCode::PluginLost,
-                    "the connection ended before the answer came; the plugin may have executed the call",
-                )
-            } else {
+            let error = if withdrawn {
                 CallError::not_sent(
                     ErrorCode::Unavailable,
                     "the connection ended before the call was written",
+                )
+            } else {
+                CallError::indeterminate(
+                    ErrorCode::PluginLost,
+                    "the connection ended before the answer came; the plugin may have executed the call",
                 )
             };
             let expected = &self.expectation;

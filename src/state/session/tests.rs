@@ -1,1 +1,399 @@
+//! One session by itself: every attack of protocol section 3 that bytes can make, and every way in
+//! which a call ends (section 5).
 
+use super::*;
+use crate::state::keys::{CallKey, PluginKey, Timer};
+use crate::state::time::Time;
+use crate::state::wheel::Wheel;
+use rpc_plugin_wire::{ErrorCode, Generation, Outcome, Token};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[path = "tests_bounds.rs"]
+mod bounds;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A session with the time and timers around it.
+struct Bench {
+    session: Session,
+    timers: Wheel<Timer>,
+    now: Time,
+}
+
+fn policy() -> Policy {
+    Policy {
+        calls_in_flight_max: 3,
+        frame_bytes_max: 16 * 1024,
+        outbox_bytes_max: 20_000,
+        cancel_grace: 50 * MS,
+        ..Policy::default()
+    }
+}
+
+fn hello() -> Value {
+    json!({
+        "token": Token::from_bytes([7; 32]).to_hex(), "plugin_id": "echo", "generation": 3,
+        "protocols": [1], "version": "1.0.0", "capabilities": ["echo"], "interfaces": {"kv": [1, 2]},
+    })
+}
+
+fn frame(value: &Value) -> Vec<u8> {
+    let mut bytes = value.to_string().into_bytes();
+    bytes.push(b'\n');
+    bytes
+}
+
+fn request(method: &str, params: &Value) -> Vec<u8> {
+    frame(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+}
+
+fn result(id: u64) -> Vec<u8> {
+    frame(&json!({"jsonrpc": "2.0", "id": id, "result": {"n": id}}))
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let expectation = Expectation {
+            plugin: PluginKey(0),
+            plugin_id: "echo".parse().unwrap(),
+            generation: Generation::try_from(3).unwrap(),
+            token: Token::from_bytes([7; 32]),
+            interfaces: BTreeMap::from([("kv".to_owned(), vec![2, 3])]),
+        };
+        let session = Session::new(expectation, &policy());
+        Bench { session, timers: Wheel::default(), now: Time::ZERO }
+    }
+
+    /// One whose proof is complete, and whose answer has been written.
+    fn open() -> Bench {
+        let mut bench = Bench::new();
+        bench.push(&request("host.hello", &hello()));
+        assert!(matches!(bench.events()[..], [SessionEvent::Authenticated(_)]));
+        bench.write_all();
+        bench
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(1000) {
+            self.session.space(1000)[..piece.len()].copy_from_slice(piece);
+            self.session.filled(piece.len());
+            let mut cx = Cx { now: self.now, timers: &mut self.timers };
+            while self.session.handle_frames(&mut cx, 2) {}
+        }
+    }
+
+    fn end(&mut self) {
+        self.session.handle_end_of_stream(&mut Cx { now: self.now, timers: &mut self.timers });
+    }
+
+    fn events(&mut self) -> Vec<SessionEvent> {
+        std::iter::from_fn(|| self.session.poll_event()).collect()
+    }
+
+    fn write_all(&mut self) -> String {
+        let all = self.session.all_waiting();
+        while !self.session.waiting().is_empty() {
+            self.session.wrote(self.session.waiting().len());
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    fn call_with(&mut self, number: u64, params: Option<String>, ms: u32) -> Result<(), CallError> {
+        let call = NewCall {
+            caller: Caller::Call(CallKey(number)),
+            method: Cow::Borrowed("echo"),
+            params: params.map(|text| RawValue::from_string(text).unwrap()),
+            timeout: MS * ms,
+        };
+        self.session.request(&mut Cx { now: self.now, timers: &mut self.timers }, call)
+    }
+
+    fn call(&mut self, number: u64) {
+        self.call_with(number, None, 100).unwrap();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.plus(time);
+        while let Some(timer) = self.timers.pop_expired(self.now) {
+            let Timer::Call(_, _, id) = timer else { panic!("{timer:?}") };
+            self.session.handle_timer(&mut Cx { now: self.now, timers: &mut self.timers }, id);
+        }
+    }
+
+    /// How calls ended since the last time: their numbers with `ok` or code and outcome.
+    fn ends(&mut self) -> Vec<(u64, String)> {
+        let ends = self.events().into_iter().filter_map(|event| match event {
+            SessionEvent::Completed { caller: Caller::Call(CallKey(number)), result, .. } => Some((
+                number,
+                result.map_or_else(
+                    |error| format!("{} {}", error.code.name(), error.outcome.as_str()),
+                    |_| "ok".to_owned(),
+                ),
+            )),
+            _ => None,
+        });
+        ends.collect()
+    }
+
+    fn fault(&mut self) -> Fault {
+        match self.events().pop() {
+            Some(SessionEvent::Fault(fault)) => fault,
+            other => panic!("no fault, but {other:?}"),
+        }
+    }
+}
+
+fn end(number: u64, how: &str) -> (u64, String) {
+    (number, how.to_owned())
+}
+
+#[test]
+fn a_right_hello_is_answered_and_split_anywhere_is_the_same() {
+    let bytes = request("host.hello", &hello());
+    for at in 0..bytes.len() {
+        let mut bench = Bench::new();
+        bench.push(&bytes[..at]);
+        assert!(bench.events().is_empty() && !bench.session.is_open());
+        bench.push(&bytes[at..]);
+        assert!(bench.session.is_open());
+        let answer: Value = serde_json::from_str(&bench.write_all()).unwrap();
+        assert_eq!(answer["result"]["frame_bytes_max"], 16 * 1024);
+        assert_eq!(answer["result"]["interfaces"], json!({"kv": 2}));
+    }
+}
+
+#[test]
+fn every_attack_on_the_proof_is_refused_and_named() {
+    let with = |member: &str, value: Value| {
+        let mut params = hello();
+        params[member] = value;
+        request("host.hello", &params)
+    };
+    let mut no_token = hello();
+    no_token.as_object_mut().unwrap().remove("token");
+    let replayed = Token::from_bytes([6; 32]).to_hex();
+    let table: Vec<(&str, Vec<u8>)> = vec![
+        ("token is not the one", with("token", json!("0".repeat(64)))),
+        ("token is not the one", with("token", json!(replayed))),
+        ("not 64 lower-case", with("token", json!("short"))),
+        ("token", request("host.hello", &no_token)),
+        ("launched was \"echo\"", with("plugin_id", json!("other"))),
+        ("launched was 3", with("generation", json!(2))),
+        ("launched was 3", with("generation", json!(4))),
+        ("no protocol version", with("protocols", json!([2]))),
+        ("no capabilities", with("capabilities", json!([]))),
+        ("no version of interface", with("interfaces", json!({"kv": [9]}))),
+        ("not host.hello", request("host.log", &json!({}))),
+        ("not host.hello", frame(&json!({"jsonrpc": "2.0", "method": "rpc.cancel"}))),
+        ("an answer, not host.hello", result(0)),
+        ("not one JSON object", b"GET / HTTP/1.1\n".to_vec()),
+        ("longer than the 16384 bytes", with("padding", json!("x".repeat(16 * 1024)))),
+        ("file descriptors", {
+            let hello =
+                json!({"jsonrpc": "2.0", "id": 1, "method": "host.hello", "params": hello(), "fds": 1});
+            frame(&hello)
+        }),
+    ];
+    for (expected, bytes) in table {
+        let mut bench = Bench::new();
+        bench.push(&bytes);
+        let fault = bench.fault();
+        assert!(matches!(fault, Fault::NotAuthenticated(_)), "{fault:?}");
+        assert!(fault.to_string().contains(expected), "{fault} should say {expected:?}");
+        let answer = bench.write_all();
+        assert!(answer.contains("\"error\"") && answer.ends_with("}\n"), "the peer is told: {answer}");
+        assert!(!answer.contains(&Token::from_bytes([7; 32]).to_hex()), "the token is not given away");
+        bench.push(&request("host.hello", &hello()));
+        assert!(!bench.session.is_open() && bench.events().is_empty(), "there is no second try");
+        assert_eq!(bench.call_with(1, None, 1).unwrap_err().code, ErrorCode::Unavailable);
+    }
+}
+
+#[test]
+fn the_limit_before_the_proof_holds_while_bytes_arrive_and_ends_with_it() {
+    let mut bench = Bench::new();
+    bench.push(&vec![b'x'; 16 * 1024]);
+    assert!(bench.events().is_empty(), "there may still come a line end");
+    bench.push(b"x");
+    assert!(matches!(bench.fault(), Fault::NotAuthenticated(_)));
+    let mut params = hello();
+    params["padding"] = json!("");
+    let room = 16 * 1024 - (request("host.hello", &params).len() - 1);
+    params["padding"] = json!("x".repeat(room));
+    let mut bench = Bench::new();
+    bench.push(&request("host.hello", &params));
+    assert!(bench.session.is_open(), "exactly the limit is allowed");
+}
+
+#[test]
+fn half_a_hello_and_its_end_is_no_proof() {
+    let mut bench = Bench::new();
+    let bytes = request("host.hello", &hello());
+    bench.push(&bytes[..bytes.len() - 1]);
+    bench.end();
+    assert!(matches!(bench.fault(), Fault::NotAuthenticated(why) if why.contains("ended")));
+    let mut bench = Bench::new();
+    bench.end();
+    assert_eq!(bench.fault(), Fault::EndOfStream);
+}
+
+#[test]
+fn what_is_wrong_after_the_proof_ends_the_connection_and_every_call() {
+    let hello = request("host.hello", &hello());
+    let null = frame(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "huh"}}));
+    let twice = [request("host.log", &json!({})), request("host.log", &json!({}))].concat();
+    let table: Vec<(&str, Vec<u8>)> = vec![
+        ("a second host.hello", hello),
+        ("unknown id 99", result(99)),
+        ("unknown id \"0\"", frame(&json!({"jsonrpc": "2.0", "id": "0", "result": 1}))),
+        ("could not read a frame: parse_error", null),
+        ("waits for an answer already", twice),
+        ("not UTF-8", b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}\n".to_vec()),
+        ("not one JSON object", b"[]\n".to_vec()),
+        ("longer than the 16384 bytes", vec![b'x'; 16 * 1024 + 1]),
+    ];
+    for (expected, bytes) in table {
+        let mut bench = Bench::open();
+        bench.call(1);
+        bench.session.wrote(1);
+        bench.call(2);
+        bench.push(&bytes);
+        let mut events = bench.events();
+        let Some(SessionEvent::Fault(Fault::Violation(why))) = events.pop() else { panic!("{expected}") };
+        assert!(why.contains(expected), "{why} should say {expected:?}");
+        let outcomes: Vec<Outcome> = events
+            .into_iter()
+            .filter_map(|event| match event {
+                SessionEvent::Completed { result, .. } => Some(result.unwrap_err().outcome),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(outcomes, [Outcome::Indeterminate, Outcome::NotSent]);
+        assert!(bench.timers.is_empty());
+        bench.push(&result(0));
+        assert!(bench.events().is_empty(), "nothing is delivered after a fault");
+    }
+}
+
+#[test]
+fn answers_in_any_order_reach_their_callers() {
+    let mut bench = Bench::open();
+    (10..13).for_each(|number| bench.call(number));
+    bench.write_all();
+    bench.push(&result(2));
+    bench.push(&frame(&json!({"jsonrpc": "2.0", "id": 0, "error": {"code": 5, "message": "no"}})));
+    bench.push(&result(1));
+    assert_eq!(bench.ends(), [end(12, "ok"), end(10, "application answered"), end(11, "ok")]);
+    assert!(bench.timers.is_empty() && bench.session.calls_in_flight() == 0);
+}
+
+#[test]
+fn a_second_answer_and_a_guessed_one_are_violations() {
+    let mut bench = Bench::open();
+    bench.call(1);
+    bench.write_all();
+    bench.push(&[result(0), result(0)].concat());
+    assert_eq!(bench.fault(), Fault::Violation("an answer to unknown id 0".into()));
+    let mut bench = Bench::open();
+    bench.call(1);
+    bench.push(&result(0));
+    assert_eq!(bench.ends(), [end(1, "unavailable not_sent")], "what was not asked has no answer");
+}
+
+#[test]
+fn a_deadline_cancels_and_the_grace_poisons() {
+    let mut bench = Bench::open();
+    bench.call(1);
+    bench.call_with(2, None, 500).unwrap();
+    assert!(bench.write_all().contains("\"deadline_ms\":100"));
+    bench.pass(99 * MS);
+    assert!(bench.ends().is_empty());
+    bench.pass(MS);
+    assert_eq!(bench.ends(), [end(1, "deadline_exceeded indeterminate")]);
+    assert!(
+        bench.write_all().contains("{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{\"id\":0}}")
+    );
+    assert_eq!(bench.session.calls_in_flight(), 2, "its slot is taken until the answer comes");
+    bench.pass(49 * MS);
+    assert!(bench.events().is_empty() && bench.session.is_open());
+    bench.pass(MS);
+    let mut events = bench.events();
+    assert!(matches!(events.pop(), Some(SessionEvent::Fault(Fault::Poisoned(method))) if method == "echo"));
+    assert_eq!(events.len(), 1, "only the other call ends");
+    assert!(bench.timers.is_empty());
+}
+
+#[test]
+fn an_answer_within_the_grace_is_dropped_and_told() {
+    let mut bench = Bench::open();
+    bench.call(1);
+    bench.write_all();
+    bench.pass(100 * MS);
+    bench.ends();
+    bench.push(&result(0));
+    assert!(matches!(bench.events()[..], [SessionEvent::LateAnswer(_)]));
+    bench.pass(Duration::from_secs(9));
+    assert!(bench.session.is_open() && bench.timers.is_empty() && bench.session.calls_in_flight() == 0);
+    bench.push(&result(0));
+    assert!(matches!(bench.fault(), Fault::Violation(_)), "it may be late once");
+}
+
+#[test]
+fn a_call_whose_deadline_passes_unwritten_is_never_sent() {
+    let mut bench = Bench::open();
+    (1..4).for_each(|number| bench.call_with(number, None, if number == 2 { 10 } else { 99 }).unwrap());
+    bench.session.wrote(5);
+    bench.pass(10 * MS);
+    assert_eq!(bench.ends(), [end(2, "deadline_exceeded not_sent")]);
+    assert_eq!(bench.session.calls_in_flight(), 2);
+    let sent = bench.write_all();
+    assert!(!sent.contains("\"id\":1,") && sent.contains("\"id\":2,"), "{sent}");
+    assert!(!sent.contains("rpc.cancel"), "what was never asked needs no cancelling");
+}
+
+#[test]
+fn a_cancelled_call_never_ends_and_can_still_poison() {
+    let mut bench = Bench::open();
+    bench.call(1);
+    bench.write_all();
+    assert!(bench.session.cancel(Caller::Call(CallKey(1))));
+    assert!(!bench.session.cancel(Caller::Call(CallKey(1))), "once");
+    assert_eq!(bench.write_all().matches("rpc.cancel").count(), 1);
+    bench.pass(100 * MS);
+    assert!(bench.events().is_empty() && bench.write_all().is_empty());
+    bench.pass(50 * MS);
+    assert!(matches!(bench.fault(), Fault::Poisoned(_)));
+}
+
+#[test]
+fn the_end_of_the_stream_ends_calls_by_what_was_written() {
+    for (written, expected) in [(0, "unavailable not_sent"), (1, "plugin_lost indeterminate")] {
+        let mut bench = Bench::open();
+        bench.call(1);
+        bench.session.wrote(written);
+        bench.end();
+        assert_eq!(bench.ends(), [end(1, expected)]);
+        assert_eq!(bench.session.all_waiting().is_empty(), written == 0, "what is not sent stays so");
+    }
+    let mut bench = Bench::open();
+    bench.call(1);
+    bench.write_all();
+    bench.push(&result(0)[..7]);
+    bench.end();
+    assert!(matches!(bench.fault(), Fault::Violation(why) if why.contains("7 bytes into a frame")));
+}
+
+#[test]
+fn frames_that_came_before_the_end_count() {
+    let mut bench = Bench::open();
+    bench.call(1);
+    bench.write_all();
+    let bytes = result(0);
+    bench.session.space(100)[..bytes.len()].copy_from_slice(&bytes);
+    bench.session.filled(bytes.len());
+    bench.end();
+    assert_eq!(bench.ends(), [end(1, "ok")]);
+}

@@ -1,0 +1,116 @@
+//! The bounds of one session: frame size, calls in flight, waiting bytes, requests of the peer.
+
+use super::super::requests::OWN_MAX;
+use super::*;
+use crate::state::incoming::INCOMING_MAX;
+
+/// Params that make the frame of a call exactly `frame_bytes` long.
+fn params_for(frame_bytes: usize) -> String {
+    let mut bench = Bench::open();
+    bench.call_with(1, Some("{\"x\":\"\"}".to_owned()), 100).unwrap();
+    let envelope = bench.write_all().len() - 1;
+    format!("{{\"x\":\"{}\"}}", "y".repeat(frame_bytes - envelope))
+}
+
+#[test]
+fn a_frame_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
+    let max = policy().frame_bytes_max;
+    let mut bench = Bench::open();
+    bench.call_with(1, Some(params_for(max)), 100).unwrap();
+    assert_eq!(bench.write_all().len(), max + 1, "and its line end");
+    let error = bench.call_with(2, Some(params_for(max + 1)), 100).unwrap_err();
+    assert_eq!((error.code, error.outcome), (ErrorCode::TooLarge, Outcome::NotSent));
+    assert!(error.message.contains(&format!("{}", max + 1)) && error.message.contains(&format!("{max}")));
+    assert!(bench.write_all().is_empty(), "nothing of it is sent");
+    assert_eq!((bench.session.calls_in_flight(), bench.timers.len()), (1, 1));
+}
+
+#[test]
+fn what_can_never_fit_is_too_large_and_not_overloaded() {
+    let mut bench = Bench::open();
+    let error = bench.call_with(1, Some(params_for(policy().outbox_bytes_max + 999)), 100).unwrap_err();
+    assert_eq!(error.code, ErrorCode::TooLarge);
+}
+
+#[test]
+fn too_many_calls_or_bytes_are_overload() {
+    let mut bench = Bench::open();
+    (0..3).for_each(|number| bench.call(number));
+    let error = bench.call_with(4, None, 100).unwrap_err();
+    assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent));
+    bench.write_all();
+    bench.push(&result(1));
+    bench.call(5);
+    let mut bench = Bench::open();
+    bench.call_with(1, Some(params_for(15_000)), 100).unwrap();
+    let error = bench.call_with(2, Some(params_for(6_000)), 100).unwrap_err();
+    assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent));
+    bench.write_all();
+    bench.call_with(3, Some(params_for(6_000)), 100).unwrap();
+}
+
+#[test]
+fn the_hosts_own_requests_take_no_slot_of_a_call_and_are_bounded() {
+    let mut bench = Bench::open();
+    let heartbeat = |bench: &mut Bench| {
+        let call = NewCall {
+            caller: Caller::Heartbeat,
+            method: Cow::Borrowed("plugin.heartbeat"),
+            params: None,
+            timeout: MS,
+        };
+        bench.session.request(&mut Cx { now: bench.now, timers: &mut bench.timers }, call).unwrap();
+        bench.write_all();
+        bench.pass(MS);
+        bench.events()
+    };
+    for _ in 0..OWN_MAX {
+        let events = heartbeat(&mut bench);
+        assert!(matches!(events[..], [SessionEvent::Completed { caller: Caller::Heartbeat, .. }]));
+    }
+    assert_eq!(bench.session.calls_in_flight(), 0);
+    bench.call(1);
+    bench.call(2);
+    bench.call(3);
+    let events = heartbeat(&mut bench);
+    assert!(matches!(events.last(), Some(SessionEvent::Fault(Fault::Poisoned(_)))), "{events:?}");
+}
+
+#[test]
+fn requests_of_the_peer_are_answered_once_and_bounded() {
+    let mut bench = Bench::open();
+    bench.push(&request("host.log", &json!({})));
+    assert!(matches!(&bench.events()[..], [SessionEvent::Asked { method, .. }] if method == "host.log"));
+    let value = RawValue::from_string("true".to_owned()).unwrap();
+    for expected in ["{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":true}\n", ""] {
+        let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
+        bench.session.answer(&mut cx, &RequestId::Number(1), Ok(&value));
+        assert_eq!(bench.write_all(), expected);
+    }
+    for id in 0..INCOMING_MAX {
+        bench.push(&frame(&json!({"jsonrpc": "2.0", "id": id, "method": "host.log"})));
+    }
+    assert_eq!(bench.events().len(), INCOMING_MAX);
+    bench.push(&frame(&json!({"jsonrpc": "2.0", "id": "one more", "method": "host.log"})));
+    assert!(bench.events().is_empty() && bench.write_all().contains("-32005"));
+}
+
+#[test]
+fn a_peer_that_asks_and_never_reads_is_cut_off() {
+    let mut bench = Bench::open();
+    let error = || ErrorObject::new(ErrorCode::MethodNotFound, "x".repeat(1000));
+    let mut waiting_bytes_max = 0;
+    for id in 0..1000_u64 {
+        bench.push(&frame(&json!({"jsonrpc": "2.0", "id": id, "method": "host.log"})));
+        let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
+        bench.session.answer(&mut cx, &RequestId::Number(id), Err(error()));
+        waiting_bytes_max = waiting_bytes_max.max(bench.session.waiting_bytes());
+        if !bench.session.is_open() {
+            let bound = policy().outbox_bytes_max + policy().frame_bytes_max + 2000;
+            assert!(waiting_bytes_max <= bound, "{waiting_bytes_max} bytes waited");
+            assert!(matches!(bench.fault(), Fault::Violation(why) if why.contains("without reading")));
+            return;
+        }
+    }
+    panic!("it was never cut off");
+}

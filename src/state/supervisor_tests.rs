@@ -1,0 +1,112 @@
+//! All plugins together: finding them, waits and their bound, the end of all.
+
+use super::*;
+use crate::state::policy::Policy;
+use rpc_plugin_wire::life::PluginState;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn spec(id: &str) -> PluginSpec {
+    PluginSpec {
+        id: id.parse().unwrap(),
+        executable: format!("/{id}"),
+        policy: Policy::default(),
+        interfaces: BTreeMap::new(),
+        last_generation: None,
+    }
+}
+
+fn id(text: &str) -> PluginId {
+    text.parse().unwrap()
+}
+
+/// How calls and waits ended since the last time: `ok` or the code and the outcome.
+fn ends(host: &mut Supervisor) -> Vec<String> {
+    let text = |error: &CallError| format!("{} {}", error.code.name(), error.outcome.as_str());
+    let ends = std::iter::from_fn(|| host.poll_action()).filter_map(|action| match action {
+        Action::Complete(_, end) => Some(end.result.as_ref().map_or_else(text, |_| "ok".to_owned())),
+        Action::Waited(_, result) => Some(result.as_ref().map_or_else(text, |_| "ok".to_owned())),
+        _ => None,
+    });
+    ends.collect()
+}
+
+#[test]
+fn an_id_is_given_once_until_it_is_given_up() {
+    let mut host = Supervisor::new(0);
+    let key = host.add(spec("a")).unwrap();
+    assert!(host.add(spec("a")).is_none());
+    host.wish(Time::ZERO, key, Wish::Start);
+    assert!(!host.remove(key), "it is up");
+    host.wish(Time::ZERO, key, Wish::Stop);
+    assert!(!host.remove(key), "its preparation has not returned");
+    host.handle_prepared(Time::ZERO, key, Generation::FIRST, Err("no".into()));
+    assert!(host.remove(key) && !host.remove(key));
+    let again = host.add(spec("a")).unwrap();
+    assert!(again > key, "a key is never used twice");
+    assert_eq!(host.timers_pending(), 0);
+}
+
+#[test]
+fn what_nobody_knows_ends_at_once() {
+    let mut host = Supervisor::new(0);
+    host.call(Time::ZERO, CallKey(1), &id("x"), "echo".into(), None, None);
+    host.probe(Time::ZERO, CallKey(2), &id("x"), None);
+    host.wait(Time::ZERO, WaitKey(3), &id("x"), Goal::RoutableAfter(None), SECOND);
+    host.cancel(Time::ZERO, CallKey(4), &id("x"));
+    assert_eq!(ends(&mut host), ["unknown_plugin not_sent"; 3]);
+    assert_eq!(host.next_at(), None);
+}
+
+#[test]
+fn a_wait_ends_when_it_is_so_when_it_can_never_be_or_when_its_time_is_over() {
+    let mut host = Supervisor::new(0);
+    let key = host.add(spec("a")).unwrap();
+    let wait = |host: &mut Supervisor, number, goal| {
+        host.wait(Time::ZERO, WaitKey(number), &id("a"), goal, SECOND);
+        ends(host)
+    };
+    assert_eq!(wait(&mut host, 1, Goal::State(PluginState::Stopped)), ["ok"]);
+    assert_eq!(wait(&mut host, 2, Goal::RoutableAfter(None)), ["unavailable not_sent"]);
+    assert!(wait(&mut host, 3, Goal::State(PluginState::Starting)).is_empty());
+    assert!(wait(&mut host, 4, Goal::State(PluginState::Degraded)).is_empty());
+    assert!(wait(&mut host, 5, Goal::State(PluginState::Degraded)).is_empty());
+    host.forget_wait(WaitKey(5));
+    host.wish(Time::ZERO, key, Wish::Start);
+    assert_eq!(ends(&mut host), ["ok"], "the third");
+    host.handle_time(Time::ZERO.plus(SECOND));
+    assert_eq!(ends(&mut host), ["deadline_exceeded not_sent"], "the fourth, not the forgotten one");
+}
+
+#[test]
+fn a_wait_for_a_plugin_that_is_given_up_ends() {
+    let mut host = Supervisor::new(0);
+    let key = host.add(spec("a")).unwrap();
+    host.wait(Time::ZERO, WaitKey(1), &id("a"), Goal::State(PluginState::Healthy), SECOND);
+    assert!(host.remove(key));
+    assert_eq!(ends(&mut host), ["unknown_plugin not_sent"]);
+    assert_eq!(host.timers_pending(), 0);
+}
+
+#[test]
+fn waits_are_bounded() {
+    let mut host = Supervisor::new(0);
+    host.add(spec("a")).unwrap();
+    for number in 0..=WAITS_MAX as u64 {
+        let goal = Goal::State(PluginState::Healthy);
+        host.wait(Time::ZERO, WaitKey(number), &id("a"), goal, SECOND);
+    }
+    assert_eq!(ends(&mut host), ["overloaded not_sent"], "the last one");
+    assert_eq!(host.timers_pending(), WAITS_MAX);
+}
+
+#[test]
+fn a_host_that_ends_brings_nothing_up_any_more() {
+    let mut host = Supervisor::new(0);
+    let key = host.add(spec("a")).unwrap();
+    host.end(Time::ZERO);
+    host.wish(Time::ZERO, key, Wish::Start);
+    host.wish(Time::ZERO, key, Wish::Restart);
+    assert!(host.add(spec("b")).is_none() && host.is_quiet());
+    assert_eq!(host.plugin(key).map(Plugin::state), Some(PluginState::Stopped));
+}

@@ -1,0 +1,166 @@
+//! The same through a daemon: one more connection and one more process in between.
+
+use super::figures::Board;
+use super::limits::{self, TURN, median_us, rate};
+use super::subject::{Echo, SOON, World};
+use rpc_plugin_wire::admin::{CallParams, METHOD_CALL, METHOD_WAIT, WaitParams};
+use rpc_plugin_wire::life::PluginState;
+use rpc_plugin_wire::message::{params_from, write_request};
+use rpc_plugin_wire::{FrameDecoder, Message};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+/// A daemon process.
+pub struct Daemon {
+    child: Child,
+    socket: std::path::PathBuf,
+}
+
+impl Daemon {
+    /// Starts one with `plugins` echo plugins; `flags` go to it as they are.
+    pub fn start(world: &World, name: &str, plugins: usize, flags: &[&str]) -> Daemon {
+        let runtime_dir = world.path().join(name);
+        let config = world.path().join(format!("{name}.json"));
+        let entry = serde_json::json!({"executable": world.daemon(), "args": ["serve-echo"]});
+        let entries: serde_json::Map<String, serde_json::Value> =
+            (0..plugins).map(|number| (format!("echo{number}"), entry.clone())).collect();
+        std::fs::write(&config, serde_json::json!({ "plugins": entries }).to_string()).unwrap();
+        let child = Command::new(world.daemon())
+            .arg("--runtime-dir")
+            .arg(&runtime_dir)
+            .arg("--config")
+            .arg(&config)
+            .args(flags)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let daemon = Daemon { child, socket: runtime_dir.join("admin.sock") };
+        let mut client = daemon.client();
+        for number in 0..plugins {
+            let params = WaitParams {
+                plugin_id: format!("echo{number}").parse().unwrap(),
+                state: PluginState::Healthy,
+                timeout_ms: Some(60_000),
+            };
+            client.ask(METHOD_WAIT, &params_from(&params).unwrap().unwrap());
+        }
+        daemon
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(&self.socket)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        // Our own child, not waited for yet: the number is its own.
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+/// A control connection that is kept open.
+pub struct Client {
+    socket: UnixStream,
+    inbox: FrameDecoder,
+    next_id: u64,
+}
+
+impl Client {
+    fn connect(path: &Path) -> Client {
+        let begin = Instant::now();
+        loop {
+            match UnixStream::connect(path) {
+                Ok(socket) => return Client { socket, inbox: FrameDecoder::new(1 << 26), next_id: 1 },
+                Err(error) => assert!(begin.elapsed() < SOON, "{}: {error}", path.display()),
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(2));
+        }
+    }
+
+    pub fn send(&mut self, method: &str, params: &serde_json::value::RawValue, count: usize) {
+        let mut frames = Vec::new();
+        for _ in 0..count {
+            write_request(&mut frames, self.next_id, method, Some(params), None);
+            self.next_id += 1;
+        }
+        self.socket.write_all(&frames).unwrap();
+    }
+
+    pub fn receive(&mut self, mut count: usize) {
+        while count > 0 {
+            while let Some(frame) = self.inbox.next_frame().unwrap() {
+                let Message::Response(response) = Message::parse(frame).unwrap() else { panic!("no answer") };
+                response.result.unwrap();
+                count -= 1;
+            }
+            if count > 0 {
+                let bytes = self.socket.read(self.inbox.space(64 * 1024)).unwrap();
+                assert!(bytes > 0, "the daemon closed the connection");
+                self.inbox.filled(bytes);
+            }
+        }
+    }
+
+    pub fn ask(&mut self, method: &str, params: &serde_json::value::RawValue) {
+        self.send(method, params, 1);
+        self.receive(1);
+    }
+}
+
+pub fn run(board: &mut Board) {
+    let world = World::new();
+    let daemon = Daemon::start(&world, "daemon", 1, &["--heartbeat-interval", "0s"]);
+    let params = CallParams {
+        plugin_id: "echo0".parse().unwrap(),
+        method: "echo".into(),
+        params: params_from(&Echo::of_bytes(16)).unwrap(),
+        timeout_ms: None,
+    };
+    let params = params_from(&params).unwrap().unwrap();
+    let params = &*params;
+    let (mut one, mut many) = (daemon.client(), daemon.client());
+    board.measure(|group| {
+        group.against("daemon: sequential call, p50", "us", limits::PING_US, None, || {
+            median_us(|| one.ask(METHOD_CALL, params))
+        });
+        group.against("daemon: one client, 64 in flight", "/s", limits::ONE_WAY_RATE, None, || {
+            many.send(METHOD_CALL, params, 64);
+            let answers = rate(|| {
+                many.receive(32);
+                many.send(METHOD_CALL, params, 32);
+                32
+            });
+            many.receive(64);
+            answers
+        });
+        group.against("daemon: 16 clients, one call each at a time", "/s", limits::PING_RATE, None, || {
+            let begin = Instant::now();
+            let count: usize = std::thread::scope(|scope| {
+                let workers: Vec<_> = (0..16)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let (mut client, mut own) = (daemon.client(), 0);
+                            while begin.elapsed() < TURN * 2 {
+                                client.ask(METHOD_CALL, params);
+                                own += 1;
+                            }
+                            own
+                        })
+                    })
+                    .collect();
+                workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+            });
+            count as f64 / begin.elapsed().as_secs_f64()
+        });
+    });
+}

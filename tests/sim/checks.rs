@@ -1,0 +1,84 @@
+//! What must hold after every step, whatever happened.
+
+use crate::world::World;
+use rpc_plugin_wire::life::PluginState;
+
+/// Timers of a plugin with a connection beside those of its calls: its phase, the next heartbeat, two
+/// heartbeats that run, capabilities, shutdown.
+const OWN_TIMERS_MAX: usize = 6;
+
+impl World {
+    pub fn check(&mut self) {
+        let mut timers_max = self.ledger.open_waits();
+        for slot in 0..self.slots.len() {
+            timers_max += self.check_plugin(slot);
+        }
+        self.ledger.check_waits(&self.host);
+        let timers = self.host.timers_pending();
+        assert!(timers <= timers_max, "{timers} timers, at most {timers_max} can be needed");
+        if let Some(deadline) = self.ledger.first_deadline() {
+            let latest = deadline.as_nanos().div_ceil(1_000_000) * 1_000_000;
+            let next = self.host.next_at().map(|at| at.as_nanos());
+            assert!(next.is_some_and(|next| next <= latest), "the host would sleep beyond a deadline");
+        }
+    }
+
+    /// Checks one plugin; how many timers it can need.
+    fn check_plugin(&mut self, slot: usize) -> usize {
+        let (key, policy) = (self.slots[slot].key, self.slots[slot].policy.clone());
+        let plugin = self.host.plugin(key).expect("it was added");
+        let (state, generation) = (plugin.state(), plugin.generation());
+        let until = plugin.backoff_until();
+        let pid = plugin.pid();
+        let next = self.host.next_at();
+        if self.models[&key].unwell_at.is_some() && plugin.status(self.now).heartbeats_missed == 0 {
+            self.models.get_mut(&key).unwrap().unwell_at = None;
+        }
+        if let Some(until) = until {
+            let latest = until.as_nanos().div_ceil(1_000_000) * 1_000_000;
+            assert!(next.is_some_and(|at| at.as_nanos() <= latest), "the host would sleep beyond a backoff");
+        }
+        let Some(generation) = generation else {
+            assert_eq!(state, PluginState::Stopped, "it is up without a generation");
+            return 0;
+        };
+        let id = (key, generation);
+        let process = self.processes.get(&id).filter(|process| !process.reaped);
+        assert_eq!(pid, process.map(|process| process.pid), "the host is wrong about the process of {id:?}");
+        if matches!(state, PluginState::Stopped | PluginState::Backoff) {
+            assert!(pid.is_none(), "{state} with a process");
+        }
+        let open = self.links.get(&id).is_some_and(|link| link.host_open);
+        let Some(session) = self.host.session_mut(key, generation) else {
+            assert!(!open, "the connection of {id:?} was left open");
+            let at_rest = matches!(state, PluginState::Stopped | PluginState::Failed);
+            return usize::from(!at_rest);
+        };
+        assert!(open, "{id:?} has a session without a connection");
+        let in_flight = session.calls_in_flight();
+        assert!(in_flight <= policy.calls_in_flight_max, "{in_flight} calls in flight");
+        let waiting = session.waiting_bytes();
+        // Cancellations and the host's own requests are bounded by what is in flight.
+        let waiting_max = policy.outbox_bytes_max + policy.frame_bytes_max + 80 * in_flight + 8192;
+        assert!(waiting <= waiting_max, "{waiting} bytes wait for {id:?}, at most {waiting_max} may");
+        OWN_TIMERS_MAX + in_flight
+    }
+
+    /// Everything has come to rest and nothing is left behind.
+    pub fn check_nothing_left(&mut self) {
+        assert!(self.host.is_quiet(), "the host is not quiet");
+        assert_eq!(self.ledger.open_calls(), 0, "calls that never ended");
+        assert_eq!(self.ledger.open_waits(), 0, "waits that never ended");
+        assert_eq!(self.host.timers_pending(), 0, "timers are left behind");
+        assert_eq!(self.host.next_at(), None, "the host would wake up for nothing");
+        for (id, prepared) in &self.prepared {
+            assert!(prepared.discarded, "what was prepared for {id:?} was never discarded");
+        }
+        for (id, process) in &self.processes {
+            assert!(process.reaped, "the process of {id:?} still lives");
+        }
+        for (id, link) in &self.links {
+            assert!(!link.host_open, "the connection of {id:?} was left open");
+        }
+    }
+}

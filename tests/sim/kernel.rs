@@ -1,0 +1,260 @@
+//! The fake kernel and event loop: carries out every action of the host.
+
+use crate::child::Child;
+use crate::ledger::Id;
+use crate::link::Link;
+use crate::world::{Event, Prepared, Process, World};
+use rpc_plugin_system::state::action::{Action, StopSignal};
+use rpc_plugin_system::state::plugin::SpawnFailure;
+use rpc_plugin_wire::{Message, RequestId, Token};
+use std::time::Duration;
+
+/// The user whose processes the plugins are.
+pub const UID: u32 = 1000;
+
+impl World {
+    /// Carries out all that the host wants, and writes what it has to write.
+    pub fn drain(&mut self) {
+        loop {
+            while let Some(action) = self.host.poll_action() {
+                self.perform(action);
+            }
+            match self.host.poll_waiting() {
+                Some((key, generation)) => self.host_writes((key, generation)),
+                None => return,
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Prepare(key, generation) => self.prepare((key, generation)),
+            Action::Spawn(key, generation) => self.spawn((key, generation)),
+            Action::Discard(key, generation) => self.discard((key, generation)),
+            Action::Trusted(key, generation) => {
+                self.tell(format_args!("  {key:?}/{generation} trusted"));
+                let process = &self.processes[&(key, generation)];
+                assert!(process.child.greeted_right, "trusted without a right hello");
+            }
+            Action::CloseLink(key, generation, last) => self.close_link((key, generation), &last),
+            Action::Signal(key, generation, signal) => self.signal((key, generation), signal),
+            Action::Complete(call, end) => {
+                self.tell(format_args!("  call {} ends: {:?}", call.0, end.result));
+                match &end.result {
+                    Ok(_) => self.coverage.saw("call ok"),
+                    Err(error) => {
+                        self.coverage.saw(&format!("call {} {}", error.code.name(), error.outcome.as_str()))
+                    }
+                }
+                let processes = &self.processes;
+                self.ledger.end(self.now, call, &end, |id: Id, wire_id| {
+                    processes[&id].child.answers.get(&wire_id).cloned().unwrap_or_default()
+                });
+            }
+            Action::Waited(wait, result) => {
+                self.tell(format_args!("  wait {} ends: {}", wait.0, result.is_ok()));
+                match &result {
+                    Ok(_) => self.coverage.saw("wait ok"),
+                    Err(error) => {
+                        self.coverage.saw(&format!("wait {} {}", error.code.name(), error.outcome.as_str()))
+                    }
+                }
+                self.ledger.end_wait(self.now, wait, &result);
+            }
+            Action::Note(note) => self.observe(&note),
+        }
+    }
+
+    fn prepare(&mut self, id: Id) {
+        self.tell(format_args!("  {id:?} prepare"));
+        self.check_launch(id);
+        if self.calm {
+            let delay = self.within(3);
+            return self.after(delay, Event::PreparationReturns(id, true));
+        }
+        let timeout = self.slot(id.0).policy.prepare_timeout;
+        match self.rng.u32(0..100) {
+            0..=84 => {
+                let delay = self.within(20);
+                self.after(delay, Event::PreparationReturns(id, true));
+            }
+            85..=92 => {
+                let delay = self.within(20);
+                self.after(delay, Event::PreparationReturns(id, false));
+            }
+            93..=97 => {
+                self.coverage.saw("prepare hangs");
+                let late = timeout + self.within(1500);
+                let succeeds = self.rng.bool();
+                self.after(late, Event::PreparationReturns(id, succeeds));
+            }
+            _ => {
+                self.held.insert(id);
+            }
+        }
+    }
+
+    /// A preparation returns to the host.
+    pub fn preparation_returns(&mut self, id: Id, succeeds: bool) {
+        self.held.remove(&id);
+        let outcome = if succeeds {
+            let token = Token::from_bytes(std::array::from_fn(|_| self.rng.u8(..)));
+            let prepared = Prepared { token: token.clone(), discarded: false };
+            assert!(self.prepared.insert(id, prepared).is_none(), "{id:?} is prepared twice");
+            Ok(token)
+        } else {
+            self.coverage.saw("prepare fails");
+            Err("no space left on device".to_owned())
+        };
+        self.host.handle_prepared(self.now, id.0, id.1, outcome);
+    }
+
+    fn spawn(&mut self, id: Id) {
+        self.tell(format_args!("  {id:?} spawn"));
+        assert!(self.prepared.get(&id).is_some_and(|prepared| !prepared.discarded), "{id:?} is not prepared");
+        let live = self.live.iter().find(|(key, _)| *key == id.0);
+        assert!(live.is_none(), "two processes of one plugin: {id:?} and {live:?}");
+        let roll = if self.calm { 99 } else { self.rng.u32(0..100) };
+        let busy = roll < 8;
+        if roll < 12 {
+            self.coverage.saw(if busy { "spawn busy" } else { "spawn fails" });
+            let failure = SpawnFailure { reason: "it cannot be executed".into(), busy };
+            return self.host.handle_spawned(self.now, id.0, id.1, Err(failure));
+        }
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        let nature = self.nature();
+        if let Some(after) = nature.connects_after {
+            self.after(after, Event::ChildConnects(id));
+        }
+        if let Some((after, fate)) = nature.fate {
+            self.after(after, Event::Befalls(id, fate));
+        }
+        if !self.calm && self.chance(60) {
+            let delay = self.within(30);
+            self.after(delay, Event::StrangerConnects(id));
+        }
+        let token = self.prepared[&id].token.clone();
+        let child = Child::new(nature, self.slot(id.0).id.clone(), id.1, token);
+        let process = Process {
+            pid,
+            child,
+            alive: true,
+            reaped: false,
+            hung: false,
+            reading: true,
+            connected: false,
+            frozen: Vec::new(),
+        };
+        assert!(self.processes.insert(id, process).is_none(), "{id:?} is launched twice");
+        self.live.insert(id);
+        self.host.handle_spawned(self.now, id.0, id.1, Ok(pid));
+    }
+
+    fn discard(&mut self, id: Id) {
+        self.tell(format_args!("  {id:?} discard"));
+        let prepared = self.prepared.get_mut(&id).expect("only what was prepared is discarded");
+        assert!(!prepared.discarded, "{id:?} is discarded twice");
+        prepared.discarded = true;
+        let reaped = self.processes.get(&id).is_none_or(|process| process.reaped);
+        assert!(reaped, "{id:?} is discarded while its process lives");
+    }
+
+    fn close_link(&mut self, id: Id, last: &[u8]) {
+        self.tell(format_args!("  {id:?} close, last {:?}", String::from_utf8_lossy(last)));
+        let link = self.links.get_mut(&id).expect("only a connection that is there is closed");
+        assert!(link.host_open, "{id:?} is closed twice");
+        let taken = link.room().min(last.len());
+        self.pass_on(id, last, taken);
+        let link = self.links.get_mut(&id).unwrap();
+        link.host_open = false;
+        if taken > 0 {
+            self.coverage.saw("last bytes reach the child");
+        }
+        if let Some(at) = link.to_child.end(self.now, &mut self.rng, link.ms_max) {
+            self.at(at, Event::ToChild(id));
+        }
+    }
+
+    /// One try of the host to write what waits.
+    pub fn host_writes(&mut self, id: Id) {
+        let Some(session) = self.host.session_mut(id.0, id.1) else { return };
+        let link = self.links.get_mut(&id).expect("a session has a connection");
+        if link.busy_until > self.now && !self.calm {
+            return;
+        }
+        if session.waiting().is_empty() || link.room() == 0 {
+            self.coverage.saw("write blocked");
+            return;
+        }
+        let waiting = session.waiting().to_vec();
+        let room = link.room().min(waiting.len());
+        // A host that has much to do writes some of it later.
+        let busy = !self.calm && self.rng.u8(0..8) == 0;
+        let taken = if busy { self.rng.usize(0..room) } else { room };
+        if taken < waiting.len() {
+            self.coverage.saw("write split");
+        }
+        self.pass_on(id, &waiting, taken);
+        self.host.session_mut(id.0, id.1).unwrap().wrote(taken);
+        if taken == waiting.len() {
+            // More may lie behind a frame that was withdrawn.
+            return self.host_writes(id);
+        }
+        if taken < room {
+            let delay = self.within(40);
+            self.links.get_mut(&id).unwrap().busy_until = self.now.plus(delay);
+            self.after(delay, Event::HostMayWrite(id));
+        }
+    }
+
+    /// The first `taken` bytes of `waiting` go to the child; what begins among them is remembered.
+    fn pass_on(&mut self, id: Id, waiting: &[u8], taken: usize) {
+        let frame_bytes_max = self.slot(id.0).policy.frame_bytes_max;
+        let link = self.links.get_mut(&id).unwrap();
+        for frame in link.frames_begun(waiting, taken) {
+            assert!(frame.len() <= frame_bytes_max, "the host sends a frame of {} bytes", frame.len());
+            let Message::Request(request) = Message::parse(frame).expect("the host's frames are messages")
+            else {
+                continue;
+            };
+            let RequestId::Number(wire_id) = request.id else { panic!("the host's ids are numbers") };
+            if let Some(number) = request.method.strip_prefix("echo.") {
+                self.ledger.begin(number.parse().unwrap(), id, wire_id);
+            }
+        }
+        let link = self.links.get_mut(&id).unwrap();
+        let arrivals = link.to_child.send(self.now, &mut self.rng, link.ms_max, &waiting[..taken]);
+        for at in arrivals {
+            self.at(at, Event::ToChild(id));
+        }
+    }
+
+    fn signal(&mut self, id: Id, signal: StopSignal) {
+        self.tell(format_args!("  {id:?} {signal:?}"));
+        let process = self.processes.get(&id).expect("only processes that were launched are signalled");
+        assert!(!process.reaped, "{id:?} is signalled after its end was seen");
+        let nature = &process.child.nature;
+        match signal {
+            StopSignal::Kill => {
+                if nature.dies_after > Duration::from_millis(100) {
+                    self.coverage.saw("process survives SIGKILL for a while");
+                }
+                let after = nature.dies_after;
+                self.after(after, Event::ProcessEnds(id, false));
+            }
+            StopSignal::Term if nature.ignores_term => {}
+            StopSignal::Term => {
+                let delay = self.within(5);
+                self.child_does_later(id, delay, Event::ProcessEnds(id, false));
+            }
+        }
+    }
+
+    /// Opens the connection that the host took.
+    pub fn open_link(&mut self, id: Id) {
+        let nature = &self.processes[&id].child.nature;
+        let link = Link::new(nature.link_bytes, nature.link_ms_max);
+        assert!(self.links.insert(id, link).is_none(), "two connections of one generation");
+    }
+}
