@@ -34,7 +34,7 @@ use crossbeam_channel::{Sender, bounded};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::PluginStatus;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -80,14 +80,20 @@ impl Inner {
         while self.port.post(Command::End) == Err(PostError::Full) {
             std::thread::yield_now();
         }
-        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // A loop that panicked has dropped its children, which ends them.
+        self.join();
+        let _ = self.log.flush(FLUSH_TIMEOUT);
+    }
+}
+
+impl Inner {
+    /// Waits until the event loop has ended. The lock is held meanwhile, so that everybody who waits
+    /// returns when it has ended, and nobody before.
+    fn join(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take_if(|thread| thread.thread().id() != std::thread::current().id()) {
+            // A loop that panicked has dropped its children, which ends them; the panic was reported.
             let _ = thread.join();
         }
-        let _ = self.log.flush(FLUSH_TIMEOUT);
     }
 }
 
@@ -196,11 +202,7 @@ impl Host {
     /// Waits until the host has ended: by [`Host::begin_shutdown`], or by an operator's
     /// `rpcpluginctl shutdown`. There is no deadline, since a host may live for years.
     pub fn wait_ended(&self) {
-        let thread = self.inner.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread {
-            // A panic in it is a bug that the panic handler has reported.
-            let _ = thread.join();
-        }
+        self.inner.join();
     }
 
     /// Puts an event of the embedding program's own on the host's record.
