@@ -285,6 +285,8 @@ impl Reactor {
     fn handle_command(&mut self, now: Time, command: Command) {
         // Who asked may have gone; an answer that nobody takes is dropped.
         match command {
+            // Dropping the question says that the host has ended: nothing is taken in any more.
+            Command::Add(..) if self.end_by.is_some() => {}
             Command::Add(spec, launch, reply) => {
                 let key = self.supervisor.add(*spec);
                 if let Some(key) = key {
