@@ -5,6 +5,7 @@ use crate::state::action::{Action, Note, StopSignal};
 use crate::state::keys::Caller;
 use crate::state::policy::RestartPolicy;
 use crate::state::session::NewCall;
+use crate::state::time::millis;
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Desired, METHOD_SHUTDOWN};
@@ -234,8 +235,11 @@ impl Plugin {
         let delay = policy.backoff_jittered(self.failures_in_row, was_stable, step.rng.u32(..));
         self.recent_restarts.push_back(step.now);
         self.counts.restarts += 1;
-        let note = Note::new(EventKind::RestartScheduled, format!("a replacement is launched in {delay:?}"));
-        self.note(step, note.reason(reason));
+        let when = if delay.is_zero() { "at once".to_owned() } else { format!("in {delay:?}") };
+        let note = Note::new(EventKind::RestartScheduled, format!("a replacement is launched {when}"));
+        let failures = self.failures_in_row;
+        let details = serde_json::json!({"delay_ms": millis(delay), "failures_in_row": failures});
+        self.note(step, note.reason(reason).details(details));
         if delay.is_zero() {
             self.launch(step);
         } else {
