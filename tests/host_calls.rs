@@ -81,7 +81,9 @@ fn answers_overtake_each_other() {
             assert_eq!(call(&plugin, "work", &params).unwrap(), params);
             ended.fetch_add(1, Ordering::SeqCst)
         });
-        eventually("the slow call is on its way", || (plugin.status().unwrap().calls_in_flight == 1).then_some(()));
+        eventually("the slow call is on its way", || {
+            (plugin.status().unwrap().calls_in_flight == 1).then_some(())
+        });
         let quick: Vec<_> = (0..8)
             .map(|number| {
                 let (plugin, ended) = (&plugin, &ended);
@@ -140,9 +142,8 @@ fn a_plugin_that_takes_no_calls_says_why() {
             &[texts, &[plugin.id().as_str()]].concat(),
         );
     };
-    let add = |id: &str, mode: &str, policy: Policy| {
-        world.failing(&host, id, &[("FAILURE_MODE", mode)], policy)
-    };
+    let add =
+        |id: &str, mode: &str, policy: Policy| world.failing(&host, id, &[("FAILURE_MODE", mode)], policy);
 
     let stopped = add("stopped", "none", quick());
     unavailable(&stopped, &["the plugin is stopped"]);
@@ -254,9 +255,8 @@ fn a_call_that_is_never_answered_poisons_its_connection_only() {
     let echo = up(world.echo(&host, "echo"));
     let first = plugin.status().unwrap();
     thread::scope(|scope| {
-        let others: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| call(&plugin, "sleep", &json!({"ms": 600_000}))))
-            .collect();
+        let others: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| call(&plugin, "sleep", &json!({"ms": 600_000})))).collect();
         eventually("the others are on their way", || {
             (plugin.status().unwrap().calls_in_flight == 4).then_some(())
         });
@@ -268,8 +268,7 @@ fn a_call_that_is_never_answered_poisons_its_connection_only() {
         );
         says(&error, &["no answer within 1", "generation 1"]);
         for other in others {
-            let error =
-                refused(other.join().unwrap(), ErrorCode::PluginLost, Outcome::Indeterminate);
+            let error = refused(other.join().unwrap(), ErrorCode::PluginLost, Outcome::Indeterminate);
             says(&error, &["may have executed"]);
         }
     });

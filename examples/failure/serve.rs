@@ -219,7 +219,9 @@ impl Server {
             }
             _ => match params.get("error").map(ErrorObject::deserialize) {
                 Some(Ok(error)) => self.error(id, &error),
-                Some(Err(error)) => self.error(id, &ErrorObject::new(ErrorCode::InvalidParams, error.to_string())),
+                Some(Err(error)) => {
+                    self.error(id, &ErrorObject::new(ErrorCode::InvalidParams, error.to_string()))
+                }
                 None => self.result(id, &params),
             },
         }
