@@ -1,4 +1,40 @@
-//! Supervisor for plugins that are processes of their own.
+//! Supervisor for plugins that are processes of their own: the host library, and what the two programs
+//! `rpcplugind` and `rpcpluginctl` are made of.
+//!
+//! What this crate is for: launching executables, having each prove that it is the one that was launched,
+//! calling it, watching it, replacing it when it fails, ending it, and keeping a record of all that. A
+//! program embeds it through [`host`]; `rpcplugind` is such a program. Plugins are written with the crate
+//! `rpc-plugin-sdk`, or in any language that can read a variable and connect to a Unix socket.
+//!
+//! ```no_run
+//! use rpc_plugin_system::host::{Host, PluginConfig};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let host = Host::builder("/run/user/1000/my-program").start()?;
+//! let echo = host.add(PluginConfig::new("echo".parse()?, "/usr/local/lib/plugins/echo"))?;
+//! echo.start()?;
+//! echo.wait_routable(None, Duration::from_secs(10))?;
+//! let answer: serde_json::Value = echo.call("echo", &serde_json::json!({"message": "hello"}))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`host`] | what an embedding program uses: [`host::Host`], [`host::PluginHandle`] |
+//! | [`state`] | every decision, pure: events and the time in, actions out |
+//! | `reactor` | the event loop that carries the decisions out; not public |
+//! | [`sys`] | what is asked of Linux; the only unsafe code |
+//! | [`eventlog`] | the record: JSON lines |
+//! | `daemon`, `ctl`, `cli` | the two programs; only with feature `daemon` |
+//!
+//! What it deliberately does not do: install signal handlers, print, or keep global state (the programs
+//! do, the library does not); run plugins inside this process; need an async runtime. Linux only, from
+//! 5.4 on.
+//!
+//! What always holds: every call ends once, with a result or one error that says whether the plugin can
+//! have seen it; every wait has a deadline; dropping the last handle of a host ends its plugins.
 
 #[cfg(feature = "daemon")]
 pub mod cli;
@@ -11,3 +47,8 @@ pub mod host;
 mod reactor;
 pub mod state;
 pub mod sys;
+
+/// The guide for embedding programs: its Rust blocks are compiled by `cargo test`.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct EmbeddingDoc;

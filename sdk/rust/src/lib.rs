@@ -65,3 +65,8 @@ pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
 pub use rpc_plugin_wire::error::ErrorCode;
 pub use rpc_plugin_wire::life::HealthStatus;
 pub use rpc_plugin_wire::message::RequestId;
+
+/// The guide for authors: its Rust blocks are compiled by `cargo test`.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/plugin-authors.md")]
+struct PluginAuthorsDoc;
