@@ -2,9 +2,14 @@
 //!
 //! What this file is for: one body for two users, cargo-fuzz (`fuzz_targets/`) and the ordinary test
 //! run, which replays the committed corpus on stable (`tests/fuzz_corpus.rs`). What it deliberately
-//! does not do: anything but call the wire crate and assert. A broken promise is a panic.
+//! does not do: anything but call the code and assert. A broken promise is a panic.
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "session.rs"]
+mod session_body;
+
+pub use session_body::session;
 
 use rpc_plugin_wire::handshake::{Hello, HelloResult};
 use rpc_plugin_wire::life::{Cancel, Capabilities, Heartbeat};
@@ -20,8 +25,13 @@ use std::collections::BTreeMap;
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus folder.
-pub const TARGETS: [(&str, Target); 4] =
-    [("frame", frame), ("message", message), ("handshake", handshake), ("admin", admin)];
+pub const TARGETS: [(&str, Target); 5] = [
+    ("frame", frame),
+    ("message", message),
+    ("handshake", handshake),
+    ("admin", admin),
+    ("session", session),
+];
 
 /// Any split of a stream yields the frames of the whole, the limit holds, and the buffer is bounded.
 ///

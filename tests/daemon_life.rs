@@ -8,7 +8,8 @@ mod fixture;
 use daemon_fixture::{Daemon, QUICK, command, litter, nothing_runs, processes_of, run, timed};
 use daemon_fixture::{children_of, files_below};
 use fixture::{SOON, World, built, eventually, is_alive};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rpc_plugin_wire::event::EventKind;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -282,6 +283,31 @@ fn the_tour_shows_all_in_seconds_and_leaves_nothing() {
         assert!(ran.stdout.contains(event), "{} lacks {event}", ran.stdout);
     }
     assert_eq!(files_below(&temporary), Vec::<PathBuf>::new());
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+    nothing_runs(&world);
+}
+
+#[test]
+fn a_tour_that_is_interrupted_leaves_nothing() {
+    let world = World::new();
+    let temporary = world.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    daemon_fixture::chmod(&temporary, 0o700);
+    let mut demo = daemon_fixture::bare(&built("rpcplugind"));
+    demo.arg("demo").env("TMPDIR", &temporary).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut demo = demo.spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.stdout.take().unwrap()));
+    assert!(lines.any(|line| line.unwrap().starts_with("$ rpcpluginctl status")));
+    kill(Pid::from_raw(demo.id() as i32), Signal::SIGINT).unwrap();
+    // Nothing is read any more, and nothing hangs on that.
+    drop(lines);
+    let ran = daemon_fixture::Ran::from(demo.wait_with_output().unwrap());
+    match ran.code {
+        // After what the interrupted step said.
+        1 => assert!(ran.stderr.ends_with("rpcplugind: the tour was interrupted by a signal\n"), "{ran:?}"),
+        // It was through before the signal came.
+        code => assert_eq!(code, 0, "{ran:?}"),
+    }
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     nothing_runs(&world);
 }

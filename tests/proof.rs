@@ -334,6 +334,7 @@ fn a_generation_is_never_used_twice_also_not_by_the_next_host() {
     assert_eq!(plugin.status().unwrap().generation, failed.generation, "it knows the last one");
     plugin.start().unwrap();
     assert_eq!(plugin.wait_routable(None, SOON).unwrap().generation.map(Generation::get), Some(4));
+    host.shutdown();
     let record = world.record("failure");
     for generation in 1..=4 {
         let prepared =

@@ -47,26 +47,39 @@ pub(super) fn run(stay: bool) -> Result<ExitCode, Failure> {
     let runtime_dir = folder.0.join("run");
     say("A host starts, and launches the built-in echo plugin as a process of its own.")?;
     let host = Host::builder(&runtime_dir).admin_socket(true).adopt_orphans(true).start()?;
+    std::thread::scope(|scope| {
+        // Ctrl-C ends the host at any step, and then the next step fails.
+        let watch = scope.spawn(|| signals.wait(&host));
+        let result = tour(&host, &executable, &runtime_dir, stay);
+        if !stay || result.is_err() {
+            host.shutdown();
+        }
+        // A panic there is a bug that the panic handler has reported.
+        match watch.join() {
+            Ok(true) if !stay => result.map_err(|_| Failure::failed("the tour was interrupted by a signal")),
+            _ => result,
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tour(host: &Host, executable: &Path, runtime_dir: &Path, stay: bool) -> Result<(), Failure> {
     let id = "echo".parse().map_err(Failure::failed)?;
-    let echo = host.add(PluginConfig::new(id, &executable).arg(super::flags::SERVE_ECHO))?;
+    let echo = host.add(PluginConfig::new(id, executable).arg(super::flags::SERVE_ECHO))?;
     echo.start()?;
     echo.wait_routable(None, STEP_TIMEOUT)?;
-    let tour = Tour { runtime_dir: &runtime_dir, echo: &echo };
-    tour.show()?;
-    if stay {
-        say("The host stays up. Try, in another terminal:")?;
-        let program = executable_beside("rpcpluginctl");
-        for line in ["plugins", "echo echo --message hello", "restart echo", "logs echo --follow", "shutdown"]
-        {
-            print(&format!("  {program} --runtime-dir {} {line}\n", runtime_dir.display()))?;
-        }
-        say("Ctrl-C ends it.")?;
-        signals.wait(&host);
-    } else {
+    Tour { runtime_dir, echo: &echo }.show()?;
+    if !stay {
         say("The host ends: it asks the plugin to end, waits for it, and leaves nothing behind.")?;
-        host.shutdown();
+        return Ok(());
     }
-    Ok(ExitCode::SUCCESS)
+    say("The host stays up. Try, in another terminal:")?;
+    let program = executable_beside("rpcpluginctl");
+    for line in ["plugins", "echo echo --message hello", "restart echo", "logs echo --follow", "shutdown"] {
+        print(&format!("  {program} --runtime-dir {} {line}\n", runtime_dir.display()))?;
+    }
+    say("Ctrl-C ends it.")?;
+    Ok(())
 }
 
 struct Tour<'a> {

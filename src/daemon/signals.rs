@@ -24,8 +24,8 @@ impl Watch {
         Ok(Watch { signals: Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1])? })
     }
 
-    /// Acts on signals until the host has ended.
-    pub(super) fn wait(mut self, host: &Host) {
+    /// Acts on signals until the host has ended; whether one of them ended it.
+    pub(super) fn wait(mut self, host: &Host) -> bool {
         let handle = self.signals.handle();
         std::thread::scope(|scope| {
             // An operator may end the host through the admin socket, and then no signal comes.
@@ -50,7 +50,8 @@ impl Watch {
                     }
                 }
             }
-        });
+            is_ending
+        })
     }
 }
 

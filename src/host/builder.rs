@@ -1,7 +1,7 @@
 //! Setting up a host.
 
 use super::admin::Admin;
-use super::{Host, HostError, Inner};
+use super::{EventLoop, Host, HostError, Inner};
 use crate::eventlog::{EventLog, QUEUE_MAX_DEFAULT};
 use crate::reactor::{Command, Control, EndReason, Reactor, Setup};
 use crate::state::action::Note;
@@ -11,6 +11,7 @@ use crate::sys::orphans::become_subreaper;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use crate::sys::sweep::sweep;
+use crossbeam_channel::{Sender, bounded};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::ENV_AUTH_TOKEN_FILE;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
@@ -120,14 +121,18 @@ impl HostBuilder {
         };
         let (reactor, port) =
             Reactor::new(setup).map_err(|error| HostError::Setup("the event loop cannot be made", error))?;
+        let (alive_sender, alive) = bounded(0);
         let thread = std::thread::Builder::new()
             .name("rpcplugin-loop".into())
             .spawn(move || {
+                // Declared first, so dropped last, also in a panic.
+                let _alive: Sender<()> = alive_sender;
+                let _admin_socket = admin_socket;
                 reactor.run();
-                drop(admin_socket);
             })
             .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
-        let inner = Inner { port, runtime_dir, log, thread: Mutex::new(Some(thread)), ended };
+        let thread = EventLoop { id: thread.thread().id(), handle: Mutex::new(Some(thread)), alive };
+        let inner = Inner { port, runtime_dir, log, thread, ended };
         for note in notes {
             inner.post(Command::Record(Box::new(note)))?;
         }

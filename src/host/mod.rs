@@ -30,12 +30,12 @@ use crate::reactor::{Command, EndReason, LaunchSpec, Port, PostError};
 use crate::state::plugin::PluginSpec;
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::PluginStatus;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 /// A supervisor of plugins. Clones are the same host; it ends when the last clone and the last
@@ -49,8 +49,30 @@ pub(crate) struct Inner {
     port: Port,
     runtime_dir: Arc<RuntimeDir>,
     log: EventLog,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: EventLoop,
     ended: EndReason,
+}
+
+/// The thread of the event loop.
+pub(crate) struct EventLoop {
+    id: ThreadId,
+    /// Whoever takes it joins; everybody else waits on `alive`.
+    handle: Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected when the thread is at its end, however it ended; nothing is ever sent.
+    alive: Receiver<()>,
+}
+
+impl EventLoop {
+    /// Waits for its end, as any number of threads may at once.
+    fn wait(&self) {
+        let _ = self.alive.recv();
+        let handle = self.handle.lock().ok().and_then(|mut handle| handle.take());
+        if let Some(handle) = handle {
+            // A panic in it is a bug that the panic handler has reported; it has dropped its children,
+            // which ends them.
+            let _ = handle.join();
+        }
+    }
 }
 
 impl std::fmt::Debug for Host {
@@ -77,18 +99,20 @@ impl Inner {
     /// Ends all plugins and the event loop, and waits for both. The wait is bounded by the ladders of
     /// the plugins.
     fn end(&self, reason: &str) {
-        // Full: the loop is busy, and soon has room; ended: nothing to do.
-        while self.port.post(Command::End(reason.to_owned())) == Err(PostError::Full) {
-            std::thread::yield_now();
-        }
-        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // A loop that panicked has dropped its children, which ends them.
-            let _ = thread.join();
+        self.tell_to_end(|| Command::End(reason.to_owned()));
+        // The loop itself cannot wait for its own end.
+        if self.thread.id != std::thread::current().id() {
+            self.thread.wait();
         }
         let _ = self.log.flush(FLUSH_TIMEOUT);
+    }
+
+    /// Posts what must not get lost. An event loop that has ended needs it no more.
+    fn tell_to_end(&self, command: impl Fn() -> Command) {
+        // Full: the loop is busy, and has room again within a turn.
+        while self.port.post(command()) == Err(PostError::Full) {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -191,14 +215,15 @@ impl Host {
     /// Begins to end the host and returns at once; see [`Host::wait_ended`]. The reason goes into its
     /// record; of several, the first counts.
     pub fn begin_shutdown(&self, reason: impl Into<String>) {
-        // A host that is too busy to take it is told again when its last handle is dropped.
-        let _ = self.inner.post(Command::End(reason.into()));
+        let reason = reason.into();
+        self.inner.tell_to_end(|| Command::End(reason.clone()));
     }
 
     /// The same for somebody who will not wait for any ladder: every plugin is sent SIGKILL at once, also
     /// where the end has begun already.
     pub fn begin_kill(&self, reason: impl Into<String>) {
-        let _ = self.inner.post(Command::EndNow(reason.into()));
+        let reason = reason.into();
+        self.inner.tell_to_end(|| Command::EndNow(reason.clone()));
     }
 
     /// Why the host ended. `None` while it lives, and where its event loop panicked, which is a bug.
@@ -210,11 +235,7 @@ impl Host {
     /// Waits until the host has ended: by [`Host::begin_shutdown`], or by an operator's
     /// `rpcpluginctl shutdown`. There is no deadline, since a host may live for years.
     pub fn wait_ended(&self) {
-        let thread = self.inner.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread {
-            // A panic in it is a bug that the panic handler has reported.
-            let _ = thread.join();
-        }
+        self.inner.thread.wait();
     }
 
     /// Puts an event of the embedding program's own on the host's record.

@@ -1,7 +1,8 @@
 //! The way into the event loop for every other thread.
 //!
 //! What always holds: a thread that sends never waits for the event loop; the queue is bounded; the
-//! loop is woken if and only if it sleeps, so that a burst of calls costs one wake-up.
+//! loop is woken if and only if it sleeps, so that a burst of calls costs one wake-up; a command is taken
+//! by the loop or dropped when the loop ends, so that nobody waits for an answer that cannot come.
 
 use super::ward::LaunchSpec;
 use crate::state::action::{CallEnd, Note};
@@ -11,12 +12,13 @@ use crate::state::plugin::PluginSpec;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
 use crate::sys::launch::PreparedLaunch;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::{Generation, PluginId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 /// Commands that wait for the loop; a further one is refused as `overloaded`.
@@ -77,7 +79,9 @@ pub(crate) enum PostError {
 /// The sending end, for any thread.
 #[derive(Clone)]
 pub(crate) struct Port {
-    queue: Sender<Command>,
+    // Not crossbeam's: its bounded channel keeps what was not received until its last sender is gone, and
+    // so would the answers that who sent it waits for.
+    queue: SyncSender<Command>,
     sleeping: Arc<AtomicBool>,
     waker: Arc<mio::Waker>,
 }
@@ -85,15 +89,17 @@ pub(crate) struct Port {
 /// The receiving end, for the loop.
 pub(super) struct Mailbox {
     queue: Receiver<Command>,
+    /// What was found when the loop wanted to sleep.
+    next: Option<Command>,
     sleeping: Arc<AtomicBool>,
 }
 
 /// Both ends.
 pub(super) fn open(waker: mio::Waker) -> (Port, Mailbox) {
-    let (sender, receiver) = bounded(QUEUE_MAX);
+    let (sender, receiver) = sync_channel(QUEUE_MAX);
     let sleeping = Arc::new(AtomicBool::new(false));
     let port = Port { queue: sender, sleeping: Arc::clone(&sleeping), waker: Arc::new(waker) };
-    (port, Mailbox { queue: receiver, sleeping })
+    (port, Mailbox { queue: receiver, next: None, sleeping })
 }
 
 impl Port {
@@ -127,20 +133,58 @@ impl Port {
 
 impl Mailbox {
     /// The next command.
-    pub(super) fn take(&self) -> Option<Command> {
-        self.queue.try_recv().ok()
+    pub(super) fn take(&mut self) -> Option<Command> {
+        self.next.take().or_else(|| self.queue.try_recv().ok())
     }
 
     /// Says that the loop is about to sleep; whether it may: nothing waits.
-    pub(super) fn may_sleep(&self) -> bool {
+    pub(super) fn may_sleep(&mut self) -> bool {
         // Either the sender sees the flag and wakes the loop, or the loop sees the command here.
         self.sleeping.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        self.queue.is_empty()
+        self.next = self.take();
+        self.next.is_none()
     }
 
     /// Says that the loop is awake again.
     pub(super) fn awake(&self) {
         self.sleeping.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_taken_in_order_or_dropped_with_the_loop() {
+        let poll = mio::Poll::new().unwrap();
+        let (port, mut mailbox) = open(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let ask = || {
+            let (reply, answer) = crossbeam_channel::bounded(1);
+            (port.post(Command::List(reply)), answer)
+        };
+        assert!(mailbox.may_sleep());
+        mailbox.awake();
+        let (first, second) = (ask(), ask());
+        assert_eq!((first.0, second.0), (Ok(()), Ok(())));
+        assert!(!mailbox.may_sleep());
+        drop(mailbox.take());
+        assert!(first.1.try_recv().is_err_and(|error| error.is_disconnected()));
+        assert!(second.1.try_recv().is_err_and(|error| error.is_empty()), "it waits its turn");
+        assert!(!mailbox.may_sleep());
+        drop(mailbox);
+        assert!(second.1.try_recv().is_err_and(|error| error.is_disconnected()), "its answer cannot come");
+        assert_eq!(ask().0, Err(PostError::Ended));
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let poll = mio::Poll::new().unwrap();
+        let (port, _mailbox) = open(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        for _ in 0..QUEUE_MAX {
+            port.post(Command::SweepOrphans).unwrap();
+        }
+        assert_eq!(port.post(Command::SweepOrphans), Err(PostError::Full));
     }
 }

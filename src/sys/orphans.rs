@@ -104,14 +104,38 @@ pub fn sweep(leaders: &[Leader]) -> io::Result<Sweep> {
     Ok(sweep)
 }
 
+/// A child of this process that somebody else launched and reaps, held so that it can be signalled without
+/// mistaking another process for it.
+#[derive(Debug)]
+pub struct HeldChild(OwnedFd);
+
+impl HeldChild {
+    /// Takes hold of the child that has this pid now. Who has to be sure that it still is the one that was meant
+    /// asks its launcher again afterwards: a pid that was not reaped meanwhile was not used again.
+    ///
+    /// # Errors
+    /// `ECHILD` if it is no child of ours, `ESRCH` if there is no such process.
+    pub fn hold(pid: u32) -> io::Result<HeldChild> {
+        let pidfd = raw::pidfd_open(pid)?;
+        raw::waitid(pidfd.as_fd(), Collect::Peek)?;
+        Ok(HeldChild(pidfd))
+    }
+
+    /// Signals it.
+    ///
+    /// # Errors
+    /// `ESRCH` once it was reaped, `EPERM` where it runs as another user by now.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        raw::pidfd_send_signal(self.0.as_fd(), signal)
+    }
+}
+
 /// Sends SIGKILL to a child of this process, for a test or a tour of what follows.
 ///
 /// # Errors
-/// `ECHILD` if it is no child of ours, `ESRCH` if there is no such process.
+/// As [`HeldChild::hold`] and [`HeldChild::signal`].
 pub fn kill_child(pid: u32) -> io::Result<()> {
-    let pidfd = raw::pidfd_open(pid)?;
-    raw::waitid(pidfd.as_fd(), Collect::Peek)?;
-    raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL)
+    HeldChild::hold(pid)?.signal(Signal::SIGKILL)
 }
 
 /// Repeats [`sweep`] until nothing is left but leaders and what is theirs, or the time is over. Blocks.

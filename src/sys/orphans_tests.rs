@@ -21,6 +21,24 @@ fn both_ways_of_listing_children_agree() {
     assert!(!children_by_search().unwrap().contains(&pid));
 }
 
+#[test]
+fn a_held_child_is_signalled_and_a_stranger_is_not_held() {
+    let sleeper = Sleeper::new(&[]);
+    let held = HeldChild::hold(sleeper.pid()).unwrap();
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", sleeper.pid())).unwrap();
+        stat.rsplit(')').next().unwrap().trim_start().to_owned()
+    };
+    held.signal(Signal::SIGSTOP).unwrap();
+    eventually("it is stopped", || state().starts_with('T'));
+    held.signal(Signal::SIGCONT).unwrap();
+    eventually("it goes on", || !state().starts_with('T'));
+    drop(sleeper);
+    assert_eq!(held.signal(Signal::SIGKILL).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+    let own = HeldChild::hold(std::process::id()).unwrap_err();
+    assert_eq!(own.raw_os_error(), Some(libc::ECHILD));
+}
+
 /// Concerns every child of the process, so it runs in a process of its own.
 #[test]
 fn orphans_of_nobody_are_killed_and_those_of_a_living_leader_live() {

@@ -83,7 +83,7 @@ fn play(
             well.push(plugin);
         } else if note.kind == EventKind::RestartScheduled {
             ended += 1;
-            if ended % 8 == 0 {
+            if ended.is_multiple_of(8) {
                 let answer: Value = neighbour.call("echo", &json!({"ended": ended})).unwrap();
                 assert_eq!(answer, json!({"ended": ended}));
             }

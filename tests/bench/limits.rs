@@ -33,9 +33,8 @@ pub fn pin_to_one_core() {
 
 /// The other process of a limit: works on its standard input, which is a socket.
 pub fn peer(kind: &str) {
-    let mut socket = UnixStream::from(OwnedFd::from(
-        std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned().unwrap(),
-    ));
+    let stdin = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned().unwrap();
+    let mut socket = UnixStream::from(stdin);
     let mut buffer = vec![0; 256 * 1024];
     match kind {
         // Answers each line with a line.

@@ -64,6 +64,19 @@ impl World {
         OWN_TIMERS_MAX + in_flight
     }
 
+    /// Nobody leaves a call unanswered beyond its grace and keeps the connection.
+    pub fn check_poison(&mut self) {
+        let tick = self.now.as_nanos() / 1_000_000;
+        let (over, later) =
+            self.overdue.iter().copied().partition(|(at, ..)| at.as_nanos().div_ceil(1_000_000) <= tick);
+        self.overdue = later;
+        let over: Vec<_> = over;
+        for (_, id, wire_id) in over {
+            let silent = !self.processes[&id].child.answers.contains_key(&wire_id);
+            assert!(!silent || !self.links[&id].host_open, "{id:?} owes an answer to {wire_id} and lives");
+        }
+    }
+
     /// Everything has come to rest and nothing is left behind.
     pub fn check_nothing_left(&mut self) {
         assert!(self.host.is_quiet(), "the host is not quiet");

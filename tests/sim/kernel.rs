@@ -6,7 +6,7 @@ use crate::link::Link;
 use crate::world::{Event, Prepared, Process, World};
 use rpc_plugin_system::state::action::{Action, StopSignal};
 use rpc_plugin_system::state::plugin::SpawnFailure;
-use rpc_plugin_wire::{Message, RequestId, Token};
+use rpc_plugin_wire::{Message, Outcome, RequestId, Token};
 use std::time::Duration;
 
 /// The user whose processes the plugins are.
@@ -50,6 +50,12 @@ impl World {
                 self.ledger.end(self.now, call, &end, |id: Id, wire_id| {
                     processes[&id].child.answers.get(&wire_id).cloned().unwrap_or_default()
                 });
+                if end.result.is_err_and(|error| error.outcome == Outcome::Indeterminate)
+                    && let Some((id, wire_id)) = self.ledger.begun(call)
+                {
+                    let grace = self.slot(id.0).policy.cancel_grace;
+                    self.overdue.push((self.now.plus(grace), id, wire_id));
+                }
             }
             Action::Waited(wait, result) => {
                 self.tell(format_args!("  wait {} ends: {}", wait.0, result.is_ok()));

@@ -167,6 +167,11 @@ impl Ledger {
         }
     }
 
+    /// The connection to which a call was handed, and its id there.
+    pub fn begun(&self, key: CallKey) -> Option<(Id, u64)> {
+        self.calls[&key].begun
+    }
+
     pub fn is_open(&self, key: CallKey) -> bool {
         self.open.contains(&key)
     }

@@ -158,7 +158,7 @@ impl Nature {
     }
 
     fn draw_fault(&mut self, rng: &mut Rng) {
-        match rng.u8(0..12) {
+        match rng.u8(0..13) {
             0 => self.connects_after = rng.bool().then(|| Duration::from_millis(rng.u64(0..400))),
             1 => self.greeting = random_greeting(rng),
             2 => self.abilities = random_abilities(rng),
@@ -173,6 +173,11 @@ impl Nature {
                 ];
             }
             8..=10 => self.statuses = random_statuses(rng),
+            11 => {
+                // It guesses at requests that still wait behind a narrow link.
+                (self.wrong_permille, self.wrong) = (500, vec![Reply::NextId]);
+                (self.link_bytes, self.link_ms_max) = (200, 0);
+            }
             _ => self.answer_ms_max = 600,
         }
     }

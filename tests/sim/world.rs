@@ -97,6 +97,8 @@ pub struct World {
     /// Preparations that return only when all becomes calm.
     pub held: BTreeSet<Id>,
     pub ledger: Ledger,
+    /// Calls that passed their deadline: until when they may be answered, and where.
+    pub overdue: Vec<(Time, Id, u64)>,
     pub models: BTreeMap<PluginKey, Model>,
     pub coverage: Coverage,
     pub trace: VecDeque<String>,
@@ -123,6 +125,7 @@ impl World {
             prepared: BTreeMap::new(),
             held: BTreeSet::new(),
             ledger: Ledger::default(),
+            overdue: Vec::new(),
             models: BTreeMap::new(),
             coverage: Coverage::default(),
             trace: VecDeque::new(),
@@ -201,6 +204,7 @@ impl World {
             self.host.handle_time(self.now);
             self.drain();
             self.ledger.check_deadlines(self.now);
+            self.check_poison();
             assert!(self.host.next_at().is_none_or(|at| at > self.now), "what was due is still there");
         } else if let Some((_, event)) = self.queue.pop_first() {
             self.happens(event);

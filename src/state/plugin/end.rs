@@ -245,7 +245,8 @@ impl Plugin {
             true => "a replacement is launched at once".to_owned(),
             false => format!("a replacement is launched in {:?}", rounded(delay)),
         };
-        let details = serde_json::json!({"delay_ms": millis(delay)});
+        let failures = self.failures_in_row;
+        let details = serde_json::json!({"delay_ms": millis(delay), "failures_in_row": failures});
         self.note(step, Note::new(EventKind::RestartScheduled, text).reason(reason).details(details));
         if delay.is_zero() {
             self.launch(step);

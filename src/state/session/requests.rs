@@ -5,7 +5,7 @@ use super::types::{Fault, NewCall, SessionEvent};
 use crate::state::call_error::CallError;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::outgoing::Pending;
-use crate::state::time::millis;
+use crate::state::time::{millis, rounded};
 use rpc_plugin_wire::{ErrorCode, message};
 use serde_json::value::RawValue;
 
@@ -108,7 +108,7 @@ impl Core {
         let Some(caller) = pending.caller.take() else { return };
         let took = cx.now.since(pending.sent_at);
         message::write_cancel(self.outbox.buffer(), id);
-        let message = format!("no answer within {took:?}");
+        let message = format!("no answer within {:?}", rounded(took));
         let expected = &self.expectation;
         let error = CallError::indeterminate(ErrorCode::DeadlineExceeded, message)
             .at(&expected.plugin_id, Some(expected.generation));
@@ -120,7 +120,7 @@ impl Core {
         let Some(pending) = self.outgoing.remove(id) else { return };
         let Some(caller) = pending.caller else { return };
         let took = cx.now.since(pending.sent_at);
-        let message = format!("the plugin did not read it within {took:?}");
+        let message = format!("the plugin did not read it within {:?}", rounded(took));
         let expected = &self.expectation;
         let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
             .at(&expected.plugin_id, Some(expected.generation));
