@@ -118,10 +118,8 @@ fn the_layers_are_those_that_are_held() {
     assert!(held.len() >= 8, "{held:?}");
     let page = read("docs/architecture.md");
     let section = page.split_once("## Layers").unwrap().1.split_once("\n## ").unwrap().0;
-    let shown: Vec<(String, String)> = rows(section)
-        .iter()
-        .map(|row| (row[0].replace('`', ""), row[1].replace(['`', '-'], "")))
-        .collect();
+    let shown: Vec<(String, String)> =
+        rows(section).iter().map(|row| (row[0].replace('`', ""), row[1].replace(['`', '-'], ""))).collect();
     assert_eq!(shown, held);
 }
 
