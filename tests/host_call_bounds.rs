@@ -7,7 +7,7 @@ mod fixture;
 
 use fixture::{SOON, World, eventually, quick, signal};
 use nix::sys::signal::Signal;
-use rpc_plugin_system::host::{CallError, CallOptions, PluginHandle, Policy};
+use rpc_plugin_system::host::{CallError, CallOptions, PluginConfig, PluginHandle, Policy};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
 use rpc_plugin_wire::{ErrorCode, Outcome};
 use serde_json::{Value, json};
@@ -178,7 +178,8 @@ fn a_deadline_is_never_early() {
     let world = World::new();
     let host = world.host();
     let plugin = up(world.failing(&host, "sleeper", &[], calm()));
-    let noise = up(world.echo(&host, "noise"));
+    let noise = PluginConfig::new("noise".parse().unwrap(), world.program("echo")).policy(calm());
+    let noise = up(host.add(noise).unwrap());
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         // Long turns of the loop, in which a deadline must not begin before its call was made.
