@@ -178,9 +178,8 @@ fn a_deadline_is_never_early() {
     let world = World::new();
     let host = world.host();
     let plugin = up(world.failing(&host, "sleeper", &[], calm()));
-    // Without heartbeats, which it would miss under this load on a busy machine.
-    let config = PluginConfig::new("noise".parse().unwrap(), world.program("echo")).policy(calm());
-    let noise = up(host.add(config).unwrap());
+    let noise = PluginConfig::new("noise".parse().unwrap(), world.program("echo")).policy(calm());
+    let noise = up(host.add(noise).unwrap());
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         // Long turns of the loop, in which a deadline must not begin before its call was made.

@@ -5,7 +5,7 @@ use crate::state::policy::{Policy, PolicyError};
 use crate::sys::runtime_dir::reserved_name;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::handshake::ENV_CONTRACT;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,8 @@ pub enum PluginConfigError {
     NotAbsolute(PathBuf),
     /// The operator's variable is one of the contract's, or no variable name: which.
     Variable(OsString),
+    /// A variable is given twice: which.
+    VariableTwice(OsString),
     /// Too many arguments or variables: how many.
     TooMany(usize),
     /// The policy contradicts itself.
@@ -65,6 +67,9 @@ impl fmt::Display for PluginConfigError {
                 "{} cannot be set: it is empty, holds '=' or NUL, or belongs to the contract between host and plugin",
                 name.display()
             ),
+            PluginConfigError::VariableTwice(name) => {
+                write!(f, "{} is set twice; give each variable once", name.display())
+            }
             PluginConfigError::TooMany(count) => {
                 write!(f, "{count} arguments or variables, at most {LAUNCH_LIST_MAX} are allowed")
             }
@@ -136,11 +141,16 @@ impl PluginConfig {
         if count > LAUNCH_LIST_MAX {
             return Err(PluginConfigError::TooMany(count));
         }
+        let mut seen = BTreeSet::new();
         for (name, _) in &self.env {
             let bytes = name.as_encoded_bytes();
             let wrong = bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0);
             if wrong || ENV_CONTRACT.iter().any(|contract| name == contract) {
                 return Err(PluginConfigError::Variable(name.clone()));
+            }
+            // Which of the two a program finds is up to its C library.
+            if !seen.insert(name) {
+                return Err(PluginConfigError::VariableTwice(name.clone()));
             }
         }
         self.policy.check().map_err(PluginConfigError::Policy)
@@ -163,6 +173,7 @@ mod tests {
             (PluginConfig::new("a".parse().unwrap(), "bin/a"), "is not absolute"),
             (good().env("", "1"), "cannot be set"),
             (good().env("A=B", "1"), "cannot be set"),
+            (good().env("A", "1").env("A", "1"), "A is set twice"),
             (good().env(ENV_CONTRACT[3], "1"), "belongs to the contract"),
             (loose, "heartbeat_misses_max"),
         ];

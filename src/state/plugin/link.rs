@@ -265,7 +265,7 @@ impl Plugin {
         let kind = match fault {
             Fault::NotAuthenticated(_) => EventKind::AuthenticationFailed,
             Fault::Violation(_) => EventKind::ProtocolViolation,
-            Fault::Poisoned(_) => EventKind::ConnectionPoisoned,
+            Fault::Poisoned(..) => EventKind::ConnectionPoisoned,
             Fault::EndOfStream => EventKind::ConnectionLost,
         };
         let ending = matches!(self.phase, Phase::Ending(..));

@@ -353,10 +353,13 @@ impl Plugin {
                 self.fail(step, reason);
             }
             Phase::Greeting => {
-                let reason = format!(
-                    "it connected, but a whole host.hello did not come within {:?}",
-                    policy.hello_timeout
-                );
+                let seen = match self.session.as_ref().map_or(0, Session::unfinished_bytes) {
+                    0 => "nothing came".to_owned(),
+                    bytes => format!("{bytes} bytes came, and no line end"),
+                };
+                let timeout = policy.hello_timeout;
+                let reason =
+                    format!("it connected, but a whole host.hello did not come within {timeout:?}; {seen}");
                 self.fail(step, reason);
             }
             Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),

@@ -157,7 +157,8 @@ impl Core {
         // An answer to what has not been asked yet is a guess, and must not pass for the answer.
         let asked = self.outgoing.get(id).is_some_and(|pending| self.outbox.has_begun(pending.offset));
         let Some(pending) = asked.then(|| self.outgoing.remove(id)).flatten() else {
-            return self.fault(cx, Fault::Violation(format!("an answer to unknown id {id}")));
+            let why = format!("an answer to unknown id {id}, which {}", self.why_unknown(id));
+            return self.fault(cx, Fault::Violation(why));
         };
         let Some(caller) = self.settle(cx, &pending) else {
             return self.events.push_back(SessionEvent::LateAnswer(pending.method));
@@ -170,6 +171,17 @@ impl Core {
             }
         };
         self.complete(cx, pending, caller, result);
+    }
+
+    /// Why no request of that id waits for an answer.
+    fn why_unknown(&self, id: u64) -> &'static str {
+        if id >= self.outgoing.next_id() {
+            "was never asked"
+        } else if self.outgoing.get(id).is_some() {
+            "has not been asked yet"
+        } else {
+            "does not wait any more: it was answered before, or withdrawn before it was sent"
+        }
     }
 
     pub(super) fn answer(&mut self, cx: &mut Cx<'_>, id: &RequestId, result: Result<&RawValue, ErrorObject>) {

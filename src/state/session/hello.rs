@@ -4,7 +4,7 @@ use super::core::{Core, Stage};
 use super::types::{Fault, Introduction, SessionEvent};
 use crate::state::keys::Cx;
 use crate::state::time::millis;
-use rpc_plugin_wire::handshake::{FEATURE_CANCEL, Hello, HelloResult};
+use rpc_plugin_wire::handshake::{FEATURE_CANCEL, Hello, HelloResult, METHOD_HELLO};
 use rpc_plugin_wire::limits::PROTOCOL_VERSION;
 use rpc_plugin_wire::message::{self, params_into};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Request, RequestId};
@@ -27,7 +27,8 @@ impl Core {
     /// Token, then identity, then generation, then versions (protocol section 3).
     pub(super) fn check_hello(&self, request: &Request<'_>) -> Result<(Introduction, HelloResult), String> {
         let expected = &self.expectation;
-        let hello: Hello = params_into(request.params).map_err(|error| error.message.into_owned())?;
+        let hello: Hello =
+            params_into(request.params).map_err(|error| format!("{METHOD_HELLO} has {}", error.message))?;
         if !expected.token.matches(&hello.token) {
             return Err("the token is not the one of this generation".into());
         }

@@ -70,6 +70,12 @@ impl Session {
         true
     }
 
+    /// Bytes of a frame that is not whole yet.
+    #[must_use]
+    pub fn unfinished_bytes(&self) -> usize {
+        self.inbox.buffered_bytes()
+    }
+
     /// The peer closed its end. Frames that arrived before it count.
     pub fn handle_end_of_stream(&mut self, cx: &mut Cx<'_>) {
         while self.handle_frames(cx, usize::MAX) {}

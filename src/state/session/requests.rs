@@ -93,10 +93,10 @@ impl Core {
         }
         let method = pending.method.clone();
         if pending.in_grace {
-            return self.fault(cx, Fault::Poisoned(method.into_owned()));
+            return self.fault(cx, Fault::Poisoned(method.into_owned(), self.cancel_grace));
         }
         if !pending.poisons && self.outgoing.own() > OWN_MAX {
-            return self.fault(cx, Fault::Poisoned(method.into_owned()));
+            return self.fault(cx, Fault::Poisoned(method.into_owned(), self.cancel_grace));
         }
         let Some(pending) = self.outgoing.get_mut(id) else { return };
         if pending.poisons {

@@ -247,7 +247,7 @@ fn what_is_wrong_after_the_proof_ends_the_connection_and_every_call() {
     let twice = [request("host.log", &json!({})), request("host.log", &json!({}))].concat();
     let table: Vec<(&str, Vec<u8>)> = vec![
         ("a second host.hello", hello),
-        ("unknown id 99", result(99)),
+        ("unknown id 99, which was never asked", result(99)),
         ("unknown id \"0\"", frame(&json!({"jsonrpc": "2.0", "id": "0", "result": 1}))),
         ("could not read a frame: parse_error", null),
         ("waits for an answer already", twice),
@@ -296,7 +296,9 @@ fn a_second_answer_and_a_guessed_one_are_violations() {
     bench.call(1);
     bench.write_all();
     bench.push(&[result(0), result(0)].concat());
-    assert_eq!(bench.fault(), Fault::Violation("an answer to unknown id 0".into()));
+    let why = "an answer to unknown id 0, which does not wait any more: it was answered before, or withdrawn \
+               before it was sent";
+    assert_eq!(bench.fault(), Fault::Violation(why.into()));
     let mut bench = Bench::open();
     bench.call(1);
     bench.push(&result(0));
@@ -321,7 +323,9 @@ fn a_deadline_cancels_and_the_grace_poisons() {
     assert!(bench.events().is_empty() && bench.session.is_open());
     bench.pass(MS);
     let mut events = bench.events();
-    assert!(matches!(events.pop(), Some(SessionEvent::Fault(Fault::Poisoned(method))) if method == "echo"));
+    assert!(
+        matches!(events.pop(), Some(SessionEvent::Fault(Fault::Poisoned(method, _))) if method == "echo")
+    );
     assert_eq!(events.len(), 1, "only the other call ends");
     assert!(bench.timers.is_empty());
 }
@@ -365,7 +369,7 @@ fn a_cancelled_call_never_ends_and_can_still_poison() {
     bench.pass(100 * MS);
     assert!(bench.events().is_empty() && bench.write_all().is_empty());
     bench.pass(50 * MS);
-    assert!(matches!(bench.fault(), Fault::Poisoned(_)));
+    assert!(matches!(bench.fault(), Fault::Poisoned(..)));
 }
 
 #[test]

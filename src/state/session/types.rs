@@ -44,8 +44,8 @@ pub enum Fault {
     NotAuthenticated(String),
     /// The peer broke the protocol.
     Violation(String),
-    /// The peer did not answer this method even after it was cancelled.
-    Poisoned(String),
+    /// The peer did not answer this method, not even within this grace after it was cancelled.
+    Poisoned(String, Duration),
     /// The peer closed the connection.
     EndOfStream,
 }
@@ -55,9 +55,9 @@ impl fmt::Display for Fault {
         match self {
             Fault::NotAuthenticated(why) => write!(f, "the proof of identity failed: {why}"),
             Fault::Violation(why) => write!(f, "the plugin broke the protocol: {why}"),
-            Fault::Poisoned(method) => write!(
+            Fault::Poisoned(method, grace) => write!(
                 f,
-                "the plugin did not answer a call of {method} after its deadline, nor after rpc.cancel and the grace for it"
+                "the plugin did not answer a call of {method} within its deadline, nor within the {grace:?} after rpc.cancel"
             ),
             Fault::EndOfStream => write!(f, "the plugin closed the connection"),
         }
@@ -80,7 +80,8 @@ pub enum SessionEvent {
         /// From the outbox to the end.
         took: Duration,
     },
-    /// The plugin asks something of the host. To be answered with [`Session::answer`].
+    /// The plugin asks something of the host. To be answered with
+    /// [`Session::answer`](super::Session::answer).
     Asked {
         /// Its id.
         id: RequestId,
