@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime_dir = std::env::temp_dir().join(format!("embed-{}", std::process::id()));
     let result = greet(plugin, &runtime_dir);
     std::fs::remove_dir_all(&runtime_dir)?;
-    Ok(result?)
+    result
 }
 
 fn greet(plugin: PathBuf, runtime_dir: &PathBuf) -> Result<(), Box<dyn Error>> {
