@@ -95,7 +95,9 @@ impl PluginHandle {
         self.wish(Wish::Stop)
     }
 
-    /// Wants a new generation of it. Returns at once; see [`PluginHandle::wait_routable`].
+    /// Wants a new generation of it. Returns at once, with the state it is in then. To wait for the new
+    /// one, take the generation from [`PluginHandle::status`] before, and give it to
+    /// [`PluginHandle::wait_routable`]: a plugin without a process has its new generation at once.
     ///
     /// # Errors
     /// As [`PluginHandle::start`].

@@ -109,6 +109,11 @@ impl ControlCx<'_> {
 const REQUESTS_PER_CLIENT_MAX: usize = 256;
 /// Bytes that may wait to be written to one client; beyond it the client is dropped.
 const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Answers that wait for one client, beyond which no further request of it is taken until it has read
+/// some. Bytes. Answers to calls that are under way may still come on top.
+const OUTBOX_BYTES_PAUSE: usize = 1024 * 1024;
+/// Frames of one client that are served in a turn of the loop; then others have theirs.
+pub(super) const FRAMES_PER_TURN: usize = 32;
 /// Bytes read from one client in a turn of the loop.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -121,6 +126,8 @@ pub(super) struct Client {
     inbox: FrameDecoder,
     outbox: Outbox,
     waiting: usize,
+    /// Nothing more is taken from it until it has read.
+    paused: bool,
 }
 
 /// What became of reading.
@@ -132,6 +139,20 @@ pub(super) enum ReadOutcome {
     More,
     /// The connection is over, and the client is told why where it broke the protocol.
     Over(Option<ErrorObject>),
+}
+
+/// What the next frame of a client was.
+pub(super) enum Taken {
+    /// A request.
+    Request(Asked),
+    /// Something that needs no answer.
+    Passed,
+    /// There is no whole frame.
+    Nothing,
+    /// It does not read its answers: its frames wait until it does.
+    Paused,
+    /// What is no request ends the connection; the client is told why.
+    Fault(ErrorObject),
 }
 
 /// A request, out of its frame.
@@ -151,51 +172,62 @@ impl Client {
             inbox: FrameDecoder::new(frame_bytes_max),
             outbox: Outbox::default(),
             waiting: 0,
+            paused: false,
         }
     }
 
-    /// Reads once, and takes the requests that are whole. What is no request ends the connection.
-    /// `closed`: the kernel said that the client has closed its end.
-    pub(super) fn read(&mut self, closed: bool, asked: &mut Vec<Asked>) -> ReadOutcome {
-        let outcome = match (&self.stream).read(self.inbox.space(READ_BYTES)) {
+    /// Reads once. `closed`: the kernel said that the client has closed its end.
+    pub(super) fn read(&mut self, closed: bool) -> ReadOutcome {
+        match (&self.stream).read(self.inbox.space(READ_BYTES)) {
             Ok(0) => {
                 let truncated = self.inbox.finish().err();
                 let error = truncated.map(|error| ErrorObject::new(ErrorCode::ParseError, error.to_string()));
-                return ReadOutcome::Over(error);
+                ReadOutcome::Over(error)
             }
             Ok(bytes) => {
                 self.inbox.filled(bytes);
                 // A short read has drained the socket: epoll(7) tells when there is more.
                 if bytes < READ_BYTES && !closed { ReadOutcome::Drained } else { ReadOutcome::More }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return ReadOutcome::Drained,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return ReadOutcome::More,
-            Err(_) => return ReadOutcome::Over(None),
-        };
-        loop {
-            let parsed = match self.inbox.next_frame() {
-                Ok(None) => return outcome,
-                Err(error) => Err(ErrorObject::new(ErrorCode::TooLarge, error.to_string())),
-                Ok(Some(frame)) => match Message::parse(frame) {
-                    Err(error) => Err(ErrorObject::new(error.code(), error.to_string())),
-                    Ok(Message::Request(request)) => Ok(Some(Asked {
-                        id: request.id,
-                        method: request.method.into_owned(),
-                        params: request.params.map(ToOwned::to_owned),
-                    })),
-                    Ok(Message::Notification(_)) => Ok(None),
-                    Ok(Message::Response(_)) => Err(ErrorObject::new(
-                        ErrorCode::InvalidRequest,
-                        "an answer, where nothing was asked of the client",
-                    )),
-                },
-            };
-            match parsed {
-                Ok(Some(request)) => asked.push(request),
-                Ok(None) => {}
-                Err(error) => return ReadOutcome::Over(Some(error)),
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => ReadOutcome::Drained,
+            Err(error) if error.kind() == ErrorKind::Interrupted => ReadOutcome::More,
+            Err(_) => ReadOutcome::Over(None),
         }
+    }
+
+    /// Takes the next frame that is whole.
+    pub(super) fn take(&mut self) -> Taken {
+        if self.outbox.waiting_bytes() > OUTBOX_BYTES_PAUSE {
+            self.paused = true;
+            return Taken::Paused;
+        }
+        let frame = match self.inbox.next_frame() {
+            Ok(None) => return Taken::Nothing,
+            Err(error) => return Taken::Fault(ErrorObject::new(ErrorCode::TooLarge, error.to_string())),
+            Ok(Some(frame)) => frame,
+        };
+        match Message::parse(frame) {
+            Err(error) => Taken::Fault(ErrorObject::new(error.code(), error.to_string())),
+            Ok(Message::Request(request)) => Taken::Request(Asked {
+                id: request.id,
+                method: request.method.into_owned(),
+                params: request.params.map(ToOwned::to_owned),
+            }),
+            Ok(Message::Notification(_)) => Taken::Passed,
+            Ok(Message::Response(_)) => Taken::Fault(ErrorObject::new(
+                ErrorCode::InvalidRequest,
+                "an answer, where nothing was asked of the client",
+            )),
+        }
+    }
+
+    /// Whether its frames waited for it to read, and need wait no more.
+    pub(super) fn resumes(&mut self) -> bool {
+        let resumes = self.paused && self.outbox.waiting_bytes() <= OUTBOX_BYTES_PAUSE;
+        if resumes {
+            self.paused = false;
+        }
+        resumes
     }
 
     /// Enters a request; false when too many wait, and then it has been answered.
@@ -241,3 +273,51 @@ impl Client {
 
 /// All connections.
 pub(super) type Clients = Slab<Client>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> (Client, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Client::new(ours, PeerIdentity { pid: 1, uid: 1 }, 1024), theirs)
+    }
+
+    fn answer_of(bytes: usize) -> Answer {
+        Ok(RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap())
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_over_at_its_bound() {
+        let (mut client, _theirs) = client();
+        let answer = answer_of(1 << 20);
+        let fits = OUTBOX_BYTES_MAX / (1 << 20) - 1;
+        for id in 0..fits {
+            client.answer(&RequestId::Number(id as u64), &answer);
+            assert!(client.write(), "{id}");
+        }
+        client.answer(&RequestId::Number(99), &answer);
+        client.answer(&RequestId::Number(100), &answer);
+        assert!(!client.write());
+    }
+
+    #[test]
+    fn requests_wait_while_answers_do_and_go_on_once_they_are_read() {
+        let (mut client, mut theirs) = client();
+        theirs.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}\n").unwrap();
+        assert!(matches!(client.read(false), ReadOutcome::Drained));
+        client.answer(&RequestId::Number(0), &answer_of(OUTBOX_BYTES_PAUSE));
+        assert!(matches!(client.take(), Taken::Paused) && !client.resumes());
+        let mut read = Vec::new();
+        while !client.outbox.is_empty() {
+            assert!(client.write());
+            let mut buffer = vec![0; 1 << 20];
+            let bytes = theirs.read(&mut buffer).unwrap();
+            read.extend_from_slice(&buffer[..bytes]);
+        }
+        assert!(client.resumes() && !client.resumes(), "once");
+        assert!(matches!(client.take(), Taken::Request(asked) if asked.method == "m"));
+        assert!(matches!(client.take(), Taken::Nothing));
+    }
+}

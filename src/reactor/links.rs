@@ -1,6 +1,6 @@
 //! Sockets: the generations' listeners and connections, and the control clients'.
 
-use super::control::{Client, ControlCx, HostFacts, ReadOutcome, Reply};
+use super::control::{Client, ControlCx, FRAMES_PER_TURN, HostFacts, ReadOutcome, Reply, Taken};
 use super::ends::Ticket;
 use super::ward::Link;
 use super::{Answer, Reactor, Source};
@@ -202,16 +202,39 @@ impl Reactor {
         }
     }
 
-    /// Serves a control client, within its turn.
+    /// Serves a control client, within its turn: frames that wait from an earlier turn, then new ones.
     pub(super) fn read_client(&mut self, now: Time, key: u64, closed: bool) {
-        let mut asked = Vec::new();
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let source = client.source;
+        let Some(source) = self.clients.get(key).map(|client| client.source) else { return };
         // Readable or writable: what waits for it may go on.
         self.answered.insert(key);
-        let outcome = client.read(closed, &mut asked);
-        for request in asked {
+        let mut frames_left = FRAMES_PER_TURN;
+        let mut taken = self.serve_frames(now, key, &mut frames_left);
+        let mut outcome = ReadOutcome::Drained;
+        if matches!(taken, Taken::Nothing) {
             let Some(client) = self.clients.get_mut(key) else { return };
+            outcome = client.read(closed);
+            taken = self.serve_frames(now, key, &mut frames_left);
+        }
+        match (taken, outcome) {
+            (Taken::Fault(error), _) => self.end_client(now, key, Some(&error)),
+            // Goes on when its answers are written.
+            (Taken::Paused, _) => {}
+            (Taken::Nothing, ReadOutcome::Over(error)) => self.end_client(now, key, error.as_ref()),
+            (Taken::Nothing, ReadOutcome::Drained) => {}
+            _ => self.unfinished.push_back(source),
+        }
+    }
+
+    /// Serves whole frames until there is none, the client is to wait, or its turn is over; what came last.
+    fn serve_frames(&mut self, now: Time, key: u64, frames_left: &mut usize) -> Taken {
+        while *frames_left > 0 {
+            *frames_left -= 1;
+            let Some(client) = self.clients.get_mut(key) else { return Taken::Nothing };
+            let request = match client.take() {
+                Taken::Request(request) => request,
+                Taken::Passed => continue,
+                last => return last,
+            };
             if client.enter(&request.id) {
                 let ticket = Ticket { client: key, id: request.id };
                 let reply = self.serve(now, &ticket, &request.method, request.params.as_deref());
@@ -220,20 +243,19 @@ impl Reactor {
                 }
             }
         }
-        match outcome {
-            ReadOutcome::Over(error) => {
-                // A client that asks and closes its sending end still reads what was answered at once.
-                if let Some(client) = self.clients.get_mut(key) {
-                    match error {
-                        Some(error) => client.refuse(&error),
-                        None => drop(client.write()),
-                    }
-                }
-                self.drop_client(now, key);
+        Taken::Passed
+    }
+
+    /// Ends a connection. A client that asks and closes its sending end still reads what was answered at
+    /// once.
+    fn end_client(&mut self, now: Time, key: u64, error: Option<&ErrorObject>) {
+        if let Some(client) = self.clients.get_mut(key) {
+            match error {
+                Some(error) => client.refuse(error),
+                None => drop(client.write()),
             }
-            ReadOutcome::More => self.unfinished.push_back(source),
-            ReadOutcome::Drained => {}
         }
+        self.drop_client(now, key);
     }
 
     fn serve(
@@ -287,8 +309,11 @@ impl Reactor {
     /// Writes what waits for control clients, as far as they take it.
     pub(super) fn write_clients(&mut self, now: Time) {
         while let Some(key) = self.answered.pop_first() {
-            if self.clients.get_mut(key).is_some_and(|client| !client.write()) {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if !client.write() {
                 self.drop_client(now, key);
+            } else if client.resumes() {
+                self.unfinished.push_back(client.source);
             }
         }
     }

@@ -5,12 +5,13 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 8] = [
+const ELSEWHERE: [EventKind; 9] = [
     EventKind::LeftoversSwept,
     EventKind::AdminAction,
     EventKind::AdminDenied,
     EventKind::HostStarted,
     EventKind::HostStopped,
+    EventKind::SignalIgnored,
     EventKind::Stdout,
     EventKind::Stderr,
     EventKind::OutputDropped,

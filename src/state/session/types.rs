@@ -80,7 +80,8 @@ pub enum SessionEvent {
         /// From the outbox to the end.
         took: Duration,
     },
-    /// The plugin asks something of the host. To be answered with [`Session::answer`].
+    /// The plugin asks something of the host. To be answered with
+    /// [`Session::answer`](super::Session::answer).
     Asked {
         /// Its id.
         id: RequestId,
