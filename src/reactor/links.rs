@@ -86,6 +86,19 @@ impl Reactor {
 
     /// Reads what a plugin sent, within its turn.
     pub(super) fn read_link(&mut self, now: Time, key: PluginKey, generation: Generation, closed: bool) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        if let Some(session) = self.supervisor.session_mut(key, generation) {
+            session.lend(&mut buffer);
+        }
+        self.read_turn(now, key, generation, closed);
+        // A session that ended meanwhile has taken the buffer along; the next read makes another.
+        if let Some(session) = self.supervisor.session_mut(key, generation) {
+            session.give_back(&mut buffer);
+        }
+        self.read_buffer = buffer;
+    }
+
+    fn read_turn(&mut self, now: Time, key: PluginKey, generation: Generation, closed: bool) {
         for _ in 0..READS_PER_TURN {
             let Some(link) = self.wards.get(&key).and_then(|ward| ward.link.as_ref()) else { return };
             let Some(session) = self.supervisor.session_mut(key, generation) else { return };

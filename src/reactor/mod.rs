@@ -105,6 +105,8 @@ pub(crate) struct Reactor {
     sources: Slab<Source>,
     /// Sources whose turn was over before they were drained.
     unfinished: VecDeque<u64>,
+    /// What every connection is read into; who has no part of a frame waiting holds no memory.
+    read_buffer: Vec<u8>,
     ends: Ends,
     clients: Clients,
     /// Control clients that may have bytes to write.
@@ -142,6 +144,7 @@ impl Reactor {
             wards: BTreeMap::new(),
             sources: Slab::default(),
             unfinished: VecDeque::new(),
+            read_buffer: Vec::new(),
             ends: Ends::default(),
             clients: Clients::default(),
             answered: BTreeSet::new(),

@@ -52,13 +52,23 @@ pub struct FrameDecoder {
     scanned: usize,
     frame_bytes_max: usize,
     failed: Option<FrameError>,
+    /// Whether the buffer is somebody else's.
+    lent: bool,
 }
 
 impl FrameDecoder {
     /// A decoder for frames of at most `frame_bytes_max` bytes, line end not counted.
     #[must_use]
     pub fn new(frame_bytes_max: usize) -> FrameDecoder {
-        FrameDecoder { buffer: Vec::new(), start: 0, end: 0, scanned: 0, frame_bytes_max, failed: None }
+        FrameDecoder {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            scanned: 0,
+            frame_bytes_max,
+            failed: None,
+            lent: false,
+        }
     }
 
     /// Changes the limit, from the next frame on.
@@ -88,6 +98,30 @@ impl FrameDecoder {
             self.buffer.resize(needed.max(doubled), 0);
         }
         self.buffer.get_mut(self.end..needed).unwrap_or_default()
+    }
+
+    /// Uses `buffer` from now on, unless part of a frame waits in a buffer of its own. For who has many
+    /// decoders and reads from one at a time: between [`FrameDecoder::lend`] and
+    /// [`FrameDecoder::give_back`] all use the same memory, and one that has nothing holds none.
+    pub fn lend(&mut self, buffer: &mut Vec<u8>) {
+        if self.start == self.end && !self.lent {
+            (self.start, self.end, self.scanned) = (0, 0, 0);
+            std::mem::swap(&mut self.buffer, buffer);
+            self.lent = true;
+        }
+    }
+
+    /// Gives a lent buffer back, and keeps what is not a whole frame yet.
+    pub fn give_back(&mut self, buffer: &mut Vec<u8>) {
+        if self.lent {
+            let rest = self.buffer.get(self.start..self.end).unwrap_or_default().to_vec();
+            std::mem::swap(&mut self.buffer, buffer);
+            self.scanned -= self.start;
+            self.end -= self.start;
+            self.start = 0;
+            self.buffer = rest;
+            self.lent = false;
+        }
     }
 
     /// Says how many bytes of the last [`FrameDecoder::space`] were filled. More than it gave count
@@ -180,6 +214,33 @@ mod tests {
                     bytes[..bytes.len() - 1].split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
                 assert_eq!(frames, expected, "split at {first} and {second}");
                 decoder.finish().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn with_a_lent_buffer_the_frames_are_the_same_and_nothing_is_kept() {
+        let bytes = b"{}\n{\"a\":1}\n\n{\"long\":\"xxxxxxxxxxxxxxxx\"}\n";
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let (mut decoder, mut lent) = (FrameDecoder::new(64), vec![0; 16]);
+                let mut frames = Vec::new();
+                for part in [&bytes[..first], &bytes[first..second], &bytes[second..]] {
+                    decoder.lend(&mut lent);
+                    decoder.lend(&mut lent);
+                    decoder.push(part);
+                    frames.extend(all(&mut decoder).unwrap());
+                    decoder.give_back(&mut lent);
+                    decoder.give_back(&mut lent);
+                    assert!(decoder.buffer.len() <= 64 + part.len());
+                }
+                let expected: Vec<Vec<u8>> =
+                    bytes[..bytes.len() - 1].split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+                assert_eq!(frames, expected, "split at {first} and {second}");
+                decoder.lend(&mut lent);
+                decoder.give_back(&mut lent);
+                assert_eq!(decoder.buffer.capacity(), 0, "nothing waits, so nothing is kept");
+                assert!(lent.len() >= 16);
             }
         }
     }

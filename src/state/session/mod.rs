@@ -46,6 +46,16 @@ impl Session {
         self.inbox.space(read_bytes)
     }
 
+    /// Reads into `buffer` from now on; see [`FrameDecoder::lend`].
+    pub fn lend(&mut self, buffer: &mut Vec<u8>) {
+        self.inbox.lend(buffer);
+    }
+
+    /// Gives a lent buffer back.
+    pub fn give_back(&mut self, buffer: &mut Vec<u8>) {
+        self.inbox.give_back(buffer);
+    }
+
     /// How many bytes of the last [`Session::space`] were read.
     pub fn filled(&mut self, bytes: usize) {
         self.inbox.filled(bytes);
