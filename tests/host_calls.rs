@@ -49,6 +49,24 @@ fn says(error: &CallError, texts: &[&str]) {
 }
 
 #[test]
+fn params_that_the_plugin_would_not_take_are_refused_here() {
+    let world = World::new();
+    let host = world.host();
+    let echo = up(world.echo(&host, "echo"));
+    let nested = |levels: usize| {
+        let text = format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        RawValue::from_string(text).unwrap()
+    };
+    let params = nested(127);
+    let reply = echo.call_raw("echo", Some(params.clone()), CallOptions::timeout(SOON)).unwrap();
+    assert_eq!(reply.result.get(), params.get());
+    let error = echo.call_raw("echo", Some(nested(128)), CallOptions::timeout(SOON)).unwrap_err();
+    assert_eq!((error.code, error.outcome), (ErrorCode::InvalidParams, Outcome::NotSent));
+    says(&error, &["127 levels"]);
+    assert_eq!(echo.status().unwrap().generation.unwrap().get(), 1, "nobody was harmed");
+}
+
+#[test]
 fn many_threads_get_each_their_own_answer() {
     let world = World::new();
     let host = world.host();

@@ -10,7 +10,7 @@ use crate::state::waits::Goal;
 use crossbeam_channel::{Receiver, bounded};
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::life::PluginState;
-use rpc_plugin_wire::message::params_from;
+use rpc_plugin_wire::message::{fits_nesting, params_from};
 use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -209,6 +209,12 @@ impl PluginHandle {
         let refuse = |code, message: &'static str| Err(CallError::not_sent(code, message).at(&self.id, None));
         if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
             return refuse(ErrorCode::InvalidParams, "params are not a JSON object");
+        }
+        if params.as_ref().is_some_and(|params| !fits_nesting(params.get().as_bytes())) {
+            return refuse(
+                ErrorCode::InvalidParams,
+                "params are nested deeper than 127 levels, which is the most",
+            );
         }
         let (reply, answer) = bounded(1);
         let call = NewCall {

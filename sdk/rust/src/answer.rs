@@ -5,7 +5,7 @@
 //! What always holds: exactly one whole frame is appended, and it is no longer than the limit.
 
 use crate::handler::HandlerError;
-use rpc_plugin_wire::message::write_error;
+use rpc_plugin_wire::message::{fits_nesting, write_error};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
 
 /// Appends the answer that `produce` makes: the JSON that it appends as result, or its error. Says
@@ -25,6 +25,12 @@ pub(crate) fn write_answer(
     if let Err(error) = produce(out) {
         out.truncate(at);
         write_failure(out, id, frame_bytes_max, error.into_object());
+        return false;
+    }
+    if !fits_nesting(out.get(result_at..).unwrap_or_default()) {
+        out.truncate(at);
+        let text = "the result is nested deeper than 127 levels, which is the most";
+        write_error(out, Some(id), &ErrorObject::new(ErrorCode::InternalError, text));
         return false;
     }
     // A raw value may hold line ends between its tokens; inside a string they cannot stand.
@@ -87,6 +93,19 @@ mod tests {
             Ok(())
         });
         assert!(ok && frame.contains("{ \"a\":1}"), "{frame}");
+    }
+
+    #[test]
+    fn a_result_that_the_host_would_not_take_is_an_error() {
+        let nested = |levels: usize| {
+            move |out: &mut Vec<u8>| {
+                out.extend_from_slice(format!("{}{}", "[".repeat(levels), "]".repeat(levels)).as_bytes());
+                Ok(())
+            }
+        };
+        assert!(answer(1000, nested(127)).0);
+        let (ok, frame) = answer(1000, nested(128));
+        assert!(!ok && frame.contains("-32603") && frame.contains("127 levels"), "{frame}");
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //! pass in them: RFC 8259 allows them, and only the receiver can say what they mean to it.
 
 use crate::error::{ErrorObject, cut_message};
-use crate::limits::NESTING_MAX;
 use crate::message::{MessageError, RequestId};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -159,12 +158,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Whether `bytes` nest deeper than [`NESTING_MAX`]. serde_json's own limit does not cover values
+/// Whether `bytes` nest deeper than `levels_max`. serde_json's own limit does not cover values
 /// that are skipped or kept raw, which are the ones that matter here.
-pub(crate) fn too_deep(bytes: &[u8]) -> bool {
+pub(crate) fn too_deep(bytes: &[u8], levels_max: usize) -> bool {
     // Counting vectorises; only a frame with many openings pays for the exact walk below.
     let openings = bytes.iter().filter(|b| **b | 0x20 == b'{').count();
-    if openings <= NESTING_MAX {
+    if openings <= levels_max {
         return false;
     }
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
@@ -176,7 +175,7 @@ pub(crate) fn too_deep(bytes: &[u8]) -> bool {
             _ if in_string => {}
             b'{' | b'[' => {
                 depth += 1;
-                if depth > NESTING_MAX {
+                if depth > levels_max {
                     return true;
                 }
             }

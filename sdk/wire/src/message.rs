@@ -196,7 +196,7 @@ impl<'a> Message<'a> {
             return Err(MessageError::NotAnObject);
         }
         let text = std::str::from_utf8(frame).map_err(|error| MessageError::NotUtf8(error.valid_up_to()))?;
-        if too_deep(frame) {
+        if too_deep(frame, NESTING_MAX) {
             return Err(MessageError::TooDeep);
         }
         Message::from_envelope(Envelope::read(text)?)
@@ -372,6 +372,14 @@ pub fn result_object<'a, T: Deserialize<'a>>(result: &'a RawValue) -> Result<T, 
         cut_message(&mut what);
         what
     })
+}
+
+/// Whether params or a result nest so little that the frame around them is taken: its sender is to
+/// check, because its receiver ends the connection.
+#[must_use]
+pub fn fits_nesting(value: &[u8]) -> bool {
+    // The frame's own object is the first level.
+    !too_deep(value, NESTING_MAX - 1)
 }
 
 /// Reads typed params out of a frame; absent params read as an empty object, or as `null` where the

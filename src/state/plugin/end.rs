@@ -171,6 +171,10 @@ impl Plugin {
         self.process = None;
         step.actions.push_back(Action::Discard(self.key, generation));
         let why = match self.phase.clone() {
+            // It did not end by itself, as whoever closes a connection is expected to, however it ended.
+            Phase::Ending(Why::Lost(doing), Rung::Termed | Rung::Killed) => {
+                Why::Failure(format!("{doing}, and its process had to be ended"))
+            }
             Phase::Ending(why, _) => why,
             _ => Why::Lost(format!("the process ended {doing}")),
         };

@@ -45,6 +45,20 @@ fn each_policy_decides_by_how_it_ended() {
 }
 
 #[test]
+fn who_closes_its_connection_and_has_to_be_ended_did_not_end_cleanly() {
+    for restart in [RestartPolicy::Always, RestartPolicy::OnFailure] {
+        let mut bench = Bench::new(Policy { restart, ..policy() });
+        bench.up();
+        bench.end_of_stream();
+        // Past the time in which it is expected to end by itself: SIGTERM, which it heeds with status 0.
+        bench.pass(600 * MS);
+        bench.exit(true);
+        assert_eq!((bench.state(), bench.plugin.desired()), (PluginState::Backoff, Desired::Up));
+        assert!(bench.last_error().contains("had to be ended"), "{}", bench.last_error());
+    }
+}
+
+#[test]
 fn backoff_doubles_to_its_cap_and_the_limit_gives_up_until_an_operator_acts() {
     let mut bench = Bench::new(Policy { restarts_max: 6, ..policy() });
     bench.up();
