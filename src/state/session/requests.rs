@@ -43,7 +43,8 @@ impl Core {
             return refuse(
                 ErrorCode::Overloaded,
                 format!(
-                    "{} bytes wait to be written to the plugin, at most {} may",
+                    "the call's {params_bytes} bytes do not fit: {} wait to be written to the plugin already, \
+                     at most {} may",
                     self.outbox.waiting_bytes(),
                     self.outbox_bytes_max
                 ),
