@@ -53,6 +53,26 @@ fn the_socket_is_for_its_user_only_and_goes_with_its_host() {
     assert!(!plain.runtime_dir().join("admin.sock").exists());
 }
 
+#[test]
+fn who_comes_before_the_plugins_are_added_waits_for_them() {
+    let world = World::new();
+    let host = world.builder().admin_socket(true).hold_admin_socket(true).start().unwrap();
+    let mut early = UnixStream::connect(host.runtime_dir().join("admin.sock")).unwrap();
+    early.set_read_timeout(Some(SOON)).unwrap();
+    early.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"admin.plugins\"}\n").unwrap();
+    echo(&world, &host);
+    host.release_admin_socket().unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\n") {
+        let mut bytes = [0; 4096];
+        let count = early.read(&mut bytes).unwrap();
+        assert!(count > 0, "closed");
+        answer.extend_from_slice(&bytes[..count]);
+    }
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["result"]["plugins"][0]["plugin_id"], "echo", "{answer}");
+}
+
 /// Not a test by itself: the process that the next one starts as another user.
 #[test]
 #[ignore = "started by the next test"]

@@ -97,6 +97,7 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
     keep_exit_statuses()?;
     let host = Host::builder(&make_way(&config)?)
         .admin_socket(true)
+        .hold_admin_socket(true)
         .admin_clients_max(config.limits.admin_clients_max)
         .event_queue_max(config.limits.event_queue_max)
         .adopt_orphans(true)
@@ -107,6 +108,7 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
             handle.start()?;
         }
     }
+    host.release_admin_socket()?;
     say(args, &host, "ready", &format!("{} plugins", config.plugins.len()))?;
     signals.wait(&host);
     let why =

@@ -33,6 +33,7 @@ pub struct HostBuilder {
     event_queue_max: usize,
     subreaper: bool,
     admin_socket: bool,
+    admin_held: bool,
     admin_clients_max: usize,
 }
 
@@ -50,6 +51,7 @@ impl HostBuilder {
             event_queue_max: QUEUE_MAX_DEFAULT,
             subreaper: false,
             admin_socket: false,
+            admin_held: false,
             admin_clients_max: ADMIN_CLIENTS_MAX_DEFAULT,
         }
     }
@@ -83,6 +85,14 @@ impl HostBuilder {
     #[must_use]
     pub fn admin_socket(mut self, admin_socket: bool) -> HostBuilder {
         self.admin_socket = admin_socket;
+        self
+    }
+
+    /// Whether operators who connect have to wait until [`Host::release_admin_socket`]: for a program that
+    /// first adds its plugins, so that nobody is told that there are none.
+    #[must_use]
+    pub fn hold_admin_socket(mut self, hold: bool) -> HostBuilder {
+        self.admin_held = hold;
         self
     }
 
@@ -150,6 +160,7 @@ impl HostBuilder {
         let control = Control {
             listener,
             service: Box::new(Admin),
+            held: self.admin_held,
             clients_max: self.admin_clients_max,
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
         };

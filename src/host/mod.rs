@@ -240,6 +240,14 @@ impl Host {
         self.inner.thread.wait();
     }
 
+    /// Lets operators in who had to wait; see [`HostBuilder::hold_admin_socket`].
+    ///
+    /// # Errors
+    /// The host has ended, or is too busy to take it; ask again.
+    pub fn release_admin_socket(&self) -> Result<(), HostError> {
+        self.inner.post(Command::OpenControl)
+    }
+
     /// Puts an event of the embedding program's own on the host's record.
     pub fn record(&self, note: Note) {
         // A host that has ended, or is too busy, records nothing.

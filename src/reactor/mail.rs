@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Record(Box<Note>),
     /// A worker's preparation returned.
     Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, String>),
+    /// Control clients need not wait any longer.
+    OpenControl,
     /// A child of this process that is no plugin may have ended.
     SweepOrphans,
     /// End everything, for this reason. Only the first one counts.

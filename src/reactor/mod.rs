@@ -77,6 +77,8 @@ enum Source {
 pub(crate) struct Control {
     pub(crate) listener: UnixListener,
     pub(crate) service: Box<dyn ControlService>,
+    /// Whether clients have to wait for [`Command::OpenControl`].
+    pub(crate) held: bool,
     pub(crate) clients_max: usize,
     pub(crate) frame_bytes_max: usize,
 }
@@ -160,10 +162,18 @@ impl Reactor {
             end_reason: None,
             ended: setup.ended,
         };
-        if let Some(fd) = reactor.control.as_ref().map(|control| control.listener.as_raw_fd()) {
-            reactor.register(fd, Source::ControlListener, Interest::READABLE)?;
+        if reactor.control.as_ref().is_some_and(|control| !control.held) {
+            reactor.open_control()?;
         }
         Ok((reactor, port))
+    }
+
+    /// Begins to accept control clients; those that have connected are waiting.
+    fn open_control(&mut self) -> io::Result<()> {
+        let Some(control) = self.control.as_mut() else { return Ok(()) };
+        control.held = false;
+        let fd = control.listener.as_raw_fd();
+        self.register(fd, Source::ControlListener, Interest::READABLE).map(drop)
     }
 
     /// Runs until the host has ended and nothing of any plugin is left, or the time for that is over.
@@ -332,6 +342,13 @@ impl Reactor {
             Command::Subscribe(sender) => self.recorder.subscribe(sender),
             Command::Record(note) => self.recorder.record(*note),
             Command::Prepared(key, generation, outcome) => self.take_prepared(now, key, generation, outcome),
+            Command::OpenControl => {
+                if self.control.as_ref().is_some_and(|control| control.held)
+                    && let Err(error) = self.open_control()
+                {
+                    self.fault("the admin socket cannot be watched", &error);
+                }
+            }
             Command::SweepOrphans => self.sweep_orphans(),
             Command::End(reason) => self.begin_end(now, reason),
             Command::EndNow(reason) => self.end_now(now, reason),

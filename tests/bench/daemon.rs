@@ -98,16 +98,15 @@ impl Client {
 
     pub fn receive(&mut self, mut count: usize) {
         while count > 0 {
-            while let Some(frame) = self.inbox.next_frame().unwrap() {
+            if let Some(frame) = self.inbox.next_frame().unwrap() {
                 let Message::Response(response) = Message::parse(frame).unwrap() else { panic!("no answer") };
                 response.result.unwrap();
                 count -= 1;
+                continue;
             }
-            if count > 0 {
-                let bytes = self.socket.read(self.inbox.space(64 * 1024)).unwrap();
-                assert!(bytes > 0, "the daemon closed the connection");
-                self.inbox.filled(bytes);
-            }
+            let bytes = self.socket.read(self.inbox.space(64 * 1024)).unwrap();
+            assert!(bytes > 0, "the daemon closed the connection");
+            self.inbox.filled(bytes);
         }
     }
 

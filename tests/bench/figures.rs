@@ -107,7 +107,8 @@ impl Board {
         limit: Option<String>,
         goal: Option<Goal>,
     ) {
-        if samples.is_empty() || self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
+        let wanted = |only: &String| name.starts_with("limit") || name.contains(only.as_str());
+        if samples.is_empty() || !self.only.as_ref().is_none_or(wanted) {
             return;
         }
         samples.sort_by(f64::total_cmp);
