@@ -282,6 +282,8 @@ fn the_tour_shows_all_in_seconds_and_leaves_nothing() {
     for event in ["launched", "authenticated", "exited", "restart_scheduled"] {
         assert!(ran.stdout.contains(event), "{} lacks {event}", ran.stdout);
     }
+    let healthy = ran.stdout.matches("starting -> healthy").count();
+    assert_eq!(healthy, 2, "the record is whole when it is shown: {}", ran.stdout);
     assert_eq!(files_below(&temporary), Vec::<PathBuf>::new());
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     nothing_runs(&world);

@@ -68,7 +68,7 @@ fn tour(host: &Host, executable: &Path, runtime_dir: &Path, stay: bool) -> Resul
     let echo = host.add(PluginConfig::new(id, executable).arg(super::flags::SERVE_ECHO))?;
     echo.start()?;
     echo.wait_routable(None, STEP_TIMEOUT)?;
-    Tour { runtime_dir, echo: &echo }.show()?;
+    Tour { host, runtime_dir, echo: &echo }.show()?;
     if !stay {
         say("The host ends: it asks the plugin to end, waits for it, and leaves nothing behind.")?;
         return Ok(());
@@ -83,6 +83,7 @@ fn tour(host: &Host, executable: &Path, runtime_dir: &Path, stay: bool) -> Resul
 }
 
 struct Tour<'a> {
+    host: &'a Host,
     runtime_dir: &'a Path,
     echo: &'a PluginHandle,
 }
@@ -102,6 +103,10 @@ impl Tour<'_> {
         self.echo.wait_routable(status.generation, STEP_TIMEOUT)?;
         self.ctl("plugins")?;
         self.ctl("echo echo --message again")?;
+        // The record is written by a thread of its own, a moment later than things happen.
+        if !self.host.flush_events(STEP_TIMEOUT) {
+            return Err(Failure::failed("the record could not be written"));
+        }
         say("Everything is on record.")?;
         self.ctl("logs echo")
     }

@@ -254,6 +254,14 @@ impl Host {
         let _ = self.inner.post(Command::Record(Box::new(note)));
     }
 
+    /// Waits until everything that has happened so far is in its file, at most `timeout`; whether it is.
+    /// Being in the file is not being on the disk.
+    #[must_use]
+    pub fn flush_events(&self, timeout: Duration) -> bool {
+        // An answer from the event loop says that it has handed over what happened before.
+        self.plugins().is_ok() && self.inner.log.flush(timeout)
+    }
+
     /// Reaps orphans, and ends those that a plugin which is gone left behind; for a program that set
     /// [`HostBuilder::adopt_orphans`], whenever it gets SIGCHLD. Returns at once.
     ///
