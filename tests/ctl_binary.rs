@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod ctl_fixture;
+mod fixture;
 
 use ctl_fixture::{FakeDaemon, Folder, Reply, Run};
 use rpc_plugin_system::ctl::Exit;
@@ -12,13 +13,16 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const CTL: &str = env!("CARGO_BIN_EXE_rpcpluginctl");
+/// The built program, also where the tests run as another user from copies.
+fn ctl() -> std::path::PathBuf {
+    fixture::built("rpcpluginctl")
+}
 
 #[test]
 fn the_program_takes_its_surroundings_from_the_process() {
     let daemon = FakeDaemon::new(Reply::Result("{}".to_owned()));
     let run = |words: &[&str]| {
-        let mut command = Command::new(CTL);
+        let mut command = Command::new(ctl());
         command.args(words).env_clear().env("RPC_PLUGIN_SYSTEM_RUNTIME_DIR", &daemon.folder.0);
         command.stdin(Stdio::null()).output().unwrap()
     };
@@ -37,7 +41,7 @@ fn the_program_takes_its_surroundings_from_the_process() {
 fn a_closed_pipe_ends_it_quietly() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let ran = Command::new(CTL).arg("help").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    let ran = Command::new(ctl()).arg("help").stdout(writer).stderr(Stdio::piped()).output().unwrap();
     assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), &b""[..]));
 }
 
@@ -50,7 +54,7 @@ fn a_folder_of_somebody_else_is_named_with_what_to_do() {
     mode(&folder.0, 0o755);
     let mut command = if nix::unistd::geteuid().is_root() {
         // Root may enter everything, so somebody else tries; the build folder may be closed to them.
-        std::fs::copy(CTL, &copy).unwrap();
+        std::fs::copy(ctl(), &copy).unwrap();
         mode(&copy, 0o755);
         mode(&inside, 0o700);
         let mut command = Command::new(&copy);
@@ -58,7 +62,7 @@ fn a_folder_of_somebody_else_is_named_with_what_to_do() {
         command
     } else {
         mode(&inside, 0o000);
-        Command::new(CTL)
+        Command::new(ctl())
     };
     let ran = command.args(["status", "--runtime-dir"]).arg(&inside).output().unwrap();
     mode(&inside, 0o700);

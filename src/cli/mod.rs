@@ -19,6 +19,8 @@ mod parse;
 mod problems;
 pub mod runtime_dir;
 mod suggest;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod text;
 
 pub use args::{Args, Ask, parse_duration};

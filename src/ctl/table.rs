@@ -190,6 +190,7 @@ pub static PROGRAM: Program = Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::testing;
     use rpc_plugin_wire::admin::DEADLINE_MS_DEFAULT;
     use rpc_plugin_wire::life::PluginState;
 
@@ -210,16 +211,6 @@ mod tests {
 
     #[test]
     fn the_manual_is_made_from_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rpcpluginctl.md");
-        let manual = PROGRAM.manual();
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, &manual).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == manual,
-            "docs/rpcpluginctl.md is not what the table says; UPDATE_DOCS=1 cargo test --lib ctl::table \
-             writes it anew"
-        );
+        testing::hold_page("docs/rpcpluginctl.md", &PROGRAM.manual(), "ctl::table");
     }
 }

@@ -256,7 +256,7 @@ fn a_large_file_full_of_errors_is_read_quickly() {
 
 #[test]
 fn the_documentation_has_every_key_and_its_examples_are_good_configurations() {
-    let doc = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let doc = crate::cli::testing::page("docs/configuration.md");
     let mut examples = 0;
     for block in doc.split("```json\n").skip(1) {
         let text = block.split("```").next().unwrap();

@@ -111,22 +111,15 @@ fn setting_flags() -> &'static [Flag] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::testing;
 
     #[test]
     fn the_table_is_sound() {
         assert_eq!(PROGRAM.problems(), Vec::<String>::new());
     }
+
     #[test]
     fn the_manual_is_made_from_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rpcplugind.md");
-        let manual = PROGRAM.manual();
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, &manual).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == manual,
-            "docs/rpcplugind.md is not what the table says; UPDATE_DOCS=1 cargo test --lib daemon::flags writes it anew"
-        );
+        testing::hold_page("docs/rpcplugind.md", &PROGRAM.manual(), "daemon::flags");
     }
 }

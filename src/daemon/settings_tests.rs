@@ -176,7 +176,7 @@ fn rows<T>(table: &[Setting<T>], defaults: &T) -> Vec<String> {
 
 #[test]
 fn the_documentation_has_every_setting_with_its_default_and_what_is_allowed() {
-    let doc = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let doc = crate::cli::testing::page("docs/configuration.md");
     let mut expected = rows(POLICY, &Policy::default());
     expected.extend(rows(DAEMON, &Limits::default()));
     let missing: Vec<&String> =
