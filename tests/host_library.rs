@@ -152,6 +152,8 @@ fn subscribers_see_a_life_and_are_told_what_they_missed() {
     echo.stop().unwrap();
     echo.wait_for(PluginState::Stopped, SOON).unwrap();
     host.remove(echo.id()).unwrap();
+    // An answer says that all that came before it has been told to subscribers.
+    host.plugins().unwrap();
     next_event(&little, EventKind::PluginAdded);
     // The next that it gets says how many it did not get.
     let third = world.echo(&host, "third");

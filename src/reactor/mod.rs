@@ -15,6 +15,7 @@ mod output;
 mod record;
 mod slab;
 mod ward;
+mod watch;
 mod workers;
 
 pub(crate) use control::{Answer, ControlCx, ControlService, Reply};
@@ -33,7 +34,6 @@ use crate::sys::runtime_dir::RuntimeDir;
 use control::Clients;
 use ends::Ends;
 use mail::Mailbox;
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use record::Recorder;
 use rpc_plugin_wire::event::EventKind;
@@ -41,7 +41,7 @@ use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -214,6 +214,9 @@ impl Reactor {
             // The time now, not that of the turn's begin: deadlines count from when a command was sent, and
             // it may have been sent in the middle of a long turn.
             self.handle_command(self.now(), command);
+            // What it led to happens before the next one is answered, so that an answer says that all
+            // that came before has happened.
+            self.perform_all(now);
         }
         let now = self.now();
         self.supervisor.handle_time(now);
@@ -267,9 +270,7 @@ impl Reactor {
     /// Carries out all that was decided, and what follows from it, and writes what waits.
     fn settle(&mut self, now: Time) {
         loop {
-            while let Some(action) = self.supervisor.poll_action() {
-                self.perform(now, action);
-            }
+            self.perform_all(now);
             // Dropping a client that takes nothing cancels its calls, which is decided again.
             self.write_clients(now);
             match self.supervisor.poll_waiting() {
@@ -279,6 +280,12 @@ impl Reactor {
         }
         if !self.postponed.is_empty() {
             self.submit_postponed();
+        }
+    }
+
+    fn perform_all(&mut self, now: Time) {
+        while let Some(action) = self.supervisor.poll_action() {
+            self.perform(now, action);
         }
     }
 
@@ -409,26 +416,6 @@ impl Reactor {
         let reason = self.end_reason.take().unwrap_or_default();
         self.recorder.record(Note::new(EventKind::HostStopped, "the host ended").reason(reason.clone()));
         let _ = self.ended.set(reason);
-    }
-
-    fn register(&mut self, fd: i32, source: Source, interest: Interest) -> io::Result<u64> {
-        let key = self.sources.insert(source);
-        let token = Token(usize::try_from(key).unwrap_or(0));
-        match self.poll.registry().register(&mut SourceFd(&fd), token, interest) {
-            Ok(()) => Ok(key),
-            Err(error) => {
-                self.sources.remove(key);
-                Err(error)
-            }
-        }
-    }
-
-    /// Before the descriptor is closed: a duplicate of it elsewhere would keep the registration alive.
-    fn unregister(&mut self, fd: BorrowedFd<'_>, source: u64) {
-        if self.sources.remove(source).is_some() {
-            // It may have been refused; closing it removes it in any case.
-            let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
-        }
     }
 }
 
