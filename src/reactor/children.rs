@@ -164,7 +164,7 @@ impl Reactor {
         if let Some(listening) = ready.listening.take()
             && let Some(source) = listening.source
         {
-            self.unregister(listening.listener.as_fd(), source);
+            self.unregister(listening.listener.as_raw_fd(), source);
         }
     }
 
@@ -214,7 +214,7 @@ impl Reactor {
             Err(error) => (false, format!("a status that could not be read: {error}")),
         };
         let Some(mut running) = ward.running.take() else { return };
-        self.unregister(running.child.as_fd(), running.exit_source);
+        self.unregister(running.child.as_fd().as_raw_fd(), running.exit_source);
         let mut stderr_tail = Vec::new();
         for (pipe, kind) in
             [(running.stdout.take(), EventKind::Stdout), (running.stderr.take(), EventKind::Stderr)]
@@ -226,7 +226,7 @@ impl Reactor {
             if kind == EventKind::Stderr {
                 stderr_tail = pipe.output.take_tail();
             }
-            self.unregister(pipe.file.as_fd(), pipe.source);
+            self.unregister(pipe.file.as_raw_fd(), pipe.source);
         }
         // It may have connected and ended before its connection was taken.
         self.accept(now, key, generation);
@@ -251,33 +251,17 @@ impl Reactor {
                 break;
             }
         }
-        let source = pipe.source;
+        let (source, fd) = (pipe.source, pipe.file.as_raw_fd());
         match result {
             Ok(true) => self.unfinished.push_back(source),
             Ok(false) => {}
             // The process closed it and lives on, or its end is about to be seen. Its tail is kept.
             Err(()) => {
                 pipe.output.finish(now, &mut printed);
-                if self.sources.remove(source).is_some() {
-                    self.forget_pipe(key, kind);
-                }
+                self.unregister(fd, source);
             }
         }
         self.record_printed(key, generation, kind, printed);
-    }
-
-    /// Stops watching a pipe whose other end is closed.
-    fn forget_pipe(&mut self, key: PluginKey, kind: EventKind) {
-        let running = self.wards.get(&key).and_then(|ward| ward.running.as_ref());
-        let pipe = running.and_then(|running| match kind {
-            EventKind::Stdout => running.stdout.as_ref(),
-            _ => running.stderr.as_ref(),
-        });
-        if let Some(pipe) = pipe {
-            let fd = pipe.file.as_raw_fd();
-            // It may have been refused; closing it removes it in any case.
-            let _ = self.poll.registry().deregister(&mut mio::unix::SourceFd(&fd));
-        }
     }
 
     fn record_printed(

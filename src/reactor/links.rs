@@ -145,7 +145,7 @@ impl Reactor {
         if let Some(link) = ward.link.take_if(|link| link.generation == generation) {
             // It is over either way; the peer learns why if it can.
             let _ = (&link.stream).write(last);
-            self.unregister(link.stream.as_fd(), link.source);
+            self.unregister(link.stream.as_raw_fd(), link.source);
         }
     }
 
@@ -168,9 +168,7 @@ impl Reactor {
                 }
             }
         }
-        let listener = self.sources.keys().into_iter();
-        let listener = listener.filter(|key| self.sources.get(*key) == Some(&Source::ControlListener));
-        self.unfinished.extend(listener.collect::<Vec<_>>());
+        self.unfinished.extend(self.control_source);
     }
 
     fn admit_client(&mut self, stream: UnixStream) -> io::Result<()> {
@@ -333,7 +331,7 @@ impl Reactor {
 
     fn drop_client(&mut self, now: Time, key: u64) {
         let Some(client) = self.clients.remove(key) else { return };
-        self.unregister(client.stream.as_fd(), client.source);
+        self.unregister(client.stream.as_raw_fd(), client.source);
         let (calls, waits) = self.ends.forget_client(key);
         for (call, plugin) in calls {
             self.supervisor.cancel(now, call, &plugin);

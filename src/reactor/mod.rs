@@ -116,6 +116,8 @@ pub(crate) struct Reactor {
     /// When control connections are to be accepted again, after that failed.
     accept_again: Option<Time>,
     control: Option<Control>,
+    /// Its listener, once clients are let in.
+    control_source: Option<u64>,
     workers: Workers,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
     postponed: VecDeque<(PluginKey, Generation)>,
@@ -152,6 +154,7 @@ impl Reactor {
             answered: BTreeSet::new(),
             accept_again: None,
             control: setup.control,
+            control_source: None,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
             postponed: VecDeque::new(),
             recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
@@ -168,12 +171,12 @@ impl Reactor {
         Ok((reactor, port))
     }
 
-    /// Begins to accept control clients; those that have connected are waiting.
+    /// Begins to accept control clients, if it has not begun; those that have connected are waiting.
     fn open_control(&mut self) -> io::Result<()> {
-        let Some(control) = self.control.as_mut() else { return Ok(()) };
-        control.held = false;
+        let (Some(control), None) = (&self.control, self.control_source) else { return Ok(()) };
         let fd = control.listener.as_raw_fd();
-        self.register(fd, Source::ControlListener, Interest::READABLE).map(drop)
+        self.control_source = Some(self.register(fd, Source::ControlListener, Interest::READABLE)?);
+        Ok(())
     }
 
     /// Runs until the host has ended and nothing of any plugin is left, or the time for that is over.
@@ -350,9 +353,7 @@ impl Reactor {
             Command::Record(note) => self.recorder.record(*note),
             Command::Prepared(key, generation, outcome) => self.take_prepared(now, key, generation, outcome),
             Command::OpenControl => {
-                if self.control.as_ref().is_some_and(|control| control.held)
-                    && let Err(error) = self.open_control()
-                {
+                if let Err(error) = self.open_control() {
                     self.fault("the admin socket cannot be watched", &error);
                 }
             }
