@@ -1,6 +1,7 @@
 //! What can go wrong in the host library besides a call.
 
 use super::config::PluginConfigError;
+use crate::reactor::PostError;
 use crate::state::call_error::CallError;
 use crate::sys::runtime_dir::RuntimeDirError;
 use rpc_plugin_wire::PluginId;
@@ -53,5 +54,14 @@ impl std::error::Error for HostError {}
 impl From<CallError> for HostError {
     fn from(error: CallError) -> HostError {
         HostError::Call(error)
+    }
+}
+
+impl From<PostError> for HostError {
+    fn from(error: PostError) -> HostError {
+        match error {
+            PostError::Full => HostError::Busy,
+            PostError::Ended => HostError::Ended,
+        }
     }
 }

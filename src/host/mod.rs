@@ -30,7 +30,7 @@ pub use rpc_plugin_wire::life::{Desired, PluginState};
 pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
 
 use crate::eventlog::EventLog;
-use crate::reactor::{Command, EndReason, LaunchSpec, Port, PostError};
+use crate::reactor::{Command, EndReason, Engine, LaunchSpec, PostError};
 use crate::state::plugin::PluginSpec;
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
@@ -48,7 +48,7 @@ pub struct Host {
 }
 
 pub(crate) struct Inner {
-    port: Port,
+    engine: Arc<Engine>,
     runtime_dir: Arc<RuntimeDir>,
     log: EventLog,
     thread: EventLoop,
@@ -85,10 +85,7 @@ impl std::fmt::Debug for Host {
 
 impl Inner {
     pub(crate) fn post(&self, command: Command) -> Result<(), HostError> {
-        self.port.post(command).map_err(|error| match error {
-            PostError::Full => HostError::Busy,
-            PostError::Ended => HostError::Ended,
-        })
+        self.engine.port().post(command).map_err(HostError::from)
     }
 
     /// Asks the event loop and waits for its answer, which it always gives unless it has ended.
@@ -112,7 +109,7 @@ impl Inner {
     /// Posts what must not get lost. An event loop that has ended needs it no more.
     fn tell_to_end(&self, command: impl Fn() -> Command) {
         // Full: the loop is busy, and has room again within a turn.
-        while self.port.post(command()) == Err(PostError::Full) {
+        while self.engine.port().post(command()) == Err(PostError::Full) {
             std::thread::yield_now();
         }
     }

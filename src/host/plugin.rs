@@ -2,12 +2,11 @@
 
 use super::Inner;
 use super::error::HostError;
-use crate::reactor::{Command, NewCall};
+use crate::reactor::{Command, NewCall, PostError, Slot};
 use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
-use crossbeam_channel::{Receiver, bounded};
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::message::{fits_nesting, params_from};
@@ -192,11 +191,15 @@ impl PluginHandle {
         params: Option<Box<RawValue>>,
         options: CallOptions,
     ) -> Result<CallReply, CallError> {
-        self.start_raw(method, params, options)?.wait()
+        let slot = Slot::default();
+        let call = self.new_call(method, params, options, &slot)?;
+        let end = self.host.engine.call(call, &slot).map_err(|error| self.not_taken(error))?;
+        self.reply(end)
     }
 
     /// Begins a call as [`PluginHandle::call_raw`] does, and returns at once: one thread can have many
-    /// calls in flight.
+    /// calls in flight. While another call to the plugin is unanswered it may wait for more to travel with:
+    /// until somebody waits for an answer, or 16 KiB are there, or a millisecond is over.
     ///
     /// # Errors
     /// The host did not take the call, and the plugin never sees it.
@@ -206,41 +209,66 @@ impl PluginHandle {
         params: Option<Box<RawValue>>,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
-        let refuse = |code, message: &'static str| Err(CallError::not_sent(code, message).at(&self.id, None));
+        let slot = Slot::default();
+        let call = self.new_call(method, params, options, &slot)?;
+        self.host.engine.begin(call, true).map_err(|error| self.not_taken(error))?;
+        Ok(PendingCall { slot, plugin: self.clone() })
+    }
+
+    fn new_call(
+        &self,
+        method: &str,
+        params: Option<Box<RawValue>>,
+        options: CallOptions,
+        slot: &Slot,
+    ) -> Result<NewCall, CallError> {
+        let refuse = |message: &'static str| {
+            Err(CallError::not_sent(ErrorCode::InvalidParams, message).at(&self.id, None))
+        };
         if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
-            return refuse(ErrorCode::InvalidParams, "params are not a JSON object");
+            return refuse("params are not a JSON object");
         }
         if params.as_ref().is_some_and(|params| !fits_nesting(params.get().as_bytes())) {
-            return refuse(
-                ErrorCode::InvalidParams,
-                "params are nested deeper than 127 levels, which is the most",
-            );
+            return refuse("params are nested deeper than 127 levels, which is the most");
         }
-        let (reply, answer) = bounded(1);
-        let call = NewCall {
+        Ok(NewCall {
             plugin_id: self.id.clone(),
             method: method.to_owned(),
             params,
             timeout: options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX)),
-            reply,
+            reply: slot.fill(),
+        })
+    }
+
+    fn not_taken(&self, error: PostError) -> CallError {
+        let (code, message) = match error {
+            PostError::Full => (ErrorCode::Overloaded, "too much is asked of the host at once"),
+            PostError::Ended => (ErrorCode::Unavailable, "the host has ended"),
         };
-        match self.host.post(Command::Call(Box::new(call))) {
-            Ok(()) => {}
-            Err(HostError::Busy) => {
-                return refuse(ErrorCode::Overloaded, "too much is asked of the host at once");
-            }
-            Err(_) => return refuse(ErrorCode::Unavailable, "the host has ended"),
-        }
-        Ok(PendingCall { answer, plugin_id: self.id.clone() })
+        CallError::not_sent(code, message).at(&self.id, None)
+    }
+
+    fn reply(&self, end: Option<CallEnd>) -> Result<CallReply, CallError> {
+        let Some(end) = end else {
+            let error = CallError::indeterminate(ErrorCode::PluginLost, "the host ended during the call");
+            return Err(error.at(&self.id, None));
+        };
+        let result = end.result?;
+        Ok(CallReply { result, generation: end.generation, took: end.took })
     }
 }
 
 /// A call on its way. Dropping it leaves the call to itself.
-#[derive(Debug)]
 #[must_use]
 pub struct PendingCall {
-    answer: Receiver<CallEnd>,
-    plugin_id: PluginId,
+    slot: Slot,
+    plugin: PluginHandle,
+}
+
+impl std::fmt::Debug for PendingCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingCall").field("plugin", &self.plugin.id).finish_non_exhaustive()
+    }
 }
 
 impl PendingCall {
@@ -249,12 +277,6 @@ impl PendingCall {
     /// # Errors
     /// As [`PluginHandle::call`].
     pub fn wait(self) -> Result<CallReply, CallError> {
-        // The event loop ends every call by its deadline; if the loop itself ends, so does this wait.
-        let Ok(end) = self.answer.recv() else {
-            let error = CallError::indeterminate(ErrorCode::PluginLost, "the host ended during the call");
-            return Err(error.at(&self.plugin_id, None));
-        };
-        let result = end.result?;
-        Ok(CallReply { result, generation: end.generation, took: end.took })
+        self.plugin.reply(self.plugin.host.engine.wait(&self.slot))
     }
 }

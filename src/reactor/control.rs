@@ -128,6 +128,8 @@ pub(super) struct Client {
     waiting: usize,
     /// Nothing more is taken from it until it has read.
     paused: bool,
+    /// It takes no more bytes for now, and is watched until it does.
+    full: bool,
 }
 
 /// What became of reading.
@@ -173,6 +175,7 @@ impl Client {
             outbox: Outbox::default(),
             waiting: 0,
             paused: false,
+            full: false,
         }
     }
 
@@ -228,6 +231,12 @@ impl Client {
             self.paused = false;
         }
         resumes
+    }
+
+    /// Whether it takes no more bytes for now, where that has changed since it was last asked.
+    pub(super) fn fullness_changed(&mut self) -> Option<bool> {
+        let full = !self.outbox.is_empty();
+        (std::mem::replace(&mut self.full, full) != full).then_some(full)
     }
 
     /// Enters a request; false when too many wait, and then it has been answered.

@@ -4,6 +4,7 @@
 
 use super::control::Answer;
 use super::slab::Slab;
+use super::slot::Fill;
 use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::keys::{CallKey, WaitKey};
@@ -23,8 +24,18 @@ pub(crate) type WaitEnd = Result<Box<PluginStatus>, CallError>;
 
 type Then<T> = Box<dyn FnOnce(T) -> Answer + Send>;
 
+/// What became of the end of a call.
+pub(super) enum Told {
+    /// Nobody waits; the end lies ready where somebody may come for it.
+    Nobody,
+    /// A thread that slept is woken.
+    Woken,
+    /// A client is to be answered.
+    Client(Ticket, Answer),
+}
+
 enum CallSink {
-    Thread(Sender<CallEnd>),
+    Thread(Fill),
     Client(Ticket, PluginId, Then<CallEnd>),
 }
 
@@ -41,8 +52,8 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    pub(super) fn add_call(&mut self, sender: Sender<CallEnd>) -> CallKey {
-        CallKey(self.calls.insert(CallSink::Thread(sender)))
+    pub(super) fn add_call(&mut self, fill: Fill) -> CallKey {
+        CallKey(self.calls.insert(CallSink::Thread(fill)))
     }
 
     pub(super) fn add_call_of(&mut self, ticket: Ticket, plugin: PluginId, then: Then<CallEnd>) -> CallKey {
@@ -58,14 +69,17 @@ impl Ends {
     }
 
     /// Tells a thread, or says what to tell a client.
-    pub(super) fn end_call(&mut self, key: CallKey, end: CallEnd) -> Option<(Ticket, Answer)> {
-        match self.calls.remove(key.0)? {
-            CallSink::Thread(sender) => {
-                // Who does not wait any more needs no answer.
-                let _ = sender.try_send(end);
-                None
+    pub(super) fn end_call(&mut self, key: CallKey, end: CallEnd) -> Told {
+        match self.calls.remove(key.0) {
+            None => Told::Nobody,
+            Some(CallSink::Thread(fill)) => {
+                if fill.fill(end) {
+                    Told::Woken
+                } else {
+                    Told::Nobody
+                }
             }
-            CallSink::Client(ticket, _, then) => Some((ticket, then(end))),
+            Some(CallSink::Client(ticket, _, then)) => Told::Client(ticket, then(end)),
         }
     }
 

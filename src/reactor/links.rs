@@ -76,10 +76,10 @@ impl Reactor {
     fn add_link(&mut self, key: PluginKey, generation: Generation, stream: UnixStream) -> io::Result<()> {
         stream.set_nonblocking(true)?;
         request_buffer_bytes(stream.as_fd(), SOCKET_BUFFER_BYTES);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let source = self.register(stream.as_raw_fd(), Source::Link(key, generation), interest)?;
+        let source =
+            self.register(stream.as_raw_fd(), Source::Link(key, generation), Interest::READABLE)?;
         if let Some(ward) = self.wards.get_mut(&key) {
-            ward.link = Some(Link { generation, stream, source });
+            ward.link = Some(Link { generation, stream, source, full: false });
         }
         Ok(())
     }
@@ -126,16 +126,23 @@ impl Reactor {
 
     /// Writes as much as a plugin takes.
     pub(super) fn write_link(&mut self, key: PluginKey, generation: Generation) {
-        let link = self.wards.get(&key).and_then(|ward| ward.link.as_ref());
+        let link = self.wards.get_mut(&key).and_then(|ward| ward.link.as_mut());
         let Some(link) = link.filter(|link| link.generation == generation) else { return };
         let Some(session) = self.supervisor.session_mut(key, generation) else { return };
-        while !session.waiting().is_empty() {
+        let mut full = false;
+        while !full && !session.waiting().is_empty() {
             match (&link.stream).write(session.waiting()) {
                 Ok(bytes) => session.wrote(bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // WouldBlock: epoll tells when there is room. Broken: reading tells the end.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => full = true,
+                // Broken: reading tells the end.
                 Err(_) => return,
             }
+        }
+        if link.full != full {
+            link.full = full;
+            let (fd, source) = (link.stream.as_raw_fd(), link.source);
+            self.watch_writing(fd, source, full);
         }
     }
 
@@ -198,8 +205,7 @@ impl Reactor {
         }
         let fd = stream.as_raw_fd();
         let client = self.clients.insert(Client::new(stream, peer, frame_bytes_max));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        match self.register(fd, Source::ControlClient(client), interest) {
+        match self.register(fd, Source::ControlClient(client), Interest::READABLE) {
             Ok(source) => {
                 if let Some(client) = self.clients.get_mut(client) {
                     client.source = source;
@@ -323,8 +329,14 @@ impl Reactor {
             let Some(client) = self.clients.get_mut(key) else { continue };
             if !client.write() {
                 self.drop_client(now, key);
-            } else if client.resumes() {
+                continue;
+            }
+            if client.resumes() {
                 self.unfinished.push_back(client.source);
+            }
+            if let Some(full) = client.fullness_changed() {
+                let (fd, source) = (client.stream.as_raw_fd(), client.source);
+                self.watch_writing(fd, source, full);
             }
         }
     }

@@ -4,8 +4,10 @@
 //! loop is woken if and only if it sleeps, so that a burst of calls costs one wake-up; a command is taken
 //! by the loop or dropped when the loop ends, so that nobody waits for an answer that cannot come.
 
+use super::gate::Gate;
+use super::slot::Fill;
 use super::ward::LaunchSpec;
-use crate::state::action::{CallEnd, Note};
+use crate::state::action::Note;
 use crate::state::call_error::CallError;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PluginSpec;
@@ -17,7 +19,6 @@ use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::{Generation, PluginId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
@@ -66,7 +67,7 @@ pub(crate) struct NewCall {
     pub(crate) method: String,
     pub(crate) params: Option<Box<RawValue>>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) reply: Sender<CallEnd>,
+    pub(crate) reply: Fill,
 }
 
 /// Why a command was not taken.
@@ -84,24 +85,22 @@ pub(crate) struct Port {
     // Not crossbeam's: its bounded channel keeps what was not received until its last sender is gone, and
     // so would the answers that who sent it waits for.
     queue: SyncSender<Command>,
-    sleeping: Arc<AtomicBool>,
-    waker: Arc<mio::Waker>,
+    gate: Arc<Gate>,
 }
 
 /// The receiving end, for the loop.
 pub(super) struct Mailbox {
     queue: Receiver<Command>,
-    /// What was found when the loop wanted to sleep.
+    /// What was found when the driver wanted to sleep or leave.
     next: Option<Command>,
-    sleeping: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 }
 
 /// Both ends.
-pub(super) fn open(waker: mio::Waker) -> (Port, Mailbox) {
+pub(super) fn open(gate: Arc<Gate>) -> (Port, Mailbox) {
     let (sender, receiver) = sync_channel(QUEUE_MAX);
-    let sleeping = Arc::new(AtomicBool::new(false));
-    let port = Port { queue: sender, sleeping: Arc::clone(&sleeping), waker: Arc::new(waker) };
-    (port, Mailbox { queue: receiver, next: None, sleeping })
+    let port = Port { queue: sender, gate: Arc::clone(&gate) };
+    (port, Mailbox { queue: receiver, next: None, gate })
 }
 
 impl Port {
@@ -111,7 +110,7 @@ impl Port {
             TrySendError::Full(_) => PostError::Full,
             TrySendError::Disconnected(_) => PostError::Ended,
         })?;
-        self.wake();
+        self.gate.call();
         Ok(())
     }
 
@@ -119,16 +118,7 @@ impl Port {
     pub(super) fn deliver(&self, command: Command) {
         // Without a loop there is nobody to tell.
         if self.queue.send(command).is_ok() {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        // Pairs with the fence in `may_sleep`: one of the two sides sees what the other did.
-        fence(Ordering::SeqCst);
-        if self.sleeping.swap(false, Ordering::SeqCst) {
-            // Fails only on a broken eventfd; the loop then sees the command at its next wake-up.
-            let _ = self.waker.wake();
+            self.gate.call();
         }
     }
 }
@@ -139,18 +129,22 @@ impl Mailbox {
         self.next.take().or_else(|| self.queue.try_recv().ok())
     }
 
-    /// Says that the loop is about to sleep; whether it may: nothing waits.
-    pub(super) fn may_sleep(&mut self) -> bool {
-        // Either the sender sees the flag and wakes the loop, or the loop sees the command here.
-        self.sleeping.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&mut self) -> bool {
         self.next = self.take();
         self.next.is_none()
     }
 
-    /// Says that the loop is awake again.
+    /// Says that the driver is about to sleep; whether it may: nothing waits.
+    pub(super) fn may_sleep(&mut self) -> bool {
+        // Either the sender sees that the driver sleeps and wakes it, or the driver sees the command here.
+        self.gate.about_to_sleep();
+        self.is_empty()
+    }
+
+    /// Says that the driver is awake again.
     pub(super) fn awake(&self) {
-        self.sleeping.store(false, Ordering::SeqCst);
+        self.gate.awake();
     }
 }
 
@@ -158,10 +152,14 @@ impl Mailbox {
 mod tests {
     use super::*;
 
+    fn gate() -> Arc<Gate> {
+        let poll = mio::Poll::new().unwrap();
+        Arc::new(Gate::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap()))
+    }
+
     #[test]
     fn commands_are_taken_in_order_or_dropped_with_the_loop() {
-        let poll = mio::Poll::new().unwrap();
-        let (port, mut mailbox) = open(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let (port, mut mailbox) = open(gate());
         let ask = || {
             let (reply, answer) = crossbeam_channel::bounded(1);
             (port.post(Command::List(reply)), answer)
@@ -182,8 +180,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded() {
-        let poll = mio::Poll::new().unwrap();
-        let (port, _mailbox) = open(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let (port, _mailbox) = open(gate());
         for _ in 0..QUEUE_MAX {
             port.post(Command::SweepOrphans).unwrap();
         }

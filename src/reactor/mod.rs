@@ -7,37 +7,43 @@
 //! under a stale token; a burst of writes to one peer is one system call where the kernel takes it.
 
 mod children;
+mod commands;
 mod control;
+mod drive;
 mod ends;
+mod gate;
 mod links;
 mod mail;
 mod output;
 mod record;
 mod slab;
+mod slot;
 mod ward;
 mod watch;
 mod workers;
 
 pub(crate) use control::{Answer, ControlCx, ControlService, Reply};
+pub(crate) use drive::Engine;
 pub(crate) use ends::WaitEnd;
 pub use mail::LifecycleEvent;
 pub(crate) use mail::{Command, NewCall, Port, PostError};
+pub(crate) use slot::Slot;
 pub(crate) use ward::LaunchSpec;
 
 use crate::eventlog::EventLog;
 use crate::state::action::{Action, Note};
-use crate::state::call_error::CallError;
 use crate::state::keys::PluginKey;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::sys::runtime_dir::RuntimeDir;
 use control::Clients;
-use ends::Ends;
+use ends::{Ends, Told};
+use gate::Gate;
 use mail::Mailbox;
 use mio::{Events, Interest, Poll, Token};
 use record::Recorder;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
+use rpc_plugin_wire::Generation;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -99,6 +105,12 @@ pub(crate) type EndReason = Arc<OnceLock<String>>;
 /// See the module's text.
 pub(crate) struct Reactor {
     poll: Poll,
+    events: Events,
+    gate: Arc<Gate>,
+    /// Whether the loop's own thread drives.
+    on_own_thread: bool,
+    /// Threads that were woken in this turn.
+    woken: usize,
     mailbox: Mailbox,
     port: Port,
     origin: Instant,
@@ -134,13 +146,18 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    /// Makes the loop; [`Reactor::run`] is to be called on the thread that is to own it.
+    /// Makes the loop; [`Engine::run`] is to be called on the thread that is to be its own.
     pub(crate) fn new(setup: Setup) -> io::Result<(Reactor, Port)> {
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
-        let (port, mailbox) = mail::open(waker);
+        let gate = Arc::new(Gate::new(waker));
+        let (port, mailbox) = mail::open(Arc::clone(&gate));
         let mut reactor = Reactor {
             poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            gate,
+            on_own_thread: false,
+            woken: 0,
             mailbox,
             port: port.clone(),
             origin: Instant::now(),
@@ -179,48 +196,23 @@ impl Reactor {
         Ok(())
     }
 
-    /// Runs until the host has ended and nothing of any plugin is left, or the time for that is over.
-    pub(crate) fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS_MAX);
-        loop {
-            if let Some(end_by) = self.end_by {
-                let now = self.now();
-                if self.supervisor.is_quiet() || now >= end_by {
-                    break;
-                }
-            }
-            if let Err(error) = self.turn(&mut events) {
-                // Only a broken epoll descriptor comes here; nothing can be awaited any more.
-                let text = "the event loop cannot wait for events";
-                self.recorder.record(Note::new(EventKind::HostFault, text).error(error.to_string()));
-                self.end_reason = Some(format!("{text}: {error}"));
-                break;
-            }
-        }
-        self.finish();
-    }
-
-    /// One turn: wait, take in, decide, carry out, write.
-    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        self.wait(events)?;
+    /// One turn: wait, take in, decide, carry out, write. `wait_max` bounds the wait further than what is
+    /// due does.
+    fn turn(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
+        self.woken = 0;
+        self.wait(wait_max)?;
         let now = self.now();
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in events.iter().filter(|event| event.token() != WAKER) {
             self.handle_source(now, event.token().0 as u64, event.is_read_closed());
         }
+        self.events = events;
         for _ in 0..self.unfinished.len() {
             if let Some(source) = self.unfinished.pop_front() {
                 self.handle_source(now, source, true);
             }
         }
-        for _ in 0..COMMANDS_PER_TURN {
-            let Some(command) = self.mailbox.take() else { break };
-            // The time now, not that of the turn's begin: deadlines count from when a command was sent, and
-            // it may have been sent in the middle of a long turn.
-            self.handle_command(self.now(), command);
-            // What it led to happens before the next one is answered, so that an answer says that all
-            // that came before has happened.
-            self.perform_all(now);
-        }
+        self.take_commands(now);
         let now = self.now();
         self.supervisor.handle_time(now);
         if self.accept_again.take_if(|at| *at <= now).is_some() {
@@ -230,22 +222,34 @@ impl Reactor {
         Ok(())
     }
 
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+    fn wait(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
         let until = [self.supervisor.next_at(), self.end_by, self.accept_again];
         let until = until.into_iter().flatten().min();
-        let mut timeout = until.map(|at| at.since(self.now()));
-        if !self.unfinished.is_empty() || !self.mailbox.may_sleep() {
+        let due = until.map(|at| at.since(self.now()));
+        let mut timeout = [due, wait_max].into_iter().flatten().min();
+        if !self.unfinished.is_empty() || (timeout != Some(Duration::ZERO) && !self.mailbox.may_sleep()) {
             timeout = Some(Duration::ZERO);
         }
-        let result = self.poll.poll(events, timeout);
+        let result = self.poll.poll(&mut self.events, timeout);
         self.mailbox.awake();
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                events.clear();
+                self.events.clear();
                 Ok(())
             }
             other => other,
         }
+    }
+
+    /// Whether the host has ended and nothing of any plugin is left, or the time for that is over.
+    fn is_over(&self) -> bool {
+        self.end_by.is_some_and(|end_by| self.supervisor.is_quiet() || self.now() >= end_by)
+    }
+
+    /// Whether the loop's own thread has to go on: a plugin is to be launched, and lives no longer than the
+    /// thread that launched it (PR_SET_PDEATHSIG(2const)); or the host ends.
+    fn needs_own_thread(&self) -> bool {
+        self.end_by.is_some() || self.supervisor.next_action().is_some_and(is_spawn)
     }
 
     fn now(&self) -> Time {
@@ -287,7 +291,8 @@ impl Reactor {
     }
 
     fn perform_all(&mut self, now: Time) {
-        while let Some(action) = self.supervisor.poll_action() {
+        while self.on_own_thread || !self.supervisor.next_action().is_some_and(is_spawn) {
+            let Some(action) = self.supervisor.poll_action() else { break };
             self.perform(now, action);
         }
     }
@@ -304,8 +309,13 @@ impl Reactor {
             Action::CloseLink(key, generation, last) => self.close_link(key, generation, &last),
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
             Action::Complete(call, end) => {
-                if let Some((ticket, answer)) = self.ends.end_call(call, end) {
-                    self.answer_client(&ticket, &answer);
+                match self.ends.end_call(call, end) {
+                    Told::Nobody => {}
+                    Told::Woken => {
+                        self.gate.unparked();
+                        self.woken += 1;
+                    }
+                    Told::Client(ticket, answer) => self.answer_client(&ticket, &answer),
                 }
             }
             Action::Waited(wait, end) => {
@@ -317,53 +327,7 @@ impl Reactor {
         }
     }
 
-    fn handle_command(&mut self, now: Time, command: Command) {
-        // Who asked may have gone; an answer that nobody takes is dropped.
-        match command {
-            // A dropped answer says that the host has ended.
-            Command::Add(..) if self.end_by.is_some() => {}
-            Command::Add(spec, launch, reply) => {
-                let key = self.supervisor.add(*spec);
-                if let Some(key) = key {
-                    self.wards.insert(key, Ward::new(*launch));
-                }
-                let _ = reply.try_send(key.is_some());
-            }
-            Command::Remove(id, reply) => drop(reply.try_send(self.remove(&id))),
-            Command::Wish(id, wish, reply) => {
-                let result = self.known(&id).map(|key| self.supervisor.wish(now, key, wish));
-                let result = result.and_then(|()| self.status(now, &id).ok_or_else(|| unknown(&id)));
-                let _ = reply.try_send(result);
-            }
-            Command::Wait(id, goal, timeout, reply) => {
-                let key = self.ends.add_wait(reply);
-                self.supervisor.wait(now, key, &id, goal, timeout);
-            }
-            Command::Status(id, reply) => drop(reply.try_send(self.status(now, &id))),
-            Command::List(reply) => {
-                let list = self.supervisor.plugins_by_id().map(|plugin| plugin.status(now)).collect();
-                let _ = reply.try_send(list);
-            }
-            Command::Call(call) => {
-                let NewCall { plugin_id, method, params, timeout, reply } = *call;
-                let key = self.ends.add_call(reply);
-                self.supervisor.call(now, key, &plugin_id, method, params, timeout);
-            }
-            Command::Subscribe(sender) => self.recorder.subscribe(sender),
-            Command::Record(note) => self.recorder.record(*note),
-            Command::Prepared(key, generation, outcome) => self.take_prepared(now, key, generation, outcome),
-            Command::OpenControl => {
-                if let Err(error) = self.open_control() {
-                    self.fault("the admin socket cannot be watched", &error);
-                }
-            }
-            Command::SweepOrphans => self.sweep_orphans(),
-            Command::End(reason) => self.begin_end(now, reason),
-            Command::EndNow(reason) => self.end_now(now, reason),
-        }
-    }
-
-    fn begin_end(&mut self, now: Time, reason: String) {
+    pub(super) fn begin_end(&mut self, now: Time, reason: String) {
         if self.end_by.is_none() {
             self.end_reason = Some(reason);
             self.end_by = Some(now.plus(self.supervisor.stop_timeout()).plus(END_SLACK));
@@ -372,7 +336,7 @@ impl Reactor {
     }
 
     /// The processes that this kills end as those that a ladder kills, and are seen to end as they are.
-    fn end_now(&mut self, now: Time, reason: String) {
+    pub(super) fn end_now(&mut self, now: Time, reason: String) {
         self.begin_end(now, reason.clone());
         let soon = now.plus(END_NOW_TIMEOUT);
         self.end_by = self.end_by.map(|end_by| end_by.min(soon));
@@ -380,25 +344,6 @@ impl Reactor {
         for key in keys {
             self.kill(key, &reason);
         }
-    }
-
-    fn known(&self, id: &PluginId) -> Result<PluginKey, CallError> {
-        self.supervisor.find(id).ok_or_else(|| unknown(id))
-    }
-
-    fn status(&self, now: Time, id: &PluginId) -> Option<Box<rpc_plugin_wire::admin::PluginStatus>> {
-        let plugin = self.supervisor.plugin(self.supervisor.find(id)?)?;
-        Some(Box::new(plugin.status(now)))
-    }
-
-    fn remove(&mut self, id: &PluginId) -> Result<(), CallError> {
-        let key = self.known(id)?;
-        if !self.supervisor.remove(key) {
-            let error = CallError::not_sent(ErrorCode::Unavailable, "the plugin is up; stop it first");
-            return Err(error.at(id, None));
-        }
-        self.wards.remove(&key);
-        Ok(())
     }
 
     /// What is left once nothing can happen any more.
@@ -420,6 +365,6 @@ impl Reactor {
     }
 }
 
-fn unknown(id: &PluginId) -> CallError {
-    CallError::not_sent(ErrorCode::UnknownPlugin, "there is no plugin of that id").at(id, None)
+fn is_spawn(action: &Action) -> bool {
+    matches!(action, Action::Spawn(..))
 }

@@ -86,6 +86,8 @@ pub(super) struct Link {
     pub(super) generation: Generation,
     pub(super) stream: UnixStream,
     pub(super) source: u64,
+    /// It takes no more bytes for now, and is watched until it does.
+    pub(super) full: bool,
 }
 
 /// What was prepared for a generation.

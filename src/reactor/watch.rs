@@ -21,6 +21,16 @@ impl Reactor {
         }
     }
 
+    /// Says whether to tell when a socket takes bytes again. Only while some wait for that: otherwise each
+    /// read of the peer, which makes room, would wake the loop (unix(7) sockets, epoll(7) with EPOLLET).
+    pub(super) fn watch_writing(&mut self, fd: RawFd, source: u64, writing: bool) {
+        let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let token = Token(usize::try_from(source).unwrap_or(0));
+        if let Err(error) = self.poll.registry().reregister(&mut SourceFd(&fd), token, interest) {
+            self.fault("a connection cannot be watched any more", &error);
+        }
+    }
+
     /// Before the descriptor is closed: a duplicate of it elsewhere would keep the registration alive.
     pub(super) fn unregister(&mut self, fd: RawFd, source: u64) {
         if self.sources.remove(source).is_some() {

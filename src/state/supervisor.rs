@@ -127,6 +127,12 @@ impl Supervisor {
         self.plugins.get_mut(&key)?.session_mut(generation)
     }
 
+    /// What [`Supervisor::poll_action`] gives next.
+    #[must_use]
+    pub fn next_action(&self) -> Option<&Action> {
+        self.actions.front()
+    }
+
     /// The next effect to carry out.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -204,7 +210,7 @@ impl Supervisor {
         self.plugins.values().map(|plugin| plugin.policy().stop_timeout()).max().unwrap_or_default()
     }
 
-    /// Makes a call; it ends with [`Action::Complete`].
+    /// Makes a call; it ends with [`Action::Complete`]. Gives the plugin that is called.
     pub fn call(
         &mut self,
         now: Time,
@@ -213,9 +219,10 @@ impl Supervisor {
         method: String,
         params: Option<Box<RawValue>>,
         timeout: Option<Duration>,
-    ) {
-        let Some(key) = self.find_or_end(call, id) else { return };
+    ) -> Option<PluginKey> {
+        let key = self.find_or_end(call, id)?;
         self.step(now, key, |plugin, step| plugin.call(step, call, method, params, timeout));
+        Some(key)
     }
 
     /// Asks for a heartbeat now; it ends with [`Action::Complete`].

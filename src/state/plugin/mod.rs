@@ -227,6 +227,14 @@ impl Plugin {
         self.session.as_ref().is_some_and(|session| !session.waiting().is_empty())
     }
 
+    /// Whether a call that waits to be written may wait for others, which makes one write of many: another
+    /// is unanswered, and what waits has at most `bytes_max` bytes.
+    #[must_use]
+    pub fn has_company(&self, bytes_max: usize) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|session| session.calls_in_flight() > 1 && session.waiting_bytes() <= bytes_max)
+    }
+
     /// Whether nothing of it is left outside: no process, no preparation under way.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

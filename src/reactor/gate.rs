@@ -1,0 +1,148 @@
+//! Who drives the event loop: its own thread, or a caller that waits for an answer.
+//!
+//! One thread at a time drives; it alone touches the loop's state. The loop's own thread is the one that
+//! takes over when nobody else does: it looks every [`TICK`] while callers drive, and drives for good
+//! once none has for that long, so that an idle host has no wake-ups. A caller that drives saves the two
+//! changes of thread that asking the loop's thread would cost.
+//!
+//! What it deliberately does not do: hold the loop's state, or decide how long somebody drives.
+//!
+//! What always holds: the state goes to one driver at a time, by compare-and-swap; whoever stops driving
+//! leaves nothing behind that cannot wait for a tick: commands and parked callers have the loop's thread
+//! called at once; the driver is woken if and only if it sleeps.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// How long the loop may be without a driver while callers take turns; then its own thread looks.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// Nobody drives; the loop's thread looks at the next tick.
+const IDLE: u8 = 0;
+/// The loop's thread was called and is on its way.
+const CALLED: u8 = 1;
+/// Somebody drives, and looks at the mailbox before sleeping.
+const DRIVEN: u8 = 2;
+/// The driver waits in epoll_wait(2).
+const ASLEEP: u8 = 3;
+
+/// See the module's text.
+pub(super) struct Gate {
+    state: AtomicU8,
+    /// Callers that sleep until somebody else fills their slot.
+    parked: AtomicUsize,
+    /// How often callers have driven.
+    turns: AtomicU64,
+    waker: mio::Waker,
+    /// The loop's own thread, once it runs.
+    thread: OnceLock<Thread>,
+}
+
+impl Gate {
+    /// The loop's thread counts as on its way: nobody can drive before it has.
+    pub(super) fn new(waker: mio::Waker) -> Gate {
+        Gate {
+            state: AtomicU8::new(CALLED),
+            parked: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+            waker,
+            thread: OnceLock::new(),
+        }
+    }
+
+    /// Says which thread is the loop's own; only the first one counts.
+    pub(super) fn set_thread(&self, thread: Thread) {
+        let _ = self.thread.set(thread);
+    }
+
+    fn swap(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// A caller becomes the driver, if there is none and none is on its way.
+    pub(super) fn enter(&self) -> bool {
+        let entered = self.swap(IDLE, DRIVEN);
+        if entered {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
+        entered
+    }
+
+    /// The loop's thread becomes the driver, unless a caller is; whether it was called for.
+    pub(super) fn take_over(&self) -> Option<bool> {
+        if self.swap(CALLED, DRIVEN) {
+            return Some(true);
+        }
+        self.swap(IDLE, DRIVEN).then_some(false)
+    }
+
+    /// How often callers have driven so far.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Callers that sleep now.
+    pub(super) fn parked(&self) -> usize {
+        self.parked.load(Ordering::SeqCst)
+    }
+
+    /// The driver stops. `must_go_on`: what it leaves behind cannot wait. `more` looks for such things once
+    /// more, after who brings them could see that nobody drives.
+    pub(super) fn leave(&self, must_go_on: bool, more: impl FnOnce() -> bool) {
+        if must_go_on {
+            self.state.store(CALLED, Ordering::SeqCst);
+            return self.unpark();
+        }
+        // Pairs with the fences in `call` and `park`: one of the two sides sees what the other did.
+        self.state.store(IDLE, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if (self.parked() > 0 || more()) && self.swap(IDLE, CALLED) {
+            self.unpark();
+        }
+    }
+
+    /// Says that the driver is about to sleep; it has to look at the mailbox once more after this.
+    pub(super) fn about_to_sleep(&self) {
+        self.state.store(ASLEEP, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Says that the driver is awake again.
+    pub(super) fn awake(&self) {
+        self.state.store(DRIVEN, Ordering::SeqCst);
+    }
+
+    /// Has what was posted looked at: wakes the driver if it sleeps, calls the loop's thread if nobody drives.
+    pub(super) fn call(&self) {
+        fence(Ordering::SeqCst);
+        match self.state.load(Ordering::SeqCst) {
+            ASLEEP if self.swap(ASLEEP, DRIVEN) => {
+                // Fails only on a broken eventfd; the command is then seen at the next wake-up.
+                let _ = self.waker.wake();
+            }
+            IDLE if self.swap(IDLE, CALLED) => self.unpark(),
+            // Somebody else has done that just now, or it is awake.
+            _ => {}
+        }
+    }
+
+    /// Counts a caller that is about to sleep; false when nobody drives, so that it should itself.
+    pub(super) fn park(&self) -> bool {
+        self.parked.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.state.load(Ordering::SeqCst) != IDLE
+    }
+
+    /// Takes a [`Gate::park`] back: by who fills the slot, or by the caller that does not sleep after all.
+    pub(super) fn unparked(&self) {
+        self.parked.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
