@@ -4,7 +4,8 @@
 //! limit and project alike; what counts is the ratio of their medians. Two passes: `pinned`, all
 //! processes on one core, and `free`.
 //!
-//! Usage: `cargo bench -- [--json] [--rounds N] [--only TEXT]`
+//! Usage: `cargo bench -- [--json] [--rounds N] [--only TEXT]`. For a profiler: `--alone --pass pinned --only
+//! TEXT` measures those figures in this process, and nothing else.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -34,18 +35,21 @@ pub struct Options {
     pub json: bool,
     pub rounds: usize,
     pub only: Option<String>,
+    /// Without the limits.
+    pub alone: bool,
     /// `pinned` or `free` in the process that measures; none in the one that collects.
     pub pass: Option<String>,
 }
 
 fn options() -> Options {
-    let mut options = Options { json: false, rounds: 9, only: None, pass: None };
+    let mut options = Options { json: false, rounds: 9, only: None, alone: false, pass: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--json" => options.json = true,
             "--rounds" => options.rounds = words.next().and_then(|n| n.parse().ok()).expect("--rounds N"),
             "--only" => options.only = words.next(),
+            "--alone" => options.alone = true,
             "--pass" => options.pass = words.next(),
             // Cargo passes this to every benchmark.
             "--bench" => {}
@@ -94,7 +98,9 @@ fn measure(options: &Options, pass: &str) {
         limits::pin_to_one_core();
     }
     let mut board = Board::new(pass, options);
-    limits::run(&mut board);
+    if !options.alone {
+        limits::run(&mut board);
+    }
     calls::run(&mut board);
     daemon::run(&mut board);
     disk::run(&mut board);
