@@ -9,7 +9,8 @@ use super::keys::Caller;
 use super::time::Time;
 use super::wheel::TimerKey;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// One request of ours.
 #[derive(Debug)]
@@ -32,10 +33,30 @@ pub struct Pending {
     pub in_grace: bool,
 }
 
+/// Spreads ids, which are our own count: nobody outside chooses them, so no secret is needed.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // Fibonacci hashing: 2^64 divided by the golden ratio.
+        self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+    }
+}
+
 /// The table.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    pending: BTreeMap<u64, Pending>,
+    /// Never walked in its own order, which is nobody's.
+    pending: HashMap<u64, Pending, BuildHasherDefault<IdHasher>>,
     next_id: u64,
     /// How many of `pending` poison.
     calls: usize,
@@ -73,10 +94,12 @@ impl Outgoing {
         Some(pending)
     }
 
-    /// Takes the oldest request out.
-    pub fn pop(&mut self) -> Option<Pending> {
-        let id = *self.pending.first_key_value()?.0;
-        self.remove(id)
+    /// Takes all requests out, the oldest first.
+    pub fn take_all(&mut self) -> Vec<Pending> {
+        self.calls = 0;
+        let mut all: Vec<(u64, Pending)> = self.pending.drain().collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all.into_iter().map(|(_, pending)| pending).collect()
     }
 
     /// The id under which a caller waits.
