@@ -83,11 +83,6 @@ impl Gate {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Callers that sleep now.
-    pub(super) fn parked(&self) -> usize {
-        self.parked.load(Ordering::SeqCst)
-    }
-
     /// The driver stops. `must_go_on`: what it leaves behind cannot wait. `more` looks for such things once
     /// more, after who brings them could see that nobody drives.
     pub(super) fn leave(&self, must_go_on: bool, more: impl FnOnce() -> bool) {
@@ -98,7 +93,7 @@ impl Gate {
         // Pairs with the fences in `call` and `park`: one of the two sides sees what the other did.
         self.state.store(IDLE, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if (self.parked() > 0 || more()) && self.swap(IDLE, CALLED) {
+        if (self.parked.load(Ordering::SeqCst) > 0 || more()) && self.swap(IDLE, CALLED) {
             self.unpark();
         }
     }
@@ -136,8 +131,9 @@ impl Gate {
     }
 
     /// Takes a [`Gate::park`] back: by who fills the slot, or by the caller that does not sleep after all.
-    pub(super) fn unparked(&self) {
-        self.parked.fetch_sub(1, Ordering::SeqCst);
+    /// How many still sleep.
+    pub(super) fn unparked(&self) -> usize {
+        self.parked.fetch_sub(1, Ordering::SeqCst).saturating_sub(1)
     }
 
     fn unpark(&self) {

@@ -42,8 +42,8 @@ use gate::Gate;
 use mail::Mailbox;
 use mio::{Events, Interest, Poll, Token};
 use record::Recorder;
-use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::Generation;
+use rpc_plugin_wire::event::EventKind;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -109,8 +109,10 @@ pub(crate) struct Reactor {
     gate: Arc<Gate>,
     /// Whether the loop's own thread drives.
     on_own_thread: bool,
-    /// Threads that were woken in this turn.
+    /// Callers that were woken in this turn.
     woken: usize,
+    /// Callers that still slept when the last one was woken.
+    still_parked: usize,
     mailbox: Mailbox,
     port: Port,
     origin: Instant,
@@ -158,6 +160,7 @@ impl Reactor {
             gate,
             on_own_thread: false,
             woken: 0,
+            still_parked: 0,
             mailbox,
             port: port.clone(),
             origin: Instant::now(),
@@ -308,16 +311,14 @@ impl Reactor {
             Action::Trusted(key, generation) => self.trust(key, generation),
             Action::CloseLink(key, generation, last) => self.close_link(key, generation, &last),
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
-            Action::Complete(call, end) => {
-                match self.ends.end_call(call, end) {
-                    Told::Nobody => {}
-                    Told::Woken => {
-                        self.gate.unparked();
-                        self.woken += 1;
-                    }
-                    Told::Client(ticket, answer) => self.answer_client(&ticket, &answer),
+            Action::Complete(call, end) => match self.ends.end_call(call, end) {
+                Told::Nobody => {}
+                Told::Woken => {
+                    self.still_parked = self.gate.unparked();
+                    self.woken += 1;
                 }
-            }
+                Told::Client(ticket, answer) => self.answer_client(&ticket, &answer),
+            },
             Action::Waited(wait, end) => {
                 if let Some((ticket, answer)) = self.ends.end_wait(wait, end) {
                     self.answer_client(&ticket, &answer);
