@@ -5,7 +5,7 @@
 
 mod fixture;
 
-use fixture::{SOON, World, calm, eventually, quick, signal, up};
+use fixture::{SOON, World, calm, eventually, signal, up};
 use nix::sys::signal::Signal;
 use rpc_plugin_system::host::{CallError, CallOptions, PluginConfig, PluginHandle, Policy};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;

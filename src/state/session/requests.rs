@@ -131,7 +131,7 @@ impl Core {
     /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
     /// even if last bytes are still sent.
     pub(super) fn end_calls(&mut self, cx: &mut Cx<'_>) {
-        for pending in self.outgoing.take_all() {
+        while let Some(pending) = self.outgoing.pop() {
             let withdrawn = self.outbox.withdraw(pending.offset, pending.end_offset);
             let Some(caller) = self.settle(cx, &pending) else { continue };
             let error = if withdrawn {
