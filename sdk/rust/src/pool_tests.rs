@@ -1,0 +1,2 @@
+//! The pool by itself.
+use super::*;
