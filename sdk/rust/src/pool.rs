@@ -119,7 +119,10 @@ pub(crate) enum Tick {
     /// Come back in this time.
     Watching(Duration),
     /// A call of this method blocked the reading thread. The answers were collected by that thread.
-    Rescued { answers: Vec<u8>, method: usize },
+    Rescued {
+        answers: Vec<u8>,
+        method: usize,
+    },
     End(Result<End, Error>),
 }
 
@@ -256,8 +259,7 @@ impl Pool {
             }
             return state.flush_into(buffer);
         };
-        let enough =
-            state.collected_frames >= COLLECTED_MAX || state.collected.len() >= COLLECTED_BYTES_MAX;
+        let enough = state.collected_frames >= COLLECTED_MAX || state.collected.len() >= COLLECTED_BYTES_MAX;
         if enough || (!in_place && !state.collected.is_empty()) {
             return state.flush_into(buffer);
         }
