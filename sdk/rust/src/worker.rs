@@ -4,7 +4,7 @@
 //!
 //! What always holds: all frames of one read are dealt with before the next read; the answers of quick
 //! calls of one read go out together; a thread with the reading role waits for the host to take answers
-//! only when all others wait too.
+//! only when the outbox's reserve is used up and all others are busy.
 
 use crate::error::End;
 use crate::inbox::{Inbox, Taken};
