@@ -60,6 +60,7 @@ mod pool;
 mod run;
 mod service;
 mod session;
+mod task;
 mod watch;
 mod worker;
 

@@ -16,13 +16,13 @@ use crate::call::Call;
 use crate::error::{End, Error};
 use crate::ids::ById;
 use crate::outbox::recycle;
+use crate::task::{Job, Room, Step, Task, Tick};
 use crate::watch::{TICK, Watch};
 use rpc_plugin_wire::{FrameDecoder, RequestId};
-use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::mem::{swap, take};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Collected answers, and bytes of them, from which on they are sent before another call is run.
 const COLLECTED_MAX: usize = 32;
@@ -31,12 +31,6 @@ pub(crate) const COLLECTED_BYTES_MAX: usize = 16 * 1024;
 const BACKLOG_NS_MAX: u64 = 2_000_000;
 /// Quick calls, each within a tick of the one before, that make the monitor worth its ticks.
 const BURST: usize = 3;
-
-/// A request for a handler.
-pub(crate) struct Job {
-    pub(crate) call: Call,
-    pub(crate) params: Option<Box<RawValue>>,
-}
 
 /// Who reads from the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,52 +80,6 @@ pub(crate) struct Pool {
     queued: Condvar,
     /// Told when the pool is closed and no worker runs any more.
     all_done: Condvar,
-}
-
-/// What a worker is to do.
-pub(crate) enum Task {
-    /// Take the reading role, with [`Pool::step`].
-    Read,
-    Run(Job),
-    Stop,
-}
-
-/// What the thread with the reading role is to do next.
-pub(crate) enum Step {
-    /// Run it and keep the role; name the number when it is done.
-    Run(Job, u64),
-    /// The role is another's: run it as any worker does.
-    HandedOver(Job),
-    /// Send what was collected.
-    Flush,
-    /// Deal with the frames that are there, if so, else read.
-    Read { decoder: FrameDecoder, unparsed: bool, queue_room: usize },
-    /// The role was taken away during the last call, whose answer is still to be sent.
-    Lost,
-    /// The session has ended.
-    Stop,
-}
-
-/// What the main thread learns at a tick.
-pub(crate) enum Tick {
-    /// Nothing before the next ring.
-    Asleep,
-    /// Come back in this time.
-    Watching(Duration),
-    /// A call of this method blocked the reading thread. The answers were collected by that thread.
-    Rescued {
-        answers: Vec<u8>,
-        method: usize,
-    },
-    End(Result<End, Error>),
-}
-
-/// How much the queue still takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Room {
-    pub(crate) jobs: usize,
-    /// Whether a thread is free to take jobs out.
-    pub(crate) worked_off: bool,
 }
 
 impl Pool {

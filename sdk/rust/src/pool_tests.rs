@@ -4,6 +4,7 @@ use super::*;
 use crate::handler::{HandlerError, Method, typed};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -6,7 +6,7 @@
 
 use crate::answer::write_answer;
 use crate::handler::{HandlerError, Method};
-use crate::pool::Job;
+use crate::task::Job;
 use rpc_plugin_wire::life::{Capabilities, HealthStatus, Heartbeat};
 use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde::Serialize;

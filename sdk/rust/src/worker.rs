@@ -9,8 +9,9 @@
 use crate::error::End;
 use crate::inbox::{Inbox, Taken};
 use crate::outbox::{Closed, Outbox, Pushed};
-use crate::pool::{Job, Pool, Step, Task};
+use crate::pool::Pool;
 use crate::service::Service;
+use crate::task::{Job, Step, Task};
 use rpc_plugin_wire::FrameDecoder;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
