@@ -76,8 +76,7 @@ impl Reactor {
     fn add_link(&mut self, key: PluginKey, generation: Generation, stream: UnixStream) -> io::Result<()> {
         stream.set_nonblocking(true)?;
         request_buffer_bytes(stream.as_fd(), SOCKET_BUFFER_BYTES);
-        let source =
-            self.register(stream.as_raw_fd(), Source::Link(key, generation), Interest::READABLE)?;
+        let source = self.register(stream.as_raw_fd(), Source::Link(key, generation), Interest::READABLE)?;
         if let Some(ward) = self.wards.get_mut(&key) {
             ward.link = Some(Link { generation, stream, source, full: false });
         }

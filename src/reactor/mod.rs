@@ -42,8 +42,8 @@ use gate::Gate;
 use mail::Mailbox;
 use mio::{Events, Interest, Poll, Token};
 use record::Recorder;
-use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::Generation;
+use rpc_plugin_wire::event::EventKind;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -308,16 +308,14 @@ impl Reactor {
             Action::Trusted(key, generation) => self.trust(key, generation),
             Action::CloseLink(key, generation, last) => self.close_link(key, generation, &last),
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
-            Action::Complete(call, end) => {
-                match self.ends.end_call(call, end) {
-                    Told::Nobody => {}
-                    Told::Woken => {
-                        self.gate.unparked();
-                        self.woken += 1;
-                    }
-                    Told::Client(ticket, answer) => self.answer_client(&ticket, &answer),
+            Action::Complete(call, end) => match self.ends.end_call(call, end) {
+                Told::Nobody => {}
+                Told::Woken => {
+                    self.gate.unparked();
+                    self.woken += 1;
                 }
-            }
+                Told::Client(ticket, answer) => self.answer_client(&ticket, &answer),
+            },
             Action::Waited(wait, end) => {
                 if let Some((ticket, answer)) = self.ends.end_wait(wait, end) {
                     self.answer_client(&ticket, &answer);

@@ -70,3 +70,34 @@ impl World {
 pub fn quiet() -> Policy {
     Policy { heartbeat_interval: Duration::ZERO, ..Policy::default() }
 }
+
+/// A host with one plugin that is up.
+pub struct Subject {
+    pub host: Host,
+    pub plugin: PluginHandle,
+    _world: World,
+}
+
+impl Subject {
+    /// `spin`: how long a caller that is alone looks for its answer; the library's own choice if `None`.
+    pub fn start(spin: Option<Duration>) -> Subject {
+        let world = World::new();
+        let mut builder = Host::builder(world.path().join("host"));
+        if let Some(spin) = spin {
+            builder = builder.spin(spin);
+        }
+        let host = builder.start().unwrap();
+        let plugin = world.running(&host, "echo");
+        Subject { host, plugin, _world: world }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.plugin.status().unwrap().pid.unwrap()
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        self.host.shutdown();
+    }
+}
