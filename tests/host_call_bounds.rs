@@ -5,7 +5,7 @@
 
 mod fixture;
 
-use fixture::{SOON, World, eventually, quick, signal};
+use fixture::{SOON, World, calm, eventually, signal, up};
 use nix::sys::signal::Signal;
 use rpc_plugin_system::host::{CallError, CallOptions, PluginConfig, PluginHandle, Policy};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
@@ -15,17 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// Without heartbeats: what a stopped plugin does not answer is no reason to replace it.
-fn calm() -> Policy {
-    Policy { heartbeat_interval: Duration::ZERO, ..quick() }
-}
-
-fn up(plugin: PluginHandle) -> PluginHandle {
-    plugin.start().unwrap();
-    plugin.wait_routable(None, SOON).unwrap();
-    plugin
-}
 
 fn echo_of(plugin: &PluginHandle, bytes: usize) -> Result<Value, CallError> {
     plugin.call_with("work", &json!({"text": "x".repeat(bytes)}), CallOptions::timeout(SOON))

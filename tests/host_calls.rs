@@ -6,7 +6,7 @@
 
 mod fixture;
 
-use fixture::{SOON, World, eventually, next_event, quick, signal};
+use fixture::{SOON, World, calm, eventually, next_event, quick, signal, up};
 use nix::sys::signal::Signal;
 use rpc_plugin_system::host::{CallError, CallOptions, Host, HostError, PluginHandle, Policy};
 use rpc_plugin_wire::event::EventKind;
@@ -17,17 +17,6 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
-
-/// Heartbeats far apart, so that nothing but the calls is on the wire.
-fn calm() -> Policy {
-    Policy { heartbeat_interval: Duration::ZERO, ..quick() }
-}
-
-fn up(plugin: PluginHandle) -> PluginHandle {
-    plugin.start().unwrap();
-    plugin.wait_routable(None, SOON).unwrap();
-    plugin
-}
 
 fn call(plugin: &PluginHandle, method: &str, params: &Value) -> Result<Value, CallError> {
     plugin.call_with(method, params, CallOptions::timeout(SOON))

@@ -111,9 +111,9 @@ impl Engine {
                 return own.end();
             }
             stay |= reactor.needs_own_thread();
-            match reactor.woken {
-                0 => {}
-                1 if self.gate.parked() == 0 => alone += 1,
+            match (reactor.woken, reactor.still_parked) {
+                (0, _) => {}
+                (1, 0) => alone += 1,
                 _ => alone = 0,
             }
             if !stay || (alone >= ALONE_MIN && !reactor.needs_own_thread() && reactor.mailbox.is_empty()) {
@@ -174,13 +174,11 @@ impl Engine {
     fn park(&self, slot: &Slot) {
         // First counted, then enlisted: who fills the slot takes the count back.
         let driven = self.gate.park();
-        if !slot.enlist() {
-            return self.gate.unparked();
-        }
-        if driven {
+        let enlisted = slot.enlist();
+        if enlisted && driven {
             std::thread::park();
         }
-        if slot.withdraw() {
+        if !enlisted || slot.withdraw() {
             self.gate.unparked();
         }
     }

@@ -83,11 +83,6 @@ impl Gate {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Callers that sleep now.
-    pub(super) fn parked(&self) -> usize {
-        self.parked.load(Ordering::SeqCst)
-    }
-
     /// The driver stops. `must_go_on`: what it leaves behind cannot wait. `more` looks for such things once
     /// more, after who brings them could see that nobody drives.
     pub(super) fn leave(&self, must_go_on: bool, more: impl FnOnce() -> bool) {
@@ -98,7 +93,7 @@ impl Gate {
         // Pairs with the fences in `call` and `park`: one of the two sides sees what the other did.
         self.state.store(IDLE, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if (self.parked() > 0 || more()) && self.swap(IDLE, CALLED) {
+        if (self.parked.load(Ordering::SeqCst) > 0 || more()) && self.swap(IDLE, CALLED) {
             self.unpark();
         }
     }
@@ -136,13 +131,86 @@ impl Gate {
     }
 
     /// Takes a [`Gate::park`] back: by who fills the slot, or by the caller that does not sleep after all.
-    pub(super) fn unparked(&self) {
-        self.parked.fetch_sub(1, Ordering::SeqCst);
+    /// How many still sleep.
+    pub(super) fn unparked(&self) -> usize {
+        self.parked.fetch_sub(1, Ordering::SeqCst).saturating_sub(1)
     }
 
     fn unpark(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gate that the loop's thread has taken over and left.
+    fn left() -> (mio::Poll, Gate) {
+        let poll = mio::Poll::new().unwrap();
+        let gate = Gate::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        gate.set_thread(std::thread::current());
+        assert!(!gate.enter(), "the loop's thread comes first");
+        assert_eq!(gate.take_over(), Some(true));
+        gate.leave(false, || false);
+        (poll, gate)
+    }
+
+    /// Whether this thread, which stands for the loop's, was called.
+    fn called(gate: &Gate) -> bool {
+        gate.state.load(Ordering::SeqCst) == CALLED
+    }
+
+    #[test]
+    fn one_thread_drives_at_a_time() {
+        let (_poll, gate) = left();
+        assert!(gate.enter() && !gate.enter());
+        assert_eq!(gate.take_over(), None, "a caller drives");
+        gate.leave(false, || false);
+        assert_eq!((gate.take_over(), gate.turns()), (Some(false), 1));
+        assert!(!gate.enter());
+    }
+
+    #[test]
+    fn who_leaves_has_what_cannot_wait_looked_after() {
+        let (_poll, gate) = left();
+        for (must_go_on, parks, more) in [(true, false, false), (false, true, false), (false, false, true)] {
+            assert!(gate.enter());
+            if parks {
+                assert!(gate.park(), "somebody drives");
+            }
+            gate.leave(must_go_on, || more);
+            assert!(called(&gate) && !gate.enter(), "{must_go_on} {parks} {more}");
+            assert_eq!(gate.take_over(), Some(true));
+            if parks {
+                assert_eq!(gate.unparked(), 0);
+            }
+            gate.leave(false, || false);
+            assert!(!called(&gate));
+        }
+    }
+
+    #[test]
+    fn a_post_wakes_who_sleeps_or_calls_the_loops_thread() {
+        let (mut poll, gate) = left();
+        let mut events = mio::Events::with_capacity(1);
+        let mut woken = || {
+            poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            !events.is_empty()
+        };
+        gate.call();
+        assert!(called(&gate) && !woken());
+        gate.take_over().unwrap();
+        gate.call();
+        assert!(!called(&gate) && !woken(), "the driver is awake and looks by itself");
+        gate.about_to_sleep();
+        gate.call();
+        gate.call();
+        assert!(woken() && !woken(), "once");
+        gate.awake();
+        gate.leave(false, || false);
+        assert!(!gate.park(), "nobody drives: who would park should");
     }
 }

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Bytes read from a plugin at once.
 const READ_BYTES: usize = 64 * 1024;
+/// The same inside a frame that is longer than that: what a socket buffer may hold.
+const LONG_READ_BYTES: usize = SOCKET_BUFFER_BYTES;
 /// Kernel buffers of a plugin's connection, as far as the system allows. Bytes.
 const SOCKET_BUFFER_BYTES: usize = 256 * 1024;
 /// Reads from one plugin in a turn; then others have theirs.
@@ -101,7 +103,8 @@ impl Reactor {
         for _ in 0..READS_PER_TURN {
             let Some(link) = self.wards.get(&key).and_then(|ward| ward.link.as_ref()) else { return };
             let Some(session) = self.supervisor.session_mut(key, generation) else { return };
-            let space = session.space(READ_BYTES);
+            let is_long = session.unfinished_bytes() >= READ_BYTES;
+            let space = session.space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
             let room = space.len();
             match (&link.stream).read(space) {
                 Ok(0) => return self.supervisor.handle_end_of_stream(now, key, generation),

@@ -109,8 +109,10 @@ pub(crate) struct Reactor {
     gate: Arc<Gate>,
     /// Whether the loop's own thread drives.
     on_own_thread: bool,
-    /// Threads that were woken in this turn.
+    /// Callers that were woken in this turn.
     woken: usize,
+    /// Callers that still slept when the last one was woken.
+    still_parked: usize,
     mailbox: Mailbox,
     port: Port,
     origin: Instant,
@@ -158,6 +160,7 @@ impl Reactor {
             gate,
             on_own_thread: false,
             woken: 0,
+            still_parked: 0,
             mailbox,
             port: port.clone(),
             origin: Instant::now(),
@@ -311,7 +314,7 @@ impl Reactor {
             Action::Complete(call, end) => match self.ends.end_call(call, end) {
                 Told::Nobody => {}
                 Told::Woken => {
-                    self.gate.unparked();
+                    self.still_parked = self.gate.unparked();
                     self.woken += 1;
                 }
                 Told::Client(ticket, answer) => self.answer_client(&ticket, &answer),

@@ -96,3 +96,41 @@ impl Drop for Fill {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn end() -> CallEnd {
+        CallEnd { result: Ok(Default::default()), generation: None, took: Duration::ZERO }
+    }
+
+    #[test]
+    fn what_is_filled_in_is_taken_once() {
+        let slot = Slot::default();
+        let fill = slot.fill();
+        assert!(!slot.is_done() && matches!(slot.take(), Taken::Nothing));
+        assert!(!fill.fill(end()), "nobody waited");
+        assert!(slot.is_done() && !slot.enlist());
+        assert!(matches!(slot.take(), Taken::End(_)) && matches!(slot.take(), Taken::Over));
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_the_end_and_by_the_end_of_the_loop() {
+        for ended in [false, true] {
+            let slot = Slot::default();
+            let fill = slot.fill();
+            assert!(slot.enlist() && slot.withdraw() && slot.enlist());
+            if ended {
+                drop(fill);
+            } else {
+                assert!(fill.fill(end()));
+            }
+            // The token is there already: this returns at once.
+            std::thread::park_timeout(Duration::from_secs(20));
+            assert!(!slot.withdraw(), "it was woken");
+            assert_eq!(matches!(slot.take(), Taken::Over), ended);
+        }
+    }
+}

@@ -6,8 +6,10 @@
 
 use std::collections::VecDeque;
 
-/// Capacity above this is given back when the outbox runs empty. Bytes.
+/// Capacity above this is given back when the outbox runs empty and little of it was used. Bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Little: less than this part of the capacity. What is used this much would only be made again.
+const KEPT_PART: usize = 4;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -117,8 +119,9 @@ impl Outbox {
         if self.written == self.bytes.len() {
             self.dropped += self.written as u64;
             self.written = 0;
+            let unused = self.bytes.len() < self.bytes.capacity() / KEPT_PART;
             self.bytes.clear();
-            if self.bytes.capacity() > KEPT_BYTES_MAX {
+            if unused && self.bytes.capacity() > KEPT_BYTES_MAX {
                 self.bytes = Vec::new();
             }
         }

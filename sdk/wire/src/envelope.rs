@@ -21,7 +21,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// The envelope's members as they stand in the frame.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub(crate) struct Envelope<'a> {
     pub(crate) jsonrpc: Option<Cow<'a, str>>,
     /// The inner `None` is JSON `null`.
@@ -39,6 +39,54 @@ pub(crate) struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Reads an envelope and nothing after it.
     pub(crate) fn read(text: &'a str) -> Result<Envelope<'a>, MessageError> {
+        let plain = Envelope::read_plain(text);
+        debug_assert!(
+            plain.as_ref().is_none_or(|plain| {
+                let strict = Envelope::read_any(text);
+                strict.is_ok_and(|strict| format!("{strict:?}") == format!("{plain:?}"))
+            }),
+            "two readings of {text:?}"
+        );
+        plain.map_or_else(|| Envelope::read_any(text), Ok)
+    }
+
+    /// Reads an envelope that is written as [`crate::message`] writes them: these members in this order,
+    /// without white space, with a number as id. Takes a third of the time. `None` for any other, also
+    /// for one with a fault: [`Envelope::read_any`] says what is wrong with it.
+    fn read_plain(text: &'a str) -> Option<Envelope<'a>> {
+        let value = |rest: &'a str| serde_json::from_str::<&RawValue>(rest.strip_suffix('}')?).ok();
+        let rest = text.strip_prefix("{\"jsonrpc\":\"2.0\",\"id\":")?;
+        let (id, mut rest) = plain_number(rest)?;
+        let mut envelope = Envelope {
+            jsonrpc: Some(Cow::Borrowed("2.0")),
+            id: Some(Some(RequestId::Number(id))),
+            ..Envelope::default()
+        };
+        if let Some(rest) = rest.strip_prefix(",\"result\":") {
+            envelope.result = Some(value(rest)?);
+            return Some(envelope);
+        }
+        let (method, after) = rest.strip_prefix(",\"method\":\"")?.split_once('"')?;
+        // Escapes and line ends are for the other reader.
+        if method.bytes().any(|byte| byte == b'\\' || byte < b' ') {
+            return None;
+        }
+        envelope.method = Some(Cow::Borrowed(method));
+        rest = after;
+        if let Some(after) = rest.strip_prefix(",\"deadline_ms\":") {
+            let (deadline_ms, after) = plain_number(after)?;
+            envelope.deadline_ms = Some(deadline_ms);
+            rest = after;
+        }
+        if let Some(rest) = rest.strip_prefix(",\"params\":") {
+            envelope.params = Some(value(rest)?);
+        } else if rest != "}" {
+            return None;
+        }
+        Some(envelope)
+    }
+
+    fn read_any(text: &'a str) -> Result<Envelope<'a>, MessageError> {
         let member = Cell::new("");
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let read = EnvelopeVisitor { member: &member }.deserialize(&mut deserializer);
@@ -52,6 +100,16 @@ impl<'a> Envelope<'a> {
             }
         })
     }
+}
+
+/// A JSON integer of at most 15 digits, and what follows it.
+fn plain_number(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at_checked(digits)?;
+    if digits > 15 || (digits > 1 && number.starts_with('0')) || !rest.starts_with([',', '}']) {
+        return None;
+    }
+    Some((number.parse().ok()?, rest))
 }
 
 /// Reads members one by one and keeps the name of the one being read for the error.
@@ -189,4 +247,36 @@ pub(crate) fn too_deep(bytes: &[u8], levels_max: usize) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{write_request, write_result};
+
+    #[test]
+    fn what_this_project_writes_is_read_plainly_and_the_rest_is_not() {
+        let raw = serde_json::value::to_raw_value(&serde_json::json!({"a": [1, "}"]})).unwrap();
+        let mut frames = Vec::new();
+        write_request(&mut frames, 7, "a.b", Some(&raw), Some(30_000));
+        write_request(&mut frames, 0, "a", None, None);
+        write_result(&mut frames, &RequestId::Number(12), &raw);
+        for frame in std::str::from_utf8(&frames).unwrap().lines() {
+            assert!(Envelope::read_plain(frame).is_some(), "{frame}");
+        }
+        for other in [
+            r#"{"jsonrpc":"2.0","id":01,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1.0,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1e2,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":9007199254740992,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":1,"result":2}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":1}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"a\u0062"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{},"fds":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","deadline_ms":-1}"#,
+        ] {
+            assert!(Envelope::read_plain(other).is_none(), "{other}");
+        }
+    }
 }

@@ -38,8 +38,10 @@ impl fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// Buffers that grew past this are given back once they are empty. Bytes.
+/// Buffers that grew past this are given back once they are empty and little of them is used. Bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Little: less than this part of the buffer. What is used this much would only be made again.
+const KEPT_PART: usize = 4;
 
 /// Collects bytes and yields frames. See the module's invariants.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub struct FrameDecoder {
     failed: Option<FrameError>,
     /// Whether the buffer is somebody else's.
     lent: bool,
+    /// The highest `end` since the buffer was lent.
+    used: usize,
 }
 
 impl FrameDecoder {
@@ -68,6 +72,7 @@ impl FrameDecoder {
             frame_bytes_max,
             failed: None,
             lent: false,
+            used: 0,
         }
     }
 
@@ -80,8 +85,9 @@ impl FrameDecoder {
     pub fn space(&mut self, read_bytes: usize) -> &mut [u8] {
         // What still arrives after an error is dropped, or it would pile up.
         if self.start == self.end || self.failed.is_some() {
+            let unused = !self.lent && self.is_unused(self.end, KEPT_BYTES_MAX.max(read_bytes));
             (self.start, self.end, self.scanned) = (0, 0, 0);
-            if self.buffer.len() > KEPT_BYTES_MAX.max(read_bytes) {
+            if unused {
                 self.buffer = Vec::new();
             }
         }
@@ -100,34 +106,52 @@ impl FrameDecoder {
         self.buffer.get_mut(self.end..needed).unwrap_or_default()
     }
 
+    /// Whether the buffer is large, and a use up to `end` would have done with much less.
+    fn is_unused(&self, end: usize, kept_bytes_max: usize) -> bool {
+        end < self.buffer.len() / KEPT_PART && self.buffer.len() > kept_bytes_max
+    }
+
     /// Uses `buffer` from now on, unless part of a frame waits in a buffer of its own. For who has many
     /// decoders and reads from one at a time: between [`FrameDecoder::lend`] and
     /// [`FrameDecoder::give_back`] all use the same memory, and one that has nothing holds none.
     pub fn lend(&mut self, buffer: &mut Vec<u8>) {
         if self.start == self.end && !self.lent {
-            (self.start, self.end, self.scanned) = (0, 0, 0);
-            std::mem::swap(&mut self.buffer, buffer);
+            (self.start, self.end, self.scanned, self.used) = (0, 0, 0, 0);
+            if self.buffer.len() > buffer.len() {
+                // A long frame made this one, and more may come: it is the common one from now on.
+                *buffer = Vec::new();
+            } else {
+                std::mem::swap(&mut self.buffer, buffer);
+            }
             self.lent = true;
         }
     }
 
-    /// Gives a lent buffer back, and keeps what is not a whole frame yet.
+    /// Gives a lent buffer back, and keeps what is not a whole frame yet: a short piece copied, a long one
+    /// with the buffer that it is in.
     pub fn give_back(&mut self, buffer: &mut Vec<u8>) {
-        if self.lent {
-            let rest = self.buffer.get(self.start..self.end).unwrap_or_default().to_vec();
-            std::mem::swap(&mut self.buffer, buffer);
-            self.scanned -= self.start;
-            self.end -= self.start;
-            self.start = 0;
-            self.buffer = rest;
-            self.lent = false;
+        if !self.lent {
+            return;
         }
+        self.lent = false;
+        if self.end - self.start >= KEPT_BYTES_MAX {
+            return;
+        }
+        let rest = self.buffer.get(self.start..self.end).unwrap_or_default().to_vec();
+        if self.is_unused(self.used, KEPT_BYTES_MAX * KEPT_PART) {
+            self.buffer = Vec::new();
+        }
+        *buffer = std::mem::replace(&mut self.buffer, rest);
+        self.scanned -= self.start;
+        self.end -= self.start;
+        self.start = 0;
     }
 
     /// Says how many bytes of the last [`FrameDecoder::space`] were filled. More than it gave count
     /// as all that it gave.
     pub fn filled(&mut self, bytes: usize) {
         self.end = (self.end + bytes).min(self.buffer.len());
+        self.used = self.used.max(self.end);
     }
 
     /// Copies `bytes` in: [`FrameDecoder::space`] and [`FrameDecoder::filled`] in one.
@@ -246,6 +270,29 @@ mod tests {
     }
 
     #[test]
+    fn a_long_frame_keeps_the_lent_buffer_and_gives_it_back_whole() {
+        let (mut decoder, mut lent) = (FrameDecoder::new(1 << 22), Vec::new());
+        let long = vec![b'x'; 1 << 20];
+        for _ in 0..3 {
+            for piece in long.chunks(100_000) {
+                decoder.lend(&mut lent);
+                decoder.push(piece);
+                assert_eq!(decoder.next_frame(), Ok(None));
+                decoder.give_back(&mut lent);
+            }
+            assert!(lent.is_empty(), "the frame has it");
+            decoder.push(b"\n");
+            assert_eq!(decoder.next_frame().unwrap().map(<[u8]>::len), Some(1 << 20));
+            decoder.lend(&mut lent);
+            decoder.push(b"{}\n");
+            assert_eq!(decoder.next_frame().unwrap(), Some(&b"{}"[..]));
+            decoder.give_back(&mut lent);
+            assert_eq!(decoder.buffer.capacity(), 0);
+            assert!(lent.is_empty(), "little of it was used");
+        }
+    }
+
+    #[test]
     fn the_limit_holds_while_bytes_arrive() {
         let mut decoder = FrameDecoder::new(10);
         decoder.push(b"0123456789\n");
@@ -300,9 +347,11 @@ mod tests {
         decoder.push(&vec![b'x'; 1 << 21]);
         decoder.push(b"\n");
         assert_eq!(decoder.next_frame().unwrap().map(<[u8]>::len), Some(1 << 21));
-        decoder.push(b"{}\n");
+        for _ in 0..2 {
+            decoder.push(b"{}\n");
+            assert_eq!(decoder.next_frame().unwrap(), Some(&b"{}"[..]));
+        }
         assert!(decoder.buffer.len() <= KEPT_BYTES_MAX);
-        assert_eq!(decoder.next_frame().unwrap(), Some(&b"{}"[..]));
     }
 
     #[test]
