@@ -25,7 +25,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one with `plugins` echo plugins; `flags` go to it as they are.
     pub fn start(world: &World, name: &str, plugins: usize, flags: &[&str]) -> Daemon {
-        let runtime_dir = world.path().join(name);
+        let runtime_dir = world.runtime_dir(name);
         let config = world.path().join(format!("{name}.json"));
         let entry = serde_json::json!({"executable": world.daemon(), "args": ["serve-echo"]});
         let entries: serde_json::Map<String, serde_json::Value> =

@@ -22,8 +22,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn start() -> Pair {
-        let world = World::new();
+    fn start(world: World) -> Pair {
         let host = world.host("start");
         // Longer than any pause here, so that each replacement is the first after a healthy stretch.
         let policy = Policy { healthy_stretch: Duration::from_millis(1), ..quiet() };
@@ -79,11 +78,14 @@ fn hundred_ms(world: &World, round: usize) -> f64 {
 }
 
 pub fn run(board: &mut Board) {
-    let pair = LazyCell::new(Pair::start);
+    let (pair, on_disk) =
+        (LazyCell::new(|| Pair::start(World::new())), LazyCell::new(|| Pair::start(World::on_disk())));
     board.measure(|group| {
         let goal = Some(Goal::AtMost(2.5));
         let name = "start: spawn to first answer";
         group.against(name, "ms", limits::SPAWN_MS, goal, || several(|| pair.start_ms()));
+        let name = "start: spawn to first answer, runtime folder on a disk";
+        group.against(name, "ms", limits::SPAWN_MS, None, || several(|| on_disk.start_ms()));
         let name = "replace: SIGKILL to the next generation healthy";
         group.against(name, "ms", limits::SPAWN_MS, None, || several(|| pair.replace_ms()));
     });
