@@ -196,7 +196,7 @@ mod tests {
         let root = folder();
         let path = root.path().join(NAME);
         for garbage in
-            ["0", "\0001\n", "-1", "x", "1 2", "7\n\n", " 7", "\x1b[31m", "99999999999999999999", "١"]
+            ["0", "\x001\n", "-1", "x", "1 2", "7\n\n", " 7", "\x1b[31m", "99999999999999999999", "١"]
         {
             file(root.path(), NAME, garbage, 0o600);
             let error = claim(&private(root.path()), number(1)).unwrap_err();
