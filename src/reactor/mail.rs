@@ -23,8 +23,32 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 /// Commands that wait for the loop; a further one is refused as `overloaded`.
-/// The channel's memory is taken up front, so this is also a matter of footprint.
 const QUEUE_MAX: usize = 4096;
+
+/// A command as it lies in the queue. The channel takes its memory up front, and writes to all of it: 24 bytes a place
+/// instead of 72 are 192 KiB less of the host's memory.
+enum Queued {
+    Call(Box<NewCall>),
+    Other(Box<Command>),
+}
+
+impl From<Command> for Queued {
+    fn from(command: Command) -> Queued {
+        match command {
+            Command::Call(call) => Queued::Call(call),
+            other => Queued::Other(Box::new(other)),
+        }
+    }
+}
+
+impl From<Queued> for Command {
+    fn from(queued: Queued) -> Command {
+        match queued {
+            Queued::Call(call) => Command::Call(call),
+            Queued::Other(other) => *other,
+        }
+    }
+}
 
 /// Something that happened, for subscribers.
 #[derive(Debug, Clone)]
@@ -84,13 +108,13 @@ pub(crate) enum PostError {
 pub(crate) struct Port {
     // Not crossbeam's: its bounded channel keeps what was not received until its last sender is gone, and
     // so would the answers that who sent it waits for.
-    queue: SyncSender<Command>,
+    queue: SyncSender<Queued>,
     gate: Arc<Gate>,
 }
 
 /// The receiving end, for the loop.
 pub(super) struct Mailbox {
-    queue: Receiver<Command>,
+    queue: Receiver<Queued>,
     /// What was found when the driver wanted to sleep or leave.
     next: Option<Command>,
     gate: Arc<Gate>,
@@ -106,7 +130,7 @@ pub(super) fn open(gate: Arc<Gate>) -> (Port, Mailbox) {
 impl Port {
     /// Hands a command over. Never waits.
     pub(crate) fn post(&self, command: Command) -> Result<(), PostError> {
-        self.queue.try_send(command).map_err(|error| match error {
+        self.queue.try_send(command.into()).map_err(|error| match error {
             TrySendError::Full(_) => PostError::Full,
             TrySendError::Disconnected(_) => PostError::Ended,
         })?;
@@ -117,7 +141,7 @@ impl Port {
     /// Hands a result over that must not be lost, and waits for room if there is none: for workers.
     pub(super) fn deliver(&self, command: Command) {
         // Without a loop there is nobody to tell.
-        if self.queue.send(command).is_ok() {
+        if self.queue.send(command.into()).is_ok() {
             self.gate.call();
         }
     }
@@ -126,7 +150,7 @@ impl Port {
 impl Mailbox {
     /// The next command.
     pub(super) fn take(&mut self) -> Option<Command> {
-        self.next.take().or_else(|| self.queue.try_recv().ok())
+        self.next.take().or_else(|| self.queue.try_recv().ok().map(Command::from))
     }
 
     /// Whether nothing waits.

@@ -3,14 +3,20 @@
 //! What this file is for: the file `generation` in a plugin's folder. What it deliberately does not do:
 //! count in memory; what is on disk is the truth. One caller at a time for each plugin.
 //!
-//! What always holds: a number that [`claim`] granted was on disk, synced, before it returned, and is
-//! granted by no later host again, whatever happened in between.
+//! What always holds: a number that [`claim`] granted was in the file before it returned, by one write within one
+//! page, which the end of this process cannot tear; so it is granted by no later host again, until the machine
+//! itself goes down. Nothing is synced: no process of before survives that, and the default folder is in memory anyway.
 #![forbid(unsafe_code)]
 
 use super::private_file::FileError;
 use super::private_folder::PrivateFolder;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fchmod};
 use rpc_plugin_wire::Generation;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 const NAME: &str = "generation";
@@ -76,9 +82,21 @@ impl From<FileError> for GenerationError {
 /// Names the file and what it holds instead.
 pub fn read(folder: &PrivateFolder) -> Result<Option<Generation>, GenerationError> {
     let Some(content) = folder.read(NAME, CONTENT_BYTES_MAX)? else { return Ok(None) };
-    let text = content.strip_suffix(b"\n").unwrap_or(&content);
-    match std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
-        Some(generation) => Ok(Some(generation)),
+    Ok(parse(folder, &content)?.map(|(last, _)| last))
+}
+
+/// The number, and how many digits it is written with.
+fn parse(folder: &PrivateFolder, content: &[u8]) -> Result<Option<(Generation, usize)>, GenerationError> {
+    // A file that was made but not written holds nothing; a machine that went down leaves zeros of what was not
+    // on its disk yet.
+    let end = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
+    let seen = content.get(..end).unwrap_or_default();
+    if seen.is_empty() {
+        return Ok(None);
+    }
+    let digits = seen.strip_suffix(b"\n").unwrap_or(seen);
+    match std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()) {
+        Some(generation) => Ok(Some((generation, digits.len()))),
         None => Err(GenerationError::Garbage {
             path: folder.path().join(NAME),
             seen: format!("\"{}\"", content.escape_ascii()),
@@ -86,15 +104,42 @@ pub fn read(folder: &PrivateFolder) -> Result<Option<Generation>, GenerationErro
     }
 }
 
-/// Takes a number that is higher than any before: on disk before this returns.
+/// Takes a number that is higher than any before: in the file before this returns.
 ///
 /// # Errors
 /// As [`read`], [`GenerationError::Used`], and those of writing; then the number must not be used.
 pub fn claim(folder: &PrivateFolder, generation: Generation) -> Result<(), GenerationError> {
-    if let Some(last) = read(folder)?.filter(|last| *last >= generation) {
-        return Err(GenerationError::Used { path: folder.path().join(NAME), last, wanted: generation });
+    let path = || folder.path().join(NAME);
+    let file = folder
+        .open_file(NAME, OFlag::O_RDWR | OFlag::O_CREAT)
+        .map_err(|errno| FileError::new("open", &path(), errno))?;
+    let content = content(&file).map_err(|error| FileError::io("read", &path(), &error))?;
+    if content.len() > CONTENT_BYTES_MAX {
+        return Err(FileError::new("read", &path(), nix::errno::Errno::EFBIG).into());
     }
-    Ok(folder.replace(NAME, format!("{generation}\n").as_bytes())?)
+    // With no fewer digits than before, so that nothing of the number before stays behind.
+    let digits = match parse(folder, &content)? {
+        Some((last, _)) if last >= generation => {
+            return Err(GenerationError::Used { path: path(), last, wanted: generation });
+        }
+        Some((_, digits)) => digits,
+        None => {
+            // The umask may have taken permissions from the owner too.
+            fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR)
+                .map_err(|errno| FileError::new("chmod", &path(), errno))?;
+            0
+        }
+    };
+    let text = format!("{:0digits$}\n", generation.get());
+    file.write_all_at(text.as_bytes(), 0).map_err(|error| FileError::io("write", &path(), &error))?;
+    Ok(())
+}
+
+/// At most one byte more than is allowed.
+fn content(file: &File) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::with_capacity(CONTENT_BYTES_MAX.saturating_add(1));
+    file.take(content.capacity() as u64).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 #[cfg(test)]
@@ -123,18 +168,36 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_that_a_crash_left_does_not_hinder() {
-        let root = folder();
-        file(root.path(), "generation", "7", 0o600);
-        file(root.path(), "generation.new", "999", 0o600);
-        claim(&private(root.path()), number(8)).unwrap();
+    fn what_a_crash_left_before_the_first_number_does_not_hinder() {
+        for left in ["", "\0\0"] {
+            let root = folder();
+            file(root.path(), NAME, left, 0o600);
+            assert_eq!(read(&private(root.path())).unwrap(), None);
+            claim(&private(root.path()), number(1)).unwrap();
+            assert_eq!(read(&private(root.path())).unwrap().unwrap().get(), 1);
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_number_before_stays_behind() {
+        for (before, next, after) in
+            [("7", 8, "8\n"), ("0099\n", 100, "0100\n"), ("9\n\0\0", 10, "10\n\0"), ("9\n", 10, "10\n")]
+        {
+            let root = folder();
+            file(root.path(), NAME, before, 0o600);
+            claim(&private(root.path()), number(next)).unwrap();
+            assert_eq!(std::fs::read_to_string(root.path().join(NAME)).unwrap(), after);
+            assert_eq!(read(&private(root.path())).unwrap().unwrap().get(), next);
+        }
     }
 
     #[test]
     fn garbage_is_shown_and_kept() {
         let root = folder();
         let path = root.path().join(NAME);
-        for garbage in ["", "0", "-1", "x", "1 2", "7\n\n", " 7", "\x1b[31m", "99999999999999999999", "١"] {
+        for garbage in
+            ["0", "\x001\n", "-1", "x", "1 2", "7\n\n", " 7", "\x1b[31m", "99999999999999999999", "١"]
+        {
             file(root.path(), NAME, garbage, 0o600);
             let error = claim(&private(root.path()), number(1)).unwrap_err();
             assert!(matches!(error, GenerationError::Garbage { .. }), "{garbage:?}: {error}");

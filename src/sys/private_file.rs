@@ -113,11 +113,6 @@ impl PrivateFile {
         self.remove_once().map_err(|errno| FileError::new("remove", &self.path, errno))
     }
 
-    /// It has another name now, which stays.
-    pub(super) fn forget(mut self) {
-        self.removed = true;
-    }
-
     fn remove_once(&mut self) -> Result<(), Errno> {
         if std::mem::replace(&mut self.removed, true) {
             return Ok(());

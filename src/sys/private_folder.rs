@@ -1,6 +1,6 @@
 //! Folders that nobody but our user can see into.
 //!
-//! What this file is for: opening and making private folders; making, replacing, reading and removing the
+//! What this file is for: opening and making private folders; making, reading and removing the
 //! small files in them, relative to the open folder. What it deliberately does not do: know what the files
 //! are for, or tighten the permissions of a folder that it finds.
 //!
@@ -12,9 +12,9 @@ use super::folder::{kind, permissions};
 use super::private_file::{FileError, PrivateFile};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
@@ -23,9 +23,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What a file under construction is called, after the name it will have.
-pub(super) const REPLACEMENT_SUFFIX: &str = ".new";
 
 /// A folder that is not private.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,23 +180,6 @@ impl PrivateFolder {
             .map_err(|errno| FileError::new("chmod", &path, errno))?;
         file.write_all(content).map_err(|error| FileError::io("write", &path, &error))?;
         Ok(made)
-    }
-
-    /// Replaces a file so that after a crash the old or the new content is there, whole, and after a return
-    /// the new one.
-    pub(super) fn replace(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
-        let new_name = format!("{name}{REPLACEMENT_SUFFIX}");
-        // One that a crash left.
-        self.remove(&new_name)?;
-        let new = self.create(&new_name, content)?;
-        let path = self.path.join(name);
-        let file =
-            self.open_file(&new_name, OFlag::O_RDONLY).map_err(|e| FileError::new("open", new.path(), e))?;
-        fsync(&file).map_err(|errno| FileError::new("sync", new.path(), errno))?;
-        renameat(self.fd(), new_name.as_str(), self.fd(), name)
-            .map_err(|errno| FileError::new("replace", &path, errno))?;
-        new.forget();
-        fsync(self.fd()).map_err(|errno| FileError::new("sync", &self.path, errno))
     }
 
     /// Removes a file if it is there, and says whether it was.

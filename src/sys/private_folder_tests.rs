@@ -77,22 +77,6 @@ fn files_are_made_once_private_and_never_through_a_link() {
 }
 
 #[test]
-fn a_replacement_is_whole_and_leaves_no_second_file() {
-    let root = folder();
-    let private = private(root.path());
-    for content in ["one", "two"] {
-        private.replace("a", content.as_bytes()).unwrap();
-        assert_eq!(std::fs::read_to_string(root.path().join("a")).unwrap(), content);
-    }
-    assert_eq!(private.entries().unwrap(), [(OsString::from("a"), SFlag::S_IFREG)]);
-    // What cannot be replaced says so, and nothing half-written stays.
-    std::fs::create_dir(root.path().join("folder")).unwrap();
-    let error = private.replace("folder", b"x").unwrap_err();
-    assert_eq!((error.operation, error.path.as_path()), ("replace", root.path().join("folder").as_path()));
-    assert!(!root.path().join("folder.new").exists());
-}
-
-#[test]
 fn a_removed_file_is_no_error_and_says_so() {
     let root = folder();
     let private = private(root.path());

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::private_file::FileError;
-use super::private_folder::{PrivateFolder, REPLACEMENT_SUFFIX};
+use super::private_folder::PrivateFolder;
 use super::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use super::token;
 use nix::sys::stat::SFlag;
@@ -66,7 +66,6 @@ fn is_stale(name: &str, kind: SFlag) -> bool {
         SFlag::S_IFREG => {
             let token = name.strip_prefix(token::NAME_PREFIX);
             token.is_some_and(|generation| generation.parse::<Generation>().is_ok())
-                || name.strip_suffix(REPLACEMENT_SUFFIX) == Some("generation")
         }
         _ => false,
     }
@@ -100,9 +99,7 @@ mod tests {
         {
             drop(UnixListener::bind(socket).unwrap());
         }
-        for name in
-            ["token.1", "token.22", "generation", "generation.new", "events.jsonl", "token.x", "fake.sock"]
-        {
+        for name in ["token.1", "token.22", "generation", "events.jsonl", "token.x", "fake.sock"] {
             file(&echo, name, "", 0o600);
         }
         symlink(outside.join("x.sock"), echo.join("link.sock")).unwrap();
@@ -113,7 +110,7 @@ mod tests {
 
         let swept = sweep(&runtime).unwrap();
         let mut expected = vec![path.join("admin.sock")];
-        expected.extend(["echo.sock", "generation.new", "token.1", "token.22"].map(|name| echo.join(name)));
+        expected.extend(["echo.sock", "token.1", "token.22"].map(|name| echo.join(name)));
         assert_eq!(swept.removed, expected);
         assert_eq!(swept.failed.len(), 1);
         assert!(swept.failed[0].contains("mode 0755"), "{:?}", swept.failed);

@@ -2,23 +2,46 @@
 
 use super::figures::{Board, Goal};
 use super::limits::{self, TURN, median_us, percentile, rate};
-use super::subject::{Echo, World};
+use super::subject::{Echo, Subject};
 use rpc_plugin_system::host::{CallOptions, PluginHandle};
 use rpc_plugin_wire::message::params_from;
+use std::cell::LazyCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub const SEQUENTIAL_US: &str = "library: sequential call, p50";
 
 /// About the 80 bytes of the raw ping-pong's line, as params.
-const SMALL: usize = 16;
+pub const SMALL: usize = 16;
+pub const MIB: usize = 1 << 20;
+/// Payloads, in order; the MiB beside them has a limit of its own.
+pub const PAYLOADS: [(&str, usize); 4] =
+    [("64 B", 64), ("1 KiB", 1 << 10), ("16 KiB", 16 << 10), ("128 KiB", 128 << 10)];
 const THREADS: usize = 64;
-const MIB: usize = 1 << 20;
 
 fn echo(plugin: &PluginHandle, params: &Echo) {
     let answer: Echo = plugin.call("echo", params).unwrap();
     debug_assert_eq!(answer, *params);
+}
+
+/// The time that 99 of 100 rounds take at most, over a turn. Microseconds.
+pub fn p99_us(mut round: impl FnMut()) -> f64 {
+    let (begin, mut samples) = (Instant::now(), Vec::new());
+    while begin.elapsed() < TURN {
+        let start = Instant::now();
+        round();
+        samples.push(start.elapsed().as_nanos() as f64 / 1000.0);
+    }
+    percentile(&mut samples, 0.99)
+}
+
+/// Processor time of these processes for each of `count` rounds. Microseconds.
+pub fn cpu_each_us(pids: &[u32], count: usize, work: impl FnOnce()) -> f64 {
+    let sum = || pids.iter().map(|pid| cpu_us(*pid)).sum::<f64>();
+    let before = sum();
+    work();
+    (sum() - before) / count as f64
 }
 
 /// Calls in a second from many threads at once.
@@ -68,74 +91,79 @@ pub fn window_rate(plugins: &[PluginHandle], window: usize) -> f64 {
 }
 
 /// Processor time of a process so far. Microseconds.
-pub fn cpu_us(pid: u32) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
-    let of_main = |text: &str| text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
+fn cpu_us(pid: u32) -> f64 {
+    let of_thread = |text: &str| text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
     // The process's own line counts its first thread only.
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
-    let Ok(tasks) = tasks else { return of_main(&text) / 1000.0 };
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
     let sum: f64 = tasks
         .flatten()
         .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .map(|text| of_main(&text))
+        .map(|text| of_thread(&text))
         .sum();
     sum / 1000.0
 }
 
 pub fn run(board: &mut Board) {
-    let world = World::new();
-    let host = world.host("calls");
-    let plugin = world.running(&host, "echo");
-    let pid = plugin.status().unwrap().pid.unwrap();
     let pinned = board.is_pinned();
-    let small = Echo::of_bytes(SMALL);
-    let (plugin, small) = (&plugin, &small);
+    let small = &Echo::of_bytes(SMALL);
+    let (subject, sleeper) =
+        (LazyCell::new(|| Subject::start(None)), LazyCell::new(|| Subject::start(Some(Duration::ZERO))));
+    let plugin = || &subject.plugin;
     board.measure(|group| {
         let goal = Goal::AtMost(if pinned { 2.0 } else { 1.0 });
-        group.against(SEQUENTIAL_US, "us", limits::PING_US, Some(goal), || median_us(|| echo(plugin, small)));
+        group.against(SEQUENTIAL_US, "us", limits::PING_US, Some(goal), || {
+            median_us(|| echo(plugin(), small))
+        });
+        if !pinned {
+            // Pinned nobody spins anyway.
+            let name = "library: sequential call without spinning, p50";
+            group.against(name, "us", limits::PING_US, None, || median_us(|| echo(&sleeper.plugin, small)));
+        }
         group.against("library: sequential call, p99", "us", limits::PING_US, None, || {
-            let mut samples = Vec::new();
-            let begin = Instant::now();
-            while begin.elapsed() < TURN {
-                let start = Instant::now();
-                echo(plugin, small);
-                samples.push(start.elapsed().as_nanos() as f64 / 1000.0);
-            }
-            percentile(&mut samples, 0.99)
+            p99_us(|| echo(plugin(), small))
         });
         let goal = pinned.then_some(Goal::AtLeast(0.9));
-        group.against("library: 64 threads", "/s", limits::PING_RATE, goal, || threads_rate(plugin, THREADS));
+        group.against("library: 64 threads", "/s", limits::PING_RATE, goal, || {
+            threads_rate(plugin(), THREADS)
+        });
         let goal = pinned.then_some(Goal::AtLeast(250.0 / 390.0));
         group.against("library: one thread, 64 in flight", "/s", limits::ONE_WAY_RATE, goal, || {
-            window_rate(std::slice::from_ref(plugin), 64)
+            window_rate(std::slice::from_ref(plugin()), 64)
         });
         group.against("library: one thread, 1,024 in flight", "/s", limits::ONE_WAY_RATE, None, || {
-            window_rate(std::slice::from_ref(plugin), 1024)
-        });
-        group.add("library: processor time a sequential call, both processes", "us", || {
-            const CALLS: usize = 2000;
-            let own = std::process::id();
-            let before = cpu_us(own) + cpu_us(pid);
-            (0..CALLS).for_each(|_| echo(plugin, small));
-            (cpu_us(own) + cpu_us(pid) - before) / CALLS as f64
-        });
-        for (name, bytes) in [("64 B", 64), ("1 KiB", 1 << 10), ("16 KiB", 16 << 10), ("128 KiB", 128 << 10)]
-        {
-            let params = Echo::of_bytes(bytes);
-            group.against(
-                &format!("library: {name} each way, p50"),
-                "us",
-                limits::PING_US,
-                None,
-                move || median_us(|| echo(plugin, &params)),
-            );
-        }
-        let params = Echo::of_bytes(MIB);
-        // The goal is told as throughput: 0.3 of the limit's is at most 1/0.3 of its time.
-        let goal = Goal::AtMost(1.0 / 0.3);
-        group.against("library: 1 MiB of text each way, p50", "ms", limits::MIB_MS, Some(goal), move || {
-            median_us(|| echo(plugin, &params)) / 1000.0
+            window_rate(std::slice::from_ref(plugin()), 1024)
         });
     });
-    host.shutdown();
+    let processor_time = |subject: &Subject| {
+        const CALLS: usize = 2000;
+        let pids = [std::process::id(), subject.pid()];
+        cpu_each_us(&pids, CALLS, || (0..CALLS).for_each(|_| echo(&subject.plugin, small)))
+    };
+    board.measure(|group| {
+        let name = "library: processor time a sequential call, both processes";
+        group.add(name, "us", || processor_time(&subject));
+        if !pinned {
+            let name = "library: processor time a sequential call without spinning, both processes";
+            group.add(name, "us", || processor_time(&sleeper));
+        }
+    });
+}
+
+/// Payloads each way.
+pub fn run_payloads(board: &mut Board) {
+    let subject = LazyCell::new(|| Subject::start(None));
+    let subject = &subject;
+    board.measure(|group| {
+        for (name, bytes) in PAYLOADS {
+            let (name, params) = (format!("library: {name} each way, p50"), Echo::of_bytes(bytes));
+            group.against(&name, "us", limits::PING_US, None, move || {
+                median_us(|| echo(&subject.plugin, &params))
+            });
+        }
+        // The goal is told as throughput: 0.3 of the limit's is at most 1/0.3 of its time.
+        let (goal, params) = (Goal::AtMost(1.0 / 0.3), Echo::of_bytes(MIB));
+        group.against("library: 1 MiB of text each way, p50", "ms", limits::MIB_MS, Some(goal), move || {
+            median_us(|| echo(&subject.plugin, &params)) / 1000.0
+        });
+    });
 }

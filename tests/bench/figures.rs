@@ -1,8 +1,14 @@
-//! Figures: taken in rounds, told as median, spread and ratio.
+//! Figures: taken in rounds together with the limits that they are held against; told as median, spread and ratio.
+//!
+//! What always holds: a limit is measured in the same rounds as what is held against it, and a ratio is the median of
+//! the rounds' ratios, because the speed of a machine drifts.
 
-use super::Options;
+use super::{Options, limits};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
+
+/// What begins the name of a limit.
+pub const LIMIT: &str = "limit: ";
 
 /// One figure with all its samples condensed.
 #[derive(Serialize, Deserialize, Clone)]
@@ -16,10 +22,11 @@ pub struct Figure {
     pub samples: usize,
     /// The figure that it is held against.
     pub limit: Option<String>,
-    /// Its median over the limit's.
+    /// The median, over the rounds, of it over the limit.
     pub ratio: Option<f64>,
     /// What the ratio, or without a limit the median, should be.
     pub goal: Option<Goal>,
+    pub met: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq)]
@@ -33,13 +40,6 @@ impl Goal {
         match self {
             Goal::AtMost(max) => value <= max,
             Goal::AtLeast(min) => value >= min,
-        }
-    }
-
-    fn text(self) -> String {
-        match self {
-            Goal::AtMost(max) => format!("<= {max}"),
-            Goal::AtLeast(min) => format!(">= {min}"),
         }
     }
 }
@@ -58,7 +58,10 @@ pub struct Board {
     pass: String,
     rounds: usize,
     only: Option<String>,
+    alone: bool,
     done: Vec<Figure>,
+    /// Units and samples of the limits, from all groups.
+    limits: BTreeMap<String, (&'static str, Vec<f64>)>,
 }
 
 /// Figures that are measured interleaved.
@@ -69,7 +72,14 @@ pub struct Group<'a> {
 
 impl Board {
     pub fn new(pass: &str, options: &Options) -> Board {
-        Board { pass: pass.to_owned(), rounds: options.rounds, only: options.only.clone(), done: Vec::new() }
+        Board {
+            pass: pass.to_owned(),
+            rounds: options.rounds,
+            only: options.only.clone(),
+            alone: options.alone,
+            done: Vec::new(),
+            limits: BTreeMap::new(),
+        }
     }
 
     pub fn is_pinned(&self) -> bool {
@@ -80,10 +90,18 @@ impl Board {
         self.rounds
     }
 
-    /// Measures a group: every figure once in each round.
+    /// Whether a figure of that name was asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        wanted(self.only.as_deref(), name)
+    }
+
+    /// Measures a group: every figure once in each round, and the limits that they name.
     pub fn measure<'a>(&mut self, build: impl FnOnce(&mut Group<'a>)) {
         let mut group = Group { only: self.only.clone(), entries: Vec::new() };
         build(&mut group);
+        if !self.alone {
+            group.add_limits();
+        }
         for round in 0..=self.rounds {
             for entry in &mut group.entries {
                 let sample = (entry.take)();
@@ -93,8 +111,25 @@ impl Board {
                 }
             }
         }
-        for entry in group.entries {
-            self.enter(&entry.name, entry.unit, entry.samples, entry.limit, entry.goal);
+        let of_limit = |name: &String| {
+            group.entries.iter().find(|entry| entry.name == *name).map(|entry| entry.samples.clone())
+        };
+        let ratios: Vec<Option<f64>> = group
+            .entries
+            .iter()
+            .map(|entry| {
+                let limit = of_limit(entry.limit.as_ref()?)?;
+                Some(median(entry.samples.iter().zip(limit).map(|(own, limit)| own / limit).collect()))
+            })
+            .collect();
+        for (entry, ratio) in group.entries.into_iter().zip(ratios) {
+            match entry.name.starts_with(LIMIT) {
+                true => {
+                    let known = self.limits.entry(entry.name).or_insert((entry.unit, Vec::new()));
+                    known.1.extend(entry.samples);
+                }
+                false => self.push(&entry.name, entry.unit, entry.samples, entry.limit, ratio, entry.goal),
+            }
         }
     }
 
@@ -103,14 +138,24 @@ impl Board {
         &mut self,
         name: &str,
         unit: &str,
-        mut samples: Vec<f64>,
+        samples: Vec<f64>,
         limit: Option<String>,
         goal: Option<Goal>,
     ) {
-        let wanted = |only: &String| name.starts_with("limit") || name.contains(only.as_str());
-        if samples.is_empty() || !self.only.as_ref().is_none_or(wanted) {
-            return;
+        if !samples.is_empty() && self.wants(name) {
+            self.push(name, unit, samples, limit, None, goal);
         }
+    }
+
+    fn push(
+        &mut self,
+        name: &str,
+        unit: &str,
+        mut samples: Vec<f64>,
+        limit: Option<String>,
+        ratio: Option<f64>,
+        goal: Option<Goal>,
+    ) {
         samples.sort_by(f64::total_cmp);
         let at = |part: f64| samples[((samples.len() - 1) as f64 * part).round() as usize];
         let median = at(0.5);
@@ -122,19 +167,27 @@ impl Board {
             spread: if median == 0.0 { 0.0 } else { (at(0.75) - at(0.25)) / 2.0 / median },
             samples: samples.len(),
             limit,
-            ratio: None,
+            ratio,
             goal,
+            met: None,
         });
     }
 
-    /// All figures, with their ratios.
+    /// All figures, the limits first.
     pub fn finish(mut self) -> Vec<Figure> {
-        let medians: Vec<(String, f64)> =
+        let figures = std::mem::take(&mut self.done);
+        for (name, (unit, samples)) in std::mem::take(&mut self.limits) {
+            self.push(&name, unit, samples, None, None, None);
+        }
+        self.done.extend(figures);
+        let medians: BTreeMap<String, f64> =
             self.done.iter().map(|figure| (figure.name.clone(), figure.median)).collect();
         for figure in &mut self.done {
-            let limit =
-                figure.limit.as_ref().and_then(|limit| medians.iter().find(|(name, _)| name == limit));
-            figure.ratio = limit.map(|(_, median)| figure.median / median);
+            // Entered from elsewhere: what is left to compare are the medians.
+            let limit = figure.limit.as_ref().and_then(|limit| medians.get(limit));
+            figure.ratio = figure.ratio.or_else(|| Some(figure.median / limit?));
+            let value = if figure.limit.is_some() { figure.ratio } else { Some(figure.median) };
+            figure.met = figure.goal.and_then(|goal| Some(goal.met(value?)));
         }
         self.done
     }
@@ -143,10 +196,10 @@ impl Board {
 impl<'a> Group<'a> {
     /// A figure without anything to hold it against.
     pub fn add(&mut self, name: &str, unit: &'static str, take: impl FnMut() -> f64 + 'a) {
-        self.push(name, unit, None, None, take);
+        self.push(name, unit, None, None, Box::new(take));
     }
 
-    /// A figure held against a limit of the same pass.
+    /// A figure held against a limit, which is measured in the same rounds.
     pub fn against(
         &mut self,
         name: &str,
@@ -155,7 +208,7 @@ impl<'a> Group<'a> {
         goal: Option<Goal>,
         take: impl FnMut() -> f64 + 'a,
     ) {
-        self.push(name, unit, Some(limit.to_owned()), goal, take);
+        self.push(name, unit, Some(limit.to_owned()), goal, Box::new(take));
     }
 
     fn push(
@@ -164,55 +217,31 @@ impl<'a> Group<'a> {
         unit: &'static str,
         limit: Option<String>,
         goal: Option<Goal>,
-        take: impl FnMut() -> f64 + 'a,
+        take: Box<dyn FnMut() -> f64 + 'a>,
     ) {
-        let is_limit = name.starts_with("limit");
-        if !is_limit && self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
-            return;
+        if wanted(self.only.as_deref(), name) {
+            self.entries.push(Entry { name: name.to_owned(), unit, limit, goal, take, samples: Vec::new() });
         }
-        self.entries.push(Entry {
-            name: name.to_owned(),
-            unit,
-            limit,
-            goal,
-            take: Box::new(take),
-            samples: Vec::new(),
-        });
+    }
+
+    /// The limits that the figures name, each once, and before them.
+    fn add_limits(&mut self) {
+        let mut names: Vec<String> = self.entries.iter().filter_map(|entry| entry.limit.clone()).collect();
+        names.sort();
+        names.dedup();
+        names.retain(|name| self.entries.iter().all(|entry| entry.name != *name));
+        for name in names {
+            let (unit, take) = limits::sampler(&name);
+            self.entries.insert(0, Entry { name, unit, limit: None, goal: None, take, samples: Vec::new() });
+        }
     }
 }
 
-fn number(value: f64) -> String {
-    match value.abs() {
-        v if v >= 10_000.0 => format!("{value:.0}"),
-        v if v >= 100.0 => format!("{value:.1}"),
-        _ => format!("{value:.3}"),
-    }
+fn wanted(only: Option<&str>, name: &str) -> bool {
+    only.is_none_or(|only| name.contains(only))
 }
 
-/// The figures as people read them; Markdown, so that it can stand in the documentation as it is.
-pub fn table(figures: &[Figure]) -> String {
-    let mut text = String::new();
-    for pass in ["pinned", "free"] {
-        let _ = writeln!(
-            text,
-            "\n### {pass}\n\n| figure | median | unit | spread | ratio | to | goal | |\n|---|---:|---|---:|---:|---|---|---|"
-        );
-        for figure in figures.iter().filter(|figure| figure.pass == pass) {
-            let goal = figure.goal.map_or_else(String::new, Goal::text);
-            let verdict = figure.goal.map_or("", |goal| {
-                if goal.met(figure.ratio.unwrap_or(figure.median)) { "met" } else { "missed" }
-            });
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | ±{:.0}% | {} | {} | {goal} | {verdict} |",
-                figure.name,
-                number(figure.median),
-                figure.unit,
-                figure.spread * 100.0,
-                figure.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
-                figure.limit.as_deref().unwrap_or(""),
-            );
-        }
-    }
-    text
+pub fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,6 +1,10 @@
 //! What the machine can do: plain blocking code, without our library.
+//!
+//! Each limit is measured in the rounds of the figures that are held against it, with a peer of its own
+//! ([`sampler`]); [`run`] measures those that nothing is held against.
 
 use super::figures::Board;
+use super::subject::World;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use std::io::{Read, Write};
@@ -22,10 +26,13 @@ pub const TURN: Duration = Duration::from_millis(120);
 const LINE_BYTES: usize = 80;
 const MIB: usize = 1 << 20;
 
-/// Keeps this thread, and all threads and processes made from it, on the first core it may use.
+pub const SYNCS: &str = "limit: lines, one fdatasync each";
+
+/// Keeps this thread, and all threads and processes made from it, on the last core it may use: the first ones
+/// serve more interrupts.
 pub fn pin_to_one_core() {
     let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    let core = (0..CpuSet::count()).find(|core| all.is_set(*core).unwrap()).unwrap();
+    let core = (0..CpuSet::count()).rev().find(|core| all.is_set(*core).unwrap()).unwrap();
     let mut one = CpuSet::new();
     one.set(core).unwrap();
     sched_setaffinity(Pid::from_raw(0), &one).unwrap();
@@ -146,69 +153,119 @@ fn ping_spinning(socket: &mut UnixStream, line: &[u8], buffer: &mut [u8]) {
     }
 }
 
+/// Takes one sample.
+pub type Take = Box<dyn FnMut() -> f64>;
+
+/// The unit of a limit, and what measures it.
+pub fn sampler(name: &str) -> (&'static str, Take) {
+    match name {
+        PING_US => ("us", Box::new(ping_us())),
+        PING_SPIN_US => ("us", Box::new(ping_spin_us())),
+        PING_RATE => ("/s", Box::new(ping_rate())),
+        ONE_WAY_RATE => ("/s", Box::new(one_way_rate())),
+        MIB_MS => ("ms", Box::new(mib_ms())),
+        BULK => ("MiB/s", Box::new(bulk())),
+        SPAWN_MS => ("ms", Box::new(spawn_ms)),
+        SYNCS => ("/s", Box::new(syncs())),
+        other => panic!("nothing measures {other:?}"),
+    }
+}
+
+/// Those that no figure names.
 pub fn run(board: &mut Board) {
+    board.measure(|group| {
+        for name in [PING_SPIN_US, BULK, SYNCS] {
+            let (unit, take) = sampler(name);
+            group.add(name, unit, take);
+        }
+    });
+}
+
+fn line() -> Vec<u8> {
     let mut line = vec![b'x'; LINE_BYTES - 1];
     line.push(b'\n');
-    let mut echo = Peer::start("echo");
-    let mut echo_for_rate = Peer::start("echo");
-    let mut spun = Peer::start("echo");
-    spun.socket.set_nonblocking(true).unwrap();
-    let mut sink = Peer::start("sink");
-    let mut mib = Peer::start("mib");
-    let mut bulk = Peer::start("sink");
-    let (mut a, mut b, mut c) = (vec![0; 256], vec![0; 256], vec![0; 256]);
-    let payload = vec![b'x'; MIB];
-    let line = &line;
-    board.measure(|group| {
-        group.add(PING_US, "us", move || median_us(|| ping(&mut echo.socket, line, &mut a)));
-        group.against(PING_SPIN_US, "us", PING_US, None, move || {
-            median_us(|| ping_spinning(&mut spun.socket, line, &mut b))
+    line
+}
+
+fn ping_us() -> impl FnMut() -> f64 {
+    let (mut peer, line, mut buffer) = (Peer::start("echo"), line(), [0; 256]);
+    move || median_us(|| ping(&mut peer.socket, &line, &mut buffer))
+}
+
+fn ping_spin_us() -> impl FnMut() -> f64 {
+    let (mut peer, line, mut buffer) = (Peer::start("echo"), line(), [0; 256]);
+    peer.socket.set_nonblocking(true).unwrap();
+    move || median_us(|| ping_spinning(&mut peer.socket, &line, &mut buffer))
+}
+
+fn ping_rate() -> impl FnMut() -> f64 {
+    let (mut peer, line, mut buffer) = (Peer::start("echo"), line(), [0; 256]);
+    move || {
+        rate(|| {
+            ping(&mut peer.socket, &line, &mut buffer);
+            1
+        })
+    }
+}
+
+/// Many writes, then the peer's word that all has arrived; the first bytes tell it how many to expect.
+fn batch(peer: &mut Peer, piece: &[u8], count: usize) {
+    let mut first = piece.to_vec();
+    first[..8].copy_from_slice(&(count * piece.len()).to_le_bytes());
+    peer.socket.write_all(&first).unwrap();
+    for _ in 1..count {
+        peer.socket.write_all(piece).unwrap();
+    }
+    peer.socket.read_exact(&mut [0]).unwrap();
+}
+
+fn one_way_rate() -> impl FnMut() -> f64 {
+    const LINES: usize = 2000;
+    let (mut peer, line) = (Peer::start("sink"), line());
+    move || {
+        rate(|| {
+            batch(&mut peer, &line, LINES);
+            LINES
+        })
+    }
+}
+
+fn mib_ms() -> impl FnMut() -> f64 {
+    let (mut peer, payload, mut buffer) = (Peer::start("mib"), vec![b'x'; MIB], vec![0; MIB]);
+    move || {
+        let round_us = median_us(|| {
+            peer.socket.write_all(&payload).unwrap();
+            peer.socket.read_exact(&mut buffer).unwrap();
         });
-        group.add(PING_RATE, "/s", move || {
-            rate(|| {
-                ping(&mut echo_for_rate.socket, line, &mut c);
-                1
-            })
-        });
-        group.add(ONE_WAY_RATE, "/s", move || {
-            rate(|| {
-                const LINES: usize = 2000;
-                let mut first = line.clone();
-                first[..8].copy_from_slice(&(LINES * LINE_BYTES).to_le_bytes());
-                sink.socket.write_all(&first).unwrap();
-                for _ in 1..LINES {
-                    sink.socket.write_all(line).unwrap();
-                }
-                sink.socket.read_exact(&mut [0]).unwrap();
-                LINES
-            })
-        });
-        let mut buffer = vec![0; MIB];
-        let mut round_trip = {
-            let payload = payload.clone();
-            move || {
-                mib.socket.write_all(&payload).unwrap();
-                mib.socket.read_exact(&mut buffer).unwrap();
-            }
-        };
-        group.add(MIB_MS, "ms", move || median_us(&mut round_trip) / 1000.0);
-        group.add(BULK, "MiB/s", move || {
-            rate(|| {
-                const COUNT: usize = 64;
-                let mut first = payload.clone();
-                first[..8].copy_from_slice(&(COUNT * MIB).to_le_bytes());
-                bulk.socket.write_all(&first).unwrap();
-                for _ in 1..COUNT {
-                    bulk.socket.write_all(&payload).unwrap();
-                }
-                bulk.socket.read_exact(&mut [0]).unwrap();
-                COUNT
-            })
-        });
-        group.add(SPAWN_MS, "ms", || {
-            median_us(|| {
-                assert!(Command::new("/bin/true").status().unwrap().success());
-            }) / 1000.0
-        });
-    });
+        round_us / 1000.0
+    }
+}
+
+fn bulk() -> impl FnMut() -> f64 {
+    const COUNT: usize = 64;
+    let (mut peer, payload) = (Peer::start("sink"), vec![b'x'; MIB]);
+    move || {
+        rate(|| {
+            batch(&mut peer, &payload, COUNT);
+            COUNT
+        })
+    }
+}
+
+fn spawn_ms() -> f64 {
+    median_us(|| assert!(Command::new("/bin/true").status().unwrap().success())) / 1000.0
+}
+
+fn syncs() -> impl FnMut() -> f64 {
+    let world = World::new();
+    let mut file = std::fs::File::create(world.path().join("lines")).unwrap();
+    let line = [b'x'; 200];
+    move || {
+        let _folder = &world;
+        rate(|| {
+            file.write_all(&line).unwrap();
+            file.sync_data().unwrap();
+            1
+        })
+    }
 }

@@ -1,11 +1,11 @@
 //! `cargo bench`: what the project does, beside what the machine can do, measured in the same run.
 //!
-//! Every figure is taken many times in short turns, all figures in turn, so that a noisy moment hits
-//! limit and project alike; what counts is the ratio of their medians. Two passes: `pinned`, all
-//! processes on one core, and `free`.
+//! Every figure is taken many times in short turns, in rounds together with the limits that it is held against, so that
+//! a noisy moment hits limit and project alike; what counts is the median of the rounds' ratios. Two passes: `pinned`,
+//! all processes on one core, and `free`.
 //!
-//! Usage: `cargo bench -- [--json] [--rounds N] [--only TEXT]`. For a profiler: `--alone --pass pinned --only
-//! TEXT` measures those figures in this process, and nothing else.
+//! Usage: `cargo bench -- [--json] [--rounds N] [--only TEXT] [--build]`. `--build` also builds from nothing, which is
+//! slow. For a profiler: `--alone --pass pinned --only TEXT` measures those figures in this process, and nothing else.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -16,15 +16,17 @@
 )]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod build;
 mod calls;
 mod daemon;
-mod disk;
 mod figures;
 mod footprint;
 mod grow;
 mod limits;
+mod others;
 mod start;
 mod subject;
+mod table;
 
 use figures::{Board, Figure};
 use std::process::{Command, ExitCode, Stdio};
@@ -37,12 +39,14 @@ pub struct Options {
     pub only: Option<String>,
     /// Without the limits.
     pub alone: bool,
+    /// With what building from nothing takes and comes to.
+    pub build: bool,
     /// `pinned` or `free` in the process that measures; none in the one that collects.
     pub pass: Option<String>,
 }
 
 fn options() -> Options {
-    let mut options = Options { json: false, rounds: 9, only: None, alone: false, pass: None };
+    let mut options = Options { json: false, rounds: 9, only: None, alone: false, build: false, pass: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -50,6 +54,7 @@ fn options() -> Options {
             "--rounds" => options.rounds = words.next().and_then(|n| n.parse().ok()).expect("--rounds N"),
             "--only" => options.only = words.next(),
             "--alone" => options.alone = true,
+            "--build" => options.build = true,
             "--pass" => options.pass = words.next(),
             // Cargo passes this to every benchmark.
             "--bench" => {}
@@ -61,7 +66,10 @@ fn options() -> Options {
 
 fn main() -> ExitCode {
     if let Some(peer) = std::env::var_os("RPS_BENCH_PEER") {
-        limits::peer(peer.to_str().unwrap());
+        match peer.to_str().unwrap() {
+            others::SERVICE => others::serve(),
+            kind => limits::peer(kind),
+        }
         return ExitCode::SUCCESS;
     }
     let options = options();
@@ -75,7 +83,8 @@ fn main() -> ExitCode {
 /// Runs both passes in processes of their own, because a pin holds for all threads made after it.
 fn collect(options: &Options) {
     let mut figures = Vec::new();
-    for pass in ["pinned", "free"] {
+    let passes = if options.build { &["pinned", "free", "build"][..] } else { &["pinned", "free"] };
+    for pass in passes {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--pass", pass, "--rounds", &options.rounds.to_string()]);
         if let Some(only) = &options.only {
@@ -86,10 +95,12 @@ fn collect(options: &Options) {
         let part: Vec<Figure> = serde_json::from_slice(&output.stdout).unwrap();
         figures.extend(part);
     }
+    let machine = table::Machine::look(options.rounds);
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&figures).unwrap());
+        let all = serde_json::json!({ "machine": machine, "figures": figures });
+        println!("{}", serde_json::to_string_pretty(&all).unwrap());
     } else {
-        print!("{}", figures::table(&figures));
+        print!("{}", table::table(&machine, &figures));
     }
 }
 
@@ -98,14 +109,17 @@ fn measure(options: &Options, pass: &str) {
         limits::pin_to_one_core();
     }
     let mut board = Board::new(pass, options);
-    if !options.alone {
+    if pass == "build" {
+        build::run(&mut board);
+    } else {
         limits::run(&mut board);
+        calls::run(&mut board);
+        calls::run_payloads(&mut board);
+        daemon::run(&mut board);
+        start::run(&mut board);
     }
-    calls::run(&mut board);
-    daemon::run(&mut board);
-    disk::run(&mut board);
-    start::run(&mut board);
     if pass == "free" {
+        others::run(&mut board);
         grow::run(&mut board);
         footprint::run(&mut board);
     }
