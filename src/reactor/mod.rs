@@ -8,6 +8,7 @@
 
 mod children;
 mod control;
+mod durable;
 mod ends;
 mod links;
 mod mail;
@@ -32,6 +33,7 @@ use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::sys::runtime_dir::RuntimeDir;
 use control::Clients;
+use durable::Holding;
 use ends::Ends;
 use mail::Mailbox;
 use mio::{Events, Interest, Poll, Token};
@@ -122,6 +124,8 @@ pub(crate) struct Reactor {
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
     postponed: VecDeque<(PluginKey, Generation)>,
     recorder: Recorder,
+    /// Answers that wait for the disk.
+    holding: Holding,
     runtime_dir: Arc<RuntimeDir>,
     uid: u32,
     subreaper: bool,
@@ -157,6 +161,7 @@ impl Reactor {
             control_source: None,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
             postponed: VecDeque::new(),
+            holding: Holding::new(&setup.log, &port),
             recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
             runtime_dir: setup.runtime_dir,
             uid: crate::sys::credentials::effective_uid(),
@@ -185,7 +190,7 @@ impl Reactor {
         loop {
             if let Some(end_by) = self.end_by {
                 let now = self.now();
-                if self.supervisor.is_quiet() || now >= end_by {
+                if self.supervisor.is_quiet() && self.holding.is_empty() || now >= end_by {
                     break;
                 }
             }
@@ -231,7 +236,7 @@ impl Reactor {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let until = [self.supervisor.next_at(), self.end_by, self.accept_again];
+        let until = [self.supervisor.next_at(), self.end_by, self.accept_again, self.holding.next_at()];
         let until = until.into_iter().flatten().min();
         let mut timeout = until.map(|at| at.since(self.now()));
         if !self.unfinished.is_empty() || !self.mailbox.may_sleep() {
@@ -274,6 +279,7 @@ impl Reactor {
     fn settle(&mut self, now: Time) {
         loop {
             self.perform_all(now);
+            self.release_held(now);
             // Dropping a client that takes nothing cancels its calls, which is decided again.
             self.write_clients(now);
             match self.supervisor.poll_waiting() {
@@ -304,15 +310,17 @@ impl Reactor {
             Action::CloseLink(key, generation, last) => self.close_link(key, generation, &last),
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
             Action::Complete(call, end) => {
-                if let Some((ticket, answer)) = self.ends.end_call(call, end) {
-                    self.answer_client(&ticket, &answer);
+                let end = self.hold_call(now, call, end);
+                if let Some((ticket, answer)) = end.and_then(|end| self.ends.end_call(call, end)) {
+                    self.answer_client(&ticket, answer);
                 }
             }
             Action::Waited(wait, end) => {
                 if let Some((ticket, answer)) = self.ends.end_wait(wait, end) {
-                    self.answer_client(&ticket, &answer);
+                    self.answer_client(&ticket, answer);
                 }
             }
+            Action::Called(record) => self.recorder.called(*record),
             Action::Note(note) => self.recorder.record(*note),
         }
     }
@@ -357,6 +365,8 @@ impl Reactor {
                     self.fault("the admin socket cannot be watched", &error);
                 }
             }
+            // The end of the turn looks after it.
+            Command::Settled => {}
             Command::SweepOrphans => self.sweep_orphans(),
             Command::End(reason) => self.begin_end(now, reason),
             Command::EndNow(reason) => self.end_now(now, reason),
@@ -404,10 +414,13 @@ impl Reactor {
     /// What is left once nothing can happen any more.
     fn finish(&mut self) {
         while let Some(action) = self.supervisor.poll_action() {
-            if let Action::Note(note) = action {
-                self.recorder.record(*note);
+            match action {
+                Action::Note(note) => self.recorder.record(*note),
+                Action::Called(record) => self.recorder.called(*record),
+                _ => {}
             }
         }
+        self.release_all_held();
         // Kills and reaps, with a bound, what a hanging kernel still kept.
         self.wards.clear();
         if self.subreaper {
