@@ -6,7 +6,7 @@
 //! the defaults; read again, it gives the same configuration, unless values were hidden.
 
 use super::config::{Config, PluginConfig};
-use super::settings::{DAEMON, POLICY, Setting};
+use super::settings::{DAEMON, LOG, POLICY, Setting};
 use crate::state::policy::Policy;
 use serde_json::{Map, Value};
 
@@ -28,6 +28,13 @@ impl Config {
     pub fn to_json(&self, env_values: EnvValues) -> String {
         let mut root = settings_of(DAEMON, &self.limits, |_| true);
         root.insert("runtime_dir".into(), text(&self.runtime_dir));
+        let mut log = settings_of(LOG, &self.log, |_| true);
+        if let Some(compressor) = &self.log_compressor {
+            let words = std::iter::once(text(&compressor.program))
+                .chain(compressor.args.iter().map(|argument| argument.as_str().into()));
+            log.insert("compress".into(), words.collect::<Vec<Value>>().into());
+        }
+        root.insert("log".into(), log.into());
         root.insert("defaults".into(), settings_of(POLICY, &self.defaults, |_| true).into());
         let plugins = self.plugins.iter().map(|plugin| {
             (plugin.id.to_string(), Value::Object(plugin_of(plugin, &self.defaults, env_values)))

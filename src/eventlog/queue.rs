@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 
 /// How long the writer lets events gather that nobody is in a hurry for.
 const GATHER: Duration = Duration::from_millis(10);
+/// Events as they wait. Boxed, because one takes half a KiB and is moved several times.
+#[allow(clippy::vec_box)]
+pub(super) type Events = Vec<Box<Entry>>;
+
 /// A vector that was larger is not kept. Events.
 const KEPT_MAX: usize = 1024;
 
@@ -25,7 +29,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    events: Vec<Box<Entry>>,
+    events: Events,
     bytes: usize,
     /// The ticket that was given last.
     last: u64,
@@ -50,7 +54,7 @@ enum Sleep {
 /// What the writer is given.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    pub(super) events: Vec<Box<Entry>>,
+    pub(super) events: Events,
     /// The ticket of the last of them, or of the last ever.
     pub(super) last: u64,
     /// Flushes asked for so far.
@@ -123,7 +127,7 @@ impl Queue {
     }
 
     /// For the writer: takes all that waits, once something does, or when `until` is there.
-    pub(super) fn take(&self, until: Option<Instant>, spare: Vec<Box<Entry>>) -> Taken {
+    pub(super) fn take(&self, until: Option<Instant>, spare: Events) -> Taken {
         let mut state = self.state();
         let mut gather_until = None;
         loop {

@@ -68,7 +68,9 @@ impl Holding {
         if is_strict {
             let port = port.clone();
             // If the queue is full, the loop is awake and looks by itself.
-            log.on_settled(move || drop(port.post(Command::Settled)));
+            log.on_settled(move || {
+                let _ = port.post(Command::Settled);
+            });
         }
         Holding {
             is_strict,
@@ -141,12 +143,12 @@ impl Reactor {
             return;
         }
         while let Some(front) = self.holding.waiting.front() {
-            let ticket = front.ticket;
+            let (ticket, until) = (front.ticket, front.until);
             let log = self.recorder.log();
             if !log.is_settled_to(ticket) {
                 let holding = &mut self.holding;
                 let is_full = holding.waiting.len() > HELD_MAX || holding.bytes > HELD_BYTES_MAX;
-                if front.until > now && !is_full {
+                if until > now && !is_full {
                     log.want_notice();
                     // What was settled just before that gives no notice.
                     if !log.is_settled_to(ticket) {
