@@ -17,7 +17,6 @@ use super::config_settings::{Written, apply_flags, check_policy, take_settings};
 pub use super::config_show::{EnvValues, HIDDEN};
 use super::config_text::{Node, Source};
 use super::settings::{DAEMON, Limits, LogSettings, POLICY};
-use crate::eventlog::Compressor;
 use crate::state::policy::Policy;
 use rpc_plugin_wire::PluginId;
 use std::collections::BTreeMap;
@@ -41,8 +40,6 @@ pub struct Config {
     pub limits: Limits,
     /// How the record is kept.
     pub log: LogSettings,
-    /// What compresses rotated files of the record, if anything does.
-    pub log_compressor: Option<Compressor>,
     /// The policy of a plugin that says nothing of its own.
     pub defaults: Policy,
     /// The plugins: those of the file in its order, then those of the flags.
@@ -189,7 +186,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     let (path, text) = file.unwrap_or((Path::new(""), "{}"));
     let mut source = Source { path, text, errors: ConfigErrors::default() };
     let mut limits = Limits::default();
-    let (mut log, mut log_compressor) = (LogSettings::default(), None);
+    let mut log = LogSettings::default();
     let mut defaults = Policy::default();
     let mut written = Written::default();
     let (mut defaults_node, mut plugins_node, mut runtime_dir) = (None, None, None);
@@ -208,7 +205,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
             defaults_node = Some(node);
         }
         if let Some(node) = object.take("log") {
-            log_compressor = take_log(&mut source, &node, &mut log);
+            take_log(&mut source, &node, &mut log);
         }
         plugins_node = object.take("plugins");
         let keys = ["runtime_dir", "defaults", "plugins", "log"].into_iter();
@@ -231,7 +228,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     match runtime_dir {
         Some((runtime_dir, _)) if source.errors.count() == 0 => {
             let plugins = plugins.into_iter().map(|(plugin, _)| plugin).collect();
-            Ok(Config { runtime_dir, limits, log, log_compressor, defaults, plugins })
+            Ok(Config { runtime_dir, limits, log, defaults, plugins })
         }
         _ => Err(source.errors),
     }

@@ -144,7 +144,7 @@ pub(super) fn absolute_path<'a>(source: &mut Source<'a>, node: &Node<'a>) -> Opt
     }
 }
 
-pub(super) fn args_of<'a>(source: &mut Source<'a>, node: &Node<'a>) -> Vec<String> {
+fn args_of<'a>(source: &mut Source<'a>, node: &Node<'a>) -> Vec<String> {
     let nodes = source.array(node, ARGS_MAX).unwrap_or_default();
     nodes.iter().filter_map(|node| source.string_without_nul(node, ARG_BYTES_MAX)).collect()
 }

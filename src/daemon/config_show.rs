@@ -28,13 +28,7 @@ impl Config {
     pub fn to_json(&self, env_values: EnvValues) -> String {
         let mut root = settings_of(DAEMON, &self.limits, |_| true);
         root.insert("runtime_dir".into(), text(&self.runtime_dir));
-        let mut log = settings_of(LOG, &self.log, |_| true);
-        if let Some(compressor) = &self.log_compressor {
-            let words = std::iter::once(text(&compressor.program))
-                .chain(compressor.args.iter().map(|argument| argument.as_str().into()));
-            log.insert("compress".into(), words.collect::<Vec<Value>>().into());
-        }
-        root.insert("log".into(), log.into());
+        root.insert("log".into(), settings_of(LOG, &self.log, |_| true).into());
         root.insert("defaults".into(), settings_of(POLICY, &self.defaults, |_| true).into());
         let plugins = self.plugins.iter().map(|plugin| {
             (plugin.id.to_string(), Value::Object(plugin_of(plugin, &self.defaults, env_values)))

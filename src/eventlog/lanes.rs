@@ -53,7 +53,6 @@ pub(super) struct Lanes {
     active: BTreeSet<Whose>,
     uses: u64,
     last_error: Option<String>,
-    finished: Vec<(PathBuf, String)>,
 }
 
 impl Lanes {
@@ -72,7 +71,6 @@ impl Lanes {
             active: BTreeSet::new(),
             uses: 0,
             last_error: None,
-            finished: Vec::new(),
         }
     }
 
@@ -121,9 +119,6 @@ impl Lanes {
                 if sync == Sync::All || sync == Sync::Urgent && lane.wants_sync {
                     outcome.errors += u64::from(lane.sync(now).is_err());
                 }
-                let folder = lane.stream.place().path();
-                self.finished
-                    .extend(lane.stream.take_finished().into_iter().map(|name| (folder.clone(), name)));
                 if !lane.tell_gap(now) {
                     break;
                 }
@@ -136,8 +131,9 @@ impl Lanes {
         outcome
     }
 
-    /// Settles tickets: the last one up to which all is durable or given up, and how many were given up.
-    pub(super) fn settle(&mut self, now: Instant, last: u64, progress: &Progress) -> u64 {
+    /// Gives tickets up where that is due: the last one up to which all is durable or given up, and how many
+    /// were given up.
+    pub(super) fn settle(&mut self, now: Instant, last: u64, progress: &Progress) -> (u64, u64) {
         let (mut settled, mut given_up) = (last, 0);
         let active = std::mem::take(&mut self.active);
         for whose in active {
@@ -150,9 +146,8 @@ impl Lanes {
                 self.active.insert(whose);
             }
         }
-        progress.settle(settled);
         self.forget_some();
-        given_up
+        (settled, given_up)
     }
 
     pub(super) fn has_unsynced(&self) -> bool {
@@ -175,11 +170,6 @@ impl Lanes {
     /// Why a file could not be written, if that happened since the last question.
     pub(super) fn take_last_error(&mut self) -> Option<String> {
         self.last_error.take()
-    }
-
-    /// Folders and names of files that were rotated since the last question.
-    pub(super) fn take_finished(&mut self) -> Vec<(PathBuf, String)> {
-        std::mem::take(&mut self.finished)
     }
 
     /// Drops what waits; how many events.

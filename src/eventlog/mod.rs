@@ -20,7 +20,7 @@ mod queue;
 mod tests;
 mod writer;
 
-pub use options::{Compressor, Durability, LogOptions};
+pub use options::{Durability, LogOptions};
 pub use progress::{Settled, Ticket};
 pub use rpc_plugin_record::{Correlation, Entry, FILE_NAME, LINE_BYTES_MAX};
 

@@ -3,7 +3,6 @@
 //! What it deliberately does not do: read a configuration; `daemon/` does.
 
 use rpc_plugin_record::StreamOptions;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How sure an event is to survive a power failure. What was handed to the kernel survives the end of the
@@ -25,16 +24,6 @@ impl Durability {
         [(Durability::Relaxed, "relaxed"), (Durability::Strict, "strict"), (Durability::None, "none")];
 }
 
-/// A program that compresses files that were rotated: it reads the file on its standard input and writes the
-/// compressed form to its standard output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compressor {
-    /// Its absolute path.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<String>,
-}
-
 /// What may be decided about the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
@@ -54,8 +43,6 @@ pub struct LogOptions {
     pub chain: bool,
     /// Events that may wait for the writer; further ones are dropped and counted.
     pub queue_max: usize,
-    /// What compresses rotated files, if anything does.
-    pub compressor: Option<Compressor>,
 }
 
 impl Default for LogOptions {
@@ -70,7 +57,6 @@ impl Default for LogOptions {
             file_age_max: Duration::ZERO,
             chain: false,
             queue_max: super::QUEUE_MAX_DEFAULT,
-            compressor: None,
         }
     }
 }

@@ -270,7 +270,8 @@ fn links_and_pipes_in_the_way_are_refused_and_left_alone() {
         log.record(said(plugin, "secret"));
     }
     assert!(!log.flush(LONG));
-    assert_eq!((log.write_errors(), log.written()), (3, 0));
+    // Each once, and perhaps again.
+    assert!(log.write_errors() >= 3 && log.written() == 0);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     assert_eq!(fs::read_dir(folder.0.join("elsewhere")).unwrap().count(), 0);
 
@@ -322,7 +323,7 @@ fn many_plugins_do_not_hold_many_files_open() {
         }
         assert_eq!(lanes.write(Instant::now(), false, Sync::Never).errors, 0);
         assert_eq!(lanes.open_count(), OPEN_MAX);
-        lanes.settle(Instant::now(), 1, &progress);
+        assert_eq!(lanes.settle(Instant::now(), 1, &progress), (0, 0), "nothing was synced");
     }
     for n in 0..3 * OPEN_MAX {
         let seen = folder.records(&format!("p{n}"));

@@ -86,8 +86,9 @@ impl Writer {
         }
         self.write(flushes || taken.is_over);
         self.tell_lost(false);
-        let given_up = self.lanes.settle(Instant::now(), taken.last, &shared.progress);
+        let (settled, given_up) = self.lanes.settle(Instant::now(), taken.last, &shared.progress);
         shared.counts.not_durable.fetch_add(given_up, Ordering::Relaxed);
+        shared.progress.settle(settled);
         if flushes {
             self.flushes = taken.flushes;
             let is_clean = !self.lanes.has_backlog() && !self.lanes.has_unsynced();

@@ -95,8 +95,6 @@ pub struct Stream {
     /// The last sync failed, and the current file was begun after the first that did.
     is_failing: bool,
     repair: Option<Repair>,
-    /// Finished files that were rotated since the last question.
-    finished: Vec<String>,
 }
 
 impl Stream {
@@ -117,7 +115,6 @@ impl Stream {
             unconfirmed: None,
             is_failing: false,
             repair: None,
-            finished: Vec::new(),
         }
     }
 
@@ -167,11 +164,6 @@ impl Stream {
         self.unconfirmed.take()
     }
 
-    /// Names of the files that were rotated since the last question.
-    pub fn take_finished(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.finished)
-    }
-
     /// Gives an event the next number and makes it a pending line. The caller bounds how much is pending.
     ///
     /// # Errors
@@ -202,8 +194,14 @@ impl Stream {
     pub fn write(&mut self) -> io::Result<()> {
         let result = self.write_pending();
         if result.is_err() {
+            // What was written before it failed need not be lost with the descriptor.
+            if let Some(opened) = self.opened.take().filter(|_| self.unsynced_from.is_some())
+                && !opened.is_new
+                && self.disk.sync(&opened.file).is_ok()
+            {
+                self.unsynced_from = None;
+            }
             self.give_up_sync();
-            self.opened = None;
         }
         result
     }
@@ -386,8 +384,7 @@ impl Stream {
         let first_seq = opened.first_seq.unwrap_or(1).max(newest + 1);
         let name = rotated_name(&self.name, first_seq);
         self.disk.rename(&opened.folder, &self.name, &name)?;
-        self.rotated.push(Rotated { first_seq, name: name.clone(), bytes: opened.bytes });
-        self.finished.push(name);
+        self.rotated.push(Rotated { first_seq, name, bytes: opened.bytes });
         // A current file of a larger limit, from before, may be all there is room for.
         self.make_room(self.options.files_max.max(2) - 1)
     }

@@ -24,6 +24,9 @@ pub struct Verified {
     pub lines: u64,
     /// Lines before the first one with a hash: they were written before the chain was turned on.
     pub unchained: u64,
+    /// Beginnings of lines that were written again whole: a full disk took only a part, and the file could not
+    /// be cut.
+    pub torn: u64,
     /// The first number, with which the retained files begin. Its own `prev` is taken on trust (the anchor),
     /// unless it is 1.
     pub first_seq: Option<u64>,
@@ -68,6 +71,7 @@ struct Seen {
 }
 
 struct Link {
+    bytes: Vec<u8>,
     seen: Seen,
     prev: Option<Hash>,
     /// A compressed file was passed over before it.
@@ -116,6 +120,7 @@ impl Lines {
                 let prev = record_of(&bytes).and_then(|(record, _)| record.prev);
                 return Ok(Some(Link {
                     seen: Seen { hash: hash_line(&bytes), seq: seq_of(&bytes), line: self.count },
+                    bytes,
                     prev: prev.and_then(|prev| parse_hex(&prev)),
                     follows_packed: std::mem::take(&mut self.follows_packed),
                 }));
@@ -138,15 +143,25 @@ impl Lines {
 /// A file or the folder cannot be read.
 pub fn verify(folder: &Path, name: &str) -> io::Result<Verified> {
     let mut lines = Lines::open(folder, name)?;
-    let (first_seq, last_seq, fault) = (None, None, None);
-    let (lines_count, unchained, packed) = (0, 0, 0);
-    let mut verified =
-        Verified { lines: lines_count, unchained, first_seq, last_seq, head: NOTHING, packed, fault };
+    let mut verified = Verified {
+        lines: 0,
+        unchained: 0,
+        torn: 0,
+        first_seq: None,
+        last_seq: None,
+        head: NOTHING,
+        packed: 0,
+        fault: None,
+    };
     let mut seen: VecDeque<Seen> = VecDeque::new();
     let mut is_chained = false;
     let mut next = lines.next_line()?;
     while let Some(this) = next {
         next = lines.next_line()?;
+        if is_torn(&this, seen.back(), next.as_ref()) {
+            (verified.torn, verified.lines) = (verified.torn + 1, this.seen.line);
+            continue;
+        }
         verified.fault = check(&this, &seen, next.as_ref(), is_chained);
         verified.unchained += u64::from(!is_chained && this.prev.is_none());
         is_chained |= this.prev.is_some();
@@ -164,6 +179,14 @@ pub fn verify(folder: &Path, name: &str) -> io::Result<Verified> {
     }
     verified.packed = lines.packed;
     Ok(verified)
+}
+
+/// Whether a line is the beginning of the next one, which takes its place in the chain.
+fn is_torn(this: &Link, before: Option<&Seen>, next: Option<&Link>) -> bool {
+    next.is_some_and(|next| {
+        let follows = before.is_none_or(|before| next.prev == Some(before.hash));
+        next.bytes.len() > this.bytes.len() && next.bytes.starts_with(&this.bytes) && follows
+    })
 }
 
 /// What is wrong at a line, if anything is. `seen` are the lines before it, `next` is the one after it.
