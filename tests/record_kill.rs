@@ -97,6 +97,7 @@ fn what_was_durable_is_there_after_sigkill_at_200_random_moments() {
         std::thread::park_timeout(Duration::from_micros(rng.u64(0..3000)));
         child.kill().unwrap();
         child.wait().unwrap();
+        line.clear();
         while lines.read_line(&mut line).unwrap() > 0 {
             durable.extend(line.strip_prefix("durable ").map(|text| text.trim_end().to_owned()));
             line.clear();
@@ -113,7 +114,8 @@ fn what_was_durable_is_there_after_sigkill_at_200_random_moments() {
         durable_count += durable.len();
     }
     // Whoever writes next repairs what the last kill left.
-    let options = LogOptions { chain: true, files_max: 64, file_bytes_max: 64 * 1024, ..LogOptions::default() };
+    let options =
+        LogOptions { chain: true, files_max: 64, file_bytes_max: 64 * 1024, ..LogOptions::default() };
     let log = EventLog::start(folder.path(), &options).unwrap();
     log.record(Entry::new(EventKind::HostStarted));
     assert!(log.flush(Duration::from_secs(20)));

@@ -169,6 +169,9 @@ fn entry_of(note: Note, at: SystemTime, socket_path: Option<PathBuf>) -> Entry {
     if let Some(path) = socket_path {
         entry = entry.socket_path(path.display().to_string());
     }
+    if let Some(operation_id) = note.operation_id {
+        entry = entry.operation_id(operation_id);
+    }
     if let Some(method) = note.method {
         entry = entry.method(method);
     }

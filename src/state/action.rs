@@ -94,6 +94,8 @@ pub struct Note {
     pub generation: Option<Generation>,
     /// To which process.
     pub pid: Option<u32>,
+    /// What somebody asked for, of which this is a part.
+    pub operation_id: Option<String>,
     /// In which call.
     pub method: Option<String>,
     /// In one sentence.
@@ -116,6 +118,7 @@ impl Note {
             plugin_id: None,
             generation: None,
             pid: None,
+            operation_id: None,
             method: None,
             message: message.into(),
             error: None,

@@ -22,6 +22,7 @@ mod figures;
 mod footprint;
 mod grow;
 mod limits;
+mod record;
 mod start;
 mod subject;
 
@@ -98,6 +99,7 @@ fn measure(options: &Options, pass: &str) {
     calls::run(&mut board);
     daemon::run(&mut board);
     disk::run(&mut board);
+    record::run(&mut board);
     start::run(&mut board);
     if pass == "free" {
         grow::run(&mut board);
