@@ -82,12 +82,15 @@ impl Recorder {
         }
         match error {
             Some(error) => {
-                if error.outcome == Outcome::Answered {
-                    // The plugin's own business, and there may be many.
-                    entry = entry.level(Level::Info);
-                }
-                let outcome = serde_json::json!({"outcome": error.outcome.as_str()});
-                entry = entry.error_class(error.code.name()).error(error.message).details_of(&outcome);
+                let outcome = error.outcome.as_str();
+                entry = entry.error_class(error.code.name());
+                // What a plugin answers is its own business: there may be many, and its text may quote params.
+                entry = if error.outcome == Outcome::Answered {
+                    let details = serde_json::json!({"outcome": outcome, "code": error.code.code()});
+                    entry.level(Level::Info).details_of(&details)
+                } else {
+                    entry.error(error.message).details_of(&serde_json::json!({"outcome": outcome}))
+                };
             }
             None => entry = entry.size(if is_started { "params_bytes" } else { "result_bytes" }, bytes),
         }

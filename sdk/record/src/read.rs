@@ -312,8 +312,11 @@ impl Forward {
         let ours = file.metadata()?;
         Ok(match std::fs::symlink_metadata(self.folder.join(&self.name)) {
             Ok(named) => (named.dev(), named.ino()) == (ours.dev(), ours.ino()),
-            // Between two files of a rotation, or gone: what is open stays open.
-            Err(_) => true,
+            // A rotation stopped between two files: what comes after this one is a rotated file, or to come.
+            Err(_) => {
+                let all = segments(&self.folder, &self.name)?;
+                !all.iter().any(|segment| segment.first_seq.is_some_and(|first| first > self.last_seq))
+            }
         })
     }
 

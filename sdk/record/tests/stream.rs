@@ -219,6 +219,28 @@ fn a_follower_at_the_end_sees_only_what_comes() {
     assert_eq!(follower.next_line().unwrap().unwrap().seq, Some(3));
 }
 
+/// A crash between the two steps of a rotation leaves no current file.
+#[test]
+fn a_rotation_that_stopped_half_way_hides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let chained = StreamOptions { chain: true, ..SMALL };
+    let mut first = stream(folder.path(), chained);
+    write(&mut first, (0..20).map(|n| said(format!("{n} {}", "x".repeat(9000)))));
+    drop(first);
+    let path = folder.path().join(FILE_NAME);
+    let kept = forward(folder.path(), Position::Oldest);
+    let current = segments(folder.path(), FILE_NAME).unwrap()[1].first_seq.unwrap() + 7;
+    fs::rename(&path, format!("{}.{current}", path.display())).unwrap();
+    let mut follower = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
+    let seen: Vec<_> = std::iter::from_fn(|| follower.next_line().unwrap()).collect();
+    assert_eq!(seqs(&seen), seqs(&kept));
+    assert_eq!(backward(folder.path()).len(), kept.len());
+    let mut second = stream(folder.path(), chained);
+    write(&mut second, [said("after")]);
+    assert_eq!(follower.next_line().unwrap().unwrap().seq, Some(21));
+    assert_eq!(verify(folder.path(), FILE_NAME).unwrap().fault, None);
+}
+
 #[test]
 fn packed_files_are_passed_over_and_counted() {
     let folder = tempfile::tempdir().unwrap();
