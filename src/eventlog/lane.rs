@@ -110,7 +110,10 @@ impl Lane {
 
     /// When there is something to be done although nothing comes.
     pub(super) fn next_at(&self, hold_max: Duration) -> Option<Instant> {
-        let Some(failing) = &self.failing else { return self.gap.tell_at };
+        let Some(failing) = &self.failing else {
+            let can_tell = !self.has_backlog() && !self.stream.is_unsynced();
+            return self.gap.tell_at.filter(|_| can_tell);
+        };
         let give_up_at = (!failing.is_given_up).then(|| failing.since + hold_max);
         Some(give_up_at.map_or(failing.retry_at, |at| at.min(failing.retry_at)))
     }

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 /// Longer lines are not records; they are passed over. Bytes.
-pub(super) const READ_LINE_BYTES_MAX: usize = 1 << 20;
+pub(super) const READ_LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Read at once. Bytes.
 const BLOCK_BYTES: u64 = 64 * 1024;
 

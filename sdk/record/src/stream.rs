@@ -284,6 +284,11 @@ impl Stream {
         let mut result = self.disk.sync(&opened.file);
         if result.is_ok() && opened.is_new {
             result = self.disk.sync_folder(&opened.folder);
+            if result.is_ok() && self.place.below.is_some() {
+                // The folder itself may be new.
+                let above = Place { base: self.place.base.clone(), below: None };
+                result = self.disk.open_folder(&above).and_then(|base| self.disk.sync_folder(&base));
+            }
             opened.is_new = result.is_err();
         }
         match result {
