@@ -9,13 +9,14 @@
 //! with its file, line and key.
 
 pub use super::config_error::{ConfigError, ConfigErrors, ERRORS_MAX};
+use super::config_log::take_log;
 pub use super::config_plugin::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, plugin_from_flag};
 use super::config_plugin::{absolute_path, plugin_of, read_flag};
 use super::config_runtime_dir::{check_socket_paths, resolve_runtime_dir};
 use super::config_settings::{Written, apply_flags, check_policy, take_settings};
 pub use super::config_show::{EnvValues, HIDDEN};
 use super::config_text::{Node, Source};
-use super::settings::{DAEMON, Limits, POLICY};
+use super::settings::{DAEMON, Limits, LogSettings, POLICY};
 use crate::state::policy::Policy;
 use rpc_plugin_wire::PluginId;
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// What the daemon itself may take.
     pub limits: Limits,
+    /// How the record is kept.
+    pub log: LogSettings,
     /// The policy of a plugin that says nothing of its own.
     pub defaults: Policy,
     /// The plugins: those of the file in its order, then those of the flags.
@@ -106,7 +109,7 @@ impl fmt::Debug for PluginConfig {
 pub struct FlagValues {
     /// `--runtime-dir`; a relative one counts from the current folder.
     pub runtime_dir: Option<PathBuf>,
-    /// Flags of [`POLICY`] and [`DAEMON`], without `--`, with their values. They go over the file's
+    /// Flags of [`POLICY`], [`DAEMON`] and of the record, without `--`, with their values. They go over the file's
     /// `defaults`; a plugin's own settings go over them.
     pub settings: Vec<(String, String)>,
     /// Values of `--plugin`.
@@ -183,6 +186,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     let (path, text) = file.unwrap_or((Path::new(""), "{}"));
     let mut source = Source { path, text, errors: ConfigErrors::default() };
     let mut limits = Limits::default();
+    let mut log = LogSettings::default();
     let mut defaults = Policy::default();
     let mut written = Written::default();
     let (mut defaults_node, mut plugins_node, mut runtime_dir) = (None, None, None);
@@ -200,11 +204,15 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
             }
             defaults_node = Some(node);
         }
+        if let Some(node) = object.take("log") {
+            take_log(&mut source, &node, &mut log);
+        }
         plugins_node = object.take("plugins");
-        let keys = ["runtime_dir", "defaults", "plugins"].into_iter();
+        let keys = ["runtime_dir", "defaults", "plugins", "log"].into_iter();
         source.unknown(&object, keys.chain(DAEMON.iter().map(|setting| setting.key)));
     }
-    let flags = apply_flags(&sources.flags.settings, &mut defaults, &mut limits, &mut source.errors);
+    let flags =
+        apply_flags(&sources.flags.settings, &mut defaults, &mut limits, &mut log, &mut source.errors);
     let defaults_are_clean = match &flags {
         Some(flagged) if !written.is_spoiled => {
             check_policy(&mut source, &defaults, defaults_node.as_ref(), &written, flagged)
@@ -220,7 +228,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     match runtime_dir {
         Some((runtime_dir, _)) if source.errors.count() == 0 => {
             let plugins = plugins.into_iter().map(|(plugin, _)| plugin).collect();
-            Ok(Config { runtime_dir, limits, defaults, plugins })
+            Ok(Config { runtime_dir, limits, log, defaults, plugins })
         }
         _ => Err(source.errors),
     }

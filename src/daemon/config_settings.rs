@@ -7,7 +7,7 @@
 
 use super::config_error::ConfigErrors;
 use super::config_text::{Node, Object, Source};
-use super::settings::{DAEMON, Kind, Limits, POLICY, Setting, Value};
+use super::settings::{DAEMON, Kind, LOG, Limits, LogSettings, POLICY, Setting, Value};
 use super::settings_value::quoted;
 use crate::state::policy::{Policy, PolicyError};
 
@@ -67,7 +67,9 @@ pub(super) fn take_settings<'a, T>(
         let mut text = String::new();
         let result = match (node.value(&mut text), setting.kind) {
             // A flag can only be a text; a file can tell, and should, for the sake of other readers.
-            (Some(Value::Text(_)), Kind::Count(..)) | (None, _) => Err(format!("is {}", node.kind_shown())),
+            (Some(Value::Text(_)), Kind::Count(..) | Kind::Switch) | (None, _) => {
+                Err(format!("is {}", node.kind_shown()))
+            }
             (Some(value), _) => setting.set(target, value),
         };
         if let Err(problem) = result {
@@ -79,12 +81,13 @@ pub(super) fn take_settings<'a, T>(
     written
 }
 
-/// Puts the values of flags into `policy` and `limits`; returns the keys that they set. The later of
+/// Puts the values of flags into `policy`, `limits` and `log`; returns the keys that they set. The later of
 /// two flags counts. `None` if a value was refused.
 pub(super) fn apply_flags(
     flags: &[(String, String)],
     policy: &mut Policy,
     limits: &mut Limits,
+    log: &mut LogSettings,
     errors: &mut ConfigErrors,
 ) -> Option<Vec<&'static str>> {
     let mut keys = Vec::new();
@@ -96,6 +99,8 @@ pub(super) fn apply_flags(
             (setting.set(policy, text), setting.allowed())
         } else if let Some(setting) = DAEMON.iter().find(|setting| setting.flag == flag) {
             (setting.set(limits, text), setting.allowed())
+        } else if let Some(setting) = LOG.iter().find(|setting| setting.flag == flag) {
+            (setting.set(log, text), setting.allowed())
         } else {
             (Err(format!("{} is no setting", quoted(flag))), "a flag of the table of settings".to_owned())
         };

@@ -6,7 +6,7 @@
 //! the defaults; read again, it gives the same configuration, unless values were hidden.
 
 use super::config::{Config, PluginConfig};
-use super::settings::{DAEMON, POLICY, Setting};
+use super::settings::{DAEMON, LOG, POLICY, Setting};
 use crate::state::policy::Policy;
 use serde_json::{Map, Value};
 
@@ -28,6 +28,7 @@ impl Config {
     pub fn to_json(&self, env_values: EnvValues) -> String {
         let mut root = settings_of(DAEMON, &self.limits, |_| true);
         root.insert("runtime_dir".into(), text(&self.runtime_dir));
+        root.insert("log".into(), settings_of(LOG, &self.log, |_| true).into());
         root.insert("defaults".into(), settings_of(POLICY, &self.defaults, |_| true).into());
         let plugins = self.plugins.iter().map(|plugin| {
             (plugin.id.to_string(), Value::Object(plugin_of(plugin, &self.defaults, env_values)))

@@ -233,6 +233,9 @@ impl<'a> Node<'a> {
             *text = serde_json::from_str(self.raw).ok()?;
             return Some(Value::Text(text));
         }
+        if let Ok(switch) = serde_json::from_str(self.raw) {
+            return Some(Value::Switch(switch));
+        }
         serde_json::from_str(self.raw).ok().map(Value::Integer)
     }
 

@@ -5,6 +5,7 @@
 
 pub mod config;
 mod config_error;
+mod config_log;
 mod config_plugin;
 #[cfg(test)]
 mod config_refusal_tests;

@@ -99,7 +99,7 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
         .admin_socket(true)
         .hold_admin_socket(true)
         .admin_clients_max(config.limits.admin_clients_max)
-        .event_queue_max(config.limits.event_queue_max)
+        .log_options(config.log_options())
         .adopt_orphans(true)
         .start()?;
     for plugin in &config.plugins {

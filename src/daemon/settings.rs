@@ -1,17 +1,17 @@
 //! Every setting of the daemon in one table, from which file keys, flags and documentation come.
 //!
-//! What this file is for: [`POLICY`], the settings of a plugin, and [`DAEMON`], those of the daemon
-//! itself; reading one from a text and showing it. What it deliberately does not do: parse a command
+//! What this file is for: [`POLICY`], the settings of a plugin, [`DAEMON`], those of the daemon itself,
+//! and [`LOG`], those of the record; reading one from a text and showing it. What it deliberately does not do: parse a command
 //! line or a file.
 //!
-//! What always holds: every field of [`Policy`] and [`Limits`] has exactly one row; what a row
+//! What always holds: every field of [`Policy`], [`Limits`] and [`LogSettings`] has exactly one row; what a row
 //! shows, it reads back as the same value; a row takes no value outside of what it says is allowed.
 //! Whether settings contradict each other is for [`Policy::check`].
 
 use super::settings_value::{Checked, show_bytes};
 pub use super::settings_value::{Kind, Value};
-use crate::eventlog::QUEUE_MAX_DEFAULT;
-use crate::state::policy::{Policy, RestartPolicy};
+use crate::eventlog::{Durability, LogOptions, QUEUE_MAX_DEFAULT};
+use crate::state::policy::{Policy, RestartPolicy, RpcAudit};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
 use std::time::Duration;
 
@@ -27,6 +27,34 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits { admin_clients_max: 64, event_queue_max: QUEUE_MAX_DEFAULT }
+    }
+}
+
+/// How the record is kept, as far as one value says it. See [`LogOptions`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LogSettings {
+    pub durability: Durability,
+    pub sync_interval: Duration,
+    pub hold_max: Duration,
+    pub file_bytes_max: usize,
+    pub files_max: usize,
+    pub file_age_max: Duration,
+    pub chain: bool,
+}
+
+impl Default for LogSettings {
+    fn default() -> LogSettings {
+        let options = LogOptions::default();
+        LogSettings {
+            durability: options.durability,
+            sync_interval: options.sync_interval,
+            hold_max: options.hold_max,
+            file_bytes_max: usize::try_from(options.file_bytes_max).unwrap_or(usize::MAX),
+            files_max: options.files_max,
+            file_age_max: options.file_age_max,
+            chain: options.chain,
+        }
     }
 }
 
@@ -83,19 +111,37 @@ impl Field for u32 {
     }
 }
 
-impl Field for RestartPolicy {
+impl Field for bool {
     fn put(&mut self, value: Checked) {
-        if let Checked::Word(word) = value
-            && let Ok(policy) = word.parse()
-        {
-            *self = policy;
+        if let Checked::Switch(switch) = value {
+            *self = switch;
         }
     }
     fn get(&self) -> Checked {
-        let named = RestartPolicy::ALL.iter().find(|(policy, _)| policy == self);
-        Checked::Word(named.map_or("", |(_, name)| *name))
+        Checked::Switch(*self)
     }
 }
+
+/// Types with a list of their values and names.
+macro_rules! named_fields {
+    ($($type:ident)*) => {
+        $(impl Field for $type {
+            fn put(&mut self, value: Checked) {
+                if let Checked::Word(word) = value
+                    && let Some((named, _)) = $type::ALL.iter().find(|(_, name)| *name == word)
+                {
+                    *self = *named;
+                }
+            }
+            fn get(&self) -> Checked {
+                let named = $type::ALL.iter().find(|(named, _)| named == self);
+                Checked::Word(named.map_or("", |(_, name)| *name))
+            }
+        })*
+    };
+}
+
+named_fields!(RestartPolicy RpcAudit Durability);
 
 macro_rules! settings {
     ($(#[$doc:meta])* $table:ident of $type:ident; $($key:ident $flag:literal $kind:expr, $text:literal;)*) => {
@@ -119,6 +165,9 @@ macro_rules! settings {
 const WAIT: Kind = Kind::Duration { zero: None };
 /// Names of [`RestartPolicy::ALL`]; a test holds them together.
 const RESTARTS: &[&str] = &["always", "on-failure", "never"];
+/// Names of [`RpcAudit::ALL`], and of [`Durability::ALL`].
+const AUDITS: &[&str] = &["off", "failures", "all"];
+const DURABILITIES: &[&str] = &["relaxed", "strict", "none"];
 
 settings! {
     /// The settings of a plugin: in `defaults` and in each plugin of the file, and as flags.
@@ -166,6 +215,8 @@ settings! {
     frame_bytes_max "frame-bytes-max"
         Kind::Bytes(*FRAME_BYTES_MAX_RANGE.start() as u64, *FRAME_BYTES_MAX_RANGE.end() as u64),
         "Largest frame to or from a plugin.";
+    rpc_audit "rpc-audit" Kind::Choice(AUDITS),
+        "Which calls are put on record, never with their params or results.";
 }
 
 settings! {
@@ -175,6 +226,25 @@ settings! {
         "Control clients that may be connected at once.";
     event_queue_max "event-queue-max" Kind::Count(16, 1 << 20),
         "Events that may wait to be written to the record; a further one is dropped and counted.";
+}
+
+settings! {
+    /// The settings of the record: in `log` of the file, and as flags.
+    LOG of LogSettings;
+    durability "log-durability" Kind::Choice(DURABILITIES),
+        "When events are synced to the disk; with `strict`, answers wait for that.";
+    sync_interval "log-sync-interval" WAIT,
+        "With `relaxed`: the longest an event below level warn stays unsynced.";
+    hold_max "log-hold-max" WAIT,
+        "With `strict`: the longest an answer waits for its record; then it is given, and counted.";
+    file_bytes_max "log-file-bytes-max" Kind::Bytes(64 * 1024, 1 << 30),
+        "A file of the record is rotated before it would become larger.";
+    files_max "log-files-max" Kind::Count(2, 64),
+        "Files of one plugin, and of the daemon, the current one counted; the oldest goes.";
+    file_age_max "log-file-age-max" Kind::Duration { zero: Some("never") },
+        "A file is rotated, with the next event, when its first event is older.";
+    chain "log-chain" Kind::Switch,
+        "Whether each line carries the hash of the line before.";
 }
 
 impl<T> Setting<T> {
@@ -193,6 +263,7 @@ impl<T> Setting<T> {
         match (self.read)(source) {
             Checked::Duration(duration) => humantime::format_duration(duration).to_string(),
             Checked::Word(word) => word.to_owned(),
+            Checked::Switch(switch) => switch.to_string(),
             Checked::Number(number) if matches!(self.kind, Kind::Bytes(..)) => show_bytes(number),
             Checked::Number(number) => number.to_string(),
         }
@@ -203,6 +274,7 @@ impl<T> Setting<T> {
     pub fn show_json(&self, source: &T) -> serde_json::Value {
         match (self.kind, (self.read)(source)) {
             (Kind::Count(..), Checked::Number(number)) => number.into(),
+            (_, Checked::Switch(switch)) => switch.into(),
             _ => self.show(source).into(),
         }
     }
@@ -232,6 +304,7 @@ impl<T> Setting<T> {
             Kind::Count(..) => "N",
             Kind::Bytes(..) => "BYTES",
             Kind::Choice(_) => "WORD",
+            Kind::Switch => "BOOL",
         }
     }
 }
@@ -263,5 +336,5 @@ pub fn flag_rows() -> Vec<FlagRow> {
             default: setting.show(&T::default()),
         })
     }
-    rows(POLICY).chain(rows(DAEMON)).collect()
+    rows(POLICY).chain(rows(DAEMON)).chain(rows(LOG)).collect()
 }

@@ -1,7 +1,8 @@
 //! The table of settings against the policy it fills, and against the documentation.
 
-use super::settings::{DAEMON, Kind, Limits, POLICY, Setting, Value};
-use crate::state::policy::{DURATION_MAX, Policy, RestartPolicy};
+use super::settings::{DAEMON, Kind, LOG, Limits, LogSettings, POLICY, Setting, Value};
+use crate::eventlog::Durability;
+use crate::state::policy::{DURATION_MAX, Policy, RestartPolicy, RpcAudit};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ fn flags_are_the_keys_with_hyphens_and_no_two_rows_share_one() {
         assert_eq!(*flag, key.replace('_', "-"));
     }
     assert_eq!(rows.iter().collect::<BTreeSet<_>>().len(), rows.len());
+    for setting in LOG {
+        assert_eq!(setting.flag, format!("log-{}", setting.key.replace('_', "-")));
+    }
 }
 
 #[test]
@@ -38,6 +42,24 @@ fn every_row_reads_back_what_it_shows() {
         setting.set(&mut limits, Value::Text(&shown)).unwrap();
         assert_eq!(limits, Limits::default(), "{}", setting.key);
     }
+    for setting in LOG {
+        let mut log = LogSettings::default();
+        let shown = setting.show(&log);
+        setting.set(&mut log, Value::Text(&shown)).unwrap();
+        assert_eq!(log, LogSettings::default(), "{}", setting.key);
+    }
+    assert_eq!(RpcAudit::ALL.map(|(_, name)| set("rpc_audit", name).unwrap()), ["off", "failures", "all"]);
+    let durability = |text| {
+        let mut log = LogSettings::default();
+        LOG[0].set(&mut log, Value::Text(text)).map(|()| log.durability)
+    };
+    assert_eq!(Durability::ALL.map(|(mode, name)| durability(name) == Ok(mode)), [true; 3]);
+    assert!(durability("Strict").unwrap_err().contains("none of them"));
+    let mut log = LogSettings::default();
+    let chain = LOG.iter().find(|setting| setting.key == "chain").unwrap();
+    assert_eq!((chain.set(&mut log, Value::Switch(true)), log.chain), (Ok(()), true));
+    assert!(chain.set(&mut log, Value::Text("yes")).unwrap_err().contains("neither"));
+    assert!(chain.set(&mut log, Value::Integer(1)).unwrap_err().contains("a number"));
     assert_eq!(
         RestartPolicy::ALL.map(|(_, name)| set("restart", name).unwrap()),
         ["always", "on-failure", "never"]
@@ -179,6 +201,7 @@ fn the_documentation_has_every_setting_with_its_default_and_what_is_allowed() {
     let doc = crate::cli::testing::page("docs/configuration.md");
     let mut expected = rows(POLICY, &Policy::default());
     expected.extend(rows(DAEMON, &Limits::default()));
+    expected.extend(rows(LOG, &LogSettings::default()));
     let missing: Vec<&String> =
         expected.iter().filter(|row| !doc.lines().any(|line| line == row.as_str())).collect();
     let list: Vec<&str> = missing.iter().map(|row| row.as_str()).collect();

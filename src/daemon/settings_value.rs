@@ -23,6 +23,8 @@ pub enum Kind {
     Bytes(u64, u64),
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// True or false.
+    Switch,
 }
 
 /// A value as it was written.
@@ -32,6 +34,8 @@ pub enum Value<'a> {
     Text(&'a str),
     /// A JSON number.
     Integer(u64),
+    /// A JSON `true` or `false`.
+    Switch(bool),
 }
 
 /// A value that its row allows.
@@ -40,6 +44,7 @@ pub(super) enum Checked {
     Duration(Duration),
     Number(u64),
     Word(&'static str),
+    Switch(bool),
 }
 
 /// Longest text that is read as a duration. Bytes.
@@ -62,6 +67,7 @@ impl fmt::Display for Kind {
                 )
             }
             Kind::Choice(words) => write!(f, "one of {}", words.join(", ")),
+            Kind::Switch => write!(f, "true or false"),
         }
     }
 }
@@ -80,7 +86,12 @@ impl Kind {
                 .find(|word| **word == text)
                 .map(|word| Checked::Word(word))
                 .ok_or_else(|| format!("{} is none of them", quoted(text))),
-            (Kind::Choice(_), Value::Integer(number)) => Err(format!("{number} is a number")),
+            (Kind::Switch, Value::Switch(switch)) => Ok(Checked::Switch(switch)),
+            (Kind::Switch, Value::Text("true")) => Ok(Checked::Switch(true)),
+            (Kind::Switch, Value::Text("false")) => Ok(Checked::Switch(false)),
+            (Kind::Switch, Value::Text(text)) => Err(format!("{} is neither", quoted(text))),
+            (_, Value::Switch(switch)) => Err(format!("is {switch}")),
+            (Kind::Choice(_) | Kind::Switch, Value::Integer(number)) => Err(format!("{number} is a number")),
         }
     }
 }

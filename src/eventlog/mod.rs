@@ -1,39 +1,42 @@
-//! The record of what happened: JSON lines, one file a plugin and one for the daemon.
+//! The record of what happened: JSON lines, one stream of files a plugin and one for the host.
 //!
-//! What this module is for: taking events from any thread without ever making it wait, and writing
-//! them in the order in which they came to `RUNTIME/ID/events.jsonl` (events of a plugin) and
-//! `RUNTIME/events.jsonl` (events of the host itself).
+//! What this module is for: taking events from any thread without ever making it wait, writing them in the
+//! order in which they came to `RUNTIME/ID/events.jsonl` (events of a plugin) and `RUNTIME/events.jsonl`
+//! (events of the host itself), in groups, and saying how far they are durable. How a line looks, and how
+//! files are rotated, repaired, read and verified, is in the crate `rpc-plugin-record`.
 //!
-//! What it deliberately does not do: sync to disk, rotate, read or filter; decide what is worth
-//! recording.
+//! What it deliberately does not do: read or filter; decide what is worth recording.
 //!
-//! What always holds: [`EventLog::record`] never blocks and never fails; an event that was handed
-//! over is written, still waits, or is counted in [`EventLog::dropped`]; a line is whole, is one JSON
-//! object, and is at most [`LINE_BYTES_MAX`] long; memory and file descriptors are bounded.
+//! What always holds: [`EventLog::record`] never blocks and never fails; an event that was handed over is
+//! written, still waits, or is counted in [`EventLog::dropped`]; an event that was called durable is on the
+//! disk; memory and file descriptors are bounded.
 
-mod entry;
-mod files;
+mod lane;
+mod lanes;
+mod options;
+mod progress;
+mod queue;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use entry::Entry;
+pub use options::{Durability, LogOptions};
+pub use progress::{Settled, Ticket};
+pub use rpc_plugin_record::{Correlation, Entry, FILE_NAME, LINE_BYTES_MAX};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use files::Files;
+use lanes::Lanes;
+use progress::Progress;
+use queue::Queue;
+use rpc_plugin_record::{Disk, Place, SystemDisk};
+use rpc_plugin_wire::event::Level;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use writer::Writer;
-
-/// The name of a record file in its folder.
-pub const FILE_NAME: &str = "events.jsonl";
-
-/// Longest line, its line end included. Bytes. Longer events have their texts cut, with a marker.
-pub const LINE_BYTES_MAX: usize = 64 * 1024;
+use std::time::Duration;
+use writer::{Shared, Writer};
 
 /// Most events that wait for the writer, unless the host says otherwise.
 pub const QUEUE_MAX_DEFAULT: usize = 8192;
@@ -44,20 +47,13 @@ pub const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long dropping the last handle waits for the writer to write what it was given.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What the writer thread is sent.
-enum Item {
-    Event(Box<Entry>),
-    /// Answered with whether everything handed over before is in its file.
-    Flush(Sender<bool>),
-}
-
-/// Counts that outlive a batch.
+/// Counts of a log's whole life.
 #[derive(Debug, Default)]
 struct Counts {
     dropped: AtomicU64,
     written: AtomicU64,
     write_errors: AtomicU64,
-    queued_bytes: AtomicUsize,
+    not_durable: AtomicU64,
 }
 
 /// A handle on the record. Clones share one writer thread; dropping the last one writes what waits
@@ -69,96 +65,167 @@ pub struct EventLog {
 
 #[derive(Debug)]
 struct Inner {
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
+    durability: Durability,
+    hold_max: Duration,
     /// Absent in a log that records nothing.
     writer: Option<Handle>,
 }
 
 #[derive(Debug)]
 struct Handle {
-    queue: Sender<Item>,
     /// Disconnected when the thread is at its end; nothing is ever sent.
     ended: Receiver<()>,
     thread: JoinHandle<()>,
 }
 
 impl EventLog {
-    /// Starts the writer. `runtime_dir` must exist; `queue_max` events may wait, at least one.
+    /// Starts the writer. `runtime_dir` must exist.
     ///
     /// # Errors
     /// `runtime_dir` cannot be opened, is no folder, or is a symbolic link; or the thread cannot be
     /// started.
-    pub fn start(runtime_dir: &Path, queue_max: usize) -> io::Result<EventLog> {
-        let files = Files::open(runtime_dir)?;
-        let counts = Arc::new(Counts::default());
-        let (queue, items) = bounded(queue_max.max(1));
+    pub fn start(runtime_dir: &Path, options: &LogOptions) -> io::Result<EventLog> {
+        EventLog::start_on(runtime_dir, options, Arc::new(SystemDisk))
+    }
+
+    /// The same on a file system that is given, for tests that make it fail.
+    ///
+    /// # Errors
+    /// As [`EventLog::start`].
+    pub fn start_on(runtime_dir: &Path, options: &LogOptions, disk: Arc<dyn Disk>) -> io::Result<EventLog> {
+        // What is wrong from the start is told at the start.
+        drop(disk.open_folder(&Place { base: runtime_dir.to_owned(), below: None })?);
+        let shared = Arc::new(Shared {
+            queue: Queue::new(options.queue_max),
+            progress: Progress::default(),
+            counts: Counts::default(),
+        });
+        let lanes = Lanes::new(runtime_dir, options.stream(), options.hold_max, disk);
         let (alive, ended) = bounded(0);
-        let writer = Writer::new(items, files, Arc::clone(&counts));
+        let writer = Writer::new(Arc::clone(&shared), lanes, options);
         let thread = std::thread::Builder::new().name("event-log".into()).spawn(move || {
             let _alive: Sender<()> = alive;
             writer.run();
         })?;
-        Ok(EventLog { inner: Arc::new(Inner { counts, writer: Some(Handle { queue, ended, thread }) }) })
+        let (durability, hold_max) = (options.durability, options.hold_max);
+        let writer = Some(Handle { ended, thread });
+        Ok(EventLog { inner: Arc::new(Inner { shared, durability, hold_max, writer }) })
     }
 
     /// A log that records nothing and has no thread, for programs that want none.
     #[must_use]
     pub fn disabled() -> EventLog {
-        EventLog { inner: Arc::new(Inner { counts: Arc::default(), writer: None }) }
+        let shared =
+            Shared { queue: Queue::new(1), progress: Progress::default(), counts: Counts::default() };
+        let (durability, hold_max) = (Durability::None, Duration::ZERO);
+        EventLog { inner: Arc::new(Inner { shared: Arc::new(shared), durability, hold_max, writer: None }) }
     }
 
     /// Hands an event to the writer. Never blocks: when too much waits already, the event is dropped
-    /// and counted.
-    pub fn record(&self, mut entry: Entry) {
-        let Some(writer) = &self.inner.writer else { return };
-        let counts = &self.inner.counts;
-        entry.fit();
-        let bytes = entry.bytes();
-        let before = counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let full = before.saturating_add(bytes) > QUEUE_BYTES_MAX;
-        if full || writer.queue.try_send(Item::Event(Box::new(entry))).is_err() {
-            counts.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            counts.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+    /// and counted, and there is no ticket. Events of level debug may wait a moment for others.
+    pub fn record(&self, entry: Entry) -> Option<Ticket> {
+        let is_urgent = entry.level_of() > Level::Debug;
+        self.record_boxed(Box::new(entry), is_urgent)
     }
 
-    /// Waits until every event that was handed over before is in its file, at most `deadline`.
-    /// False if it is not by then, or if a file could not be written.
+    /// The same for an event that somebody waits for, whatever its level.
+    pub fn record_urgent(&self, entry: Entry) -> Option<Ticket> {
+        self.record_boxed(Box::new(entry), true)
+    }
+
+    fn record_boxed(&self, mut entry: Box<Entry>, is_urgent: bool) -> Option<Ticket> {
+        self.inner.writer.as_ref()?;
+        entry.fit();
+        let ticket = self.inner.shared.queue.push(entry, is_urgent);
+        if ticket.is_none() {
+            self.inner.shared.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        ticket.map(Ticket)
+    }
+
+    /// When events are synced, and what waits for it.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.inner.durability
+    }
+
+    /// How long an answer is held for its record at the most.
+    #[must_use]
+    pub fn hold_max(&self) -> Duration {
+        self.inner.hold_max
+    }
+
+    /// What became of an event.
+    #[must_use]
+    pub fn settled(&self, ticket: Ticket) -> Settled {
+        self.inner.shared.progress.of(ticket)
+    }
+
+    /// Whether something that was handed over is neither durable nor given up.
+    #[must_use]
+    pub fn is_settled_to(&self, ticket: Ticket) -> bool {
+        ticket.0 <= self.inner.shared.progress.settled()
+    }
+
+    /// Waits until an event is durable or given up, at most `deadline`.
+    #[must_use]
+    pub fn wait(&self, ticket: Ticket, deadline: Duration) -> Settled {
+        self.inner.shared.progress.wait(ticket, deadline)
+    }
+
+    /// What is called, by the writer, when something was settled after [`EventLog::want_notice`]. It must
+    /// not block.
+    pub fn on_settled(&self, notice: impl Fn() + Send + Sync + 'static) {
+        self.inner.shared.progress.on_settled(Box::new(notice));
+    }
+
+    /// Asks for one notice. What was settled before this call may give none: look again after it.
+    pub fn want_notice(&self) {
+        self.inner.shared.progress.want();
+    }
+
+    /// Waits until every event that was handed over before is in its file and, but in mode none, synced;
+    /// at most `deadline`. False if it is not by then, or if a file failed.
     #[must_use]
     pub fn flush(&self, deadline: Duration) -> bool {
-        let Some(writer) = &self.inner.writer else { return true };
-        // A deadline too far to name is a day.
-        let now = Instant::now();
-        let end = now.checked_add(deadline).unwrap_or(now + Duration::from_secs(86_400));
-        let (done, answer) = bounded(1);
-        writer.queue.send_deadline(Item::Flush(done), end).is_ok()
-            && answer.recv_deadline(end).unwrap_or(false)
+        if self.inner.writer.is_none() {
+            return true;
+        }
+        let number = self.inner.shared.queue.flush();
+        self.inner.shared.progress.wait_flushed(number, deadline)
     }
 
     /// Events that were lost: the queue was full, or a file could not be written for too long.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.inner.counts.dropped.load(Ordering::Relaxed)
+        self.inner.shared.counts.dropped.load(Ordering::Relaxed)
     }
 
     /// Events that are in their file.
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.inner.counts.written.load(Ordering::Relaxed)
+        self.inner.shared.counts.written.load(Ordering::Relaxed)
     }
 
-    /// Attempts to open or write a file that failed. What they were to write is tried again.
+    /// Attempts to open, write or sync a file that failed. What could not be written is tried again.
     #[must_use]
     pub fn write_errors(&self) -> u64 {
-        self.inner.counts.write_errors.load(Ordering::Relaxed)
+        self.inner.shared.counts.write_errors.load(Ordering::Relaxed)
+    }
+
+    /// Events that were given up as not durable: they may be written, and may be missing after a power
+    /// failure.
+    #[must_use]
+    pub fn not_durable(&self) -> u64 {
+        self.inner.shared.counts.not_durable.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let Some(Handle { queue, ended, thread }) = self.writer.take() else { return };
-        // The writer ends when it has taken everything from a queue that nobody can send to.
-        drop(queue);
+        let Some(Handle { ended, thread }) = self.writer.take() else { return };
+        self.shared.queue.close();
         // A disk that hangs must not hang the program: then the thread is left behind.
         if ended.recv_timeout(DRAIN_DEADLINE) == Err(RecvTimeoutError::Disconnected) {
             let _ = thread.join();

@@ -1,124 +1,142 @@
-//! The writer thread: takes what waits, turns it into lines, has each file written once a batch.
+//! The writer thread: takes all that waits, has each file written and synced once, says how far it is durable.
 //!
-//! What this file deliberately does not do: open or write a file; `files.rs` does.
+//! What this file deliberately does not do: open or write a file; `lanes.rs` has it done.
 //!
-//! What always holds: it sleeps until it is given something, unless a file failed and is to be tried
-//! again; it ends when the queue is empty and nobody can send any more.
+//! What always holds: it sleeps until it is given something, unless a file is to be synced or tried again;
+//! it ends when the queue is closed and empty.
 
-use super::entry::Entry;
-use super::files::Files;
-use super::{Counts, Item};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use rpc_plugin_wire::event::{EventKind, Level};
+use super::Counts;
+use super::lanes::{Lanes, Sync};
+use super::options::{Durability, LogOptions};
+use super::progress::Progress;
+use super::queue::{Queue, Taken};
+use rpc_plugin_record::Entry;
+use rpc_plugin_wire::event::EventKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A batch is written when it has this many bytes, or when nothing more waits.
-const BATCH_BYTES: usize = 256 * 1024;
-/// How long until a file that could not be written is tried again without a new event.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the record says that events were lost, at most.
 const GAP_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What the writer shares with its handles.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    pub(super) progress: Progress,
+    pub(super) counts: Counts,
+}
+
 pub(super) struct Writer {
-    items: Receiver<Item>,
-    files: Files,
-    counts: Arc<Counts>,
-    line: Vec<u8>,
+    shared: Arc<Shared>,
+    lanes: Lanes,
+    durability: Durability,
+    sync_interval: Duration,
+    /// When what is unsynced has to be synced.
+    sync_at: Option<Instant>,
+    /// Flushes that were answered.
+    flushes: u64,
     /// How many lost events the record has told of, and when it did so last.
     gap_told: u64,
     gap_told_at: Option<Instant>,
 }
 
 impl Writer {
-    pub(super) fn new(items: Receiver<Item>, files: Files, counts: Arc<Counts>) -> Writer {
-        Writer { items, files, counts, line: Vec::new(), gap_told: 0, gap_told_at: None }
+    pub(super) fn new(shared: Arc<Shared>, lanes: Lanes, options: &LogOptions) -> Writer {
+        Writer {
+            shared,
+            lanes,
+            durability: options.durability,
+            sync_interval: options.sync_interval,
+            sync_at: None,
+            flushes: 0,
+            gap_told: 0,
+            gap_told_at: None,
+        }
     }
 
-    /// Runs until every sender is gone and everything is written, as far as that is possible.
+    /// Runs until the queue is closed and everything is written, as far as that is possible.
     pub(super) fn run(mut self) {
+        let mut spare = Vec::new();
         loop {
-            let item = if self.files.has_backlog() {
-                self.items.recv_timeout(RETRY_INTERVAL)
-            } else {
-                self.items.recv().map_err(RecvTimeoutError::from)
-            };
-            match item {
-                Ok(item) => self.batch(item),
-                Err(RecvTimeoutError::Timeout) => self.write(true),
-                Err(RecvTimeoutError::Disconnected) => break,
+            let until = [self.sync_at, self.lanes.next_at()].into_iter().flatten().min();
+            let mut taken = self.shared.queue.take(until, spare);
+            self.group(&mut taken);
+            spare = taken.events;
+            if taken.is_over {
+                break;
             }
         }
-        self.write(true);
-        self.tell_gap(true);
+        let lost = self.lanes.abandon();
+        self.shared.counts.dropped.fetch_add(lost, Ordering::Relaxed);
+        self.tell_lost(true);
+        self.shared.progress.end();
     }
 
-    fn batch(&mut self, first: Item) {
-        let mut flushes: Vec<Sender<bool>> = Vec::new();
-        let mut bytes = 0;
-        let mut next = Some(first);
-        while let Some(item) = next {
-            match item {
-                Item::Event(entry) => bytes += self.take(*entry),
-                Item::Flush(done) => flushes.push(done),
+    /// Writes what was taken, syncs what is due, and says how far all is durable.
+    fn group(&mut self, taken: &mut Taken) {
+        let shared = Arc::clone(&self.shared);
+        let flushes = taken.flushes > self.flushes;
+        let first = taken.last + 1 - taken.events.len() as u64;
+        for (ticket, entry) in (first..).zip(taken.events.drain(..)) {
+            if !self.lanes.append(entry, Some(ticket)) {
+                shared.progress.give_up(ticket, ticket);
+                shared.counts.dropped.fetch_add(1, Ordering::Relaxed);
             }
-            next = if bytes < BATCH_BYTES { self.items.try_recv().ok() } else { None };
         }
-        self.write(!flushes.is_empty());
-        self.tell_gap(false);
-        for done in flushes {
-            // Who asked may have stopped waiting.
-            let _ = done.try_send(!self.files.has_backlog());
+        self.write(flushes || taken.is_over);
+        self.tell_lost(false);
+        let (settled, given_up) = self.lanes.settle(Instant::now(), taken.last, &shared.progress);
+        shared.counts.not_durable.fetch_add(given_up, Ordering::Relaxed);
+        shared.progress.settle(settled);
+        if flushes {
+            self.flushes = taken.flushes;
+            let is_clean = !self.lanes.has_backlog() && !self.lanes.has_unsynced();
+            shared.progress.flushed(taken.flushes, is_clean);
         }
     }
 
-    /// Turns an event into a line of its file; returns the line's length.
-    fn take(&mut self, entry: Entry) -> usize {
-        self.counts.queued_bytes.fetch_sub(entry.bytes(), Ordering::Relaxed);
-        self.append(entry)
-    }
-
-    fn append(&mut self, entry: Entry) -> usize {
-        self.line.clear();
-        let whose = entry.whose();
-        if !entry.write_line(&mut self.line) || !self.files.append(whose, &self.line) {
-            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-        self.line.len()
-    }
-
-    /// Writes the files that have new lines; `all`: also those that failed and have none.
+    /// Writes what waits; `all`: also files that failed lately, and syncs in every mode that syncs.
     fn write(&mut self, all: bool) {
-        let outcome = self.files.write(all);
-        self.counts.written.fetch_add(outcome.written, Ordering::Relaxed);
-        self.counts.write_errors.fetch_add(outcome.errors, Ordering::Relaxed);
+        let now = Instant::now();
+        let is_due = all || self.sync_at.is_some_and(|at| at <= now);
+        let sync = match self.durability {
+            Durability::None => Sync::Never,
+            Durability::Strict => Sync::All,
+            Durability::Relaxed if is_due => Sync::All,
+            Durability::Relaxed => Sync::Urgent,
+        };
+        let outcome = self.lanes.write(now, all, sync);
+        let counts = &self.shared.counts;
+        counts.written.fetch_add(outcome.lines, Ordering::Relaxed);
+        counts.write_errors.fetch_add(outcome.errors, Ordering::Relaxed);
+        self.sync_at = match self.lanes.has_unsynced() {
+            true if is_due => Some(now + self.sync_interval),
+            true => self.sync_at.or(Some(now + self.sync_interval)),
+            false => None,
+        };
     }
 
-    /// Says in the record that events were lost, once there is room for saying so. `last`: the writer
-    /// ends, and what could not be written is lost as well.
-    fn tell_gap(&mut self, last: bool) {
-        if last {
-            self.counts.dropped.fetch_add(self.files.abandon(), Ordering::Relaxed);
-        }
-        let dropped = self.counts.dropped.load(Ordering::Relaxed);
+    /// Says in the host's record that events were lost, once there is room for saying so. `last`: the writer
+    /// ends.
+    fn tell_lost(&mut self, last: bool) {
+        let counts = &self.shared.counts;
+        let dropped = counts.dropped.load(Ordering::Relaxed);
         let told_lately = self.gap_told_at.is_some_and(|at| at.elapsed() < GAP_INTERVAL);
-        if dropped == self.gap_told || (!last && (told_lately || !self.items.is_empty())) {
+        if dropped == self.gap_told || (!last && told_lately) {
             return;
         }
         let lost = dropped - self.gap_told;
-        let mut entry = Entry::new(EventKind::HostFault)
-            .level(Level::Warn)
+        let mut entry = Entry::new(EventKind::RecordGap)
             .message(format!("{lost} events were not recorded"))
             .reason("they came faster than they could be written, or their file could not be written")
             .details_of(&serde_json::json!({ "events_dropped": lost, "events_dropped_total": dropped }));
-        if let Some(error) = self.files.take_last_error() {
+        if let Some(error) = self.lanes.take_last_error() {
             entry = entry.error(error);
         }
         entry.fit();
-        self.append(entry);
-        self.write(false);
-        self.gap_told = dropped;
-        self.gap_told_at = Some(Instant::now());
+        self.lanes.append(Box::new(entry), None);
+        self.write(last);
+        (self.gap_told, self.gap_told_at) = (dropped, Some(Instant::now()));
     }
 }

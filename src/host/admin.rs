@@ -216,5 +216,6 @@ fn shutdown(cx: &mut ControlCx<'_>) -> Reply {
 fn action(cx: &ControlCx<'_>, plugin_id: Option<&PluginId>, action: &str) -> Note {
     let mut note = Note::new(EventKind::AdminAction, format!("an operator asked for {action}"));
     note.plugin_id = plugin_id.cloned();
+    note.operation_id = Some(cx.operation_id());
     note.details(serde_json::json!({"action": action, "peer_uid": cx.peer_uid, "peer_pid": cx.peer_pid}))
 }

@@ -2,7 +2,7 @@
 
 use super::admin::Admin;
 use super::{EventLoop, Host, HostError, Inner};
-use crate::eventlog::{EventLog, QUEUE_MAX_DEFAULT};
+use crate::eventlog::{EventLog, LogOptions};
 use crate::reactor::{Command, Control, EndReason, Engine, Setup};
 use crate::state::action::Note;
 use crate::sys::leftovers::kill_leftovers;
@@ -35,7 +35,7 @@ const SPIN_MAX: Duration = Duration::from_millis(1);
 pub struct HostBuilder {
     runtime_dir: PathBuf,
     event_log: bool,
-    event_queue_max: usize,
+    log_options: LogOptions,
     subreaper: bool,
     admin_socket: bool,
     admin_held: bool,
@@ -54,7 +54,7 @@ impl HostBuilder {
         HostBuilder {
             runtime_dir: runtime_dir.to_owned(),
             event_log: true,
-            event_queue_max: QUEUE_MAX_DEFAULT,
+            log_options: LogOptions::default(),
             subreaper: false,
             admin_socket: false,
             admin_held: false,
@@ -82,7 +82,15 @@ impl HostBuilder {
     /// Events that may wait for the record's writer; further ones are dropped and counted.
     #[must_use]
     pub fn event_queue_max(mut self, queue_max: usize) -> HostBuilder {
-        self.event_queue_max = queue_max;
+        self.log_options.queue_max = queue_max;
+        self
+    }
+
+    /// How the record is kept: when it is synced and what waits for that, how large it becomes, whether it
+    /// is chained. Also sets what [`HostBuilder::event_queue_max`] does.
+    #[must_use]
+    pub fn log_options(mut self, options: LogOptions) -> HostBuilder {
+        self.log_options = options;
         self
     }
 
@@ -128,7 +136,7 @@ impl HostBuilder {
     pub fn start(self) -> Result<Host, HostError> {
         let runtime_dir = Arc::new(RuntimeDir::open(&self.runtime_dir).map_err(HostError::RuntimeDir)?);
         let log = if self.event_log {
-            EventLog::start(runtime_dir.path(), self.event_queue_max)
+            EventLog::start(runtime_dir.path(), &self.log_options)
                 .map_err(|error| HostError::Setup("the event log cannot be opened", error))?
         } else {
             EventLog::disabled()

@@ -194,6 +194,12 @@ impl Host {
         self.inner.ask(Command::List)
     }
 
+    /// Events that could not be put on record: too many waited, or their file failed for too long.
+    #[must_use]
+    pub fn events_dropped(&self) -> u64 {
+        self.inner.log.dropped()
+    }
+
     /// Everything that happens from now on: launches, proofs, states, exits. `queue_max` events wait for
     /// a subscriber that is slow; further ones are missed, and it is told how many.
     ///

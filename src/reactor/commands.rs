@@ -68,6 +68,8 @@ impl Reactor {
                     self.fault("the admin socket cannot be watched", &error);
                 }
             }
+            // The end of the turn looks after it.
+            Command::Settled => {}
             Command::SweepOrphans => self.sweep_orphans(),
             Command::End(reason) => self.begin_end(now, reason),
             Command::EndNow(reason) => self.end_now(now, reason),

@@ -66,6 +66,11 @@ pub(crate) struct ControlCx<'a> {
 }
 
 impl ControlCx<'_> {
+    /// The request, in the record: the client's number and the id it gave.
+    pub(crate) fn operation_id(&self) -> String {
+        format!("{}.{}", self.ticket.client, self.ticket.id)
+    }
+
     /// Calls a plugin; `then` makes the answer of what comes back.
     pub(crate) fn call(
         &mut self,

@@ -258,7 +258,7 @@ impl Reactor {
                 let ticket = Ticket { client: key, id: request.id };
                 let reply = self.serve(now, &ticket, &request.method, request.params.as_deref());
                 if let Reply::Now(answer) = reply {
-                    self.answer_client(&ticket, &answer);
+                    self.answer_client(&ticket, answer);
                 }
             }
         }
@@ -318,7 +318,14 @@ impl Reactor {
     }
 
     /// Answers a control client; the bytes go out at the end of the turn.
-    pub(super) fn answer_client(&mut self, ticket: &Ticket, answer: &Answer) {
+    pub(super) fn answer_client(&mut self, ticket: &Ticket, answer: Answer) {
+        if let Some(answer) = self.hold_answer(ticket, answer) {
+            self.answer_client_now(ticket, &answer);
+        }
+    }
+
+    /// The same, whether its record is durable or not.
+    pub(super) fn answer_client_now(&mut self, ticket: &Ticket, answer: &Answer) {
         if let Some(client) = self.clients.get_mut(ticket.client) {
             client.answer(&ticket.id, answer);
             self.answered.insert(ticket.client);

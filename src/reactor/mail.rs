@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, String>),
     /// Control clients need not wait any longer.
     OpenControl,
+    /// Something on record became durable for which answers wait.
+    Settled,
     /// A child of this process that is no plugin may have ended.
     SweepOrphans,
     /// End everything, for this reason. Only the first one counts.

@@ -10,6 +10,7 @@ mod children;
 mod commands;
 mod control;
 mod drive;
+mod durable;
 mod ends;
 mod gate;
 mod links;
@@ -31,13 +32,14 @@ pub(crate) use slot::Slot;
 pub(crate) use ward::LaunchSpec;
 
 use crate::eventlog::EventLog;
-use crate::state::action::{Action, Note};
-use crate::state::keys::PluginKey;
+use crate::state::action::{Action, CallEnd, Note};
+use crate::state::keys::{CallKey, PluginKey};
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::sys::runtime_dir::RuntimeDir;
 use control::Clients;
-use ends::{Ends, Told};
+use durable::Holding;
+use ends::{Ends, Ticket, Told};
 use gate::Gate;
 use mail::Mailbox;
 use mio::{Events, Interest, Poll, Token};
@@ -136,6 +138,8 @@ pub(crate) struct Reactor {
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
     postponed: VecDeque<(PluginKey, Generation)>,
     recorder: Recorder,
+    /// Answers that wait for the disk.
+    holding: Holding,
     runtime_dir: Arc<RuntimeDir>,
     uid: u32,
     subreaper: bool,
@@ -177,6 +181,7 @@ impl Reactor {
             control_source: None,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
             postponed: VecDeque::new(),
+            holding: Holding::new(&setup.log, &port),
             recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
             runtime_dir: setup.runtime_dir,
             uid: crate::sys::credentials::effective_uid(),
@@ -226,7 +231,7 @@ impl Reactor {
     }
 
     fn wait(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
-        let until = [self.supervisor.next_at(), self.end_by, self.accept_again];
+        let until = [self.supervisor.next_at(), self.end_by, self.accept_again, self.holding.next_at()];
         let until = until.into_iter().flatten().min();
         let due = until.map(|at| at.since(self.now()));
         let mut timeout = [due, wait_max].into_iter().flatten().min();
@@ -246,7 +251,9 @@ impl Reactor {
 
     /// Whether the host has ended and nothing of any plugin is left, or the time for that is over.
     fn is_over(&self) -> bool {
-        self.end_by.is_some_and(|end_by| self.supervisor.is_quiet() || self.now() >= end_by)
+        self.end_by.is_some_and(|end_by| {
+            self.supervisor.is_quiet() && self.holding.is_empty() || self.now() >= end_by
+        })
     }
 
     /// Whether the loop's own thread has to go on: a plugin is to be launched, and lives no longer than the
@@ -281,6 +288,7 @@ impl Reactor {
     fn settle(&mut self, now: Time) {
         loop {
             self.perform_all(now);
+            self.release_held(now);
             // Dropping a client that takes nothing cancels its calls, which is decided again.
             self.write_clients(now);
             match self.supervisor.poll_waiting() {
@@ -311,20 +319,32 @@ impl Reactor {
             Action::Trusted(key, generation) => self.trust(key, generation),
             Action::CloseLink(key, generation, last) => self.close_link(key, generation, &last),
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
-            Action::Complete(call, end) => match self.ends.end_call(call, end) {
-                Told::Nobody => {}
-                Told::Woken => {
-                    self.still_parked = self.gate.unparked();
-                    self.woken += 1;
-                }
-                Told::Client(ticket, answer) => self.answer_client(&ticket, &answer),
-            },
-            Action::Waited(wait, end) => {
-                if let Some((ticket, answer)) = self.ends.end_wait(wait, end) {
-                    self.answer_client(&ticket, &answer);
+            Action::Complete(call, end) => {
+                let end = self.hold_call(now, call, end);
+                if let Some((ticket, answer)) = end.and_then(|end| self.tell_call(call, end)) {
+                    self.answer_client(&ticket, answer);
                 }
             }
+            Action::Waited(wait, end) => {
+                if let Some((ticket, answer)) = self.ends.end_wait(wait, end) {
+                    self.answer_client(&ticket, answer);
+                }
+            }
+            Action::Called(record) => self.recorder.called(*record),
             Action::Note(note) => self.recorder.record(*note),
+        }
+    }
+
+    /// Tells the thread that waits for a call how it ended, or says what to tell a client.
+    fn tell_call(&mut self, call: CallKey, end: CallEnd) -> Option<(Ticket, Answer)> {
+        match self.ends.end_call(call, end) {
+            Told::Nobody => None,
+            Told::Woken => {
+                self.still_parked = self.gate.unparked();
+                self.woken += 1;
+                None
+            }
+            Told::Client(ticket, answer) => Some((ticket, answer)),
         }
     }
 
@@ -350,10 +370,13 @@ impl Reactor {
     /// What is left once nothing can happen any more.
     fn finish(&mut self) {
         while let Some(action) = self.supervisor.poll_action() {
-            if let Action::Note(note) = action {
-                self.recorder.record(*note);
+            match action {
+                Action::Note(note) => self.recorder.record(*note),
+                Action::Called(record) => self.recorder.called(*record),
+                _ => {}
             }
         }
+        self.release_all_held();
         // Kills and reaps, with a bound, what a hanging kernel still kept.
         self.wards.clear();
         if self.subreaper {

@@ -4,11 +4,12 @@
 //! holds anything up.
 
 use super::mail::LifecycleEvent;
-use crate::eventlog::{Entry, EventLog};
-use crate::state::action::Note;
+use crate::eventlog::{Correlation, Durability, Entry, EventLog, Ticket};
+use crate::state::action::{CallRecord, Note};
 use crate::sys::runtime_dir::{ADMIN_SOCKET, plugin_socket_path};
 use crossbeam_channel::{Sender, TrySendError};
-use rpc_plugin_wire::event::{Component, EventKind};
+use rpc_plugin_wire::Outcome;
+use rpc_plugin_wire::event::{Component, EventKind, Level};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -25,11 +26,13 @@ pub(super) struct Recorder {
     log: EventLog,
     runtime_dir: PathBuf,
     subscribers: Vec<Subscriber>,
+    /// Of what was recorded last.
+    last_ticket: Option<Ticket>,
 }
 
 impl Recorder {
     pub(super) fn new(log: EventLog, runtime_dir: &Path) -> Recorder {
-        Recorder { log, runtime_dir: runtime_dir.to_owned(), subscribers: Vec::new() }
+        Recorder { log, runtime_dir: runtime_dir.to_owned(), subscribers: Vec::new(), last_ticket: None }
     }
 
     pub(super) fn subscribe(&mut self, sender: Sender<LifecycleEvent>) {
@@ -50,19 +53,67 @@ impl Recorder {
             self.publish(at, &note);
         }
         let socket_path = self.socket_path(&note);
-        let mut entry = Entry::new(note.kind).at(at).message(note.message);
-        entry.socket_path = socket_path.map(|path| path.display().to_string());
-        entry.level = note.level;
-        entry.plugin_id = note.plugin_id;
-        entry.generation = note.generation;
-        entry.pid = note.pid;
-        entry.method = note.method;
-        entry.error = note.error;
-        entry.reason = note.reason;
-        if let Some(details) = &note.details {
-            entry = entry.details_of(details);
+        self.write(entry_of(note, at, socket_path));
+    }
+
+    /// Puts a step of a call on record. Those that fail are for subscribers too.
+    pub(super) fn called(&mut self, record: CallRecord) {
+        let at = SystemTime::now();
+        let CallRecord { kind, plugin_id, generation, pid, method, request, bytes, took, error } = record;
+        let is_started = kind == EventKind::CallStarted;
+        if let Some(error) = &error {
+            let mut note = Note::new(kind, said_of(kind)).method(method.clone());
+            note = note.error(error.message.clone());
+            (note.plugin_id, note.generation, note.pid) = (Some(plugin_id.clone()), generation, pid);
+            self.publish(at, &note);
         }
-        self.log.record(entry);
+        let mut entry = Entry::new(kind).at(at).plugin(plugin_id).call(method).message(said_of(kind));
+        if let Some(generation) = generation {
+            entry = entry.generation(generation);
+            if let Some(request) = request {
+                entry = entry.correlation(Correlation { generation, request });
+            }
+        }
+        if let Some(pid) = pid {
+            entry = entry.pid(pid);
+        }
+        if !is_started {
+            entry = entry.status(if error.is_some() { "error" } else { "ok" }).duration(took);
+        }
+        match error {
+            Some(error) => {
+                let outcome = error.outcome.as_str();
+                entry = entry.error_class(error.code.name());
+                // What a plugin answers is its own business: there may be many, and its text may quote params.
+                entry = if error.outcome == Outcome::Answered {
+                    let details = serde_json::json!({"outcome": outcome, "code": error.code.code()});
+                    entry.level(Level::Info).details_of(&details)
+                } else {
+                    entry.error(error.message).details_of(&serde_json::json!({"outcome": outcome}))
+                };
+            }
+            None => entry = entry.size(if is_started { "params_bytes" } else { "result_bytes" }, bytes),
+        }
+        // Somebody waits for the record of an end, in mode strict.
+        let ticket = if self.log.durability() == Durability::Strict && !is_started {
+            self.log.record_urgent(entry)
+        } else {
+            self.log.record(entry)
+        };
+        self.last_ticket = ticket.or(self.last_ticket);
+    }
+
+    fn write(&mut self, entry: Entry) {
+        self.last_ticket = self.log.record(entry).or(self.last_ticket);
+    }
+
+    /// Of what was recorded last.
+    pub(super) fn last_ticket(&self) -> Option<Ticket> {
+        self.last_ticket
+    }
+
+    pub(super) fn log(&self) -> &EventLog {
+        &self.log
     }
 
     /// The socket that an event is about: where a generation is awaited, or where operators ask.
@@ -91,5 +142,50 @@ impl Recorder {
             }
             true
         });
+    }
+}
+
+/// What a step of a call says to a person. The method and the rest have members of their own.
+fn said_of(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::CallStarted => "a call was sent",
+        EventKind::CallSucceeded => "a call was answered",
+        EventKind::CallTimedOut => "a call passed its deadline",
+        _ => "a call failed",
+    }
+}
+
+fn entry_of(note: Note, at: SystemTime, socket_path: Option<PathBuf>) -> Entry {
+    let mut entry = Entry::new(note.kind).at(at).message(note.message);
+    if let Some(level) = note.level {
+        entry = entry.level(level);
+    }
+    if let Some(plugin_id) = note.plugin_id {
+        entry = entry.plugin(plugin_id);
+    }
+    if let Some(generation) = note.generation {
+        entry = entry.generation(generation);
+    }
+    if let Some(pid) = note.pid {
+        entry = entry.pid(pid);
+    }
+    if let Some(path) = socket_path {
+        entry = entry.socket_path(path.display().to_string());
+    }
+    if let Some(operation_id) = note.operation_id {
+        entry = entry.operation_id(operation_id);
+    }
+    if let Some(method) = note.method {
+        entry = entry.method(method);
+    }
+    if let Some(error) = note.error {
+        entry = entry.error(error);
+    }
+    if let Some(reason) = note.reason {
+        entry = entry.reason(reason);
+    }
+    match &note.details {
+        Some(details) => entry.details_of(details),
+        None => entry,
     }
 }

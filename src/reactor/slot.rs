@@ -103,7 +103,7 @@ mod tests {
     use std::time::Duration;
 
     fn end() -> CallEnd {
-        CallEnd { result: Ok(Default::default()), generation: None, took: Duration::ZERO }
+        CallEnd { result: Ok(Default::default()), generation: None, took: Duration::ZERO, is_recorded: false }
     }
 
     #[test]

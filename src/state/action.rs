@@ -6,6 +6,7 @@ use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::{Generation, PluginId};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// How a process group is told to end.
@@ -33,6 +34,8 @@ pub enum Action {
     CloseLink(PluginKey, Generation, Vec<u8>),
     /// Send a signal to the process group.
     Signal(PluginKey, Generation, StopSignal),
+    /// A call was sent or ended, and that is to be put on record; before its `Complete`.
+    Called(Box<CallRecord>),
     /// A call ended.
     Complete(CallKey, CallEnd),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
@@ -50,6 +53,32 @@ pub struct CallEnd {
     pub generation: Option<Generation>,
     /// From the outbox to the end; zero when it was not sent.
     pub took: Duration,
+    /// Its end was put on record right before.
+    pub is_recorded: bool,
+}
+
+/// A step of a call, for the record.
+#[derive(Debug)]
+pub struct CallRecord {
+    /// Sent, or how it ended: [`EventKind::CallStarted`], [`EventKind::CallSucceeded`],
+    /// [`EventKind::CallFailed`], [`EventKind::CallTimedOut`].
+    pub kind: EventKind,
+    /// Of which plugin.
+    pub plugin_id: PluginId,
+    /// Of which generation, if there is one.
+    pub generation: Option<Generation>,
+    /// Of which process, if there is one.
+    pub pid: Option<u32>,
+    /// What was called.
+    pub method: Cow<'static, str>,
+    /// The id of the request, if it was sent.
+    pub request: Option<u64>,
+    /// Of the params when it is sent, of the result when it is answered.
+    pub bytes: u64,
+    /// From the outbox to the end.
+    pub took: Duration,
+    /// Why it failed.
+    pub error: Option<CallError>,
 }
 
 /// Something that happened, for the record and for subscribers.
@@ -65,6 +94,8 @@ pub struct Note {
     pub generation: Option<Generation>,
     /// To which process.
     pub pid: Option<u32>,
+    /// What somebody asked for, of which this is a part.
+    pub operation_id: Option<String>,
     /// In which call.
     pub method: Option<String>,
     /// In one sentence.
@@ -87,6 +118,7 @@ impl Note {
             plugin_id: None,
             generation: None,
             pid: None,
+            operation_id: None,
             method: None,
             message: message.into(),
             error: None,

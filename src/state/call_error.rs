@@ -53,6 +53,12 @@ impl CallError {
         }
     }
 
+    /// Whether the deadline passed here, and not in the plugin.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.code == ErrorCode::DeadlineExceeded && self.outcome != Outcome::Answered
+    }
+
     /// The same with the plugin and generation it concerns.
     #[must_use]
     pub fn at(mut self, plugin_id: &PluginId, generation: Option<Generation>) -> CallError {

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct Pending {
     /// Who waits. `None` once the caller has been told something else: the answer will be dropped.
     pub caller: Option<Caller>,
+    /// The id it has.
+    pub id: u64,
     /// What was asked, for records.
     pub method: Cow<'static, str>,
     /// Its deadline, or after that the end of the grace for its answer.
@@ -151,6 +153,7 @@ mod tests {
 
     fn pending(number: u64) -> Pending {
         Pending {
+            id: number,
             caller: Some(Caller::Call(CallKey(number))),
             method: "m".into(),
             timer: None,

@@ -53,6 +53,24 @@ impl fmt::Display for RestartPolicy {
     }
 }
 
+/// Which calls of a plugin are put on record. Never their params or results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RpcAudit {
+    /// None.
+    Off,
+    /// Those that fail.
+    #[default]
+    Failures,
+    /// Each, when it is sent and when it ends.
+    All,
+}
+
+impl RpcAudit {
+    /// Every choice with its name in configurations.
+    pub const ALL: [(RpcAudit, &'static str); 3] =
+        [(RpcAudit::Off, "off"), (RpcAudit::Failures, "failures"), (RpcAudit::All, "all")];
+}
+
 /// Everything an operator may decide about one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -98,6 +116,8 @@ pub struct Policy {
     pub outbox_bytes_max: usize,
     /// Largest frame. Bytes.
     pub frame_bytes_max: usize,
+    /// Which calls are put on record.
+    pub rpc_audit: RpcAudit,
 }
 
 impl Default for Policy {
@@ -124,6 +144,7 @@ impl Default for Policy {
             calls_in_flight_max: 4096,
             outbox_bytes_max: 16 * 1024 * 1024,
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+            rpc_audit: RpcAudit::Failures,
         }
     }
 }

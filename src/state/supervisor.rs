@@ -241,7 +241,12 @@ impl Supervisor {
     fn find_or_end(&mut self, call: CallKey, id: &PluginId) -> Option<PluginKey> {
         let key = self.find(id);
         if key.is_none() {
-            let end = CallEnd { result: Err(unknown(id)), generation: None, took: Duration::ZERO };
+            let end = CallEnd {
+                result: Err(unknown(id)),
+                generation: None,
+                took: Duration::ZERO,
+                is_recorded: false,
+            };
             self.actions.push_back(Action::Complete(call, end));
         }
         key

@@ -24,6 +24,7 @@ mod footprint;
 mod grow;
 mod limits;
 mod others;
+mod record;
 mod start;
 mod subject;
 mod table;
@@ -116,6 +117,7 @@ fn measure(options: &Options, pass: &str) {
         calls::run(&mut board);
         calls::run_payloads(&mut board);
         daemon::run(&mut board);
+        record::run(&mut board);
         start::run(&mut board);
     }
     if pass == "free" {

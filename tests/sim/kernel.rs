@@ -38,6 +38,13 @@ impl World {
             }
             Action::CloseLink(key, generation, last) => self.close_link((key, generation), &last),
             Action::Signal(key, generation, signal) => self.signal((key, generation), signal),
+            Action::Called(record) => {
+                self.tell(format_args!(
+                    "  on record: {} {:?} {:?}",
+                    record.kind, record.request, record.error
+                ));
+                self.coverage.saw(&format!("event {}", record.kind));
+            }
             Action::Complete(call, end) => {
                 self.tell(format_args!("  call {} ends: {:?}", call.0, end.result));
                 match &end.result {

@@ -1,7 +1,7 @@
 //! Random policies that [`Policy::check`] allows, with times short enough for much to happen.
 
 use fastrand::Rng;
-use rpc_plugin_system::state::policy::{Policy, RestartPolicy};
+use rpc_plugin_system::state::policy::{Policy, RestartPolicy, RpcAudit};
 use std::time::Duration;
 
 fn ms(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
@@ -44,6 +44,8 @@ fn draw(rng: &mut Rng) -> Policy {
         calls_in_flight_max: rng.usize(1..16),
         outbox_bytes_max: frame_bytes_max + 1 + rng.usize(0..8192),
         frame_bytes_max,
+        // Not drawn, so that seeds stay what they are.
+        rpc_audit: RpcAudit::ALL[frame_bytes_max % RpcAudit::ALL.len()].0,
     }
 }
 

@@ -136,6 +136,12 @@ events! {
     CallTimedOut = "call_timed_out", Rpc, Warn;
     /// A cancelled call was not answered in time; the connection cannot be trusted any more.
     ConnectionPoisoned = "connection_poisoned", Rpc, Error;
+    /// A call was sent to the plugin. Only with `rpc_audit` `all`.
+    CallStarted = "call_started", Rpc, Debug;
+    /// A call was answered with a result. Only with `rpc_audit` `all`.
+    CallSucceeded = "call_succeeded", Rpc, Debug;
+    /// A call failed otherwise than by its deadline.
+    CallFailed = "call_failed", Rpc, Warn;
     /// The connection ended.
     ConnectionLost = "connection_lost", Rpc, Warn;
     /// The plugin was asked to end.
@@ -160,6 +166,10 @@ events! {
     HostStopped = "host_stopped", Runtime, Info;
     /// Something in the environment failed, and the host goes on.
     HostFault = "host_fault", Kernel, Error;
+    /// The record ended in the middle of a line, which was removed.
+    RecordRepaired = "record_repaired", Kernel, Warn;
+    /// Events are missing before this one, or may be missing after a power failure.
+    RecordGap = "record_gap", Kernel, Warn;
     /// A line that the plugin printed to standard output.
     Stdout = "stdout", Stdout, Info;
     /// A line that the plugin printed to standard error.
@@ -179,6 +189,10 @@ impl fmt::Display for EventKind {
 pub struct Record {
     /// RFC 3339, UTC, milliseconds.
     pub time: String,
+    /// Its number in its file and those that were rotated out of it: from 1, one more for each line, so
+    /// that a gap shows. Absent in records from before numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
     /// `debug`, `info`, `warn` or `error`.
     pub level: String,
     /// Which part speaks.
@@ -197,9 +211,27 @@ pub struct Record {
     /// The socket it happened on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket_path: Option<String>,
+    /// The capability that the method belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability_id: Option<String>,
+    /// What somebody asked for, of which this is a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<String>,
+    /// The same in all events of one call, also in the plugin's own record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
     /// The method it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// How it ended: `ok` or `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// How long it took. Milliseconds, to the microsecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<f64>,
+    /// The class of the error: a name of the protocol's error table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_class: Option<String>,
     /// One sentence for a person.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -212,4 +244,7 @@ pub struct Record {
     /// What else a program may want to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<RawValue>>,
+    /// In a hash chain: the SHA-256 of the line before, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev: Option<String>,
 }

@@ -1,9 +1,10 @@
 //! Speaking with a generation: what its session reports, and calls.
 
 use super::{Phase, Plugin, Rung, Step, Why};
-use crate::state::action::{Action, CallEnd, Note};
+use crate::state::action::{Action, CallEnd, CallRecord, Note};
 use crate::state::call_error::CallError;
 use crate::state::keys::{CallKey, Caller};
+use crate::state::policy::RpcAudit;
 use crate::state::session::{Fault, Introduction, NewCall, SessionEvent};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::{capability_of, check_method};
@@ -57,14 +58,43 @@ impl Plugin {
     ) {
         self.counts.calls += 1;
         let timeout = timeout.unwrap_or(self.spec.policy.call_timeout);
+        let audit = self.spec.policy.rpc_audit;
+        let asked = if audit == RpcAudit::Off { Cow::default() } else { Cow::Owned(method.clone()) };
+        let params_bytes = params.as_ref().map_or(0, |params| params.get().len());
+        let request = self.session.as_ref().map(super::Session::next_request);
         let sent = self.check_call(&method).and_then(|()| {
             let call = NewCall { caller: Caller::Call(key), method: Cow::Owned(method), params, timeout };
             self.send(step, call)
         });
-        if let Err(error) = sent {
-            self.complete(step, key, Err(error), Duration::ZERO);
+        match sent {
+            Err(error) => self.complete(step, key, None, asked, Err(error), Duration::ZERO),
+            Ok(()) if audit == RpcAudit::All => {
+                let record = self.call_record(EventKind::CallStarted, request, asked, params_bytes);
+                step.actions.push_back(Action::Called(Box::new(record)));
+            }
+            Ok(()) => {}
         }
         self.pump(step);
+    }
+
+    fn call_record(
+        &self,
+        kind: EventKind,
+        request: Option<u64>,
+        method: Cow<'static, str>,
+        bytes: usize,
+    ) -> CallRecord {
+        CallRecord {
+            kind,
+            plugin_id: self.spec.id.clone(),
+            generation: self.generation,
+            pid: self.pid(),
+            method,
+            request,
+            bytes: bytes as u64,
+            took: Duration::ZERO,
+            error: None,
+        }
     }
 
     /// Asks for a heartbeat now, on behalf of a caller outside; the plugin need not be routable.
@@ -78,7 +108,7 @@ impl Plugin {
         };
         self.counts.calls += 1;
         if let Err(error) = self.send(step, call) {
-            self.complete(step, key, Err(error), Duration::ZERO);
+            self.complete(step, key, None, Cow::Borrowed(METHOD_HEARTBEAT), Err(error), Duration::ZERO);
         }
         self.pump(step);
     }
@@ -139,13 +169,30 @@ impl Plugin {
         &mut self,
         step: &mut Step<'_>,
         key: CallKey,
+        request: Option<u64>,
+        method: Cow<'static, str>,
         result: Result<Box<RawValue>, CallError>,
         took: Duration,
     ) {
         if result.is_err() {
             self.counts.calls_failed += 1;
         }
-        let end = CallEnd { result, generation: self.generation, took };
+        let is_recorded = match self.spec.policy.rpc_audit {
+            RpcAudit::Off => false,
+            RpcAudit::Failures => result.is_err(),
+            RpcAudit::All => true,
+        };
+        if is_recorded {
+            let (kind, bytes) = match &result {
+                Ok(raw) => (EventKind::CallSucceeded, raw.get().len()),
+                Err(error) if error.is_timeout() => (EventKind::CallTimedOut, 0),
+                Err(_) => (EventKind::CallFailed, 0),
+            };
+            let mut record = self.call_record(kind, request, method, bytes);
+            (record.took, record.error) = (took, result.as_ref().err().cloned());
+            step.actions.push_back(Action::Called(Box::new(record)));
+        }
+        let end = CallEnd { result, generation: self.generation, took, is_recorded };
         step.actions.push_back(Action::Complete(key, end));
     }
 
@@ -159,17 +206,8 @@ impl Plugin {
     fn handle_session_event(&mut self, step: &mut Step<'_>, event: SessionEvent) {
         match event {
             SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
-            SessionEvent::Completed { caller, method, result, took } => match caller {
-                Caller::Call(key) => {
-                    if let Err(error) = &result
-                        && error.code == ErrorCode::DeadlineExceeded
-                        && error.outcome != rpc_plugin_wire::Outcome::Answered
-                    {
-                        let note = Note::new(EventKind::CallTimedOut, "a call passed its deadline");
-                        self.note(step, note.method(method).error(error.message.clone()));
-                    }
-                    self.complete(step, key, result, took);
-                }
+            SessionEvent::Completed { caller, id, method, result, took } => match caller {
+                Caller::Call(key) => self.complete(step, key, Some(id), method, result, took),
                 Caller::Heartbeat => self.handle_heartbeat(step, result),
                 Caller::Capabilities => self.handle_capabilities(step, result),
                 Caller::Shutdown => {}
@@ -292,8 +330,8 @@ impl Plugin {
         session.close(&mut step.cx());
         // What the session still has to say: the ends of calls; a fault is being handled already.
         while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
-            if let SessionEvent::Completed { caller: Caller::Call(key), result, took, .. } = event {
-                self.complete(step, key, result, took);
+            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took } = event {
+                self.complete(step, key, Some(id), method, result, took);
             }
         }
         let Some(session) = self.session.take() else { return };

@@ -192,7 +192,7 @@ impl Bench {
                 Ok(_) => format!("call {number} ok"),
                 Err(error) => format!("call {number} {}", error.code.name()),
             }),
-            Action::Waited(..) | Action::Note(_) => None,
+            Action::Waited(..) | Action::Called(_) | Action::Note(_) => None,
         });
         asked.collect()
     }

@@ -149,6 +149,12 @@ impl Session {
         self.core.request(cx, call)
     }
 
+    /// The id that the next request will have.
+    #[must_use]
+    pub fn next_request(&self) -> u64 {
+        self.core.outgoing.next_id()
+    }
+
     /// Tells the peer that the caller of a request has gone, and drops its answer.
     pub fn cancel(&mut self, caller: Caller) -> bool {
         self.core.cancel(caller)

@@ -65,6 +65,7 @@ impl Core {
         let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
         self.outgoing.insert(Pending {
             caller: Some(call.caller),
+            id,
             method: call.method,
             timer: Some(timer),
             offset,
@@ -113,7 +114,7 @@ impl Core {
         let expected = &self.expectation;
         let error = CallError::indeterminate(ErrorCode::DeadlineExceeded, message)
             .at(&expected.plugin_id, Some(expected.generation));
-        self.events.push_back(SessionEvent::Completed { caller, method, result: Err(error), took });
+        self.events.push_back(SessionEvent::Completed { caller, id, method, result: Err(error), took });
     }
 
     /// Ends a request whose deadline passed before a byte of it was written. Its frame is withdrawn.
@@ -167,6 +168,7 @@ impl Core {
         result: Result<Box<RawValue>, CallError>,
     ) {
         let took = cx.now.since(pending.sent_at);
-        self.events.push_back(SessionEvent::Completed { caller, method: pending.method, result, took });
+        let Pending { id, method, .. } = pending;
+        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took });
     }
 }

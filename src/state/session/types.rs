@@ -73,6 +73,8 @@ pub enum SessionEvent {
     Completed {
         /// Who waited.
         caller: Caller,
+        /// The id of the request.
+        id: u64,
         /// What was asked.
         method: Cow<'static, str>,
         /// How it ended.

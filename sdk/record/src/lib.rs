@@ -1,0 +1,45 @@
+//! The record: what happened, as JSON lines in files that rotate, survive crashes and can be verified.
+//!
+//! What this crate is for: one event as a line ([`Entry`]); one stream of lines in a folder, written by one
+//! writer ([`Stream`]) and read by any number of readers ([`Forward`], [`Backward`], [`verify`]), also
+//! while it is written and rotated. Host and SDK write their records through it, `rpcpluginctl` reads them.
+//!
+//! What it deliberately does not do: start threads, decide what is worth recording or when to sync; lock
+//! the folder: who writes a stream must be the only one.
+//!
+//! What always holds: the lines of a stream are numbered without a gap by `seq`, across rotation and
+//! restart; the files of a stream never take more than [`StreamOptions::bytes_max`]; a line is at most
+//! [`LINE_BYTES_MAX`] long; no symbolic link is followed below the stream's base folder.
+#![forbid(unsafe_code)]
+
+mod backward;
+mod chain;
+mod cut;
+mod disk;
+mod entry;
+mod read;
+mod recover;
+mod segment;
+mod stream;
+mod time;
+mod verify;
+
+pub use chain::{Hash, hash_line};
+pub use disk::{Disk, Place, SystemDisk};
+pub use entry::{Correlation, Entry};
+pub use read::{Backward, Forward, Line, Position, record_of};
+pub use recover::Repair;
+pub use segment::{PACKED_SUFFIX, Segment, segments};
+pub use stream::{Stream, StreamOptions};
+pub use time::{format_time, parse_time};
+pub use verify::{Fault, FaultKind, Verified, verify};
+
+/// The name of a record's current file in its folder. Rotated ones have the first `seq` in them after it:
+/// `events.jsonl.1`.
+pub const FILE_NAME: &str = "events.jsonl";
+
+/// The name of the file in which a plugin itself keeps its record.
+pub const PLUGIN_FILE_NAME: &str = "plugin-events.jsonl";
+
+/// Longest line, its line end included. Bytes. Longer events have their texts cut, with a marker.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,363 @@
+//! Reading a stream: forward from any number on, following it through rotation; backward from its end.
+//!
+//! What this file deliberately does not do: sleep, filter, or merge streams; decompress: of a packed file
+//! the reader says that it was passed over.
+//!
+//! What always holds: at most one block and one line are in memory; each line is handed out once; what is
+//! no record is handed out too, for the caller to count; no symbolic link is followed.
+
+use crate::backward::{FileBackward, READ_LINE_BYTES_MAX};
+use crate::segment::{Segment, segments};
+use nix::fcntl::OFlag;
+use rpc_plugin_wire::event::Record;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Read at once. Bytes.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// One line of a stream, its line end not included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// `None`: longer than a megabyte, which no record is.
+    pub bytes: Option<Vec<u8>>,
+    /// Its number, if it has one that can be read.
+    pub seq: Option<u64>,
+    /// Where it begins in its file. Bytes.
+    pub offset: u64,
+    /// Whether a line end follows it; the last one may be torn, or on its way.
+    pub is_finished: bool,
+}
+
+impl Line {
+    fn new(bytes: Option<Vec<u8>>, offset: u64, is_finished: bool) -> Line {
+        Line { seq: bytes.as_deref().and_then(seq_of), bytes, offset, is_finished }
+    }
+
+    /// The line as a record and as the text that it is; `None` if it is no record.
+    #[must_use]
+    pub fn record(&self) -> Option<(Record, &str)> {
+        record_of(self.bytes.as_deref()?)
+    }
+}
+
+/// A line as a record, and as the text it is.
+#[must_use]
+pub fn record_of(line: &[u8]) -> Option<(Record, &str)> {
+    let text = std::str::from_utf8(line).ok()?;
+    serde_json::from_str(text).ok().map(|record| (record, text))
+}
+
+/// The number of a line, without reading all of a line that our own writer wrote.
+pub(crate) fn seq_of(line: &[u8]) -> Option<u64> {
+    // `{"time":"` and 24 bytes of time, then `","seq":`.
+    let rest = line.get(33..).filter(|_| line.starts_with(b"{\"time\":\"") && line.ends_with(b"}"));
+    if let Some(digits) = rest.and_then(|rest| rest.strip_prefix(b"\",\"seq\":")) {
+        let end = digits.iter().position(|b| !b.is_ascii_digit())?;
+        return std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok();
+    }
+    record_of(line).and_then(|(record, _)| record.seq)
+}
+
+/// Opens a record for reading; `None` when there is none.
+///
+/// Neither follows a symbolic link nor waits for the other end of a FIFO that someone put there.
+pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(Some(file))
+}
+
+/// Hands out the lines of a stream from the newest to the oldest, through its rotated files.
+#[derive(Debug)]
+pub struct Backward {
+    folder: PathBuf,
+    name: String,
+    file: Option<(File, FileBackward)>,
+    /// Older files begin with a smaller number than this.
+    before: u64,
+    is_begun: bool,
+    packed: u64,
+}
+
+impl Backward {
+    /// The lines of the stream `name` in `folder`, whose files may be absent.
+    #[must_use]
+    pub fn new(folder: &Path, name: &str) -> Backward {
+        let (folder, name) = (folder.to_owned(), name.to_owned());
+        Backward { folder, name, file: None, before: u64::MAX, is_begun: false, packed: 0 }
+    }
+
+    /// Compressed files that were passed over.
+    #[must_use]
+    pub fn packed(&self) -> u64 {
+        self.packed
+    }
+
+    /// The line before the last one handed out; `None` at the stream's beginning.
+    ///
+    /// # Errors
+    /// A file or the folder cannot be read.
+    pub fn next_line(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            if let Some((file, lines)) = &mut self.file {
+                if let Some(line) = lines.next_line(file)? {
+                    let line = Line::new(line.bytes, line.offset, line.is_finished);
+                    self.before = self.before.min(line.seq.unwrap_or(u64::MAX));
+                    return Ok(Some(line));
+                }
+                self.file = None;
+            }
+            let Some(path) = self.older()? else { return Ok(None) };
+            // One that was removed meanwhile was the oldest; then there is none before it either.
+            let Some(file) = open(&path)? else { continue };
+            let end = file.metadata()?.len();
+            self.file = Some((file, FileBackward::new(end)));
+        }
+    }
+
+    fn older(&mut self) -> io::Result<Option<PathBuf>> {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            return Ok(Some(self.folder.join(&self.name)));
+        }
+        let mut all = segments(&self.folder, &self.name)?;
+        all.retain(|segment| segment.first_seq.is_some_and(|first_seq| first_seq < self.before));
+        while let Some(Segment { path, first_seq, is_packed, .. }) = all.pop() {
+            self.before = first_seq.unwrap_or(0);
+            if !is_packed {
+                return Ok(Some(path));
+            }
+            self.packed += 1;
+        }
+        Ok(None)
+    }
+}
+
+/// Where reading forward begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// With the oldest line that is there.
+    Oldest,
+    /// After the line of this number, or with the first one after it that is still there.
+    After(u64),
+    /// With what is appended from now on.
+    End,
+}
+
+/// Hands out the lines of a stream in their order, and those that are appended later.
+#[derive(Debug)]
+pub struct Forward {
+    folder: PathBuf,
+    name: String,
+    file: Option<File>,
+    /// What is read next in `file`.
+    offset: u64,
+    /// Read and not handed out; begins at `offset - buffer.len()`.
+    buffer: Vec<u8>,
+    /// How much of `buffer` holds no line end.
+    scanned: usize,
+    /// The line in `buffer` is too long, and its beginning was dropped.
+    is_overlong: bool,
+    /// The newest number that was seen; lines up to it are not handed out again.
+    last_seq: u64,
+    /// The number in the name of the newest rotated file that was opened or passed over.
+    done: u64,
+    packed: u64,
+}
+
+impl Forward {
+    /// Begins to read the stream `name` in `folder`, whose files may be absent.
+    ///
+    /// # Errors
+    /// A file or the folder cannot be read.
+    pub fn new(folder: &Path, name: &str, from: Position) -> io::Result<Forward> {
+        let mut forward = Forward {
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+            file: None,
+            offset: 0,
+            buffer: Vec::new(),
+            scanned: 0,
+            is_overlong: false,
+            last_seq: 0,
+            done: 0,
+            packed: 0,
+        };
+        match from {
+            Position::Oldest => {}
+            Position::After(seq) => forward.last_seq = seq,
+            Position::End => {
+                let mut backward = Backward::new(folder, name);
+                forward.file = open(&folder.join(name))?;
+                while let Some(line) = backward.next_line()? {
+                    if line.is_finished && line.seq.is_some() {
+                        forward.last_seq = line.seq.unwrap_or(0);
+                        break;
+                    }
+                }
+                if let Some(file) = &forward.file {
+                    forward.offset = file.metadata()?.len();
+                }
+            }
+        }
+        Ok(forward)
+    }
+
+    /// Compressed files that were passed over.
+    #[must_use]
+    pub fn packed(&self) -> u64 {
+        self.packed
+    }
+
+    /// The newest number that was handed out or passed over: where a reader that starts again goes on, with
+    /// [`Position::After`].
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// The next line; `None` when there is none yet. A jump of `seq` says how many lines retention took.
+    ///
+    /// # Errors
+    /// A file or the folder cannot be read.
+    pub fn next_line(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            if self.file.is_none() && !self.open_next()? {
+                return Ok(None);
+            }
+            if let Some(line) = self.take_line(true) {
+                if line.seq.is_some_and(|seq| seq <= self.last_seq) {
+                    continue;
+                }
+                self.last_seq = line.seq.unwrap_or(self.last_seq);
+                return Ok(Some(line));
+            }
+            if self.read_block()? {
+                continue;
+            }
+            if self.is_current()? {
+                return Ok(None);
+            }
+            // What was rotated while it was read to its end may have got more before.
+            if self.read_block()? {
+                continue;
+            }
+            self.file = None;
+            // A line that was torn and never ended.
+            if let Some(line) = self.take_line(false) {
+                return Ok(Some(line));
+            }
+        }
+    }
+
+    /// A whole line out of the buffer; without `finished`, what is left of it.
+    fn take_line(&mut self, finished: bool) -> Option<Line> {
+        let start = self.offset - self.buffer.len() as u64;
+        let unscanned = self.buffer.get(self.scanned..).unwrap_or_default();
+        let end = match unscanned.iter().position(|b| *b == b'\n') {
+            Some(at) if finished => self.scanned + at,
+            _ if !finished && !self.buffer.is_empty() => self.buffer.len(),
+            _ => {
+                self.scanned = self.buffer.len();
+                if self.scanned > READ_LINE_BYTES_MAX {
+                    self.is_overlong = true;
+                    self.buffer.clear();
+                    self.scanned = 0;
+                }
+                return None;
+            }
+        };
+        let rest = self.buffer.split_off((end + 1).min(self.buffer.len()));
+        let mut bytes = std::mem::replace(&mut self.buffer, rest);
+        bytes.truncate(end);
+        self.scanned = 0;
+        let is_overlong = std::mem::take(&mut self.is_overlong) || bytes.len() > READ_LINE_BYTES_MAX;
+        Some(Line::new((!is_overlong).then_some(bytes), start, finished))
+    }
+
+    /// False at the end of the file. A file that was cut is read again from its beginning.
+    fn read_block(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let before = self.buffer.len();
+        self.buffer.resize(before + BLOCK_BYTES, 0);
+        let result = loop {
+            match file.read_at(self.buffer.get_mut(before..).unwrap_or_default(), self.offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        self.buffer.truncate(before + result.as_ref().map_or(0, |bytes| *bytes));
+        let bytes = result?;
+        self.offset += bytes as u64;
+        if bytes == 0 && file.metadata()?.len() < self.offset {
+            (self.offset, self.scanned, self.is_overlong) = (0, 0, false);
+            self.buffer.clear();
+            return Ok(file.metadata()?.len() > 0);
+        }
+        Ok(bytes > 0)
+    }
+
+    /// Whether the file that is read is still the one that is appended to.
+    fn is_current(&self) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let ours = file.metadata()?;
+        Ok(match std::fs::symlink_metadata(self.folder.join(&self.name)) {
+            Ok(named) => (named.dev(), named.ino()) == (ours.dev(), ours.ino()),
+            // A rotation stopped between two files: what comes after this one is a rotated file, or to come.
+            Err(_) => {
+                let all = segments(&self.folder, &self.name)?;
+                !all.iter().any(|segment| segment.first_seq.is_some_and(|first| first > self.last_seq))
+            }
+        })
+    }
+
+    /// Opens the file that holds the next number; false when there is none.
+    fn open_next(&mut self) -> io::Result<bool> {
+        let all = segments(&self.folder, &self.name)?;
+        let next = self.last_seq.saturating_add(1);
+        // Of the rotated ones that may hold it, the newest that begins no later; else the oldest after it.
+        let at = all.iter().rposition(|segment| segment.first_seq.is_some_and(|first| first <= next));
+        for (index, segment) in all.iter().enumerate().skip(at.unwrap_or(0)) {
+            if segment.first_seq.is_some_and(|first| first <= self.done) {
+                continue;
+            }
+            if segment.is_packed {
+                self.packed += 1;
+                self.done = segment.first_seq.unwrap_or(0);
+                let after = all.get(index + 1).and_then(|after| after.first_seq);
+                self.last_seq = after.map_or(self.last_seq, |after| self.last_seq.max(after - 1));
+                continue;
+            }
+            let Some(file) = open(&segment.path)? else { continue };
+            if segment.first_seq.is_some() && self.has_handed_out(&file)? {
+                continue;
+            }
+            self.done = segment.first_seq.map_or(self.done, |first| first.max(self.done));
+            self.file = Some(file);
+            (self.offset, self.scanned, self.is_overlong) = (0, 0, false);
+            self.buffer.clear();
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Whether the newest line of a rotated file was handed out: it was read when it was the current one.
+    fn has_handed_out(&self, file: &File) -> io::Result<bool> {
+        let mut lines = FileBackward::new(file.metadata()?.len());
+        while let Some(line) = lines.next_line(file)? {
+            if let Some(seq) = line.bytes.as_deref().and_then(seq_of) {
+                return Ok(seq <= self.last_seq);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,91 @@
+//! The files of a stream: the current one and those that were rotated, by their names.
+//!
+//! What always holds: a rotated file is named after the `seq` of its first line, so that its name never
+//! changes and the order of names is the order of lines.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What follows the name of a rotated file that an external program has compressed.
+pub const PACKED_SUFFIX: &str = ".packed";
+
+/// One file of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The `seq` of its first line; none for the current file.
+    pub first_seq: Option<u64>,
+    /// Its size. Bytes.
+    pub bytes: u64,
+    /// An external program has compressed it: its lines cannot be read here.
+    pub is_packed: bool,
+}
+
+/// The files of the stream `name` in a folder, oldest first, the current one last if it is there.
+///
+/// # Errors
+/// The folder cannot be read; one that is not there has no files.
+pub fn segments(folder: &Path, name: &str) -> io::Result<Vec<Segment>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let Ok(file_name) = entry.file_name().into_string() else { continue };
+        let rotated = parse_rotated(&file_name, name);
+        if rotated.is_none() && file_name != name {
+            continue;
+        }
+        // One that was removed meanwhile is none; metadata of an entry follows no link.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_file() {
+            found.push(Segment {
+                path: entry.path(),
+                first_seq: rotated.map(|(first_seq, _)| first_seq),
+                bytes: metadata.len(),
+                is_packed: rotated.is_some_and(|(_, is_packed)| is_packed),
+            });
+        }
+    }
+    found.sort_by_key(|segment| segment.first_seq.unwrap_or(u64::MAX));
+    Ok(found)
+}
+
+/// The first `seq` that a rotated file's name tells, and whether it is packed.
+pub(crate) fn parse_rotated(file_name: &str, name: &str) -> Option<(u64, bool)> {
+    let rest = file_name.strip_prefix(name)?.strip_prefix('.')?;
+    let (digits, is_packed) = match rest.strip_suffix(PACKED_SUFFIX) {
+        Some(digits) => (digits, true),
+        None => (rest, false),
+    };
+    // Digits only: u64's own parser would take a leading '+', and zeros would make two names of one.
+    let is_plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    if is_plain { digits.parse().ok().map(|first_seq| (first_seq, is_packed)) } else { None }
+}
+
+/// The name of a rotated file.
+pub(crate) fn rotated_name(name: &str, first_seq: u64) -> String {
+    format!("{name}.{first_seq}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rotated_files_are_told_from_others() {
+        let parse = |name| parse_rotated(name, "events.jsonl");
+        assert_eq!(parse("events.jsonl.1"), Some((1, false)));
+        assert_eq!(parse("events.jsonl.18446744073709551615.packed"), Some((u64::MAX, true)));
+        for other in
+            ["events.jsonl", "events.jsonl.", "events.jsonl.01", "events.jsonl.+1", "events.jsonl.1.gz"]
+        {
+            assert_eq!(parse(other), None, "{other}");
+        }
+        assert_eq!(parse(&rotated_name("events.jsonl", 77)), Some((77, false)));
+    }
+}

@@ -1,0 +1,410 @@
+//! One stream of lines, written: numbered, chained, rotated, repaired when it is opened.
+//!
+//! What this file deliberately does not do: wait, retry, or decide when to sync; its caller does.
+//!
+//! What always holds: lines reach the files in the order in which they were pushed, whole, each once; a
+//! number is used once; what was not written stays pending; what a failed sync left unconfirmed is told
+//! and never called durable, because the kernel may have dropped its pages and calls them clean.
+
+use crate::LINE_BYTES_MAX;
+use crate::chain::{Hash, NOTHING, hash_line};
+use crate::disk::{Disk, Place};
+use crate::entry::Entry;
+use crate::recover::{Found, Repair, recover, tail};
+use crate::segment::{parse_rotated, rotated_name};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How a stream is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// A file is rotated before it would become larger. Bytes; at least [`LINE_BYTES_MAX`] counts.
+    pub file_bytes_max: u64,
+    /// Files of the stream, the current one counted; at least 2 counts.
+    pub files_max: usize,
+    /// A file is rotated, with the next line, when its first line is older.
+    pub file_age_max: Option<Duration>,
+    /// Whether each line carries the hash of the one before.
+    pub chain: bool,
+    /// Whether what was written counts as unsynced until [`Stream::sync`], which rotation then does too.
+    pub is_durable: bool,
+}
+
+impl Default for StreamOptions {
+    fn default() -> StreamOptions {
+        let file_bytes_max = 8 * 1024 * 1024;
+        StreamOptions { file_bytes_max, files_max: 4, file_age_max: None, chain: false, is_durable: true }
+    }
+}
+
+impl StreamOptions {
+    fn file_bytes(&self) -> u64 {
+        self.file_bytes_max.max(LINE_BYTES_MAX as u64)
+    }
+
+    /// What all files of the stream take at the most. Bytes.
+    #[must_use]
+    pub fn bytes_max(&self) -> u64 {
+        self.file_bytes().saturating_mul(self.files_max.max(2) as u64)
+    }
+}
+
+#[derive(Debug)]
+struct Opened {
+    folder: OwnedFd,
+    file: File,
+    bytes: u64,
+    first_seq: Option<u64>,
+    born: Option<SystemTime>,
+    /// The folder has a name that may not be on the disk.
+    is_new: bool,
+}
+
+/// A rotated file.
+#[derive(Debug)]
+struct Rotated {
+    first_seq: u64,
+    name: String,
+    bytes: u64,
+}
+
+/// Lines of which the disk did not confirm that it has them: first and last number.
+type Unconfirmed = (u64, u64);
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Stream {
+    place: Place,
+    name: String,
+    options: StreamOptions,
+    disk: Arc<dyn Disk>,
+    opened: Option<Opened>,
+    /// The last number given and the hash of that line, once they are known.
+    position: Option<(u64, Hash)>,
+    rotated: Vec<Rotated>,
+    /// Whole lines that wait to be written.
+    pending: Vec<u8>,
+    pending_count: u64,
+    /// The first number that was written and not synced.
+    unsynced_from: Option<u64>,
+    unconfirmed: Option<Unconfirmed>,
+    /// The last sync failed, and the current file was begun after the first that did.
+    is_failing: bool,
+    repair: Option<Repair>,
+}
+
+impl Stream {
+    /// A stream `name` (such as [`FILE_NAME`](crate::FILE_NAME)) at `place`. Nothing is opened yet.
+    #[must_use]
+    pub fn new(place: Place, name: &str, options: StreamOptions, disk: Arc<dyn Disk>) -> Stream {
+        Stream {
+            place,
+            name: name.to_owned(),
+            options,
+            disk,
+            opened: None,
+            position: None,
+            rotated: Vec::new(),
+            pending: Vec::new(),
+            pending_count: 0,
+            unsynced_from: None,
+            unconfirmed: None,
+            is_failing: false,
+            repair: None,
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether a descriptor is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.opened.is_some()
+    }
+
+    /// Bytes of lines that wait to be written.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Lines that wait to be written.
+    #[must_use]
+    pub fn pending_count(&self) -> u64 {
+        self.pending_count
+    }
+
+    /// Whether something was written that was not synced.
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        self.unsynced_from.is_some()
+    }
+
+    /// Whether the last sync failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.is_failing
+    }
+
+    /// What was repaired when the file was opened, once.
+    pub fn take_repair(&mut self) -> Option<Repair> {
+        self.repair.take()
+    }
+
+    /// Lines that were written and whose sync failed, once: they may be missing after a power failure.
+    pub fn take_unconfirmed(&mut self) -> Option<(u64, u64)> {
+        self.unconfirmed.take()
+    }
+
+    /// Gives an event the next number and makes it a pending line. The caller bounds how much is pending.
+    ///
+    /// # Errors
+    /// The files cannot be opened, which has to be done to know the number. Nothing is pending then.
+    pub fn push(&mut self, entry: &Entry) -> io::Result<u64> {
+        let (seq, hash) = match self.position {
+            Some(position) => position,
+            None => {
+                self.open()?;
+                self.position.unwrap_or((0, NOTHING))
+            }
+        };
+        let (seq, start) = (seq + 1, self.pending.len());
+        entry.write_line(seq, self.options.chain.then_some(&hash), &mut self.pending);
+        let line = self.pending.get(start..self.pending.len() - 1).unwrap_or_default();
+        // Without a chain nobody asks for the hash; a chain that begins later hashes the line it finds.
+        let hash = if self.options.chain { hash_line(line) } else { NOTHING };
+        self.position = Some((seq, hash));
+        self.pending_count += 1;
+        Ok(seq)
+    }
+
+    /// Writes what is pending: one write(2) a file. What was not written stays pending, and may be tried
+    /// again.
+    ///
+    /// # Errors
+    /// Those of the disk. The descriptors are closed then, so that a folder that was replaced is found.
+    pub fn write(&mut self) -> io::Result<()> {
+        let result = self.write_pending();
+        if result.is_err() {
+            // What was written before it failed need not be lost with the descriptor.
+            if let Some(opened) = self.opened.take().filter(|_| self.unsynced_from.is_some())
+                && !opened.is_new
+                && self.disk.sync(&opened.file).is_ok()
+            {
+                self.unsynced_from = None;
+            }
+            self.give_up_sync();
+        }
+        result
+    }
+
+    fn write_pending(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            self.check_opened()?;
+            let Some(opened) = &self.opened else { return Err(io::ErrorKind::NotFound.into()) };
+            let room = usize::try_from(self.options.file_bytes().saturating_sub(opened.bytes)).unwrap_or(0);
+            let is_old = (self.options.file_age_max.zip(opened.born)).is_some_and(|(age_max, born)| {
+                SystemTime::now().duration_since(born).is_ok_and(|age| age > age_max)
+            });
+            let fits = match self.pending.get(..room) {
+                Some(part) => part.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1),
+                None => self.pending.len(),
+            };
+            if fits == 0 || is_old && opened.bytes > 0 {
+                self.rotate()?;
+            } else {
+                self.write_part(fits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the first `bytes` of what is pending, which are whole lines.
+    fn write_part(&mut self, bytes: usize) -> io::Result<()> {
+        let first = self.pending_first();
+        let Some(opened) = &mut self.opened else { return Ok(()) };
+        let part = self.pending.get(..bytes).unwrap_or_default();
+        let (written, result) = write_all(&*self.disk, &opened.file, part);
+        let whole = part.get(..written).unwrap_or_default();
+        let whole = whole.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let lines = if whole == self.pending.len() {
+            self.pending_count
+        } else {
+            part.iter().take(whole).filter(|b| **b == b'\n').count() as u64
+        };
+        if lines > 0 {
+            opened.bytes += whole as u64;
+            opened.first_seq = opened.first_seq.or(Some(first));
+            opened.born = opened.born.or_else(|| Some(SystemTime::now()));
+            if self.options.is_durable {
+                self.unsynced_from = self.unsynced_from.or(Some(first));
+            }
+            self.pending.drain(..whole);
+            self.pending_count -= lines;
+            if self.pending.is_empty() && self.pending.capacity() > 4 * LINE_BYTES_MAX {
+                self.pending.shrink_to(LINE_BYTES_MAX);
+            }
+        }
+        if result.is_err() {
+            // Readers need not see a torn line. If this fails too, the repair at the next opening does it.
+            let _ = self.disk.truncate(&opened.file, opened.bytes);
+        }
+        result
+    }
+
+    fn pending_first(&self) -> u64 {
+        self.position.map_or(0, |(last, _)| last) + 1 - self.pending_count
+    }
+
+    /// The last number that is in a file.
+    fn written_last(&self) -> u64 {
+        self.position.map_or(0, |(last, _)| last).saturating_sub(self.pending_count)
+    }
+
+    /// Makes sure that what was written is on the disk.
+    ///
+    /// # Errors
+    /// Those of fdatasync(2). What was not confirmed is told by [`Stream::take_unconfirmed`] and not synced
+    /// again: after an error Linux marks the pages clean, so that another sync would succeed without them
+    /// (fsync(2); the PostgreSQL project's findings of 2018). After the first failure the next line goes to a
+    /// new file.
+    pub fn sync(&mut self) -> io::Result<()> {
+        let (Some(opened), Some(_)) = (&mut self.opened, self.unsynced_from) else {
+            self.unsynced_from = None;
+            return Ok(());
+        };
+        let mut result = self.disk.sync(&opened.file);
+        if result.is_ok() && opened.is_new {
+            result = self.disk.sync_folder(&opened.folder);
+            if result.is_ok() && self.place.below.is_some() {
+                // The folder itself may be new.
+                let above = Place { base: self.place.base.clone(), below: None };
+                result = self.disk.open_folder(&above).and_then(|base| self.disk.sync_folder(&base));
+            }
+            opened.is_new = result.is_err();
+        }
+        match result {
+            Ok(()) => (self.unsynced_from, self.is_failing) = (None, false),
+            Err(_) => {
+                self.give_up_sync();
+                // One new file for a time of failures: more would push what is on the disk out of the record.
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    // If it cannot be retired it goes on: what it gets from now on is synced, or told.
+                    let _ = self.retire();
+                    self.opened = None;
+                }
+            }
+        }
+        result
+    }
+
+    fn give_up_sync(&mut self) {
+        if let Some(first) = self.unsynced_from.take() {
+            let first = self.unconfirmed.map_or(first, |(before, _)| before.min(first));
+            self.unconfirmed = Some((first, self.written_last()));
+        }
+    }
+
+    /// Closes the descriptors. What was written is not synced by that.
+    pub fn close(&mut self) {
+        self.give_up_sync();
+        self.opened = None;
+    }
+
+    fn check_opened(&mut self) -> io::Result<()> {
+        // A file that somebody removed would swallow everything without a trace.
+        if let Some(opened) = &self.opened
+            && opened.file.metadata()?.nlink() == 0
+        {
+            self.close();
+        }
+        if self.opened.is_none() { self.open() } else { Ok(()) }
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        let folder = self.disk.open_folder(&self.place)?;
+        let (file, is_new) = self.disk.open(&folder, &self.name)?;
+        let Found { bytes, repair, tail: found, first_seq, born } = recover(&*self.disk, &file)?;
+        self.repair = self.repair.take().or(repair);
+        self.rotated.clear();
+        for (name, bytes) in self.disk.list(&folder, &self.name)? {
+            if let Some((first_seq, _)) = parse_rotated(&name, &self.name) {
+                self.rotated.push(Rotated { first_seq, name, bytes });
+            }
+        }
+        self.rotated.sort_by_key(|rotated| rotated.first_seq);
+        if self.position.is_none() {
+            let mut position = found.map(|tail| (tail.seq.unwrap_or(0), tail.hash));
+            // A current file without a number: the one before it has the last.
+            if position.is_none_or(|(seq, _)| seq == 0)
+                && let Some(newest) = self.rotated.last()
+            {
+                let (file, _) = self.disk.open(&folder, &newest.name)?;
+                let before = tail(&file, file.metadata()?.len())?;
+                let seq = before.as_ref().and_then(|tail| tail.seq).unwrap_or(0).max(newest.first_seq);
+                let hash = position.map(|(_, hash)| hash).or(before.map(|tail| tail.hash));
+                position = Some((seq, hash.unwrap_or(NOTHING)));
+            }
+            self.position = Some(position.unwrap_or((0, NOTHING)));
+        }
+        self.opened = Some(Opened { folder, file, bytes, first_seq, born, is_new });
+        self.make_room(self.options.files_max.max(2) - 1)
+    }
+
+    /// Removes the oldest rotated files until there are at most `files_max`, and room for a whole current
+    /// file beside them.
+    fn make_room(&mut self, files_max: usize) -> io::Result<()> {
+        let Some(opened) = &self.opened else { return Ok(()) };
+        let beside = self.options.bytes_max() - self.options.file_bytes();
+        while self.rotated.len() > files_max
+            || self.rotated.iter().map(|rotated| rotated.bytes).sum::<u64>() > beside
+        {
+            let Some(oldest) = self.rotated.first() else { break };
+            self.disk.remove(&opened.folder, &oldest.name)?;
+            self.rotated.remove(0);
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        self.sync()?;
+        self.retire()?;
+        self.opened = None;
+        self.open()
+    }
+
+    /// Gives the current file its name as a rotated one.
+    fn retire(&mut self) -> io::Result<()> {
+        self.make_room(self.options.files_max.max(2) - 2)?;
+        let Some(opened) = &self.opened else { return Ok(()) };
+        let newest = self.rotated.last().map_or(0, |rotated| rotated.first_seq);
+        let first_seq = opened.first_seq.unwrap_or(1).max(newest + 1);
+        let name = rotated_name(&self.name, first_seq);
+        self.disk.rename(&opened.folder, &self.name, &name)?;
+        self.rotated.push(Rotated { first_seq, name, bytes: opened.bytes });
+        // A current file of a larger limit, from before, may be all there is room for.
+        self.make_room(self.options.files_max.max(2) - 1)
+    }
+}
+
+/// How many bytes were written, and what stopped it before all were.
+fn write_all(disk: &dyn Disk, file: &File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match disk.write(file, rest) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}

@@ -1,0 +1,32 @@
+//! The object `log` of a configuration: how the record is kept.
+
+use super::config::Config;
+use super::config_settings::take_settings;
+use super::config_text::{Node, Source};
+use super::settings::{LOG, LogSettings};
+use crate::eventlog::LogOptions;
+
+/// Takes the settings of the record out of the object.
+pub(super) fn take_log<'a>(source: &mut Source<'a>, node: &Node<'a>, log: &mut LogSettings) {
+    if let Some(mut members) = source.object(node) {
+        take_settings(source, &mut members, LOG, log);
+        source.unknown(&members, LOG.iter().map(|setting| setting.key));
+    }
+}
+
+impl Config {
+    /// How the record is kept, in the library's terms.
+    #[must_use]
+    pub fn log_options(&self) -> LogOptions {
+        LogOptions {
+            durability: self.log.durability,
+            sync_interval: self.log.sync_interval,
+            hold_max: self.log.hold_max,
+            file_bytes_max: self.log.file_bytes_max as u64,
+            files_max: self.log.files_max,
+            file_age_max: self.log.file_age_max,
+            chain: self.log.chain,
+            queue_max: self.limits.event_queue_max,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! All streams of a host: one a plugin, one of its own; few files open at a time.
+//!
+//! What it deliberately does not do: wait.
+//!
+//! What always holds: a group of events costs each file one write and at most one sync; one stream that
+//! fails harms no other; at most [`OPEN_MAX`] files are open, and about [`BACKLOG_BYTES_MAX`] bytes wait
+//! for files that cannot be written.
+
+use super::lane::Lane;
+use super::progress::Progress;
+use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, Stream, StreamOptions};
+use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::event::Level;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Most files that are open at once; the one that was used longest ago is closed for another.
+pub(super) const OPEN_MAX: usize = 64;
+/// Most bytes that wait for files that cannot be written; beyond it, events for them are dropped.
+pub(super) const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Streams whose place is remembered although nothing happens to them.
+const REMEMBERED_MAX: usize = 4096;
+
+/// Whose stream: a plugin's, or the host's own.
+type Whose = Option<PluginId>;
+
+/// Which files are to be synced after a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sync {
+    All,
+    /// Those that got something that is not to wait.
+    Urgent,
+    Never,
+}
+
+/// What became of a group.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) lines: u64,
+    pub(super) errors: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Lanes {
+    runtime_dir: PathBuf,
+    options: StreamOptions,
+    hold_max: Duration,
+    disk: Arc<dyn Disk>,
+    lanes: BTreeMap<Whose, Lane>,
+    /// Those with something to be done.
+    active: BTreeSet<Whose>,
+    uses: u64,
+    last_error: Option<String>,
+}
+
+impl Lanes {
+    pub(super) fn new(
+        runtime_dir: &Path,
+        options: StreamOptions,
+        hold_max: Duration,
+        disk: Arc<dyn Disk>,
+    ) -> Lanes {
+        Lanes {
+            runtime_dir: runtime_dir.to_owned(),
+            options,
+            hold_max,
+            disk,
+            lanes: BTreeMap::new(),
+            active: BTreeSet::new(),
+            uses: 0,
+            last_error: None,
+        }
+    }
+
+    /// Takes an event for the next write. False if its file fails and too much waits already.
+    pub(super) fn append(&mut self, entry: Box<Entry>, ticket: Option<u64>) -> bool {
+        let whose = entry.plugin_id().cloned();
+        self.uses += 1;
+        if !self.lanes.contains_key(&whose) {
+            let place = Place {
+                base: self.runtime_dir.clone(),
+                below: whose.as_ref().map(|plugin_id| plugin_id.as_str().to_owned()),
+            };
+            let stream = Stream::new(place, FILE_NAME, self.options, Arc::clone(&self.disk));
+            self.lanes.insert(whose.clone(), Lane::new(stream, whose.clone()));
+        }
+        let is_full = |lanes: &BTreeMap<Whose, Lane>| {
+            let failing = lanes.values().filter(|lane| lane.is_failing());
+            failing.map(|lane| lane.waiting_bytes).sum::<usize>() + entry.bytes() > BACKLOG_BYTES_MAX
+        };
+        let is_lost = self.lanes.get(&whose).is_some_and(Lane::is_failing) && is_full(&self.lanes);
+        let Some(lane) = self.lanes.get_mut(&whose) else { return false };
+        lane.last_used = self.uses;
+        if is_lost {
+            lane.lose();
+        } else {
+            lane.wants_sync |= entry.level_of() >= Level::Warn;
+            lane.append(entry, ticket);
+        }
+        self.active.insert(whose);
+        !is_lost
+    }
+
+    /// Writes what waits. Without `all`, a file that failed is tried only when its time has come.
+    pub(super) fn write(&mut self, now: Instant, all: bool, sync: Sync) -> Outcome {
+        let mut outcome = Outcome::default();
+        for whose in &self.active {
+            let Some(lane) = self.lanes.get_mut(whose) else { continue };
+            // Twice: what was lost is told once the rest is written.
+            for _ in 0..2 {
+                if !(all || lane.is_due(now)) {
+                    break;
+                }
+                let (lines, written) = lane.write(now);
+                outcome.lines += lines;
+                outcome.errors += u64::from(written.is_err());
+                if sync == Sync::All || sync == Sync::Urgent && lane.wants_sync {
+                    outcome.errors += u64::from(lane.sync(now).is_err());
+                }
+                if !lane.tell_gap(now) {
+                    break;
+                }
+            }
+            if lane.is_failing() {
+                self.last_error = lane.error().map(str::to_owned);
+            }
+        }
+        self.close_some(now);
+        outcome
+    }
+
+    /// Gives tickets up where that is due: the last one up to which all is durable or given up, and how many
+    /// were given up.
+    pub(super) fn settle(&mut self, now: Instant, last: u64, progress: &Progress) -> (u64, u64) {
+        let (mut settled, mut given_up) = (last, 0);
+        let active = std::mem::take(&mut self.active);
+        for whose in active {
+            let Some(lane) = self.lanes.get_mut(&whose) else { continue };
+            given_up += lane.settle(now, self.hold_max, progress);
+            if let Some(first) = lane.first_ticket() {
+                settled = settled.min(first - 1);
+            }
+            if !lane.is_done() {
+                self.active.insert(whose);
+            }
+        }
+        self.forget_some();
+        (settled, given_up)
+    }
+
+    pub(super) fn has_unsynced(&self) -> bool {
+        self.active_lanes().any(|lane| lane.stream.is_unsynced())
+    }
+
+    pub(super) fn has_backlog(&self) -> bool {
+        self.active_lanes().any(Lane::has_backlog)
+    }
+
+    /// When something is to be done although nothing comes.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.active_lanes().filter_map(|lane| lane.next_at(self.hold_max)).min()
+    }
+
+    fn active_lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.active.iter().filter_map(|whose| self.lanes.get(whose))
+    }
+
+    /// Why a file could not be written, if that happened since the last question.
+    pub(super) fn take_last_error(&mut self) -> Option<String> {
+        self.last_error.take()
+    }
+
+    /// Drops what waits; how many events.
+    pub(super) fn abandon(&mut self) -> u64 {
+        let abandoned = self.active_lanes().map(Lane::waiting_count).sum();
+        self.lanes.clear();
+        self.active.clear();
+        abandoned
+    }
+
+    fn close_some(&mut self, now: Instant) {
+        if self.lanes.len() <= OPEN_MAX {
+            return;
+        }
+        let mut open: Vec<(u64, Whose)> = (self.lanes.iter())
+            .filter(|(_, lane)| lane.stream.is_open())
+            .map(|(whose, lane)| (lane.last_used, whose.clone()))
+            .collect();
+        if open.len() <= OPEN_MAX {
+            return;
+        }
+        open.sort();
+        open.truncate(open.len() - OPEN_MAX);
+        for (_, whose) in open {
+            let Some(lane) = self.lanes.get_mut(&whose) else { continue };
+            // A failure is told as a gap of the stream.
+            let _ = lane.sync(now);
+            lane.stream.close();
+        }
+    }
+
+    fn forget_some(&mut self) {
+        while self.lanes.len() > REMEMBERED_MAX {
+            let idle = self
+                .lanes
+                .iter()
+                .filter(|(whose, lane)| !self.active.contains(*whose) && !lane.stream.is_open());
+            let oldest = idle.min_by_key(|(_, lane)| lane.last_used).map(|(whose, _)| whose.clone());
+            let Some(oldest) = oldest else { return };
+            self.lanes.remove(&oldest);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.lanes.values().filter(|lane| lane.stream.is_open()).count()
+    }
+}

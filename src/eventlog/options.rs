@@ -1,0 +1,74 @@
+//! How the record is kept: what an operator or an embedding program may decide about it.
+//!
+//! What it deliberately does not do: read a configuration; `daemon/` does.
+
+use rpc_plugin_record::StreamOptions;
+use std::time::Duration;
+
+/// How sure an event is to survive a power failure. What was handed to the kernel survives the end of the
+/// host's process in every mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Synced at most once in [`LogOptions::sync_interval`], and at once for events of level warn and above.
+    #[default]
+    Relaxed,
+    /// Synced as soon as possible; what is on record is answered only when it is on the disk.
+    Strict,
+    /// Never synced by the host; the kernel writes when it likes.
+    None,
+}
+
+impl Durability {
+    /// Every mode with its name in configurations.
+    pub const ALL: [(Durability, &'static str); 3] =
+        [(Durability::Relaxed, "relaxed"), (Durability::Strict, "strict"), (Durability::None, "none")];
+}
+
+/// What may be decided about the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    /// When events are synced, and what waits for it.
+    pub durability: Durability,
+    /// The longest time that an event of level info or debug stays unsynced, in mode relaxed.
+    pub sync_interval: Duration,
+    /// In mode strict: how long an answer is held for its record. Then it is released, and counted.
+    pub hold_max: Duration,
+    /// A file is rotated before it would become larger. Bytes; 64 KiB is the least.
+    pub file_bytes_max: u64,
+    /// Files of one plugin, and of the host, the current one counted; 2 is the least.
+    pub files_max: usize,
+    /// A file is rotated, with the next event, when its first event is older. Zero is never.
+    pub file_age_max: Duration,
+    /// Whether each line carries the hash of the one before.
+    pub chain: bool,
+    /// Events that may wait for the writer; further ones are dropped and counted.
+    pub queue_max: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> LogOptions {
+        let stream = StreamOptions::default();
+        LogOptions {
+            durability: Durability::Relaxed,
+            sync_interval: Duration::from_millis(200),
+            hold_max: Duration::from_secs(2),
+            file_bytes_max: stream.file_bytes_max,
+            files_max: stream.files_max,
+            file_age_max: Duration::ZERO,
+            chain: false,
+            queue_max: super::QUEUE_MAX_DEFAULT,
+        }
+    }
+}
+
+impl LogOptions {
+    pub(super) fn stream(&self) -> StreamOptions {
+        StreamOptions {
+            file_bytes_max: self.file_bytes_max,
+            files_max: self.files_max,
+            file_age_max: Some(self.file_age_max).filter(|age_max| !age_max.is_zero()),
+            chain: self.chain,
+            is_durable: self.durability != Durability::None,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! How far the record is durable, for those who wait for it.
+//!
+//! What this file is for: the writer says up to which ticket everything is settled, and which tickets were
+//! settled without being durable; threads wait for that with a deadline, the event loop asks and is told.
+//! What it deliberately does not do: I/O.
+//!
+//! What always holds: the settled ticket never goes back; a ticket that was not durable is never called
+//! durable, however long ago it was.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Ranges of tickets that were not durable, of which the oldest are joined beyond this many.
+const RANGES_MAX: usize = 64;
+/// A deadline too far to name is a day.
+const FAR: Duration = Duration::from_secs(86_400);
+
+/// The place of an event among all that were handed to one log: from 1 on, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(super) u64);
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is on the disk; in mode none: it was handed to the kernel.
+    Durable,
+    /// The disk did not take it, or did not confirm it, within the time for that. It may still come.
+    NotDurable,
+    /// That is not known yet.
+    Waiting,
+}
+
+type Notice = Box<dyn Fn() + Send + Sync>;
+
+#[derive(Default)]
+pub(super) struct Progress {
+    settled: AtomicU64,
+    state: Mutex<State>,
+    changed: Condvar,
+    is_wanted: AtomicBool,
+    notice: Mutex<Option<Notice>>,
+}
+
+#[derive(Default)]
+struct State {
+    settled: u64,
+    /// Disjoint, in order: first and last ticket.
+    not_durable: VecDeque<(u64, u64)>,
+    is_over: bool,
+    /// The number of the last flush that was done, and whether all files were clean then.
+    flushed: (u64, bool),
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress").field("settled", &self.settled).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn of(&self, ticket: u64) -> Settled {
+        if self.not_durable.iter().any(|(first, last)| (*first..=*last).contains(&ticket)) {
+            Settled::NotDurable
+        } else if ticket <= self.settled {
+            Settled::Durable
+        } else {
+            Settled::Waiting
+        }
+    }
+}
+
+impl Progress {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in this file panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes tickets that are given up; to be called before they are settled.
+    pub(super) fn give_up(&self, first: u64, last: u64) {
+        let mut state = self.state();
+        match state.not_durable.back_mut() {
+            Some((from, to)) if first <= to.saturating_add(1) => {
+                (*from, *to) = ((*from).min(first), (*to).max(last));
+            }
+            _ => state.not_durable.push_back((first, last)),
+        }
+        if state.not_durable.len() > RANGES_MAX
+            && let Some((first, _)) = state.not_durable.pop_front()
+            && let Some(second) = state.not_durable.front_mut()
+        {
+            // Some between them are called not durable that were; never the other way round.
+            second.0 = first;
+        }
+    }
+
+    /// Says that everything up to `ticket` is durable or given up.
+    pub(super) fn settle(&self, ticket: u64) {
+        {
+            let mut state = self.state();
+            if ticket <= state.settled {
+                return;
+            }
+            state.settled = ticket;
+            self.settled.store(ticket, Ordering::SeqCst);
+        }
+        self.changed.notify_all();
+        if self.is_wanted.swap(false, Ordering::SeqCst) {
+            let notice = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(notice) = &*notice {
+                notice();
+            }
+        }
+    }
+
+    /// Says that there is no writer any more.
+    pub(super) fn end(&self) {
+        self.state().is_over = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn of(&self, ticket: Ticket) -> Settled {
+        self.state().of(ticket.0)
+    }
+
+    pub(super) fn wait(&self, ticket: Ticket, deadline: Duration) -> Settled {
+        let now = Instant::now();
+        let end = now.checked_add(deadline).unwrap_or(now + FAR);
+        let mut state = self.state();
+        loop {
+            let settled = state.of(ticket.0);
+            let left = end.saturating_duration_since(Instant::now());
+            if settled != Settled::Waiting || left.is_zero() || state.is_over {
+                return settled;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Says that flushes up to this number are done.
+    pub(super) fn flushed(&self, number: u64, is_clean: bool) {
+        self.state().flushed = (number, is_clean);
+        self.changed.notify_all();
+    }
+
+    /// Waits for a flush; whether it found all files clean.
+    pub(super) fn wait_flushed(&self, number: u64, deadline: Duration) -> bool {
+        let now = Instant::now();
+        let end = now.checked_add(deadline).unwrap_or(now + FAR);
+        let mut state = self.state();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if state.flushed.0 >= number {
+                return state.flushed.1;
+            }
+            if left.is_zero() || state.is_over {
+                return false;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(super) fn on_settled(&self, notice: Notice) {
+        *self.notice.lock().unwrap_or_else(PoisonError::into_inner) = Some(notice);
+    }
+
+    /// The next time something is settled, the notice is given, once.
+    pub(super) fn want(&self) {
+        self.is_wanted.store(true, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_is_never_called_durable() {
+        let progress = Progress::default();
+        for n in 0..200 {
+            progress.give_up(10 * n + 5, 10 * n + 6);
+            progress.settle(10 * n + 9);
+        }
+        for n in 0..200 {
+            assert_eq!(progress.of(Ticket(10 * n + 5)), Settled::NotDurable);
+            assert_eq!(progress.of(Ticket(10 * n + 6)), Settled::NotDurable);
+        }
+        assert_eq!(progress.of(Ticket(1999)), Settled::Durable);
+        assert_eq!(progress.of(Ticket(2000)), Settled::Waiting);
+        assert!(progress.state().not_durable.len() <= RANGES_MAX);
+        progress.settle(5);
+        assert_eq!(progress.settled(), 1999, "it never goes back");
+    }
+
+    #[test]
+    fn waiting_ends_at_its_deadline_or_with_the_writer() {
+        let progress = Progress::default();
+        assert_eq!(progress.wait(Ticket(1), Duration::from_millis(1)), Settled::Waiting);
+        progress.end();
+        assert_eq!(progress.wait(Ticket(1), Duration::MAX), Settled::Waiting);
+        progress.settle(1);
+        assert_eq!(progress.wait(Ticket(1), Duration::ZERO), Settled::Durable);
+    }
+}
