@@ -46,10 +46,11 @@ fn alone_in_its_process() {
     let (before, begun) = (sleeps_of_loop(), Instant::now());
     const CALLS: u64 = 3000;
     (0..CALLS).for_each(|_| drop(call()));
-    // It looks once in a millisecond; asked for each call it would have slept once for each.
+    // Asked for each call it would have slept once for each. It looks once in a millisecond, and when that was
+    // one without a call, because somebody else had the core, it drives for some calls.
     let looks = u64::try_from(begun.elapsed().as_millis()).unwrap() + 1;
     let slept = sleeps_of_loop() - before;
-    assert!(slept < looks + CALLS / 10, "{slept} times asleep during {CALLS} calls in {looks} ms");
+    assert!(slept < (looks * 6).max(CALLS / 3), "{slept} times asleep during {CALLS} calls in {looks} ms");
     eventually("the loop's thread sleeps once nobody calls", || {
         let before = sleeps_of_loop();
         thread::park_timeout(Duration::from_millis(50));
@@ -64,7 +65,7 @@ fn a_caller_that_is_alone_drives_and_an_idle_host_sleeps() {
         .args(["--exact", "alone_in_its_process", "--ignored", "--nocapture"])
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A plugin lives no longer than the thread that launched it, so callers must not launch.

@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpc_plugin_wire::event::{EventKind, Record};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -55,7 +55,12 @@ impl Daemon {
 
     /// Starts a command, and waits until it says that it is ready.
     pub fn of(command: &mut Command, runtime_dir: &Path) -> Daemon {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        command.stdout(Stdio::piped());
+        // A child that another test is just launching may still hold the copy of the program open for writing.
+        let mut child = eventually("the program can be executed", || match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => None,
+            spawned => Some(spawned.unwrap()),
+        });
         let stdout = child.stdout.take().map(BufReader::new);
         let mut daemon = Daemon { child, stdout, runtime_dir: runtime_dir.to_owned() };
         let line = daemon.line();
@@ -300,7 +305,7 @@ impl Raw {
             Ok(0) => None,
             Ok(_) => Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))),
             // It closed with bytes of ours unread.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
             Err(error) => panic!("no message within {SOON:?}: {error}"),
         }
     }

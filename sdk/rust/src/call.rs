@@ -94,8 +94,8 @@ impl Call {
         self.0.changed.notify_all();
     }
 
-    pub(crate) fn handler(&self) -> &crate::handler::Handler {
-        &*self.0.method.handler
+    pub(crate) fn inner_method(&self) -> &Method {
+        &self.0.method
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
 
     fn call(deadline: Option<Instant>) -> Call {
         let handler = crate::handler::typed(|_: &Call, (): ()| Ok::<(), HandlerError>(()));
-        Call::new(RequestId::Number(1), Arc::new(Method { name: "m".into(), handler }), deadline)
+        Call::new(RequestId::Number(1), Arc::new(Method::new("m", 0, handler)), deadline)
     }
 
     #[test]

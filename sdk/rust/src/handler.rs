@@ -5,6 +5,7 @@
 //! What always holds: every handler is one shape inside, whatever its types: raw params in, JSON appended.
 
 use crate::call::Call;
+use crate::pace::Pace;
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde::Serialize;
@@ -91,7 +92,16 @@ pub(crate) type Handler =
 /// One method of a plugin.
 pub(crate) struct Method {
     pub(crate) name: Box<str>,
+    /// In the order in which the author named them.
+    pub(crate) number: usize,
     pub(crate) handler: Box<Handler>,
+    pub(crate) pace: Pace,
+}
+
+impl Method {
+    pub(crate) fn new(name: &str, number: usize, handler: Box<Handler>) -> Method {
+        Method { name: name.into(), number, handler, pace: Pace::new() }
+    }
 }
 
 pub(crate) fn typed<P, R, E, F>(handler: F) -> Box<Handler>

@@ -45,17 +45,24 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod bell;
 mod call;
 mod config;
 mod error;
 mod handler;
 mod hello;
+mod ids;
+mod inbox;
 mod outbox;
+mod pace;
 mod plugin;
 mod pool;
 mod run;
 mod service;
 mod session;
+mod task;
+mod watch;
+mod worker;
 
 pub use call::Call;
 pub use config::{Config, ConfigError, HELLO_TIMEOUT_DEFAULT};

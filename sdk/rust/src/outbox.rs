@@ -9,6 +9,7 @@
 //! What always holds: whoever pushes pushes whole frames; while bytes are pending somebody is writing;
 //! the thread that reads from the host never waits for the host to read.
 
+use crate::bell::Bell;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use std::io::Write;
@@ -23,10 +24,17 @@ use std::time::Instant;
 const PENDING_BYTES_MAX: usize = 1024 * 1024;
 /// What the reading thread may add beyond that, so that heartbeats get through.
 const READER_RESERVE_BYTES: usize = 256 * 1024;
-/// Writes that the reading thread makes in a row before it lets the flusher go on.
+/// Writes that the reading thread makes in a row before it lets the main thread go on.
 const READER_WRITES_MAX: usize = 4;
 /// Buffers that grew past this are given back once they are empty. Bytes.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// Whether frames were sent or left to whoever writes, or did not fit and are still where they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    All,
+    Nothing,
+}
 
 /// The connection takes no more bytes: the host is gone, or the session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +46,8 @@ struct State {
     pending: Vec<u8>,
     /// What the reading thread could not write without waiting; goes out before `pending`.
     handed: Vec<u8>,
+    /// Bytes of `handed` that are written already.
+    handed_written: usize,
     /// An empty buffer to trade for `pending`.
     spare: Vec<u8>,
     writing: bool,
@@ -48,14 +58,17 @@ struct State {
 
 pub(crate) struct Outbox {
     connection: Arc<UnixStream>,
+    bell: Arc<Bell>,
     state: Mutex<State>,
     changed: Condvar,
     handed_over: Condvar,
 }
 
 impl Outbox {
-    pub(crate) fn new(connection: Arc<UnixStream>) -> Outbox {
-        Outbox { connection, state: Mutex::default(), changed: Condvar::new(), handed_over: Condvar::new() }
+    /// Rings the bell when there is something for [`Outbox::flush_now`].
+    pub(crate) fn new(connection: Arc<UnixStream>, bell: Arc<Bell>) -> Outbox {
+        let (changed, handed_over) = (Condvar::new(), Condvar::new());
+        Outbox { connection, bell, state: Mutex::default(), changed, handed_over }
     }
 
     /// Sends whole frames, or leaves them to the thread that is writing; waits while too much is pending.
@@ -74,12 +87,32 @@ impl Outbox {
     }
 
     /// As [`Outbox::push`], for the thread that reads: what the socket does not take at once is left to
-    /// the flusher.
+    /// the main thread. It waits only when so much is pending that its reserve is used up too.
     pub(crate) fn push_from_reader(&self, frames: &mut Vec<u8>) -> Result<(), Closed> {
         if frames.is_empty() {
             return Ok(());
         }
-        let mut state = self.room_for(frames.len(), PENDING_BYTES_MAX + READER_RESERVE_BYTES)?;
+        let state = self.room_for(frames.len(), PENDING_BYTES_MAX + READER_RESERVE_BYTES)?;
+        self.send_from_reader(state, frames)
+    }
+
+    /// The same without any wait: takes nothing when too much is pending.
+    pub(crate) fn try_push_from_reader(&self, frames: &mut Vec<u8>) -> Result<Pushed, Closed> {
+        let state = self.lock();
+        if state.closed {
+            return Err(Closed);
+        }
+        if !state.has_room(frames.len(), PENDING_BYTES_MAX) {
+            return Ok(Pushed::Nothing);
+        }
+        self.send_from_reader(state, frames).map(|()| Pushed::All)
+    }
+
+    fn send_from_reader<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        frames: &mut Vec<u8>,
+    ) -> Result<(), Closed> {
         if state.writing {
             append(&mut state.pending, frames);
             return Ok(());
@@ -102,14 +135,69 @@ impl Outbox {
             swap(&mut state.pending, frames);
             self.wake(&state);
         }
-        state.handed = take(frames);
-        drop(state);
-        self.handed_over.notify_one();
+        self.hand_over(state, take(frames));
         Ok(())
     }
 
-    /// Writes what the reading thread hands over, until the outbox is closed. Has a thread of its own,
-    /// because every worker may be busy in a handler.
+    /// Leaves frames to the main thread. Without any bound: for few and short ones, and for the end.
+    pub(crate) fn leave(&self, frames: &mut Vec<u8>) {
+        let mut state = self.lock();
+        if state.closed || frames.is_empty() {
+            frames.clear();
+        } else if state.writing {
+            append(&mut state.pending, frames);
+        } else {
+            state.writing = true;
+            self.hand_over(state, take(frames));
+        }
+    }
+
+    fn hand_over(&self, mut state: MutexGuard<'_, State>, frames: Vec<u8>) {
+        (state.handed, state.handed_written) = (frames, 0);
+        drop(state);
+        self.handed_over.notify_one();
+        self.bell.ring();
+    }
+
+    /// Writes of what was handed over as much as the socket takes. Says whether something is left. For
+    /// the main thread, which has to look after the others between two writes.
+    pub(crate) fn flush_now(&self) -> bool {
+        loop {
+            let mut state = self.lock();
+            let (handed, written) = (take(&mut state.handed), state.handed_written);
+            drop(state);
+            let rest = handed.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                return false;
+            }
+            let Ok(sent) = self.send_now(rest) else {
+                self.close();
+                return false;
+            };
+            let is_sent = sent == rest.len();
+            let mut state = self.lock();
+            if state.closed {
+                return false;
+            }
+            if !is_sent {
+                (state.handed, state.handed_written) = (handed, written + sent);
+                drop(state);
+                // The main thread may have been replaced meanwhile: see `flush_handed_over`.
+                self.handed_over.notify_one();
+                return true;
+            }
+            if state.pending.is_empty() {
+                state.writing = false;
+                self.wake(&state);
+                return false;
+            }
+            (state.handed, state.handed_written) = (take(&mut state.pending), 0);
+            self.wake(&state);
+        }
+    }
+
+    /// Writes what is handed over, until the outbox is closed. For the thread that stands in for the main
+    /// thread at the end.
     pub(crate) fn flush_handed_over(&self) {
         loop {
             let mut state = self.lock();
@@ -119,9 +207,10 @@ impl Outbox {
             if state.closed {
                 return;
             }
-            let handed = take(&mut state.handed);
+            let (handed, written) = (take(&mut state.handed), state.handed_written);
             drop(state);
-            let written = (&*self.connection).write_all(&handed).is_ok();
+            let rest = handed.get(written..).unwrap_or_default();
+            let written = (&*self.connection).write_all(rest).is_ok();
             if self.drain(written).is_err() {
                 return;
             }
@@ -171,7 +260,7 @@ impl Outbox {
                 return Err(Closed);
             }
             // Bytes are pending only while somebody writes, so this wait ends with that write.
-            if state.pending.is_empty() || state.pending.len() + bytes <= bytes_max {
+            if state.has_room(bytes, bytes_max) {
                 return Ok(state);
             }
             state.waiting += 1;
@@ -232,12 +321,19 @@ impl Outbox {
     }
 }
 
+impl State {
+    fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
+        self.pending.is_empty() || self.pending.len() + bytes <= bytes_max
+    }
+}
+
 fn append(pending: &mut Vec<u8>, frames: &mut Vec<u8>) {
     pending.extend_from_slice(frames);
     recycle(frames);
 }
 
-fn recycle(buffer: &mut Vec<u8>) {
+/// Empties a buffer, and gives most of it back where it has become large.
+pub(crate) fn recycle(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(KEPT_BYTES_MAX);
 }

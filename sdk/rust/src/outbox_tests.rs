@@ -8,7 +8,8 @@ use std::time::Duration;
 fn outbox() -> (Arc<Outbox>, UnixStream, thread::JoinHandle<()>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let outbox = Arc::new(Outbox::new(Arc::new(ours)));
+    let bell = Arc::new(Bell::new().unwrap());
+    let outbox = Arc::new(Outbox::new(Arc::new(ours), bell));
     let flusher = Arc::clone(&outbox);
     (outbox, theirs, thread::spawn(move || flusher.flush_handed_over()))
 }

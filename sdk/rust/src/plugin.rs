@@ -103,7 +103,7 @@ impl Plugin {
     }
 
     /// What the heartbeat reports, instead of always [`HealthStatus::Healthy`]. It is asked on the thread
-    /// that reads from the host, at each heartbeat: it must not block.
+    /// that reads from the host, at each heartbeat: it must not block, and nothing rescues one that does.
     #[must_use]
     pub fn health(mut self, health: impl Fn() -> HealthStatus + Send + Sync + 'static) -> Plugin {
         self.health = Box::new(health);
@@ -202,7 +202,7 @@ impl Plugin {
         } else if self.methods.contains_key(name) {
             self.faults.push(format!("the method {name:?} is there twice"));
         } else {
-            let method = Method { name: name.into(), handler };
+            let method = Method::new(name, self.methods.len(), handler);
             self.methods.insert(name.into(), Arc::new(method));
         }
         self

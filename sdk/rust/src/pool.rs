@@ -1,40 +1,81 @@
-//! The requests that are not answered yet, and the queue from which the worker threads take them.
+//! What the threads share: the requests that are not answered yet, the queue, and who reads from the host.
 //!
-//! What it deliberately does not do: run handlers or write answers; the service does that.
+//! One thread at a time has the *reading role*. It works off the queue itself as long as the calls are
+//! quick; before one that may take long it gives the role up and wakes another thread for it. When a call
+//! that seemed quick blocks after all, [`Pool::tick`] takes the role from its thread.
 //!
-//! What always holds: the queue is bounded; an id is in here from the request until just before its answer
-//! is sent, so that the host may use it again as soon as it has the answer; while something is queued,
-//! a worker is on its way to it, or all are busy. At most one worker is being woken at a time.
+//! What it deliberately does not do: run handlers, read, or write; the worker does that.
+//!
+//! What always holds: the queue is bounded; at most `threads` handlers run, of one thread more, so one is
+//! always left to read; an id is in here from the request until just before its answer is sent, so that
+//! the host may use it again as soon as it has the answer; while nobody reads, or something is queued that
+//! nobody reading works off, a thread is on its way to it, or all are busy; at most one is being woken.
 
+use crate::bell::Bell;
 use crate::call::Call;
-use rpc_plugin_wire::RequestId;
-use serde_json::value::RawValue;
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::error::{End, Error};
+use crate::ids::ById;
+use crate::outbox::recycle;
+use crate::task::{Job, Room, Step, Task, Tick};
+use crate::watch::{TICK, Watch};
+use rpc_plugin_wire::{FrameDecoder, RequestId};
+use std::collections::VecDeque;
+use std::mem::{swap, take};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// A request for a handler.
-pub(crate) struct Job {
-    pub(crate) call: Call,
-    pub(crate) params: Option<Box<RawValue>>,
+/// Collected answers, and bytes of them, from which on they are sent before another call is run.
+const COLLECTED_MAX: usize = 32;
+pub(crate) const COLLECTED_BYTES_MAX: usize = 16 * 1024;
+/// Quick calls that would keep the reading thread longer than this, all together, are given to several.
+const BACKLOG_NS_MAX: u64 = 2_000_000;
+/// Quick calls, each within a tick of the one before, that make the monitor worth its ticks.
+const BURST: usize = 3;
+
+/// Who reads from the host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Nobody ever again, or not yet.
+    Ended,
+    /// Whoever comes first.
+    Free,
+    /// A thread that does so, or deals with what it has read.
+    Held,
+    /// A thread that runs a call of method number `method`; `run` is never the same again.
+    Running { run: u64, method: usize },
 }
 
-#[derive(Default)]
-struct State {
+pub(crate) struct State {
     queue: VecDeque<Job>,
     /// Queued and running calls. Only looked up, never walked to decide anything.
-    unanswered: HashMap<RequestId, Call>,
-    /// Workers that wait for a job.
-    idle: usize,
+    unanswered: ById<Call>,
+    pub(crate) role: Role,
+    /// With the thread that reads while it does so, else here.
+    decoder: Option<FrameDecoder>,
+    /// Whether the decoder holds frames that nobody has looked at.
+    unparsed: bool,
+    /// Answers of the reading thread, not sent yet.
+    collected: Vec<u8>,
+    collected_frames: usize,
+    /// Threads that wait for something to do.
+    pub(crate) idle: usize,
     /// Whether one of them has been woken and is not there yet.
     waking: bool,
-    /// Workers that run a handler or send its answer.
-    running: usize,
+    /// Threads that run a handler or send its answer.
+    pub(crate) running: usize,
+    pub(crate) watch: Watch,
+    runs: u64,
+    /// Quick calls in a row that came soon after the one before, and when the last one came.
+    streak: usize,
+    last_quick: Option<Instant>,
+    end: Option<Result<End, Error>>,
     closed: bool,
 }
 
 pub(crate) struct Pool {
+    threads: usize,
     queue_max: usize,
+    bell: Arc<Bell>,
     state: Mutex<State>,
     queued: Condvar,
     /// Told when the pool is closed and no worker runs any more.
@@ -42,11 +83,39 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(queue_max: usize) -> Pool {
-        Pool { queue_max, state: Mutex::default(), queued: Condvar::new(), all_done: Condvar::new() }
+    pub(crate) fn new(threads: usize, queue_max: usize, bell: Arc<Bell>) -> Pool {
+        let state = State {
+            queue: VecDeque::new(),
+            unanswered: ById::default(),
+            role: Role::Ended,
+            decoder: None,
+            unparsed: false,
+            collected: Vec::new(),
+            collected_frames: 0,
+            idle: 0,
+            waking: false,
+            running: 0,
+            watch: Watch::default(),
+            runs: 0,
+            streak: 0,
+            last_quick: None,
+            end: None,
+            closed: false,
+        };
+        let (queued, all_done) = (Condvar::new(), Condvar::new());
+        Pool { threads, queue_max, bell, state: Mutex::new(state), queued, all_done }
     }
 
-    /// Queues all of `jobs`, in order. Those that find the queue full go to `refused`.
+    /// Lets reading begin.
+    pub(crate) fn open(&self, decoder: FrameDecoder) {
+        let mut state = self.lock();
+        (state.decoder, state.unparsed) = (Some(decoder), true);
+        state.role = Role::Free;
+        self.wake_one(state);
+    }
+
+    /// Queues all of `jobs`, in order, for the thread with the reading role, which is to work them off.
+    /// Those that find the queue full go to `refused`.
     ///
     /// # Errors
     /// The id of a job whose id is in use already; that job and those after it are not queued.
@@ -54,16 +123,11 @@ impl Pool {
         &self,
         jobs: &mut Vec<Job>,
         mut refused: impl FnMut(&Call),
-    ) -> Result<(), RequestId> {
-        if jobs.is_empty() {
-            return Ok(());
-        }
+    ) -> Result<Room, RequestId> {
         let mut state = self.lock();
-        let mut twice = Ok(());
         for job in jobs.drain(..) {
             if state.unanswered.contains_key(job.call.id()) {
-                twice = Err(job.call.id().clone());
-                break;
+                return Err(job.call.id().clone());
             }
             if state.queue.len() >= self.queue_max {
                 refused(&job.call);
@@ -72,8 +136,8 @@ impl Pool {
             state.unanswered.insert(job.call.id().clone(), job.call.clone());
             state.queue.push_back(job);
         }
-        self.wake_one(state);
-        twice
+        let jobs = self.queue_max.saturating_sub(state.queue.len());
+        Ok(Room { jobs, worked_off: state.running < self.threads })
     }
 
     /// Whether a request of that id is not answered yet.
@@ -81,9 +145,9 @@ impl Pool {
         self.lock().unanswered.contains_key(id)
     }
 
-    /// The next job; waits for one. `None` once the pool is closed. A worker passes whether it has just
-    /// sent the answer of another.
-    pub(crate) fn next(&self, has_answered: bool) -> Option<Job> {
+    /// The next thing to do; waits for one. A worker passes whether it has just sent the answer of a job
+    /// that it ran without the reading role.
+    pub(crate) fn next(&self, has_answered: bool) -> Task {
         let mut state = self.lock();
         if has_answered {
             state.running -= 1;
@@ -93,18 +157,157 @@ impl Pool {
                 if state.running == 0 {
                     self.all_done.notify_all();
                 }
-                return None;
+                return Task::Stop;
             }
-            if let Some(job) = state.queue.pop_front() {
+            if state.role == Role::Free {
+                state.role = Role::Held;
+                return Task::Read;
+            }
+            if state.running < self.threads
+                && let Some(job) = state.queue.pop_front()
+            {
                 state.running += 1;
                 self.wake_one(state);
-                return Some(job);
+                return Task::Run(job);
             }
             state.idle += 1;
             state = self.queued.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;
             state.waking = false;
         }
+    }
+
+    /// What the thread with the reading role is to do next. It passes the number of the call that it has
+    /// just run, if so, with the answer, which is collected unless the role is lost; `buffer` is empty and
+    /// receives what is to be flushed; `now` is the time where it is known.
+    pub(crate) fn step(
+        &self,
+        done: Option<(u64, &Call)>,
+        answer: &mut Vec<u8>,
+        buffer: &mut Vec<u8>,
+        now: &mut Option<Instant>,
+    ) -> Step {
+        let mut state = self.lock();
+        if let Some((done, call)) = done {
+            state.unanswered.remove(call.id());
+            if !matches!(state.role, Role::Running { run, .. } if run == done) {
+                return Step::Lost;
+            }
+            state.role = Role::Held;
+            state.running -= 1;
+            state.collect(answer, 1);
+        }
+        if state.closed {
+            state.role = Role::Ended;
+            return Step::Stop;
+        }
+        let Some((method, in_place)) = self.consider_first(&mut state, now) else {
+            if state.collected.is_empty() {
+                return state.give_decoder(self.queue_max);
+            }
+            return state.flush_into(buffer);
+        };
+        let enough = state.collected_frames >= COLLECTED_MAX || state.collected.len() >= COLLECTED_BYTES_MAX;
+        if enough || (!in_place && !state.collected.is_empty()) {
+            return state.flush_into(buffer);
+        }
+        let Some(job) = state.queue.pop_front() else { return state.give_decoder(self.queue_max) };
+        state.running += 1;
+        if in_place {
+            state.runs += 1;
+            let run = state.runs;
+            state.role = Role::Running { run, method };
+            return Step::Run(job, run);
+        }
+        state.role = Role::Free;
+        self.wake_one(state);
+        Step::HandedOver(job)
+    }
+
+    /// The method of the first job of the queue, if one may run now, and whether the reading thread is to run
+    /// it itself.
+    fn consider_first(&self, state: &mut State, now: &mut Option<Instant>) -> Option<(usize, bool)> {
+        if state.running >= self.threads {
+            return None;
+        }
+        let method = state.queue.front()?.call.inner_method();
+        let queued = state.queue.len();
+        let backlog = |quick_ns| u64::try_from(queued).unwrap_or(u64::MAX).saturating_mul(quick_ns);
+        let quick = method.pace.quick_ns().is_some_and(|quick_ns| backlog(quick_ns) <= BACKLOG_NS_MAX);
+        let number = method.number;
+        Some((number, quick && self.is_watched(state, queued, now)))
+    }
+
+    /// Whether the monitor ticks, so that a call which blocks does not keep the role. It is woken when
+    /// quick calls are many; few are not worth the ticks.
+    fn is_watched(&self, state: &mut State, queued: usize, now: &mut Option<Instant>) -> bool {
+        if state.watch.is_awake() {
+            return true;
+        }
+        let now = *now.get_or_insert_with(Instant::now);
+        let soon = state.last_quick.is_some_and(|last| now.saturating_duration_since(last) < TICK);
+        state.streak = if soon { state.streak + 1 } else { 0 };
+        state.last_quick = Some(now);
+        if state.streak + queued <= BURST {
+            return false;
+        }
+        state.watch.wake();
+        self.bell.ring();
+        true
+    }
+
+    /// The reading thread gives the decoder back, with answers of its own. It says whether frames are left.
+    pub(crate) fn give_back(&self, decoder: FrameDecoder, unparsed: bool, answers: &mut Vec<u8>) {
+        let mut state = self.lock();
+        (state.decoder, state.unparsed) = (Some(decoder), unparsed);
+        if !answers.is_empty() {
+            // Whoever asked for these asked for no handler: they are not kept for more.
+            state.collect(answers, COLLECTED_MAX);
+        }
+    }
+
+    /// The reading thread gives the role up to send answers, for which it may have to wait. Fails when
+    /// all others are busy; if not, it is to come back through [`Pool::next`] as having answered.
+    pub(crate) fn leave_to_send(&self) -> bool {
+        let mut state = self.lock();
+        if state.running >= self.threads {
+            return false;
+        }
+        state.running += 1;
+        state.role = Role::Free;
+        self.wake_one(state);
+        true
+    }
+
+    /// Nothing more is read.
+    pub(crate) fn end(&self, end: Result<End, Error>) {
+        let mut state = self.lock();
+        state.role = Role::Ended;
+        state.end = Some(end);
+        self.wake_one(state);
+        self.bell.ring();
+    }
+
+    /// For the main thread: the end if it is there, and the monitor's work.
+    pub(crate) fn tick(&self, now: Instant) -> Tick {
+        let mut state = self.lock();
+        if let Some(end) = state.end.take() {
+            return Tick::End(end);
+        }
+        let run = match state.role {
+            Role::Running { run, .. } => Some(run),
+            _ => None,
+        };
+        let runs = state.runs;
+        if state.watch.tick(now, run, runs) {
+            let Role::Running { method, .. } = state.role else { return Tick::Watching(TICK) };
+            state.role = Role::Free;
+            state.collected_frames = 0;
+            let answers = take(&mut state.collected);
+            self.wake_one(state);
+            return Tick::Rescued { answers, method };
+        }
+        state.watch.left(now).map_or(Tick::Asleep, Tick::Watching)
     }
 
     /// Says that the answer of `call` is about to be sent.
@@ -154,14 +357,20 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes a worker where one is needed. The woken one wakes the next, so nobody wakes more than one.
     /// A notify is a system call in any case, which is why it is avoided here and made without the lock.
     fn wake_one(&self, mut state: MutexGuard<'_, State>) {
-        if !state.queue.is_empty() && state.idle > 0 && !state.waking {
+        let needed = match state.role {
+            Role::Free => true,
+            // The thread that has the role works the queue off.
+            Role::Held | Role::Running { .. } => false,
+            Role::Ended => !state.queue.is_empty() && state.running < self.threads,
+        };
+        if needed && state.idle > 0 && !state.waking {
             state.waking = true;
             drop(state);
             self.queued.notify_one();
@@ -169,106 +378,32 @@ impl Pool {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::handler::{HandlerError, Method, typed};
-    use std::sync::Arc;
-    use std::sync::mpsc;
-    use std::time::Duration;
-
-    fn job(id: u64) -> Job {
-        let handler = typed(|_: &Call, (): ()| Ok::<(), HandlerError>(()));
-        let method = Arc::new(Method { name: "m".into(), handler });
-        Job { call: Call::new(RequestId::Number(id), method, None), params: None }
-    }
-
-    #[test]
-    fn the_queue_is_bounded_and_ids_are_unique_until_answered() {
-        let pool = Pool::new(2);
-        let mut refused = Vec::new();
-        let mut submit = |ids: &[u64]| {
-            pool.submit(&mut ids.iter().copied().map(job).collect(), |call| refused.push(call.id().clone()))
-        };
-        submit(&[1, 2, 3]).unwrap();
-        assert_eq!(submit(&[2]), Err(RequestId::Number(2)));
-        let first = pool.next(false).unwrap();
-        assert_eq!(submit(&[1]), Err(RequestId::Number(1)), "running is not answered");
-        pool.answered(&first.call);
-        submit(&[1]).unwrap();
-        assert_eq!(refused, [RequestId::Number(3)]);
-    }
-
-    #[test]
-    fn what_is_queued_when_cancelled_never_runs() {
-        let pool = Pool::new(9);
-        pool.submit(&mut vec![job(1), job(2), job(3)], |_| panic!("refused")).unwrap();
-        assert_eq!(pool.cancel(&RequestId::Number(2)).unwrap().id(), &RequestId::Number(2));
-        assert!(pool.cancel(&RequestId::Number(2)).is_none());
-        let first = pool.next(false).unwrap();
-        assert!(pool.cancel(&RequestId::Number(1)).is_none(), "a worker has it, and answers it");
-        assert!(first.call.is_cancelled());
-        let left = pool.close();
-        assert_eq!(left.iter().map(|call| call.id().clone()).collect::<Vec<_>>(), [RequestId::Number(3)]);
-        assert!(pool.next(true).is_none());
-        pool.wait_all_done(Instant::now() + Duration::from_secs(20));
-    }
-
-    /// Workers that tell which job they took, and hold each until `holds` lets go or it is cancelled.
-    fn workers(
-        pool: &Arc<Pool>,
-        count: usize,
-        holds: fn(&RequestId) -> bool,
-    ) -> (Vec<std::thread::JoinHandle<()>>, mpsc::Receiver<RequestId>) {
-        let (taken, seen) = mpsc::channel();
-        let spawn = |_| {
-            let (pool, taken) = (Arc::clone(pool), taken.clone());
-            std::thread::spawn(move || {
-                let mut has_answered = false;
-                while let Some(job) = pool.next(has_answered) {
-                    taken.send(job.call.id().clone()).unwrap();
-                    if holds(job.call.id()) {
-                        let _ = job.call.wait(Duration::MAX);
-                    }
-                    pool.answered(&job.call);
-                    has_answered = true;
-                }
-            })
-        };
-        ((0..count).map(spawn).collect(), seen)
-    }
-
-    fn end(pool: &Pool, workers: Vec<std::thread::JoinHandle<()>>) {
-        assert!(pool.close().is_empty());
-        pool.wait_all_done(Instant::now() + Duration::from_secs(20));
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-    }
-
-    #[test]
-    fn every_job_finds_a_worker_while_one_is_free() {
-        let pool = Arc::new(Pool::new(1000));
-        // The first job holds its worker until the end: the others must do the rest.
-        let (workers, seen) = workers(&pool, 3, |id| id == &RequestId::Number(0));
-        for round in 0..500 {
-            pool.submit(&mut vec![job(round * 2), job(round * 2 + 1)], |_| panic!("refused")).unwrap();
-            for _ in 0..2 {
-                seen.recv_timeout(Duration::from_secs(20)).expect("a job was forgotten");
-            }
+impl State {
+    fn collect(&mut self, answers: &mut Vec<u8>, frames: usize) {
+        self.collected_frames += frames;
+        if self.collected.is_empty() {
+            swap(&mut self.collected, answers);
+        } else {
+            self.collected.extend_from_slice(answers);
+            recycle(answers);
         }
-        end(&pool, workers);
     }
 
-    #[test]
-    fn one_batch_wakes_as_many_workers_as_it_needs() {
-        let pool = Arc::new(Pool::new(1000));
-        let (workers, seen) = workers(&pool, 4, |_| true);
-        while pool.lock().idle < 4 {
-            std::thread::yield_now();
+    fn flush_into(&mut self, buffer: &mut Vec<u8>) -> Step {
+        swap(&mut self.collected, buffer);
+        self.collected_frames = 0;
+        Step::Flush
+    }
+
+    fn give_decoder(&mut self, queue_max: usize) -> Step {
+        let queue_room = queue_max.saturating_sub(self.queue.len());
+        match self.decoder.take() {
+            Some(decoder) => Step::Read { decoder, unparsed: self.unparsed, queue_room },
+            None => Step::Stop,
         }
-        pool.submit(&mut (0..4).map(job).collect(), |_| panic!("refused")).unwrap();
-        for _ in 0..4 {
-            seen.recv_timeout(Duration::from_secs(5)).expect("a worker sleeps beside a queued job");
-        }
-        end(&pool, workers);
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

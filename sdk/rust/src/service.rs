@@ -1,4 +1,4 @@
-//! What a plugin answers: its handlers on the worker threads, and the protocol's own methods.
+//! What a plugin answers: what its handlers say, and the protocol's own methods.
 //!
 //! What it deliberately does not do: read from the host or decide when the session ends.
 //!
@@ -6,8 +6,7 @@
 
 use crate::answer::write_answer;
 use crate::handler::{HandlerError, Method};
-use crate::outbox::Outbox;
-use crate::pool::{Job, Pool};
+use crate::task::Job;
 use rpc_plugin_wire::life::{Capabilities, HealthStatus, Heartbeat};
 use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde::Serialize;
@@ -16,11 +15,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) type Health = dyn Fn() -> HealthStatus + Send + Sync;
 
-/// What the workers and the reading thread share.
+/// What is served, and what is known of it.
 pub(crate) struct Service {
     pub(crate) methods: BTreeMap<Box<str>, Arc<Method>>,
     pub(crate) capabilities: Vec<String>,
@@ -37,8 +36,8 @@ pub(crate) struct Work {
     started: Instant,
     served: AtomicU64,
     failed: AtomicU64,
-    /// 0: never.
-    last_success_unix_ms: AtomicU64,
+    /// Milliseconds after `started`, plus 1; 0: never. Asking for the date at each call would cost more.
+    last_success_ms: AtomicU64,
 }
 
 impl Work {
@@ -47,55 +46,50 @@ impl Work {
             started: Instant::now(),
             served: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            last_success_unix_ms: AtomicU64::new(0),
+            last_success_ms: AtomicU64::new(0),
         }
     }
 
-    fn count(&self, succeeded: bool) {
+    /// Counts a call that was answered at `end`.
+    pub(crate) fn count(&self, succeeded: bool, end: Instant) {
         self.served.fetch_add(1, Ordering::Relaxed);
         if !succeeded {
             self.failed.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        self.last_success_unix_ms.fetch_max(unix_ms, Ordering::Relaxed);
+        let after_start_ms = millis(end.saturating_duration_since(self.started)) + 1;
+        // Most calls end in the millisecond of the one before.
+        if self.last_success_ms.load(Ordering::Relaxed) < after_start_ms {
+            self.last_success_ms.fetch_max(after_start_ms, Ordering::Relaxed);
+        }
     }
 
     fn heartbeat(&self, status: HealthStatus) -> Heartbeat {
-        let last_success_unix_ms = self.last_success_unix_ms.load(Ordering::Relaxed);
+        let uptime_ms = millis(self.started.elapsed());
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let after_start_ms = self.last_success_ms.load(Ordering::Relaxed).checked_sub(1);
+        let last_success_unix_ms =
+            after_start_ms.map(|ms| millis(since_1970).saturating_sub(uptime_ms.saturating_sub(ms)));
         Heartbeat {
             status,
-            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            uptime_ms,
             work_count: self.served.load(Ordering::Relaxed),
-            last_success_unix_ms: (last_success_unix_ms > 0).then_some(last_success_unix_ms),
+            last_success_unix_ms,
             error_count: self.failed.load(Ordering::Relaxed),
         }
     }
 }
 
-impl Service {
-    /// A worker thread: takes jobs and answers them until the pool is closed.
-    pub(crate) fn work(&self, pool: &Pool, outbox: &Outbox) {
-        let mut out = Vec::new();
-        let mut has_answered = false;
-        while let Some(job) = pool.next(has_answered) {
-            let succeeded = self.answer(&job, &mut out);
-            self.work.count(succeeded);
-            // The id is free before the host can have the answer.
-            pool.answered(&job.call);
-            if outbox.push(&mut out).is_err() {
-                // The host is gone. The reading thread sees it too and closes the pool.
-                out.clear();
-            }
-            has_answered = true;
-        }
-    }
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
-    fn answer(&self, job: &Job, out: &mut Vec<u8>) -> bool {
+impl Service {
+    /// Runs a call's handler and appends its answer. Says whether that is a result.
+    pub(crate) fn answer(&self, job: &Job, out: &mut Vec<u8>) -> bool {
         let Job { call, params } = job;
         write_answer(out, call.id(), self.frame_bytes_max, |out| {
-            unpanicked("the handler", || (call.handler())(call, params.as_deref(), out))?
+            unpanicked("the handler", || (call.inner_method().handler)(call, params.as_deref(), out))?
         })
     }
 

@@ -33,12 +33,13 @@ fn main() -> ExitCode {
             })
             .run();
     }
-    let cases: [(&str, fn(&House)); 7] = [
+    let cases: [(&str, fn(&House)); 8] = [
         ("started by hand it says what it is", by_hand),
         ("an incomplete environment is named", incomplete),
         ("a host that rejects is named", rejected),
         ("a host that breaks the protocol is named", violation),
         ("shutdown ends it with 0", shutdown),
+        ("after a burst of calls it is left with nothing that wakes it", idle),
         ("it ends with its host, though a handler is stuck", host_gone),
         ("a socket of another process than the parent is refused", not_the_parent),
     ];
@@ -170,6 +171,42 @@ fn shutdown(house: &House) {
     let mut rest = String::new();
     reader.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n");
+    assert_eq!(ended(child), (0, String::new()));
+}
+
+/// How often the threads of a process have gone to sleep, together.
+fn sleeps(pid: u32) -> u64 {
+    let of_task = |status: String| {
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:").map(str::trim));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.map(|task| of_task(std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())).sum()
+}
+
+fn idle(house: &House) {
+    let (child, mut reader) = house.launch();
+    send(&mut reader, HELLO_ANSWER);
+    let mut line = String::new();
+    for id in 0..1000 {
+        send(&mut reader, &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"echo"}}"#));
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+    }
+    // A monitor that ticked on would be seen in each of these stretches.
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = sleeps(child.id());
+    loop {
+        std::thread::sleep(Duration::from_millis(150));
+        let now = sleeps(child.id());
+        if now == before {
+            break;
+        }
+        assert!(Instant::now() < deadline, "something goes on waking it");
+        before = now;
+    }
+    send(&mut reader, r#"{"jsonrpc":"2.0","id":7,"method":"plugin.shutdown"}"#);
     assert_eq!(ended(child), (0, String::new()));
 }
 

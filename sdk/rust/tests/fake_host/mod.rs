@@ -23,6 +23,8 @@ pub const HELLO_ANSWER: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"protocol":1
 pub struct FakeHost {
     stream: UnixStream,
     decoder: FrameDecoder,
+    /// How often something was received.
+    reads: usize,
     ended: mpsc::Receiver<Result<End, Error>>,
 }
 
@@ -74,7 +76,7 @@ impl FakeHost {
         thread::spawn(move || {
             let _ = end.send(plugin.serve(config, theirs));
         });
-        FakeHost { stream, decoder: FrameDecoder::new(16 << 20), ended }
+        FakeHost { stream, decoder: FrameDecoder::new(16 << 20), reads: 0, ended }
     }
 
     /// Runs `plugin` and answers its hello.
@@ -112,11 +114,19 @@ impl FakeHost {
             // 256 KiB: a packet that does not fit would be cut.
             match self.stream.read(self.decoder.space(256 * 1024)) {
                 Ok(0) => return None,
-                Ok(bytes) => self.decoder.filled(bytes),
+                Ok(bytes) => {
+                    self.decoder.filled(bytes);
+                    self.reads += 1;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
                 Err(error) => panic!("no frame from the plugin: {error}"),
             }
         }
+    }
+
+    /// How many reads there were. Over packets that is how many writes of the plugin were received.
+    pub fn reads(&self) -> usize {
+        self.reads
     }
 
     pub fn recv(&mut self) -> Value {
