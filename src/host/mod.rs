@@ -200,6 +200,12 @@ impl Host {
         self.inner.log.dropped()
     }
 
+    /// Events that are in their file.
+    #[must_use]
+    pub fn events_written(&self) -> u64 {
+        self.inner.log.written()
+    }
+
     /// Everything that happens from now on: launches, proofs, states, exits. `queue_max` events wait for
     /// a subscriber that is slow; further ones are missed, and it is told how many.
     ///

@@ -124,7 +124,12 @@ pub fn run(board: &mut Board) {
         }
     });
     for Audited { name, host, .. } in hosts {
-        assert_eq!(host.events_dropped(), 0, "events of {name} were dropped");
+        // A caller that waits for its record cannot outrun the writer; others can, and then that is counted.
+        let dropped = host.events_dropped();
+        assert!(name != "all, strict" || dropped == 0, "{dropped} events of {name} were dropped");
+        let of = host.events_written() + dropped;
+        let percent = 100.0 * dropped as f64 / of.max(1) as f64;
+        board.enter(&format!("record: events dropped, audit {name}"), "%", vec![percent], None, None);
         host.shutdown();
     }
 }
