@@ -12,10 +12,12 @@ use crate::state::time::Time;
 use rpc_plugin_wire::{ErrorCode, PluginId};
 
 impl Reactor {
-    /// Takes in what was posted, within a turn's bound.
-    pub(super) fn take_commands(&mut self, now: Time) {
-        for _ in 0..COMMANDS_PER_TURN {
-            let Some(command) = self.mailbox.take() else { break };
+    /// Takes in what was posted, within a turn's bound. The time after it.
+    pub(super) fn take_commands(&mut self, now: Time) -> Time {
+        for taken in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.mailbox.take() else {
+                return if taken == 0 { now } else { self.now() };
+            };
             // The time now, not that of the turn's begin: deadlines count from when a command was sent, and
             // it may have been sent in the middle of a long turn.
             self.handle_command(self.now(), command);
@@ -23,6 +25,7 @@ impl Reactor {
             // that came before has happened.
             self.perform_all(now);
         }
+        self.now()
     }
 
     /// Begins a call; its end goes to its slot. Gives the plugin that is called.

@@ -187,9 +187,8 @@ impl Engine {
 impl Turn<'_> {
     fn begin(&mut self, call: NewCall, gather: bool) -> Result<(), PostError> {
         let Some(reactor) = self.reactor.as_mut() else { return Err(PostError::Ended) };
-        let now = reactor.now();
         // What this thread posted before comes before.
-        reactor.take_commands(now);
+        let now = reactor.take_commands(reactor.now());
         let plugin = reactor.begin_call(now, call).and_then(|key| reactor.supervisor.plugin(key));
         if gather && plugin.is_some_and(|plugin| plugin.has_company(GATHER_BYTES_MAX)) {
             reactor.perform_all(now);

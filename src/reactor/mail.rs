@@ -19,6 +19,7 @@ use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::{Generation, PluginId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
@@ -111,12 +112,15 @@ pub(crate) struct Port {
     // Not crossbeam's: its bounded channel keeps what was not received until its last sender is gone, and
     // so would the answers that who sent it waits for.
     queue: SyncSender<Queued>,
+    /// How many are in the queue, or on their way into it: quicker to look at than the queue.
+    queued: Arc<AtomicUsize>,
     gate: Arc<Gate>,
 }
 
 /// The receiving end, for the loop.
 pub(super) struct Mailbox {
     queue: Receiver<Queued>,
+    queued: Arc<AtomicUsize>,
     /// What was found when the driver wanted to sleep or leave.
     next: Option<Command>,
     gate: Arc<Gate>,
@@ -125,16 +129,21 @@ pub(super) struct Mailbox {
 /// Both ends.
 pub(super) fn open(gate: Arc<Gate>) -> (Port, Mailbox) {
     let (sender, receiver) = sync_channel(QUEUE_MAX);
-    let port = Port { queue: sender, gate: Arc::clone(&gate) };
-    (port, Mailbox { queue: receiver, next: None, gate })
+    let queued = Arc::new(AtomicUsize::new(0));
+    let port = Port { queue: sender, queued: Arc::clone(&queued), gate: Arc::clone(&gate) };
+    (port, Mailbox { queue: receiver, queued, next: None, gate })
 }
 
 impl Port {
     /// Hands a command over. Never waits.
     pub(crate) fn post(&self, command: Command) -> Result<(), PostError> {
-        self.queue.try_send(command.into()).map_err(|error| match error {
-            TrySendError::Full(_) => PostError::Full,
-            TrySendError::Disconnected(_) => PostError::Ended,
+        self.queued.fetch_add(1, Ordering::SeqCst);
+        self.queue.try_send(command.into()).map_err(|error| {
+            self.queued.fetch_sub(1, Ordering::SeqCst);
+            match error {
+                TrySendError::Full(_) => PostError::Full,
+                TrySendError::Disconnected(_) => PostError::Ended,
+            }
         })?;
         self.gate.call();
         Ok(())
@@ -142,6 +151,7 @@ impl Port {
 
     /// Hands a result over that must not be lost, and waits for room if there is none: for workers.
     pub(super) fn deliver(&self, command: Command) {
+        self.queued.fetch_add(1, Ordering::SeqCst);
         // Without a loop there is nobody to tell.
         if self.queue.send(command.into()).is_ok() {
             self.gate.call();
@@ -152,7 +162,13 @@ impl Port {
 impl Mailbox {
     /// The next command.
     pub(super) fn take(&mut self) -> Option<Command> {
-        self.next.take().or_else(|| self.queue.try_recv().ok().map(Command::from))
+        if self.next.is_some() || self.queued.load(Ordering::SeqCst) == 0 {
+            return self.next.take();
+        }
+        // It may be on its way into the queue still; then its sender looks after the driver.
+        let queued = self.queue.try_recv().ok()?;
+        self.queued.fetch_sub(1, Ordering::SeqCst);
+        Some(Command::from(queued))
     }
 
     /// Whether nothing waits.

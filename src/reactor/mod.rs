@@ -220,8 +220,7 @@ impl Reactor {
                 self.handle_source(now, source, true);
             }
         }
-        self.take_commands(now);
-        let now = self.now();
+        let now = self.take_commands(now);
         self.supervisor.handle_time(now);
         if self.accept_again.take_if(|at| *at <= now).is_some() {
             self.accept_clients(now);

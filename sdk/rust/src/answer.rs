@@ -5,7 +5,7 @@
 //! What always holds: exactly one whole frame is appended, and it is no longer than the limit.
 
 use crate::handler::HandlerError;
-use rpc_plugin_wire::message::{fits_nesting, write_error};
+use rpc_plugin_wire::message::{fits_nesting, to_one_line, write_error};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
 
 /// Appends the answer that `produce` makes: the JSON that it appends as result, or its error. Says
@@ -33,11 +33,8 @@ pub(crate) fn write_answer(
         write_error(out, Some(id), &ErrorObject::new(ErrorCode::InternalError, text));
         return false;
     }
-    // A raw value may hold line ends between its tokens; inside a string they cannot stand.
-    let result = out.get_mut(result_at..).unwrap_or_default();
-    if result.contains(&b'\n') {
-        result.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
-    }
+    // A raw value may hold line ends between its tokens.
+    to_one_line(out.get_mut(result_at..).unwrap_or_default());
     out.extend_from_slice(b"}\n");
     let frame_bytes = out.len() - at - 1;
     if frame_bytes <= frame_bytes_max {

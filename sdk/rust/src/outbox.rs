@@ -26,7 +26,7 @@ const PENDING_BYTES_MAX: usize = 1024 * 1024;
 const READER_RESERVE_BYTES: usize = 256 * 1024;
 /// Writes that the reading thread makes in a row before it lets the main thread go on.
 const READER_WRITES_MAX: usize = 4;
-/// Buffers that grew past this are given back once they are empty. Bytes.
+/// Buffers that grew past this are given back once they are empty and little of them is used. Bytes.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 /// Whether frames were sent or left to whoever writes, or did not fit and are still where they were.
@@ -332,10 +332,13 @@ fn append(pending: &mut Vec<u8>, frames: &mut Vec<u8>) {
     recycle(frames);
 }
 
-/// Empties a buffer, and gives most of it back where it has become large.
+/// Empties a buffer, and gives most of it back where it has become large and little of it is used.
 pub(crate) fn recycle(buffer: &mut Vec<u8>) {
+    let unused = buffer.len() < buffer.capacity() / 4;
     buffer.clear();
-    buffer.shrink_to(KEPT_BYTES_MAX);
+    if unused {
+        buffer.shrink_to(KEPT_BYTES_MAX);
+    }
 }
 
 #[cfg(test)]

@@ -104,12 +104,17 @@ impl<'a> Envelope<'a> {
 
 /// A JSON integer of at most 15 digits, and what follows it.
 fn plain_number(text: &str) -> Option<(u64, &str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, rest) = text.split_at_checked(digits)?;
-    if digits > 15 || (digits > 1 && number.starts_with('0')) || !rest.starts_with([',', '}']) {
-        return None;
+    let (mut number, mut digits) = (0, 0);
+    for byte in text.bytes().take(16) {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + u64::from(byte - b'0'),
+            b',' | b'}' => break,
+            _ => return None,
+        }
+        digits += 1;
     }
-    Some((number.parse().ok()?, rest))
+    let is_plain = (1..=15).contains(&digits) && (digits == 1 || !text.starts_with('0'));
+    is_plain.then_some(number).zip(text.get(digits..))
 }
 
 /// Reads members one by one and keeps the name of the one being read for the error.
@@ -219,14 +224,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 /// Whether `bytes` nest deeper than `levels_max`. serde_json's own limit does not cover values
 /// that are skipped or kept raw, which are the ones that matter here.
 pub(crate) fn too_deep(bytes: &[u8], levels_max: usize) -> bool {
-    // Only a frame with many openings pays for the exact walk below. Counting in bytes, over pieces in
-    // which a byte cannot overflow, is what vectorises well.
-    let count = |piece: &[u8]| piece.iter().map(|b| u8::from(*b | 0x20 == b'{')).sum::<u8>();
-    let mut openings = 0;
-    for piece in bytes.chunks(usize::from(u8::MAX)) {
-        openings += usize::from(count(piece));
-    }
-    if openings <= levels_max {
+    // Only a frame with many openings pays for the exact walk below.
+    if memchr::memchr2_iter(b'{', b'[', bytes).nth(levels_max).is_none() {
         return false;
     }
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
@@ -267,6 +266,9 @@ mod tests {
         for other in [
             r#"{"jsonrpc":"2.0","id":01,"result":1}"#,
             r#"{"jsonrpc":"2.0","id":1.0,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1 ,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1"#,
             r#"{"jsonrpc":"2.0","id":1e2,"result":1}"#,
             r#"{"jsonrpc":"2.0","id":9007199254740992,"result":1}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":1,"result":2}"#,

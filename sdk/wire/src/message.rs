@@ -257,9 +257,17 @@ impl<'a> Message<'a> {
 fn push_raw(out: &mut Vec<u8>, raw: &RawValue) {
     let at = out.len();
     out.extend_from_slice(raw.get().as_bytes());
-    let added = out.get_mut(at..).unwrap_or_default();
-    if memchr::memchr(b'\n', added).is_some() {
-        added.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    to_one_line(out.get_mut(at..).unwrap_or_default());
+}
+
+/// Makes JSON one line: a raw line end, which can only stand between tokens, becomes a space.
+pub fn to_one_line(mut json: &mut [u8]) {
+    while let Some(at) = memchr::memchr(b'\n', json) {
+        let (before, after) = std::mem::take(&mut json).split_at_mut(at + 1);
+        if let Some(line_end) = before.last_mut() {
+            *line_end = b' ';
+        }
+        json = after;
     }
 }
 
@@ -318,8 +326,7 @@ pub fn write_error(out: &mut Vec<u8>, id: Option<&RequestId>, error: &ErrorObjec
     let at = out.len();
     push_json(out, error);
     // `data` is raw and may hold line ends between its tokens.
-    let added = out.get_mut(at..).unwrap_or_default();
-    added.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    to_one_line(out.get_mut(at..).unwrap_or_default());
     out.extend_from_slice(b"}\n");
 }
 
