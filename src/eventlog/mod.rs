@@ -22,13 +22,12 @@ mod writer;
 
 pub use options::{Durability, LogOptions};
 pub use progress::{Settled, Ticket};
-pub use rpc_plugin_record::{Correlation, Entry, FILE_NAME, LINE_BYTES_MAX};
+pub use rpc_plugin_record::{Correlation, Disk, Entry, FILE_NAME, LINE_BYTES_MAX, Place, SystemDisk};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use lanes::Lanes;
 use progress::Progress;
 use queue::Queue;
-use rpc_plugin_record::{Disk, Place, SystemDisk};
 use rpc_plugin_wire::event::Level;
 use std::io;
 use std::path::Path;

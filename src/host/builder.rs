@@ -2,7 +2,7 @@
 
 use super::admin::Admin;
 use super::{EventLoop, Host, HostError, Inner};
-use crate::eventlog::{EventLog, LogOptions};
+use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
 use crate::reactor::{Command, Control, EndReason, Engine, Setup};
 use crate::state::action::Note;
 use crate::sys::leftovers::kill_leftovers;
@@ -36,6 +36,7 @@ pub struct HostBuilder {
     runtime_dir: PathBuf,
     event_log: bool,
     log_options: LogOptions,
+    log_disk: Arc<dyn Disk>,
     subreaper: bool,
     admin_socket: bool,
     admin_held: bool,
@@ -55,6 +56,7 @@ impl HostBuilder {
             runtime_dir: runtime_dir.to_owned(),
             event_log: true,
             log_options: LogOptions::default(),
+            log_disk: Arc::new(SystemDisk),
             subreaper: false,
             admin_socket: false,
             admin_held: false,
@@ -91,6 +93,14 @@ impl HostBuilder {
     #[must_use]
     pub fn log_options(mut self, options: LogOptions) -> HostBuilder {
         self.log_options = options;
+        self
+    }
+
+    /// Keeps the record through these file operations instead of the system's: to see what a program does when
+    /// its disk fails or hangs.
+    #[must_use]
+    pub fn log_disk(mut self, disk: Arc<dyn Disk>) -> HostBuilder {
+        self.log_disk = disk;
         self
     }
 
@@ -136,7 +146,7 @@ impl HostBuilder {
     pub fn start(self) -> Result<Host, HostError> {
         let runtime_dir = Arc::new(RuntimeDir::open(&self.runtime_dir).map_err(HostError::RuntimeDir)?);
         let log = if self.event_log {
-            EventLog::start(runtime_dir.path(), &self.log_options)
+            EventLog::start_on(runtime_dir.path(), &self.log_options, Arc::clone(&self.log_disk))
                 .map_err(|error| HostError::Setup("the event log cannot be opened", error))?
         } else {
             EventLog::disabled()

@@ -199,6 +199,17 @@ impl<'a> Group<'a> {
         self.push(name, unit, None, None, Box::new(take));
     }
 
+    /// A figure whose goal is a value of its own.
+    pub fn add_with_goal(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        goal: Option<Goal>,
+        take: impl FnMut() -> f64 + 'a,
+    ) {
+        self.push(name, unit, None, goal, Box::new(take));
+    }
+
     /// A figure held against a limit, which is measured in the same rounds.
     pub fn against(
         &mut self,
