@@ -35,6 +35,10 @@ struct State {
     last: u64,
     /// Somebody is in a hurry.
     is_urgent: bool,
+    /// Events that somebody waits for.
+    awaited: usize,
+    /// Somebody is in more of a hurry than to wait for company.
+    is_pressing: bool,
     /// Threads that asked for everything to be written and synced.
     flushes: u64,
     sleep: Sleep,
@@ -49,12 +53,25 @@ enum Sleep {
     Sound,
     /// Until something urgent comes, or the time is over.
     Gathering,
+    /// Until so many events are awaited, or the time is over.
+    ForCompany(usize),
+}
+
+/// Events that are likely to come soon, and go with those that are there into one write and sync.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Company {
+    /// How many were awaited together the last time: who was told then comes again.
+    pub(super) awaited: usize,
+    /// How long to wait for as many.
+    pub(super) time: Duration,
 }
 
 /// What the writer is given.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) events: Events,
+    /// How many of them somebody waits for.
+    pub(super) awaited: usize,
     /// The ticket of the last of them, or of the last ever.
     pub(super) last: u64,
     /// Flushes asked for so far.
@@ -83,8 +100,10 @@ impl Queue {
         state.events.push(entry);
         state.bytes += bytes;
         state.last += 1;
+        state.awaited += usize::from(is_urgent);
         // Half full is a hurry of its own.
-        state.is_urgent |= is_urgent || state.events.len() > self.max / 2;
+        state.is_pressing |= state.events.len() > self.max / 2;
+        state.is_urgent |= is_urgent || state.is_pressing;
         let ticket = state.last;
         self.wake(state);
         Some(ticket)
@@ -94,7 +113,7 @@ impl Queue {
     pub(super) fn flush(&self) -> u64 {
         let mut state = self.state();
         state.flushes += 1;
-        state.is_urgent = true;
+        (state.is_urgent, state.is_pressing) = (true, true);
         let asked = state.flushes;
         self.wake(state);
         asked
@@ -103,7 +122,7 @@ impl Queue {
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.is_closed = true;
-        state.is_urgent = true;
+        (state.is_urgent, state.is_pressing) = (true, true);
         self.wake(state);
     }
 
@@ -112,6 +131,7 @@ impl Queue {
             Sleep::Awake => false,
             Sleep::Sound => true,
             Sleep::Gathering => state.is_urgent,
+            Sleep::ForCompany(awaited) => state.is_pressing || state.awaited >= awaited,
         };
         if wakes {
             state.sleep = Sleep::Awake;
@@ -126,8 +146,34 @@ impl Queue {
         (state.events.len(), state.bytes)
     }
 
-    /// For the writer: takes all that waits, once something does, or when `until` is there.
-    pub(super) fn take(&self, until: Option<Instant>, spare: Events) -> Taken {
+    /// For the writer: takes all that waits, once something does, or when `until` is there. What is urgent waits
+    /// for `company`.
+    pub(super) fn take(&self, until: Option<Instant>, company: Company, spare: Events) -> Taken {
+        let mut state = self.await_due(until);
+        if (1..company.awaited).contains(&state.awaited) {
+            let until = Instant::now() + company.time;
+            while !state.is_pressing && state.awaited < company.awaited {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state.sleep = Sleep::ForCompany(company.awaited);
+                state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                state.sleep = Sleep::Awake;
+            }
+        }
+        let spare = if spare.capacity() > KEPT_MAX { Vec::new() } else { spare };
+        let events = std::mem::replace(&mut state.events, spare);
+        let awaited = std::mem::take(&mut state.awaited);
+        state.bytes = 0;
+        // A closed queue stays urgent: the writer comes back for nothing but its end.
+        let is_over = state.is_closed && events.is_empty();
+        (state.is_urgent, state.is_pressing) = (state.is_closed, state.is_closed);
+        Taken { events, awaited, last: state.last, flushes: state.flushes, is_over }
+    }
+
+    /// Waits until something is urgent, or its time has come.
+    fn await_due(&self, until: Option<Instant>) -> MutexGuard<'_, State> {
         let mut state = self.state();
         let mut gather_until = None;
         loop {
@@ -150,13 +196,62 @@ impl Queue {
             };
             state.sleep = Sleep::Awake;
         }
-        state.is_urgent = false;
-        state.bytes = 0;
-        let spare = if spare.capacity() > KEPT_MAX { Vec::new() } else { spare };
-        let events = std::mem::replace(&mut state.events, spare);
-        // A closed queue stays urgent: the writer comes back for nothing but its end.
-        let is_over = state.is_closed && events.is_empty();
-        state.is_urgent = state.is_closed;
-        Taken { events, last: state.last, flushes: state.flushes, is_over }
+        state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rpc_plugin_wire::event::EventKind;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn entry() -> Box<Entry> {
+        Box::new(Entry::new(EventKind::Exited))
+    }
+
+    /// Takes beside `meanwhile`, which begins when the writer waits.
+    fn take_beside(queue: &Queue, company: Company, meanwhile: impl FnOnce()) -> (Taken, Duration) {
+        std::thread::scope(|scope| {
+            let begin = Instant::now();
+            let writer = scope.spawn(|| queue.take(None, company, Events::new()));
+            while queue.state().sleep == Sleep::Awake && !writer.is_finished() {
+                std::thread::yield_now();
+            }
+            meanwhile();
+            (writer.join().unwrap(), begin.elapsed())
+        })
+    }
+
+    #[test]
+    fn what_is_awaited_waits_for_as_many_as_the_last_time() {
+        let queue = Queue::new(100);
+        queue.push(entry(), true).unwrap();
+        let company = Company { awaited: 3, time: LONG };
+        let (taken, took) = take_beside(&queue, company, || {
+            queue.push(entry(), false).unwrap();
+            queue.push(entry(), true).unwrap();
+            queue.push(entry(), true).unwrap();
+        });
+        assert_eq!((taken.events.len(), taken.awaited), (4, 3));
+        assert!(took < LONG);
+        assert_eq!(queue.state().awaited, 0);
+    }
+
+    #[test]
+    fn it_does_not_wait_longer_than_it_was_told_nor_when_there_is_a_hurry() {
+        let queue = Queue::new(100);
+        let with = |time| Company { awaited: 3, time };
+        queue.push(entry(), true).unwrap();
+        assert_eq!(queue.take(None, with(Duration::from_millis(1)), Events::new()).awaited, 1);
+        queue.push(entry(), true).unwrap();
+        let (taken, took) = take_beside(&queue, with(LONG), || drop(queue.flush()));
+        assert_eq!((taken.awaited, taken.flushes), (1, 1));
+        assert!(took < LONG);
+        for _ in 0..3 {
+            queue.push(entry(), true).unwrap();
+        }
+        assert_eq!(queue.take(None, with(LONG), Events::new()).awaited, 3, "all are there");
     }
 }

@@ -9,7 +9,7 @@ use super::Counts;
 use super::lanes::{Lanes, Sync};
 use super::options::{Durability, LogOptions};
 use super::progress::Progress;
-use super::queue::{Queue, Taken};
+use super::queue::{Company, Queue, Taken};
 use rpc_plugin_record::Entry;
 use rpc_plugin_wire::event::EventKind;
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// How often the record says that events were lost, at most.
 const GAP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The longest time that awaited events wait for others that are likely to come.
+const COMPANY_TIME_MAX: Duration = Duration::from_millis(1);
 
 /// What the writer shares with its handles.
 #[derive(Debug)]
@@ -57,11 +60,18 @@ impl Writer {
 
     /// Runs until the queue is closed and everything is written, as far as that is possible.
     pub(super) fn run(mut self) {
-        let mut spare = Vec::new();
+        let (mut spare, mut company) = (Vec::new(), Company::default());
         loop {
             let until = [self.sync_at, self.lanes.next_at()].into_iter().flatten().min();
-            let mut taken = self.shared.queue.take(until, spare);
+            let mut taken = self.shared.queue.take(until, company, spare);
+            let begun = Instant::now();
             self.group(&mut taken);
+            if taken.awaited > 0 {
+                // Callers come again once they are told. To wait for them a part of what a sync takes is
+                // cheaper than to have each half of them wait for the other's sync.
+                let time = (begun.elapsed() / 2).min(COMPANY_TIME_MAX);
+                company = Company { awaited: taken.awaited, time };
+            }
             spare = taken.events;
             if taken.is_over {
                 break;

@@ -101,11 +101,27 @@ fn audited(
     Audited { name, host, plugin }
 }
 
+const EVENTS: [&str; 4] = [
+    "record: events, none",
+    "record: events, relaxed",
+    "record: events, relaxed, chained",
+    "record: events, strict, 64 threads each waiting",
+];
+const SLOW_SYNCS: &str = "record: syncs of that disk while 64 threads call";
+
+fn sequential(audit: &str) -> String {
+    format!("record: sequential call, p50, audit {audit}")
+}
+
+fn threaded(audit: &str) -> String {
+    format!("record: 64 threads, audit {audit}")
+}
+
 pub fn run(board: &mut Board) {
-    if !["record: events", "record: sequential call", "record: 64 threads"]
-        .iter()
-        .any(|name| board.wants(name))
-    {
+    let audits = ["off", "failures", "all, relaxed", "all, strict", SLOW];
+    let of_calls = audits.iter().flat_map(|name| [sequential(name), threaded(name)]);
+    let mut names = EVENTS.map(str::to_owned).into_iter().chain(of_calls).chain([SLOW_SYNCS.to_owned()]);
+    if !names.any(|name| board.wants(&name)) {
         return;
     }
     let world = World::on_disk();
@@ -131,10 +147,10 @@ pub fn run(board: &mut Board) {
     ];
     let params = &Echo::of_bytes(16);
     board.measure(|group| {
-        group.add("record: events, none", "/s", || events_rate(&none));
-        group.add("record: events, relaxed", "/s", || events_rate(&relaxed));
-        group.add("record: events, relaxed, chained", "/s", || events_rate(&chained));
-        group.against("record: events, strict, 64 threads each waiting", "/s", SYNCS, None, || {
+        group.add(EVENTS[0], "/s", || events_rate(&none));
+        group.add(EVENTS[1], "/s", || events_rate(&relaxed));
+        group.add(EVENTS[2], "/s", || events_rate(&chained));
+        group.against(EVENTS[3], "/s", SYNCS, None, || {
             threads_rate(|| {
                 let ticket = strict.record(event()).unwrap();
                 assert_eq!(strict.wait(ticket, SOON), Settled::Durable);
@@ -145,13 +161,13 @@ pub fn run(board: &mut Board) {
                 let answer: Echo = plugin.call("echo", params).unwrap();
                 debug_assert_eq!(answer, *params);
             };
-            group.add(&format!("record: sequential call, p50, audit {name}"), "us", move || median_us(call));
-            let name_of_rate = format!("record: 64 threads, audit {name}");
+            group.add(&sequential(name), "us", move || median_us(call));
+            let name_of_rate = threaded(name);
             if *name == SLOW {
                 let slow = Arc::clone(&slow);
                 let goal = Some(Goal::AtLeast(30_000.0));
                 group.add_with_goal(&name_of_rate, "/s", goal, move || threads_rate(call));
-                group.add("record: syncs of that disk while 64 threads call", "/s", move || {
+                group.add(SLOW_SYNCS, "/s", move || {
                     let (before, begin) = (slow.0.load(Ordering::Relaxed), Instant::now());
                     threads_rate(call);
                     (slow.0.load(Ordering::Relaxed) - before) as f64 / begin.elapsed().as_secs_f64()
