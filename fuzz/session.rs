@@ -13,7 +13,6 @@ use rpc_plugin_system::state::time::Time;
 use rpc_plugin_system::state::wheel::Wheel;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, Outcome, RequestId, Token};
 use serde_json::json;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -144,7 +143,7 @@ impl Bench {
         let call = NewCall {
             caller: Caller::Call(CallKey(self.made)),
             method: Cow::Borrowed("echo"),
-            params: Some(RawValue::from_string(params).unwrap()),
+            params: Some(params),
             timeout: Duration::from_millis(u64::from(argument % 64)),
         };
         let was_open = self.session.is_open();

@@ -103,12 +103,22 @@ pub fn message(data: &[u8]) {
         Message::Request(request) => {
             // Only numbers are written as ids of requests; texts are answered, never asked.
             let id = if let RequestId::Number(id) = request.id { id } else { 0 };
-            message::write_request(&mut line, id, &request.method, request.params, request.deadline_ms);
+            message::write_request(
+                &mut line,
+                id,
+                &request.method,
+                request.params.map(RawValue::get),
+                request.deadline_ms,
+            );
             let bytes_max = message::request_bytes_max(&request.method, request.params);
             assert!(line.len() - 1 <= bytes_max, "{} bytes, at most {bytes_max} foretold", line.len() - 1);
         }
         Message::Notification(notification) => {
-            message::write_notification(&mut line, &notification.method, notification.params);
+            message::write_notification(
+                &mut line,
+                &notification.method,
+                notification.params.map(RawValue::get),
+            );
         }
         Message::Response(response) => match (&response.result, &response.id) {
             (Ok(result), Some(id)) => message::write_result(&mut line, id, result),
@@ -182,7 +192,7 @@ pub fn admin(data: &[u8]) {
     survives::<wire_admin::RouteList>(&raw);
     for method in wire_admin::METHODS {
         let mut line = Vec::new();
-        message::write_request(&mut line, 1, method, Some(&raw), None);
+        message::write_request(&mut line, 1, method, Some(raw.get()), None);
         match Message::parse(line.trim_ascii_end()) {
             Ok(Message::Request(request)) => assert_eq!(request.method, *method),
             Ok(other) => panic!("a request was read as {other:?}"),

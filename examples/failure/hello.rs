@@ -157,7 +157,7 @@ fn hello(config: &Config, lie: Option<(&str, Value)>) -> Result<Vec<u8>, Failure
 
 fn request(id: u64, method: &str, params: &Value) -> Result<Vec<u8>, Failure> {
     let mut frame = Vec::new();
-    write_request(&mut frame, id, method, Some(&*serde_json::value::to_raw_value(params)?), None);
+    write_request(&mut frame, id, method, Some(&serde_json::to_string(params)?), None);
     Ok(frame)
 }
 

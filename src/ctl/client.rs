@@ -85,7 +85,7 @@ impl Client {
             return Err(Failure::new(Exit::Failed, message));
         }
         let mut frame = Vec::new();
-        write_request(&mut frame, REQUEST_ID, method, params, Some(deadline_ms));
+        write_request(&mut frame, REQUEST_ID, method, params.map(RawValue::get), Some(deadline_ms));
         self.send(method, &frame)?;
         // The daemon may be configured to any limit of the protocol, and does not tell it here.
         let mut decoder = FrameDecoder::new(bytes_max);

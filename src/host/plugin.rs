@@ -9,7 +9,7 @@ use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::life::PluginState;
-use rpc_plugin_wire::message::{fits_nesting, params_from};
+use rpc_plugin_wire::message::{fits_nesting, params_text};
 use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -167,10 +167,8 @@ impl PluginHandle {
         P: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        let params = params_from(params).map_err(|error| {
-            CallError::not_sent(ErrorCode::from(error.code), error.message).at(&self.id, None)
-        })?;
-        let reply = self.call_raw(method, params, options)?;
+        let params = self.text_of(params)?;
+        let reply = self.call_text(method, params, options)?;
         reply.parse().map_err(|error| CallError {
             code: ErrorCode::InternalError,
             outcome: Outcome::Answered,
@@ -191,10 +189,32 @@ impl PluginHandle {
         params: Option<Box<RawValue>>,
         options: CallOptions,
     ) -> Result<CallReply, CallError> {
+        self.call_text(method, params.map(text_of_raw), options)
+    }
+
+    fn call_text(
+        &self,
+        method: &str,
+        params: Option<String>,
+        options: CallOptions,
+    ) -> Result<CallReply, CallError> {
         let slot = Slot::default();
         let call = self.new_call(method, params, options, &slot)?;
         let end = self.host.engine.call(call, &slot).map_err(|error| self.not_taken(error))?;
         self.reply(end)
+    }
+
+    /// Begins a call with typed params as [`PluginHandle::start_raw`] does.
+    ///
+    /// # Errors
+    /// The params do not serialise to an object, or the host did not take the call; the plugin never sees it.
+    pub fn call_start<P: Serialize + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+        options: CallOptions,
+    ) -> Result<PendingCall, CallError> {
+        self.start_text(method, self.text_of(params)?, options)
     }
 
     /// Begins a call as [`PluginHandle::call_raw`] does, and returns at once: one thread can have many
@@ -209,6 +229,21 @@ impl PluginHandle {
         params: Option<Box<RawValue>>,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
+        self.start_text(method, params.map(text_of_raw), options)
+    }
+
+    fn text_of<P: Serialize + ?Sized>(&self, params: &P) -> Result<Option<String>, CallError> {
+        params_text(params).map_err(|error| {
+            CallError::not_sent(ErrorCode::from(error.code), error.message).at(&self.id, None)
+        })
+    }
+
+    fn start_text(
+        &self,
+        method: &str,
+        params: Option<String>,
+        options: CallOptions,
+    ) -> Result<PendingCall, CallError> {
         let slot = Slot::default();
         let call = self.new_call(method, params, options, &slot)?;
         self.host.engine.begin(call, true).map_err(|error| self.not_taken(error))?;
@@ -218,17 +253,17 @@ impl PluginHandle {
     fn new_call(
         &self,
         method: &str,
-        params: Option<Box<RawValue>>,
+        params: Option<String>,
         options: CallOptions,
         slot: &Slot,
     ) -> Result<NewCall, CallError> {
         let refuse = |message: &'static str| {
             Err(CallError::not_sent(ErrorCode::InvalidParams, message).at(&self.id, None))
         };
-        if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
+        if params.as_ref().is_some_and(|params| !params.starts_with('{')) {
             return refuse("params are not a JSON object");
         }
-        if params.as_ref().is_some_and(|params| !fits_nesting(params.get().as_bytes())) {
+        if params.as_ref().is_some_and(|params| !fits_nesting(params.as_bytes())) {
             return refuse("params are nested deeper than 127 levels, which is the most");
         }
         Ok(NewCall {
@@ -256,6 +291,10 @@ impl PluginHandle {
         let result = end.result?;
         Ok(CallReply { result, generation: end.generation, took: end.took })
     }
+}
+
+fn text_of_raw(raw: Box<RawValue>) -> String {
+    String::from(Box::<str>::from(raw))
 }
 
 /// A call on its way. Dropping it leaves the call to itself.

@@ -81,6 +81,7 @@ impl ControlCx<'_> {
         then: impl FnOnce(CallEnd) -> Answer + Send + 'static,
     ) -> Reply {
         let key = self.ends.add_call_of(self.ticket.clone(), id.clone(), Box::new(then));
+        let params = params.map(|params| String::from(Box::<str>::from(params)));
         self.supervisor.call(self.now, key, id, method, params, timeout);
         Reply::Later
     }

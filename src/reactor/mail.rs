@@ -17,7 +17,6 @@ use crate::sys::launch::PreparedLaunch;
 use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::{Generation, PluginId};
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -67,7 +66,7 @@ pub(crate) enum Command {
 pub(crate) struct NewCall {
     pub(crate) plugin_id: PluginId,
     pub(crate) method: String,
-    pub(crate) params: Option<Box<RawValue>>,
+    pub(crate) params: Option<String>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) reply: Fill,
 }

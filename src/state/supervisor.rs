@@ -16,7 +16,6 @@ use super::waits::{Goal, WAITS_MAX, Waits};
 use super::wheel::Wheel;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{ErrorCode, Generation, PluginId, Token};
-use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -217,7 +216,7 @@ impl Supervisor {
         call: CallKey,
         id: &PluginId,
         method: String,
-        params: Option<Box<RawValue>>,
+        params: Option<String>,
         timeout: Option<Duration>,
     ) -> Option<PluginKey> {
         let key = self.find_or_end(call, id)?;

@@ -144,7 +144,7 @@ impl Life {
     pub fn call(&mut self, key: u64, method: &str, params: &str) {
         let params = RawValue::from_string(params.to_owned()).unwrap();
         let id = ANYONE.plugin_id.parse().unwrap();
-        self.supervisor.call(self.now, CallKey(key), &id, method.into(), Some(params), None);
+        self.supervisor.call(self.now, CallKey(key), &id, method.into(), Some(params.get().to_owned()), None);
         self.settle();
     }
 

@@ -4,7 +4,6 @@ use super::figures::{Board, Goal};
 use super::limits::{self, TURN, median_us, percentile, rate};
 use super::subject::{Echo, Subject};
 use rpc_plugin_system::host::{CallOptions, PluginHandle};
-use rpc_plugin_wire::message::params_from;
 use std::cell::LazyCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -73,9 +72,8 @@ pub fn window_rate(plugins: &[PluginHandle], window: usize) -> f64 {
     let mut next = 0;
     let answer_rate = rate(|| {
         while pending.len() < window {
-            let raw = params_from(&params).unwrap();
             next = (next + 1) % plugins.len();
-            pending.push_back(plugins[next].start_raw("echo", raw, CallOptions::default()).unwrap());
+            pending.push_back(plugins[next].call_start("echo", &params, CallOptions::default()).unwrap());
         }
         // Half a window at a time, so that begun calls travel together as they would in a program.
         let half = window.div_ceil(2);

@@ -93,7 +93,7 @@ impl Client {
     pub fn send(&mut self, method: &str, params: &RawValue, count: usize) {
         let mut frames = Vec::new();
         for _ in 0..count {
-            write_request(&mut frames, self.next_id, method, Some(params), None);
+            write_request(&mut frames, self.next_id, method, Some(params.get()), None);
             self.next_id += 1;
         }
         self.socket.write_all(&frames).unwrap();

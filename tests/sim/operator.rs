@@ -95,7 +95,7 @@ impl World {
         let id = if self.chance(10) { "nobody".parse().unwrap() } else { self.slots[slot].id.clone() };
         self.tell(format_args!("call {} of {id} {method} {bytes} bytes within {timeout:?}", key.0));
         let state = self.host.plugin(self.slots[slot].key).unwrap().state();
-        self.host.call(self.now, key, &id, method, Some(params), timeout);
+        self.host.call(self.now, key, &id, method, Some(params.get().to_owned()), timeout);
         self.check_outbox(slot);
         self.drain();
         assert!(state.is_routable() || !self.ledger.is_open(key), "a call goes to a plugin that is {state}");

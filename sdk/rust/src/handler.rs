@@ -6,6 +6,7 @@
 
 use crate::call::Call;
 use crate::pace::Pace;
+use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde::Serialize;
@@ -114,7 +115,7 @@ where
     Box::new(move |call, params, out| {
         let params: P = params_into(params.filter(|params| !is_empty(params)))?;
         let result = handler(call, params).map_err(Into::into)?;
-        serde_json::to_writer(out, &result)
+        write_json(out, &result)
             .map_err(|error| HandlerError::internal(format!("the result does not serialise: {error}")))
     })
 }

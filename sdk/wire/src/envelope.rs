@@ -257,7 +257,7 @@ mod tests {
     fn what_this_project_writes_is_read_plainly_and_the_rest_is_not() {
         let raw = serde_json::value::to_raw_value(&serde_json::json!({"a": [1, "}"]})).unwrap();
         let mut frames = Vec::new();
-        write_request(&mut frames, 7, "a.b", Some(&raw), Some(30_000));
+        write_request(&mut frames, 7, "a.b", Some(raw.get()), Some(30_000));
         write_request(&mut frames, 0, "a", None, None);
         write_result(&mut frames, &RequestId::Number(12), &raw);
         for frame in std::str::from_utf8(&frames).unwrap().lines() {

@@ -18,6 +18,7 @@ pub mod event;
 pub mod frame;
 pub mod handshake;
 pub mod ident;
+pub mod json;
 pub mod life;
 pub mod limits;
 pub mod message;

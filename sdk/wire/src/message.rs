@@ -9,6 +9,7 @@
 use crate::envelope::{Envelope, Object, too_deep};
 use crate::error::{ErrorCode, ErrorObject, cut_message};
 use crate::ident::{IdentError, check_method};
+use crate::json::write_json;
 use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX, REQUEST_ID_MAX, REQUEST_ID_TEXT_BYTES_MAX};
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -253,10 +254,10 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Appends a raw value; a raw line end, which can only stand between tokens, becomes a space.
-fn push_raw(out: &mut Vec<u8>, raw: &RawValue) {
+/// Appends JSON as one line.
+fn push_text(out: &mut Vec<u8>, json: &str) {
     let at = out.len();
-    out.extend_from_slice(raw.get().as_bytes());
+    out.extend_from_slice(json.as_bytes());
     to_one_line(out.get_mut(at..).unwrap_or_default());
 }
 
@@ -281,12 +282,12 @@ fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     }
 }
 
-/// Appends the frame of a request, line end included.
+/// Appends the frame of a request, line end included. `params` is an object in JSON.
 pub fn write_request(
     out: &mut Vec<u8>,
     id: u64,
     method: &str,
-    params: Option<&RawValue>,
+    params: Option<&str>,
     deadline_ms: Option<u64>,
 ) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
@@ -302,7 +303,7 @@ pub fn write_request(
 }
 
 /// Appends the frame of a notification, line end included.
-pub fn write_notification(out: &mut Vec<u8>, method: &str, params: Option<&RawValue>) {
+pub fn write_notification(out: &mut Vec<u8>, method: &str, params: Option<&str>) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":");
     push_json(out, method);
     push_params(out, params);
@@ -314,7 +315,7 @@ pub fn write_result(out: &mut Vec<u8>, id: &RequestId, result: &RawValue) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     push_json(out, id);
     out.extend_from_slice(b",\"result\":");
-    push_raw(out, result);
+    push_text(out, result.get());
     out.extend_from_slice(b"}\n");
 }
 
@@ -337,12 +338,15 @@ pub fn write_cancel(out: &mut Vec<u8>, id: u64) {
     out.extend_from_slice(b"}}\n");
 }
 
-fn push_params(out: &mut Vec<u8>, params: Option<&RawValue>) {
+fn push_params(out: &mut Vec<u8>, params: Option<&str>) {
     if let Some(params) = params {
         out.extend_from_slice(b",\"params\":");
-        push_raw(out, params);
+        push_text(out, params);
     }
 }
+
+/// What params are given room for at first. Bytes.
+const PARAMS_BYTES_LIKELY: usize = 128;
 
 /// Upper bound of the frame that [`write_request`] makes of these. Bytes, line end not counted.
 #[must_use]
@@ -351,21 +355,38 @@ pub fn request_bytes_max(method: &str, params: Option<&RawValue>) -> usize {
     112 + method.len() + params.map_or(0, |params| params.get().len())
 }
 
-/// Turns typed params into the object that a frame carries. `()` and `None` are absent params.
+/// Turns typed params into the object that a frame carries, as JSON text. `()` and `None` are absent params.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidParams`] when `params` does not serialise, or not to an object.
+pub fn params_text<P: Serialize + ?Sized>(params: &P) -> Result<Option<String>, ErrorObject> {
+    let mut json = Vec::with_capacity(PARAMS_BYTES_LIKELY);
+    write_json(&mut json, params).map_err(|error| unserialisable(&error))?;
+    // It always is UTF-8: strings are, and the rest is ASCII.
+    let text = String::from_utf8(json).map_err(|error| unserialisable(&error))?;
+    check_params(&text).map(|is_there| is_there.then_some(text))
+}
+
+/// The same as a raw value.
+///
+/// # Errors
+/// As [`params_text`].
 pub fn params_from<P: Serialize + ?Sized>(params: &P) -> Result<Option<Box<RawValue>>, ErrorObject> {
-    let raw = serde_json::value::to_raw_value(params)
-        .map_err(|e| ErrorObject::new(ErrorCode::InvalidParams, format!("params do not serialise: {e}")))?;
-    match raw.get() {
-        "null" => Ok(None),
-        text if text.starts_with('{') => Ok(Some(raw)),
-        _ => Err(ErrorObject::new(
-            ErrorCode::InvalidParams,
-            "params must serialise to a JSON object, or to null for none",
-        )),
+    let raw = serde_json::value::to_raw_value(params).map_err(|error| unserialisable(&error))?;
+    check_params(raw.get()).map(|is_there| is_there.then_some(raw))
+}
+
+fn unserialisable(error: &dyn fmt::Display) -> ErrorObject {
+    ErrorObject::new(ErrorCode::InvalidParams, format!("params do not serialise: {error}"))
+}
+
+/// Whether there are any.
+fn check_params(text: &str) -> Result<bool, ErrorObject> {
+    if text.starts_with('{') || text == "null" {
+        return Ok(text != "null");
     }
+    let what = "params must serialise to a JSON object, or to null for none";
+    Err(ErrorObject::new(ErrorCode::InvalidParams, what))
 }
 
 /// Reads a typed result that must be an object. serde's derived types would also take an array of

@@ -18,7 +18,7 @@ fn line(write: impl FnOnce(&mut Vec<u8>)) -> String {
 #[test]
 fn a_request_survives_the_wire() {
     let params = raw("{\"a\":\n[1,2]}");
-    let text = line(|out| write_request(out, 7, "kv.get", Some(&params), Some(250)));
+    let text = line(|out| write_request(out, 7, "kv.get", Some(params.get()), Some(250)));
     let Message::Request(request) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
     assert_eq!(request.id, RequestId::Number(7));
     assert_eq!(request.method, "kv.get");
@@ -31,7 +31,7 @@ fn a_request_survives_the_wire() {
 fn the_size_bound_covers_the_longest_envelope() {
     let params = raw("{}");
     let method = "m".repeat(128);
-    let text = line(|out| write_request(out, REQUEST_ID_MAX, &method, Some(&params), Some(u64::MAX)));
+    let text = line(|out| write_request(out, REQUEST_ID_MAX, &method, Some(params.get()), Some(u64::MAX)));
     assert!(text.len() <= request_bytes_max(&method, Some(&params)));
 }
 

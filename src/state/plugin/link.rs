@@ -53,14 +53,14 @@ impl Plugin {
         step: &mut Step<'_>,
         key: CallKey,
         method: String,
-        params: Option<Box<RawValue>>,
+        params: Option<String>,
         timeout: Option<Duration>,
     ) {
         self.counts.calls += 1;
         let timeout = timeout.unwrap_or(self.spec.policy.call_timeout);
         let audit = self.spec.policy.rpc_audit;
         let asked = if audit == RpcAudit::Off { Cow::default() } else { Cow::Owned(method.clone()) };
-        let params_bytes = params.as_ref().map_or(0, |params| params.get().len());
+        let params_bytes = params.as_ref().map_or(0, String::len);
         let request = self.session.as_ref().map(super::Session::next_request);
         let sent = self.check_call(&method).and_then(|()| {
             let call = NewCall { caller: Caller::Call(key), method: Cow::Owned(method), params, timeout };

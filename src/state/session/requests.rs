@@ -35,7 +35,7 @@ impl Core {
         };
         // A first check by a bound, so that a huge call is refused before it is copied; and before the
         // outbox is looked at, which says `overloaded`, as if it could ever fit.
-        let params_bytes = call.params.as_ref().map_or(0, |params| params.get().len());
+        let params_bytes = call.params.as_ref().map_or(0, String::len);
         if params_bytes > self.frame_bytes_max {
             return too_large(params_bytes, self.frame_bytes_max);
         }

@@ -105,7 +105,7 @@ impl Bench {
         let call = NewCall {
             caller: Caller::Call(CallKey(number)),
             method: Cow::Borrowed("echo"),
-            params: params.map(|text| RawValue::from_string(text).unwrap()),
+            params,
             timeout: MS * ms,
         };
         self.session.request(&mut Cx { now: self.now, timers: &mut self.timers }, call)

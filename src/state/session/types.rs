@@ -104,7 +104,7 @@ pub struct NewCall {
     /// What to ask.
     pub method: Cow<'static, str>,
     /// An object, or nothing.
-    pub params: Option<Box<RawValue>>,
+    pub params: Option<String>,
     /// When it ends at the latest.
     pub timeout: Duration,
 }
