@@ -1,0 +1,215 @@
+//! The newest events of one stream or of many, in the order of time.
+//!
+//! What it deliberately does not do: hold all streams open, or read on when it has enough. One stream is
+//! read after the other, each from its end.
+//!
+//! What always holds: at most the limit's number of events are held, and of them at most
+//! [`HELD_BYTES_MAX`]; the events of one stream stay in the order in which they were recorded, also where
+//! the clock went back.
+
+use super::filter::Filter;
+use super::print::Printer;
+use super::trace::{Gap, Trace, tell};
+use super::{Failure, LIMIT_MAX, Source, Unread};
+use crate::ctl::out::Out;
+use rpc_plugin_record::{Backward, parse_time};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::time::UNIX_EPOCH;
+
+/// Bytes of lines that are held to be put in order.
+const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Time (milliseconds since 1970), stream, and place in the stream counted from its end.
+type At = (u64, usize, Reverse<u64>);
+
+/// An event to be printed.
+struct Pick {
+    at: At,
+    line: String,
+    /// What is missing before it.
+    gap: Option<Gap>,
+}
+
+impl PartialEq for Pick {
+    fn eq(&self, other: &Pick) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Pick {}
+
+impl PartialOrd for Pick {
+    fn partial_cmp(&self, other: &Pick) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Pick {
+    fn cmp(&self, other: &Pick) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+/// See the module's text.
+pub(super) struct Newest {
+    limit: usize,
+    /// The oldest on top.
+    picks: BinaryHeap<Reverse<Pick>>,
+    held_bytes: usize,
+    /// Fewer than the limit are held, because of their bytes.
+    is_cut: bool,
+    /// As many as the limit says were found.
+    is_full: bool,
+    /// What is missing after the newest pick of a stream.
+    gaps_at_end: Vec<(usize, Gap)>,
+    traces: Vec<Trace>,
+}
+
+impl Newest {
+    pub(super) fn new(limit: usize) -> Newest {
+        let (picks, gaps_at_end, traces) = (BinaryHeap::new(), Vec::new(), Vec::new());
+        Newest { limit, picks, held_bytes: 0, is_cut: false, is_full: false, gaps_at_end, traces }
+    }
+
+    /// Reads what is wanted. `followed`: of each stream, the last number that is not left to its follower.
+    pub(super) fn read(
+        &mut self,
+        out: &mut Out<'_>,
+        sources: &[Source],
+        filter: &Filter,
+        followed: Option<&[u64]>,
+        unread: &mut Unread,
+    ) -> Result<(), Failure> {
+        for (index, source) in sources.iter().enumerate() {
+            let mut trace = Trace::default();
+            let follows = followed.map(|seqs| seqs.get(index).copied().unwrap_or(0));
+            let read = self.read_one((index, source), filter, follows, &mut trace);
+            self.traces.push(trace);
+            if let Err(error) = read {
+                unread.note(out, source, &error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_one(
+        &mut self,
+        (index, source): (usize, &Source),
+        filter: &Filter,
+        follows: Option<u64>,
+        trace: &mut Trace,
+    ) -> io::Result<()> {
+        let mut lines = Backward::new(&source.folder, source.name);
+        let mut pick: Option<Pick> = None;
+        let mut gap_at_end: Option<Gap> = None;
+        let (mut ms, mut picked) = (u64::MAX, 0);
+        while (picked as usize) < self.limit
+            && let Some(line) = lines.next_line()?
+        {
+            // The rest is the follower's: a line that is not whole, and what came since it began.
+            if follows.is_some_and(|last| !line.is_finished || line.seq.is_some_and(|seq| seq > last)) {
+                continue;
+            }
+            let Some((record, text)) = line.record() else {
+                trace.corrupt_line();
+                continue;
+            };
+            if let Some(gap) = trace.record(record.seq, lines.packed()) {
+                let newer = pick.as_mut().map_or(&mut gap_at_end, |pick| &mut pick.gap);
+                *newer = Some(gap.and_before(*newer));
+            }
+            if filter.ends_at(&record) {
+                break;
+            }
+            ms = ms.min(ms_of(&record.time).unwrap_or(ms));
+            if !filter.matches(&record) {
+                continue;
+            }
+            self.hold(pick.take());
+            let at = (ms, index, Reverse(picked));
+            if !self.wants(&at) {
+                break;
+            }
+            pick = Some(Pick { at, line: text.to_owned(), gap: None });
+            picked += 1;
+        }
+        trace.packed_files(lines.packed());
+        self.hold(pick);
+        self.gaps_at_end.extend(gap_at_end.map(|gap| (index, gap)));
+        Ok(())
+    }
+
+    /// Whether an event as old as that would be held.
+    fn wants(&self, at: &At) -> bool {
+        let is_full = self.is_cut || self.picks.len() >= self.limit;
+        !is_full || self.picks.peek().is_some_and(|Reverse(oldest)| *at > oldest.at)
+    }
+
+    fn hold(&mut self, pick: Option<Pick>) {
+        let Some(pick) = pick else { return };
+        self.held_bytes += pick.line.len();
+        self.picks.push(Reverse(pick));
+        loop {
+            let is_heavy = self.held_bytes > HELD_BYTES_MAX;
+            if self.picks.len() <= self.limit && !is_heavy {
+                return;
+            }
+            self.is_cut |= is_heavy;
+            let Some(Reverse(oldest)) = self.picks.pop() else { return };
+            self.held_bytes -= oldest.line.len();
+        }
+    }
+
+    /// Prints what was found, the oldest first unless `is_reverse`.
+    pub(super) fn print(
+        &mut self,
+        out: &mut Out<'_>,
+        printer: &mut Printer,
+        is_reverse: bool,
+    ) -> Result<(), Failure> {
+        let mut picks: Vec<Pick> =
+            std::mem::take(&mut self.picks).into_iter().map(|Reverse(pick)| pick).collect();
+        picks.sort_unstable();
+        self.is_full = picks.len() >= self.limit;
+        printer.fit(picks.iter().map(|pick| (pick.at.1, pick.line.as_str())));
+        if is_reverse {
+            picks.reverse();
+            self.print_gaps_at_end(out, printer)?;
+        }
+        for pick in &picks {
+            let gap = pick.gap.as_ref();
+            if let Some(gap) = gap.filter(|_| !is_reverse) {
+                printer.gap(out, pick.at.1, gap)?;
+            }
+            printer.line(out, pick.at.1, &pick.line)?;
+            if let Some(gap) = gap.filter(|_| is_reverse) {
+                printer.gap(out, pick.at.1, gap)?;
+            }
+        }
+        if is_reverse { Ok(()) } else { self.print_gaps_at_end(out, printer) }
+    }
+
+    fn print_gaps_at_end(&self, out: &mut Out<'_>, printer: &mut Printer) -> Result<(), Failure> {
+        self.gaps_at_end.iter().try_for_each(|(index, gap)| printer.gap(out, *index, gap))
+    }
+
+    /// Tells on standard error what was passed over.
+    pub(super) fn tell(&self, out: &mut Out<'_>, sources: &[Source], limit_was_given: bool) {
+        tell(out, sources, &self.traces, out.json);
+        if self.is_cut {
+            let mib = HELD_BYTES_MAX >> 20;
+            out.warn(&format!(
+                "older events were left out: more than {mib} MiB are not put in order; use --until"
+            ));
+        } else if !limit_was_given && self.limit == LIMIT_MAX && self.is_full {
+            out.warn(&format!("older events were left out: {LIMIT_MAX} are the most; use --until"));
+        }
+    }
+}
+
+fn ms_of(time: &str) -> Option<u64> {
+    let since = parse_time(time)?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok()
+}
