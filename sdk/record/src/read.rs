@@ -119,14 +119,14 @@ impl Backward {
     /// A file or the folder cannot be read.
     pub fn next_line(&mut self) -> io::Result<Option<Line>> {
         loop {
-            if let Some((file, lines)) = &mut self.file {
-                if let Some(line) = lines.next_line(file)? {
-                    let line = Line::new(line.bytes, line.offset, line.is_finished);
-                    if let Some(current) = &mut self.current {
-                        current.first_seq = line.seq.or(current.first_seq);
-                    }
-                    return Ok(Some(line));
+            if let Some((file, lines)) = &mut self.file
+                && let Some(line) = lines.next_line(file)?
+            {
+                let line = Line::new(line.bytes, line.offset, line.is_finished);
+                if let Some(current) = &mut self.current {
+                    current.first_seq = line.seq.or(current.first_seq);
                 }
+                return Ok(Some(line));
             }
             // Open until its place is known: the number of a removed file's inode may be used again.
             let read = self.file.take();
@@ -234,13 +234,13 @@ impl Forward {
         match from {
             Position::Oldest => {}
             Position::After(seq) => forward.last_seq = seq,
-            Position::End => forward.to_end()?,
+            Position::End => forward.skip_to_end()?,
         }
         Ok(forward)
     }
 
     /// Passes over every whole line that is there.
-    fn to_end(&mut self) -> io::Result<()> {
+    fn skip_to_end(&mut self) -> io::Result<()> {
         if let Some(file) = open(&self.folder.join(&self.name))? {
             let end = file.metadata()?.len();
             let mut lines = FileBackward::new(end);
