@@ -395,8 +395,17 @@ impl Forward {
                 continue;
             }
             let Some(file) = open(&segment.path)? else { continue };
-            if segment.first_seq.is_some() && self.has_handed_out(&file)? {
+            let newest = newest_seq(&file)?;
+            // It was read when it was the current one.
+            if segment.first_seq.is_some() && newest.is_some_and(|newest| newest <= self.last_seq) {
                 continue;
+            }
+            if newest.is_some_and(|newest| newest < self.last_seq) {
+                // The numbers began anew, or one that was read is corrupt. Of a new reader that is all there is.
+                self.last_seq = 0;
+                if self.done == 0 {
+                    return self.open_next();
+                }
             }
             self.done = segment.first_seq.map_or(self.done, |first| first.max(self.done));
             self.file = Some(file);
@@ -406,15 +415,16 @@ impl Forward {
         }
         Ok(false)
     }
+}
 
-    /// Whether the newest line of a rotated file was handed out: it was read when it was the current one.
-    fn has_handed_out(&self, file: &File) -> io::Result<bool> {
-        let mut lines = FileBackward::new(file.metadata()?.len());
-        while let Some(line) = lines.next_line(file)? {
-            if let Some(seq) = line.bytes.as_deref().and_then(seq_of) {
-                return Ok(seq <= self.last_seq);
-            }
+/// The number of a file's newest line that has one.
+fn newest_seq(file: &File) -> io::Result<Option<u64>> {
+    let mut lines = FileBackward::new(file.metadata()?.len());
+    while let Some(line) = lines.next_line(file)? {
+        let seq = line.bytes.as_deref().and_then(seq_of).filter(|_| line.is_finished);
+        if seq.is_some() {
+            return Ok(seq);
         }
-        Ok(false)
     }
+    Ok(None)
 }

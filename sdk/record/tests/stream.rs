@@ -314,3 +314,48 @@ fn what_is_rotated_while_it_is_read_backward_is_handed_out_once() {
         assert_eq!(seen, (oldest..=newest).rev().collect::<Vec<_>>(), "stopped after {stops}");
     }
 }
+
+/// Somebody removed the files, or a tmpfs was emptied.
+#[test]
+fn a_follower_sees_numbers_that_begin_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = |n| said(format!("{n} {}", "x".repeat(9000)));
+    let mut first = stream(folder.path(), SMALL);
+    write(&mut first, (0..20).map(long));
+    let mut follower = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
+    let last = std::iter::from_fn(|| follower.next_line().unwrap()).last().unwrap();
+    assert_eq!(last.seq, Some(20));
+    for segment in segments(folder.path(), FILE_NAME).unwrap() {
+        fs::remove_file(segment.path).unwrap();
+    }
+    assert_eq!(follower.next_line().unwrap(), None);
+    let mut second = stream(folder.path(), SMALL);
+    write(&mut second, (0..3).map(long));
+    let mut seen: Vec<_> = std::iter::from_fn(|| follower.next_line().unwrap()).collect();
+    for _ in 0..4 {
+        write(&mut second, (0..3).map(long));
+        seen.extend(std::iter::from_fn(|| follower.next_line().unwrap()));
+    }
+    assert_eq!(seqs(&seen), (1..=15).collect::<Vec<_>>());
+    // One that was away meanwhile.
+    let kept = seqs(&forward(folder.path(), Position::Oldest));
+    assert_eq!(seqs(&forward(folder.path(), Position::After(20))), kept);
+}
+
+#[test]
+fn a_number_that_is_corrupt_repeats_no_file_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stream = stream(folder.path(), SMALL);
+    write(&mut stream, [said("first"), said("second")]);
+    let path = folder.path().join(FILE_NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"seq\":2", "\"seq\":9000000")).unwrap();
+    write(&mut stream, (0..20).map(|n| said(format!("{n} {}", "x".repeat(9000)))));
+    let mut follower = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
+    let mut seen = Vec::new();
+    while let Some(line) = follower.next_line().unwrap() {
+        seen.push(line.seq.unwrap());
+        assert!(seen.len() < 100, "{seen:?}");
+    }
+    assert_eq!(seen.last(), Some(&22), "{seen:?}");
+}

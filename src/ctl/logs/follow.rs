@@ -115,7 +115,7 @@ impl Following<'_> {
                 None
             }
         };
-        let trace = Trace::after(lines.as_ref().map_or(0, Forward::last_seq));
+        let trace = Trace::forward(lines.as_ref().map_or(0, Forward::last_seq));
         self.printer.add(&source);
         self.all.push(Followed { source, lines, trace, gap: None, head: None });
         Ok(())
@@ -135,8 +135,14 @@ impl Following<'_> {
     /// Prints what has come, up to a bound. Whether nothing is left.
     fn turn(&mut self, out: &mut Out<'_>) -> Result<bool, Failure> {
         let mut lines_max = LINES_PER_TURN_MAX;
+        let printed = self.print_all(out, &mut lines_max);
+        self.tell(out);
+        printed.map(|()| lines_max > 0)
+    }
+
+    fn print_all(&mut self, out: &mut Out<'_>, lines_max: &mut usize) -> Result<(), Failure> {
         for index in 0..self.all.len() {
-            self.look(out, index, &mut lines_max)?;
+            self.look(out, index, lines_max)?;
         }
         // Of equals, the earlier stream comes first.
         while let Some((index, _)) = (self.all.iter().enumerate())
@@ -144,13 +150,10 @@ impl Following<'_> {
             .min_by(|(_, a), (_, b)| a.cmp(b))
         {
             self.print(out, index)?;
-            self.look(out, index, &mut lines_max)?;
+            self.look(out, index, lines_max)?;
         }
-        for index in 0..self.all.len() {
-            self.print(out, index)?;
-        }
-        self.tell(out);
-        Ok(lines_max > 0)
+        // What is missing before events that are not wanted.
+        (0..self.all.len()).try_for_each(|index| self.print(out, index))
     }
 
     fn look(&mut self, out: &mut Out<'_>, index: usize, lines_max: &mut usize) -> Result<(), Failure> {

@@ -83,7 +83,7 @@ impl Newest {
         unread: &mut Unread,
     ) -> Result<(), Failure> {
         for (index, source) in sources.iter().enumerate() {
-            let mut trace = Trace::default();
+            let mut trace = Trace::backward();
             let follows = followed.map(|seqs| seqs.get(index).copied().unwrap_or(0));
             let read = self.read_one((index, source), filter, follows, &mut trace);
             self.traces.push(trace);
@@ -98,7 +98,7 @@ impl Newest {
         &mut self,
         (index, source): (usize, &Source),
         filter: &Filter,
-        follows: Option<u64>,
+        mut follows: Option<u64>,
         trace: &mut Trace,
     ) -> io::Result<()> {
         let mut lines = Backward::new(&source.folder, source.name);
@@ -111,6 +111,10 @@ impl Newest {
             // The rest is the follower's: a line that is not whole, and what came since it began.
             if follows.is_some_and(|last| !line.is_finished || line.seq.is_some_and(|seq| seq > last)) {
                 continue;
+            }
+            if line.seq.is_some() {
+                // Numbers may have begun anew: what is further back is larger then.
+                follows = None;
             }
             let Some((record, text)) = line.record() else {
                 trace.corrupt_line();

@@ -77,7 +77,7 @@ pub(super) fn run(out: &mut Out<'_>, sources: &[Source], filter: &Filter) -> Res
 impl Summary {
     fn read(&mut self, source: &Source, filter: &Filter) -> io::Result<StreamSummary> {
         let files = segments(&source.folder, source.name)?;
-        let mut trace = Trace::default();
+        let mut trace = Trace::backward();
         let mut stream = StreamSummary {
             plugin_id: source.plugin_id.clone(),
             path: source.path(),

@@ -62,6 +62,7 @@ impl Gap {
 /// What was seen of one stream.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trace {
+    is_backward: bool,
     /// The number of the line before, in the order of reading.
     last_seq: Option<u64>,
     corrupt_since: u64,
@@ -80,9 +81,14 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// Of a stream that is read on from a number.
-    pub(super) fn after(seq: u64) -> Trace {
-        Trace { last_seq: Some(seq).filter(|seq| *seq > 0), ..Trace::default() }
+    /// Of a stream that is read from its end.
+    pub(super) fn backward() -> Trace {
+        Trace { is_backward: true, ..Trace::default() }
+    }
+
+    /// Of a stream that is read on from a number; 0 from its beginning.
+    pub(super) fn forward(after: u64) -> Trace {
+        Trace { last_seq: Some(after).filter(|seq| *seq > 0), ..Trace::default() }
     }
 
     pub(super) fn corrupt_line(&mut self) {
@@ -109,8 +115,8 @@ impl Trace {
         counted
     }
 
-    /// The next record's number, in either direction; `packed` as the reader counts. What is missing
-    /// between it and the one before, if anything is.
+    /// The next record's number; `packed` as the reader counts. What is missing between it and the one
+    /// before, if anything is. Where numbers begin anew nothing is.
     pub(super) fn record(&mut self, seq: Option<u64>, packed: u64) -> Option<Gap> {
         self.packed_files(packed);
         let seq = seq?;
@@ -119,8 +125,8 @@ impl Trace {
         let before = self.last_seq.replace(seq);
         let corrupt = std::mem::take(&mut self.corrupt_since);
         let packed = std::mem::take(&mut self.packed_since);
-        let before = before?;
-        let missing = before.abs_diff(seq).saturating_sub(1);
+        let (low, high) = if self.is_backward { (seq, before?) } else { (before?, seq) };
+        let missing = high.saturating_sub(low).saturating_sub(1);
         if missing == 0 {
             return None;
         }
@@ -129,8 +135,7 @@ impl Trace {
             self.gaps += 1;
             self.missing = self.missing.saturating_add(missing);
         }
-        let first = before.min(seq) + 1;
-        Some(Gap { first, last: before.max(seq) - 1, missing, corrupt, packed })
+        Some(Gap { first: low + 1, last: high - 1, missing, corrupt, packed })
     }
 }
 
@@ -176,23 +181,26 @@ mod tests {
 
     #[test]
     fn gaps_are_the_same_in_both_directions() {
-        let gaps = |seqs: &[u64]| {
-            let mut trace = Trace::default();
-            let gaps: Vec<_> = seqs
-                .iter()
+        let gaps = |mut trace: Trace, seqs: &[u64]| {
+            let gaps: Vec<_> = (seqs.iter())
                 .filter_map(|seq| trace.record(Some(*seq), 0))
                 .map(|gap| (gap.first, gap.last))
                 .collect();
             (gaps, trace.gaps, trace.missing, trace.range)
         };
-        assert_eq!(gaps(&[1, 2, 5, 7]), (vec![(3, 4), (6, 6)], 2, 3, Some((1, 7))));
-        assert_eq!(gaps(&[7, 5, 2, 1]), (vec![(6, 6), (3, 4)], 2, 3, Some((1, 7))));
-        assert_eq!(gaps(&[u64::MAX, 0]), (vec![(1, u64::MAX - 1)], 1, u64::MAX - 1, Some((0, u64::MAX))));
+        let seqs = [1, 2, 5, 7];
+        assert_eq!(gaps(Trace::forward(0), &seqs), (vec![(3, 4), (6, 6)], 2, 3, Some((1, 7))));
+        assert_eq!(gaps(Trace::backward(), &[7, 5, 2, 1]), (vec![(6, 6), (3, 4)], 2, 3, Some((1, 7))));
+        let (far, all) = (u64::MAX - 1, Some((0, u64::MAX)));
+        assert_eq!(gaps(Trace::backward(), &[u64::MAX, 0]), (vec![(1, far)], 1, far, all));
+        // They begin anew.
+        assert_eq!(gaps(Trace::forward(100), &[1, 2, 2]), (vec![], 0, 0, Some((1, 2))));
+        assert_eq!(gaps(Trace::backward(), &[2, 1, 100]), (vec![], 0, 0, Some((1, 100))));
     }
 
     #[test]
     fn a_gap_tells_what_is_there_instead() {
-        let mut trace = Trace::default();
+        let mut trace = Trace::backward();
         assert_eq!(trace.record(Some(9), 0), None);
         trace.corrupt_line();
         let gap = trace.record(Some(7), 0).unwrap();
