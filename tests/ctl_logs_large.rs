@@ -91,3 +91,16 @@ fn of_many_records_each_is_read_no_further_than_needed() {
     assert_eq!(seqs, [3003, 3003, 3004, 3004, 3004, 3004, 3005, 3005, 3005, 3005]);
     assert!(read < 4 * BYTES_MAX, "{read} bytes were read");
 }
+
+#[test]
+fn the_most_that_is_shown_is_told_to_be_the_most() {
+    let folder = Folder::new();
+    fs::create_dir(folder.0.join("a")).unwrap();
+    fs::write(folder.0.join("a/events.jsonl"), (1..=100_001).map(line).collect::<String>()).unwrap();
+    let run = |words: &[&str]| Run::new(&folder.0).run(&[&["logs", "--json", "--reverse"], words].concat());
+    let ran = run(&["--since", "2026-01-01T00:00:00Z"]);
+    assert_eq!((ran.exit, ran.stdout.lines().count()), (Exit::Ok, 100_000));
+    assert!(ran.stderr.contains("older events were left out: 100000 are the most"), "{}", ran.stderr);
+    let ran = run(&["-n", "7"]);
+    assert_eq!((ran.stdout.lines().count(), &*ran.stderr), (7, ""));
+}

@@ -58,6 +58,7 @@ pub(super) struct Newest {
     /// The oldest on top.
     picks: BinaryHeap<Reverse<Pick>>,
     held_bytes: usize,
+    held_bytes_max: usize,
     /// Fewer than the limit are held, because of their bytes.
     is_cut: bool,
     /// As many as the limit says were found.
@@ -69,8 +70,16 @@ pub(super) struct Newest {
 
 impl Newest {
     pub(super) fn new(limit: usize) -> Newest {
-        let (picks, gaps_at_end, traces) = (BinaryHeap::new(), Vec::new(), Vec::new());
-        Newest { limit, picks, held_bytes: 0, is_cut: false, is_full: false, gaps_at_end, traces }
+        Newest {
+            limit,
+            picks: BinaryHeap::new(),
+            held_bytes: 0,
+            held_bytes_max: HELD_BYTES_MAX,
+            is_cut: false,
+            is_full: false,
+            gaps_at_end: Vec::new(),
+            traces: Vec::new(),
+        }
     }
 
     /// Reads what is wanted. `followed`: of each stream, the last number that is not left to its follower.
@@ -156,7 +165,7 @@ impl Newest {
         self.held_bytes += pick.line.len();
         self.picks.push(Reverse(pick));
         loop {
-            let is_heavy = self.held_bytes > HELD_BYTES_MAX;
+            let is_heavy = self.held_bytes > self.held_bytes_max;
             if self.picks.len() <= self.limit && !is_heavy {
                 return;
             }
@@ -203,7 +212,7 @@ impl Newest {
     pub(super) fn tell(&self, out: &mut Out<'_>, sources: &[Source], limit_was_given: bool) {
         tell(out, sources, &self.traces, out.json);
         if self.is_cut {
-            let mib = HELD_BYTES_MAX >> 20;
+            let mib = self.held_bytes_max >> 20;
             out.warn(&format!(
                 "older events were left out: more than {mib} MiB are not put in order; use --until"
             ));
@@ -216,4 +225,27 @@ impl Newest {
 fn ms_of(time: &str) -> Option<u64> {
     let since = parse_time(time)?.duration_since(UNIX_EPOCH).ok()?;
     u64::try_from(since.as_millis()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_bounded_and_the_newest_of_all() {
+        let pick =
+            |ms, bytes: usize| Pick { at: (ms, 0, Reverse(100 - ms)), line: "x".repeat(bytes), gap: None };
+        let mut newest = Newest { held_bytes_max: 100, ..Newest::new(50) };
+        for ms in (40..50).rev() {
+            assert!(newest.wants(&(ms, 0, Reverse(100 - ms))));
+            newest.hold(Some(pick(ms, 10)));
+        }
+        assert!(!newest.is_cut);
+        newest.hold(Some(pick(39, 10)));
+        assert!(newest.is_cut && !newest.wants(&(39, 0, Reverse(61))) && newest.wants(&(41, 0, Reverse(0))));
+        newest.hold(Some(pick(60, 45)));
+        let mut held: Vec<u64> = newest.picks.iter().map(|Reverse(pick)| pick.at.0).collect();
+        held.sort_unstable();
+        assert_eq!((held, newest.held_bytes), (vec![45, 46, 47, 48, 49, 60], 95));
+    }
 }

@@ -101,7 +101,10 @@ fn sentence(verified: &Verified) -> (String, Style) {
     if unchained == lines {
         return (format!("{lines} lines without a hash chain: log.chain is off"), Style::Bad);
     }
-    let mut text = format!("{} lines hold", lines - unchained);
+    let mut text = match lines - unchained {
+        1 => "1 line holds".to_owned(),
+        chained => format!("{chained} lines hold"),
+    };
     if let Some((first, last)) = verified.first_seq.zip(verified.last_seq) {
         text = format!("{text} (seq {} to {last})", first.saturating_add(unchained));
     }
