@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, SystemTime};
 
 fn stream(folder: &Path) -> Stream {
     fs::create_dir_all(folder).unwrap();
@@ -148,4 +149,32 @@ fn a_follower_filters_and_tells_what_is_missing_and_what_begins_anew() {
     assert_eq!(exit, Exit::Ok, "{stderr}");
     assert_eq!(seen, ["m1", "m3", gap, "m7", "m1 again"]);
     assert_eq!(stderr.matches("1 line is not a record").count(), 1, "{stderr}");
+}
+
+#[test]
+fn what_several_records_have_at_one_look_comes_in_the_order_of_time() {
+    let folder = Folder::new();
+    let mut streams = ["a", "b"].map(|id| (id, stream(&folder.0.join(id))));
+    let now = SystemTime::now();
+    let said = |second: u64| {
+        let at = now + Duration::from_secs(second);
+        Entry::new(EventKind::Stdout).at(at).message(format!("m{second}"))
+    };
+    write(&mut streams[0].1, "a", said(0));
+    let mut seen = Vec::new();
+    let mut lines = Lines::new(|line| {
+        seen.push(line.rsplit("  ").next().unwrap().to_owned());
+        if seen.len() == 1 {
+            for (stream, second) in [(1, 20), (0, 10), (0, 30), (1, 40), (1, 25), (0, 50)] {
+                let (id, stream) = &mut streams[stream];
+                write(stream, id, said(second));
+            }
+        }
+        seen.len() < 7
+    });
+    let (exit, stderr) = Run::new(&folder.0).run_into(&[&FOLLOW[..], &["--all"]].concat(), &mut lines);
+    drop(lines);
+    assert_eq!((exit, &*stderr), (Exit::Ok, ""));
+    // The order of one record is that in which it was written.
+    assert_eq!(seen, ["m0", "m10", "m20", "m30", "m40", "m25", "m50"]);
 }

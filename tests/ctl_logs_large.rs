@@ -93,6 +93,18 @@ fn of_many_records_each_is_read_no_further_than_needed() {
 }
 
 #[test]
+fn a_record_that_is_older_than_what_was_found_is_left_at_once() {
+    let house = House::new(&["a"]);
+    let path = house.0.0.join("b/events.jsonl.1");
+    huge(&path, 1..=1);
+    let older = (2..=50).map(line).collect::<String>().replace("2026-", "2025-");
+    fs::write(house.0.0.join("b/events.jsonl"), older).unwrap();
+    let (seqs, read) = house.seqs(&["-n", "3", "--all", "--event", "exited"]);
+    assert_eq!(seqs, [2800, 2900, 3000]);
+    assert!(read < 2 * BYTES_MAX, "{read} bytes were read");
+}
+
+#[test]
 fn the_most_that_is_shown_is_told_to_be_the_most() {
     let folder = Folder::new();
     fs::create_dir(folder.0.join("a")).unwrap();

@@ -287,10 +287,13 @@ fn a_corrupt_number_hides_no_file_from_who_reads_backward() {
     let kept = backward(folder.path());
     let path = folder.path().join(FILE_NAME);
     let text = fs::read_to_string(&path).unwrap();
-    let number = format!("\"seq\":{}", kept[0].seq.unwrap());
+    let first = text.lines().next().unwrap();
+    let at = kept.iter().position(|line| line.bytes.as_deref() == Some(first.as_bytes())).unwrap();
+    let number = format!("\"seq\":{}", kept[at].seq.unwrap());
     fs::write(&path, text.replace(&number, "\"seq\":1")).unwrap();
     let read = backward(folder.path());
-    assert_eq!((read[0].seq, seqs(&read[1..])), (Some(1), seqs(&kept[1..])));
+    assert_eq!((read.len(), read[at].seq), (kept.len(), Some(1)));
+    assert_eq!(seqs(&read[at + 1..]), seqs(&kept[at + 1..]));
 }
 
 #[test]
@@ -300,13 +303,13 @@ fn what_is_rotated_while_it_is_read_backward_is_handed_out_once() {
     let more = |stream: &mut Stream, lines| write(stream, (0..lines).map(|_| said("x".repeat(9000))));
     more(&mut stream, 20);
     let kept = seqs(&backward(folder.path()));
-    for stops in 0..kept.len() {
+    for stops in (0..kept.len()).step_by(3) {
         let mut reader = Backward::new(folder.path(), FILE_NAME);
         let newest = seqs(&backward(folder.path()))[0];
         let mut seen: Vec<u64> =
             (0..stops).map(|_| reader.next_line().unwrap().unwrap().seq.unwrap()).collect();
         // Twice.
-        if stops % 7 == 1 {
+        if stops % 2 == 1 {
             more(&mut stream, 15);
         }
         seen.extend(std::iter::from_fn(|| reader.next_line().unwrap()).map(|line| line.seq.unwrap()));

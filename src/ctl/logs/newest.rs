@@ -137,14 +137,14 @@ impl Newest {
                 break;
             }
             ms = ms.min(ms_of(&record.time).unwrap_or(ms));
-            if !filter.matches(&record) {
-                continue;
-            }
-            self.hold(pick.take());
             let at = (ms, index, Reverse(picked));
             if !self.wants(&at) {
                 break;
             }
+            if !filter.matches(&record) {
+                continue;
+            }
+            self.hold(pick.take());
             pick = Some(Pick { at, line: text.to_owned(), gap: None });
             picked += 1;
         }
@@ -154,7 +154,7 @@ impl Newest {
         Ok(())
     }
 
-    /// Whether an event as old as that would be held.
+    /// Whether an event as old as that would be held. If not, no older one would be.
     fn wants(&self, at: &At) -> bool {
         let is_full = self.is_cut || self.picks.len() >= self.limit;
         !is_full || self.picks.peek().is_some_and(|Reverse(oldest)| *at > oldest.at)
@@ -230,6 +230,33 @@ fn ms_of(time: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_its_follower_will_print_is_left_to_it() {
+        let folder = std::env::temp_dir().join(format!("rpc-newest-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let line = |seq: u64| {
+            format!(
+                "{{\"time\":\"2026-01-01T00:00:00.000Z\",\"seq\":{seq},\"level\":\"info\",\
+                 \"component\":\"kernel\",\"event\":\"exited\"}}\n"
+            )
+        };
+        // Numbers began anew after 9.
+        let text: String = [8, 9, 1, 2, 3, 4, 5].map(line).concat();
+        fs::write(folder.join("events.jsonl"), text + "{\"time\":").unwrap();
+        let source = Source { folder: folder.clone(), name: "events.jsonl", plugin_id: None };
+        let read = |follows| {
+            let (mut newest, mut trace) = (Newest::new(50), Trace::backward());
+            newest.read_one((0, &source), &Filter::default(), follows, &mut trace).unwrap();
+            let mut picks: Vec<Pick> = newest.picks.into_iter().map(|Reverse(pick)| pick).collect();
+            picks.sort_unstable();
+            (picks.into_iter().map(|pick| pick.line + "\n").collect::<String>(), trace.corrupt)
+        };
+        assert_eq!(read(Some(3)), ([8, 9, 1, 2, 3].map(line).concat(), 0));
+        assert_eq!(read(None), ([8, 9, 1, 2, 3, 4, 5].map(line).concat(), 1));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn what_is_held_is_bounded_and_the_newest_of_all() {
