@@ -150,7 +150,7 @@ impl Backward {
         }
         let mut all = segments(&self.folder, &self.name)?;
         if let Some(current) = self.current.take() {
-            self.before = self.place_of(&current, &all);
+            self.before = current.place_among(&all);
         }
         all.retain(|segment| segment.first_seq.is_some_and(|first_seq| first_seq < self.before));
         while let Some(Segment { path, first_seq, is_packed, .. }) = all.pop() {
@@ -162,16 +162,16 @@ impl Backward {
         }
         Ok(None)
     }
+}
 
-    /// The number with which what was the current file begins, if it was rotated since; `all` are the files
-    /// that are there now. Names tell, not lines: those may be corrupt.
-    fn place_of(&self, current: &Current, all: &[Segment]) -> u64 {
-        let rotated = all.iter().find(|segment| is_same(&segment.path, current.dev_ino));
-        match rotated {
+impl Current {
+    /// The number with which it begins, if it was rotated since; `all` are the files that are there now.
+    /// Names tell, not lines: those may be corrupt.
+    fn place_among(&self, all: &[Segment]) -> u64 {
+        match all.iter().find(|segment| is_same(&segment.path, self.dev_ino)) {
             Some(segment) => segment.first_seq.unwrap_or(u64::MAX),
-            None if is_same(&self.folder.join(&self.name), current.dev_ino) => u64::MAX,
             // Rotated, and then removed or compressed.
-            None => current.first_seq.unwrap_or(u64::MAX),
+            None => self.first_seq.unwrap_or(u64::MAX),
         }
     }
 }
