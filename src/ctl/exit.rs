@@ -28,6 +28,8 @@ pub enum Exit {
     Deadline = 6,
     /// Not allowed.
     Denied = 7,
+    /// The record's hash chain does not hold.
+    Unverified = 8,
 }
 
 /// Exit codes and their meaning, for the help. In the order of [`Exit`].
@@ -40,6 +42,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("5", "Not available: the plugin cannot take the call now, or was lost during it"),
     ("6", "Deadline: the time was up"),
     ("7", "Denied"),
+    ("8", "Unverified: 'logs --verify' found a line altered, removed, inserted or without a hash"),
 ];
 
 impl Exit {
@@ -103,6 +106,7 @@ impl Failure {
             Exit::NotAvailable => "unavailable",
             Exit::Deadline => "deadline_exceeded",
             Exit::Denied => "denied",
+            Exit::Unverified => "unverified",
         };
         Failure { exit, name, message: message.into(), hint: String::new(), code: None, data: None }
     }
@@ -191,6 +195,7 @@ mod tests {
             Exit::NotAvailable,
             Exit::Deadline,
             Exit::Denied,
+            Exit::Unverified,
         ];
         let codes: Vec<String> = all.iter().map(|exit| exit.code().to_string()).collect();
         assert_eq!(codes, MEANINGS.iter().map(|(code, _)| (*code).to_owned()).collect::<Vec<_>>());

@@ -10,13 +10,11 @@
 mod client;
 mod commands;
 mod exit;
-mod follow;
 mod logs;
 mod out;
 mod pretty;
 mod show;
 mod table;
-mod tail;
 
 pub use exit::Exit;
 pub use table::PROGRAM;
@@ -60,10 +58,13 @@ pub fn run(words: impl IntoIterator<Item = OsString>, io: Io<'_>) -> Exit {
     let words: Vec<OsString> = words.into_iter().collect();
     let parsed = PROGRAM.parse(words.iter().cloned());
     // A command line that does not parse may still say how its error is wanted.
-    let unparsed_json = || words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    let unparsed_json = || {
+        let mut words = words.iter().take_while(|word| *word != "--");
+        words.any(|word| word == "--json" || word == "--format=json")
+    };
     let unparsed_plain = || words.iter().any(|word| word == "--no-color");
     let (json, plain) = match &parsed {
-        Ok(args) => (args.is_set("json"), args.is_set("no-color")),
+        Ok(args) => (args.is_set("json") || is_json(args), args.is_set("no-color")),
         Err(_) => (unparsed_json(), unparsed_plain()),
     };
     let colour = |is_terminal: bool| !plain && text::colour_wanted(is_terminal, io.env);
@@ -88,6 +89,11 @@ pub fn run(words: impl IntoIterator<Item = OsString>, io: Io<'_>) -> Exit {
             failure.exit
         }
     }
+}
+
+/// Whether `logs` is asked for JSON in its own way.
+fn is_json(args: &Args) -> bool {
+    args.get("format").is_some_and(|format| format == "json")
 }
 
 fn answer(

@@ -76,18 +76,53 @@ const COMMANDS: &[Command] = &[
     about_one("heartbeat", "Ask a plugin now how it is", ""),
     HELP_COMMAND,
     Command {
-        details: "Without an ID, the events of every plugin and of the daemon, in the order of time. Reads \
-                  the files in the runtime folder, so the daemon need not run. With --json, one record a \
-                  line, as it was written. With --follow, --timeout says how long; without it, until \
-                  interrupted. Lines that are not records are skipped, counted, and told on standard error.",
-        positionals: ONE_OR_ALL,
+        details: "Without an ID, the events of the only plugin. Reads the files in the runtime folder, rotated \
+                  ones too, so the daemon need not run. Prints the newest ones, the oldest of them first. Lines \
+                  that are not records are skipped and counted, compressed files are counted; both are told \
+                  on standard error. Where numbers are missing, a line says so. With --json or --format json, \
+                  one record a line, as it was written; with --summary and --verify, one document. With \
+                  --follow, --timeout says how long; without it, until interrupted.",
+        positionals: &[Positional {
+            required: false,
+            help: "The plugin; may be left out if there is only one",
+            ..ID_ARGUMENT
+        }],
         flags: &[
+            Flag::switch("all", "All plugins and the daemon itself, in the order of time"),
+            Flag::with_value("component", "NAME", "Only what this component says; any of several").repeated(),
             Flag::switch("daemon", "Only the daemon's own events"),
+            Flag::with_value("event", "NAME", "Only events of this kind; any of several").repeated(),
             Flag::switch("follow", "Go on and print events as they come").short('f'),
-            Flag::with_value("limit", "N", "Print the newest N events; at most 100000")
-                .short('n')
-                .default(LIMIT_DEFAULT),
+            Flag::with_value("format", "FORMAT", "How to print: text or json, which is the same as --json")
+                .default("text"),
+            Flag::with_value("level", "LEVEL", "Only this level and above: debug, info, warn or error"),
+            Flag::with_value(
+                "limit",
+                "N",
+                "Print the newest N events; at most 100000, which with --since is the default",
+            )
+            .short('n')
+            .default(LIMIT_DEFAULT),
+            Flag::with_value("method", "NAME", "Only what is about this method; any of several").repeated(),
             ID_FLAG,
+            Flag::switch("reverse", "Print the newest first").short('r'),
+            Flag::with_value(
+                "since",
+                "TIME",
+                "Only from then on: 15m ago is 15m; or a time such as 2026-01-31T12:00:00Z",
+            ),
+            Flag::with_value(
+                "source",
+                "SOURCE",
+                "Whose record: kernel is the daemon's of the plugin, plugin is the plugin's own",
+            )
+            .default("kernel"),
+            Flag::switch("summary", "Count events, and what is missing or corrupt"),
+            Flag::with_value("until", "TIME", "Only up to then, written like --since"),
+            Flag::switch(
+                "verify",
+                "Check the hash chain of every line, and name the first that does not fit",
+            ),
         ],
         examples: &[
             Example {
@@ -95,8 +130,16 @@ const COMMANDS: &[Command] = &[
                 what: "The last ten events of the plugin 'echo'",
             },
             Example {
-                line: "rpcpluginctl logs --follow --json | grep '\"error\"'",
+                line: "rpcpluginctl logs --all --since 15m --level warn",
+                what: "What went wrong anywhere in the last quarter of an hour",
+            },
+            Example {
+                line: "rpcpluginctl logs --all --follow --json | grep '\"error\"'",
                 what: "What goes wrong from now on, for a program",
+            },
+            Example {
+                line: "rpcpluginctl logs --all --verify",
+                what: "Was the record tampered with? Exit code 8 says so",
             },
         ],
         ..plain("logs", "Print recorded events")

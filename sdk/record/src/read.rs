@@ -77,6 +77,14 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
     Ok(Some(file))
 }
 
+/// The current file as it was when a reader came: it may have been rotated since.
+#[derive(Debug)]
+struct Current {
+    dev_ino: (u64, u64),
+    /// The number of its first line, as far as lines tell.
+    first_seq: Option<u64>,
+}
+
 /// Hands out the lines of a stream from the newest to the oldest, through its rotated files.
 #[derive(Debug)]
 pub struct Backward {
@@ -85,6 +93,8 @@ pub struct Backward {
     file: Option<(File, FileBackward)>,
     /// Older files begin with a smaller number than this.
     before: u64,
+    /// What was the current file when it was opened; until it was read, and its place is known.
+    current: Option<Current>,
     is_begun: bool,
     packed: u64,
 }
@@ -94,7 +104,7 @@ impl Backward {
     #[must_use]
     pub fn new(folder: &Path, name: &str) -> Backward {
         let (folder, name) = (folder.to_owned(), name.to_owned());
-        Backward { folder, name, file: None, before: u64::MAX, is_begun: false, packed: 0 }
+        Backward { folder, name, file: None, before: u64::MAX, current: None, is_begun: false, packed: 0 }
     }
 
     /// Compressed files that were passed over.
@@ -109,19 +119,28 @@ impl Backward {
     /// A file or the folder cannot be read.
     pub fn next_line(&mut self) -> io::Result<Option<Line>> {
         loop {
-            if let Some((file, lines)) = &mut self.file {
-                if let Some(line) = lines.next_line(file)? {
-                    let line = Line::new(line.bytes, line.offset, line.is_finished);
-                    self.before = self.before.min(line.seq.unwrap_or(u64::MAX));
-                    return Ok(Some(line));
+            if let Some((file, lines)) = &mut self.file
+                && let Some(line) = lines.next_line(file)?
+            {
+                let line = Line::new(line.bytes, line.offset, line.is_finished);
+                if let Some(current) = &mut self.current {
+                    current.first_seq = line.seq.or(current.first_seq);
                 }
-                self.file = None;
+                return Ok(Some(line));
             }
+            // Open until its place is known: the number of a removed file's inode may be used again.
+            let read = self.file.take();
+            let is_current = !self.is_begun;
             let Some(path) = self.older()? else { return Ok(None) };
+            drop(read);
             // One that was removed meanwhile was the oldest; then there is none before it either.
             let Some(file) = open(&path)? else { continue };
-            let end = file.metadata()?.len();
-            self.file = Some((file, FileBackward::new(end)));
+            let metadata = file.metadata()?;
+            if is_current {
+                let dev_ino = (metadata.dev(), metadata.ino());
+                self.current = Some(Current { dev_ino, first_seq: None });
+            }
+            self.file = Some((file, FileBackward::new(metadata.len())));
         }
     }
 
@@ -130,6 +149,9 @@ impl Backward {
             return Ok(Some(self.folder.join(&self.name)));
         }
         let mut all = segments(&self.folder, &self.name)?;
+        if let Some(current) = self.current.take() {
+            self.before = current.place_among(&all);
+        }
         all.retain(|segment| segment.first_seq.is_some_and(|first_seq| first_seq < self.before));
         while let Some(Segment { path, first_seq, is_packed, .. }) = all.pop() {
             self.before = first_seq.unwrap_or(0);
@@ -140,6 +162,23 @@ impl Backward {
         }
         Ok(None)
     }
+}
+
+impl Current {
+    /// The number with which it begins, if it was rotated since; `all` are the files that are there now.
+    /// Names tell, not lines: those may be corrupt.
+    fn place_among(&self, all: &[Segment]) -> u64 {
+        match all.iter().find(|segment| is_same(&segment.path, self.dev_ino)) {
+            Some(segment) => segment.first_seq.unwrap_or(u64::MAX),
+            // Rotated, and then removed or compressed.
+            None => self.first_seq.unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Whether the file of that name is the one with these numbers of device and inode.
+fn is_same(path: &Path, dev_ino: (u64, u64)) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == dev_ino)
 }
 
 /// Where reading forward begins.
@@ -195,21 +234,35 @@ impl Forward {
         match from {
             Position::Oldest => {}
             Position::After(seq) => forward.last_seq = seq,
-            Position::End => {
-                let mut backward = Backward::new(folder, name);
-                forward.file = open(&folder.join(name))?;
-                while let Some(line) = backward.next_line()? {
-                    if line.is_finished && line.seq.is_some() {
-                        forward.last_seq = line.seq.unwrap_or(0);
-                        break;
-                    }
-                }
-                if let Some(file) = &forward.file {
-                    forward.offset = file.metadata()?.len();
-                }
-            }
+            Position::End => forward.skip_to_end()?,
         }
         Ok(forward)
+    }
+
+    /// Passes over every whole line that is there.
+    fn skip_to_end(&mut self) -> io::Result<()> {
+        if let Some(file) = open(&self.folder.join(&self.name))? {
+            let end = file.metadata()?.len();
+            let mut lines = FileBackward::new(end);
+            self.offset = end;
+            while let Some(line) = lines.next_line(&file)? {
+                if !line.is_finished {
+                    // It is on its way.
+                    self.offset = line.offset;
+                } else if let Some(seq) = line.bytes.as_deref().and_then(seq_of) {
+                    self.last_seq = seq;
+                    break;
+                }
+            }
+            self.file = Some(file);
+        }
+        let mut backward = Backward::new(&self.folder, &self.name);
+        while self.last_seq == 0
+            && let Some(line) = backward.next_line()?
+        {
+            self.last_seq = line.seq.filter(|_| line.is_finished).unwrap_or(0);
+        }
+        Ok(())
     }
 
     /// Compressed files that were passed over.
@@ -298,6 +351,10 @@ impl Forward {
         self.buffer.truncate(before + result.as_ref().map_or(0, |bytes| *bytes));
         let bytes = result?;
         self.offset += bytes as u64;
+        if self.buffer.is_empty() {
+            // Who follows many streams need not keep a block for each.
+            self.buffer = Vec::new();
+        }
         if bytes == 0 && file.metadata()?.len() < self.offset {
             (self.offset, self.scanned, self.is_overlong) = (0, 0, false);
             self.buffer.clear();
@@ -338,8 +395,17 @@ impl Forward {
                 continue;
             }
             let Some(file) = open(&segment.path)? else { continue };
-            if segment.first_seq.is_some() && self.has_handed_out(&file)? {
+            let newest = newest_seq(&file)?;
+            // It was read when it was the current one.
+            if segment.first_seq.is_some() && newest.is_some_and(|newest| newest <= self.last_seq) {
                 continue;
+            }
+            if newest.is_some_and(|newest| newest < self.last_seq) {
+                // The numbers began anew, or one that was read is corrupt. Of a new reader that is all there is.
+                self.last_seq = 0;
+                if self.done == 0 {
+                    return self.open_next();
+                }
             }
             self.done = segment.first_seq.map_or(self.done, |first| first.max(self.done));
             self.file = Some(file);
@@ -349,15 +415,16 @@ impl Forward {
         }
         Ok(false)
     }
+}
 
-    /// Whether the newest line of a rotated file was handed out: it was read when it was the current one.
-    fn has_handed_out(&self, file: &File) -> io::Result<bool> {
-        let mut lines = FileBackward::new(file.metadata()?.len());
-        while let Some(line) = lines.next_line(file)? {
-            if let Some(seq) = line.bytes.as_deref().and_then(seq_of) {
-                return Ok(seq <= self.last_seq);
-            }
+/// The number of a file's newest line that has one.
+fn newest_seq(file: &File) -> io::Result<Option<u64>> {
+    let mut lines = FileBackward::new(file.metadata()?.len());
+    while let Some(line) = lines.next_line(file)? {
+        let seq = line.bytes.as_deref().and_then(seq_of).filter(|_| line.is_finished);
+        if seq.is_some() {
+            return Ok(seq);
         }
-        Ok(false)
     }
+    Ok(None)
 }

@@ -203,6 +203,10 @@ fn check(this: &Link, seen: &VecDeque<Seen>, next: Option<&Link>, is_chained: bo
     if prev == before.hash || this.follows_packed {
         return None;
     }
+    // The next line follows the one before: it did not know this one.
+    if next.and_then(|next| next.prev) == Some(before.hash) {
+        return fault(FaultKind::Inserted, &this.seen);
+    }
     // It follows a line further up: what stands between was inserted.
     if let Some(follows) = seen.iter().position(|earlier| earlier.hash == prev) {
         return fault(FaultKind::Inserted, seen.get(follows + 1).unwrap_or(&this.seen));

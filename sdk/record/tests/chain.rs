@@ -67,10 +67,11 @@ fn each_change_is_told_at_its_line() {
             assert_eq!(told, Some((at as u64 + 1, FaultKind::Removed(1))), "{at} removed");
         }
 
-        // With the right hash and number, and as a copy of the line before.
+        // With the right hash and number, with nothing, and as a copy of an earlier line.
         let hash: String = hash_line(good[at].as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
         let (head, _) = good[at + 1].split_once("\"prev\":\"").unwrap();
-        for inserted in [format!("{head}\"prev\":\"{hash}\"}}").replace("stdout", "exited"), "{}".into()] {
+        let forged = format!("{head}\"prev\":\"{hash}\"}}").replace("stdout", "exited");
+        for inserted in [forged, "{}".into(), good[at / 2].clone()] {
             let mut lines = good.clone();
             lines.insert(at + 1, inserted);
             put(&path, &lines);

@@ -260,3 +260,105 @@ fn packed_files_are_passed_over_and_counted() {
     let verified = verify(folder.path(), FILE_NAME).unwrap();
     assert_eq!((verified.fault, verified.packed, verified.first_seq), (None, 1, Some(second)));
 }
+
+#[test]
+fn a_follower_that_begins_in_the_middle_of_a_line_gets_it_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stream = stream(folder.path(), SMALL);
+    write(&mut stream, [said("before"), said("on its way")]);
+    let path = folder.path().join(FILE_NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    let first = text.find('\n').unwrap() + 1;
+    for cut in first + 1..text.len() {
+        fs::write(&path, &text[..cut]).unwrap();
+        let mut follower = Forward::new(folder.path(), FILE_NAME, Position::End).unwrap();
+        assert_eq!((follower.next_line().unwrap(), follower.last_seq()), (None, 1), "cut at {cut}");
+        fs::write(&path, &text).unwrap();
+        assert_eq!(follower.next_line().unwrap().unwrap().seq, Some(2), "cut at {cut}");
+    }
+}
+
+/// Where the current file stands among the others is told by names: a line may lie.
+#[test]
+fn a_corrupt_number_hides_no_file_from_who_reads_backward() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stream = stream(folder.path(), SMALL);
+    write(&mut stream, (0..20).map(|n| said(format!("{n} {}", "x".repeat(9000)))));
+    let kept = backward(folder.path());
+    let path = folder.path().join(FILE_NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    let first = text.lines().next().unwrap();
+    let at = kept.iter().position(|line| line.bytes.as_deref() == Some(first.as_bytes())).unwrap();
+    let number = format!("\"seq\":{}", kept[at].seq.unwrap());
+    fs::write(&path, text.replace(&number, "\"seq\":1")).unwrap();
+    let read = backward(folder.path());
+    assert_eq!((read.len(), read[at].seq), (kept.len(), Some(1)));
+    assert_eq!(seqs(&read[at + 1..]), seqs(&kept[at + 1..]));
+}
+
+#[test]
+fn what_is_rotated_while_it_is_read_backward_is_handed_out_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stream = stream(folder.path(), StreamOptions { files_max: 9, ..SMALL });
+    let more = |stream: &mut Stream, lines| write(stream, (0..lines).map(|_| said("x".repeat(9000))));
+    more(&mut stream, 20);
+    let kept = seqs(&backward(folder.path()));
+    for stops in (0..kept.len()).step_by(3) {
+        let mut reader = Backward::new(folder.path(), FILE_NAME);
+        let newest = seqs(&backward(folder.path()))[0];
+        let mut seen: Vec<u64> =
+            (0..stops).map(|_| reader.next_line().unwrap().unwrap().seq.unwrap()).collect();
+        // Twice.
+        if stops % 2 == 1 {
+            more(&mut stream, 15);
+        }
+        seen.extend(std::iter::from_fn(|| reader.next_line().unwrap()).map(|line| line.seq.unwrap()));
+        let oldest = *seen.last().unwrap();
+        assert_eq!(seen, (oldest..=newest).rev().collect::<Vec<_>>(), "stopped after {stops}");
+    }
+}
+
+/// Somebody removed the files, or a tmpfs was emptied.
+#[test]
+fn a_follower_sees_numbers_that_begin_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = |n| said(format!("{n} {}", "x".repeat(9000)));
+    let mut first = stream(folder.path(), SMALL);
+    write(&mut first, (0..20).map(long));
+    let mut follower = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
+    let last = std::iter::from_fn(|| follower.next_line().unwrap()).last().unwrap();
+    assert_eq!(last.seq, Some(20));
+    for segment in segments(folder.path(), FILE_NAME).unwrap() {
+        fs::remove_file(segment.path).unwrap();
+    }
+    assert_eq!(follower.next_line().unwrap(), None);
+    let mut second = stream(folder.path(), SMALL);
+    write(&mut second, (0..3).map(long));
+    let mut seen: Vec<_> = std::iter::from_fn(|| follower.next_line().unwrap()).collect();
+    for _ in 0..4 {
+        write(&mut second, (0..3).map(long));
+        seen.extend(std::iter::from_fn(|| follower.next_line().unwrap()));
+    }
+    assert_eq!(seqs(&seen), (1..=15).collect::<Vec<_>>());
+    // One that was away meanwhile.
+    let kept = seqs(&forward(folder.path(), Position::Oldest));
+    assert_eq!(seqs(&forward(folder.path(), Position::After(20))), kept);
+}
+
+#[test]
+fn a_number_that_is_corrupt_repeats_no_file_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stream = stream(folder.path(), SMALL);
+    write(&mut stream, [said("first"), said("second")]);
+    let path = folder.path().join(FILE_NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"seq\":2", "\"seq\":9000000")).unwrap();
+    write(&mut stream, (0..20).map(|n| said(format!("{n} {}", "x".repeat(9000)))));
+    let mut follower = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
+    let mut seen = Vec::new();
+    while let Some(line) = follower.next_line().unwrap() {
+        seen.push(line.seq.unwrap());
+        assert!(seen.len() < 100, "{seen:?}");
+    }
+    assert_eq!(seen.last(), Some(&22), "{seen:?}");
+}

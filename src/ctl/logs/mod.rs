@@ -1,0 +1,245 @@
+//! `logs`: what is on record, of one plugin, of the daemon, or of all; and what comes.
+//!
+//! What this folder is for: choosing streams and events ([`filter`]), the newest of them in the order of
+//! time ([`newest`]), those that come ([`follow`]), counts ([`summary`]), the hash chain ([`verify`]), and
+//! how an event looks ([`print`]). What it deliberately does not do: ask the daemon. The files tell, also
+//! when it is down.
+//!
+//! What always holds: memory does not grow with the files; they are read no further back than needed; a line
+//! that is not a record is counted, told, and passed over.
+
+mod filter;
+mod follow;
+mod newest;
+mod print;
+mod summary;
+mod trace;
+mod verify;
+
+use super::exit::{Exit, Failure};
+use super::out::Out;
+use super::{Session, table};
+use filter::Filter;
+use rpc_plugin_record::{FILE_NAME, PLUGIN_FILE_NAME};
+use rpc_plugin_wire::PluginId;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The most that `--limit` may ask for.
+const LIMIT_MAX: usize = 100_000;
+
+/// An error names at most so many plugins, or files.
+const NAMED_MAX: usize = 8;
+
+/// Flags that say which events, and so are no use to `--verify`, which is about all of them.
+const CHOOSING: [&str; 8] = ["component", "event", "level", "limit", "method", "reverse", "since", "until"];
+
+/// One stream of lines, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Source {
+    folder: PathBuf,
+    name: &'static str,
+    /// `None` for the daemon's own.
+    plugin_id: Option<PluginId>,
+}
+
+impl Source {
+    fn path(&self) -> PathBuf {
+        self.folder.join(self.name)
+    }
+
+    fn label(&self) -> &str {
+        self.plugin_id.as_ref().map_or("daemon", PluginId::as_str)
+    }
+}
+
+/// A record that cannot be read.
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, format!("cannot read {path:?}: {error}"))
+}
+
+/// Of several sources, one that cannot be read keeps nobody from the others: it is told, and in the end the
+/// command fails.
+struct Unread {
+    of: usize,
+    paths: BTreeSet<PathBuf>,
+}
+
+impl Unread {
+    fn new(of: usize) -> Unread {
+        Unread { of, paths: BTreeSet::new() }
+    }
+
+    fn note(&mut self, out: &mut Out<'_>, source: &Source, error: &io::Error) -> Result<(), Failure> {
+        let failure = unreadable(&source.path(), error);
+        if self.of == 1 {
+            return Err(failure);
+        }
+        if self.paths.insert(source.path()) {
+            out.warn(&failure.message);
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        match self.paths.len() {
+            0 => Ok(()),
+            count => {
+                Err(Failure::new(Exit::Failed, format!("{count} of {} records cannot be read", self.of)))
+            }
+        }
+    }
+}
+
+impl Session<'_> {
+    pub(super) fn logs(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        self.check_flags()?;
+        let filter = Filter::new(self.args)?;
+        let limit = self.limit(&filter)?;
+        let sources = self.sources()?;
+        if let [only] = &*sources
+            && !self.args.is_set("follow")
+            && rpc_plugin_record::segments(&only.folder, only.name).is_ok_and(|files| files.is_empty())
+            && std::fs::symlink_metadata(only.path()).is_err()
+        {
+            out.warn(&format!("nothing is on record yet at {:?}", only.path()));
+        }
+        if self.args.is_set("verify") {
+            return verify::run(out, &sources);
+        }
+        if self.args.is_set("summary") {
+            return summary::run(out, &sources, &filter);
+        }
+        if self.args.is_set("follow") {
+            let found = || self.sources();
+            let more: Option<follow::Find<'_>> = if self.args.is_set("all") { Some(&found) } else { None };
+            let deadline = self.args.is_set("timeout").then_some(self.timeout);
+            return follow::run(out, sources, &filter, limit, deadline, more);
+        }
+        let mut unread = Unread::new(sources.len());
+        let mut newest = newest::Newest::new(limit);
+        newest.read(out, &sources, &filter, None, &mut unread)?;
+        newest.print(out, &mut print::Printer::new(&sources), self.args.is_set("reverse"))?;
+        newest.tell(out, &sources, self.args.is_set("limit"));
+        unread.end()
+    }
+
+    /// How many events to print.
+    fn limit(&self, filter: &Filter) -> Result<usize, Failure> {
+        let limit = self.args.parse::<usize>("limit")?;
+        if let Some(limit) = limit.filter(|limit| *limit > LIMIT_MAX) {
+            return Err(self.args.wrong("limit", &limit.to_string(), "more than 100000").into());
+        }
+        // Who says since when wants all of it.
+        let default = if filter.has_since() { LIMIT_MAX } else { table::LIMIT_DEFAULT.parse().unwrap_or(0) };
+        Ok(limit.unwrap_or(default))
+    }
+
+    /// What excludes each other.
+    fn check_flags(&self) -> Result<(), Failure> {
+        let is_set = |name: &str| self.args.is_set(name);
+        let one_of = |names: &[&str]| {
+            let mut set = names.iter().filter(|name| is_set(name));
+            let pair = set.next().zip(set.next());
+            pair.map(|(a, b)| self.args.lacking(format!("--{a} and --{b} exclude each other")))
+        };
+        let chooses = CHOOSING.map(|name| ["verify", name]);
+        let pairs = chooses.iter().chain(&[["follow", "reverse"], ["follow", "until"]]);
+        let wrong = one_of(&["follow", "summary", "verify"])
+            .or_else(|| pairs.into_iter().find_map(|pair| one_of(pair)))
+            .or_else(|| one_of(&["summary", "limit"]))
+            .or_else(|| one_of(&["summary", "reverse"]));
+        let names: Vec<&str> = [("all", "--all"), ("daemon", "--daemon"), (table::ID, "an ID")]
+            .iter()
+            .filter_map(|(name, shown)| is_set(name).then_some(*shown))
+            .collect();
+        if let [a, b, ..] = &*names {
+            let message = format!("{a} and {b} exclude each other: they name different records");
+            return Err(self.args.lacking(message).into());
+        }
+        if is_set("daemon") && self.args.text("source")? == Some("plugin") {
+            let message =
+                "--daemon and --source plugin exclude each other: only plugins keep a record of their own";
+            return Err(self.args.lacking(message).into());
+        }
+        match self.args.text("format")? {
+            Some("text") if is_set("json") => {
+                return Err(self.args.lacking("--json and --format text exclude each other").into());
+            }
+            None | Some("text" | "json") => {}
+            Some(other) => return Err(self.args.wrong("format", other, "it is text or json").into()),
+        }
+        wrong.map_or(Ok(()), |wrong| Err(wrong.into()))
+    }
+
+    /// The streams that the command line asks for, whether they are there yet or not.
+    fn sources(&self) -> Result<Vec<Source>, Failure> {
+        let folder = &self.runtime_dir.path;
+        if !folder.is_dir() {
+            let message = format!("no runtime folder at {folder:?} (from {})", self.runtime_dir.source);
+            return Err(Failure::new(Exit::Unreachable, message).hint("which --runtime-dir has rpcplugind?"));
+        }
+        let name = match self.args.text("source")? {
+            None | Some("kernel") => FILE_NAME,
+            Some("plugin") => PLUGIN_FILE_NAME,
+            Some(other) => return Err(self.args.wrong("source", other, "it is kernel or plugin").into()),
+        };
+        let daemons = Source { folder: folder.clone(), name: FILE_NAME, plugin_id: None };
+        let of = |id: PluginId| Source { folder: folder.join(id.as_str()), name, plugin_id: Some(id) };
+        if self.args.is_set("daemon") {
+            return Ok(vec![daemons]);
+        }
+        if self.args.is_set("all") {
+            let own = (name == FILE_NAME).then_some(daemons);
+            return Ok(own.into_iter().chain(plugins(folder)?.into_iter().map(of)).collect());
+        }
+        if !self.args.is_set(table::ID) {
+            return Ok(vec![of(self.only(plugins(folder)?)?)]);
+        }
+        let source = of(self.plugin_id()?);
+        if !source.folder.is_dir() {
+            let message = format!("no plugin \"{}\" has a folder in {folder:?}", source.label());
+            return Err(Failure::new(Exit::UnknownPlugin, message)
+                .hint("'rpcpluginctl plugins' lists those of a running daemon"));
+        }
+        Ok(vec![source])
+    }
+
+    /// The only plugin, if there is just one.
+    fn only(&self, mut ids: Vec<PluginId>) -> Result<PluginId, Failure> {
+        match (ids.pop(), ids.len()) {
+            (Some(only), 0) => Ok(only),
+            (None, _) => {
+                let message = format!("no plugin has a folder in {:?}", self.runtime_dir.path);
+                Err(Failure::new(Exit::UnknownPlugin, message).hint("--daemon shows the daemon's own events"))
+            }
+            (Some(last), others) => {
+                let mut names: Vec<String> = ids.iter().take(NAMED_MAX).map(PluginId::to_string).collect();
+                names.push(if others > NAMED_MAX { "…".to_owned() } else { last.to_string() });
+                let message = format!(
+                    "an ID is missing: there are {} plugins ({}); --all shows all of them, --daemon the daemon's own events",
+                    others + 1,
+                    names.join(", ")
+                );
+                Err(self.args.lacking(message).into())
+            }
+        }
+    }
+}
+
+/// The plugins that have a folder, ordered by id.
+fn plugins(folder: &Path) -> Result<Vec<PluginId>, Failure> {
+    let mut ids: Vec<PluginId> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
+        let entry = entry.map_err(|error| unreadable(folder, &error))?;
+        let id = entry.file_name().to_str().and_then(|name| name.parse::<PluginId>().ok());
+        ids.extend(id.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_dir())));
+    }
+    ids.sort();
+    Ok(ids)
+}

@@ -1,0 +1,147 @@
+//! How an event looks: aligned text for people, the line itself for programs.
+//!
+//! What it deliberately does not do: cut anything. A text of several lines (a traceback) goes on below its
+//! event, each line marked, so that none can pass for an event.
+//!
+//! What always holds: what a plugin said is escaped.
+
+use super::trace::Gap;
+use super::{Failure, Source};
+use crate::cli::text::{Style, escape, escape_json};
+use crate::ctl::out::Out;
+use rpc_plugin_wire::event::Record;
+
+/// A column is padded up to this width; what is wider sticks out. Characters.
+const PADDED_MAX: usize = 24;
+
+/// How a line begins that belongs to the event above it.
+const CONTINUED: &str = "    | ";
+
+/// Prints events, and keeps their columns aligned.
+pub(super) struct Printer {
+    labels: Vec<String>,
+    who_width: usize,
+    event_width: usize,
+}
+
+impl Printer {
+    pub(super) fn new(sources: &[Source]) -> Printer {
+        let labels = sources.iter().map(|source| source.label().to_owned()).collect();
+        Printer { labels, who_width: 0, event_width: 0 }
+    }
+
+    /// One more stream, numbered one after the last.
+    pub(super) fn add(&mut self, source: &Source) {
+        self.labels.push(source.label().to_owned());
+    }
+
+    /// Widens the columns for what is to come. Streams by their place, and lines.
+    pub(super) fn fit<'a>(&mut self, lines: impl Iterator<Item = (usize, &'a str)>) {
+        for (index, line) in lines {
+            if let Ok(record) = serde_json::from_str::<Record>(line) {
+                self.widen(&self.who(index, &record), &record.event);
+            }
+        }
+    }
+
+    fn widen(&mut self, who: &str, event: &str) {
+        self.who_width = self.who_width.max(width(who).min(PADDED_MAX));
+        self.event_width = self.event_width.max(width(event).min(PADDED_MAX));
+    }
+
+    fn who(&self, index: usize, record: &Record) -> String {
+        let label = || self.labels.get(index).map_or("", |label| label);
+        let plugin_id = record.plugin_id.as_ref().map_or_else(label, |plugin_id| plugin_id.as_str());
+        match record.generation_id {
+            Some(generation) => format!("{plugin_id}#{generation}"),
+            None => plugin_id.to_owned(),
+        }
+    }
+
+    /// Prints an event of that stream.
+    pub(super) fn line(&mut self, out: &mut Out<'_>, index: usize, line: &str) -> Result<(), Failure> {
+        if out.json {
+            return out.safe(&format!("{}\n", escape_json(line)));
+        }
+        // It was read as a record before.
+        let Ok(record) = serde_json::from_str::<Record>(line) else { return Ok(()) };
+        let level_style = match record.level.as_str() {
+            "error" => Style::Bad,
+            "warn" => Style::Warn,
+            "debug" => Style::Faint,
+            _ => Style::Plain,
+        };
+        let who = self.who(index, &record);
+        self.widen(&who, &record.event);
+        let mut texts = record.message.lines();
+        let first = [texts.next().unwrap_or_default().to_owned(), notes(&record)];
+        let first: Vec<&str> = first.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+        let first = first.join(" ");
+        let event_width = if first.is_empty() { 0 } else { self.event_width };
+        let event = pad(&record.event, event_width);
+        let rest = if first.is_empty() { first } else { format!("  {first}") };
+        out.line(&[
+            (&record.time, Style::Faint),
+            ("  ", Style::Plain),
+            (&pad(&record.level, 5), level_style),
+            (&format!("  {}  {}  ", pad(&record.component, 7), pad(&who, self.who_width)), Style::Plain),
+            (&event, Style::Strong),
+            (&rest, Style::Plain),
+        ])?;
+        for text in texts {
+            out.line(&[(CONTINUED, Style::Faint), (text, Style::Plain)])?;
+        }
+        for text in stderr_tail(&record) {
+            out.line(&[(CONTINUED, Style::Faint), (&text, Style::Plain)])?;
+        }
+        Ok(())
+    }
+
+    /// Prints that numbers are missing. In JSON, which has no line for that, it is told at the end.
+    pub(super) fn gap(&mut self, out: &mut Out<'_>, index: usize, gap: &Gap) -> Result<(), Failure> {
+        if out.json {
+            return Ok(());
+        }
+        let label = self.labels.get(index).map_or("", |label| label);
+        out.line(&[(&format!("-- {label}: {}", gap.text()), Style::Warn)])
+    }
+}
+
+/// What else the record says in few words.
+fn notes(record: &Record) -> String {
+    let quoted = |name: &str, text: &Option<String>| text.as_ref().map(|text| format!("{name}: {text}"));
+    let notes: Vec<String> = [
+        record.pid.map(|pid| format!("pid {pid}")),
+        record.method.as_ref().map(|method| format!("method {method}")),
+        record.correlation_id.as_ref().map(|id| format!("call {id}")),
+        record.operation_id.as_ref().map(|id| format!("operation {id}")),
+        record.duration_ms.map(|ms| format!("{ms:.3} ms")),
+        record.error_class.clone(),
+        quoted("reason", &record.reason),
+        quoted("error", &record.error),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if notes.is_empty() { String::new() } else { format!("({})", notes.join("; ")) }
+}
+
+/// The last words of a process that ended.
+fn stderr_tail(record: &Record) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Details {
+        stderr_tail: Vec<String>,
+    }
+    let details = record.details.as_ref().filter(|details| details.get().contains("\"stderr_tail\""));
+    let details = details.and_then(|details| serde_json::from_str::<Details>(details.get()).ok());
+    details.map_or_else(Vec::new, |details| details.stderr_tail)
+}
+
+/// As it will look: escaped.
+fn width(text: &str) -> usize {
+    escape(text).chars().count()
+}
+
+fn pad(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}

@@ -1,0 +1,167 @@
+//! `--verify`: whether the hash chain of each stream holds.
+//!
+//! What it deliberately does not do: notice lines that were removed at the end, or a chain that was computed
+//! anew. For that it prints the hash of the last line, to be noted elsewhere.
+//!
+//! What always holds: success means that each stream has a chain that holds, or no lines at all. Lines from
+//! before the chain was turned on are told, and are no failure.
+
+use super::{Failure, Source, Unread};
+use crate::cli::text::Style;
+use crate::ctl::exit::Exit;
+use crate::ctl::out::Out;
+use rpc_plugin_record::{Fault, FaultKind, Verified, verify};
+use rpc_plugin_wire::PluginId;
+use serde::Serialize;
+use std::path::PathBuf;
+
+#[derive(Serialize)]
+struct Document {
+    holds: bool,
+    streams: Vec<StreamDocument>,
+}
+
+#[derive(Serialize)]
+struct StreamDocument {
+    /// Absent for the daemon's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin_id: Option<PluginId>,
+    path: PathBuf,
+    holds: bool,
+    lines: u64,
+    unchained: u64,
+    torn: u64,
+    packed_files: u64,
+    first_seq: Option<u64>,
+    last_seq: Option<u64>,
+    /// SHA-256 of the last line that was looked at, in hex.
+    head: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<FaultDocument>,
+}
+
+#[derive(Serialize)]
+struct FaultDocument {
+    kind: &'static str,
+    line: u64,
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<u64>,
+}
+
+pub(super) fn run(out: &mut Out<'_>, sources: &[Source]) -> Result<(), Failure> {
+    let mut unread = Unread::new(sources.len());
+    let mut streams = Vec::new();
+    for source in sources {
+        match verify(&source.folder, source.name) {
+            Ok(verified) => streams.push((source, verified)),
+            Err(error) => unread.note(out, source, &error)?,
+        }
+    }
+    let broken = streams.iter().filter(|(_, verified)| !holds(verified)).count();
+    if out.json {
+        let holds = broken == 0 && unread.paths.is_empty();
+        let streams = streams.iter().map(|(source, verified)| document(source, verified)).collect();
+        out.value(&Document { holds, streams })?;
+    } else {
+        let width = streams.iter().map(|(source, _)| source.label().len()).max().unwrap_or(0);
+        for (source, verified) in &streams {
+            let (text, style) = sentence(verified);
+            out.line(&[(&format!("{:<width$}  ", source.label()), Style::Plain), (&text, style)])?;
+            if verified.lines > 0 && holds(verified) {
+                let head = format!("{:<width$}  head {}", "", hex(verified));
+                out.line(&[(&head, Style::Faint)])?;
+            }
+        }
+    }
+    unread.end()?;
+    if broken == 0 {
+        return Ok(());
+    }
+    let of =
+        if sources.len() == 1 { String::new() } else { format!(" of {broken} of {} records", sources.len()) };
+    Err(Failure::new(Exit::Unverified, format!("the hash chain{of} does not hold"))
+        .hint("who wrote to these files, and when? a copy kept elsewhere shows what was there"))
+}
+
+/// Whether there is a chain, and no line that does not fit.
+fn holds(verified: &Verified) -> bool {
+    verified.fault.is_none() && (verified.lines == 0 || verified.unchained < verified.lines)
+}
+
+/// What is said of one stream.
+fn sentence(verified: &Verified) -> (String, Style) {
+    if let Some(fault) = &verified.fault {
+        return (fault_sentence(fault), Style::Bad);
+    }
+    let Verified { lines, unchained, torn, packed, .. } = *verified;
+    if lines == 0 {
+        return ("no lines".to_owned(), Style::Plain);
+    }
+    if unchained == lines {
+        return (format!("{lines} lines without a hash chain: log.chain is off"), Style::Bad);
+    }
+    let mut text = match lines - unchained {
+        1 => "1 line holds".to_owned(),
+        chained => format!("{chained} lines hold"),
+    };
+    if let Some((first, last)) = verified.first_seq.zip(verified.last_seq) {
+        text = format!("{text} (seq {} to {last})", first.saturating_add(unchained));
+    }
+    for (count, what) in [
+        (unchained, "lines before them are from before log.chain was on"),
+        (torn, "torn lines were written again whole"),
+        (packed, "compressed files were not verified"),
+    ] {
+        if count > 0 {
+            text = format!("{text}; {count} {what}");
+        }
+    }
+    (text, Style::Good)
+}
+
+fn fault_sentence(fault: &Fault) -> String {
+    let seq = fault.seq.map_or(String::new(), |seq| format!(" (seq {seq})"));
+    let what = match fault.kind {
+        FaultKind::Altered => "was altered".to_owned(),
+        FaultKind::Inserted => "was inserted".to_owned(),
+        FaultKind::Removed(1) => "comes after 1 line that was removed".to_owned(),
+        FaultKind::Removed(lines) => format!("comes after {lines} lines that were removed"),
+        FaultKind::Unchained => "has no hash, though lines before it have".to_owned(),
+    };
+    format!("line {}{seq} {what}", fault.line)
+}
+
+fn document(source: &Source, verified: &Verified) -> StreamDocument {
+    let fault = verified.fault.as_ref().map(|fault| FaultDocument {
+        kind: match fault.kind {
+            FaultKind::Altered => "altered",
+            FaultKind::Removed(_) => "removed",
+            FaultKind::Inserted => "inserted",
+            FaultKind::Unchained => "unchained",
+        },
+        line: fault.line,
+        seq: fault.seq,
+        removed: match fault.kind {
+            FaultKind::Removed(lines) => Some(lines),
+            _ => None,
+        },
+    });
+    StreamDocument {
+        plugin_id: source.plugin_id.clone(),
+        path: source.path(),
+        holds: holds(verified),
+        lines: verified.lines,
+        unchained: verified.unchained,
+        torn: verified.torn,
+        packed_files: verified.packed,
+        first_seq: verified.first_seq,
+        last_seq: verified.last_seq,
+        head: hex(verified),
+        fault,
+    }
+}
+
+fn hex(verified: &Verified) -> String {
+    verified.head.iter().map(|byte| format!("{byte:02x}")).collect()
+}
