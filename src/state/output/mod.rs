@@ -18,8 +18,9 @@ pub use report::ReportKind;
 pub use structured::Structured;
 
 use super::time::Time;
+pub(super) use rate::Rate;
+
 use lines::Lines;
-use rate::Rate;
 use report::{Report, Taken};
 use std::collections::VecDeque;
 use std::fmt;

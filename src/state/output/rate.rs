@@ -14,7 +14,7 @@ const AHEAD_MAX: Duration = Duration::from_secs(1);
 
 /// A bucket that leaks, kept as the time at which it will be empty.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(in crate::state) struct Rate {
     bytes_per_second_max: u64,
     empty_at: Time,
     /// Refused since something was, until the bucket is empty: so that a flood is told once a second, and not
@@ -24,13 +24,19 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    pub(super) fn new(bytes_per_second_max: usize) -> Rate {
+    pub(in crate::state) fn new(bytes_per_second_max: usize) -> Rate {
         let bytes_per_second_max = (bytes_per_second_max as u64).max(1);
         Rate { bytes_per_second_max, empty_at: Time::ZERO, refused_lines: 0, refused_bytes: 0 }
     }
 
     /// Whether an event has no room; it is counted then. Tells before it of those that had none.
-    pub(super) fn refuse(&mut self, now: Time, lines: usize, bytes: usize, out: &mut Vec<Printed>) -> bool {
+    pub(in crate::state) fn refuse(
+        &mut self,
+        now: Time,
+        lines: usize,
+        bytes: usize,
+        out: &mut Vec<Printed>,
+    ) -> bool {
         out.extend(self.resume(now));
         if self.refused_lines > 0 || self.empty_at.since(now) >= AHEAD_MAX {
             self.refused_lines += lines as u64;
@@ -43,17 +49,17 @@ impl Rate {
     }
 
     /// When what was refused can be told.
-    pub(super) fn next_at(&self) -> Option<Time> {
+    pub(in crate::state) fn next_at(&self) -> Option<Time> {
         (self.refused_lines > 0).then_some(self.empty_at)
     }
 
     /// Tells what was refused, if there is room again.
-    pub(super) fn resume(&mut self, now: Time) -> Option<Printed> {
+    pub(in crate::state) fn resume(&mut self, now: Time) -> Option<Printed> {
         if self.empty_at > now { None } else { self.finish() }
     }
 
     /// Tells what was refused.
-    pub(super) fn finish(&mut self) -> Option<Printed> {
+    pub(in crate::state) fn finish(&mut self) -> Option<Printed> {
         let (lines, bytes) =
             (std::mem::take(&mut self.refused_lines), std::mem::take(&mut self.refused_bytes));
         (lines > 0).then_some(Printed::Dropped { lines, bytes })
