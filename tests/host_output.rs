@@ -145,6 +145,53 @@ fn a_program_takes_the_lines_itself_and_misses_what_it_does_not_take() {
 }
 
 #[test]
+fn a_plugins_own_record_stands_beside_the_hosts_over_its_generations() {
+    let world = World::new();
+    let host = world.host();
+    let plugin = up(world.echo(&host, "echo"));
+    plugin.call::<_, Value>("echo", &json!({"secret": "hunter2"})).unwrap();
+    plugin.call::<_, Value>("crash", &json!({"how": "panic"})).unwrap_err();
+    plugin.restart().unwrap();
+    plugin.wait_routable(Some("1".parse().unwrap()), SOON).unwrap();
+    plugin.stop().unwrap();
+    plugin.wait_for(PluginState::Stopped, SOON).unwrap();
+    host.shutdown();
+
+    let text = std::fs::read_to_string(world.runtime_dir().join("echo/plugin-events.jsonl")).unwrap();
+    assert!(!text.contains("hunter2"));
+    let records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(records.iter().enumerate().all(|(at, record)| record.seq == Some(at as u64 + 1)), "{text}");
+    for generation in [1, 2] {
+        let of = records.iter().filter(|record| record.generation_id.map(|g| g.get()) == Some(generation));
+        let names: Vec<&str> = of.map(|record| &*record.event).collect();
+        assert_eq!((names[0], names[names.len() - 1]), ("booted", "stopped"), "{names:?}");
+    }
+    let failed = records.iter().find(|record| record.event == "handler_failed").unwrap();
+    // The host's record of the same call has the same id.
+    let hosts = crate::records(&world, "echo");
+    let call = hosts.iter().find(|record| record.event == "call_failed").unwrap();
+    assert_eq!(failed.correlation_id, call.correlation_id);
+    assert_eq!((&*failed.level, failed.method.as_deref()), ("error", Some("crash")));
+}
+
+#[test]
+fn what_a_plugin_sends_as_log_is_on_the_hosts_record() {
+    let world = World::new();
+    let host = world.host();
+    let log = "{\"jsonrpc\":\"2.0\",\"method\":\"host.log\",\"params\":{\"level\":\"error\",\"message\":\"it burns\"}}\n";
+    let bytes: String = log.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let file = world.path().join("replay");
+    std::fs::write(&file, format!("greeted wait {bytes}\n")).unwrap();
+    let plugin = world.failing(&host, "logs", &[("FAILURE_REPLAY", file.to_str().unwrap())], quick());
+    plugin.start().unwrap();
+    let logged = eventually("it is on record", || {
+        records(&world, "logs").into_iter().find(|record| record.event == "plugin_logged")
+    });
+    assert_eq!((&*logged.level, &*logged.component, &*logged.message), ("error", "plugin", "it burns"));
+    assert_eq!(logged.generation_id.map(|generation| generation.get()), Some(1));
+}
+
+#[test]
 fn a_plugin_prints_where_its_host_prints() {
     let world = World::new();
     let host = world.host();
