@@ -11,7 +11,7 @@
 use super::settings_value::{Checked, show_bytes};
 pub use super::settings_value::{Kind, Value};
 use crate::eventlog::{Durability, LogOptions, QUEUE_MAX_DEFAULT};
-use crate::state::policy::{Policy, RestartPolicy, RpcAudit};
+use crate::state::policy::{OUTPUT_BYTES_RANGE, Policy, RestartPolicy, RpcAudit};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
 use std::time::Duration;
 
@@ -217,6 +217,9 @@ settings! {
         "Largest frame to or from a plugin.";
     rpc_audit "rpc-audit" Kind::Choice(AUDITS),
         "Which calls are put on record, never with their params or results.";
+    output_bytes_per_second_max "output-bytes-per-second-max"
+        Kind::Bytes(*OUTPUT_BYTES_RANGE.start() as u64, *OUTPUT_BYTES_RANGE.end() as u64),
+        "What goes on record of each of stdout and stderr in a second; more is dropped and counted.";
 }
 
 settings! {

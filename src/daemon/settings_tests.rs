@@ -71,13 +71,14 @@ fn every_row_reads_back_what_it_shows() {
 #[test]
 fn the_rows_ranges_are_those_of_the_policy() {
     type Put = fn(&mut Policy, u64);
-    let counts: [(&str, Put); 6] = [
+    let counts: [(&str, Put); 7] = [
         ("heartbeat_misses_max", |p, n| p.heartbeat_misses_max = n as u32),
         ("backoff_jitter_percent", |p, n| p.backoff_jitter_percent = n as u32),
         ("restarts_max", |p, n| p.restarts_max = n as u32),
         ("calls_in_flight_max", |p, n| p.calls_in_flight_max = n as usize),
         ("outbox_bytes_max", |p, n| p.outbox_bytes_max = n as usize),
         ("frame_bytes_max", |p, n| p.frame_bytes_max = n as usize),
+        ("output_bytes_per_second_max", |p, n| p.output_bytes_per_second_max = n as usize),
     ];
     let numeric = POLICY.iter().filter(|s| matches!(s.kind, Kind::Count(..) | Kind::Bytes(..))).count();
     assert_eq!(numeric, counts.len(), "a row is missing in this test");

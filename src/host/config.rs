@@ -1,8 +1,11 @@
 //! What a host is told about one plugin.
 
 use super::error::HostError;
+use super::output::OutputLines;
+use crate::reactor::Output;
 use crate::state::policy::{Policy, PolicyError};
 use crate::sys::runtime_dir::reserved_name;
+use crossbeam_channel::bounded;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::handshake::ENV_CONTRACT;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +34,24 @@ pub struct PluginConfig {
     pub policy: Policy,
     /// Interfaces that it must serve, with the versions that are accepted.
     pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// Where what it prints goes; see [`PluginConfig::take_output`] and [`PluginConfig::inherit_output`].
+    pub(super) output: OutputChoice,
 }
+
+/// See [`Output`]. The same choice is the same, and the same taker.
+#[derive(Debug, Clone)]
+pub(super) struct OutputChoice(pub(super) Output);
+
+impl PartialEq for OutputChoice {
+    fn eq(&self, other: &OutputChoice) -> bool {
+        match (&self.0, &other.0) {
+            (Output::Taken(one), Output::Taken(other)) => one.same_channel(other),
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        }
+    }
+}
+
+impl Eq for OutputChoice {}
 
 /// What is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +112,7 @@ impl PluginConfig {
             working_folder: PathBuf::from("/"),
             policy: Policy::default(),
             interfaces: BTreeMap::new(),
+            output: OutputChoice(Output::Record),
         }
     }
 
@@ -120,6 +141,24 @@ impl PluginConfig {
     #[must_use]
     pub fn interface(mut self, name: impl Into<String>, versions: &[u32]) -> PluginConfig {
         self.interfaces.insert(name.into(), versions.to_vec());
+        self
+    }
+
+    /// The same with what the plugin prints handed to this program, line by line, instead of being put on record.
+    /// At most `queue_max` lines wait; further ones are lost and counted. The last lines of standard error stay
+    /// part of the record of an exit.
+    #[must_use]
+    pub fn take_output(mut self, queue_max: usize) -> (PluginConfig, OutputLines) {
+        let (sender, receiver) = bounded(queue_max.max(1));
+        self.output = OutputChoice(Output::Taken(sender));
+        (self, OutputLines::new(receiver))
+    }
+
+    /// The same with what the plugin prints going where this program's own standard output and standard error
+    /// go, such as a terminal. Nothing of it is on record, nor part of the reason of an exit.
+    #[must_use]
+    pub fn inherit_output(mut self) -> PluginConfig {
+        self.output = OutputChoice(Output::Inherit);
         self
     }
 
@@ -160,6 +199,17 @@ impl PluginConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn configurations_are_the_same_that_hand_lines_to_the_same_taker() {
+        let config = || PluginConfig::new("a".parse().unwrap(), "/bin/a");
+        let (taken, _lines) = config().take_output(1);
+        assert_eq!(taken, taken.clone());
+        assert_ne!(taken, config().take_output(1).0);
+        assert_ne!(taken, config());
+        assert_ne!(config().inherit_output(), config());
+        assert_eq!(config().inherit_output(), config().inherit_output());
+    }
 
     #[test]
     fn what_cannot_be_is_refused() {

@@ -13,16 +13,19 @@ mod builder;
 mod config;
 mod error;
 mod events;
+mod output;
 mod plugin;
 
-pub use crate::reactor::LifecycleEvent;
+pub use crate::reactor::{LifecycleEvent, PrintedLine};
 pub use crate::state::action::Note;
 pub use crate::state::call_error::CallError;
+pub use crate::state::output::Stream;
 pub use crate::state::policy::{Policy, PolicyError, RestartPolicy};
 pub use builder::HostBuilder;
 pub use config::{PluginConfig, PluginConfigError};
 pub use error::HostError;
 pub use events::EventStream;
+pub use output::OutputLines;
 pub use plugin::{CallOptions, CallReply, PendingCall, PluginHandle};
 pub use rpc_plugin_wire::admin::PluginStatus;
 pub use rpc_plugin_wire::event::{EventKind, Level};
@@ -161,6 +164,7 @@ impl Host {
             args: config.args,
             env: config.env,
             working_folder: config.working_folder,
+            output: config.output.0,
         };
         let added = self.inner.ask(|reply| Command::Add(Box::new(spec), Box::new(launch), reply))?;
         if !added {

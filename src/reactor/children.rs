@@ -1,10 +1,11 @@
-//! Processes: preparing, launching, what they print, how they end.
+//! Processes: preparing, launching, how they end.
 
-use super::output::{Output, Printed};
-use super::ward::{Pipe, Ready, Running};
+use super::output::Output;
+use super::ward::{Ready, Running};
 use super::{Command, Reactor, Source};
 use crate::state::action::{Note, StopSignal};
 use crate::state::keys::PluginKey;
+use crate::state::output::Stream;
 use crate::state::plugin::{ExitReport, SpawnFailure};
 use crate::state::time::Time;
 use crate::sys::launch::{self, PreparedLaunch};
@@ -19,15 +20,12 @@ use rpc_plugin_wire::handshake::{
 };
 use rpc_plugin_wire::{Generation, PluginId};
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Reads of one pipe in a turn; then others have theirs.
-const PIPE_READS_PER_TURN: usize = 4;
 /// How long the end of a host waits for what plugins left behind.
 const ORPHANS_END_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -107,6 +105,7 @@ impl Reactor {
             args: &ward.spec.args,
             env: &env,
             working_folder: &ward.spec.working_folder,
+            inherit_output: matches!(ward.spec.output, Output::Inherit),
         };
         let spawned = spawn(&spec)
             .map_err(|error| SpawnFailure { busy: error.is_text_busy(), reason: error.to_string() })?;
@@ -121,8 +120,8 @@ impl Reactor {
         let Spawned { child, stdout, stderr } = spawned;
         let exit_source =
             self.register(child.as_fd().as_raw_fd(), Source::Exit(key, generation), Interest::READABLE)?;
-        let stdout = self.watch_pipe(stdout, Source::Stdout(key, generation))?;
-        let stderr = self.watch_pipe(stderr, Source::Stderr(key, generation))?;
+        let stdout = self.watch_pipe(key, generation, Stream::Stdout, stdout)?;
+        let stderr = self.watch_pipe(key, generation, Stream::Stderr, stderr)?;
         let listening = self.wards.get(&key).and_then(|ward| ward.ready.as_ref()?.listening.as_ref());
         let source = match listening.map(|listening| listening.listener.as_raw_fd()) {
             None => None,
@@ -138,15 +137,9 @@ impl Reactor {
             let mut mark = OsString::from(ENV_AUTH_TOKEN_FILE);
             mark.push("=");
             mark.push(ward.ready.as_ref().map_or(Path::new(""), |ready| &ready.token_path));
-            let (stdout, stderr) = (Some(stdout), Some(stderr));
             ward.running = Some(Running { generation, child, mark, exit_source, stdout, stderr });
         }
         Ok(())
-    }
-
-    fn watch_pipe(&mut self, fd: OwnedFd, source: Source) -> io::Result<Pipe> {
-        let source = self.register(fd.as_raw_fd(), source, Interest::READABLE)?;
-        Ok(Pipe { file: File::from(fd), source, output: Output::default() })
     }
 
     /// The proof is complete: the token has served.
@@ -215,19 +208,8 @@ impl Reactor {
         };
         let Some(mut running) = ward.running.take() else { return };
         self.unregister(running.child.as_fd().as_raw_fd(), running.exit_source);
-        let mut stderr_tail = Vec::new();
-        for (pipe, kind) in
-            [(running.stdout.take(), EventKind::Stdout), (running.stderr.take(), EventKind::Stderr)]
-        {
-            let Some(mut pipe) = pipe else { continue };
-            let mut printed = Vec::new();
-            pipe.read_last(now, &mut printed);
-            self.record_printed(key, generation, kind, printed);
-            if kind == EventKind::Stderr {
-                stderr_tail = pipe.output.take_tail();
-            }
-            self.unregister(pipe.file.as_raw_fd(), pipe.source);
-        }
+        self.end_pipe(now, key, generation, running.stdout.take());
+        let stderr_tail = self.end_pipe(now, key, generation, running.stderr.take());
         // It may have connected and ended before its connection was taken.
         self.accept(now, key, generation);
         // Frames that it sent before it ended still count.
@@ -235,54 +217,6 @@ impl Reactor {
         self.supervisor.handle_exit(now, key, generation, ExitReport { clean, text, stderr_tail });
         if self.subreaper {
             self.sweep_orphans();
-        }
-    }
-
-    /// Reads what a plugin printed, within its turn.
-    pub(super) fn read_pipe(&mut self, now: Time, key: PluginKey, generation: Generation, kind: EventKind) {
-        let running = self.wards.get_mut(&key).and_then(|ward| ward.running.as_mut());
-        let Some(running) = running.filter(|running| running.generation == generation) else { return };
-        let slot = if kind == EventKind::Stdout { &mut running.stdout } else { &mut running.stderr };
-        let Some(pipe) = slot.as_mut() else { return };
-        let (mut printed, mut result) = (Vec::new(), Ok(true));
-        for _ in 0..PIPE_READS_PER_TURN {
-            result = pipe.read(now, &mut printed);
-            if !matches!(result, Ok(true)) {
-                break;
-            }
-        }
-        let (source, fd) = (pipe.source, pipe.file.as_raw_fd());
-        match result {
-            Ok(true) => self.unfinished.push_back(source),
-            Ok(false) => {}
-            // The process closed it and lives on, or its end is about to be seen. Its tail is kept.
-            Err(()) => {
-                pipe.output.finish(now, &mut printed);
-                self.unregister(fd, source);
-            }
-        }
-        self.record_printed(key, generation, kind, printed);
-    }
-
-    fn record_printed(
-        &mut self,
-        key: PluginKey,
-        generation: Generation,
-        kind: EventKind,
-        printed: Vec<Printed>,
-    ) {
-        let Some(plugin) = self.supervisor.plugin(key) else { return };
-        for printed in printed {
-            let mut note = match printed {
-                Printed::Line(text) => Note::new(kind, text),
-                Printed::Dropped(count) => {
-                    Note::new(EventKind::OutputDropped, format!("{count} lines of {kind} came too fast"))
-                }
-            };
-            note.plugin_id = Some(plugin.id().clone());
-            note.generation = Some(generation);
-            note.pid = plugin.pid();
-            self.recorder.record(note);
         }
     }
 

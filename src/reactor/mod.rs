@@ -28,14 +28,18 @@ pub(crate) use drive::Engine;
 pub(crate) use ends::WaitEnd;
 pub use mail::LifecycleEvent;
 pub(crate) use mail::{Command, NewCall, Port, PostError};
+pub(crate) use output::Output;
+pub use output::PrintedLine;
 pub(crate) use slot::Slot;
 pub(crate) use ward::LaunchSpec;
 
 use crate::eventlog::EventLog;
 use crate::state::action::{Action, CallEnd, Note};
 use crate::state::keys::{CallKey, PluginKey};
+use crate::state::output::Stream;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
+use crate::state::wheel::Wheel;
 use crate::sys::runtime_dir::RuntimeDir;
 use control::Clients;
 use durable::Holding;
@@ -120,6 +124,8 @@ pub(crate) struct Reactor {
     origin: Instant,
     supervisor: Supervisor,
     wards: BTreeMap<PluginKey, Ward>,
+    /// When to look again at what plugins printed.
+    printing: Wheel<(PluginKey, Generation, Stream)>,
     sources: Slab<Source>,
     /// Sources whose turn was over before they were drained.
     unfinished: VecDeque<u64>,
@@ -170,6 +176,7 @@ impl Reactor {
             origin: Instant::now(),
             supervisor: Supervisor::new(fastrand::u64(..)),
             wards: BTreeMap::new(),
+            printing: Wheel::default(),
             sources: Slab::default(),
             unfinished: VecDeque::new(),
             read_buffer: Vec::new(),
@@ -222,6 +229,7 @@ impl Reactor {
         }
         let now = self.take_commands(now);
         self.supervisor.handle_time(now);
+        self.record_waiting(now);
         if self.accept_again.take_if(|at| *at <= now).is_some() {
             self.accept_clients(now);
         }
@@ -230,7 +238,13 @@ impl Reactor {
     }
 
     fn wait(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
-        let until = [self.supervisor.next_at(), self.end_by, self.accept_again, self.holding.next_at()];
+        let until = [
+            self.supervisor.next_at(),
+            self.printing.next_at(),
+            self.end_by,
+            self.accept_again,
+            self.holding.next_at(),
+        ];
         let until = until.into_iter().flatten().min();
         let due = until.map(|at| at.since(self.now()));
         let mut timeout = [due, wait_max].into_iter().flatten().min();
@@ -276,8 +290,8 @@ impl Reactor {
                 self.write_link(key, generation);
             }
             Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
-            Some(Source::Stdout(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stdout),
-            Some(Source::Stderr(key, generation)) => self.read_pipe(now, key, generation, EventKind::Stderr),
+            Some(Source::Stdout(key, generation)) => self.read_pipe(now, key, generation, Stream::Stdout),
+            Some(Source::Stderr(key, generation)) => self.read_pipe(now, key, generation, Stream::Stderr),
             Some(Source::ControlListener) => self.accept_clients(now),
             Some(Source::ControlClient(client)) => self.read_client(now, client, closed),
         }

@@ -1,153 +1,255 @@
-//! What plugins print: cut into lines, kept as far as the bounds allow.
+//! The pipes that plugins print to: read, and handed on to the record or to the embedding program.
 //!
-//! What always holds: a line that is handed on is at most [`LINE_BYTES_MAX`] long and text; memory is
-//! bounded whatever is printed; reading never stops, so a plugin never hangs in a print.
+//! What this file deliberately does not do: decide what an event is, or how many there may be;
+//! `state::output` does.
+//!
+//! What always holds: reading never stops, so a plugin never hangs in a print; nobody who takes lines holds
+//! anything up; a pipe has at most one timer, and none while nothing waits in it.
 
+use super::{Reactor, Source};
+use crate::state::action::Note;
+use crate::state::keys::PluginKey;
+use crate::state::output::{Capture, Printed, Stream, Treatment};
 use crate::state::time::Time;
-use std::collections::VecDeque;
-use std::time::Duration;
+use crate::state::wheel::TimerKey;
+use crossbeam_channel::{Sender, TrySendError};
+use mio::Interest;
+use rpc_plugin_wire::event::{EventKind, Level};
+use rpc_plugin_wire::{Generation, PluginId};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Longest line; a longer one is split, with a marker. Bytes.
-pub(super) const LINE_BYTES_MAX: usize = 16 * 1024;
-/// Ends a piece of a line that goes on in the next.
-const SPLIT_MARKER: &str = " [line continues]";
-/// Lines that one stream may print in a second; further ones are counted and dropped.
-const LINES_PER_SECOND_MAX: u32 = 1000;
-/// Lines of standard error that become part of the exit's record.
-const TAIL_LINES_MAX: usize = 20;
-/// Longest line in that tail. Bytes.
-const TAIL_LINE_BYTES_MAX: usize = 1024;
+/// Reads of one pipe in a turn; then others have theirs.
+const PIPE_READS_PER_TURN: usize = 4;
+/// Bytes of one pipe that are read at once.
+const PIPE_BYTES_PER_READ: usize = 16 * 1024;
+/// Reads of a pipe whose process has ended; more is not waited for.
+const PIPE_LAST_READS_MAX: usize = 64;
 
-/// One stream of one generation.
-#[derive(Debug, Default)]
-pub(super) struct Output {
-    line: Vec<u8>,
-    tail: VecDeque<String>,
-    window: Time,
-    in_window: u32,
-    dropped: u64,
+/// Where what a plugin prints goes.
+#[derive(Debug, Clone)]
+pub(crate) enum Output {
+    /// On record.
+    Record,
+    /// To where this process prints. It is not read here at all.
+    Inherit,
+    /// To the embedding program, line by line.
+    Taken(Sender<PrintedLine>),
 }
 
-/// What became of printed bytes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Printed {
-    /// A line, or a piece of a long one.
-    Line(String),
-    /// That many lines were dropped since the last one.
-    Dropped(u64),
+/// A line that a plugin printed, for a program that takes them itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrintedLine {
+    /// Which plugin.
+    pub plugin_id: PluginId,
+    /// Which generation of it.
+    pub generation: Generation,
+    /// Where it printed it.
+    pub stream: Stream,
+    /// The line without its end. At most 16 KiB, or a piece of that length with a marker; invalid UTF-8 is
+    /// replaced. Control characters are as they came.
+    pub text: String,
+    /// Lines of this stream before this one that were lost because nobody took them.
+    pub missed: u64,
 }
 
-impl Output {
-    /// Takes printed bytes.
-    pub(super) fn push(&mut self, now: Time, mut bytes: &[u8], out: &mut Vec<Printed>) {
-        while !bytes.is_empty() {
-            let room = LINE_BYTES_MAX - self.line.len();
-            let end = bytes.iter().take(room + 1).position(|byte| *byte == b'\n');
-            let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len().min(room)));
-            self.line.extend_from_slice(piece);
-            bytes = rest;
-            if end.is_some() {
-                bytes = bytes.get(1..).unwrap_or_default();
-                self.finish_line(now, false, out);
-            } else if self.line.len() >= LINE_BYTES_MAX && !bytes.is_empty() {
-                self.finish_line(now, true, out);
+/// One captured stream.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    file: File,
+    source: u64,
+    stream: Stream,
+    capture: Capture,
+    timer: Option<TimerKey>,
+    /// Lines that the embedding program did not take.
+    missed: u64,
+}
+
+impl Pipe {
+    /// Reads once. `Ok(true)`: there may be more. An error: the stream is over.
+    fn read(&mut self, now: Time, out: &mut Vec<Printed>) -> Result<bool, ()> {
+        let mut buffer = [0; PIPE_BYTES_PER_READ];
+        match self.file.read(&mut buffer) {
+            Ok(0) => Err(()),
+            Ok(bytes) => {
+                self.capture.push(now, buffer.get(..bytes).unwrap_or_default(), out);
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(_) => Err(()),
+        }
+    }
+}
+
+impl Reactor {
+    /// Begins to capture a stream of a process that was just launched; there is no pipe where it prints to
+    /// somewhere else.
+    pub(super) fn watch_pipe(
+        &mut self,
+        key: PluginKey,
+        generation: Generation,
+        stream: Stream,
+        fd: Option<OwnedFd>,
+    ) -> io::Result<Option<Pipe>> {
+        let Some(fd) = fd else { return Ok(None) };
+        let source = match stream {
+            Stream::Stdout => Source::Stdout(key, generation),
+            Stream::Stderr => Source::Stderr(key, generation),
+        };
+        let is_taken = self.wards.get(&key).is_some_and(|ward| matches!(ward.spec.output, Output::Taken(_)));
+        let treatment = match self.supervisor.plugin(key) {
+            Some(plugin) if !is_taken => {
+                Treatment::Events { bytes_per_second_max: plugin.policy().output_bytes_per_second_max }
+            }
+            _ => Treatment::Lines,
+        };
+        let source = self.register(fd.as_raw_fd(), source, Interest::READABLE)?;
+        let capture = Capture::new(stream, treatment);
+        Ok(Some(Pipe { file: File::from(fd), source, stream, capture, timer: None, missed: 0 }))
+    }
+
+    /// Reads what a plugin printed, within its turn.
+    pub(super) fn read_pipe(&mut self, now: Time, key: PluginKey, generation: Generation, stream: Stream) {
+        let Some(mut pipe) = self.take_pipe(key, generation, stream) else { return };
+        let (mut printed, mut result) = (Vec::new(), Ok(true));
+        for _ in 0..PIPE_READS_PER_TURN {
+            result = pipe.read(now, &mut printed);
+            if !matches!(result, Ok(true)) {
+                break;
             }
         }
+        match result {
+            Ok(true) => self.unfinished.push_back(pipe.source),
+            Ok(false) => {}
+            // The process closed it and lives on, or its end is about to be seen. Its tail is kept.
+            Err(()) => {
+                pipe.capture.finish(now, &mut printed);
+                self.unregister(pipe.file.as_raw_fd(), pipe.source);
+            }
+        }
+        self.hand_on(key, generation, &mut pipe, printed);
+        self.set_timer(key, generation, &mut pipe);
+        self.put_pipe_back(key, pipe);
     }
 
-    /// The stream ended: what stands without a line end is a line too.
-    pub(super) fn finish(&mut self, now: Time, out: &mut Vec<Printed>) {
-        if !self.line.is_empty() {
-            self.finish_line(now, false, out);
+    /// Reads what is there of a stream whose process has ended; gives its last lines. A grandchild may hold
+    /// the other end: its end of file is not waited for.
+    pub(super) fn end_pipe(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        pipe: Option<Pipe>,
+    ) -> Vec<String> {
+        let Some(mut pipe) = pipe else { return Vec::new() };
+        let mut printed = Vec::new();
+        for _ in 0..PIPE_LAST_READS_MAX {
+            if !matches!(pipe.read(now, &mut printed), Ok(true)) {
+                break;
+            }
         }
-        if self.dropped > 0 {
-            out.push(Printed::Dropped(std::mem::take(&mut self.dropped)));
+        pipe.capture.finish(now, &mut printed);
+        self.hand_on(key, generation, &mut pipe, printed);
+        self.set_timer(key, generation, &mut pipe);
+        self.unregister(pipe.file.as_raw_fd(), pipe.source);
+        pipe.capture.take_tail()
+    }
+
+    /// Hands on what needs not wait any longer.
+    pub(super) fn record_waiting(&mut self, now: Time) {
+        while let Some((key, generation, stream)) = self.printing.pop_expired(now) {
+            let Some(mut pipe) = self.take_pipe(key, generation, stream) else { continue };
+            let mut printed = Vec::new();
+            pipe.timer = None;
+            pipe.capture.handle_time(now, &mut printed);
+            self.hand_on(key, generation, &mut pipe, printed);
+            self.set_timer(key, generation, &mut pipe);
+            self.put_pipe_back(key, pipe);
         }
     }
 
-    /// The last lines, for the record of the exit.
-    pub(super) fn take_tail(&mut self) -> Vec<String> {
-        self.tail.drain(..).collect()
+    /// A timer while something waits, and none else. One that is early finds out when it fires: a line more
+    /// costs no change of timers.
+    fn set_timer(&mut self, key: PluginKey, generation: Generation, pipe: &mut Pipe) {
+        match (pipe.capture.next_at(), pipe.timer) {
+            (Some(at), None) => pipe.timer = Some(self.printing.insert(at, (key, generation, pipe.stream))),
+            (None, Some(timer)) => {
+                self.printing.cancel(timer);
+                pipe.timer = None;
+            }
+            _ => {}
+        }
     }
 
-    fn finish_line(&mut self, now: Time, goes_on: bool, out: &mut Vec<Printed>) {
-        let mut text = String::from_utf8_lossy(&self.line).into_owned();
-        self.line.clear();
-        if text.ends_with('\r') {
-            text.pop();
+    fn pipe_slot(&mut self, key: PluginKey, stream: Stream) -> Option<(Generation, &mut Option<Pipe>)> {
+        let running = self.wards.get_mut(&key)?.running.as_mut()?;
+        let slot = match stream {
+            Stream::Stdout => &mut running.stdout,
+            Stream::Stderr => &mut running.stderr,
+        };
+        Some((running.generation, slot))
+    }
+
+    fn take_pipe(&mut self, key: PluginKey, generation: Generation, stream: Stream) -> Option<Pipe> {
+        let (current, slot) = self.pipe_slot(key, stream)?;
+        if current == generation { slot.take() } else { None }
+    }
+
+    fn put_pipe_back(&mut self, key: PluginKey, pipe: Pipe) {
+        if let Some((_, slot)) = self.pipe_slot(key, pipe.stream) {
+            *slot = Some(pipe);
         }
-        if goes_on {
-            text.push_str(SPLIT_MARKER);
+    }
+
+    fn hand_on(&mut self, key: PluginKey, generation: Generation, pipe: &mut Pipe, printed: Vec<Printed>) {
+        let Some(plugin) = self.supervisor.plugin(key) else { return };
+        let taker = self.wards.get(&key).and_then(|ward| match &ward.spec.output {
+            Output::Taken(taker) => Some(taker),
+            Output::Record | Output::Inherit => None,
+        });
+        for printed in printed {
+            if let (Some(taker), Printed::Line(text)) = (taker, &printed) {
+                let (plugin_id, missed) = (plugin.id().clone(), pipe.missed);
+                let line =
+                    PrintedLine { plugin_id, generation, stream: pipe.stream, text: text.clone(), missed };
+                match taker.try_send(line) {
+                    Ok(()) => pipe.missed = 0,
+                    // Nobody wants them any more, or they are not wanted so fast.
+                    Err(TrySendError::Disconnected(_) | TrySendError::Full(_)) => pipe.missed += 1,
+                }
+                continue;
+            }
+            let mut note = note_of(pipe.stream, printed);
+            note.plugin_id = Some(plugin.id().clone());
+            note.generation = Some(generation);
+            note.pid = plugin.pid();
+            self.recorder.record(note);
         }
-        let mut cut = text.len().min(TAIL_LINE_BYTES_MAX);
-        while !text.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        if self.tail.len() == TAIL_LINES_MAX {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(text.get(..cut).unwrap_or_default().to_owned());
-        if now.since(self.window) >= Duration::from_secs(1) {
-            (self.window, self.in_window) = (now, 0);
-        }
-        self.in_window = self.in_window.saturating_add(1);
-        if self.in_window > LINES_PER_SECOND_MAX {
-            self.dropped += 1;
-            return;
-        }
-        if self.dropped > 0 {
-            out.push(Printed::Dropped(std::mem::take(&mut self.dropped)));
-        }
-        out.push(Printed::Line(text));
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn printed(parts: &[&[u8]]) -> Vec<Printed> {
-        let (mut output, mut out) = (Output::default(), Vec::new());
-        for part in parts {
-            output.push(Time::ZERO, part, &mut out);
+fn note_of(stream: Stream, printed: Printed) -> Note {
+    let kind = match stream {
+        Stream::Stdout => EventKind::Stdout,
+        Stream::Stderr => EventKind::Stderr,
+    };
+    match printed {
+        Printed::Line(text) => Note::new(kind, text),
+        Printed::Structured(structured) => {
+            let mut note = Note::new(kind, structured.message).level(structured.level);
+            note.details = structured.details;
+            note
         }
-        output.finish(Time::ZERO, &mut out);
-        out
-    }
-
-    fn line(text: &str) -> Printed {
-        Printed::Line(text.to_owned())
-    }
-
-    #[test]
-    fn lines_are_cut_where_they_end_however_they_arrive() {
-        let expected = vec![line("one"), line(""), line("two\u{fffd}"), line("rest")];
-        assert_eq!(printed(&[b"one\n\ntwo\xff\r\nrest"]), expected);
-        assert_eq!(printed(&[b"on", b"e\n", b"\nt", b"wo\xff\r", b"\nre", b"st"]), expected);
-    }
-
-    #[test]
-    fn a_long_line_is_split_with_a_marker_and_never_closed() {
-        let long = vec![b'x'; LINE_BYTES_MAX * 2 + 5];
-        let out = printed(&[&long, b"\nnext\n"]);
-        assert_eq!(out.len(), 4);
-        assert!(matches!(&out[0], Printed::Line(text) if text.ends_with(SPLIT_MARKER)));
-        assert_eq!(out[2], line("xxxxx"));
-        assert_eq!(out[3], line("next"));
-        let exact = vec![b'y'; LINE_BYTES_MAX];
-        assert_eq!(printed(&[&exact, b"\n"]).len(), 1, "a line of just that length is whole");
-    }
-
-    #[test]
-    fn a_flood_is_counted_and_the_tail_is_kept() {
-        let (mut output, mut out) = (Output::default(), Vec::new());
-        for number in 0..5000 {
-            output.push(Time::ZERO, format!("{number}\n").as_bytes(), &mut out);
+        Printed::Report { kind: report, text, lines } => {
+            let details = serde_json::json!({"report": report.as_str(), "lines": lines});
+            Note::new(kind, text).level(Level::Error).details(details)
         }
-        assert_eq!(out.len(), LINES_PER_SECOND_MAX as usize);
-        output.push(Time::ZERO.plus(Duration::from_secs(1)), b"later\n", &mut out);
-        assert_eq!(out[1000..], [Printed::Dropped(4000), line("later")]);
-        let tail = output.take_tail();
-        assert_eq!((tail.len(), tail[0].as_str(), tail[19].as_str()), (20, "4981", "later"));
+        Printed::Dropped { lines, bytes } => {
+            let text = format!("{lines} lines of {stream} came too fast; see output_bytes_per_second_max");
+            let details = serde_json::json!({"stream": stream.to_string(), "lines": lines, "bytes": bytes});
+            Note::new(EventKind::OutputDropped, text).details(details)
+        }
     }
 }

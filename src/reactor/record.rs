@@ -48,8 +48,8 @@ impl Recorder {
 
     pub(super) fn record(&mut self, note: Note) {
         let at = SystemTime::now();
-        // What a plugin prints is for the record only.
-        if !matches!(note.kind.component(), Component::Stdout | Component::Stderr) {
+        // What a plugin prints or says is for the record only.
+        if !matches!(note.kind.component(), Component::Stdout | Component::Stderr | Component::Plugin) {
             self.publish(at, &note);
         }
         let socket_path = self.socket_path(&note);

@@ -3,21 +3,18 @@
 //! What always holds: everything here belongs to one generation, and is closed, removed or reaped when
 //! it is dropped.
 
-use super::output::{Output, Printed};
-use crate::state::time::Time;
+use super::output::{Output, Pipe};
 use crate::sys::executable::Executable;
 use crate::sys::launch::PreparedLaunch;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::process::Child;
 use rpc_plugin_wire::{Generation, Token};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 /// What is launched, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct LaunchSpec {
     /// Absolute.
     pub(crate) executable: PathBuf,
@@ -25,47 +22,8 @@ pub(crate) struct LaunchSpec {
     /// Beside the variables of the contract.
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) working_folder: PathBuf,
-}
-
-/// Bytes of one pipe that are read in a turn of the loop.
-const PIPE_BYTES_PER_READ: usize = 16 * 1024;
-/// Bytes that are read of a pipe whose process has ended; more is not waited for.
-const PIPE_LAST_READS_MAX: usize = 64;
-
-/// One captured stream.
-#[derive(Debug)]
-pub(super) struct Pipe {
-    pub(super) file: File,
-    pub(super) source: u64,
-    pub(super) output: Output,
-}
-
-impl Pipe {
-    /// Reads once. `Ok(true)`: there may be more. An error: the stream is over.
-    pub(super) fn read(&mut self, now: Time, out: &mut Vec<Printed>) -> Result<bool, ()> {
-        let mut buffer = [0; PIPE_BYTES_PER_READ];
-        match self.file.read(&mut buffer) {
-            Ok(0) => Err(()),
-            Ok(bytes) => {
-                self.output.push(now, buffer.get(..bytes).unwrap_or_default(), out);
-                Ok(true)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
-            Err(_) => Err(()),
-        }
-    }
-
-    /// Reads what is there of a stream whose process has ended. A grandchild may hold the other end:
-    /// its end of file is not waited for.
-    pub(super) fn read_last(&mut self, now: Time, out: &mut Vec<Printed>) {
-        for _ in 0..PIPE_LAST_READS_MAX {
-            if !matches!(self.read(now, out), Ok(true)) {
-                break;
-            }
-        }
-        self.output.finish(now, out);
-    }
+    /// Where what it prints goes.
+    pub(crate) output: Output,
 }
 
 /// A process.

@@ -11,6 +11,7 @@ pub mod incoming;
 pub mod keys;
 pub mod outbox;
 pub mod outgoing;
+pub mod output;
 pub mod plugin;
 pub mod policy;
 pub mod session;

@@ -8,6 +8,7 @@
 
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_DEFAULT, FRAME_BYTES_MAX_RANGE};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -118,6 +119,9 @@ pub struct Policy {
     pub frame_bytes_max: usize,
     /// Which calls are put on record.
     pub rpc_audit: RpcAudit,
+    /// How much of what it prints goes on record: bytes per second, of each of its two streams; an event counts
+    /// 512 more than its text. What comes faster is dropped and counted.
+    pub output_bytes_per_second_max: usize,
 }
 
 impl Default for Policy {
@@ -145,9 +149,13 @@ impl Default for Policy {
             outbox_bytes_max: 16 * 1024 * 1024,
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
             rpc_audit: RpcAudit::Failures,
+            output_bytes_per_second_max: 1024 * 1024,
         }
     }
 }
+
+/// What [`Policy::output_bytes_per_second_max`] may be.
+pub const OUTPUT_BYTES_RANGE: RangeInclusive<usize> = 1024..=1 << 30;
 
 /// The longest duration a policy may name: a day. Keeps sums of deadlines far from overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(86_400);
@@ -217,6 +225,7 @@ impl Policy {
             ("calls_in_flight_max", self.calls_in_flight_max, 1..=1 << 20),
             ("frame_bytes_max", self.frame_bytes_max, FRAME_BYTES_MAX_RANGE),
             ("outbox_bytes_max", self.outbox_bytes_max, 0..=1 << 30),
+            ("output_bytes_per_second_max", self.output_bytes_per_second_max, OUTPUT_BYTES_RANGE),
         ];
         for (setting, value, range) in counts {
             if !range.contains(&value) {
@@ -312,7 +321,7 @@ mod tests {
     #[test]
     fn contradictions_are_refused_by_name() {
         type Change = fn(&mut Policy);
-        let table: [(&str, Change); 9] = [
+        let table: [(&str, Change); 10] = [
             ("heartbeat_timeout", |p| p.heartbeat_timeout = Duration::from_secs(3)),
             ("backoff_initial", |p| p.backoff_initial = Duration::from_secs(31)),
             ("outbox_bytes_max", |p| p.outbox_bytes_max = 1000),
@@ -322,6 +331,7 @@ mod tests {
             ("backoff_jitter_percent", |p| p.backoff_jitter_percent = 51),
             ("frame_bytes_max", |p| p.frame_bytes_max = 1),
             ("heartbeat_misses_max", |p| p.heartbeat_misses_max = 0),
+            ("output_bytes_per_second_max", |p| p.output_bytes_per_second_max = 0),
         ];
         for (setting, change) in table {
             let mut policy = Policy::default();

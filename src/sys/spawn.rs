@@ -5,7 +5,7 @@
 //! see [`SpawnError::is_text_busy`]), read the pipes, or add anything to the environment.
 //!
 //! What the program finds: exactly the environment given; stdin from `/dev/null`; stdout and stderr as
-//! pipes; no other descriptor, but 3 for a script (and whatever else is not ELF), which is the script
+//! pipes, or this process's own; no other descriptor, but 3 for a script (and whatever else is not ELF), which is the script
 //! itself: its interpreter reads it as `/dev/fd/3`, so `/proc` has to be mounted. No controlling
 //! terminal; umask 077; every signal unblocked and with its default action. It is killed when the
 //! *thread* that launched it ends. Limits (RLIMIT_*), priority and cgroup are the host's.
@@ -28,7 +28,8 @@ use nix::unistd::pipe2;
 use std::cell::Cell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct SpawnSpec<'a> {
     pub env: &'a [(OsString, OsString)],
     /// The folder it starts in.
     pub working_folder: &'a Path,
+    /// Its stdout and stderr are this process's own, instead of pipes.
+    pub inherit_output: bool,
 }
 
 impl<'a> SpawnSpec<'a> {
@@ -64,6 +67,7 @@ impl<'a> SpawnSpec<'a> {
             args: &[],
             env: &[],
             working_folder: Path::new("/"),
+            inherit_output: false,
         }
     }
 }
@@ -73,10 +77,10 @@ impl<'a> SpawnSpec<'a> {
 pub struct Spawned {
     /// The process.
     pub child: Child,
-    /// What it writes to stdout. Nonblocking.
-    pub stdout: OwnedFd,
-    /// What it writes to stderr. Nonblocking.
-    pub stderr: OwnedFd,
+    /// What it writes to stdout. Nonblocking. `None` where it has this process's own.
+    pub stdout: Option<OwnedFd>,
+    /// What it writes to stderr. Nonblocking. `None` where it has this process's own.
+    pub stderr: Option<OwnedFd>,
 }
 
 /// A launch that failed. No process of it is left.
@@ -235,8 +239,8 @@ fn spawn_with(spec: &SpawnSpec<'_>, close_range: bool) -> Result<Spawned, (Spawn
     let null = above_stdio(
         open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(resources)?,
     )?;
-    let (stdout, stdout_child) = output_pipe()?;
-    let (stderr, stderr_child) = output_pipe()?;
+    let (stdout, stdout_child) = output(spec, io::stdout().as_fd())?;
+    let (stderr, stderr_child) = output(spec, io::stderr().as_fd())?;
     let plan = Plan {
         streams: [null.as_raw_fd(), stdout_child.as_raw_fd(), stderr_child.as_raw_fd()],
         program: program.as_raw_fd(),
@@ -279,6 +283,27 @@ fn environment(spec: &SpawnSpec<'_>) -> Result<Vec<CString>, (SpawnStep, Errno)>
 
 fn c_string(text: &OsStr) -> Result<CString, (SpawnStep, Errno)> {
     CString::new(text.as_bytes()).map_err(|_| (SpawnStep::Arguments, Errno::EINVAL))
+}
+
+/// An output of the child: our end, if there is one, and the child's. `own` is what it may inherit; where that
+/// is closed in this process, it is nowhere.
+fn output(
+    spec: &SpawnSpec<'_>,
+    own: BorrowedFd<'_>,
+) -> Result<(Option<OwnedFd>, OwnedFd), (SpawnStep, Errno)> {
+    if !spec.inherit_output {
+        let (read, write) = output_pipe()?;
+        return Ok((Some(read), write));
+    }
+    // A duplicate is numbered from 3 on.
+    let child = match own.try_clone_to_owned() {
+        Ok(child) => child,
+        Err(_) => {
+            let null = open("/dev/null", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+            above_stdio(null.map_err(|errno| (SpawnStep::Resources, errno))?)?
+        }
+    };
+    Ok((None, child))
 }
 
 /// A pipe: our end to read from, nonblocking, and the child's end, which blocks as programs expect.

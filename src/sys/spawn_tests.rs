@@ -218,11 +218,26 @@ fn what_cannot_be_passed_on_is_refused() {
 }
 
 #[test]
+fn output_is_inherited_where_that_is_asked_for() {
+    let root = folder();
+    let seen = root.path().join("seen");
+    let text = format!("(readlink /proc/$$/fd/1; readlink /proc/$$/fd/2) > {}\nexit 0", seen.display());
+    let executable = open(&script(root.path(), &text)).unwrap();
+    let spec = SpawnSpec { inherit_output: true, ..SpawnSpec::new(&executable) };
+    let spawned = spawn_patiently(&spec).unwrap();
+    assert!(spawned.stdout.is_none() && spawned.stderr.is_none());
+    assert_eq!(finish(spawned).2, OK);
+    let own = [1, 2].map(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap());
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert_eq!(seen.lines().collect::<Vec<_>>(), own.each_ref().map(|path| path.to_str().unwrap()));
+}
+
+#[test]
 fn our_ends_of_the_pipes_do_not_block() {
     let root = folder();
     let executable = open(&script(root.path(), "exec sleep 1000")).unwrap();
     let spawned = spawn_patiently(&SpawnSpec::new(&executable)).unwrap();
-    for fd in [&spawned.stdout, &spawned.stderr] {
+    for fd in [&spawned.stdout, &spawned.stderr].map(|fd| fd.as_ref().unwrap()) {
         assert_eq!(nix::unistd::read(fd, &mut [0]).unwrap_err(), Errno::EAGAIN);
         assert_eq!(fcntl(fd, FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
     }

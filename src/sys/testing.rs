@@ -105,7 +105,8 @@ pub(super) fn spawn_patiently(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnErro
 /// Everything it wrote to stdout and stderr, and how it ended.
 pub(super) fn finish(mut spawned: Spawned) -> (String, String, ExitStatus) {
     let status = ended(&mut spawned.child);
-    let read = |fd: std::os::fd::OwnedFd| {
+    let read = |fd: Option<std::os::fd::OwnedFd>| {
+        let Some(fd) = fd else { return String::new() };
         let mut content = Vec::new();
         let mut file = std::fs::File::from(fd);
         loop {

@@ -239,7 +239,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
 
 /// Sockets, tokens and half-written files below a runtime folder. None may be left by a daemon's end.
 pub fn litter(runtime_dir: &Path) -> Vec<PathBuf> {
-    let kept = ["lock", "generation", "events.jsonl"];
+    let kept = ["lock", "generation", "events.jsonl", "plugin-events.jsonl"];
     let mut files = files_below(runtime_dir);
     files.retain(|path| !kept.contains(&path.file_name().unwrap().to_str().unwrap()));
     files

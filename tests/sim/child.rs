@@ -125,7 +125,9 @@ impl Child {
                 Message::Response(_) => {}
             }
             if rng.u32(0..1000) < self.nature.asks_permille {
-                let ask = json!({"jsonrpc": "2.0", "id": format!("q{}", self.next_id), "method": "host.log"});
+                let id = format!("q{}", self.next_id);
+                let params = json!({"level": "info", "message": "it lives"});
+                let ask = json!({"jsonrpc": "2.0", "id": id, "method": "host.log", "params": params});
                 self.next_id += 1;
                 acts.push((Duration::ZERO, Doing::Send(line(&ask))));
             }

@@ -46,6 +46,7 @@ fn draw(rng: &mut Rng) -> Policy {
         frame_bytes_max,
         // Not drawn, so that seeds stay what they are.
         rpc_audit: RpcAudit::ALL[frame_bytes_max % RpcAudit::ALL.len()].0,
+        output_bytes_per_second_max: frame_bytes_max,
     }
 }
 

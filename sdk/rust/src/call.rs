@@ -5,6 +5,7 @@
 //! What always holds: once cancelled, a call stays cancelled, and nobody waits in [`Call::wait`] any more.
 
 use crate::handler::{HandlerError, Method};
+use crate::log::{Log, OfCall};
 use rpc_plugin_wire::RequestId;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,6 +86,24 @@ impl Call {
         let waited = self.0.changed.wait_timeout_while(gate, time, |()| !self.is_cancelled());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.check()
+    }
+
+    /// The plugin's own record; what is recorded through it names this call.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        self.0.method.log.of_call(&self.0.method, self.request())
+    }
+
+    /// The id of the request, where it is a number, as those of hosts are.
+    fn request(&self) -> Option<u64> {
+        match &self.0.id {
+            RequestId::Number(id) => Some(*id),
+            RequestId::Text(_) => None,
+        }
+    }
+
+    pub(crate) fn for_log(&self) -> OfCall {
+        OfCall { method: Arc::clone(&self.0.method), request: self.request() }
     }
 
     pub(crate) fn cancel(&self) {

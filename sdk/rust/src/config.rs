@@ -41,6 +41,9 @@ pub struct Config {
     pub host_pid: u32,
     /// How long to wait for the host, each for the connection and for the answer to the hello.
     pub hello_timeout: Duration,
+    /// The folder of the plugin's own record; `None`: it keeps none. From the environment, it is that of the
+    /// socket, which is the plugin's own.
+    pub log_folder: Option<PathBuf>,
 }
 
 /// What is wrong with the environment.
@@ -92,6 +95,7 @@ impl Config {
         let token = read(&mut faults, &lookup, ENV_AUTH_TOKEN_FILE, token_from_file);
         match (socket, plugin_id, generation, token) {
             (Some(socket), Some(plugin_id), Some(generation), Some(token)) => Ok(Config {
+                log_folder: socket.parent().map(Path::to_owned),
                 socket,
                 plugin_id,
                 generation,

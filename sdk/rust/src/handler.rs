@@ -5,6 +5,7 @@
 //! What always holds: every handler is one shape inside, whatever its types: raw params in, JSON appended.
 
 use crate::call::Call;
+use crate::log::Log;
 use crate::pace::Pace;
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::message::params_into;
@@ -59,6 +60,10 @@ impl HandlerError {
         self.0.kind()
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     pub(crate) fn into_object(self) -> ErrorObject {
         self.0
     }
@@ -97,11 +102,12 @@ pub(crate) struct Method {
     pub(crate) number: usize,
     pub(crate) handler: Box<Handler>,
     pub(crate) pace: Pace,
+    pub(crate) log: Log,
 }
 
 impl Method {
     pub(crate) fn new(name: &str, number: usize, handler: Box<Handler>) -> Method {
-        Method { name: name.into(), number, handler, pace: Pace::new() }
+        Method { name: name.into(), number, handler, pace: Pace::new(), log: Log::off() }
     }
 }
 

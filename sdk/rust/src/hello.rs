@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// The only request that a plugin of this SDK ever sends.
 const HELLO_ID: u64 = 1;
+/// What this SDK calls itself.
+pub(crate) const SDK: &str = concat!("rust/", env!("CARGO_PKG_VERSION"));
 /// Bytes asked of the socket at a time before the host is known.
 const READ_BYTES: usize = 4096;
 
@@ -61,7 +63,7 @@ fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Resul
         generation: config.generation,
         protocols: vec![PROTOCOL_VERSION],
         version: offer.version.to_owned(),
-        sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+        sdk: SDK.to_owned(),
         capabilities: offer.capabilities.to_vec(),
         interfaces: offer.interfaces.clone(),
         features: vec![FEATURE_CANCEL.to_owned()],

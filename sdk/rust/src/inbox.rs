@@ -10,10 +10,12 @@ use crate::answer::write_failure;
 use crate::call::Call;
 use crate::error::{End, Error};
 use crate::handler::HandlerError;
+use crate::log::Event;
 use crate::outbox::Closed;
 use crate::pool::COLLECTED_BYTES_MAX;
 use crate::task::Job;
 use crate::worker::Shared;
+use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_SHUTDOWN};
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{ErrorCode, FrameDecoder, Message, Notification, Request};
@@ -167,8 +169,14 @@ impl Inbox {
         }
         match &*request.method {
             METHOD_HEARTBEAT => service.answer_heartbeat(&id, &mut self.answers),
-            METHOD_CAPABILITIES => service.answer_capabilities(&id, &mut self.answers),
+            METHOD_CAPABILITIES => {
+                service.answer_capabilities(&id, &mut self.answers);
+                let said = format!("the host asked, and was told: {}", service.capabilities.join(", "));
+                service.log.say(Event::new("capabilities_reported", Component::Runtime, Level::Info, said));
+            }
             METHOD_SHUTDOWN => {
+                let said = "the host asked for the end";
+                service.log.say(Event::new("shutdown_requested", Component::Runtime, Level::Info, said));
                 service.answer_shutdown(&id, &mut self.answers);
                 return Ok(Some(End::Shutdown));
             }

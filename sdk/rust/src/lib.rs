@@ -37,8 +37,11 @@
 //! How a plugin's process ends is in [`exit`]. A handler that panics answers `internal_error` and the
 //! plugin lives on; that needs the default `panic = "unwind"`.
 //!
+//! A plugin keeps a record of its own, `plugin-events.jsonl` in its folder: how it began and ended, handlers that
+//! failed, and what its author says with [`Call::log`] and [`Plugin::log`].
+//!
 //! What this crate deliberately does not do: install signal handlers, print anything outside
-//! [`Plugin::run`], call the host, or carry file descriptors.
+//! [`Plugin::run`] (but that the record cannot be written), call the host, or carry file descriptors.
 //!
 //! What always holds: every request is answered exactly once while the host is there; queue, unanswered
 //! requests and outgoing bytes are bounded; nothing that the host sends makes it panic.
@@ -53,6 +56,7 @@ mod handler;
 mod hello;
 mod ids;
 mod inbox;
+mod log;
 mod outbox;
 mod pace;
 mod plugin;
@@ -68,8 +72,10 @@ pub use call::Call;
 pub use config::{Config, ConfigError, HELLO_TIMEOUT_DEFAULT};
 pub use error::{End, Error, exit};
 pub use handler::HandlerError;
+pub use log::{Log, LogTarget};
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
 pub use rpc_plugin_wire::error::ErrorCode;
+pub use rpc_plugin_wire::event::Level;
 pub use rpc_plugin_wire::life::HealthStatus;
 pub use rpc_plugin_wire::message::RequestId;
 

@@ -9,9 +9,11 @@ use crate::call::Call;
 use crate::config::Config;
 use crate::error::{End, Error};
 use crate::handler::{Handler, HandlerError, Method, raw, typed};
-use crate::hello::{Offer, greet};
+use crate::hello::{Offer, SDK, greet};
+use crate::log::{Event, Log, LogOptions, LogTarget};
 use crate::service::{Health, Service, Work};
 use crate::session::{OnShutdown, Session};
+use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::handshake::check_capabilities;
 use rpc_plugin_wire::ident::{capability_of, check_capability, check_method};
 use rpc_plugin_wire::life::HealthStatus;
@@ -42,6 +44,8 @@ pub struct Plugin {
     queue_max: usize,
     health: Box<Health>,
     on_shutdown: OnShutdown,
+    log_options: LogOptions,
+    pub(crate) log: Log,
     faults: Vec<String>,
 }
 
@@ -49,7 +53,10 @@ impl Plugin {
     /// A plugin without methods. `version` is its own, at most 64 bytes, shown to operators.
     #[must_use]
     pub fn new(version: impl Into<String>) -> Plugin {
+        let log_options = LogOptions::default();
         Plugin {
+            log: Log::new(&log_options),
+            log_options,
             version: version.into(),
             methods: BTreeMap::new(),
             interfaces: BTreeMap::new(),
@@ -136,6 +143,37 @@ impl Plugin {
         self
     }
 
+    /// The least level of what is put on the plugin's own record: `info` unless named. At `debug`, each call
+    /// that succeeds is there too.
+    #[must_use]
+    pub fn log_level(mut self, level: Level) -> Plugin {
+        self.log_options.level = level;
+        self.log.set(&self.log_options);
+        self
+    }
+
+    /// Where the plugin's own record goes: [`LogTarget::File`] unless named.
+    #[must_use]
+    pub fn log_to(mut self, target: LogTarget) -> Plugin {
+        self.log_options.target = target;
+        self.log.set(&self.log_options);
+        self
+    }
+
+    /// How large one file of the plugin's own record becomes, in bytes, at least 64 KiB, and how many there are,
+    /// at least 2: 8 MiB and 4 unless named. The oldest is removed.
+    #[must_use]
+    pub fn log_files(mut self, file_bytes_max: u64, files_max: usize) -> Plugin {
+        (self.log_options.file_bytes_max, self.log_options.files_max) = (file_bytes_max, files_max);
+        self
+    }
+
+    /// The plugin's own record, for threads of its author's; handlers have [`Call::log`].
+    #[must_use]
+    pub fn log(&self) -> Log {
+        self.log.clone()
+    }
+
     /// The names of all methods, in order.
     pub fn methods(&self) -> impl Iterator<Item = &str> {
         self.methods.keys().map(|name| &**name)
@@ -164,15 +202,57 @@ impl Plugin {
     /// breaks the protocol, [`Error::Os`] when the operating system refuses threads or the connection.
     pub fn serve(self, config: Config, connection: UnixStream) -> Result<End, Error> {
         let capabilities = self.check()?;
-        let Plugin { version, methods, interfaces, threads, queue_max, health, on_shutdown, .. } = self;
+        self.begin_log(&config);
+        let Plugin { version, methods, interfaces, threads, queue_max, health, on_shutdown, log, .. } = self;
         let (plugin_id, generation) = (config.plugin_id.clone(), config.generation);
         let work = Work::new();
         let offer = Offer { version: &version, capabilities: &capabilities, interfaces: &interfaces };
-        let (decoder, answer) = greet(&connection, config, &offer)?;
+        log.say(Event::new("connected", Component::Auth, Level::Info, "the host took the connection"));
+        let (decoder, answer) = greet(&connection, config, &offer).inspect_err(|error| {
+            let said = "the proof of identity failed";
+            let event = Event::new("authentication_failed", Component::Auth, Level::Error, said);
+            log.say(event.error(error.to_string()));
+            log.finish();
+        })?;
+        let told = serde_json::json!({"host": answer.host, "protocol": answer.protocol,
+            "interfaces": answer.interfaces, "frame_bytes_max": answer.frame_bytes_max});
+        let event =
+            Event::new("authenticated", Component::Auth, Level::Info, "the host took the proof of identity");
+        log.say(event.details(&told));
         let frame_bytes_max = answer.frame_bytes_max;
-        let service =
-            Service { methods, capabilities, plugin_id, generation, version, frame_bytes_max, health, work };
-        Session::start(connection, service, threads, queue_max)?.serve(decoder, on_shutdown)
+        let service = Service {
+            methods,
+            capabilities,
+            plugin_id,
+            generation,
+            version,
+            frame_bytes_max,
+            health,
+            work,
+            log: log.clone(),
+        };
+        let session = Session::start(connection, service, threads, queue_max).inspect_err(|error| {
+            let event = Event::new("stopped", Component::Runtime, Level::Error, "the session did not begin");
+            log.say(event.error(error.to_string()));
+            log.finish();
+        })?;
+        session.serve(decoder, on_shutdown)
+    }
+
+    /// Opens the plugin's own record, unless it is open, with what it begins with. No secret is in it: the token
+    /// is not, nor are variables or arguments.
+    pub(crate) fn begin_log(&self, config: &Config) {
+        if !self.log.open(&self.log_options, config) {
+            return;
+        }
+        let configuration = serde_json::json!({
+            "version": self.version, "sdk": SDK, "socket": config.socket, "host_pid": config.host_pid,
+            "methods": self.methods.keys().collect::<Vec<_>>(), "interfaces": self.interfaces,
+            "threads": self.threads, "queue_max": self.queue_max,
+        });
+        let event =
+            Event::new("booted", Component::Runtime, Level::Info, "the plugin runs and is configured");
+        self.log.say(event.details(&configuration));
     }
 
     /// Checks the whole definition; gives its capabilities.
@@ -202,7 +282,8 @@ impl Plugin {
         } else if self.methods.contains_key(name) {
             self.faults.push(format!("the method {name:?} is there twice"));
         } else {
-            let method = Method::new(name, self.methods.len(), handler);
+            let mut method = Method::new(name, self.methods.len(), handler);
+            method.log = self.log.clone();
             self.methods.insert(name.into(), Arc::new(method));
         }
         self

@@ -1,15 +1,17 @@
 //! A plugin as a process: environment in, exit code out.
 //!
-//! What this file is for: [`Plugin::run`], the only place of this crate that prints, and only to stderr,
-//! where the host keeps it for the operator.
+//! What this file is for: [`Plugin::run`], and all that this crate prints, which is to stderr, where the host
+//! keeps it for the operator.
 //!
 //! What always holds: a fault is one message that says what to do next; control characters in it are
 //! escaped, because parts of it may come from a peer.
 
 use crate::config::{Config, ConfigError};
 use crate::error::{End, Error, exit};
+use crate::log::Event;
 use crate::plugin::Plugin;
 use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::event::{Component, Level};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,13 +30,33 @@ impl Plugin {
                 return ExitCode::from(exit::BY_HAND);
             }
             Err(error) => Err(error),
-            Ok(config) => config.connect().and_then(|connection| self.serve(config, connection)),
+            Ok(config) => self.run_with(config),
         };
         match ended {
             Ok(End::Shutdown | End::HostGone) => ExitCode::from(exit::OK),
             Err(error) => {
                 say(&format!("{name}: {error}{}", advice(&error)));
                 ExitCode::from(error.exit_code())
+            }
+        }
+    }
+}
+
+impl Plugin {
+    fn run_with(self, config: Config) -> Result<End, Error> {
+        self.begin_log(&config);
+        match config.connect() {
+            Ok(connection) => self.serve(config, connection),
+            Err(error) => {
+                let name = if matches!(error, Error::NotTheHost { .. }) {
+                    "authentication_failed"
+                } else {
+                    "stopped"
+                };
+                let event = Event::new(name, Component::Auth, Level::Error, "the host was not reached");
+                self.log.say(event.error(error.to_string()));
+                self.log.finish();
+                Err(error)
             }
         }
     }
@@ -74,7 +96,7 @@ fn by_hand(plugin: &Plugin, name: &str) -> String {
 }
 
 /// Writes to stderr; when that is closed there is nobody left to tell.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let mut shown = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         if c.is_control() && c != '\n' { shown.extend(c.escape_default()) } else { shown.push(c) }

@@ -6,7 +6,9 @@
 
 use crate::answer::write_answer;
 use crate::handler::{HandlerError, Method};
+use crate::log::{Failure, Log};
 use crate::task::Job;
+use rpc_plugin_wire::event::Level;
 use rpc_plugin_wire::life::{Capabilities, HealthStatus, Heartbeat};
 use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde::Serialize;
@@ -29,6 +31,7 @@ pub(crate) struct Service {
     pub(crate) frame_bytes_max: usize,
     pub(crate) health: Box<Health>,
     pub(crate) work: Work,
+    pub(crate) log: Log,
 }
 
 /// What the heartbeat tells of the calls.
@@ -85,12 +88,30 @@ fn millis(time: Duration) -> u64 {
 }
 
 impl Service {
-    /// Runs a call's handler and appends its answer. Says whether that is a result.
-    pub(crate) fn answer(&self, job: &Job, out: &mut Vec<u8>) -> bool {
+    /// Runs a call's handler and appends its answer. Gives what kept that from being a result.
+    pub(crate) fn answer(&self, job: &Job, out: &mut Vec<u8>) -> Option<Box<Failure>> {
         let Job { call, params } = job;
-        write_answer(out, call.id(), self.frame_bytes_max, |out| {
-            unpanicked("the handler", || (call.inner_method().handler)(call, params.as_deref(), out))?
-        })
+        let mut failure = None;
+        let is_result = write_answer(out, call.id(), self.frame_bytes_max, |out| {
+            let ended =
+                unpanicked("the handler", || (call.inner_method().handler)(call, params.as_deref(), out));
+            let is_panic = ended.is_err();
+            ended.and_then(|result| result).inspect_err(|error| failure = Some(failure_of(error, is_panic)))
+        });
+        match failure {
+            None if !is_result => {
+                let error = HandlerError::internal("the result is too large, or nested too deeply");
+                Some(failure_of(&error, false))
+            }
+            failure => failure,
+        }
+    }
+
+    /// Puts the end of a call on the plugin's own record, if it is to be there.
+    pub(crate) fn record_end(&self, job: &Job, took: Duration, failure: Option<&Failure>) {
+        if failure.is_some() || self.log.is_on(Level::Debug) {
+            self.log.called(job.call.for_log(), took, failure);
+        }
     }
 
     /// Answers `plugin.heartbeat`.
@@ -128,6 +149,11 @@ impl Service {
             format!("{} has no method {method:?}; it serves {}", self.plugin_id, served.join(", ")),
         )
     }
+}
+
+#[cold]
+fn failure_of(error: &HandlerError, is_panic: bool) -> Box<Failure> {
+    Box::new(Failure { code: error.code(), text: error.message().to_owned(), is_panic })
 }
 
 fn push_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), HandlerError> {

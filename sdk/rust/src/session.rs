@@ -11,12 +11,14 @@ use crate::answer::write_failure;
 use crate::bell::Bell;
 use crate::error::{End, Error};
 use crate::handler::HandlerError;
+use crate::log::Event;
 use crate::outbox::Outbox;
 use crate::pool::Pool;
 use crate::service::{Service, unpanicked};
 use crate::task::Tick;
 use crate::worker::{Shared, Worker};
 use rpc_plugin_wire::FrameDecoder;
+use rpc_plugin_wire::event::{Component, Level};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -67,6 +69,8 @@ impl Session {
     pub(crate) fn serve(self, decoder: FrameDecoder, on_shutdown: OnShutdown) -> Result<End, Error> {
         let Shared { service, pool, outbox, .. } = &*self.shared;
         pool.open(decoder);
+        // Not before: the first answers are worth more than a record of how it began.
+        service.log.start(Some(&self.shared));
         let end = self.attend();
         if matches!(end, Ok(End::Shutdown)) {
             // The host has its answer by now; a fault in here can only be told to whoever reads stderr,
@@ -82,7 +86,9 @@ impl Session {
         outbox.leave(&mut answers);
         // A worker may be the writer: it has to be done before everything can be written.
         pool.wait_all_done(deadline);
+        service.log.say(ended(&end));
         outbox.flush(deadline);
+        service.log.finish();
         self.close();
         end
     }
@@ -110,5 +116,15 @@ impl Session {
     fn close(&self) {
         self.shared.pool.close();
         self.shared.outbox.close();
+    }
+}
+
+/// The last event of a session.
+fn ended(end: &Result<End, Error>) -> Event {
+    let event = |level, said| Event::new("stopped", Component::Runtime, level, said);
+    match end {
+        Ok(End::Shutdown) => event(Level::Info, "the session ended as the host asked"),
+        Ok(End::HostGone) => event(Level::Warn, "the session ended because the host is gone"),
+        Err(error) => event(Level::Error, "the session ended by a fault").error(error.to_string()),
     }
 }

@@ -169,10 +169,12 @@ impl Worker {
     fn run(&mut self, job: &Job) {
         let begin = self.now.take().unwrap_or_else(Instant::now);
         let Shared { service, .. } = &*self.shared;
-        let succeeded = service.answer(job, &mut self.answer);
+        let failure = service.answer(job, &mut self.answer);
         let end = Instant::now();
-        service.work.count(succeeded, end);
-        job.call.inner_method().pace.took(end.saturating_duration_since(begin));
+        let took = end.saturating_duration_since(begin);
+        service.work.count(failure.is_none(), end);
+        job.call.inner_method().pace.took(took);
+        service.record_end(job, took, failure.as_deref());
         self.now = Some(end);
     }
 

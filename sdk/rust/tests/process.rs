@@ -33,12 +33,13 @@ fn main() -> ExitCode {
             })
             .run();
     }
-    let cases: [(&str, fn(&House)); 8] = [
+    let cases: [(&str, fn(&House)); 9] = [
         ("started by hand it says what it is", by_hand),
         ("an incomplete environment is named", incomplete),
         ("a host that rejects is named", rejected),
         ("a host that breaks the protocol is named", violation),
         ("shutdown ends it with 0", shutdown),
+        ("a record of its own that cannot be kept is told once", no_record),
         ("after a burst of calls it is left with nothing that wakes it", idle),
         ("it ends with its host, though a handler is stuck", host_gone),
         ("a socket of another process than the parent is refused", not_the_parent),
@@ -172,6 +173,25 @@ fn shutdown(house: &House) {
     reader.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n");
     assert_eq!(ended(child), (0, String::new()));
+    let record = std::fs::read_to_string(house.folder.join("plugin-events.jsonl")).unwrap();
+    assert!(record.contains("\"booted\"") && record.contains("\"stopped\""), "{record}");
+    assert!(!record.contains("5a5a"), "the token is not on record");
+}
+
+fn no_record(house: &House) {
+    // Not writable for anybody, root included.
+    std::fs::create_dir(house.folder.join("plugin-events.jsonl")).unwrap();
+    let (child, mut reader) = house.launch();
+    send(&mut reader, HELLO_ANSWER);
+    let mut line = String::new();
+    for id in 0..100 {
+        send(&mut reader, &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"fail"}}"#));
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+    }
+    send(&mut reader, r#"{"jsonrpc":"2.0","id":7,"method":"plugin.shutdown"}"#);
+    let (code, stderr) = ended(child);
+    assert_eq!((code, stderr.matches("cannot be written").count()), (0, 1), "{stderr}");
 }
 
 /// How often the threads of a process have gone to sleep, together.

@@ -52,6 +52,8 @@ pub enum Component {
     Stdout,
     /// Captured standard error.
     Stderr,
+    /// The plugin itself, in words of its author.
+    Plugin,
 }
 
 impl Component {
@@ -66,6 +68,7 @@ impl Component {
             Component::Admin => "admin",
             Component::Stdout => "stdout",
             Component::Stderr => "stderr",
+            Component::Plugin => "plugin",
         }
     }
 }
@@ -174,6 +177,8 @@ events! {
     Stdout = "stdout", Stdout, Info;
     /// A line that the plugin printed to standard error.
     Stderr = "stderr", Stderr, Info;
+    /// The plugin had something for the host's record.
+    PluginLogged = "plugin_logged", Plugin, Info;
     /// Printed lines were dropped because they came too fast.
     OutputDropped = "output_dropped", Kernel, Warn;
 }

@@ -1,10 +1,12 @@
 //! What a plugin says about itself while it lives (protocol section 4), and the states that the host
 //! keeps of it.
 
+use crate::event::Level;
 use crate::handshake::{HelloError, check_capabilities};
 use crate::ident::{Generation, PluginId};
 use crate::limits::VERSION_BYTES_MAX;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,8 +16,34 @@ pub const METHOD_HEARTBEAT: &str = "plugin.heartbeat";
 pub const METHOD_CAPABILITIES: &str = "plugin.capabilities";
 /// Asked when the plugin shall end by itself; answered with `{}`.
 pub const METHOD_SHUTDOWN: &str = "plugin.shutdown";
+/// Notification, or request that is answered with `{}`: a plugin has something for the host's record.
+pub const METHOD_LOG: &str = "host.log";
 /// Notification: the sender of a request wants it to end.
 pub const METHOD_CANCEL: &str = "rpc.cancel";
+
+/// Params of [`METHOD_LOG`].
+#[derive(Debug, Clone, Deserialize)]
+pub struct PluginLog {
+    /// How much it matters.
+    pub level: Level,
+    /// One sentence for a person.
+    pub message: String,
+    /// The plugin's own name for what happened.
+    #[serde(default)]
+    pub event: Option<String>,
+    /// The method that it is about.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// The id of the host's request that it is about.
+    #[serde(default)]
+    pub request: Option<u64>,
+    /// What failed.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// What else a program may want to know.
+    #[serde(default)]
+    pub details: Option<Value>,
+}
 
 /// How a plugin says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// How often a process that survives SIGKILL (it hangs in the kernel) is told again and reported.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
 
+/// What of its last words becomes part of a reason. Bytes; the event of the exit has them all.
+const LAST_WORDS_BYTES_MAX: usize = 4096;
+
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExitReport {
@@ -271,12 +274,31 @@ impl Plugin {
     }
 }
 
-/// A reason with how the process ended and the last it said.
+/// A reason with how the process ended and the last it said, escaped: it is shown in many places.
 fn with_exit(reason: &str, exit: Option<&ExitReport>) -> String {
     let Some(exit) = exit else { return reason.to_owned() };
     let mut text = format!("{reason} ({})", exit.text);
-    if !exit.stderr_tail.is_empty() {
-        text = format!("{text}; its last words on stderr: {}", exit.stderr_tail.join(" | "));
+    let mut words: Vec<String> = Vec::new();
+    let mut left = LAST_WORDS_BYTES_MAX;
+    // The last ones say most.
+    for line in exit.stderr_tail.iter().rev() {
+        let mut shown = String::new();
+        for c in line.chars() {
+            if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+        }
+        let mut end = shown.len().min(left);
+        while !shown.is_char_boundary(end) {
+            end -= 1;
+        }
+        left -= end;
+        shown.truncate(end);
+        if !shown.is_empty() || line.is_empty() {
+            words.push(shown);
+        }
+    }
+    words.reverse();
+    if !words.is_empty() {
+        text = format!("{text}; its last words on stderr: {}", words.join(" | "));
     }
     text
 }

@@ -8,7 +8,7 @@ use crate::state::policy::RpcAudit;
 use crate::state::session::{Fault, Introduction, NewCall, SessionEvent};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::{capability_of, check_method};
-use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, PluginState};
+use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_LOG, PluginState};
 use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
 use serde_json::value::RawValue;
@@ -212,15 +212,19 @@ impl Plugin {
                 Caller::Capabilities => self.handle_capabilities(step, result),
                 Caller::Shutdown => {}
             },
-            SessionEvent::Asked { id, method } => {
-                let error = ErrorObject::new(
-                    ErrorCode::MethodNotFound,
-                    format!("the host does not serve {method:?}"),
-                );
+            SessionEvent::Asked { id, method, params } => {
+                let answer = if method == METHOD_LOG {
+                    self.take_log(step, params.as_deref()).map(|()| RawValue::from_string("{}".to_owned()))
+                } else {
+                    let text = format!("the host does not serve {method:?}");
+                    Err(ErrorObject::new(ErrorCode::MethodNotFound, text))
+                };
+                let answer = answer.map(Result::unwrap_or_default);
                 if let Some(session) = self.session.as_mut() {
-                    session.answer(&mut step.cx(), &id, Err(error));
+                    session.answer(&mut step.cx(), &id, answer.as_deref().map_err(Clone::clone));
                 }
             }
+            SessionEvent::Logged(params) => self.take_log_unasked(step, params.as_deref()),
             SessionEvent::LateAnswer(method) => {
                 self.counts.late_answers += 1;
                 let note = Note::new(EventKind::LateAnswer, "an answer came after its call had ended");

@@ -11,6 +11,7 @@ mod end;
 mod health;
 mod launch;
 mod link;
+mod logged;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use launch::{PeerIdentity, SpawnFailure};
 
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
+use super::output::Rate;
 use super::policy::Policy;
 use super::session::{Introduction, Session};
 use super::time::{Time, millis};
@@ -155,6 +157,8 @@ pub struct Plugin {
     recent_restarts: VecDeque<Time>,
     counts: Counts,
     last_error: Option<String>,
+    /// What it may still put on record by itself.
+    log_rate: Rate,
     /// The state that was last noted.
     shown: PluginState,
 }
@@ -166,6 +170,7 @@ impl Plugin {
         Plugin {
             key,
             generation: spec.last_generation,
+            log_rate: Rate::new(spec.policy.output_bytes_per_second_max),
             spec,
             desired: Desired::Down,
             phase: Phase::Stopped,

@@ -6,6 +6,8 @@ use crate::state::keys::CallKey;
 use crate::state::policy::RestartPolicy;
 use serde_json::{Value, json};
 
+#[path = "tests_logged.rs"]
+mod logged;
 #[path = "tests_restart.rs"]
 mod restart;
 #[path = "tests_wishes.rs"]

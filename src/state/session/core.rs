@@ -8,7 +8,7 @@ use crate::state::outbox::Outbox;
 use crate::state::outgoing::Outgoing;
 use crate::state::policy::Policy;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
-use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL};
+use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_LOG};
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{
     ErrorCode, ErrorObject, FrameError, Message, Notification, Request, RequestId, Response, message,
@@ -119,6 +119,7 @@ impl Core {
             Entered::Waiting => self.events.push_back(SessionEvent::Asked {
                 id: request.id.clone(),
                 method: request.method.to_string(),
+                params: request.params.filter(|_| request.method == METHOD_LOG).map(ToOwned::to_owned),
             }),
             Entered::Full => {
                 let error = ErrorObject::new(ErrorCode::Overloaded, "too many requests wait for the host");
@@ -136,6 +137,10 @@ impl Core {
     /// What the plugin asks is answered at once, so there is nothing to cancel; but a cancel of nothing that can
     /// be an id breaks the protocol. The application's own notifications have no taker.
     fn handle_notification(&mut self, cx: &mut Cx<'_>, notification: &Notification<'_>) {
+        if notification.method == METHOD_LOG {
+            let params = notification.params.map(ToOwned::to_owned);
+            return self.events.push_back(SessionEvent::Logged(params));
+        }
         if notification.method != METHOD_CANCEL {
             return;
         }

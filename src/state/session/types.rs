@@ -89,7 +89,11 @@ pub enum SessionEvent {
         id: RequestId,
         /// What it asks.
         method: String,
+        /// With what, where it is something for the record.
+        params: Option<Box<RawValue>>,
     },
+    /// The plugin has something for the record, and wants no answer.
+    Logged(Option<Box<RawValue>>),
     /// An answer came for a request that had ended.
     LateAnswer(Cow<'static, str>),
     /// The connection cannot go on. The last event.

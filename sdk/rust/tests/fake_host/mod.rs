@@ -36,6 +36,7 @@ pub fn config() -> Config {
         token: Token::from_bytes([7; 32]),
         host_pid: std::process::id(),
         hello_timeout: PATIENCE,
+        log_folder: None,
     }
 }
 
@@ -81,7 +82,12 @@ impl FakeHost {
 
     /// Runs `plugin` and answers its hello.
     pub fn greeted(plugin: Plugin) -> FakeHost {
-        let mut host = FakeHost::start(plugin, config());
+        FakeHost::greeted_as(plugin, config())
+    }
+
+    /// The same with a configuration.
+    pub fn greeted_as(plugin: Plugin, config: Config) -> FakeHost {
+        let mut host = FakeHost::start(plugin, config);
         let hello = host.recv();
         assert_eq!((&hello["method"], &hello["id"]), (&json!("host.hello"), &json!(1)));
         host.send_line(HELLO_ANSWER);

@@ -1,0 +1,212 @@
+//! What plugins print: from bytes to lines, from lines to events, no more of them than may be.
+//!
+//! What this folder is for: one stream of one generation. `lines` cuts bytes into lines, `report` keeps the
+//! lines of one panic or traceback together, `structured` reads lines that are JSON, `rate` bounds what goes
+//! on record; [`Capture`] is all of it. What it deliberately does not do: read pipes, record, keep time.
+//!
+//! What always holds: any split of the same bytes gives the same events; an event is text, and its bytes are
+//! bounded, as is what is kept in here; bytes are always taken, so a plugin never hangs in a print.
+
+mod lines;
+mod rate;
+mod report;
+mod structured;
+#[cfg(test)]
+mod tests;
+
+pub use report::ReportKind;
+pub use structured::Structured;
+
+use super::time::Time;
+pub(super) use rate::Rate;
+
+use lines::Lines;
+use report::{Report, Taken};
+use std::collections::VecDeque;
+use std::fmt;
+
+/// Lines of standard error that become part of the exit's record.
+const TAIL_LINES_MAX: usize = 20;
+/// Longest line in that tail. Bytes.
+const TAIL_LINE_BYTES_MAX: usize = 1024;
+
+/// One of the two streams that a program prints to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        })
+    }
+}
+
+/// What became of printed bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Printed {
+    /// A line, or a piece of a long one.
+    Line(String),
+    /// A line that was a JSON object with a level and a message.
+    Structured(Structured),
+    /// The lines of one panic, traceback or sanitizer's report, or a part of a long one.
+    Report {
+        /// What it is.
+        kind: ReportKind,
+        /// Its lines.
+        text: String,
+        /// How many they are.
+        lines: usize,
+    },
+    /// So much was dropped since the event before, because it came too fast.
+    Dropped {
+        /// Lines.
+        lines: u64,
+        /// Bytes, without line ends.
+        bytes: u64,
+    },
+}
+
+/// What is to be made of the lines of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Treatment {
+    /// Events for the record, of at most so many bytes per second.
+    Events {
+        /// See [`Policy::output_bytes_per_second_max`](super::policy::Policy).
+        bytes_per_second_max: usize,
+    },
+    /// Each line as it is, however many they are: for a program that takes them itself.
+    Lines,
+}
+
+/// One stream of one generation.
+#[derive(Debug)]
+pub struct Capture {
+    lines: Lines,
+    /// `None` but for standard error.
+    tail: Option<VecDeque<String>>,
+    /// `None`: each line as it is.
+    rate: Option<Rate>,
+    report: Option<Box<Report>>,
+}
+
+impl Capture {
+    /// Of standard error, the last lines are kept.
+    #[must_use]
+    pub fn new(stream: Stream, treatment: Treatment) -> Capture {
+        let rate = match treatment {
+            Treatment::Events { bytes_per_second_max } => Some(Rate::new(bytes_per_second_max)),
+            Treatment::Lines => None,
+        };
+        let tail = (stream == Stream::Stderr).then(VecDeque::new);
+        Capture { lines: Lines::default(), tail, rate, report: None }
+    }
+
+    /// Takes printed bytes; appends the events that they complete.
+    pub fn push(&mut self, now: Time, mut bytes: &[u8], out: &mut Vec<Printed>) {
+        while let Some((line, rest)) = self.lines.push(bytes) {
+            bytes = rest;
+            self.take_line(now, line, out);
+        }
+    }
+
+    /// When [`Capture::handle_time`] is to be called, if nothing comes before.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Time> {
+        let resumes_at = self.rate.as_ref().and_then(Rate::next_at);
+        [self.report.as_ref().map(|report| report.next_at()), resumes_at].into_iter().flatten().min()
+    }
+
+    /// Time has passed: appends what needs not wait any longer.
+    pub fn handle_time(&mut self, now: Time, out: &mut Vec<Printed>) {
+        if self.report.as_ref().is_some_and(|report| report.next_at() <= now) {
+            self.end_report(now, out);
+        }
+        if let Some(rate) = &mut self.rate {
+            out.extend(rate.resume(now));
+        }
+    }
+
+    /// The stream ended: what stands without a line end is a line too, and nothing waits any longer.
+    pub fn finish(&mut self, now: Time, out: &mut Vec<Printed>) {
+        if let Some(line) = self.lines.finish() {
+            self.take_line(now, line, out);
+        }
+        self.end_report(now, out);
+        if let Some(rate) = &mut self.rate {
+            out.extend(rate.finish());
+        }
+    }
+
+    /// The last lines, for the record of the exit; whatever became of them.
+    pub fn take_tail(&mut self) -> Vec<String> {
+        self.tail.as_mut().map(|tail| tail.drain(..).collect()).unwrap_or_default()
+    }
+
+    fn take_line(&mut self, now: Time, line: String, out: &mut Vec<Printed>) {
+        if let Some(tail) = &mut self.tail {
+            if tail.len() == TAIL_LINES_MAX {
+                tail.pop_front();
+            }
+            let mut end = line.len().min(TAIL_LINE_BYTES_MAX);
+            while !line.is_char_boundary(end) {
+                end -= 1;
+            }
+            tail.push_back(line.get(..end).unwrap_or_default().to_owned());
+        }
+        if self.rate.is_none() {
+            return out.push(Printed::Line(line));
+        }
+        if let Some(report) = &mut self.report {
+            match report.take(now, &line) {
+                Taken::More(None) => return,
+                Taken::More(Some(part)) => return self.admit(now, part, out),
+                Taken::Last => return self.end_report(now, out),
+                Taken::No => self.end_report(now, out),
+            }
+        }
+        self.report = Report::begin(now, &line).map(Box::new);
+        if self.report.is_none() {
+            self.take_ordinary(now, line, out);
+        }
+    }
+
+    fn end_report(&mut self, now: Time, out: &mut Vec<Printed>) {
+        let Some(report) = self.report.take() else { return };
+        let is_after_blank = report.holds_blank();
+        if let Some(whole) = report.finish() {
+            self.admit(now, whole, out);
+        }
+        if is_after_blank {
+            self.take_ordinary(now, String::new(), out);
+        }
+    }
+
+    fn take_ordinary(&mut self, now: Time, line: String, out: &mut Vec<Printed>) {
+        // What is dropped anyway is not parsed before.
+        if self.rate.as_mut().is_some_and(|rate| rate.refuse(now, 1, line.len(), out)) {
+            return;
+        }
+        let printed = match structured::parse(&line) {
+            Some(structured) => Printed::Structured(structured),
+            None => Printed::Line(line),
+        };
+        out.push(printed);
+    }
+
+    fn admit(&mut self, now: Time, printed: Printed, out: &mut Vec<Printed>) {
+        let (lines, bytes) = match &printed {
+            Printed::Report { text, lines, .. } => (*lines, text.len()),
+            Printed::Line(_) | Printed::Structured(_) | Printed::Dropped { .. } => (1, 0),
+        };
+        if !self.rate.as_mut().is_some_and(|rate| rate.refuse(now, lines, bytes, out)) {
+            out.push(printed);
+        }
+    }
+}
