@@ -150,7 +150,7 @@ fn send(session: &worker::Shared, events: Vec<Event>, lost: &mut u64) {
     for event in events {
         match event.to_params() {
             Some(params) if params.get().len() <= HOST_EVENT_BYTES_MAX => {
-                write_notification(&mut frames, METHOD_LOG, Some(&params));
+                write_notification(&mut frames, METHOD_LOG, Some(params.get()));
             }
             _ => *lost += 1,
         }
