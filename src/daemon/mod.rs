@@ -11,6 +11,7 @@ mod config_plugin;
 mod config_refusal_tests;
 mod config_runtime_dir;
 mod config_settings;
+mod config_sinks;
 mod config_show;
 #[cfg(test)]
 mod config_tests;

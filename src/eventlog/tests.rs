@@ -76,7 +76,7 @@ fn stalled(queue_max: usize) -> EventLog {
 }
 
 fn lanes(folder: &Folder) -> Lanes {
-    Lanes::new(&folder.0, LogOptions::default().stream(), LONG, Arc::new(SystemDisk))
+    Lanes::new(&folder.0, LogOptions::default().stream(), LONG, Arc::new(SystemDisk), Arc::default())
 }
 
 #[test]

@@ -86,9 +86,9 @@ fn stdin_is_empty_and_no_descriptor_is_left_open() {
     let args = ["-1".into(), "/proc/self/fd".into()];
     for close_range in [true, false] {
         let list = |spec: &SpawnSpec<'_>| {
-            let mut spawned = spawn_with(spec, close_range);
+            let mut spawned = spawn_with(spec, None, close_range);
             while let Err((SpawnStep::Execute, Errno::ETXTBSY)) = spawned {
-                spawned = spawn_with(spec, close_range);
+                spawned = spawn_with(spec, None, close_range);
             }
             let (stdout, stderr, status) = finish(spawned.unwrap());
             assert_eq!((stderr.as_str(), status), ("", OK));
