@@ -72,7 +72,7 @@ impl Target for Datagram {
                 if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
                     self.socket = Some(socket);
                     let text = format!("{}: {} bytes are too long for it", self.path.display(), bytes.len());
-                    return Err(Fault { taken, is_refused: true, error: text });
+                    return Err(Fault { is_refused: true, ..Fault::down(taken, text) });
                 }
                 return Err(self.fault(taken, &error));
             }

@@ -60,6 +60,8 @@ pub struct Event {
 pub struct Fault {
     /// How many were, from the first on.
     pub taken: usize,
+    /// Of all that were handed over, the newest that the other side has not read, and never will.
+    pub unread: usize,
     /// The one after them can never be taken, such as one that is too long; the others can.
     pub is_refused: bool,
     /// What failed, and where.
@@ -70,7 +72,7 @@ impl Fault {
     /// The other side cannot be reached, or takes nothing.
     #[must_use]
     pub fn down(taken: usize, error: impl Into<String>) -> Fault {
-        Fault { taken, is_refused: false, error: error.into() }
+        Fault { taken, unread: 0, is_refused: false, error: error.into() }
     }
 }
 

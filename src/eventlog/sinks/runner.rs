@@ -168,7 +168,7 @@ impl Runner {
         let count = self.queue.events().len();
         match self.target.deliver(self.queue.events(), timeout) {
             Ok(()) => self.handed_over(count),
-            Err(Fault { taken, is_refused: true, error }) => {
+            Err(Fault { taken, is_refused: true, error, .. }) => {
                 self.handed_over(taken + 1);
                 let mut state = self.status.state();
                 state.shown.refused += 1;
@@ -177,7 +177,7 @@ impl Runner {
             }
             Err(fault) => {
                 self.handed_over(fault.taken);
-                self.fail(fault.error);
+                self.fault(fault);
                 return false;
             }
         }
@@ -198,7 +198,7 @@ impl Runner {
         }
         match self.target.unread() {
             Ok(unread) => self.settle_all_but(unread),
-            Err(fault) => return self.fail(fault.error),
+            Err(fault) => return self.fault(fault),
         }
         self.settle_at = (!self.unread.is_empty()).then(|| now + self.settle_wait);
         self.settle_wait = (self.settle_wait * 2).min(SETTLE_MAX);
@@ -225,6 +225,11 @@ impl Runner {
                 state.taken.insert(whose.clone(), seq);
             }
         }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.settle_all_but(fault.unread);
+        self.fail(fault.error);
     }
 
     fn fail(&mut self, error: String) {
@@ -300,7 +305,7 @@ impl Runner {
             Err(error) => self.fail(format!("waiting failed: {error}")),
             Ok(true) => {
                 if let Err(fault) = self.target.tend() {
-                    self.fail(fault.error);
+                    self.fault(fault);
                 }
             }
         }

@@ -47,9 +47,9 @@ impl Window {
         self.ends.is_empty()
     }
 
-    /// Forgets everything: the other side is another one.
-    pub fn clear(&mut self) {
-        self.ends.clear();
+    /// Forgets everything, since the other side is gone; how many events it has not read.
+    pub fn clear(&mut self) -> usize {
+        std::mem::take(&mut self.ends).len()
     }
 }
 

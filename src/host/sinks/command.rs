@@ -132,9 +132,12 @@ impl Command {
 
     /// The program is of no use any more.
     fn fault(&mut self, error: impl std::fmt::Display) -> Fault {
-        self.running = None;
-        self.window.clear();
-        Fault::down(0, format!("{}: {error}", self.line.program.display()))
+        // What it did not read stays in the pipe, also when it is gone.
+        if let Some(Ok(bytes)) = self.running.take().and_then(|running| running.stdin.map(unread::of_pipe)) {
+            self.window.settle(bytes);
+        }
+        let unread = self.window.clear();
+        Fault { unread, ..Fault::down(0, format!("{}: {error}", self.line.program.display())) }
     }
 }
 
@@ -159,7 +162,7 @@ impl Target for Command {
             // A program that just closed its input is about to say why.
             let _ = running.child.wait_exit(Duration::from_millis(100));
             let error = running.ended().unwrap_or_else(|| error.to_string());
-            drop(running);
+            self.running = Some(running);
             return Err(self.fault(error));
         }
         lines.iter().for_each(|line| self.window.push(line.len()));

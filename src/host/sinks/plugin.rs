@@ -67,7 +67,8 @@ impl Target for Plugin {
                 }
                 Err(error) => {
                     let is_refused = error.code == ErrorCode::TooLarge;
-                    return Err(Fault { taken, is_refused, error: format!("plugin {}: {error}", self.id) });
+                    let fault = Fault::down(taken, format!("plugin {}: {error}", self.id));
+                    return Err(Fault { is_refused, ..fault });
                 }
             }
         }

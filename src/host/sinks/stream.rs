@@ -46,8 +46,8 @@ impl Stream {
     /// The connection is of no use any more.
     fn fault(&mut self, error: impl std::fmt::Display) -> Fault {
         (self.stream, self.is_silent) = (None, false);
-        self.window.clear();
-        Fault::down(0, format!("{}: {error}", self.path.display()))
+        let unread = self.window.clear();
+        Fault { unread, ..Fault::down(0, format!("{}: {error}", self.path.display())) }
     }
 }
 
