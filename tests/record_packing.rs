@@ -30,7 +30,10 @@ fn long_texts(count: usize) -> impl Iterator<Item = String> {
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap().flatten();
-    entries.map(|entry| entry.file_name().into_string().unwrap()).filter(|n| n.starts_with(FILE_NAME)).collect()
+    entries
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|n| n.starts_with(FILE_NAME))
+        .collect()
 }
 
 fn bytes(folder: &Path) -> u64 {

@@ -61,12 +61,16 @@ fn sockets_get_every_event_in_its_form() {
     same_as_on_record(&world, || stream.got());
     for (peer, start) in [(&old, "<30>rpcplugind["), (&new, "<30>1 20"), (&journal, "MESSAGE=")] {
         eventually("every event came", || (peer.got().len() == json.got().len()).then_some(()));
-        let said: Vec<String> = peer.got().into_iter().filter(|text| text.contains("signal_ignored: ")).collect();
+        let said: Vec<String> =
+            peer.got().into_iter().filter(|text| text.contains("signal_ignored: ")).collect();
         assert_eq!(said.len(), COUNT);
         for (number, text) in said.iter().enumerate() {
             assert!(text.starts_with(start), "{text:?}");
             let first = text.split("\nRPC_PLUGIN_RECORD").next().unwrap();
-            assert!(first.contains(&format!("text {number} \\u{{1b}}[1m")) && !first.contains('\u{1b}'), "{text:?}");
+            assert!(
+                first.contains(&format!("text {number} \\u{{1b}}[1m")) && !first.contains('\u{1b}'),
+                "{text:?}"
+            );
         }
     }
     for status in host.log_sinks() {
@@ -79,7 +83,10 @@ fn sockets_get_every_event_in_its_form() {
 fn a_command_gets_every_event_and_is_ended_with_the_host() {
     let world = World::new();
     let out = world.path().join("out");
-    let script = format!("#!/bin/sh\necho \"$RPC_PLUGIN_SYSTEM_LOG_SINK $# $1\" > {0}.env\nexec /bin/cat >> {0}\n", out.display());
+    let script = format!(
+        "#!/bin/sh\necho \"$RPC_PLUGIN_SYSTEM_LOG_SINK $# $1\" > {0}.env\nexec /bin/cat >> {0}\n",
+        out.display()
+    );
     let line = CommandLine { program: world.script("keep", &script), args: vec!["one two".into()] };
     // In a world of its own, so that nothing of the host's process is swept.
     let host = host(&world, vec![sink("cmd", SinkTarget::Command(line))]);
@@ -105,7 +112,10 @@ fn standard_error_gets_lines_with_or_without_priority() {
         command.stderr(Stdio::from(std::fs::File::create(&errors).unwrap()));
         let mut daemon = Daemon::of(&mut command, &world.runtime_dir());
         let status = daemon.json(&["status"]);
-        assert_eq!((&status["sinks"][0]["name"], &status["sinks"][0]["kind"]), (&json!("err"), &json!("stderr")));
+        assert_eq!(
+            (&status["sinks"][0]["name"], &status["sinks"][0]["kind"]),
+            (&json!("err"), &json!("stderr"))
+        );
         daemon.signal(Signal::SIGTERM);
         assert_eq!(daemon.ended().code(), Some(0));
         let lines = lines_of(&errors);
@@ -124,7 +134,8 @@ fn a_plugin_gets_every_event_but_those_that_handing_over_makes() {
     let host = host(&world, vec![taker]);
     // Every call is on record, also the host's own to the plugin that takes the record.
     let policy = Policy { rpc_audit: RpcAudit::All, ..quick() };
-    let mut config = PluginConfig::new("taker".parse().unwrap(), world.program("log-sink")).policy(policy.clone());
+    let mut config =
+        PluginConfig::new("taker".parse().unwrap(), world.program("log-sink")).policy(policy.clone());
     config.args = vec![out.clone().into()];
     let plugin = host.add(config).unwrap();
     let echo = PluginConfig::new("echo".parse().unwrap(), world.program("echo")).policy(policy);
@@ -140,7 +151,10 @@ fn a_plugin_gets_every_event_but_those_that_handing_over_makes() {
     let taken = parse(&lines_of(&out));
     let echoes: BTreeSet<&str> =
         taken.iter().filter(|r| r.plugin_id.is_some()).map(|r| r.event.as_str()).collect();
-    assert!(["launched", "call_started", "call_succeeded"].iter().all(|kind| echoes.contains(kind)), "{echoes:?}");
+    assert!(
+        ["launched", "call_started", "call_succeeded"].iter().all(|kind| echoes.contains(kind)),
+        "{echoes:?}"
+    );
     assert!(taken.iter().all(|r| r.plugin_id.as_ref().is_none_or(|id| id.as_str() == "echo")));
     // Handing over is on the plugin's own record, and does not go on by itself.
     let calls = || {
@@ -287,7 +301,8 @@ fn a_sink_that_never_reads_holds_nothing_up() {
     let peer = Peer::datagrams(&other);
     let host = host(&world, vec![stuck, deaf, sink("other", SinkTarget::UnixDatagram(other))]);
     let policy = Policy { rpc_audit: RpcAudit::All, ..quick() };
-    let echo = host.add(PluginConfig::new("echo".parse().unwrap(), world.program("echo")).policy(policy)).unwrap();
+    let echo =
+        host.add(PluginConfig::new("echo".parse().unwrap(), world.program("echo")).policy(policy)).unwrap();
     echo.start().unwrap();
     echo.wait_routable(None, SOON).unwrap();
     // More than the kernel holds for either.

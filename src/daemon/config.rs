@@ -10,12 +10,12 @@
 
 pub use super::config_error::{ConfigError, ConfigErrors, ERRORS_MAX};
 use super::config_log::take_log;
-use super::config_sinks::Beside;
 pub use super::config_plugin::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, plugin_from_flag};
 use super::config_plugin::{absolute_path, plugin_of, read_flag};
 use super::config_runtime_dir::{check_socket_paths, resolve_runtime_dir};
 use super::config_settings::{Written, apply_flags, check_policy, take_settings};
 pub use super::config_show::{EnvValues, HIDDEN};
+use super::config_sinks::Beside;
 use super::config_text::{Node, Source};
 use super::settings::{DAEMON, Limits, LogSettings, POLICY};
 use crate::eventlog::sinks::CommandLine;

@@ -1,8 +1,8 @@
 //! The object `log` of a configuration: how the record is kept.
 
 use super::config::Config;
-use super::config_sinks::{Beside, COMPRESS, SINKS, take_beside};
 use super::config_settings::take_settings;
+use super::config_sinks::{Beside, COMPRESS, SINKS, take_beside};
 use super::config_text::{Node, Source};
 use super::settings::{LOG, LogSettings};
 use crate::eventlog::LogOptions;

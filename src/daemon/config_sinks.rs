@@ -47,7 +47,11 @@ pub(super) fn take_beside<'a>(source: &mut Source<'a>, log: &mut Object<'a>) -> 
         for element in source.array(&node, SINKS_MAX).unwrap_or_default() {
             let Some(sink) = sink_of(source, &element) else { continue };
             if beside.has(&sink.options.name) {
-                source.error(&element, format!("a sink is named {:?} already", sink.options.name), "each name once");
+                source.error(
+                    &element,
+                    format!("a sink is named {:?} already", sink.options.name),
+                    "each name once",
+                );
             } else {
                 beside.sinks.push(sink);
             }

@@ -43,8 +43,12 @@ const OWN: &[Flag] = &[
     Flag::with_value(CONFIG, "FILE", "Read plugins and settings from this JSON file").short('c'),
     HELP_FLAG,
     Flag::switch(JSON, "Print what is printed as JSON, one object a line"),
-    Flag::with_value(LOG_SINK, "TYPE[=TARGET]", "Hand events over to this too, such as stderr or unix-stream=/run/x.sock")
-        .repeated(),
+    Flag::with_value(
+        LOG_SINK,
+        "TYPE[=TARGET]",
+        "Hand events over to this too, such as stderr or unix-stream=/run/x.sock",
+    )
+    .repeated(),
     Flag::with_value(PLUGIN, "ID=PATH", "Run the plugin at this absolute path under this id")
         .short('p')
         .repeated(),

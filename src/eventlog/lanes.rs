@@ -6,8 +6,8 @@
 //! fails harms no other; at most [`OPEN_MAX`] files are open, and about [`BACKLOG_BYTES_MAX`] bytes wait
 //! for files that cannot be written.
 
-use super::lane::Lane;
 use super::WrittenNotice;
+use super::lane::Lane;
 use super::progress::Progress;
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, Stream, StreamOptions};
 use rpc_plugin_wire::PluginId;

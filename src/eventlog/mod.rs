@@ -34,8 +34,8 @@ use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::Level;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use writer::{Shared, Writer};
@@ -126,8 +126,7 @@ impl EventLog {
             counts: Counts::default(),
         });
         let written = Arc::new(WrittenNotice::default());
-        let lanes =
-            Lanes::new(runtime_dir, options.stream(), options.hold_max, disk, Arc::clone(&written));
+        let lanes = Lanes::new(runtime_dir, options.stream(), options.hold_max, disk, Arc::clone(&written));
         let (alive, ended) = bounded(0);
         let writer = Writer::new(Arc::clone(&shared), lanes, options);
         let thread = std::thread::Builder::new().name("event-log".into()).spawn(move || {

@@ -197,8 +197,9 @@ impl HostBuilder {
             engine: &inner.engine,
             attendants: &attendants,
         };
-        let started = Sinks::start(&around, self.log_sinks, self.log_options.compress)
-            .map_err(|error| HostError::Setup("the threads of the record's sinks cannot be started", error))?;
+        let started = Sinks::start(&around, self.log_sinks, self.log_options.compress).map_err(|error| {
+            HostError::Setup("the threads of the record's sinks cannot be started", error)
+        })?;
         let _ = questions.set(started.questions());
         inner.sinks = Mutex::new(started);
         for note in notes {

@@ -17,6 +17,7 @@ mod packer;
 mod plugin;
 mod sinks;
 
+pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
 pub use crate::reactor::LifecycleEvent;
 pub use crate::state::action::Note;
 pub use crate::state::call_error::CallError;
@@ -25,13 +26,12 @@ pub use builder::HostBuilder;
 pub use config::{PluginConfig, PluginConfigError};
 pub use error::HostError;
 pub use events::EventStream;
-pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
 pub use plugin::{CallOptions, CallReply, PendingCall, PluginHandle};
 pub use rpc_plugin_wire::admin::{PluginStatus, SinkStatus};
 pub use rpc_plugin_wire::event::{EventKind, Level};
 pub use rpc_plugin_wire::life::{Desired, PluginState};
-pub use sinks::LogSink;
 pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
+pub use sinks::LogSink;
 
 use crate::eventlog::EventLog;
 use crate::reactor::{Command, EndReason, Engine, LaunchSpec, PostError};

@@ -155,7 +155,8 @@ impl Packing {
         let rotated: Vec<Segment> = all.into_iter().filter(|segment| segment.first_seq.is_some()).collect();
         for pair in rotated.windows(2) {
             let [segment, next] = pair else { continue };
-            if segment.is_packed || segment.first_seq == next.first_seq || self.failed.contains(&segment.path) {
+            if segment.is_packed || segment.first_seq == next.first_seq || self.failed.contains(&segment.path)
+            {
                 continue;
             }
             if !(self.is_taken)(whose, next.first_seq.unwrap_or(0).saturating_sub(1)) {

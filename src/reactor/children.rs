@@ -314,7 +314,9 @@ impl Reactor {
             match self.attendants.sweep(end) {
                 Some(swept) => break swept,
                 None if std::time::Instant::now() < until => std::thread::yield_now(),
-                None => break Err(io::Error::other("a program that takes the record is still being launched")),
+                None => {
+                    break Err(io::Error::other("a program that takes the record is still being launched"));
+                }
             }
         };
         match swept {

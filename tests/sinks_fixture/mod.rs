@@ -1,5 +1,12 @@
 //! What tests of sinks share: peers that keep what they get, and events to hand over.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use crate::fixture::{SOON, World, eventually};
 use rpc_plugin_record::{FILE_NAME, Forward, Position};
@@ -66,7 +73,8 @@ impl Peer {
                         // A torn line at the end of a connection is none.
                         Ok(_) if !line.ends_with('\n') => break,
                         Ok(_) => got.lock().unwrap().push(std::mem::take(&mut line).trim_end().to_owned()),
-                        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                        }
                         Err(_) => break,
                     }
                 }

@@ -36,7 +36,8 @@ impl Cursor {
     /// The number up to which each stream was taken.
     pub(super) fn read(&self) -> BTreeMap<Whose, u64> {
         let mut text = String::new();
-        let read = File::open(self.path()).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
+        let read =
+            File::open(self.path()).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
         let numbers: BTreeMap<String, u64> = match read.map(|_| serde_json::from_str(&text)) {
             Ok(Ok(numbers)) => numbers,
             _ => return BTreeMap::new(),

@@ -159,7 +159,8 @@ mod tests {
     fn a_line_is_one_line_whatever_a_plugin_printed() {
         let event = event("error", "a\n<0>forged \u{1b}[31m\u{202e}x");
         let line = String::from_utf8(text_line(&event.record, true)).unwrap();
-        let expected = "<3>2026-11-21T23:58:37.135Z error [echo] stderr: a\\u{a}<0>forged \\u{1b}[31m\\u{202e}x\n";
+        let expected =
+            "<3>2026-11-21T23:58:37.135Z error [echo] stderr: a\\u{a}<0>forged \\u{1b}[31m\\u{202e}x\n";
         assert_eq!(line, expected);
         assert_eq!(json_line(&event).iter().filter(|b| **b == b'\n').count(), 1);
     }
@@ -170,8 +171,7 @@ mod tests {
         let message = |format| String::from_utf8(syslog(&event.record, format)).unwrap();
         let expected = format!("<28>rpcplugind[{pid}]: [echo] stderr: x (2026-11-21T23:58:37.135Z)");
         assert_eq!(message(SyslogFormat::Rfc3164), expected);
-        let expected =
-            format!("<28>1 2026-11-21T23:58:37.135Z - rpcplugind {pid} stderr - [echo] stderr: x");
+        let expected = format!("<28>1 2026-11-21T23:58:37.135Z - rpcplugind {pid} stderr - [echo] stderr: x");
         assert_eq!(message(SyslogFormat::Rfc5424), expected);
     }
 

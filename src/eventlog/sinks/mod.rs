@@ -138,8 +138,7 @@ impl Sink {
         let bell = Arc::new(Bell::new()?);
         let status = Arc::new(Status::new(&options.name, kind));
         let (alive, ended) = bounded(0);
-        let runner =
-            Runner::new(runtime_dir, options, target, log, Arc::clone(&bell), Arc::clone(&status));
+        let runner = Runner::new(runtime_dir, options, target, log, Arc::clone(&bell), Arc::clone(&status));
         let thread = std::thread::Builder::new().name("log-sink".into()).spawn(move || {
             let _alive: Sender<()> = alive;
             runner.run();

@@ -109,10 +109,9 @@ impl Runner {
             if self.unsaved >= SAVE_EVENTS || self.save_at.is_some_and(|at| at <= Instant::now()) {
                 self.save();
             }
-            if delivered || self.retry_at.is_none() && !self.queue.is_empty() {
-                if end_by.is_none_or(|by| now < by) {
-                    continue;
-                }
+            let goes_on = delivered || self.retry_at.is_none() && !self.queue.is_empty();
+            if goes_on && end_by.is_none_or(|by| now < by) {
+                continue;
             }
             if let Some(end_by) = end_by {
                 return self.end(end_by);

@@ -12,7 +12,8 @@ mod stream;
 
 use super::HostError;
 use crate::eventlog::sinks::{
-    Bell, CommandLine, Datagram, DatagramFormat, SINKS_MAX, Sink, SinkOptions, SinkTarget, Status, Stderr, Target,
+    Bell, CommandLine, Datagram, DatagramFormat, SINKS_MAX, Sink, SinkOptions, SinkTarget, Status, Stderr,
+    Target,
 };
 use crate::eventlog::{EventLog, LogOptions};
 use crate::reactor::{Engine, SinkQuestion};
@@ -62,7 +63,10 @@ pub(super) struct Sinks {
 }
 
 fn wrong(text: String) -> HostError {
-    HostError::Setup("the sinks of the record cannot be made", io::Error::new(io::ErrorKind::InvalidInput, text))
+    HostError::Setup(
+        "the sinks of the record cannot be made",
+        io::Error::new(io::ErrorKind::InvalidInput, text),
+    )
 }
 
 /// Whether the sinks go together.
@@ -74,7 +78,9 @@ pub(super) fn check(sinks: &[LogSink], options: &LogOptions, is_recorded: bool) 
     for LogSink { options, target } in sinks {
         let name = &options.name;
         if name.parse::<PluginId>().is_err() {
-            return Err(wrong(format!("{name:?} is no name; expected 1 to 64 letters, digits, '.', '_', '-'")));
+            return Err(wrong(format!(
+                "{name:?} is no name; expected 1 to 64 letters, digits, '.', '_', '-'"
+            )));
         }
         if !names.insert(name) {
             return Err(wrong(format!("two are named {name:?}; the cursor is kept by the name")));
@@ -111,7 +117,8 @@ impl Sinks {
         sinks: Vec<LogSink>,
         compress: Option<CommandLine>,
     ) -> io::Result<Sinks> {
-        let takers: Vec<PluginId> = sinks.iter().filter_map(|sink| plugin_of(&sink.target).cloned()).collect();
+        let takers: Vec<PluginId> =
+            sinks.iter().filter_map(|sink| plugin_of(&sink.target).cloned()).collect();
         let mut started = Sinks::default();
         for LogSink { mut options, target } in sinks {
             if plugin_of(&target).is_some() {
@@ -172,9 +179,7 @@ fn make(around: &Around<'_>, name: &str, target: SinkTarget) -> Box<dyn Target> 
         SinkTarget::Journald(path) => Box::new(Datagram::new(&path, DatagramFormat::Journald)),
         SinkTarget::UnixDatagram(path) => Box::new(Datagram::new(&path, DatagramFormat::Json)),
         SinkTarget::UnixStream(path) => Box::new(stream::Stream::new(path)),
-        SinkTarget::Command(line) => {
-            Box::new(command::Command::new(name, line, around.attendants.clone()))
-        }
+        SinkTarget::Command(line) => Box::new(command::Command::new(name, line, around.attendants.clone())),
         SinkTarget::Plugin(id) => Box::new(plugin::Plugin::new(name, id, Arc::clone(around.engine))),
     }
 }
