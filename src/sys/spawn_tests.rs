@@ -313,3 +313,23 @@ fn a_host_that_discards_exit_statuses_is_told_to_keep_them() {
     assert!(spawned.child.wait_exit(DEADLINE).unwrap());
     assert_eq!(ended(&mut spawned.child), ExitStatus::Code(6));
 }
+
+#[test]
+fn a_program_reads_what_it_is_given() {
+    let root = folder();
+    let body = "IFS= read -r line; echo \"read $line\"; IFS= read -r line; echo \"then $line\"";
+    let executable = open(&script(root.path(), body)).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut spawned = None;
+    eventually("the script is not busy", || {
+        let launched = spawn_reading(&SpawnSpec::new(&executable), reader.try_clone().unwrap().into());
+        let is_busy = launched.as_ref().is_err_and(SpawnError::is_text_busy);
+        spawned = Some(launched);
+        !is_busy
+    });
+    drop(reader);
+    std::io::Write::write_all(&mut writer, b"a line\nand more").unwrap();
+    drop(writer);
+    let (stdout, _, status) = finish(spawned.unwrap().unwrap());
+    assert_eq!((stdout.as_str(), status), ("read a line\nthen and more\n", OK));
+}
