@@ -232,6 +232,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     };
     let mut plugins = file_plugins(&mut source, plugins_node.as_ref(), &defaults, defaults_are_clean);
     flag_plugins(&mut source, &sources.flags.plugins, &defaults, &mut plugins);
+    beside.check_plugins(&mut source, &plugins);
     let runtime_dir = resolve_runtime_dir(&mut source, runtime_dir, sources);
     if let Some((path, origin)) = &runtime_dir {
         check_socket_paths(&mut source, path, origin, &plugins);

@@ -6,6 +6,7 @@
 //! What always holds: names are unique, because cursors are kept by them; paths are absolute; a key that the
 //! type of a sink does not have is an error.
 
+use super::config::Plugins;
 use super::config_plugin::{ARG_BYTES_MAX, ARGS_MAX, absolute_path, check_path};
 use super::config_settings::take_settings;
 use super::config_text::{Node, Object, Source};
@@ -63,6 +64,18 @@ pub(super) fn take_beside<'a>(source: &mut Source<'a>, log: &mut Object<'a>) -> 
 impl Beside {
     fn has(&self, name: &str) -> bool {
         self.sinks.iter().any(|sink| sink.options.name == name)
+    }
+
+    /// A plugin that takes events has to be one of the daemon's.
+    pub(super) fn check_plugins(&self, source: &mut Source<'_>, plugins: &Plugins<'_>) {
+        for LogSink { options, target } in &self.sinks {
+            let SinkTarget::Plugin(id) = target else { continue };
+            if !plugins.iter().any(|(plugin, _)| plugin.id == *id) {
+                let place = format!("log.sinks: sink {:?}", options.name);
+                let allowed = "the id of a plugin of this configuration";
+                source.errors.add(place, format!("there is no plugin {id:?}"), allowed);
+            }
+        }
     }
 
     /// Adds the sinks of the flags, and checks what goes together.

@@ -9,12 +9,13 @@ use rpc_plugin_wire::event::Level;
 use std::time::Duration;
 
 fn log(members: &str) -> Result<Config, String> {
-    load(&format!("{{\"log\": {{\n{members}}}}}"))
+    load(&format!("{{\"plugins\": {{\"taker\": {{\"executable\": \"/x\"}}}}, \"log\": {{\n{members}}}}}"))
 }
 
 fn flagged(flags: &[&str]) -> Result<Config, String> {
     let log_sinks = flags.iter().map(|text| (*text).to_owned()).collect();
-    load_with(None, &FlagValues { log_sinks, ..FlagValues::default() }, &[], true)
+    let plugins = vec!["taker=/x".to_owned()];
+    load_with(None, &FlagValues { log_sinks, plugins, ..FlagValues::default() }, &[], true)
 }
 
 const ALL: &str = r#""sinks": [
@@ -89,6 +90,10 @@ fn what_is_wrong_with_a_sink_is_told_at_its_key() {
         (
             "\"sinks\": [{\"name\": \"a\", \"type\": \"stderr\"}, {\"name\": \"a\", \"type\": \"syslog\"}]",
             "key \"log.sinks[1]\": a sink is named \"a\" already; allowed: each name once",
+        ),
+        (
+            "\"sinks\": [{\"name\": \"a\", \"type\": \"plugin\", \"plugin\": \"none\"}]",
+            "log.sinks: sink \"a\": there is no plugin \"none\"; allowed: the id of a plugin",
         ),
         ("\"compress\": \"gzip\"", "key \"log.compress\": is a string; allowed: an array"),
         (

@@ -218,7 +218,7 @@ fn gap(sink: &str, whose: &Whose, first: u64, last: u64) -> Event {
         component: kind.component().as_str().into(),
         event: kind.as_str().into(),
         plugin_id: whose.clone(),
-        message: format!("events {first} to {last} were removed or packed before this sink took them"),
+        message: format!("events {first} to {last} were gone from the record before this sink took them"),
         details: serde_json::value::to_raw_value(&details).ok(),
         ..Record::default()
     };

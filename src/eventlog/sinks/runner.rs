@@ -266,7 +266,7 @@ impl Runner {
             return;
         }
         let (lost, name) = (std::mem::take(&mut self.lost_untold), &self.options.name);
-        let message = format!("{lost} events were removed or packed before sink {name} took them");
+        let message = format!("{lost} events were gone from the record before sink {name} took them");
         let entry = Entry::new(EventKind::SinkGap).message(message);
         let details = serde_json::json!({"sink": name, "events_lost": lost});
         self.tell(entry, &details);

@@ -138,7 +138,10 @@ impl Sinks {
         let mut bells: Vec<Arc<Bell>> = started.sinks.iter().map(|sink| Arc::clone(sink.bell())).collect();
         bells.extend(started.packer.as_ref().map(|packer| Arc::clone(packer.bell())));
         if !bells.is_empty() {
-            around.log.on_written(move |whose, seq| bells.iter().for_each(|bell| bell.ring(whose, seq)));
+            let rung = bells.clone();
+            around.log.on_written(move |whose, seq| rung.iter().for_each(|bell| bell.ring(whose, seq)));
+            // What was written before that, which is the host's own, was perhaps not seen.
+            bells.iter().for_each(|bell| bell.ring(None, 0));
         }
         Ok(started)
     }
