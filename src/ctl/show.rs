@@ -5,7 +5,7 @@
 
 use crate::cli::columns::{Cell, sheet, table};
 use crate::cli::text::{Style, duration, escape, shorten};
-use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, PluginStatus, Route};
+use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, PluginStatus, Route, SinkStatus};
 use rpc_plugin_wire::life::{HealthStatus, Heartbeat, PluginState};
 use std::time::{Duration, SystemTime};
 
@@ -45,8 +45,21 @@ fn bad_count(count: u64) -> Cell {
     Cell::new(count.to_string(), if count == 0 { Style::Plain } else { Style::Bad })
 }
 
+fn sink_cell(sink: &SinkStatus) -> Cell {
+    let mut text = format!(
+        "{}, {} delivered, {} behind, {} lost, {} refused",
+        sink.kind, sink.delivered, sink.behind, sink.lost, sink.refused
+    );
+    if let Some(error) = &sink.last_error {
+        text += if sink.is_failing { "; failing: " } else { "; last error: " };
+        text += error;
+    }
+    Cell::new(text, if sink.is_failing { Style::Bad } else { Style::Plain })
+}
+
 pub(super) fn status(status: &DaemonStatus, colour: bool) -> String {
-    let rows = vec![
+    let names: Vec<String> = status.sinks.iter().map(|sink| format!("sink {}", sink.name)).collect();
+    let mut rows = vec![
         ("version", status.version.clone().into()),
         ("pid", status.pid.to_string().into()),
         ("uptime", ms(status.uptime_ms).into()),
@@ -58,6 +71,7 @@ pub(super) fn status(status: &DaemonStatus, colour: bool) -> String {
         ("clients", status.clients.to_string().into()),
         ("events dropped", bad_count(status.events_dropped)),
     ];
+    rows.extend(names.iter().map(String::as_str).zip(status.sinks.iter().map(sink_cell)));
     sheet(rows, colour)
 }
 

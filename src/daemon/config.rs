@@ -15,8 +15,11 @@ use super::config_plugin::{absolute_path, plugin_of, read_flag};
 use super::config_runtime_dir::{check_socket_paths, resolve_runtime_dir};
 use super::config_settings::{Written, apply_flags, check_policy, take_settings};
 pub use super::config_show::{EnvValues, HIDDEN};
+use super::config_sinks::Beside;
 use super::config_text::{Node, Source};
 use super::settings::{DAEMON, Limits, LogSettings, POLICY};
+use crate::eventlog::sinks::CommandLine;
+use crate::host::LogSink;
 use crate::state::policy::Policy;
 use rpc_plugin_wire::PluginId;
 use std::collections::BTreeMap;
@@ -40,6 +43,10 @@ pub struct Config {
     pub limits: Limits,
     /// How the record is kept.
     pub log: LogSettings,
+    /// Where events go beside their files: those of the file in their order, then those of the flags.
+    pub sinks: Vec<LogSink>,
+    /// What packs rotated files of the record.
+    pub compress: Option<CommandLine>,
     /// The policy of a plugin that says nothing of its own.
     pub defaults: Policy,
     /// The plugins: those of the file in its order, then those of the flags.
@@ -114,6 +121,8 @@ pub struct FlagValues {
     pub settings: Vec<(String, String)>,
     /// Values of `--plugin`.
     pub plugins: Vec<String>,
+    /// Values of `--log-sink`.
+    pub log_sinks: Vec<String>,
 }
 
 /// Where a configuration comes from.
@@ -187,6 +196,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     let mut source = Source { path, text, errors: ConfigErrors::default() };
     let mut limits = Limits::default();
     let mut log = LogSettings::default();
+    let mut beside = Beside::default();
     let mut defaults = Policy::default();
     let mut written = Written::default();
     let (mut defaults_node, mut plugins_node, mut runtime_dir) = (None, None, None);
@@ -205,7 +215,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
             defaults_node = Some(node);
         }
         if let Some(node) = object.take("log") {
-            take_log(&mut source, &node, &mut log);
+            beside = take_log(&mut source, &node, &mut log);
         }
         plugins_node = object.take("plugins");
         let keys = ["runtime_dir", "defaults", "plugins", "log"].into_iter();
@@ -213,6 +223,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     }
     let flags =
         apply_flags(&sources.flags.settings, &mut defaults, &mut limits, &mut log, &mut source.errors);
+    beside.finish(&mut source, &sources.flags.log_sinks, log.files_max);
     let defaults_are_clean = match &flags {
         Some(flagged) if !written.is_spoiled => {
             check_policy(&mut source, &defaults, defaults_node.as_ref(), &written, flagged)
@@ -221,6 +232,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     };
     let mut plugins = file_plugins(&mut source, plugins_node.as_ref(), &defaults, defaults_are_clean);
     flag_plugins(&mut source, &sources.flags.plugins, &defaults, &mut plugins);
+    beside.check_plugins(&mut source, &plugins);
     let runtime_dir = resolve_runtime_dir(&mut source, runtime_dir, sources);
     if let Some((path, origin)) = &runtime_dir {
         check_socket_paths(&mut source, path, origin, &plugins);
@@ -228,7 +240,8 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     match runtime_dir {
         Some((runtime_dir, _)) if source.errors.count() == 0 => {
             let plugins = plugins.into_iter().map(|(plugin, _)| plugin).collect();
-            Ok(Config { runtime_dir, limits, log, defaults, plugins })
+            let Beside { sinks, compress, .. } = beside;
+            Ok(Config { runtime_dir, limits, log, sinks, compress, defaults, plugins })
         }
         _ => Err(source.errors),
     }

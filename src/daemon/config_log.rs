@@ -2,16 +2,20 @@
 
 use super::config::Config;
 use super::config_settings::take_settings;
+use super::config_sinks::{Beside, COMPRESS, SINKS, take_beside};
 use super::config_text::{Node, Source};
 use super::settings::{LOG, LogSettings};
 use crate::eventlog::LogOptions;
 
 /// Takes the settings of the record out of the object.
-pub(super) fn take_log<'a>(source: &mut Source<'a>, node: &Node<'a>, log: &mut LogSettings) {
+pub(super) fn take_log<'a>(source: &mut Source<'a>, node: &Node<'a>, log: &mut LogSettings) -> Beside {
+    let mut beside = Beside::default();
     if let Some(mut members) = source.object(node) {
         take_settings(source, &mut members, LOG, log);
-        source.unknown(&members, LOG.iter().map(|setting| setting.key));
+        beside = take_beside(source, &mut members);
+        source.unknown(&members, LOG.iter().map(|setting| setting.key).chain([SINKS, COMPRESS]));
     }
+    beside
 }
 
 impl Config {
@@ -26,6 +30,7 @@ impl Config {
             files_max: self.log.files_max,
             file_age_max: self.log.file_age_max,
             chain: self.log.chain,
+            compress: self.compress.clone(),
             queue_max: self.limits.event_queue_max,
         }
     }

@@ -6,7 +6,10 @@
 //! the defaults; read again, it gives the same configuration, unless values were hidden.
 
 use super::config::{Config, PluginConfig};
-use super::settings::{DAEMON, LOG, POLICY, Setting};
+use super::config_sinks::{FORMATS, PREFIXES};
+use super::settings::{DAEMON, LOG, POLICY, SINK, Setting, SinkSettings};
+use crate::eventlog::sinks::{CommandLine, SinkTarget};
+use crate::host::LogSink;
 use crate::state::policy::Policy;
 use serde_json::{Map, Value};
 
@@ -28,7 +31,12 @@ impl Config {
     pub fn to_json(&self, env_values: EnvValues) -> String {
         let mut root = settings_of(DAEMON, &self.limits, |_| true);
         root.insert("runtime_dir".into(), text(&self.runtime_dir));
-        root.insert("log".into(), settings_of(LOG, &self.log, |_| true).into());
+        let mut log = settings_of(LOG, &self.log, |_| true);
+        log.insert("sinks".into(), self.sinks.iter().map(sink_of).collect::<Vec<_>>().into());
+        if let Some(line) = &self.compress {
+            log.insert("compress".into(), command_of(line));
+        }
+        root.insert("log".into(), log.into());
         root.insert("defaults".into(), settings_of(POLICY, &self.defaults, |_| true).into());
         let plugins = self.plugins.iter().map(|plugin| {
             (plugin.id.to_string(), Value::Object(plugin_of(plugin, &self.defaults, env_values)))
@@ -56,6 +64,42 @@ fn plugin_of(plugin: &PluginConfig, defaults: &Policy, env_values: EnvValues) ->
         map.insert("working_dir".into(), text(path));
     }
     map
+}
+
+fn command_of(line: &CommandLine) -> Value {
+    let words = std::iter::once(text(&line.program)).chain(line.args.iter().map(|arg| arg.clone().into()));
+    words.collect::<Vec<_>>().into()
+}
+
+fn sink_of(sink: &LogSink) -> Value {
+    let LogSink { options, target } = sink;
+    let mut map = settings_of(SINK, &SinkSettings::of(options), |_| true);
+    map.insert("name".into(), options.name.clone().into());
+    map.insert("type".into(), target.kind().into());
+    if let Some(plugins) = &options.plugins {
+        map.insert("plugins".into(), plugins.iter().map(|id| id.as_str()).collect::<Vec<_>>().into());
+    }
+    if !options.except.is_empty() {
+        map.insert("except".into(), options.except.iter().map(|id| id.as_str()).collect::<Vec<_>>().into());
+    }
+    let (key, value) = match target {
+        SinkTarget::Stderr(prefix) => ("prefix", name_of(PREFIXES, prefix).into()),
+        SinkTarget::Syslog(path, format) => {
+            map.insert("format".into(), name_of(FORMATS, format).into());
+            ("path", text(path))
+        }
+        SinkTarget::Journald(path) | SinkTarget::UnixDatagram(path) | SinkTarget::UnixStream(path) => {
+            ("path", text(path))
+        }
+        SinkTarget::Command(line) => ("command", command_of(line)),
+        SinkTarget::Plugin(id) => ("plugin", id.as_str().into()),
+    };
+    map.insert(key.into(), value);
+    map.into()
+}
+
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
+    names.iter().find(|(_, named)| named == value).map_or("", |(name, _)| name)
 }
 
 fn settings_of<T>(

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-fn load_with(
+pub(super) fn load_with(
     text: Option<&str>,
     flags: &FlagValues,
     env: &[(&str, &str)],
@@ -27,6 +27,7 @@ fn flags(settings: &[(&str, &str)], plugins: &[&str]) -> FlagValues {
         runtime_dir: None,
         settings: settings.iter().map(|(flag, value)| ((*flag).into(), (*value).into())).collect(),
         plugins: plugins.iter().map(|text| (*text).to_owned()).collect(),
+        log_sinks: Vec::new(),
     }
 }
 
@@ -263,7 +264,7 @@ fn the_documentation_has_every_key_and_its_examples_are_good_configurations() {
         load(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         examples += 1;
     }
-    assert_eq!(examples, 2);
+    assert_eq!(examples, 3);
     for key in ["runtime_dir", "defaults", "plugins"].iter().chain(&super::config_plugin::KEYS) {
         assert!(doc.contains(&format!("| `{key}` | ")), "docs/configuration.md lacks {key}");
     }

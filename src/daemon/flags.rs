@@ -13,6 +13,7 @@ pub(super) const SERVE_ECHO: &str = "serve-echo";
 pub(super) const STAY: &str = "stay";
 pub(super) const CONFIG: &str = "config";
 pub(super) const PLUGIN: &str = "plugin";
+pub(super) const LOG_SINK: &str = "log-sink";
 pub(super) const CHECK_CONFIG: &str = "check-config";
 pub(super) const JSON: &str = "json";
 
@@ -42,6 +43,12 @@ const OWN: &[Flag] = &[
     Flag::with_value(CONFIG, "FILE", "Read plugins and settings from this JSON file").short('c'),
     HELP_FLAG,
     Flag::switch(JSON, "Print what is printed as JSON, one object a line"),
+    Flag::with_value(
+        LOG_SINK,
+        "TYPE[=TARGET]",
+        "Hand events over to this too, such as stderr or unix-stream=/run/x.sock",
+    )
+    .repeated(),
     Flag::with_value(PLUGIN, "ID=PATH", "Run the plugin at this absolute path under this id")
         .short('p')
         .repeated(),

@@ -12,6 +12,9 @@ mod config_refusal_tests;
 mod config_runtime_dir;
 mod config_settings;
 mod config_show;
+mod config_sinks;
+#[cfg(test)]
+mod config_sinks_tests;
 #[cfg(test)]
 mod config_tests;
 mod config_text;

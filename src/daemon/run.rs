@@ -5,7 +5,7 @@
 
 use super::config::{Config, FlagValues, PluginConfig, Sources};
 use super::config_show::EnvValues;
-use super::flags::{CHECK_CONFIG, CONFIG, DEMO, JSON, PLUGIN, PROGRAM, SERVE_ECHO};
+use super::flags::{CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, SERVE_ECHO};
 use super::settings::flag_rows;
 use super::{demo, echo, signals};
 use crate::cli::{Args, Ask};
@@ -100,6 +100,7 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
         .hold_admin_socket(true)
         .admin_clients_max(config.limits.admin_clients_max)
         .log_options(config.log_options())
+        .log_sinks(config.sinks.clone())
         .adopt_orphans(true)
         .start()?;
     for plugin in &config.plugins {
@@ -140,6 +141,9 @@ fn load(args: &Args) -> Result<Config, Failure> {
         if let Some(value) = args.get(row.flag) {
             flags.settings.push((row.flag.to_owned(), text(value, row.flag)?));
         }
+    }
+    for sink in args.all(LOG_SINK) {
+        flags.log_sinks.push(text(sink, LOG_SINK)?);
     }
     for plugin in args.all(PLUGIN) {
         flags.plugins.push(text(plugin, PLUGIN)?);

@@ -1,7 +1,7 @@
 //! Every setting of the daemon in one table, from which file keys, flags and documentation come.
 //!
 //! What this file is for: [`POLICY`], the settings of a plugin, [`DAEMON`], those of the daemon itself,
-//! and [`LOG`], those of the record; reading one from a text and showing it. What it deliberately does not do: parse a command
+//! [`LOG`], those of the record, and [`SINK`], those of one of its sinks; reading one from a text and showing it. What it deliberately does not do: parse a command
 //! line or a file.
 //!
 //! What always holds: every field of [`Policy`], [`Limits`] and [`LogSettings`] has exactly one row; what a row
@@ -10,8 +10,10 @@
 
 use super::settings_value::{Checked, show_bytes};
 pub use super::settings_value::{Kind, Value};
+use crate::eventlog::sinks::{BATCH_MAX, SinkOptions};
 use crate::eventlog::{Durability, LogOptions, QUEUE_MAX_DEFAULT};
 use crate::state::policy::{OUTPUT_BYTES_RANGE, Policy, RestartPolicy, RpcAudit};
+use rpc_plugin_wire::event::Level;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
 use std::time::Duration;
 
@@ -55,6 +57,33 @@ impl Default for LogSettings {
             file_age_max: options.file_age_max,
             chain: options.chain,
         }
+    }
+}
+
+/// What is handed over to a sink of the record, and how patiently. See [`SinkOptions`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct SinkSettings {
+    pub level: Level,
+    pub host: bool,
+    pub batch_max: usize,
+    pub timeout: Duration,
+    pub backoff_initial: Duration,
+    pub backoff_max: Duration,
+}
+
+impl Default for SinkSettings {
+    fn default() -> SinkSettings {
+        SinkSettings::of(&SinkOptions::new(""))
+    }
+}
+
+impl SinkSettings {
+    /// Those of a sink.
+    #[must_use]
+    pub fn of(options: &SinkOptions) -> SinkSettings {
+        let SinkOptions { level, host, batch_max, timeout, backoff_initial, backoff_max, .. } = *options;
+        SinkSettings { level, host, batch_max, timeout, backoff_initial, backoff_max }
     }
 }
 
@@ -122,6 +151,19 @@ impl Field for bool {
     }
 }
 
+impl Field for Level {
+    fn put(&mut self, value: Checked) {
+        if let Checked::Word(word) = value
+            && let Some(level) = LEVEL_VALUES.iter().find(|level| level.as_str() == word)
+        {
+            *self = *level;
+        }
+    }
+    fn get(&self) -> Checked {
+        Checked::Word(self.as_str())
+    }
+}
+
 /// Types with a list of their values and names.
 macro_rules! named_fields {
     ($($type:ident)*) => {
@@ -168,6 +210,9 @@ const RESTARTS: &[&str] = &["always", "on-failure", "never"];
 /// Names of [`RpcAudit::ALL`], and of [`Durability::ALL`].
 const AUDITS: &[&str] = &["off", "failures", "all"];
 const DURABILITIES: &[&str] = &["relaxed", "strict", "none"];
+const LEVEL_VALUES: &[Level] = &[Level::Debug, Level::Info, Level::Warn, Level::Error];
+/// Their names.
+const LEVELS: &[&str] = &["debug", "info", "warn", "error"];
 
 settings! {
     /// The settings of a plugin: in `defaults` and in each plugin of the file, and as flags.
@@ -248,6 +293,23 @@ settings! {
         "A file is rotated, with the next event, when its first event is older.";
     chain "log-chain" Kind::Switch,
         "Whether each line carries the hash of the line before.";
+}
+
+settings! {
+    /// The settings of a sink of the record: in each element of `log.sinks` of the file. They have no flags.
+    SINK of SinkSettings;
+    level "" Kind::Choice(LEVELS),
+        "The least level that is handed over.";
+    host "" Kind::Switch,
+        "Whether the daemon's own events are handed over too.";
+    batch_max "" Kind::Count(1, BATCH_MAX as u64),
+        "Events that are handed over at once.";
+    timeout "" WAIT,
+        "How long the other side may take nothing before the attempt counts as failed.";
+    backoff_initial "" WAIT,
+        "The first wait after a failure; it doubles with each further one.";
+    backoff_max "" WAIT,
+        "The longest such wait.";
 }
 
 impl<T> Setting<T> {

@@ -45,6 +45,8 @@ pub(super) struct Lane {
     pub(super) stream: Stream,
     whose: Option<PluginId>,
     waiting: VecDeque<Box<Entry>>,
+    /// The number that was given last.
+    pushed_seq: u64,
     pub(super) waiting_bytes: usize,
     /// First and last ticket that are not settled.
     tickets: Option<(u64, u64)>,
@@ -62,6 +64,7 @@ impl Lane {
             stream,
             whose,
             waiting: VecDeque::new(),
+            pushed_seq: 0,
             waiting_bytes: 0,
             tickets: None,
             failed: None,
@@ -83,6 +86,11 @@ impl Lane {
     /// Counts an event that there is no room for.
     pub(super) fn lose(&mut self) {
         self.gap.lost += 1;
+    }
+
+    /// The number of the last line that is in a file, once there was one to write.
+    pub(super) fn written_seq(&self) -> u64 {
+        self.pushed_seq.saturating_sub(self.stream.pending_count())
     }
 
     pub(super) fn is_failing(&self) -> bool {
@@ -139,11 +147,11 @@ impl Lane {
             while self.stream.pending_bytes() < PART_BYTES
                 && let Some(entry) = self.waiting.front()
             {
-                self.stream.push(entry)?;
+                self.pushed_seq = self.stream.push(entry)?;
                 self.waiting_bytes -= entry.bytes();
                 self.waiting.pop_front();
                 if let Some(repair) = self.stream.take_repair() {
-                    self.stream.push(&repaired(&repair, self.whose.as_ref()))?;
+                    self.pushed_seq = self.stream.push(&repaired(&repair, self.whose.as_ref()))?;
                 }
             }
             let before = self.stream.pending_count();

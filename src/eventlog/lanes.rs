@@ -6,6 +6,7 @@
 //! fails harms no other; at most [`OPEN_MAX`] files are open, and about [`BACKLOG_BYTES_MAX`] bytes wait
 //! for files that cannot be written.
 
+use super::WrittenNotice;
 use super::lane::Lane;
 use super::progress::Progress;
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, Stream, StreamOptions};
@@ -48,6 +49,7 @@ pub(super) struct Lanes {
     options: StreamOptions,
     hold_max: Duration,
     disk: Arc<dyn Disk>,
+    written: Arc<WrittenNotice>,
     lanes: BTreeMap<Whose, Lane>,
     /// Those with something to be done.
     active: BTreeSet<Whose>,
@@ -61,12 +63,14 @@ impl Lanes {
         options: StreamOptions,
         hold_max: Duration,
         disk: Arc<dyn Disk>,
+        written: Arc<WrittenNotice>,
     ) -> Lanes {
         Lanes {
             runtime_dir: runtime_dir.to_owned(),
             options,
             hold_max,
             disk,
+            written,
             lanes: BTreeMap::new(),
             active: BTreeSet::new(),
             uses: 0,
@@ -115,6 +119,9 @@ impl Lanes {
                 }
                 let (lines, written) = lane.write(now);
                 outcome.lines += lines;
+                if lines > 0 {
+                    self.written.tell(whose.as_ref(), lane.written_seq());
+                }
                 outcome.errors += u64::from(written.is_err());
                 if sync == Sync::All || sync == Sync::Urgent && lane.wants_sync {
                     outcome.errors += u64::from(lane.sync(now).is_err());

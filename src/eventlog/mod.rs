@@ -16,6 +16,7 @@ mod lanes;
 mod options;
 mod progress;
 mod queue;
+pub mod sinks;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -28,11 +29,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use lanes::Lanes;
 use progress::Progress;
 use queue::Queue;
+use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::Level;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use writer::{Shared, Writer};
@@ -62,9 +64,31 @@ pub struct EventLog {
     inner: Arc<Inner>,
 }
 
+/// Whoever wants to know which streams got lines: the plugin, or `None` for the host's own, and the number of
+/// the last line.
+#[derive(Default)]
+struct WrittenNotice(OnceLock<Box<WrittenFn>>);
+
+type WrittenFn = dyn Fn(Option<&PluginId>, u64) + Send + Sync;
+
+impl WrittenNotice {
+    fn tell(&self, whose: Option<&PluginId>, seq: u64) {
+        if let Some(notice) = self.0.get() {
+            notice(whose, seq);
+        }
+    }
+}
+
+impl std::fmt::Debug for WrittenNotice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WrittenNotice({})", self.0.get().is_some())
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
+    written: Arc<WrittenNotice>,
     durability: Durability,
     hold_max: Duration,
     /// Absent in a log that records nothing.
@@ -100,7 +124,8 @@ impl EventLog {
             progress: Progress::default(),
             counts: Counts::default(),
         });
-        let lanes = Lanes::new(runtime_dir, options.stream(), options.hold_max, disk);
+        let written = Arc::new(WrittenNotice::default());
+        let lanes = Lanes::new(runtime_dir, options.stream(), options.hold_max, disk, Arc::clone(&written));
         let (alive, ended) = bounded(0);
         let writer = Writer::new(Arc::clone(&shared), lanes, options);
         let thread = std::thread::Builder::new().name("event-log".into()).spawn(move || {
@@ -109,7 +134,7 @@ impl EventLog {
         })?;
         let (durability, hold_max) = (options.durability, options.hold_max);
         let writer = Some(Handle { ended, thread });
-        Ok(EventLog { inner: Arc::new(Inner { shared, durability, hold_max, writer }) })
+        Ok(EventLog { inner: Arc::new(Inner { shared, written, durability, hold_max, writer }) })
     }
 
     /// A log that records nothing and has no thread, for programs that want none.
@@ -118,7 +143,8 @@ impl EventLog {
         let shared =
             Shared { queue: Queue::new(1), progress: Progress::default(), counts: Counts::default() };
         let (durability, hold_max) = (Durability::None, Duration::ZERO);
-        EventLog { inner: Arc::new(Inner { shared: Arc::new(shared), durability, hold_max, writer: None }) }
+        let (shared, written) = (Arc::new(shared), Arc::default());
+        EventLog { inner: Arc::new(Inner { shared, written, durability, hold_max, writer: None }) }
     }
 
     /// Hands an event to the writer. Never blocks: when too much waits already, the event is dropped
@@ -177,6 +203,12 @@ impl EventLog {
     /// not block.
     pub fn on_settled(&self, notice: impl Fn() + Send + Sync + 'static) {
         self.inner.shared.progress.on_settled(Box::new(notice));
+    }
+
+    /// What is called, by the writer, for each stream that got lines, with the number of the last. It must not
+    /// block. Only the first counts.
+    pub fn on_written(&self, notice: impl Fn(Option<&PluginId>, u64) + Send + Sync + 'static) {
+        let _ = self.inner.written.0.set(Box::new(notice));
     }
 
     /// Asks for one notice. What was settled before this call may give none: look again after it.

@@ -2,6 +2,7 @@
 //!
 //! What it deliberately does not do: read a configuration; `daemon/` does.
 
+use super::sinks::CommandLine;
 use rpc_plugin_record::StreamOptions;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub struct LogOptions {
     pub file_age_max: Duration,
     /// Whether each line carries the hash of the one before.
     pub chain: bool,
+    /// Packs rotated files, reading one on its standard input; with it, a file less is kept, so that there is room
+    /// for the one that is being made.
+    pub compress: Option<CommandLine>,
     /// Events that may wait for the writer; further ones are dropped and counted.
     pub queue_max: usize,
 }
@@ -56,6 +60,7 @@ impl Default for LogOptions {
             files_max: stream.files_max,
             file_age_max: Duration::ZERO,
             chain: false,
+            compress: None,
             queue_max: super::QUEUE_MAX_DEFAULT,
         }
     }
@@ -65,7 +70,7 @@ impl LogOptions {
     pub(super) fn stream(&self) -> StreamOptions {
         StreamOptions {
             file_bytes_max: self.file_bytes_max,
-            files_max: self.files_max,
+            files_max: self.files_max - usize::from(self.compress.is_some() && self.files_max > 2),
             file_age_max: Some(self.file_age_max).filter(|age_max| !age_max.is_zero()),
             chain: self.chain,
             is_durable: self.durability != Durability::None,

@@ -67,6 +67,7 @@ fn stalled(queue_max: usize) -> EventLog {
     let handle = Handle { ended: bounded(0).1, thread: std::thread::spawn(|| {}) };
     EventLog {
         inner: Arc::new(Inner {
+            written: Arc::default(),
             shared: Arc::new(shared),
             durability: Durability::Relaxed,
             hold_max: LONG,
@@ -76,7 +77,7 @@ fn stalled(queue_max: usize) -> EventLog {
 }
 
 fn lanes(folder: &Folder) -> Lanes {
-    Lanes::new(&folder.0, LogOptions::default().stream(), LONG, Arc::new(SystemDisk))
+    Lanes::new(&folder.0, LogOptions::default().stream(), LONG, Arc::new(SystemDisk), Arc::default())
 }
 
 #[test]

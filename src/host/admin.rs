@@ -91,6 +91,7 @@ fn status(cx: &ControlCx<'_>) -> DaemonStatus {
         calls_total: 0,
         clients: cx.facts.clients,
         events_dropped: cx.facts.events_dropped,
+        sinks: cx.facts.sinks.get().into_iter().flatten().map(|ask| ask()).collect(),
     };
     for (_, plugin) in cx.supervisor.plugins() {
         let (in_flight, total) = plugin.call_counts();

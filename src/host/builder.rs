@@ -1,10 +1,12 @@
 //! Setting up a host.
 
 use super::admin::Admin;
+use super::sinks::{self, Around, LogSink, Sinks};
 use super::{EventLoop, Host, HostError, Inner};
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
-use crate::reactor::{Command, Control, EndReason, Engine, Setup};
+use crate::reactor::{Command, Control, EndReason, Engine, Setup, SinkQuestions};
 use crate::state::action::Note;
+use crate::sys::attendants::Attendants;
 use crate::sys::leftovers::kill_leftovers;
 use crate::sys::listener;
 use crate::sys::orphans::become_subreaper;
@@ -37,6 +39,7 @@ pub struct HostBuilder {
     event_log: bool,
     log_options: LogOptions,
     log_disk: Arc<dyn Disk>,
+    log_sinks: Vec<LogSink>,
     subreaper: bool,
     admin_socket: bool,
     admin_held: bool,
@@ -57,6 +60,7 @@ impl HostBuilder {
             event_log: true,
             log_options: LogOptions::default(),
             log_disk: Arc::new(SystemDisk),
+            log_sinks: Vec::new(),
             subreaper: false,
             admin_socket: false,
             admin_held: false,
@@ -104,6 +108,14 @@ impl HostBuilder {
         self
     }
 
+    /// Where events go beside their files, at most 16 places: each gets each event at least once, also what
+    /// happened while it, or the host, was down, as long as the record keeps it.
+    #[must_use]
+    pub fn log_sinks(mut self, sinks: Vec<LogSink>) -> HostBuilder {
+        self.log_sinks = sinks;
+        self
+    }
+
     /// Makes the whole process the parent of its orphaned descendants (PR_SET_CHILD_SUBREAPER), reaps
     /// them, and ends those that plugins leave behind. An orphan is spared while its plugin's process
     /// lives, if it stayed in the plugin's session or kept the variable of the token file. Only for a
@@ -144,6 +156,7 @@ impl HostBuilder {
     /// # Errors
     /// The folder cannot be used or another host uses it; a thread, socket or file cannot be made.
     pub fn start(self) -> Result<Host, HostError> {
+        sinks::check(&self.log_sinks, &self.log_options, self.event_log)?;
         let runtime_dir = Arc::new(RuntimeDir::open(&self.runtime_dir).map_err(HostError::RuntimeDir)?);
         let log = if self.event_log {
             EventLog::start_on(runtime_dir.path(), &self.log_options, Arc::clone(&self.log_disk))
@@ -157,11 +170,14 @@ impl HostBuilder {
             become_subreaper().map_err(|error| HostError::Setup("orphans cannot be adopted", error))?;
         }
         let ended = EndReason::default();
+        let (attendants, questions) = (Attendants::default(), SinkQuestions::default());
         let setup = Setup {
             runtime_dir: Arc::clone(&runtime_dir),
             log: log.clone(),
             control,
             subreaper: self.subreaper,
+            attendants: attendants.clone(),
+            sinks: Arc::clone(&questions),
             ended: Arc::clone(&ended),
         };
         let engine = Engine::new(setup, self.spin)
@@ -179,7 +195,23 @@ impl HostBuilder {
             })
             .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
         let thread = EventLoop { id: thread.thread().id(), handle: Mutex::new(Some(thread)), alive };
-        let inner = Inner { engine, runtime_dir, log, thread, ended };
+        let port = engine.port().clone();
+        attendants.on_sweep_wanted(move || {
+            // If the queue is full, the next child that ends asks for it.
+            let _ = port.post(Command::SweepOrphans);
+        });
+        let mut inner = Inner { engine, runtime_dir, log, thread, ended, sinks: Mutex::default() };
+        let around = Around {
+            runtime_dir: inner.runtime_dir.path(),
+            log: &inner.log,
+            engine: &inner.engine,
+            attendants: &attendants,
+        };
+        let started = Sinks::start(&around, self.log_sinks, self.log_options.compress).map_err(|error| {
+            HostError::Setup("the threads of the record's sinks cannot be started", error)
+        })?;
+        let _ = questions.set(started.questions());
+        inner.sinks = Mutex::new(started);
         for note in notes {
             inner.post(Command::Record(Box::new(note)))?;
         }

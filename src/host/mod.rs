@@ -14,8 +14,11 @@ mod config;
 mod error;
 mod events;
 mod output;
+mod packer;
 mod plugin;
+mod sinks;
 
+pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
 pub use crate::reactor::{LifecycleEvent, PrintedLine};
 pub use crate::state::action::Note;
 pub use crate::state::call_error::CallError;
@@ -27,10 +30,11 @@ pub use error::HostError;
 pub use events::EventStream;
 pub use output::OutputLines;
 pub use plugin::{CallOptions, CallReply, PendingCall, PluginHandle};
-pub use rpc_plugin_wire::admin::PluginStatus;
+pub use rpc_plugin_wire::admin::{PluginStatus, SinkStatus};
 pub use rpc_plugin_wire::event::{EventKind, Level};
 pub use rpc_plugin_wire::life::{Desired, PluginState};
 pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
+pub use sinks::LogSink;
 
 use crate::eventlog::EventLog;
 use crate::reactor::{Command, EndReason, Engine, LaunchSpec, PostError};
@@ -38,6 +42,7 @@ use crate::state::plugin::PluginSpec;
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use sinks::Sinks;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, ThreadId};
@@ -56,6 +61,7 @@ pub(crate) struct Inner {
     log: EventLog,
     thread: EventLoop,
     ended: EndReason,
+    sinks: Mutex<Sinks>,
 }
 
 /// The thread of the event loop.
@@ -107,6 +113,9 @@ impl Inner {
             self.thread.wait();
         }
         let _ = self.log.flush(FLUSH_TIMEOUT);
+        if let Ok(mut sinks) = self.sinks.lock() {
+            sinks.end();
+        }
     }
 
     /// Posts what must not get lost. An event loop that has ended needs it no more.
@@ -208,6 +217,12 @@ impl Host {
     #[must_use]
     pub fn events_written(&self) -> u64 {
         self.inner.log.written()
+    }
+
+    /// How each sink of the record does, in the order in which they were given.
+    #[must_use]
+    pub fn log_sinks(&self) -> Vec<SinkStatus> {
+        self.inner.sinks.lock().map(|sinks| sinks.shown()).unwrap_or_default()
     }
 
     /// Everything that happens from now on: launches, proofs, states, exits. `queue_max` events wait for

@@ -229,14 +229,31 @@ impl Reactor {
     /// Reaps what has ended, and ends what plugins that are gone left behind. What a living plugin left
     /// behind is spared: it may be at its service.
     pub(super) fn sweep_orphans(&mut self) {
-        if let Err(error) = orphans::sweep(&self.leaders()) {
+        let mut leaders = self.leaders();
+        let swept = self.attendants.sweep(|known| {
+            leaders.extend(known);
+            orphans::sweep(&leaders)
+        });
+        // None: one of them is being launched, and asks for this again.
+        if let Some(Err(error)) = swept {
             self.fault("what a plugin left behind could not be ended", &error);
         }
     }
 
     /// Ends and reaps all that any plugin left behind.
     pub(super) fn end_orphans(&mut self) {
-        match orphans::kill_and_reap_orphans(&[], ORPHANS_END_TIMEOUT) {
+        let until = std::time::Instant::now() + ORPHANS_END_TIMEOUT;
+        let swept = loop {
+            let end = |known: Vec<Leader>| orphans::kill_and_reap_orphans(&known, ORPHANS_END_TIMEOUT);
+            match self.attendants.sweep(end) {
+                Some(swept) => break swept,
+                None if std::time::Instant::now() < until => std::thread::yield_now(),
+                None => {
+                    break Err(io::Error::other("a program that takes the record is still being launched"));
+                }
+            }
+        };
+        match swept {
             Ok((_, left)) if left.is_empty() => {}
             Ok((_, left)) => {
                 let text = format!("processes {left:?} do not end");

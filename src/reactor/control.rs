@@ -6,6 +6,7 @@
 //! What always holds: a client that does not read, or sends what is no frame, costs its own
 //! connection only; answers to a client that has gone are dropped.
 
+use super::SinkQuestions;
 use super::ends::{Ends, Ticket};
 use super::slab::Slab;
 use crate::state::action::{CallEnd, Note};
@@ -41,12 +42,13 @@ pub(crate) trait ControlService: Send {
 }
 
 /// What a host knows about itself.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct HostFacts<'a> {
     pub(crate) uptime: Duration,
     pub(crate) runtime_dir: &'a Path,
     pub(crate) clients: u32,
     pub(crate) events_dropped: u64,
+    pub(crate) sinks: SinkQuestions,
 }
 
 /// What a control method may look at and do.

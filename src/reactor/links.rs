@@ -289,6 +289,7 @@ impl Reactor {
             runtime_dir: self.runtime_dir.path(),
             clients: self.clients.len() as u32,
             events_dropped: self.recorder.dropped(),
+            sinks: self.sinks.clone(),
         };
         let peer = self.clients.get(ticket.client).map(|client| client.peer);
         let (Some(control), Some(peer)) = (self.control.as_mut(), peer) else { return Reply::Later };

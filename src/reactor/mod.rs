@@ -40,6 +40,7 @@ use crate::state::output::Stream;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::wheel::Wheel;
+use crate::sys::attendants::Attendants;
 use crate::sys::runtime_dir::RuntimeDir;
 use control::Clients;
 use durable::Holding;
@@ -49,6 +50,7 @@ use mail::Mailbox;
 use mio::{Events, Interest, Poll, Token};
 use record::Recorder;
 use rpc_plugin_wire::Generation;
+use rpc_plugin_wire::admin::SinkStatus;
 use rpc_plugin_wire::event::EventKind;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -102,8 +104,16 @@ pub(crate) struct Setup {
     pub(crate) control: Option<Control>,
     /// Adopt and end what plugins leave behind.
     pub(crate) subreaper: bool,
+    /// Children that are no plugins, and whose own threads look after them.
+    pub(crate) attendants: Attendants,
+    /// How each sink of the record does.
+    pub(crate) sinks: SinkQuestions,
     pub(crate) ended: EndReason,
 }
+
+/// Asks each sink how it does; set once they run.
+pub(crate) type SinkQuestions = Arc<OnceLock<Vec<SinkQuestion>>>;
+pub(crate) type SinkQuestion = Box<dyn Fn() -> SinkStatus + Send + Sync>;
 
 /// Why a host ended; set when it has.
 pub(crate) type EndReason = Arc<OnceLock<String>>;
@@ -149,6 +159,8 @@ pub(crate) struct Reactor {
     runtime_dir: Arc<RuntimeDir>,
     uid: u32,
     subreaper: bool,
+    attendants: Attendants,
+    sinks: SinkQuestions,
     /// Set once the host ends: when it is given up.
     end_by: Option<Time>,
     /// Set once the host ends: why.
@@ -193,6 +205,8 @@ impl Reactor {
             runtime_dir: setup.runtime_dir,
             uid: crate::sys::credentials::effective_uid(),
             subreaper: setup.subreaper,
+            attendants: setup.attendants,
+            sinks: setup.sinks,
             end_by: None,
             end_reason: None,
             ended: setup.ended,

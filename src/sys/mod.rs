@@ -9,6 +9,7 @@
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
 //! files with unsafe code are `raw.rs` and `child.rs`; `docs/unsafe-inventory.md` lists each block.
 
+pub mod attendants;
 mod child;
 pub mod credentials;
 pub mod executable;
@@ -28,3 +29,4 @@ pub mod sweep;
 #[cfg(test)]
 mod testing;
 pub mod token;
+pub mod unread;

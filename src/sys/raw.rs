@@ -120,6 +120,25 @@ pub(super) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// Bytes in a pipe that were written and not read, asked at either end (FIONREAD, pipe(7)).
+pub(super) fn pipe_unread_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    bytes_of(fd, libc::FIONREAD)
+}
+
+/// Bytes that were sent on a Unix socket and not received, with what the kernel needs to hold them
+/// (SIOCOUTQ, which is TIOCOUTQ; unix_outq_len in the kernel).
+pub(super) fn socket_unread_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    bytes_of(fd, libc::TIOCOUTQ)
+}
+
+fn bytes_of(fd: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: both requests write one int, and the pointer is to one that lives throughout the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, &raw mut bytes) };
+    checked(result.into())?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
 fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

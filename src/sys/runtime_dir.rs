@@ -25,7 +25,9 @@ const LOCK: &str = "lock";
 pub const ADMIN_SOCKET: &str = "admin.sock";
 /// What no plugin may be called: names of the host's own files, beside which the plugins' folders lie.
 /// A `*` at the end stands for any rest, such as the number of a rotated file.
-pub const RESERVED_NAMES: [&str; 3] = [LOCK, ADMIN_SOCKET, "events.jsonl*"];
+pub const RESERVED_NAMES: [&str; 4] = [LOCK, ADMIN_SOCKET, "events.jsonl*", SINKS];
+/// The folder of the record's sinks.
+pub const SINKS: &str = "sinks";
 /// A pid and a line end. Bytes.
 const LOCK_BYTES_MAX: usize = 32;
 

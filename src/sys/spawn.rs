@@ -216,16 +216,32 @@ impl std::error::Error for SpawnError {}
 /// # Errors
 /// Names the failed step, and what to do.
 pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnError> {
-    spawn_with(spec, true).map_err(|(step, errno)| SpawnError {
+    spawn_with(spec, None, true).map_err(|failure| failed(spec, failure))
+}
+
+/// The same for a program that reads `stdin` instead of nothing.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_reading(spec: &SpawnSpec<'_>, stdin: OwnedFd) -> Result<Spawned, SpawnError> {
+    spawn_with(spec, Some(stdin), true).map_err(|failure| failed(spec, failure))
+}
+
+fn failed(spec: &SpawnSpec<'_>, (step, errno): (SpawnStep, Errno)) -> SpawnError {
+    SpawnError {
         step,
         errno: errno as i32,
         path: spec.executable.path().to_owned(),
         format: spec.executable.format().clone(),
         working_folder: spec.working_folder.to_owned(),
-    })
+    }
 }
 
-fn spawn_with(spec: &SpawnSpec<'_>, close_range: bool) -> Result<Spawned, (SpawnStep, Errno)> {
+fn spawn_with(
+    spec: &SpawnSpec<'_>,
+    stdin: Option<OwnedFd>,
+    close_range: bool,
+) -> Result<Spawned, (SpawnStep, Errno)> {
     let resources = |errno: Errno| (SpawnStep::Resources, errno);
     let arguments = CStringArray::new(arguments(spec)?);
     let environment = CStringArray::new(environment(spec)?);
@@ -236,13 +252,15 @@ fn spawn_with(spec: &SpawnSpec<'_>, close_range: bool) -> Result<Spawned, (Spawn
     // A duplicate, which is numbered from 3 on, also where the host's own stdin, stdout or stderr is closed.
     let program =
         spec.executable.as_fd().try_clone_to_owned().map_err(|error| resources(errno_of(&error)))?;
-    let null = above_stdio(
-        open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(resources)?,
-    )?;
+    let stdin = match stdin {
+        Some(stdin) => stdin,
+        None => open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(resources)?,
+    };
+    let stdin = above_stdio(stdin)?;
     let (stdout, stdout_child) = output(spec, io::stdout().as_fd())?;
     let (stderr, stderr_child) = output(spec, io::stderr().as_fd())?;
     let plan = Plan {
-        streams: [null.as_raw_fd(), stdout_child.as_raw_fd(), stderr_child.as_raw_fd()],
+        streams: [stdin.as_raw_fd(), stdout_child.as_raw_fd(), stderr_child.as_raw_fd()],
         program: program.as_raw_fd(),
         keep_program: *spec.executable.format() != Format::Elf,
         working_folder: &working_folder,

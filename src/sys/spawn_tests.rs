@@ -86,9 +86,9 @@ fn stdin_is_empty_and_no_descriptor_is_left_open() {
     let args = ["-1".into(), "/proc/self/fd".into()];
     for close_range in [true, false] {
         let list = |spec: &SpawnSpec<'_>| {
-            let mut spawned = spawn_with(spec, close_range);
+            let mut spawned = spawn_with(spec, None, close_range);
             while let Err((SpawnStep::Execute, Errno::ETXTBSY)) = spawned {
-                spawned = spawn_with(spec, close_range);
+                spawned = spawn_with(spec, None, close_range);
             }
             let (stdout, stderr, status) = finish(spawned.unwrap());
             assert_eq!((stderr.as_str(), status), ("", OK));
@@ -327,4 +327,24 @@ fn a_host_that_discards_exit_statuses_is_told_to_keep_them() {
     let mut spawned = spawn(&SpawnSpec::new(&executable)).unwrap();
     assert!(spawned.child.wait_exit(DEADLINE).unwrap());
     assert_eq!(ended(&mut spawned.child), ExitStatus::Code(6));
+}
+
+#[test]
+fn a_program_reads_what_it_is_given() {
+    let root = folder();
+    let body = "IFS= read -r line; echo \"read $line\"; IFS= read -r line; echo \"then $line\"";
+    let executable = open(&script(root.path(), body)).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut spawned = None;
+    eventually("the script is not busy", || {
+        let launched = spawn_reading(&SpawnSpec::new(&executable), reader.try_clone().unwrap().into());
+        let is_busy = launched.as_ref().is_err_and(SpawnError::is_text_busy);
+        spawned = Some(launched);
+        !is_busy
+    });
+    drop(reader);
+    std::io::Write::write_all(&mut writer, b"a line\nand more").unwrap();
+    drop(writer);
+    let (stdout, _, status) = finish(spawned.unwrap().unwrap());
+    assert_eq!((stdout.as_str(), status), ("read a line\nthen and more\n", OK));
 }

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// Read at once. Bytes.
 const BLOCK_BYTES: usize = 64 * 1024;
 
+/// Where the number stands in a line that our own writer wrote: after `{"time":"` and 24 bytes of time.
+const SEQ_AT: u64 = 33;
+
 /// One line of a stream, its line end not included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -208,6 +211,10 @@ pub struct Forward {
     is_overlong: bool,
     /// The newest number that was seen; lines up to it are not handed out again.
     last_seq: u64,
+    /// Where the line of that number begins in `file`.
+    last_at: Option<u64>,
+    /// The same, while reading is paused.
+    paused_at: Option<u64>,
     /// The number in the name of the newest rotated file that was opened or passed over.
     done: u64,
     packed: u64,
@@ -228,6 +235,8 @@ impl Forward {
             scanned: 0,
             is_overlong: false,
             last_seq: 0,
+            last_at: None,
+            paused_at: None,
             done: 0,
             packed: 0,
         };
@@ -278,6 +287,34 @@ impl Forward {
         self.last_seq
     }
 
+    /// Closes the file, for a reader that waits: it holds no descriptor, nor the space of a file that is
+    /// removed meanwhile. The next line is the same as without.
+    pub fn pause(&mut self) {
+        if self.file.take().is_some() {
+            (self.paused_at, self.last_at) = (self.last_at, None);
+            // A file that was opened is to be found again.
+            self.done = 0;
+            self.buffer = Vec::new();
+            (self.scanned, self.is_overlong) = (0, false);
+        }
+    }
+
+    /// Opens the current file where reading paused, if the line that was the last is still there.
+    fn resume(&mut self) -> io::Result<bool> {
+        let Some(at) = self.paused_at.take() else { return Ok(false) };
+        let Some(file) = open(&self.folder.join(&self.name))? else { return Ok(false) };
+        let number = format!("\",\"seq\":{},", self.last_seq);
+        let mut seen = vec![0; number.len()];
+        match file.read_exact_at(&mut seen, at.saturating_add(SEQ_AT)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            other => other?,
+        }
+        if seen == number.as_bytes() {
+            (self.file, self.offset) = (Some(file), at);
+        }
+        Ok(self.file.is_some())
+    }
+
     /// The next line; `None` when there is none yet. A jump of `seq` says how many lines retention took.
     ///
     /// # Errors
@@ -291,7 +328,9 @@ impl Forward {
                 if line.seq.is_some_and(|seq| seq <= self.last_seq) {
                     continue;
                 }
-                self.last_seq = line.seq.unwrap_or(self.last_seq);
+                if let Some(seq) = line.seq {
+                    (self.last_seq, self.last_at) = (seq, Some(line.offset));
+                }
                 return Ok(Some(line));
             }
             if self.read_block()? {
@@ -379,6 +418,10 @@ impl Forward {
 
     /// Opens the file that holds the next number; false when there is none.
     fn open_next(&mut self) -> io::Result<bool> {
+        self.last_at = None;
+        if self.resume()? {
+            return Ok(true);
+        }
         let all = segments(&self.folder, &self.name)?;
         let next = self.last_seq.saturating_add(1);
         // Of the rotated ones that may hold it, the newest that begins no later; else the oldest after it.

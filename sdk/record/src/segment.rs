@@ -51,7 +51,8 @@ pub fn segments(folder: &Path, name: &str) -> io::Result<Vec<Segment>> {
             });
         }
     }
-    found.sort_by_key(|segment| segment.first_seq.unwrap_or(u64::MAX));
+    // While a file is being packed both may be there for a moment: readers prefer the last.
+    found.sort_by_key(|segment| (segment.first_seq.unwrap_or(u64::MAX), !segment.is_packed));
     Ok(found)
 }
 

@@ -11,7 +11,7 @@ use crate::chain::{Hash, NOTHING, hash_line};
 use crate::disk::{Disk, Place};
 use crate::entry::Entry;
 use crate::recover::{Found, Repair, recover, tail};
-use crate::segment::{parse_rotated, rotated_name};
+use crate::segment::{PACKED_SUFFIX, parse_rotated, rotated_name};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -70,6 +70,14 @@ struct Rotated {
     first_seq: u64,
     name: String,
     bytes: u64,
+}
+
+impl Rotated {
+    /// Its name as it is and as it is packed.
+    fn names(&self) -> [String; 2] {
+        let plain = self.name.strip_suffix(PACKED_SUFFIX).unwrap_or(&self.name);
+        [plain.to_owned(), format!("{plain}{PACKED_SUFFIX}")]
+    }
 }
 
 /// Lines of which the disk did not confirm that it has them: first and last number.
@@ -368,7 +376,10 @@ impl Stream {
             || self.rotated.iter().map(|rotated| rotated.bytes).sum::<u64>() > beside
         {
             let Some(oldest) = self.rotated.first() else { break };
-            self.disk.remove(&opened.folder, &oldest.name)?;
+            // It may have been packed since, or be both.
+            for name in oldest.names() {
+                self.disk.remove(&opened.folder, &name)?;
+            }
             self.rotated.remove(0);
         }
         Ok(())

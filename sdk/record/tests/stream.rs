@@ -362,3 +362,61 @@ fn a_number_that_is_corrupt_repeats_no_file_for_ever() {
     }
     assert_eq!(seen.last(), Some(&22), "{seen:?}");
 }
+
+#[test]
+fn a_reader_that_pauses_holds_no_file_and_misses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StreamOptions { file_bytes_max: 64 * 1024, files_max: 16, ..StreamOptions::default() };
+    let mut stream = stream(folder.path(), options);
+    let mut lines = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
+    let (mut seen, mut last) = (Vec::new(), 0);
+    for round in 0..300_usize {
+        for number in 0..round * 7 % 30 {
+            last = stream.push(&said("x".repeat((round + number) * 37 % 500))).unwrap();
+        }
+        stream.write().unwrap();
+        // Sometimes in the middle of a file, of which there may be several by then.
+        for _ in 0..round * 13 % 60 {
+            let Some(line) = lines.next_line().unwrap() else { break };
+            seen.push(line.seq.unwrap());
+        }
+        lines.pause();
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let open = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let of_stream = open
+            .filter(|path| path.to_string_lossy().contains("events.jsonl"))
+            .filter(|path| path.starts_with(folder.path()));
+        assert!(of_stream.count() <= 1, "the writer's alone");
+    }
+    while let Some(line) = lines.next_line().unwrap() {
+        seen.push(line.seq.unwrap());
+    }
+    assert!(segments(folder.path(), FILE_NAME).unwrap().len() > 5);
+    assert_eq!(seen, (1..=last).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_is_there_plain_and_packed_is_read_and_removed_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StreamOptions { file_bytes_max: 64 * 1024, files_max: 3, ..StreamOptions::default() };
+    let mut writer = stream(folder.path(), options);
+    let mut write = |count: usize| {
+        for _ in 0..count {
+            writer.push(&said("x".repeat(1000))).unwrap();
+        }
+        writer.write().unwrap();
+    };
+    write(150);
+    let packed = folder.path().join("events.jsonl.1.packed");
+    std::fs::write(&packed, "packed").unwrap();
+    let mut lines = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
+    let mut expected = 0;
+    while let Some(line) = lines.next_line().unwrap() {
+        expected += 1;
+        assert_eq!(line.seq, Some(expected));
+    }
+    assert_eq!((expected, lines.packed()), (150, 0));
+    std::fs::remove_file(folder.path().join("events.jsonl.1")).unwrap();
+    write(200);
+    assert!(!packed.exists(), "retention removes a file under either name");
+}

@@ -156,6 +156,31 @@ pub struct DaemonStatus {
     pub clients: u32,
     /// Events that could not be written.
     pub events_dropped: u64,
+    /// The sinks of the record, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// How one sink of the record does. Counts are since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkStatus {
+    /// Its name.
+    pub name: String,
+    /// What it is, such as `syslog`.
+    pub kind: String,
+    /// Events that it has taken.
+    pub delivered: u64,
+    /// Lines of the record that it has not been given yet, or has not read.
+    pub behind: u64,
+    /// Events that were removed or packed before it took them.
+    pub lost: u64,
+    /// Events that it can never take, such as those that are too long for it.
+    pub refused: u64,
+    /// Whether the last attempt failed.
+    pub is_failing: bool,
+    /// What failed last, if something did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// `result` of plugin: all that is known about one.

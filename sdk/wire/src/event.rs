@@ -173,6 +173,12 @@ events! {
     RecordRepaired = "record_repaired", Kernel, Warn;
     /// Events are missing before this one, or may be missing after a power failure.
     RecordGap = "record_gap", Kernel, Warn;
+    /// A sink of the record cannot be reached, or takes nothing. Its events are kept for it as long as the record keeps them.
+    SinkFailed = "sink_failed", Kernel, Warn;
+    /// The sink takes events again.
+    SinkRecovered = "sink_recovered", Kernel, Info;
+    /// Events were removed from the record, or packed, before a sink took them.
+    SinkGap = "sink_gap", Kernel, Warn;
     /// A line that the plugin printed to standard output.
     Stdout = "stdout", Stdout, Info;
     /// A line that the plugin printed to standard error.

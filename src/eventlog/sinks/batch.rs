@@ -1,0 +1,226 @@
+//! What a sink reads from the record: the events that are for it, in order, and the gaps between them.
+//!
+//! What it deliberately does not do: hand anything over.
+//!
+//! What always holds: an event is in the batch once until [`Queue::rewind`]; a jump in the numbers of a stream
+//! becomes one event that tells it; at most a batch is in memory.
+
+use super::{Event, SinkOptions, Whose};
+use rpc_plugin_record::{FILE_NAME, Forward, Position, format_time};
+use rpc_plugin_wire::event::{EventKind, Level, Record};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A batch is not made larger than this by a further event. Bytes.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Lines of one stream that are looked at before others have their turn.
+const LINES_PER_TURN: usize = 1000;
+
+/// What an event stands for.
+#[derive(Debug, Clone)]
+pub(super) struct Taken {
+    pub(super) whose: Whose,
+    /// The number of its line.
+    pub(super) seq: u64,
+    /// Of a gap: how many events were removed.
+    pub(super) lost: u64,
+}
+
+#[derive(Debug)]
+struct Stream {
+    reader: Option<Forward>,
+    /// Up to here everything was read.
+    read: u64,
+    /// Up to here everything was taken by the other side, or was not for it.
+    taken: u64,
+    /// Events that were read, are for it, and are not known to be taken.
+    in_flight: usize,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Queue {
+    runtime_dir: PathBuf,
+    level: Level,
+    name: String,
+    batch_max: usize,
+    streams: BTreeMap<Whose, Stream>,
+    /// Those that may have lines, in the order of their turns.
+    turns: VecDeque<Whose>,
+    events: Vec<Event>,
+    marks: VecDeque<Taken>,
+    bytes: usize,
+    /// A stream was read further without an event for the sink.
+    has_moved: bool,
+}
+
+impl Queue {
+    pub(super) fn new(runtime_dir: &Path, options: &SinkOptions) -> Queue {
+        Queue {
+            runtime_dir: runtime_dir.to_owned(),
+            level: options.level,
+            name: options.name.clone(),
+            batch_max: options.batch_max.clamp(1, super::BATCH_MAX),
+            streams: BTreeMap::new(),
+            turns: VecDeque::new(),
+            events: Vec::new(),
+            marks: VecDeque::new(),
+            bytes: 0,
+            has_moved: false,
+        }
+    }
+
+    /// Whether the cursor moved by reading alone since the last question.
+    pub(super) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    /// Takes a stream in that is read after this number.
+    pub(super) fn begin(&mut self, whose: &Whose, after: u64) {
+        let stream = Stream { reader: None, read: after, taken: after, in_flight: 0 };
+        self.streams.insert(whose.clone(), stream);
+        self.turns.push_back(whose.clone());
+    }
+
+    /// Streams that got lines; one that is new is read from its first line on.
+    pub(super) fn wake(&mut self, streams: BTreeSet<Whose>) {
+        for whose in streams {
+            if !self.streams.contains_key(&whose) {
+                self.begin(&whose, 0);
+            } else if !self.turns.contains(&whose) {
+                self.turns.push_back(whose);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.turns.is_empty()
+    }
+
+    pub(super) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// How far each stream was taken.
+    pub(super) fn taken(&self) -> impl Iterator<Item = (&Whose, u64)> {
+        self.streams.iter().map(|(whose, stream)| (whose, stream.taken))
+    }
+
+    /// Reads until the batch is full or there is nothing more.
+    pub(super) fn fill(&mut self) -> io::Result<()> {
+        while self.events.len() < self.batch_max && self.bytes < BATCH_BYTES {
+            let Some(whose) = self.turns.pop_front() else { break };
+            let result = self.read_some(&whose);
+            if !matches!(result, Ok(false)) {
+                self.turns.push_back(whose);
+            }
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Reads from one stream; whether there may be more.
+    fn read_some(&mut self, whose: &Whose) -> io::Result<bool> {
+        let Some(stream) = self.streams.get_mut(whose) else { return Ok(false) };
+        let folder = match whose {
+            Some(id) => self.runtime_dir.join(id.as_str()),
+            None => self.runtime_dir.clone(),
+        };
+        let mut reader = match stream.reader.take() {
+            Some(reader) => reader,
+            None => Forward::new(&folder, FILE_NAME, Position::After(stream.read))?,
+        };
+        let mut has_more = true;
+        for _ in 0..LINES_PER_TURN {
+            if self.events.len() >= self.batch_max || self.bytes >= BATCH_BYTES {
+                break;
+            }
+            let Some(line) = reader.next_line()? else {
+                has_more = false;
+                break;
+            };
+            let (Some(seq), Some((record, text))) = (line.seq, line.record()) else { continue };
+            let gap = (seq > stream.read + 1).then(|| gap(&self.name, whose, stream.read + 1, seq - 1));
+            if let Some(event) = gap {
+                let lost = seq - 1 - stream.read;
+                stream.in_flight += 1;
+                self.bytes += event.text.len();
+                self.marks.push_back(Taken { whose: whose.clone(), seq: seq - 1, lost });
+                self.events.push(event);
+            }
+            stream.read = seq;
+            if level_of(&record) >= self.level {
+                stream.in_flight += 1;
+                self.bytes += text.len();
+                self.marks.push_back(Taken { whose: whose.clone(), seq, lost: 0 });
+                self.events.push(Event { text: text.to_owned(), record });
+            }
+        }
+        if stream.in_flight == 0 && stream.taken != stream.read {
+            stream.taken = stream.read;
+            self.has_moved = true;
+        }
+        if !has_more {
+            reader.pause();
+        }
+        stream.reader = Some(reader);
+        Ok(has_more)
+    }
+
+    /// The first `count` events of the batch were handed over; what they stand for.
+    pub(super) fn hand_over(&mut self, count: usize) -> Vec<Taken> {
+        let count = count.min(self.events.len());
+        self.bytes -= self.events.drain(..count).map(|event| event.text.len()).sum::<usize>();
+        self.marks.drain(..count).collect()
+    }
+
+    /// The other side has taken this one.
+    pub(super) fn settle(&mut self, taken: &Taken) {
+        if let Some(stream) = self.streams.get_mut(&taken.whose) {
+            stream.in_flight = stream.in_flight.saturating_sub(1);
+            stream.taken = if stream.in_flight == 0 { stream.read } else { taken.seq };
+        }
+    }
+
+    /// Everything that was read and not taken is to be read again. Until then no file is open.
+    pub(super) fn rewind(&mut self) {
+        self.events.clear();
+        self.marks.clear();
+        self.bytes = 0;
+        for (whose, stream) in &mut self.streams {
+            if std::mem::take(&mut stream.in_flight) > 0 {
+                (stream.reader, stream.read) = (None, stream.taken);
+                if !self.turns.contains(whose) {
+                    self.turns.push_back(whose.clone());
+                }
+            } else if let Some(reader) = &mut stream.reader {
+                reader.pause();
+            }
+        }
+    }
+}
+
+fn level_of(record: &Record) -> Level {
+    let all = [Level::Debug, Level::Info, Level::Warn];
+    // What has a level that is not known is not hidden.
+    all.into_iter().find(|level| level.as_str() == record.level).unwrap_or(Level::Error)
+}
+
+/// What a sink is told of events that it cannot get any more.
+fn gap(sink: &str, whose: &Whose, first: u64, last: u64) -> Event {
+    let kind = EventKind::SinkGap;
+    let details = serde_json::json!({"sink": sink, "first": first, "last": last});
+    let record = Record {
+        time: format_time(SystemTime::now()),
+        level: kind.level().as_str().into(),
+        component: kind.component().as_str().into(),
+        event: kind.as_str().into(),
+        plugin_id: whose.clone(),
+        message: format!("events {first} to {last} were gone from the record before this sink took them"),
+        details: serde_json::value::to_raw_value(&details).ok(),
+        ..Record::default()
+    };
+    Event { text: serde_json::to_string(&record).unwrap_or_default(), record }
+}

@@ -1,0 +1,117 @@
+//! How a sink's thread learns that there is something to read.
+//!
+//! What it deliberately does not do: hold events; they are in the files.
+//!
+//! What always holds: ringing never blocks; a thread that sleeps is woken once, by one byte in a pipe; what was
+//! rung before a look is seen by it; an idle sink does not wake up.
+
+use super::Whose;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{pipe2, read, write};
+use rpc_plugin_wire::PluginId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Bell {
+    state: Mutex<State>,
+    wake: OwnedFd,
+    woken: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The newest line of each stream.
+    newest: BTreeMap<Whose, u64>,
+    /// Streams that got lines since the last look.
+    rung: BTreeSet<Whose>,
+    end_by: Option<Instant>,
+    /// A byte is in the pipe.
+    is_woken: bool,
+}
+
+impl Bell {
+    /// A bell that nobody has rung.
+    ///
+    /// # Errors
+    /// Those of pipe2(2).
+    pub fn new() -> io::Result<Bell> {
+        let (woken, wake) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        Ok(Bell { state: Mutex::default(), wake, woken })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in this file panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that a stream got lines up to this number.
+    pub fn ring(&self, whose: Option<&PluginId>, seq: u64) {
+        let mut state = self.state();
+        match state.newest.get_mut(&whose.cloned()) {
+            Some(newest) => *newest = seq.max(*newest),
+            None => drop(state.newest.insert(whose.cloned(), seq)),
+        }
+        state.rung.insert(whose.cloned());
+        self.wake(&mut state);
+    }
+
+    /// Asks the thread to end.
+    pub fn end_by(&self, deadline: Instant) {
+        let mut state = self.state();
+        state.end_by = Some(state.end_by.map_or(deadline, |before| before.min(deadline)));
+        self.wake(&mut state);
+    }
+
+    fn wake(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.is_woken, true) {
+            // An empty pipe takes a byte.
+            let _ = write(&self.wake, &[0]);
+        }
+    }
+
+    /// What was rung since the last look.
+    pub fn take(&self) -> BTreeSet<Option<PluginId>> {
+        let mut state = self.state();
+        if std::mem::take(&mut state.is_woken) {
+            let _ = read(&self.woken, &mut [0]);
+        }
+        std::mem::take(&mut state.rung)
+    }
+
+    /// By when the thread is to end, if it is.
+    pub fn ends(&self) -> Option<Instant> {
+        self.state().end_by
+    }
+
+    /// The newest line of each stream.
+    pub(super) fn newest(&self) -> BTreeMap<Whose, u64> {
+        self.state().newest.clone()
+    }
+
+    /// Sleeps until it is rung, a watched descriptor is readable or closed, or the time is there. True if it is a
+    /// watched one.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    pub fn sleep(&self, until: Option<Instant>, watched: &[BorrowedFd<'_>]) -> io::Result<bool> {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        // Rounded up, so that the last wait is not a busy one of 0 ms.
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            let ms = left.as_millis().saturating_add(u128::from(!left.is_zero()));
+            PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds: Vec<PollFd<'_>> = vec![PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
+        fds.extend(watched.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
+        match poll(&mut fds, timeout) {
+            Ok(_) => Ok(fds.iter().skip(1).any(|fd| fd.any().unwrap_or(true))),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Datagram sockets: syslog, the journal, and whoever takes JSON lines.
+//!
+//! What always holds: an event is one datagram; one that the receiver's system does not take because of its
+//! length is refused and does not hold the others up; a receiver that is gone is looked for again.
+
+use super::format::{journald, json_line, syslog};
+use super::{Event, Fault, SyslogFormat, Target};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What is in a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatagramFormat {
+    /// The line as it is on record.
+    Json,
+    /// A syslog message.
+    Syslog(SyslogFormat),
+    /// Fields of the journal.
+    Journald,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Datagram {
+    path: PathBuf,
+    format: DatagramFormat,
+    socket: Option<UnixDatagram>,
+}
+
+impl Datagram {
+    /// Datagrams to the socket at `path`, which need not be there yet.
+    #[must_use]
+    pub fn new(path: &Path, format: DatagramFormat) -> Datagram {
+        Datagram { path: path.to_owned(), format, socket: None }
+    }
+
+    fn connect(&self) -> io::Result<UnixDatagram> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&self.path)?;
+        Ok(socket)
+    }
+
+    fn bytes(&self, event: &Event) -> Vec<u8> {
+        match self.format {
+            DatagramFormat::Json => json_line(event),
+            DatagramFormat::Syslog(format) => syslog(&event.record, format),
+            DatagramFormat::Journald => journald(event),
+        }
+    }
+
+    fn fault(&mut self, taken: usize, error: &io::Error) -> Fault {
+        self.socket = None;
+        Fault::down(taken, format!("{}: {error}", self.path.display()))
+    }
+}
+
+impl Target for Datagram {
+    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
+        let socket = match self.socket.take().map_or_else(|| self.connect(), Ok) {
+            Ok(socket) => socket,
+            Err(error) => return Err(self.fault(0, &error)),
+        };
+        for (taken, event) in events.iter().enumerate() {
+            let bytes = self.bytes(event);
+            if let Err(error) = send(&socket, &bytes, timeout) {
+                if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
+                    self.socket = Some(socket);
+                    let text = format!("{}: {} bytes are too long for it", self.path.display(), bytes.len());
+                    return Err(Fault { is_refused: true, ..Fault::down(taken, text) });
+                }
+                return Err(self.fault(taken, &error));
+            }
+        }
+        self.socket = Some(socket);
+        Ok(())
+    }
+}
+
+fn send(socket: &UnixDatagram, bytes: &[u8], timeout: Duration) -> io::Result<()> {
+    let until = Instant::now() + timeout;
+    loop {
+        match socket.send(bytes) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let text = format!("nothing was taken for {timeout:?}");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        let ms = left.as_millis().saturating_add(1);
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut fds, PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The thread of one sink: reads, hands over, waits after failures, keeps the cursor.
+//!
+//! What it deliberately does not do: know what the other side is.
+//!
+//! What always holds: it sleeps unless there is something to do; nothing waits for it; its failures and gaps are
+//! put on record at most once in [`TELL_INTERVAL`], so that events about a sink do not keep it busy.
+
+use super::batch::{Queue, Taken};
+use super::cursor::Cursor;
+use super::{Bell, Fault, SinkOptions, Status, Target, Whose};
+use crate::eventlog::EventLog;
+use rpc_plugin_record::{Backward, Entry, FILE_NAME, Forward, Position, segments};
+use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::event::EventKind;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The cursor is written at most once in this time, unless much was handed over.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// So many events are much.
+const SAVE_EVENTS: u64 = 1000;
+/// The first wait before the other side is asked again whether it has read everything; it doubles.
+const SETTLE_FIRST: Duration = Duration::from_millis(5);
+/// The longest such wait.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
+/// How often the record tells of one sink, at most.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
+pub(super) struct Runner {
+    runtime_dir: PathBuf,
+    options: SinkOptions,
+    target: Box<dyn Target>,
+    log: EventLog,
+    bell: Arc<Bell>,
+    status: Arc<Status>,
+    cursor: Cursor,
+    queue: Queue,
+    /// Handed over, and not known to be read.
+    unread: VecDeque<Taken>,
+    settle_at: Option<Instant>,
+    settle_wait: Duration,
+    retry_at: Option<Instant>,
+    retry_wait: Duration,
+    save_at: Option<Instant>,
+    unsaved: u64,
+    told_at: Option<Instant>,
+    is_failure_told: bool,
+    lost_untold: u64,
+}
+
+impl Runner {
+    pub(super) fn new(
+        runtime_dir: &Path,
+        options: SinkOptions,
+        target: Box<dyn Target>,
+        log: EventLog,
+        bell: Arc<Bell>,
+        status: Arc<Status>,
+    ) -> Runner {
+        Runner {
+            runtime_dir: runtime_dir.to_owned(),
+            cursor: Cursor::new(runtime_dir, &options.name),
+            queue: Queue::new(runtime_dir, &options),
+            retry_wait: options.backoff_initial,
+            options,
+            target,
+            log,
+            bell,
+            status,
+            unread: VecDeque::new(),
+            settle_at: None,
+            settle_wait: SETTLE_FIRST,
+            retry_at: None,
+            save_at: None,
+            unsaved: 0,
+            told_at: None,
+            is_failure_told: false,
+            lost_untold: 0,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.begin();
+        loop {
+            let mut rung = self.bell.take();
+            rung.retain(|whose| self.wants(whose));
+            if !rung.is_empty() {
+                self.status.know(&rung);
+                self.queue.wake(rung);
+            }
+            let (now, end_by) = (Instant::now(), self.bell.ends());
+            let may_try = self.retry_at.is_none_or(|at| at <= now) && end_by.is_none_or(|by| now < by);
+            let mut delivered = false;
+            if may_try {
+                if let Err(error) = self.queue.fill() {
+                    self.fail(format!("the record cannot be read: {error}"));
+                }
+                if !self.queue.events().is_empty() {
+                    delivered = self.deliver(end_by);
+                }
+            }
+            self.settle();
+            if self.queue.take_moved() {
+                self.save_at = self.save_at.or(Some(Instant::now() + SAVE_INTERVAL));
+            }
+            self.tell_lost(false);
+            if self.unsaved >= SAVE_EVENTS || self.save_at.is_some_and(|at| at <= Instant::now()) {
+                self.save();
+            }
+            let goes_on = delivered || self.retry_at.is_none() && !self.queue.is_empty();
+            if goes_on && end_by.is_none_or(|by| now < by) {
+                continue;
+            }
+            if let Some(end_by) = end_by {
+                return self.end(end_by);
+            }
+            self.sleep();
+        }
+    }
+
+    fn wants(&self, whose: &Whose) -> bool {
+        match whose {
+            None => self.options.host,
+            Some(id) => {
+                let is_named = self.options.plugins.as_ref().is_none_or(|plugins| plugins.contains(id));
+                is_named && !self.options.except.contains(id)
+            }
+        }
+    }
+
+    /// Finds the streams that are there, and where to go on in each.
+    fn begin(&mut self) {
+        let before = self.cursor.read();
+        let mut streams: Vec<Whose> = vec![None];
+        for entry in std::fs::read_dir(&self.runtime_dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.parse::<PluginId>().ok());
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            streams.extend(id.filter(|_| is_folder).map(Some));
+        }
+        streams.retain(|whose| self.wants(whose));
+        for whose in streams {
+            let folder = match &whose {
+                Some(id) => self.runtime_dir.join(id.as_str()),
+                None => self.runtime_dir.clone(),
+            };
+            if segments(&folder, FILE_NAME).is_ok_and(|found| found.is_empty()) {
+                continue;
+            }
+            let newest = newest(&folder);
+            // Numbers that are smaller than the cursor's belong to a record that was begun anew.
+            let after = before.get(&whose).copied().filter(|seq| newest.is_none_or(|newest| *seq <= newest));
+            self.queue.begin(&whose, after.unwrap_or_else(|| before_oldest(&folder)));
+            self.bell.ring(whose.as_ref(), newest.unwrap_or(0));
+        }
+        // From here on a gap shows, also to a sink that never took anything.
+        self.save();
+        self.status.state().is_begun = true;
+    }
+
+    /// Hands the batch over; whether that may go on at once.
+    fn deliver(&mut self, end_by: Option<Instant>) -> bool {
+        let left = end_by.map(|by| by.saturating_duration_since(Instant::now()));
+        let timeout = left.map_or(self.options.timeout, |left| left.min(self.options.timeout));
+        let count = self.queue.events().len();
+        match self.target.deliver(self.queue.events(), timeout) {
+            Ok(()) => self.handed_over(count),
+            Err(Fault { taken, is_refused: true, error, .. }) => {
+                self.handed_over(taken + 1);
+                let mut state = self.status.state();
+                state.shown.refused += 1;
+                state.shown.delivered = state.shown.delivered.saturating_sub(1);
+                state.shown.last_error = Some(error);
+            }
+            Err(fault) => {
+                self.handed_over(fault.taken);
+                self.fault(fault);
+                return false;
+            }
+        }
+        self.recovered();
+        true
+    }
+
+    fn handed_over(&mut self, count: usize) {
+        self.unread.extend(self.queue.hand_over(count));
+        (self.settle_at, self.settle_wait) = (Some(Instant::now()), SETTLE_FIRST);
+    }
+
+    /// Finds out what the other side has read by now, and moves the cursor.
+    fn settle(&mut self) {
+        let now = Instant::now();
+        if self.unread.is_empty() || self.settle_at.is_none_or(|at| at > now) {
+            return;
+        }
+        match self.target.unread() {
+            Ok(unread) => self.settle_all_but(unread),
+            Err(fault) => return self.fault(fault),
+        }
+        self.settle_at = (!self.unread.is_empty()).then(|| now + self.settle_wait);
+        self.settle_wait = (self.settle_wait * 2).min(SETTLE_MAX);
+    }
+
+    fn settle_all_but(&mut self, unread: usize) {
+        let count = self.unread.len().saturating_sub(unread);
+        if count == 0 {
+            return;
+        }
+        let mut lost = 0;
+        for taken in self.unread.drain(..count) {
+            self.queue.settle(&taken);
+            lost += taken.lost;
+        }
+        self.lost_untold += lost;
+        self.unsaved += count as u64;
+        self.save_at = self.save_at.or(Some(Instant::now() + SAVE_INTERVAL));
+        let mut state = self.status.state();
+        state.shown.delivered += count as u64;
+        state.shown.lost += lost;
+        for (whose, seq) in self.queue.taken() {
+            if state.taken.get(whose) != Some(&seq) {
+                state.taken.insert(whose.clone(), seq);
+            }
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.settle_all_but(fault.unread);
+        self.fail(fault.error);
+    }
+
+    fn fail(&mut self, error: String) {
+        self.unread.clear();
+        self.queue.rewind();
+        (self.settle_at, self.retry_at) = (None, Some(Instant::now() + self.retry_wait));
+        self.retry_wait = (self.retry_wait * 2).min(self.options.backoff_max);
+        {
+            let mut state = self.status.state();
+            state.shown.is_failing = true;
+            state.shown.last_error = Some(error.clone());
+        }
+        if !self.is_failure_told && self.may_tell(false) {
+            self.is_failure_told = true;
+            let entry = Entry::new(EventKind::SinkFailed).error(error).message(format!(
+                "sink {} takes no events; they are kept as long as the record keeps them",
+                self.options.name
+            ));
+            self.tell(entry, &serde_json::json!({"sink": self.options.name}));
+        }
+    }
+
+    fn recovered(&mut self) {
+        (self.retry_at, self.retry_wait) = (None, self.options.backoff_initial);
+        self.status.state().shown.is_failing = false;
+        if std::mem::take(&mut self.is_failure_told) {
+            let message = format!("sink {} takes events again", self.options.name);
+            let entry = Entry::new(EventKind::SinkRecovered).message(message);
+            self.tell(entry, &serde_json::json!({"sink": self.options.name}));
+        }
+    }
+
+    fn tell_lost(&mut self, last: bool) {
+        if self.lost_untold == 0 || !self.may_tell(last) {
+            return;
+        }
+        let (lost, name) = (std::mem::take(&mut self.lost_untold), &self.options.name);
+        let message = format!("{lost} events were gone from the record before sink {name} took them");
+        let entry = Entry::new(EventKind::SinkGap).message(message);
+        let details = serde_json::json!({"sink": name, "events_lost": lost});
+        self.tell(entry, &details);
+    }
+
+    fn may_tell(&self, last: bool) -> bool {
+        last || self.told_at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL)
+    }
+
+    fn tell(&mut self, entry: Entry, details: &serde_json::Value) {
+        self.told_at = Some(Instant::now());
+        // It never waits; a full queue counts it as dropped.
+        let _ = self.log.record(entry.details_of(details));
+    }
+
+    fn save(&mut self) {
+        (self.unsaved, self.save_at) = (0, None);
+        if let Err(error) = self.cursor.write(self.queue.taken()) {
+            let path = self.cursor.path();
+            let error = format!("{} cannot be written: {error}", path.display());
+            self.status.state().shown.last_error = Some(error);
+            self.save_at = Some(Instant::now() + TELL_INTERVAL);
+        }
+        let mut state = self.status.state();
+        state.taken = self.queue.taken().map(|(whose, seq)| (whose.clone(), seq)).collect();
+    }
+
+    fn sleep(&mut self) {
+        let retry_at = self.retry_at.filter(|_| !self.queue.is_empty());
+        let tell_at = self.told_at.filter(|_| self.lost_untold > 0).map(|at| at + TELL_INTERVAL);
+        let until = [retry_at, tell_at, self.settle_at, self.save_at].into_iter().flatten().min();
+        match self.bell.sleep(until, &self.target.watched()) {
+            Ok(false) => {}
+            // Poll fails only where memory does; then the next round is not a busy one.
+            Err(error) => self.fail(format!("waiting failed: {error}")),
+            Ok(true) => {
+                if let Err(fault) = self.target.tend() {
+                    self.fault(fault);
+                }
+            }
+        }
+    }
+
+    fn end(mut self, end_by: Instant) {
+        if !self.unread.is_empty() || self.retry_at.is_none() {
+            let unread = self.target.finish(end_by);
+            self.settle_all_but(unread);
+        }
+        self.tell_lost(true);
+        self.save();
+    }
+}
+
+/// The number of a stream's last line.
+fn newest(folder: &Path) -> Option<u64> {
+    let mut lines = Backward::new(folder, FILE_NAME);
+    while let Some(line) = lines.next_line().ok()? {
+        if line.is_finished && line.seq.is_some() {
+            return line.seq;
+        }
+    }
+    None
+}
+
+/// The number before the oldest line that is there.
+fn before_oldest(folder: &Path) -> u64 {
+    let Ok(mut lines) = Forward::new(folder, FILE_NAME, Position::Oldest) else { return 0 };
+    while let Ok(Some(line)) = lines.next_line() {
+        if let Some(seq) = line.seq {
+            return seq.saturating_sub(1);
+        }
+    }
+    0
+}

@@ -1,0 +1,90 @@
+//! The process's own standard error, for people and for a service manager that collects it.
+//!
+//! What it deliberately does not do: make the descriptor nonblocking, because others write to it too.
+//!
+//! What always holds: no more is written at once than a pipe that is ready takes (PIPE_BUF, pipe(7)), so that
+//! a reader that stands still is noticed.
+
+use super::format::text_line;
+use super::{Event, Fault, Prefix, Target, write_by};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// PIPE_BUF on Linux. Bytes.
+const PIECE_BYTES: usize = 4096;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Stderr {
+    with_priority: bool,
+}
+
+struct Descriptor(io::Stderr);
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Stderr {
+    /// Lines with or without their priority.
+    #[must_use]
+    pub fn new(prefix: Prefix) -> Stderr {
+        let with_priority = match prefix {
+            Prefix::Always => true,
+            Prefix::Never => false,
+            Prefix::Auto => is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()),
+        };
+        Stderr { with_priority }
+    }
+}
+
+/// Whether standard error is the stream that the variable names by device and inode (systemd.exec(5)): a shell
+/// in between may have directed it elsewhere.
+fn is_journal(variable: Option<&str>) -> bool {
+    let named = variable.and_then(|text| {
+        let (device, inode) = text.split_once(':')?;
+        Some((device.parse::<u64>().ok()?, inode.parse::<u64>().ok()?))
+    });
+    let seen = nix::sys::stat::fstat(io::stderr()).ok();
+    named.is_some() && named == seen.map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+impl Target for Stderr {
+    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
+        let mut stderr = Descriptor(io::stderr());
+        for (taken, event) in events.iter().enumerate() {
+            let line = text_line(&event.record, self.with_priority);
+            let written = write_by(&mut stderr, &line, timeout, write_piece, |_| Vec::new(), |_| ());
+            written.map_err(|error| Fault::down(taken, format!("standard error: {error}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_piece(stderr: &Descriptor, bytes: &[u8]) -> io::Result<usize> {
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut fds, PollTimeout::ZERO)? == 0 {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    let piece = bytes.get(..PIECE_BYTES).unwrap_or(bytes);
+    Ok(nix::unistd::write(stderr, piece)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_stream_that_is_named_is_the_journal() {
+        let stat = nix::sys::stat::fstat(io::stderr()).unwrap();
+        let named = format!("{}:{}", stat.st_dev, stat.st_ino);
+        assert!(is_journal(Some(&named)));
+        for other in [None, Some(""), Some("1:2:3"), Some("0:0")] {
+            assert!(!is_journal(other), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Sinks of the record, as a host has them: made from what is configured, started, ended.
+//!
+//! What this folder is for: the targets that need processes, sockets that are asked how much was read, or the
+//! host's own plugins; the rest is in `src/eventlog/sinks`. What it deliberately does not do: read the record.
+//!
+//! What always holds: a plugin that takes events gets none of its own, nor of other plugins that take events, so
+//! that handing over does not make something to hand over.
+
+mod command;
+mod plugin;
+mod stream;
+
+use super::HostError;
+use crate::eventlog::sinks::{
+    Bell, CommandLine, Datagram, DatagramFormat, SINKS_MAX, Sink, SinkOptions, SinkTarget, Status, Stderr,
+    Target,
+};
+use crate::eventlog::{EventLog, LogOptions};
+use crate::reactor::{Engine, SinkQuestion};
+use crate::sys::attendants::Attendants;
+use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::admin::SinkStatus;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the end of a host waits for its sinks to take what is left; what they did not take is handed over by
+/// the next host.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One sink of the record: what it is given, and where that goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSink {
+    /// What is handed over, and how patiently.
+    pub options: SinkOptions,
+    /// Where to.
+    pub target: SinkTarget,
+}
+
+impl LogSink {
+    /// A sink with default options.
+    #[must_use]
+    pub fn new(name: impl Into<String>, target: SinkTarget) -> LogSink {
+        LogSink { options: SinkOptions::new(name), target }
+    }
+}
+
+/// What sinks and packing need of a host.
+pub(super) struct Around<'a> {
+    pub(super) runtime_dir: &'a Path,
+    pub(super) log: &'a EventLog,
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) attendants: &'a Attendants,
+}
+
+/// The sinks of a host, and the thread that packs rotated files.
+#[derive(Debug, Default)]
+pub(super) struct Sinks {
+    sinks: Vec<Sink>,
+    packer: Option<super::packer::Packer>,
+}
+
+fn wrong(text: String) -> HostError {
+    HostError::Setup(
+        "the sinks of the record cannot be made",
+        io::Error::new(io::ErrorKind::InvalidInput, text),
+    )
+}
+
+/// Whether the sinks go together.
+pub(super) fn check(sinks: &[LogSink], options: &LogOptions, is_recorded: bool) -> Result<(), HostError> {
+    if sinks.len() > SINKS_MAX {
+        return Err(wrong(format!("there are {}, at most {SINKS_MAX} are possible", sinks.len())));
+    }
+    let mut names = BTreeSet::new();
+    for LogSink { options, target } in sinks {
+        let name = &options.name;
+        if name.parse::<PluginId>().is_err() {
+            return Err(wrong(format!(
+                "{name:?} is no name; expected 1 to 64 letters, digits, '.', '_', '-'"
+            )));
+        }
+        if !names.insert(name) {
+            return Err(wrong(format!("two are named {name:?}; the cursor is kept by the name")));
+        }
+        if let Some(path) = path_of(target).filter(|path| !path.is_absolute()) {
+            return Err(wrong(format!("sink {name}: {} is not an absolute path", path.display())));
+        }
+    }
+    if !is_recorded && (!sinks.is_empty() || options.compress.is_some()) {
+        return Err(wrong("there is no record to take events from; switch it on".to_owned()));
+    }
+    if options.compress.is_some() && options.files_max < 3 {
+        let text = "compression needs files_max of at least 3: current, newest rotated, and one being packed";
+        return Err(wrong(text.to_owned()));
+    }
+    Ok(())
+}
+
+fn path_of(target: &SinkTarget) -> Option<&PathBuf> {
+    match target {
+        SinkTarget::Stderr(_) | SinkTarget::Plugin(_) => None,
+        SinkTarget::Syslog(path, _)
+        | SinkTarget::Journald(path)
+        | SinkTarget::UnixDatagram(path)
+        | SinkTarget::UnixStream(path) => Some(path),
+        SinkTarget::Command(command) => Some(&command.program),
+    }
+}
+
+impl Sinks {
+    /// Starts a thread for each, and has them told what is written.
+    pub(super) fn start(
+        around: &Around<'_>,
+        sinks: Vec<LogSink>,
+        compress: Option<CommandLine>,
+    ) -> io::Result<Sinks> {
+        let takers: Vec<PluginId> =
+            sinks.iter().filter_map(|sink| plugin_of(&sink.target).cloned()).collect();
+        let mut started = Sinks::default();
+        for LogSink { mut options, target } in sinks {
+            if plugin_of(&target).is_some() {
+                options.except.extend(takers.iter().cloned());
+            }
+            let (kind, target) = (target.kind(), make(around, &options.name, target));
+            started.sinks.push(Sink::start(around.runtime_dir, options, kind, target, around.log.clone())?);
+        }
+        if let Some(program) = compress {
+            let statuses: Vec<Arc<Status>> =
+                started.sinks.iter().map(|sink| Arc::clone(sink.status())).collect();
+            let is_taken = move |whose: &Option<PluginId>, seq: u64| {
+                statuses.iter().all(|status| status.has_taken(whose, seq))
+            };
+            started.packer = Some(super::packer::Packer::start(around, program, Box::new(is_taken))?);
+        }
+        let mut bells: Vec<Arc<Bell>> = started.sinks.iter().map(|sink| Arc::clone(sink.bell())).collect();
+        bells.extend(started.packer.as_ref().map(|packer| Arc::clone(packer.bell())));
+        if !bells.is_empty() {
+            let rung = bells.clone();
+            around.log.on_written(move |whose, seq| rung.iter().for_each(|bell| bell.ring(whose, seq)));
+            // What was written before that, which is the host's own, was perhaps not seen.
+            bells.iter().for_each(|bell| bell.ring(None, 0));
+        }
+        Ok(started)
+    }
+
+    /// What asks each how it does.
+    pub(super) fn questions(&self) -> Vec<SinkQuestion> {
+        let question = |sink: &Sink| {
+            let (status, bell) = (Arc::clone(sink.status()), Arc::clone(sink.bell()));
+            Box::new(move || status.shown(&bell)) as SinkQuestion
+        };
+        self.sinks.iter().map(question).collect()
+    }
+
+    /// How each does.
+    pub(super) fn shown(&self) -> Vec<SinkStatus> {
+        self.sinks.iter().map(|sink| sink.status().shown(sink.bell())).collect()
+    }
+
+    /// Hands over what is left, and ends the threads, within a bound.
+    pub(super) fn end(&mut self) {
+        let deadline = Instant::now() + END_TIMEOUT;
+        self.sinks.iter().for_each(|sink| sink.begin_end(deadline));
+        drop(self.packer.take());
+        // A moment more, in which a thread that gave up at the deadline ends its program.
+        self.sinks.iter_mut().for_each(|sink| sink.wait_end(deadline + END_TIMEOUT / 2));
+        self.sinks.clear();
+    }
+}
+
+fn plugin_of(target: &SinkTarget) -> Option<&PluginId> {
+    if let SinkTarget::Plugin(id) = target { Some(id) } else { None }
+}
+
+fn make(around: &Around<'_>, name: &str, target: SinkTarget) -> Box<dyn Target> {
+    match target {
+        SinkTarget::Stderr(prefix) => Box::new(Stderr::new(prefix)),
+        SinkTarget::Syslog(path, format) => Box::new(Datagram::new(&path, DatagramFormat::Syslog(format))),
+        SinkTarget::Journald(path) => Box::new(Datagram::new(&path, DatagramFormat::Journald)),
+        SinkTarget::UnixDatagram(path) => Box::new(Datagram::new(&path, DatagramFormat::Json)),
+        SinkTarget::UnixStream(path) => Box::new(stream::Stream::new(path)),
+        SinkTarget::Command(line) => Box::new(command::Command::new(name, line, around.attendants.clone())),
+        SinkTarget::Plugin(id) => Box::new(plugin::Plugin::new(name, id, Arc::clone(around.engine))),
+    }
+}

@@ -1,0 +1,77 @@
+//! A plugin of the host that takes events: capability `log-sink`, method `log-sink.write`.
+//!
+//! What it deliberately does not do: keep the host alive, or launch the plugin.
+//!
+//! What always holds: an event counts as taken when the plugin has answered the call that it was in with a result.
+
+use crate::eventlog::sinks::{Event, Fault, Target};
+use crate::reactor::{Engine, NewCall, PostError, Slot};
+use crate::state::call_error::CallError;
+use rpc_plugin_wire::{ErrorCode, PluginId};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Takes `{"sink": NAME, "events": [RECORD, …]}`; its result says that they are kept.
+const METHOD: &str = "log-sink.write";
+
+/// See the module's text.
+pub(super) struct Plugin {
+    sink: String,
+    id: PluginId,
+    engine: Arc<Engine>,
+    /// Events in one call; fewer once a call was too large.
+    events_max: usize,
+}
+
+impl Plugin {
+    pub(super) fn new(sink: &str, id: PluginId, engine: Arc<Engine>) -> Plugin {
+        Plugin { sink: sink.to_owned(), id, engine, events_max: usize::MAX }
+    }
+
+    fn call(&self, events: &[Event], timeout: Duration) -> Result<(), CallError> {
+        let events: Vec<&str> = events.iter().map(|event| event.text.as_str()).collect();
+        // A name has no character that JSON escapes.
+        let params = format!("{{\"sink\":\"{}\",\"events\":[{}]}}", self.sink, events.join(","));
+        let not_sent = |code, text: String| CallError::not_sent(code, text);
+        let params = RawValue::from_string(params)
+            .map_err(|error| not_sent(ErrorCode::InternalError, error.to_string()))?;
+        let slot = Slot::default();
+        let call = NewCall {
+            plugin_id: self.id.clone(),
+            method: METHOD.to_owned(),
+            params: Some(String::from(Box::<str>::from(params))),
+            timeout: Some(timeout),
+            reply: slot.fill(),
+        };
+        let end = self.engine.call(call, &slot).map_err(|error| match error {
+            PostError::Full => not_sent(ErrorCode::Overloaded, "too much is asked of the host".into()),
+            PostError::Ended => not_sent(ErrorCode::Unavailable, "the host has ended".into()),
+        })?;
+        match end {
+            Some(end) => end.result.map(drop),
+            None => Err(not_sent(ErrorCode::PluginLost, "the host ended during the call".into())),
+        }
+    }
+}
+
+impl Target for Plugin {
+    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
+        let mut taken = 0;
+        while let Some(rest) = events.get(taken..).filter(|rest| !rest.is_empty()) {
+            let part = rest.get(..self.events_max).unwrap_or(rest);
+            match self.call(part, timeout) {
+                Ok(()) => taken += part.len(),
+                Err(error) if error.code == ErrorCode::TooLarge && part.len() > 1 => {
+                    self.events_max = part.len() / 2;
+                }
+                Err(error) => {
+                    let is_refused = error.code == ErrorCode::TooLarge;
+                    let fault = Fault::down(taken, format!("plugin {}: {error}", self.id));
+                    return Err(Fault { is_refused, ..fault });
+                }
+            }
+        }
+        Ok(())
+    }
+}
