@@ -240,7 +240,11 @@ fn a_script_is_a_plugin_and_its_interpreter_finds_it() {
 }
 
 fn variables(pid: u32) -> BTreeMap<String, String> {
-    let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    // execve(2) lets the launcher go on a moment before the new environment is in place.
+    let environment = eventually("its environment is in place", || {
+        let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+        (!environment.is_empty()).then_some(environment)
+    });
     let entries = environment.split_terminator('\0').map(|entry| entry.split_once('=').unwrap());
     entries.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
