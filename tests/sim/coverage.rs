@@ -5,9 +5,12 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 11] = [
+const ELSEWHERE: [EventKind; 14] = [
     EventKind::RecordRepaired,
     EventKind::RecordGap,
+    EventKind::SinkFailed,
+    EventKind::SinkRecovered,
+    EventKind::SinkGap,
     EventKind::LeftoversSwept,
     EventKind::AdminAction,
     EventKind::AdminDenied,
