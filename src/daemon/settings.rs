@@ -154,9 +154,9 @@ impl Field for bool {
 impl Field for Level {
     fn put(&mut self, value: Checked) {
         if let Checked::Word(word) = value
-            && let Some(level) = LEVEL_VALUES.iter().find(|level| level.as_str() == word)
+            && let Some(level) = Level::named(word)
         {
-            *self = *level;
+            *self = level;
         }
     }
     fn get(&self) -> Checked {
@@ -210,8 +210,7 @@ const RESTARTS: &[&str] = &["always", "on-failure", "never"];
 /// Names of [`RpcAudit::ALL`], and of [`Durability::ALL`].
 const AUDITS: &[&str] = &["off", "failures", "all"];
 const DURABILITIES: &[&str] = &["relaxed", "strict", "none"];
-const LEVEL_VALUES: &[Level] = &[Level::Debug, Level::Info, Level::Warn, Level::Error];
-/// Their names.
+/// Names of [`Level::ALL`].
 const LEVELS: &[&str] = &["debug", "info", "warn", "error"];
 
 settings! {

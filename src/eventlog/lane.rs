@@ -245,14 +245,12 @@ impl Lane {
         if let (Some((first, last)), Some(details)) = (unconfirmed, details.as_object_mut()) {
             details.insert("unconfirmed".into(), serde_json::json!([first, last]));
         }
-        let mut entry = Entry::new(EventKind::RecordGap).message(message).details_of(&details);
-        entry = entry.reason("its file could not be written or synced");
-        if let Some(error) = error {
-            entry = entry.error(error);
-        }
-        if let Some(plugin_id) = &self.whose {
-            entry = entry.plugin(plugin_id.clone());
-        }
+        let mut entry = Entry::new(EventKind::RecordGap)
+            .message(message)
+            .details_of(&details)
+            .reason("its file could not be written or synced")
+            .with(error, Entry::error)
+            .with(self.whose.clone(), Entry::plugin);
         entry.fit();
         self.append(Box::new(entry), None);
         true
@@ -271,8 +269,5 @@ fn repaired(repair: &Repair, whose: Option<&PluginId>) -> Entry {
         "offset": repair.offset, "torn_bytes": repair.torn_bytes, "torn": repair.torn,
     });
     let entry = Entry::new(EventKind::RecordRepaired).message(message).details_of(&details);
-    match whose {
-        Some(plugin_id) => entry.plugin(plugin_id.clone()),
-        None => entry,
-    }
+    entry.with(whose.cloned(), Entry::plugin)
 }

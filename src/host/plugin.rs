@@ -246,7 +246,7 @@ impl PluginHandle {
     ) -> Result<PendingCall, CallError> {
         let slot = Slot::default();
         let call = self.new_call(method, params, options, &slot)?;
-        self.host.engine.begin(call, true).map_err(|error| self.not_taken(error))?;
+        self.host.engine.begin(call).map_err(|error| self.not_taken(error))?;
         Ok(PendingCall { slot, plugin: self.clone() })
     }
 

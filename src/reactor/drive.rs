@@ -131,12 +131,12 @@ impl Engine {
         Some(Turn { gate: &self.gate, reactor: self.lock(), failed: false })
     }
 
-    /// Begins a call. With `gather` it may wait for company, at most a tick, while another call to
-    /// the same plugin is unanswered; [`Engine::wait`] sends all that waits.
-    pub(crate) fn begin(&self, call: NewCall, gather: bool) -> Result<(), PostError> {
+    /// Begins a call. It may wait for company, at most a tick, while another call to the same plugin is
+    /// unanswered; [`Engine::wait`] sends all that waits.
+    pub(crate) fn begin(&self, call: NewCall) -> Result<(), PostError> {
         match self.enter() {
             None => self.port.post(Command::Call(Box::new(call))),
-            Some(mut turn) => turn.begin(call, gather),
+            Some(mut turn) => turn.begin(call, true),
         }
     }
 

@@ -67,16 +67,16 @@ impl Recorder {
             (note.plugin_id, note.generation, note.pid) = (Some(plugin_id.clone()), generation, pid);
             self.publish(at, &note);
         }
-        let mut entry = Entry::new(kind).at(at).plugin(plugin_id).call(method).message(said_of(kind));
-        if let Some(generation) = generation {
-            entry = entry.generation(generation);
-            if let Some(request) = request {
-                entry = entry.correlation(Correlation { generation, request });
-            }
-        }
-        if let Some(pid) = pid {
-            entry = entry.pid(pid);
-        }
+        let correlation = generation.zip(request);
+        let correlation = correlation.map(|(generation, request)| Correlation { generation, request });
+        let mut entry = Entry::new(kind)
+            .at(at)
+            .plugin(plugin_id)
+            .call(method)
+            .message(said_of(kind))
+            .with(generation, Entry::generation)
+            .with(correlation, Entry::correlation)
+            .with(pid, Entry::pid);
         if !is_started {
             entry = entry.status(if error.is_some() { "error" } else { "ok" }).duration(took);
         }
@@ -156,36 +156,17 @@ fn said_of(kind: EventKind) -> &'static str {
 }
 
 fn entry_of(note: Note, at: SystemTime, socket_path: Option<PathBuf>) -> Entry {
-    let mut entry = Entry::new(note.kind).at(at).message(note.message);
-    if let Some(level) = note.level {
-        entry = entry.level(level);
-    }
-    if let Some(plugin_id) = note.plugin_id {
-        entry = entry.plugin(plugin_id);
-    }
-    if let Some(generation) = note.generation {
-        entry = entry.generation(generation);
-    }
-    if let Some(pid) = note.pid {
-        entry = entry.pid(pid);
-    }
-    if let Some(path) = socket_path {
-        entry = entry.socket_path(path.display().to_string());
-    }
-    if let Some(operation_id) = note.operation_id {
-        entry = entry.operation_id(operation_id);
-    }
-    if let Some(method) = note.method {
-        entry = entry.method(method);
-    }
-    if let Some(error) = note.error {
-        entry = entry.error(error);
-    }
-    if let Some(reason) = note.reason {
-        entry = entry.reason(reason);
-    }
-    match &note.details {
-        Some(details) => entry.details_of(details),
-        None => entry,
-    }
+    Entry::new(note.kind)
+        .at(at)
+        .message(note.message)
+        .with(note.level, Entry::level)
+        .with(note.plugin_id, Entry::plugin)
+        .with(note.generation, Entry::generation)
+        .with(note.pid, Entry::pid)
+        .with(socket_path.map(|path| path.display().to_string()), Entry::socket_path)
+        .with(note.operation_id, Entry::operation_id)
+        .with(note.method, Entry::method)
+        .with(note.error, Entry::error)
+        .with(note.reason, Entry::reason)
+        .with(note.details.as_ref(), Entry::details_of)
 }

@@ -4,12 +4,11 @@
 //! frame tells, at any later time, whether a byte of it has been handed to the kernel; a frame that was
 //! withdrawn before that is never handed out.
 
+use rpc_plugin_wire::frame::is_oversized;
 use std::collections::VecDeque;
 
 /// Capacity above this is given back when the outbox runs empty and little of it was used. Bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
-/// Little: less than this part of the capacity. What is used this much would only be made again.
-const KEPT_PART: usize = 4;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -119,11 +118,10 @@ impl Outbox {
         if self.written == self.bytes.len() {
             self.dropped += self.written as u64;
             self.written = 0;
-            let unused = self.bytes.len() < self.bytes.capacity() / KEPT_PART;
-            self.bytes.clear();
-            if unused && self.bytes.capacity() > KEPT_BYTES_MAX {
+            if is_oversized(self.bytes.capacity(), self.bytes.len(), KEPT_BYTES_MAX) {
                 self.bytes = Vec::new();
             }
+            self.bytes.clear();
         }
     }
 }

@@ -110,6 +110,14 @@ impl Entry {
         }
     }
 
+    /// What `set` makes of it with a value, if there is one: `entry.with(pid, Entry::pid)`.
+    pub fn with<T>(self, value: Option<T>, set: impl FnOnce(Entry, T) -> Entry) -> Entry {
+        match value {
+            Some(value) => set(self, value),
+            None => self,
+        }
+    }
+
     /// When it happened, if not now.
     pub fn at(self, at: SystemTime) -> Entry {
         Entry { at, ..self }

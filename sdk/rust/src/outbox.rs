@@ -12,6 +12,7 @@
 use crate::bell::Bell;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
+use rpc_plugin_wire::frame::is_oversized;
 use std::io::Write;
 use std::mem::{swap, take};
 use std::net::Shutdown;
@@ -334,9 +335,9 @@ fn append(pending: &mut Vec<u8>, frames: &mut Vec<u8>) {
 
 /// Empties a buffer, and gives most of it back where it has become large and little of it is used.
 pub(crate) fn recycle(buffer: &mut Vec<u8>) {
-    let unused = buffer.len() < buffer.capacity() / 4;
+    let is_oversized = is_oversized(buffer.capacity(), buffer.len(), KEPT_BYTES_MAX);
     buffer.clear();
-    if unused {
+    if is_oversized {
         buffer.shrink_to(KEPT_BYTES_MAX);
     }
 }

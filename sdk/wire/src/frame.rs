@@ -43,6 +43,13 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Little: less than this part of the buffer. What is used this much would only be made again.
 const KEPT_PART: usize = 4;
 
+/// Whether a buffer that has become empty is to be given back: it is larger than `kept_bytes_max`, and less than a
+/// quarter of it was used. The rule for all buffers that hold frames. Bytes.
+#[must_use]
+pub fn is_oversized(capacity: usize, used: usize, kept_bytes_max: usize) -> bool {
+    used < capacity / KEPT_PART && capacity > kept_bytes_max
+}
+
 /// Collects bytes and yields frames. See the module's invariants.
 #[derive(Debug)]
 pub struct FrameDecoder {
@@ -108,7 +115,7 @@ impl FrameDecoder {
 
     /// Whether the buffer is large, and a use up to `end` would have done with much less.
     fn is_unused(&self, end: usize, kept_bytes_max: usize) -> bool {
-        end < self.buffer.len() / KEPT_PART && self.buffer.len() > kept_bytes_max
+        is_oversized(self.buffer.len(), end, kept_bytes_max)
     }
 
     /// Uses `buffer` from now on, unless part of a frame waits in a buffer of its own. For who has many

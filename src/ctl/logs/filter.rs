@@ -34,7 +34,7 @@ impl Filter {
     pub(super) fn new(args: &Args) -> Result<Filter, Failure> {
         let level = match args.text("level")? {
             None => None,
-            Some(name) => Some(level_of(name).ok_or_else(|| {
+            Some(name) => Some(Level::named(name).ok_or_else(|| {
                 args.wrong("level", name, "it is not a level; one of debug, info, warn or error")
             })?),
         };
@@ -68,7 +68,7 @@ impl Filter {
         let is_one_of = |wanted: &[String], seen: Option<&str>| {
             wanted.is_empty() || seen.is_some_and(|seen| wanted.iter().any(|wanted| wanted == seen))
         };
-        self.level.is_none_or(|least| level_of(&record.level).is_none_or(|level| level >= least))
+        self.level.is_none_or(|least| Level::named(&record.level).is_none_or(|level| level >= least))
             && is_one_of(&self.components, Some(&record.component))
             && is_one_of(&self.events, Some(&record.event))
             && is_one_of(&self.methods, record.method.as_deref())
@@ -80,10 +80,6 @@ impl Filter {
     pub(super) fn ends_at(&self, record: &Record) -> bool {
         self.end.as_ref().is_some_and(|end| record.time < *end)
     }
-}
-
-fn level_of(name: &str) -> Option<Level> {
-    [Level::Debug, Level::Info, Level::Warn, Level::Error].into_iter().find(|level| level.as_str() == name)
 }
 
 /// A time on the command line: a duration before now, or a time of RFC 3339.

@@ -203,9 +203,8 @@ impl Queue {
 }
 
 fn level_of(record: &Record) -> Level {
-    let all = [Level::Debug, Level::Info, Level::Warn];
     // What has a level that is not known is not hidden.
-    all.into_iter().find(|level| level.as_str() == record.level).unwrap_or(Level::Error)
+    Level::named(&record.level).unwrap_or(Level::Error)
 }
 
 /// What a sink is told of events that it cannot get any more.

@@ -4,14 +4,13 @@
 //! length is refused and does not hold the others up; a receiver that is gone is looked for again.
 
 use super::format::{journald, json_line, syslog};
+use super::window::write_by;
 use super::{Event, Fault, SyslogFormat, Target};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What is in a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +61,14 @@ impl Datagram {
 
 impl Target for Datagram {
     fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
-        let socket = match self.socket.take().map_or_else(|| self.connect(), Ok) {
+        let mut socket = match self.socket.take().map_or_else(|| self.connect(), Ok) {
             Ok(socket) => socket,
             Err(error) => return Err(self.fault(0, &error)),
         };
         for (taken, event) in events.iter().enumerate() {
             let bytes = self.bytes(event);
-            if let Err(error) = send(&socket, &bytes, timeout) {
+            let sent = write_by(&mut socket, &bytes, timeout, UnixDatagram::send, |_| Vec::new(), |_| ());
+            if let Err(error) = sent {
                 if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
                     self.socket = Some(socket);
                     let text = format!("{}: {} bytes are too long for it", self.path.display(), bytes.len());
@@ -79,28 +79,5 @@ impl Target for Datagram {
         }
         self.socket = Some(socket);
         Ok(())
-    }
-}
-
-fn send(socket: &UnixDatagram, bytes: &[u8], timeout: Duration) -> io::Result<()> {
-    let until = Instant::now() + timeout;
-    loop {
-        match socket.send(bytes) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            let text = format!("nothing was taken for {timeout:?}");
-            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-        }
-        let ms = left.as_millis().saturating_add(1);
-        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-        match poll(&mut fds, PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
     }
 }

@@ -9,7 +9,7 @@ use super::batch::{Queue, Taken};
 use super::cursor::Cursor;
 use super::{Bell, Fault, SinkOptions, Status, Target, Whose};
 use crate::eventlog::EventLog;
-use rpc_plugin_record::{Backward, Entry, FILE_NAME, Forward, Position, segments};
+use rpc_plugin_record::{Entry, FILE_NAME, Forward, Position, segments};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::EventKind;
 use std::collections::VecDeque;
@@ -322,13 +322,8 @@ impl Runner {
 
 /// The number of a stream's last line.
 fn newest(folder: &Path) -> Option<u64> {
-    let mut lines = Backward::new(folder, FILE_NAME);
-    while let Some(line) = lines.next_line().ok()? {
-        if line.is_finished && line.seq.is_some() {
-            return line.seq;
-        }
-    }
-    None
+    let end = Forward::new(folder, FILE_NAME, Position::End).ok()?;
+    Some(end.last_seq()).filter(|seq| *seq > 0)
 }
 
 /// The number before the oldest line that is there.

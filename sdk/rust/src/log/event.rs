@@ -106,24 +106,14 @@ impl Event {
             Entry::named(self.event, self.component, self.level).at(self.at).message(self.message);
         entry = entry.plugin(plugin_id.clone()).generation(generation).pid(pid);
         if let Some(OfCall { method, request }) = self.call {
-            entry = entry.call(method.name.to_string());
-            if let Some(request) = request {
-                entry = entry.correlation(Correlation { generation, request });
-            }
+            let correlation = request.map(|request| Correlation { generation, request });
+            entry = entry.call(method.name.to_string()).with(correlation, Entry::correlation);
         }
         if let Some((took, class)) = self.end {
-            entry = entry.duration(took).status(if class.is_some() { "error" } else { "ok" });
-            if let Some(class) = class {
-                entry = entry.error_class(class);
-            }
+            let status = if class.is_some() { "error" } else { "ok" };
+            entry = entry.duration(took).status(status).with(class, Entry::error_class);
         }
-        if let Some(error) = self.error {
-            entry = entry.error(error);
-        }
-        if let Some(details) = self.details {
-            entry = entry.details(details);
-        }
-        entry
+        entry.with(self.error, Entry::error).with(self.details, Entry::details)
     }
 
     /// As it goes to the host: see `docs/protocol.md`, section 4.
