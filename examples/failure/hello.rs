@@ -8,7 +8,7 @@ use crate::mode::Mode;
 use crate::say;
 use rpc_plugin_sdk::Config;
 use rpc_plugin_wire::handshake::{Hello, HelloResult, METHOD_HELLO};
-use rpc_plugin_wire::message::write_request;
+use rpc_plugin_wire::message::{NewRequest, write_request};
 use rpc_plugin_wire::{FrameDecoder, Generation, Message, PluginId, Token};
 use serde_json::{Value, json};
 use std::error::Error;
@@ -157,7 +157,8 @@ fn hello(config: &Config, lie: Option<(&str, Value)>) -> Result<Vec<u8>, Failure
 
 fn request(id: u64, method: &str, params: &Value) -> Result<Vec<u8>, Failure> {
     let mut frame = Vec::new();
-    write_request(&mut frame, id, method, Some(&serde_json::to_string(params)?), None);
+    let params = serde_json::to_string(params)?;
+    write_request(&mut frame, &NewRequest { id, method, params: Some(&params), ..NewRequest::default() });
     Ok(frame)
 }
 

@@ -26,6 +26,17 @@ pub const METHOD_HELLO: &str = "host.hello";
 
 /// Features that this crate's users may offer; what both sides offer is used.
 pub const FEATURE_CANCEL: &str = "cancel";
+/// The peer understands `rpc.progress`.
+pub const FEATURE_PROGRESS: &str = "progress";
+/// The peer sends and takes file descriptors.
+pub const FEATURE_FDS: &str = "fds";
+/// The peer understands streams in band, `rpc.stream.*`.
+pub const FEATURE_STREAMS: &str = "streams";
+/// The peer understands `rpc.callback`.
+pub const FEATURE_CALLBACKS: &str = "callbacks";
+/// All that this implementation has.
+pub const FEATURES: [&str; 5] =
+    [FEATURE_CANCEL, FEATURE_PROGRESS, FEATURE_FDS, FEATURE_STREAMS, FEATURE_CALLBACKS];
 
 /// `params` of `host.hello`: who the plugin says it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -194,7 +194,7 @@ impl Core {
             return;
         }
         match result {
-            Ok(result) => message::write_result(self.outbox.buffer(), id, result),
+            Ok(result) => message::write_result(self.outbox.buffer(), id, result, 0),
             Err(error) => message::write_error(self.outbox.buffer(), Some(id), &error),
         }
         self.check_outbox(cx);

@@ -17,7 +17,7 @@ impl Core {
                 let Ok(result) = serde_json::value::to_raw_value(&result) else {
                     return self.reject(cx, Some(&request.id), "the answer does not serialise".into());
                 };
-                message::write_result(self.outbox.buffer(), &request.id, &result);
+                message::write_result(self.outbox.buffer(), &request.id, &result, 0);
                 self.stage = Stage::Open;
                 self.events.push_back(SessionEvent::Authenticated(introduction));
             }

@@ -6,7 +6,8 @@ use crate::state::call_error::CallError;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::outgoing::Pending;
 use crate::state::time::{millis, rounded};
-use rpc_plugin_wire::{ErrorCode, message};
+use rpc_plugin_wire::ErrorCode;
+use rpc_plugin_wire::message::{self, NewRequest};
 use serde_json::value::RawValue;
 
 /// The host's own requests that may wait at once: heartbeats that were missed, one by one, between others
@@ -54,7 +55,9 @@ impl Core {
         let buffer = self.outbox.buffer();
         let start = buffer.len();
         let deadline_ms = Some(millis(call.timeout));
-        message::write_request(buffer, id, &call.method, call.params.as_deref(), deadline_ms);
+        let (method, params) = (&*call.method, call.params.as_deref());
+        let request = NewRequest { id, method, params, deadline_ms, ..NewRequest::default() };
+        message::write_request(buffer, &request);
         // The line end does not count.
         let frame_bytes = (buffer.len() - start).saturating_sub(1);
         if frame_bytes > self.frame_bytes_max {
