@@ -6,7 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
-pub mod call_error;
+/// Where it is from.
+pub mod call_error {
+    pub use rpc_plugin_wire::CallError;
+}
 pub mod incoming;
 pub mod keys;
 pub mod outbox;

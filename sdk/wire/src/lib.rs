@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod call_error;
 pub mod chain;
 mod envelope;
 pub mod error;
@@ -26,6 +27,7 @@ pub mod limits;
 pub mod message;
 mod write;
 
+pub use call_error::CallError;
 pub use chain::Chain;
 pub use error::{ErrorCode, ErrorObject, Outcome};
 pub use frame::{FrameDecoder, FrameError};
