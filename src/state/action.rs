@@ -1,10 +1,12 @@
 //! What the state machines want done, and what they want recorded.
 
 use super::call_error::CallError;
+use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, WaitKey};
+use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
-use rpc_plugin_wire::{Generation, PluginId};
+use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -38,6 +40,12 @@ pub enum Action {
     Called(Box<CallRecord>),
     /// A call ended.
     Complete(CallKey, CallEnd),
+    /// A call is under way.
+    Progress(CallKey, Box<RawValue>),
+    /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
+    Asked(PluginKey, Generation, Box<Asked>),
+    /// The plugin does not wait any more for the answer to what it asked.
+    Abandoned(PluginKey, Generation, RequestId),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
     /// Something happened.
@@ -55,6 +63,8 @@ pub struct CallEnd {
     pub took: Duration,
     /// Its end was put on record right before.
     pub is_recorded: bool,
+    /// What came with the result.
+    pub fds: Fds,
 }
 
 /// A step of a call, for the record.

@@ -8,14 +8,16 @@
 
 use super::action::{Action, CallEnd, Note};
 use super::call_error::CallError;
+use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, Timer, WaitKey};
 use super::plugin::{ExitReport, PeerIdentity, Plugin, PluginSpec, SpawnFailure, Step};
-use super::session::Session;
+use super::session::{CallSpec, Session};
 use super::time::Time;
 use super::waits::{Goal, WAITS_MAX, Waits};
 use super::wheel::Wheel;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::{ErrorCode, Generation, PluginId, Token};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId, RequestId, Token};
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -210,18 +212,39 @@ impl Supervisor {
     }
 
     /// Makes a call; it ends with [`Action::Complete`]. Gives the plugin that is called.
-    pub fn call(
+    pub fn call(&mut self, now: Time, call: CallKey, id: &PluginId, spec: CallSpec) -> Option<PluginKey> {
+        let key = self.find_or_end(call, id)?;
+        self.step(now, key, |plugin, step| plugin.call(step, call, spec));
+        Some(key)
+    }
+
+    /// Answers what a plugin asked, if it still waits.
+    pub fn answer(
         &mut self,
         now: Time,
-        call: CallKey,
-        id: &PluginId,
-        method: String,
-        params: Option<String>,
-        timeout: Option<Duration>,
-    ) -> Option<PluginKey> {
-        let key = self.find_or_end(call, id)?;
-        self.step(now, key, |plugin, step| plugin.call(step, call, method, params, timeout));
-        Some(key)
+        asker: (PluginKey, Generation),
+        id: &RequestId,
+        result: Result<&RawValue, ErrorObject>,
+        fds: Fds,
+    ) {
+        let (key, generation) = asker;
+        self.step(now, key, |plugin, step| plugin.answer(step, generation, id, result, fds));
+    }
+
+    /// Tells a plugin how far what it asked is, if it still waits.
+    pub fn tell_progress(
+        &mut self,
+        now: Time,
+        asker: (PluginKey, Generation),
+        id: &RequestId,
+        value: &RawValue,
+    ) {
+        let (key, generation) = asker;
+        self.step(now, key, |plugin, _| {
+            if let Some(session) = plugin.session_mut(generation) {
+                session.progress(id, value);
+            }
+        });
     }
 
     /// Asks for a heartbeat now; it ends with [`Action::Complete`].

@@ -100,12 +100,7 @@ impl Plugin {
         if !ask || !open || grace.is_zero() {
             return self.climb_down(step, why, Rung::Asked);
         }
-        let call = NewCall {
-            caller: Caller::Shutdown,
-            method: Cow::Borrowed(METHOD_SHUTDOWN),
-            params: None,
-            timeout: grace,
-        };
+        let call = NewCall::own(Caller::Shutdown, METHOD_SHUTDOWN, grace);
         if let Some(session) = self.session.as_mut() {
             // A session that refuses has ended, and the next rung follows in time.
             let _ = session.request(&mut step.cx(), call);

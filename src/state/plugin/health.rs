@@ -28,12 +28,7 @@ impl Plugin {
         if let Phase::Running(_) = self.phase {
             self.arm_heartbeat(step, step.now.next_multiple(interval));
         }
-        let call = NewCall {
-            caller: Caller::Heartbeat,
-            method: Cow::Borrowed(METHOD_HEARTBEAT),
-            params: None,
-            timeout,
-        };
+        let call = NewCall::own(Caller::Heartbeat, METHOD_HEARTBEAT, timeout);
         if let Some(session) = self.session.as_mut() {
             // Refused only by a session that has ended, which is dealt with where it ends.
             let _ = session.request(&mut step.cx(), call);
