@@ -356,7 +356,7 @@ impl Reactor {
         self.unregister(client.stream.as_raw_fd(), client.source);
         let (calls, waits) = self.ends.forget_client(key);
         for (call, plugin) in calls {
-            self.supervisor.cancel(now, call, &plugin);
+            self.supervisor.cancel(now, call, plugin);
         }
         for wait in waits {
             self.supervisor.forget_wait(wait);

@@ -5,12 +5,13 @@
 //! by the loop or dropped when the loop ends, so that nobody waits for an answer that cannot come.
 
 use super::gate::Gate;
-use super::slot::Fill;
+use super::slot::{Fill, Slot};
 use super::ward::LaunchSpec;
 use crate::state::action::Note;
 use crate::state::call_error::CallError;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PluginSpec;
+use crate::state::route::CallRequest;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
 use crate::sys::launch::PreparedLaunch;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Status(PluginId, Sender<Option<Box<PluginStatus>>>),
     List(Sender<Vec<PluginStatus>>),
     Call(Box<NewCall>),
+    /// The callers of these have gone.
+    Cancel(Vec<Slot>),
     Subscribe(Sender<LifecycleEvent>),
     Record(Box<Note>),
     /// A worker's preparation returned.
@@ -64,10 +67,7 @@ pub(crate) enum Command {
 
 /// A call from another thread.
 pub(crate) struct NewCall {
-    pub(crate) plugin_id: PluginId,
-    pub(crate) method: String,
-    pub(crate) params: Option<String>,
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) request: CallRequest,
     pub(crate) reply: Fill,
 }
 
@@ -121,8 +121,8 @@ impl Port {
         Ok(())
     }
 
-    /// Hands a result over that must not be lost, whether there is room or not: for workers, of whose jobs there are
-    /// few at a time.
+    /// Hands over what must not be lost, whether there is room or not: results of workers, of whose jobs there are few
+    /// at a time; the cancelling of a call that was taken, and that its caller can cancel once.
     pub(super) fn deliver(&self, command: Command) {
         self.queued.fetch_add(1, Ordering::SeqCst);
         // Without a loop there is nobody to tell.

@@ -13,6 +13,7 @@ mod drive;
 mod durable;
 mod ends;
 mod gate;
+mod inbox;
 mod links;
 mod mail;
 mod output;
@@ -26,11 +27,12 @@ mod workers;
 pub(crate) use control::{Answer, ControlCx, ControlService, Reply};
 pub(crate) use drive::Engine;
 pub(crate) use ends::WaitEnd;
+pub(crate) use inbox::Inbox;
 pub use mail::LifecycleEvent;
 pub(crate) use mail::{Command, NewCall, Port, PostError};
 pub(crate) use output::Output;
 pub use output::PrintedLine;
-pub(crate) use slot::Slot;
+pub(crate) use slot::{Awaited, NextProgress, Shared, Slot, Taken};
 pub(crate) use ward::LaunchSpec;
 
 use crate::eventlog::EventLog;
@@ -346,6 +348,7 @@ impl Reactor {
             Action::Trusted(key, generation) => self.trust(key, generation),
             Action::CloseLink(key, generation, last) => self.close_link(key, generation, &last),
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
+            Action::Progress(call, value) => self.tell_progress(call, value),
             Action::Complete(call, end) => {
                 let end = self.hold_call(now, call, end);
                 if let Some((ticket, answer)) = end.and_then(|end| self.tell_call(call, end)) {

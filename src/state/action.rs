@@ -36,6 +36,8 @@ pub enum Action {
     Signal(PluginKey, Generation, StopSignal),
     /// A call was sent or ended, and that is to be put on record; before its `Complete`.
     Called(Box<CallRecord>),
+    /// A call goes on, and its caller wants to hear of it.
+    Progress(CallKey, Box<RawValue>),
     /// A call ended.
     Complete(CallKey, CallEnd),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
@@ -49,12 +51,28 @@ pub enum Action {
 pub struct CallEnd {
     /// The result as it came, or why there is none.
     pub result: Result<Box<RawValue>, CallError>,
+    /// The plugin that was asked, where there is one.
+    pub plugin_id: Option<PluginId>,
     /// The generation that was asked.
     pub generation: Option<Generation>,
     /// From the outbox to the end; zero when it was not sent.
     pub took: Duration,
     /// Its end was put on record right before.
     pub is_recorded: bool,
+}
+
+impl CallEnd {
+    /// The end of a call that was handed to no plugin.
+    #[must_use]
+    pub fn refused(error: CallError) -> CallEnd {
+        CallEnd {
+            plugin_id: error.plugin_id.clone(),
+            result: Err(error),
+            generation: None,
+            took: Duration::ZERO,
+            is_recorded: false,
+        }
+    }
 }
 
 /// A step of a call, for the record.

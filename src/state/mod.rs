@@ -14,6 +14,8 @@ pub mod outgoing;
 pub mod output;
 pub mod plugin;
 pub mod policy;
+pub mod retry;
+pub mod route;
 pub mod session;
 pub mod supervisor;
 pub mod time;

@@ -105,6 +105,7 @@ impl Plugin {
             method: Cow::Borrowed(METHOD_SHUTDOWN),
             params: None,
             timeout: grace,
+            progress: false,
         };
         if let Some(session) = self.session.as_mut() {
             // A session that refuses has ended, and the next rung follows in time.

@@ -33,6 +33,7 @@ impl Plugin {
             method: Cow::Borrowed(METHOD_HEARTBEAT),
             params: None,
             timeout,
+            progress: false,
         };
         if let Some(session) = self.session.as_mut() {
             // Refused only by a session that has ended, which is dealt with where it ends.

@@ -5,7 +5,7 @@ use crate::state::action::{Action, CallEnd, CallRecord, Note};
 use crate::state::call_error::CallError;
 use crate::state::keys::{CallKey, Caller};
 use crate::state::policy::RpcAudit;
-use crate::state::session::{Fault, Introduction, NewCall, SessionEvent};
+use crate::state::session::{Cancelled, Fault, Introduction, NewCall, SessionEvent};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::{capability_of, check_method};
 use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_LOG, PluginState};
@@ -55,6 +55,7 @@ impl Plugin {
         method: String,
         params: Option<String>,
         timeout: Option<Duration>,
+        progress: bool,
     ) {
         self.counts.calls += 1;
         let timeout = timeout.unwrap_or(self.spec.policy.call_timeout);
@@ -63,7 +64,8 @@ impl Plugin {
         let params_bytes = params.as_ref().map_or(0, String::len);
         let request = self.session.as_ref().map(super::Session::next_request);
         let sent = self.check_call(&method).and_then(|()| {
-            let call = NewCall { caller: Caller::Call(key), method: Cow::Owned(method), params, timeout };
+            let caller = Caller::Call(key);
+            let call = NewCall { caller, method: Cow::Owned(method), params, timeout, progress };
             self.send(step, call)
         });
         match sent {
@@ -105,6 +107,7 @@ impl Plugin {
             method: Cow::Borrowed(METHOD_HEARTBEAT),
             params: None,
             timeout,
+            progress: false,
         };
         self.counts.calls += 1;
         if let Err(error) = self.send(step, call) {
@@ -113,11 +116,20 @@ impl Plugin {
         self.pump(step);
     }
 
-    /// The caller of a call has gone.
+    /// The caller of a call has gone. That is an end of the call on record, and for nobody else.
     pub fn cancel(&mut self, step: &mut Step<'_>, key: CallKey) {
-        if let Some(session) = self.session.as_mut() {
-            session.cancel(Caller::Call(key));
-        }
+        let session = self.session.as_mut();
+        let Some(cancelled) = session.and_then(|session| session.cancel(&mut step.cx(), Caller::Call(key))) else {
+            return;
+        };
+        let Cancelled { id, method, was_sent, took } = cancelled;
+        let text = "its caller does not wait for it any more";
+        let error = match was_sent {
+            true => CallError::indeterminate(ErrorCode::Cancelled, text),
+            false => CallError::not_sent(ErrorCode::Cancelled, text),
+        };
+        let result = Err(error.at(&self.spec.id, self.generation));
+        self.record_end(step, Some(id), method, &result, took);
         self.pump(step);
     }
 
@@ -155,7 +167,7 @@ impl Plugin {
             }
             _ => return Err(self.unavailable()),
         }
-        if !self.capabilities().iter().any(|known| known == capability) {
+        if !self.serves(capability) {
             let known = self.capabilities().join(", ");
             return refuse(
                 ErrorCode::MethodNotFound,
@@ -174,6 +186,21 @@ impl Plugin {
         result: Result<Box<RawValue>, CallError>,
         took: Duration,
     ) {
+        let is_recorded = self.record_end(step, request, method, &result, took);
+        let plugin_id = Some(self.spec.id.clone());
+        let end = CallEnd { result, plugin_id, generation: self.generation, took, is_recorded };
+        step.actions.push_back(Action::Complete(key, end));
+    }
+
+    /// Counts the end of a call, and puts it on record where the policy says so; whether it did.
+    fn record_end(
+        &mut self,
+        step: &mut Step<'_>,
+        request: Option<u64>,
+        method: Cow<'static, str>,
+        result: &Result<Box<RawValue>, CallError>,
+        took: Duration,
+    ) -> bool {
         if result.is_err() {
             self.counts.calls_failed += 1;
         }
@@ -183,7 +210,7 @@ impl Plugin {
             RpcAudit::All => true,
         };
         if is_recorded {
-            let (kind, bytes) = match &result {
+            let (kind, bytes) = match result {
                 Ok(raw) => (EventKind::CallSucceeded, raw.get().len()),
                 Err(error) if error.is_timeout() => (EventKind::CallTimedOut, 0),
                 Err(_) => (EventKind::CallFailed, 0),
@@ -192,8 +219,7 @@ impl Plugin {
             (record.took, record.error) = (took, result.as_ref().err().cloned());
             step.actions.push_back(Action::Called(Box::new(record)));
         }
-        let end = CallEnd { result, generation: self.generation, took, is_recorded };
-        step.actions.push_back(Action::Complete(key, end));
+        is_recorded
     }
 
     /// Takes over all that the session has to report.
@@ -255,6 +281,7 @@ impl Plugin {
             method: Cow::Borrowed(METHOD_CAPABILITIES),
             params: None,
             timeout,
+            progress: false,
         };
         // A refusal shows as a session that has ended, which is dealt with where it ends.
         let _ = self.send(step, call);

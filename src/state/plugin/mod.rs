@@ -286,6 +286,12 @@ impl Plugin {
         self.introduction.as_ref().map_or(&[], |introduction| &introduction.capabilities)
     }
 
+    /// Whether it said that it has this capability.
+    #[must_use]
+    pub fn serves(&self, capability: &str) -> bool {
+        self.capabilities().iter().any(|known| known == capability)
+    }
+
     /// Calls that wait for an answer now, and calls made so far.
     #[must_use]
     pub fn call_counts(&self) -> (u64, u64) {

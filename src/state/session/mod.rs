@@ -14,7 +14,7 @@ mod requests;
 mod tests;
 mod types;
 
-pub use types::{Expectation, Fault, Introduction, NewCall, SessionEvent};
+pub use types::{Cancelled, Expectation, Fault, Introduction, NewCall, SessionEvent};
 
 use self::core::{Core, Stage};
 use super::call_error::CallError;
@@ -155,9 +155,10 @@ impl Session {
         self.core.outgoing.next_id()
     }
 
-    /// Tells the peer that the caller of a request has gone, and drops its answer.
-    pub fn cancel(&mut self, caller: Caller) -> bool {
-        self.core.cancel(caller)
+    /// The caller of a request has gone: withdraws it, or tells the peer and drops its answer. `None`: there is no
+    /// such request.
+    pub fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
+        self.core.cancel(cx, caller)
     }
 
     /// The deadline of request `id`, or the grace after it, passed.

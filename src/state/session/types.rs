@@ -111,4 +111,19 @@ pub struct NewCall {
     pub params: Option<String>,
     /// When it ends at the latest.
     pub timeout: Duration,
+    /// Whether the caller wants to hear of its progress.
+    pub progress: bool,
+}
+
+/// A request whose caller has gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelled {
+    /// The id of the request.
+    pub id: u64,
+    /// What was asked.
+    pub method: Cow<'static, str>,
+    /// Whether a byte of it was written; if not, the plugin never sees it.
+    pub was_sent: bool,
+    /// From the outbox to now.
+    pub took: Duration,
 }
