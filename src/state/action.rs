@@ -38,10 +38,10 @@ pub enum Action {
     Signal(PluginKey, Generation, StopSignal),
     /// A call was sent or ended, and that is to be put on record; before its `Complete`.
     Called(Box<CallRecord>),
+    /// A call goes on, and its caller wants to hear of it.
+    Progress(CallKey, Box<RawValue>),
     /// A call ended.
     Complete(CallKey, CallEnd),
-    /// A call is under way.
-    Progress(CallKey, Box<RawValue>),
     /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
     Asked(PluginKey, Generation, Box<Asked>),
     /// The plugin does not wait any more for the answer to what it asked.
@@ -57,6 +57,8 @@ pub enum Action {
 pub struct CallEnd {
     /// The result as it came, or why there is none.
     pub result: Result<Box<RawValue>, CallError>,
+    /// The plugin that was asked, where there is one.
+    pub plugin_id: Option<PluginId>,
     /// The generation that was asked.
     pub generation: Option<Generation>,
     /// From the outbox to the end; zero when it was not sent.
@@ -65,6 +67,21 @@ pub struct CallEnd {
     pub is_recorded: bool,
     /// What came with the result.
     pub fds: Fds,
+}
+
+impl CallEnd {
+    /// The end of a call that was handed to no plugin.
+    #[must_use]
+    pub fn refused(error: CallError) -> CallEnd {
+        CallEnd {
+            plugin_id: error.plugin_id.clone(),
+            result: Err(error),
+            generation: None,
+            took: Duration::ZERO,
+            is_recorded: false,
+            fds: Fds::new(),
+        }
+    }
 }
 
 /// A step of a call, for the record.

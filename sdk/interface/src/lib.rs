@@ -11,12 +11,14 @@
 
 pub mod caller;
 pub mod context;
+pub mod error;
 pub mod fd;
 pub mod scm;
 pub mod transfer;
 
 pub use caller::{Caller, Outgoing, Reply};
 pub use context::Context;
+pub use error::HandlerError;
 pub use fd::{Blob, Stream};
 pub use rpc_plugin_wire::call_error::CallError;
 pub use transfer::{Arrived, Parcel};

@@ -154,6 +154,8 @@ events! {
     CallSucceeded = "call_succeeded", Rpc, Debug;
     /// A call failed otherwise than by its deadline.
     CallFailed = "call_failed", Rpc, Warn;
+    /// An idempotent call that did not succeed is sent again.
+    CallRepeated = "call_repeated", Rpc, Info;
     /// The connection ended.
     ConnectionLost = "connection_lost", Rpc, Warn;
     /// The plugin was asked to end.

@@ -9,7 +9,6 @@ use crate::state::time::{millis, rounded};
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Desired, METHOD_SHUTDOWN};
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// How often a process that survives SIGKILL (it hangs in the kernel) is told again and reported.

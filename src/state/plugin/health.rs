@@ -10,7 +10,6 @@ use rpc_plugin_wire::life::{HealthStatus, Heartbeat, METHOD_HEARTBEAT, PluginSta
 use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::{ErrorCode, Outcome};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// How soon a plugin that is not ready yet is asked again.

@@ -6,7 +6,7 @@ use crate::state::call_error::CallError;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller};
 use crate::state::policy::RpcAudit;
-use crate::state::session::{CallSpec, Fault, Introduction, NewCall, SessionEvent};
+use crate::state::session::{CallSpec, Cancelled, Fault, Introduction, NewCall, SessionEvent};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::{capability_of, check_method};
 use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, PluginState};
@@ -105,11 +105,21 @@ impl Plugin {
         self.pump(step);
     }
 
-    /// The caller of a call has gone.
+    /// The caller of a call has gone. That is an end of the call on record, and for nobody else.
     pub fn cancel(&mut self, step: &mut Step<'_>, key: CallKey) {
-        if let Some(session) = self.session.as_mut() {
-            session.cancel(&mut step.cx(), Caller::Call(key));
-        }
+        let session = self.session.as_mut();
+        let Some(cancelled) = session.and_then(|session| session.cancel(&mut step.cx(), Caller::Call(key)))
+        else {
+            return;
+        };
+        let Cancelled { id, method, was_sent, took } = cancelled;
+        let text = "its caller does not wait for it any more";
+        let error = match was_sent {
+            true => CallError::indeterminate(ErrorCode::Cancelled, text),
+            false => CallError::not_sent(ErrorCode::Cancelled, text),
+        };
+        let result = Err(error.at(&self.spec.id, self.generation));
+        self.record_end(step, Some(id), method, &result, took);
         self.pump(step);
     }
 
@@ -147,7 +157,7 @@ impl Plugin {
             }
             _ => return Err(self.unavailable()),
         }
-        if !self.capabilities().iter().any(|known| known == capability) {
+        if !self.serves(capability) {
             let known = self.capabilities().join(", ");
             return refuse(
                 ErrorCode::MethodNotFound,
@@ -167,6 +177,21 @@ impl Plugin {
         took: Duration,
         fds: Fds,
     ) {
+        let is_recorded = self.record_end(step, request, method, &result, took);
+        let plugin_id = Some(self.spec.id.clone());
+        let end = CallEnd { result, plugin_id, generation: self.generation, took, is_recorded, fds };
+        step.actions.push_back(Action::Complete(key, end));
+    }
+
+    /// Counts the end of a call, and puts it on record where the policy says so; whether it did.
+    fn record_end(
+        &mut self,
+        step: &mut Step<'_>,
+        request: Option<u64>,
+        method: Cow<'static, str>,
+        result: &Result<Box<RawValue>, CallError>,
+        took: Duration,
+    ) -> bool {
         if result.is_err() {
             self.counts.calls_failed += 1;
         }
@@ -176,7 +201,7 @@ impl Plugin {
             RpcAudit::All => true,
         };
         if is_recorded {
-            let (kind, bytes) = match &result {
+            let (kind, bytes) = match result {
                 Ok(raw) => (EventKind::CallSucceeded, raw.get().len()),
                 Err(error) if error.is_timeout() => (EventKind::CallTimedOut, 0),
                 Err(_) => (EventKind::CallFailed, 0),
@@ -185,8 +210,7 @@ impl Plugin {
             (record.took, record.error) = (took, result.as_ref().err().cloned());
             step.actions.push_back(Action::Called(Box::new(record)));
         }
-        let end = CallEnd { result, generation: self.generation, took, is_recorded, fds };
-        step.actions.push_back(Action::Complete(key, end));
+        is_recorded
     }
 
     /// Takes over all that the session has to report.

@@ -222,6 +222,10 @@ impl Core {
             return self.fault(cx, Fault::Violation(why));
         };
         let Some(caller) = self.settle(cx, &pending) else {
+            // An answer to what its caller cancelled is as the protocol wants it, within the deadline.
+            if !pending.in_grace {
+                return;
+            }
             return self.events.push_back(SessionEvent::LateAnswer(pending.method));
         };
         let result = match response.result {

@@ -14,7 +14,7 @@ mod requests;
 mod tests;
 mod types;
 
-pub use types::{Asked, CallSpec, Expectation, Fault, Introduction, NewCall, SessionEvent};
+pub use types::{Asked, CallSpec, Cancelled, Expectation, Fault, Introduction, NewCall, SessionEvent};
 
 use self::core::{Core, Stage};
 use super::call_error::CallError;
@@ -183,8 +183,9 @@ impl Session {
         self.core.outgoing.next_id()
     }
 
-    /// Tells the peer that the caller of a request has gone, and drops its answer.
-    pub fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> bool {
+    /// The caller of a request has gone: withdraws it, or tells the peer and drops its answer. `None`: there is no
+    /// such request.
+    pub fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
         self.core.cancel(cx, caller)
     }
 

@@ -1,7 +1,7 @@
 //! Requests of ours: how each begins, and the one way in which each ends (protocol section 5).
 
 use super::core::{Core, Stage};
-use super::types::{Fault, NewCall, SessionEvent};
+use super::types::{Cancelled, Fault, NewCall, SessionEvent};
 use crate::state::call_error::CallError;
 use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
@@ -88,20 +88,18 @@ impl Core {
         Ok(())
     }
 
-    /// Takes a request back whose caller has gone: out of the outbox if it has not begun to be written, else by
-    /// telling the peer, whose answer will be dropped.
-    pub(super) fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> bool {
-        let Some(id) = self.outgoing.find(caller) else { return false };
-        let Some(pending) = self.outgoing.get_mut(id) else { return false };
+    pub(super) fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
+        let id = self.outgoing.find(caller)?;
+        let pending = self.outgoing.get_mut(id)?;
         pending.caller = None;
-        if self.outbox.withdraw(pending.offset, pending.end_offset) {
-            if let Some(pending) = self.outgoing.remove(id) {
-                self.settle(cx, &pending);
-            }
-        } else {
+        let (method, took) = (pending.method.clone(), cx.now.since(pending.sent_at));
+        let was_sent = !self.outbox.withdraw(pending.offset, pending.end_offset);
+        if was_sent {
             message::write_cancel(self.outbox.buffer(), id);
+        } else if let Some(pending) = self.outgoing.remove(id) {
+            self.settle(cx, &pending);
         }
-        true
+        Some(Cancelled { id, method, was_sent, took })
     }
 
     pub(super) fn handle_timer(&mut self, cx: &mut Cx<'_>, id: u64) {

@@ -158,6 +158,21 @@ pub struct CallSpec {
     pub is_callback: bool,
 }
 
+impl CallSpec {
+    /// The same call once more. Nothing travels with it, because that can be sent once only.
+    pub(in crate::state) fn again(&self) -> CallSpec {
+        CallSpec {
+            method: self.method.clone(),
+            params: self.params.clone(),
+            timeout: self.timeout,
+            chain: self.chain.clone(),
+            progress: self.progress,
+            fds: Fds::new(),
+            is_callback: self.is_callback,
+        }
+    }
+}
+
 /// A request of the plugin.
 #[derive(Debug)]
 pub struct Asked {
@@ -175,4 +190,17 @@ pub struct Asked {
     pub progress: bool,
     /// What came with it.
     pub fds: Fds,
+}
+
+/// A request whose caller has gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelled {
+    /// The id of the request.
+    pub id: u64,
+    /// What was asked.
+    pub method: Cow<'static, str>,
+    /// Whether a byte of it was written; if not, the plugin never sees it.
+    pub was_sent: bool,
+    /// From the outbox to now.
+    pub took: Duration,
 }
