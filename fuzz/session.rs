@@ -145,6 +145,7 @@ impl Bench {
             method: Cow::Borrowed("echo"),
             params: Some(params),
             timeout: Duration::from_millis(u64::from(argument % 64)),
+            progress: argument & 1 == 1,
         };
         let was_open = self.session.is_open();
         let mut cx = Cx { now: self.now, timers: &mut self.timers };
@@ -158,7 +159,9 @@ impl Bench {
     }
 
     fn cancel(&mut self, number: u64) {
-        let was_there = self.session.cancel(Caller::Call(CallKey(number)));
+        let mut cx = Cx { now: self.now, timers: &mut self.timers };
+        let cancelled = self.session.cancel(&mut cx, Caller::Call(CallKey(number)));
+        let was_there = cancelled.is_some();
         let fate = self.calls.get_mut(&number);
         assert_eq!(was_there, fate.as_ref().is_some_and(|fate| matches!(fate, Fate::Open(_))));
         if let Some(fate) = fate.filter(|_| was_there) {

@@ -344,7 +344,7 @@ mod tests {
             let fill = slot.fill();
             let (sender, receiver) = std::sync::mpsc::channel();
             let then: Then = Box::new(move |end| sender.send(end.is_some()).is_ok());
-            let finish = |fill: Fill| if ended { drop(fill) } else { drop(fill.fill(end())) };
+            let finish = |fill: Fill| if ended { drop(fill) } else { assert!(!fill.fill(end()) || !early) };
             if early {
                 finish(fill);
                 slot.then(then);

@@ -38,6 +38,7 @@ impl World {
             }
             Action::CloseLink(key, generation, last) => self.close_link((key, generation), &last),
             Action::Signal(key, generation, signal) => self.signal((key, generation), signal),
+            Action::Progress(call, value) => self.tell(format_args!("  call {} goes on: {value}", call.0)),
             Action::Called(record) => {
                 self.tell(format_args!(
                     "  on record: {} {:?} {:?}",
@@ -47,6 +48,9 @@ impl World {
             }
             Action::Complete(call, end) => {
                 self.tell(format_args!("  call {} ends: {:?}", call.0, end.result));
+                if end.result.is_ok() && self.ledger.times_begun(call) > 1 {
+                    self.coverage.saw("call repeated across a restart ok");
+                }
                 match &end.result {
                     Ok(_) => self.coverage.saw("call ok"),
                     Err(error) => {

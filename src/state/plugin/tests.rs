@@ -84,7 +84,7 @@ impl Bench {
             self.act(|plugin, step| match timer {
                 Timer::Life(_, timer) => plugin.handle_timer(step, timer),
                 Timer::Call(_, generation, id) => plugin.handle_call_timer(step, generation, id),
-                Timer::Wait(_) => panic!("nobody waits"),
+                Timer::Wait(_) | Timer::Retry(_) => panic!("nobody waits"),
             });
         }
     }
@@ -194,7 +194,7 @@ impl Bench {
                 Ok(_) => format!("call {number} ok"),
                 Err(error) => format!("call {number} {}", error.code.name()),
             }),
-            Action::Waited(..) | Action::Called(_) | Action::Note(_) => None,
+            Action::Waited(..) | Action::Called(_) | Action::Progress(..) | Action::Note(_) => None,
         });
         asked.collect()
     }

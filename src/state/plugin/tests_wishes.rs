@@ -186,10 +186,10 @@ fn restart_leads_to_a_new_generation_from_everywhere() {
 #[test]
 fn a_stop_in_flight_refuses_calls_and_keeps_those_in_flight_until_the_end() {
     let mut bench = bench_in(Running);
-    bench.act(|plugin, step| plugin.call(step, CallKey(1), "echo".into(), None, None));
+    bench.act(|plugin, step| plugin.call(step, CallKey(1), "echo".into(), None, None, false));
     bench.write();
     bench.act(Plugin::stop);
-    bench.act(|plugin, step| plugin.call(step, CallKey(2), "echo".into(), None, None));
+    bench.act(|plugin, step| plugin.call(step, CallKey(2), "echo".into(), None, None, false));
     assert_eq!(bench.asked(), ["call 2 unavailable"]);
     bench.answer(2, &json!({}));
     assert_eq!(bench.asked(), ["call 1 ok"]);

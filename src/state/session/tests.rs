@@ -107,8 +107,14 @@ impl Bench {
             method: Cow::Borrowed("echo"),
             params,
             timeout: MS * ms,
+            progress: false,
         };
         self.session.request(&mut Cx { now: self.now, timers: &mut self.timers }, call)
+    }
+
+    fn cancel(&mut self, number: u64) -> Option<Cancelled> {
+        let mut cx = Cx { now: self.now, timers: &mut self.timers };
+        self.session.cancel(&mut cx, Caller::Call(CallKey(number)))
     }
 
     fn call(&mut self, number: u64) {
@@ -363,13 +369,29 @@ fn a_cancelled_call_never_ends_and_can_still_poison() {
     let mut bench = Bench::open();
     bench.call(1);
     bench.write_all();
-    assert!(bench.session.cancel(Caller::Call(CallKey(1))));
-    assert!(!bench.session.cancel(Caller::Call(CallKey(1))), "once");
+    assert!(bench.cancel(1).unwrap().was_sent);
+    assert!(bench.cancel(1).is_none(), "once");
     assert_eq!(bench.write_all().matches("rpc.cancel").count(), 1);
     bench.pass(100 * MS);
     assert!(bench.events().is_empty() && bench.write_all().is_empty());
     bench.pass(50 * MS);
     assert!(matches!(bench.fault(), Fault::Poisoned(..)));
+}
+
+#[test]
+fn a_cancelled_call_is_withdrawn_before_it_is_sent_and_its_answer_dropped_after() {
+    let mut bench = Bench::open();
+    bench.call(1);
+    bench.call(2);
+    assert!(!bench.cancel(1).unwrap().was_sent);
+    assert_eq!((bench.session.calls_in_flight(), bench.timers.len()), (1, 1), "nothing of it is left");
+    let sent = bench.write_all();
+    assert!(!sent.contains("\"id\":0,") && sent.contains("\"id\":1,") && !sent.contains("rpc.cancel"), "{sent}");
+    assert!(bench.cancel(2).unwrap().was_sent);
+    bench.push(&result(1));
+    assert!(bench.events().is_empty(), "an answer to what was cancelled is as it should be");
+    assert_eq!((bench.session.calls_in_flight(), bench.timers.len()), (0, 0));
+    assert!(bench.session.is_open());
 }
 
 #[test]

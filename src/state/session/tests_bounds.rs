@@ -58,6 +58,7 @@ fn the_hosts_own_requests_take_no_slot_of_a_call_and_are_bounded() {
             method: Cow::Borrowed("plugin.heartbeat"),
             params: None,
             timeout: MS,
+            progress: false,
         };
         bench.session.request(&mut Cx { now: bench.now, timers: &mut bench.timers }, call).unwrap();
         bench.write_all();
