@@ -180,7 +180,7 @@ mod tests {
     fn descriptors_go_with_the_first_byte_of_their_frame() {
         let fd = || std::io::pipe().unwrap().0.into();
         let mut outbox = Outbox::default();
-        let mut push = |outbox: &mut Outbox, frame: &str, fds: Fds| {
+        let push = |outbox: &mut Outbox, frame: &str, fds: Fds| {
             let from = outbox.next_offset();
             outbox.buffer().extend_from_slice(frame.as_bytes());
             outbox.attach(from, fds);

@@ -24,6 +24,7 @@ impl World {
             executable: format!("/plugins/{id}"),
             policy: policy.clone(),
             interfaces: BTreeMap::from([("kv".to_owned(), vec![2])]),
+            may_call: Default::default(),
             last_generation,
         };
         let key = self.host.add(spec).expect("no plugin has that id");
@@ -98,18 +99,25 @@ impl World {
         let idempotent = self.rng.u8(0..4) == 0;
         let by_id = timeout.is_none() || self.rng.u8(0..6) > 0;
         let target = if by_id { Target::Plugin(id) } else { Target::Capability("echo".into()) };
-        self.tell(format_args!("call {} of {target:?} {method} {bytes} bytes within {timeout:?}, idempotent {idempotent}", key.0));
+        self.tell(format_args!(
+            "call {} of {target:?} {method} {bytes} bytes within {timeout:?}, idempotent {idempotent}",
+            key.0
+        ));
         if idempotent {
             self.ledger.may_repeat(key);
         }
         let params = Some(params.get().to_owned());
-        let request = CallRequest { params, timeout, idempotent, ..CallRequest::new(target, method) };
+        let mut request = CallRequest { idempotent, ..CallRequest::new(target, method) };
+        (request.spec.params, request.spec.timeout) = (params, timeout);
         let at = self.host.call(self.now, key, request);
         self.calls_at.insert(key, at);
         self.check_outbox(slot);
         self.drain();
         let may_wait = idempotent || !by_id;
-        assert!(may_wait || state.is_routable() || !self.ledger.is_open(key), "a call goes to a plugin that is {state}");
+        assert!(
+            may_wait || state.is_routable() || !self.ledger.is_open(key),
+            "a call goes to a plugin that is {state}"
+        );
     }
 
     /// A call that was taken fits, but for its envelope. What else waits is bounded by itself.

@@ -60,7 +60,10 @@ pub(in crate::host) fn inherit(spec: &mut CallSpec) -> Result<(), CallError> {
         spec.timeout = Some(spec.timeout.map_or(left, |timeout| timeout.min(left)));
     }
     if current.context.is_cancelled() {
-        return Err(CallError::not_sent(ErrorCode::Cancelled, "the call that this one is made for was cancelled"));
+        return Err(CallError::not_sent(
+            ErrorCode::Cancelled,
+            "the call that this one is made for was cancelled",
+        ));
     }
     let chain = current.context.chain();
     spec.chain = chain.and(&current.entry).ok_or_else(|| {
@@ -73,7 +76,7 @@ pub(in crate::host) fn inherit(spec: &mut CallSpec) -> Result<(), CallError> {
 /// Waits as `wait` does, which gives nothing once `cancel` was called: its place is another's meanwhile, and where what
 /// this thread works on is cancelled, so is the wait.
 pub(in crate::host) fn wait_for<T>(
-    cancel: impl FnOnce() + Send + 'static,
+    cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>,
     wait: impl FnOnce() -> Option<T>,
 ) -> Result<Option<T>, CallError> {
     struct Place(Pool);
@@ -85,7 +88,7 @@ pub(in crate::host) fn wait_for<T>(
     let Some(current) = current() else { return Ok(wait()) };
     current.pool.begin_wait();
     let place = Place(current.pool.clone());
-    let hook = current.context.hook(cancel);
+    let hook = current.context.hook(cancel());
     let end = wait();
     drop((hook, place));
     if end.is_none() && current.context.is_cancelled() {

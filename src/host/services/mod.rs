@@ -10,21 +10,21 @@ pub(super) mod current;
 mod peer;
 mod pool;
 
-pub(super) use peer::Callbacks as CallBacks;
 use current::Current;
 use peer::Peer;
+pub(super) use peer::{CalledBack, Registered};
 use pool::{Job, Pool, Refused};
 
 use super::Inner;
-use crate::reactor::{Asker, Command, Engine, Port, ServiceRequest, Services as Serve};
+use crate::reactor::{Asker, Command, Port, ServiceRequest, Services as Serve};
 use rpc_plugin_interface::context::Served;
 use rpc_plugin_interface::transfer::{Arrived, collect, provide};
 use rpc_plugin_interface::{Context, HandlerError, Parcel};
 use rpc_plugin_wire::chain::entry_at_host;
+use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::ident::{capability_of, check_method};
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::life::{CallBack, METHOD_CALL, METHOD_CALLBACK, METHOD_EVENT, METHOD_LOG};
-use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::message::{fits_nesting, params_into};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId};
 use serde::Serialize;
@@ -139,7 +139,7 @@ fn internal(text: String) -> ErrorObject {
 /// The running services of one host.
 pub(super) struct Running {
     services: BTreeMap<String, Arc<Handler>>,
-    callbacks: CallBacks,
+    callbacks: CalledBack,
     pool: Pool,
     around: Arc<OnceLock<Around>>,
 }
@@ -151,13 +151,16 @@ pub(super) struct Around {
 }
 
 impl Running {
-    pub(super) fn new(offered: Offered, callbacks: CallBacks, around: Arc<OnceLock<Around>>) -> Running {
+    pub(super) fn new(offered: Offered, callbacks: CalledBack, around: Arc<OnceLock<Around>>) -> Running {
         let pool = Pool::new(offered.threads, offered.queue_max);
         Running { services: offered.services, callbacks, pool, around }
     }
 
     /// The handler of a request, and its params.
-    fn find(&self, request: &mut ServiceRequest) -> Result<(Arc<Handler>, Option<Box<RawValue>>), ErrorObject> {
+    fn find(
+        &self,
+        request: &mut ServiceRequest,
+    ) -> Result<(Arc<Handler>, Option<Box<RawValue>>), ErrorObject> {
         let params = request.asked.params.take();
         if request.asked.method == METHOD_CALLBACK {
             let CallBack { id, params } = params_into(params.as_deref())?;
@@ -187,7 +190,8 @@ impl Serve for Running {
         let (handler, params) = self.find(&mut request)?;
         let ServiceRequest { asker, plugin_id, asked, left } = request;
         let generation = asker.generation;
-        let peer = Peer { around: Arc::clone(&self.around), asker: asker.clone(), plugin_id: plugin_id.clone() };
+        let peer =
+            Peer { around: Arc::clone(&self.around), asker: asker.clone(), plugin_id: plugin_id.clone() };
         let peer: Arc<dyn rpc_plugin_interface::caller::Callee> = Arc::new(peer);
         let entry = entry_at_host(&plugin_id, generation, &asked.id);
         let served = Served {

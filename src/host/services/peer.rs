@@ -2,7 +2,7 @@
 //! call back.
 
 use super::Around;
-use crate::host::call::{Callee, CallOptions};
+use crate::host::call::{CallOptions, Callee};
 use crate::reactor::{Asker, Command};
 use crate::state::call_error::CallError;
 use crate::state::route::Target;
@@ -63,15 +63,15 @@ impl OtherSide for Peer {
 /// Functions of this program that plugins may call while a call of it is under way, by their numbers. Clones are the
 /// same table.
 #[derive(Clone, Default)]
-pub(in crate::host) struct Callbacks(Arc<Mutex<BTreeMap<u64, (Target, CallBackFn)>>>);
+pub(in crate::host) struct CalledBack(Arc<Mutex<BTreeMap<u64, (Target, CallBackFn)>>>);
 
 /// Those of one call; dropping it takes them away.
 pub(in crate::host) struct Registered {
-    callbacks: Callbacks,
+    callbacks: CalledBack,
     ids: Vec<u64>,
 }
 
-impl Callbacks {
+impl CalledBack {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (Target, CallBackFn)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -73,7 +73,8 @@ impl Pool {
         if state.queue.len() >= self.0.queue_max {
             return Err(Refused::Full(self.0.queue_max));
         }
-        let stuck = state.waiting >= state.running.len() && state.running.len() >= self.0.threads + WAITING_MAX;
+        let stuck =
+            state.waiting >= state.running.len() && state.running.len() >= self.0.threads + WAITING_MAX;
         if stuck && state.running.iter().all(|current| current.led_to(&job.current)) {
             return Err(Refused::WouldDeadlock);
         }
