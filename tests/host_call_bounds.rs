@@ -73,7 +73,8 @@ fn large_payloads_go_both_ways_without_waiting_for_a_heartbeat() {
             scope.spawn(move || {
                 let text = char::from(b'a' + caller).to_string().repeat(1 << 20);
                 let params = json!({"text": text});
-                let answer: Value = plugin.call_with("work", &params, CallOptions::default().timeout(SOON)).unwrap();
+                let answer: Value =
+                    plugin.call_with("work", &params, CallOptions::default().timeout(SOON)).unwrap();
                 assert!(answer == params, "what came back is something else");
             });
         }
@@ -188,8 +189,11 @@ fn a_deadline_is_never_early() {
                     for round in 0..20 {
                         let timeout = Duration::from_millis(20 + caller * 5 + round);
                         let begun = Instant::now();
-                        let result: Result<Value, CallError> =
-                            plugin.call_with("sleep", &json!({"ms": 600_000}), CallOptions::default().timeout(timeout));
+                        let result: Result<Value, CallError> = plugin.call_with(
+                            "sleep",
+                            &json!({"ms": 600_000}),
+                            CallOptions::default().timeout(timeout),
+                        );
                         let took = begun.elapsed();
                         assert_eq!(result.unwrap_err().code, ErrorCode::DeadlineExceeded);
                         assert!(took >= timeout, "{timeout:?} were over after {took:?}");

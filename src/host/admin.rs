@@ -13,8 +13,8 @@ use crate::state::time::millis;
 use crate::state::waits::Goal;
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
-    HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY, ROUTE_MODE_DIRECT, Route, RouteList,
-    WaitParams,
+    HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY, ROUTE_MODE_DIRECT,
+    Route, RouteList, WaitParams,
 };
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Heartbeat, PluginState};

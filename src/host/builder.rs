@@ -201,7 +201,15 @@ impl HostBuilder {
             // If the queue is full, the next child that ends asks for it.
             let _ = port.post(Command::SweepOrphans);
         });
-        let mut inner = Inner { engine, runtime_dir, log, thread, ended, sinks: Mutex::default(), callbacks: Callbacks::default() };
+        let mut inner = Inner {
+            engine,
+            runtime_dir,
+            log,
+            thread,
+            ended,
+            sinks: Mutex::default(),
+            callbacks: Callbacks::default(),
+        };
         let around = Around {
             runtime_dir: inner.runtime_dir.path(),
             log: &inner.log,

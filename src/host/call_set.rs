@@ -77,7 +77,10 @@ impl<K> CallSet<K> {
     }
 
     /// Waits for the next end; `None` if there are no calls. It comes by the first deadline.
-    #[allow(clippy::should_implement_trait, reason = "an iterator would borrow the set, and calls could not be added")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator would borrow the set, and calls could not be added"
+    )]
     pub fn next(&mut self) -> Option<(K, CallResult)> {
         self.next_until(None)
     }

@@ -93,7 +93,9 @@ fn start() -> Option<Sender<Job>> {
 pub(super) fn too_many() -> CallError {
     CallError::not_sent(
         ErrorCode::Overloaded,
-        format!("{CALLBACKS_MAX} callbacks wait already, or their threads cannot be started; the call was cancelled"),
+        format!(
+            "{CALLBACKS_MAX} callbacks wait already, or their threads cannot be started; the call was cancelled"
+        ),
     )
 }
 
@@ -110,7 +112,11 @@ mod tests {
         places.pop().unwrap().run(Box::new(|| panic!("as this test wants")));
         // Dropped with the job, after its place.
         places.pop().unwrap().run(Box::new(move || drop(sender)));
-        assert!(receiver.recv_timeout(std::time::Duration::from_secs(20)).is_err_and(|error| error.is_disconnected()));
+        assert!(
+            receiver
+                .recv_timeout(std::time::Duration::from_secs(20))
+                .is_err_and(|error| error.is_disconnected())
+        );
         drop(places);
         assert!(callbacks.reserve().is_some());
     }

@@ -9,8 +9,8 @@ use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::keys::{CallKey, PluginKey, WaitKey};
 use crossbeam_channel::Sender;
-use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::RequestId;
+use rpc_plugin_wire::admin::PluginStatus;
 use serde_json::value::RawValue;
 
 /// One request of one control client.

@@ -71,8 +71,13 @@ impl Retry {
     fn deadline_error(&mut self) -> CallError {
         let within = rounded(self.timeout);
         let last = self.last.take();
-        let why = last.as_ref().map_or(String::new(), |last| format!("; the last try: {}: {}", last.code.name(), last.message));
-        let error = CallError::not_sent(ErrorCode::DeadlineExceeded, format!("no try succeeded within {within:?}{why}"));
+        let why = last
+            .as_ref()
+            .map_or(String::new(), |last| format!("; the last try: {}: {}", last.code.name(), last.message));
+        let error = CallError::not_sent(
+            ErrorCode::DeadlineExceeded,
+            format!("no try succeeded within {within:?}{why}"),
+        );
         CallError {
             plugin_id: last.as_ref().and_then(|last| last.plugin_id.clone()),
             generation: last.as_ref().and_then(|last| last.generation),
@@ -131,7 +136,12 @@ impl Retries {
 
 impl Supervisor {
     /// Makes a call that may be repeated. Gives the plugin that is called first.
-    pub(super) fn call_repeatedly(&mut self, now: Time, key: CallKey, request: CallRequest) -> Option<PluginKey> {
+    pub(super) fn call_repeatedly(
+        &mut self,
+        now: Time,
+        key: CallKey,
+        request: CallRequest,
+    ) -> Option<PluginKey> {
         let timeout = request.timeout.unwrap_or_else(|| self.call_timeout(&request.target));
         let retry = Retry {
             timeout,

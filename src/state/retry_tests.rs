@@ -116,7 +116,8 @@ impl Bench {
         });
         self.frame(id, &json!({"jsonrpc": "2.0", "id": 0, "method": "host.hello", "params": hello}));
         self.written(id, "");
-        let able = json!({"plugin_id": id, "version": "1", "generation": generation, "capabilities": ["echo"]});
+        let able =
+            json!({"plugin_id": id, "version": "1", "generation": generation, "capabilities": ["echo"]});
         self.frame(id, &json!({"jsonrpc": "2.0", "id": 0, "result": able}));
         self.frame(id, &json!({"jsonrpc": "2.0", "id": 1, "result": {"status": "healthy"}}));
         assert!(self.host.plugin(key).unwrap().state().is_routable());
@@ -138,8 +139,7 @@ impl Bench {
     }
 
     fn call(&mut self, number: u64, target: Target, timeout: Duration, idempotent: bool) {
-        let request =
-            CallRequest { timeout: Some(timeout), idempotent, ..CallRequest::new(target, "echo") };
+        let request = CallRequest { timeout: Some(timeout), idempotent, ..CallRequest::new(target, "echo") };
         self.host.call(self.now, CallKey(number), request);
         self.take_actions();
     }
@@ -223,7 +223,11 @@ fn a_call_that_never_succeeds_ends_at_its_deadline_and_tells_what_is_known() {
         let error = bench.error();
         let outcome = if is_sent { Outcome::Indeterminate } else { Outcome::NotSent };
         assert_eq!((error.code, error.outcome, error.tries), (ErrorCode::DeadlineExceeded, outcome, 1));
-        let last = if is_sent { "the last try: plugin_lost" } else { "the last try: unavailable: the plugin is stopped" };
+        let last = if is_sent {
+            "the last try: plugin_lost"
+        } else {
+            "the last try: unavailable: the plugin is stopped"
+        };
         assert!(error.message.contains(last) && error.message.contains("900ms"), "{error}");
         assert_eq!((bench.repeats(), bench.host.timers_pending()), (0, 0));
         bench.rests();
@@ -247,7 +251,10 @@ fn the_deadline_of_a_try_is_what_is_left_of_the_calls() {
     let error = bench.error();
     let expected = (ErrorCode::DeadlineExceeded, Outcome::Indeterminate, 2);
     assert_eq!((error.code, error.outcome, error.tries), expected);
-    assert!(error.to_string().ends_with("(tried 2 times)") && error.to_object().message.contains("tried 2"), "{error}");
+    assert!(
+        error.to_string().ends_with("(tried 2 times)") && error.to_object().message.contains("tried 2"),
+        "{error}"
+    );
     bench.rests();
 }
 
@@ -285,7 +292,9 @@ fn a_plugin_that_is_full_is_asked_again_after_a_backoff_that_doubles() {
 fn what_the_plugin_answers_and_what_cannot_become_better_is_not_repeated() {
     let mut bench = Bench::new(&["a"]);
     bench.up("a");
-    for (place, code) in [ErrorCode::Unavailable, ErrorCode::Overloaded, ErrorCode::PluginLost].iter().enumerate() {
+    for (place, code) in
+        [ErrorCode::Unavailable, ErrorCode::Overloaded, ErrorCode::PluginLost].iter().enumerate()
+    {
         bench.repeatable(1, "a", 1000 * MS);
         let error = json!({"code": code.code(), "message": "as it says"});
         bench.written("a", "echo");
@@ -404,8 +413,15 @@ fn a_capability_without_a_provider_names_those_that_there_are() {
     let mut bench = Bench::new(&["a", "b"]);
     bench.call(1, echo(), 1000 * MS, false);
     let error = bench.error();
-    assert_eq!((error.code, error.outcome, error.plugin_id), (ErrorCode::Unavailable, Outcome::NotSent, None));
-    assert!(error.message.contains("\"echo\": none of 2 plugins has said that it serves it"), "{}", error.message);
+    assert_eq!(
+        (error.code, error.outcome, error.plugin_id),
+        (ErrorCode::Unavailable, Outcome::NotSent, None)
+    );
+    assert!(
+        error.message.contains("\"echo\": none of 2 plugins has said that it serves it"),
+        "{}",
+        error.message
+    );
     bench.up("a");
     let key = bench.key("a");
     bench.host.wish(bench.now, key, Wish::Stop);

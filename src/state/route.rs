@@ -101,12 +101,14 @@ impl Routes {
 }
 
 fn nobody(plugins: &BTreeMap<PluginKey, Plugin>, capability: &str) -> CallError {
-    let mut providers: Vec<&Plugin> =
-        plugins.values().filter(|plugin| plugin.serves(capability)).collect();
+    let mut providers: Vec<&Plugin> = plugins.values().filter(|plugin| plugin.serves(capability)).collect();
     // Those that are up say most.
     providers.sort_by_key(|plugin| Reverse(plugin.state().is_up()));
-    let shown: Vec<String> =
-        providers.iter().take(NAMED_MAX).map(|plugin| format!("{} is {}", plugin.id(), plugin.state())).collect();
+    let shown: Vec<String> = providers
+        .iter()
+        .take(NAMED_MAX)
+        .map(|plugin| format!("{} is {}", plugin.id(), plugin.state()))
+        .collect();
     let more = providers.len().saturating_sub(NAMED_MAX);
     let who = match (providers.is_empty(), more) {
         (true, _) => format!("none of {} plugins has said that it serves it", plugins.len()),

@@ -88,12 +88,8 @@ impl Supervisor {
         let down = self.plugins.get(&key).is_some_and(|plugin| plugin.is_quiet() && !plugin.state().is_up());
         if let Some(plugin) = self.plugins.get_mut(&key).filter(|_| down) {
             // Leaves no timer behind.
-            let mut step = Step {
-                now,
-                timers: &mut self.timers,
-                actions: &mut self.actions,
-                rng: &mut self.rng,
-            };
+            let mut step =
+                Step { now, timers: &mut self.timers, actions: &mut self.actions, rng: &mut self.rng };
             plugin.stop(&mut step);
             let mut note = Note::new(EventKind::PluginRemoved, "given up");
             let id = plugin.id().clone();

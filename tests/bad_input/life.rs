@@ -11,6 +11,7 @@ use rpc_plugin_system::host::Policy;
 use rpc_plugin_system::state::action::{Action, CallEnd, Note, StopSignal};
 use rpc_plugin_system::state::keys::{CallKey, PluginKey};
 use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, PluginSpec};
+use rpc_plugin_system::state::route::{CallRequest, Target};
 use rpc_plugin_system::state::supervisor::{Supervisor, Wish};
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_wire::admin::PluginStatus;
@@ -144,7 +145,9 @@ impl Life {
     pub fn call(&mut self, key: u64, method: &str, params: &str) {
         let params = RawValue::from_string(params.to_owned()).unwrap();
         let id = ANYONE.plugin_id.parse().unwrap();
-        self.supervisor.call(self.now, CallKey(key), &id, method.into(), Some(params.get().to_owned()), None);
+        let params = Some(params.get().to_owned());
+        let request = CallRequest { params, ..CallRequest::new(Target::Plugin(id), method) };
+        self.supervisor.call(self.now, CallKey(key), request);
         self.settle();
     }
 
@@ -197,7 +200,11 @@ impl Life {
             Action::Signal(_, _, signal) => self.signals.push(signal),
             Action::Complete(key, end) => self.ends.push((key, end)),
             Action::Note(note) => self.notes.push(*note),
-            Action::Discard(..) | Action::Trusted(..) | Action::Called(_) | Action::Waited(..) => {}
+            Action::Discard(..)
+            | Action::Trusted(..)
+            | Action::Called(_)
+            | Action::Progress(..)
+            | Action::Waited(..) => {}
         }
     }
 }

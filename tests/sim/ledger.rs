@@ -217,7 +217,9 @@ fn check_answer(
     text: &str,
     answers: impl Fn(Id, u64) -> Vec<String>,
 ) {
-    let Some((id, wire_id)) = call.begun.last().copied() else { panic!("call {number} has an answer and was never sent") };
+    let Some((id, wire_id)) = call.begun.last().copied() else {
+        panic!("call {number} has an answer and was never sent")
+    };
     assert_eq!(generation, Some(id.1), "call {number} is answered by another generation");
     assert!(
         answers(id, wire_id).iter().any(|answer| answer == text),

@@ -98,7 +98,10 @@ impl World {
         let idempotent = self.rng.u8(0..4) == 0;
         let by_id = timeout.is_none() || self.rng.u8(0..6) > 0;
         let target = if by_id { Target::Plugin(id) } else { Target::Capability("echo".into()) };
-        self.tell(format_args!("call {} of {target:?} {method} {bytes} bytes within {timeout:?}, idempotent {idempotent}", key.0));
+        self.tell(format_args!(
+            "call {} of {target:?} {method} {bytes} bytes within {timeout:?}, idempotent {idempotent}",
+            key.0
+        ));
         if idempotent {
             self.ledger.may_repeat(key);
         }
@@ -109,7 +112,10 @@ impl World {
         self.check_outbox(slot);
         self.drain();
         let may_wait = idempotent || !by_id;
-        assert!(may_wait || state.is_routable() || !self.ledger.is_open(key), "a call goes to a plugin that is {state}");
+        assert!(
+            may_wait || state.is_routable() || !self.ledger.is_open(key),
+            "a call goes to a plugin that is {state}"
+        );
     }
 
     /// A call that was taken fits, but for its envelope. What else waits is bounded by itself.

@@ -119,7 +119,8 @@ impl Plugin {
     /// The caller of a call has gone. That is an end of the call on record, and for nobody else.
     pub fn cancel(&mut self, step: &mut Step<'_>, key: CallKey) {
         let session = self.session.as_mut();
-        let Some(cancelled) = session.and_then(|session| session.cancel(&mut step.cx(), Caller::Call(key))) else {
+        let Some(cancelled) = session.and_then(|session| session.cancel(&mut step.cx(), Caller::Call(key)))
+        else {
             return;
         };
         let Cancelled { id, method, was_sent, took } = cancelled;

@@ -386,7 +386,10 @@ fn a_cancelled_call_is_withdrawn_before_it_is_sent_and_its_answer_dropped_after(
     assert!(!bench.cancel(1).unwrap().was_sent);
     assert_eq!((bench.session.calls_in_flight(), bench.timers.len()), (1, 1), "nothing of it is left");
     let sent = bench.write_all();
-    assert!(!sent.contains("\"id\":0,") && sent.contains("\"id\":1,") && !sent.contains("rpc.cancel"), "{sent}");
+    assert!(
+        !sent.contains("\"id\":0,") && sent.contains("\"id\":1,") && !sent.contains("rpc.cancel"),
+        "{sent}"
+    );
     assert!(bench.cancel(2).unwrap().was_sent);
     bench.push(&result(1));
     assert!(bench.events().is_empty(), "an answer to what was cancelled is as it should be");
