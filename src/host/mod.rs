@@ -23,7 +23,7 @@ pub use crate::reactor::{LifecycleEvent, PrintedLine};
 pub use crate::state::action::Note;
 pub use crate::state::call_error::CallError;
 pub use crate::state::output::Stream;
-pub use crate::state::policy::{Policy, PolicyError, RestartPolicy};
+pub use crate::state::policy::{Policy, PolicyError, RestartPolicy, Transport};
 pub use builder::HostBuilder;
 pub use config::{PluginConfig, PluginConfigError};
 pub use error::HostError;
