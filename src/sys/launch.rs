@@ -173,8 +173,9 @@ mod tests {
         let program = script(root.path(), "exit");
         let plugin = root.path().join("echo");
         let id: PluginId = "echo".parse().unwrap();
-        let fails =
-            |next, program: &Path| prepare(&private(&plugin), &id, number(next), all(program)).unwrap_err().step();
+        let fails = |next, program: &Path| {
+            prepare(&private(&plugin), &id, number(next), all(program)).unwrap_err().step()
+        };
 
         assert_eq!(fails(1, Path::new("/does/not/exist")), "executable");
         assert_eq!(names(&plugin), ["generation"]);

@@ -151,6 +151,15 @@ impl Config {
         }
     }
 
+    /// The path of the host's socket, where that is how it is reached.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.channel {
+            Channel::Socket(path) => Some(path),
+            Channel::Descriptor(_) | Channel::Stdio => None,
+        }
+    }
+
     /// Connects to the host and checks that it is the one that launched this process: the socket's peer
     /// (SO_PEERCRED, unix(7)) must be `host_pid`. A connection that was inherited is taken over, once, and not
     /// checked: nobody else can have left it there.

@@ -71,8 +71,8 @@ pub(crate) fn open() -> Result<Stdio, Error> {
 
 fn take_over() -> io::Result<(UnixStream, Option<Relay>)> {
     let (input, output) = (fstat(io::stdin())?, fstat(io::stdout())?);
-    let is_one_socket = kind(&input) == SFlag::S_IFSOCK
-        && (input.st_dev, input.st_ino) == (output.st_dev, output.st_ino);
+    let is_one_socket =
+        kind(&input) == SFlag::S_IFSOCK && (input.st_dev, input.st_ino) == (output.st_dev, output.st_ino);
     // Duplicates are numbered from 3 on, and are close-on-exec.
     let (from_host, to_host): (OwnedFd, OwnedFd) =
         (io::stdin().as_fd().try_clone_to_owned()?, io::stdout().as_fd().try_clone_to_owned()?);
@@ -120,7 +120,9 @@ fn understand(frame: &[u8]) -> Result<Launch, String> {
 fn fill(mut connection: &UnixStream, decoder: &mut FrameDecoder, deadline: Instant) -> Result<(), Error> {
     let nothing = |decoder: &FrameDecoder, what: &str| match decoder.buffered_bytes() {
         0 => Error::Config(ConfigError::ByHand),
-        bytes => Error::Config(ConfigError::FirstLine(format!("{what} after {bytes} bytes without a line end"))),
+        bytes => {
+            Error::Config(ConfigError::FirstLine(format!("{what} after {bytes} bytes without a line end")))
+        }
     };
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
