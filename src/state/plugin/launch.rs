@@ -204,7 +204,16 @@ impl Plugin {
             session.tell_launch(&launch);
         }
         self.session = Some(session);
-        self.enter(step, Phase::Greeting, Some(self.spec.policy.hello_timeout));
+        self.enter(step, Phase::Greeting, Some(self.hello_timeout()));
+    }
+
+    /// How long the hello may take. With stdio, what was launched may have to connect to another machine before.
+    pub(super) fn hello_timeout(&self) -> Duration {
+        let policy = &self.spec.policy;
+        match policy.transport {
+            Transport::Unix | Transport::Fd => policy.hello_timeout,
+            Transport::Stdio => policy.connect_timeout.saturating_add(policy.hello_timeout),
+        }
     }
 
     /// What may explain that the first bytes of a plugin are no hello, for messages.

@@ -370,7 +370,7 @@ impl Plugin {
                     0 => "nothing came".to_owned(),
                     bytes => format!("{bytes} bytes came, and no line end"),
                 };
-                let timeout = policy.hello_timeout;
+                let timeout = self.hello_timeout();
                 let is_unix = policy.transport == Transport::Unix;
                 let done = if is_unix { "it connected" } else { "it was launched" };
                 let reason =
