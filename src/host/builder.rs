@@ -18,7 +18,7 @@ use crate::sys::sweep::sweep;
 use crossbeam_channel::{Sender, bounded};
 use rpc_plugin_interface::HandlerError;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::handshake::ENV_AUTH_TOKEN_FILE;
+use rpc_plugin_wire::handshake::{ENV_AUTH_TOKEN_FILE, ENV_HOST_PID, ENV_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -308,7 +308,8 @@ fn several_cores() -> bool {
 fn tidy_up(runtime_dir: &RuntimeDir) -> Result<Vec<Note>, HostError> {
     let mut notes = vec![Note::new(EventKind::HostStarted, concat!("version ", env!("CARGO_PKG_VERSION")))];
     // Processes first, so that none of them makes what is then swept.
-    let leftovers = kill_leftovers(ENV_AUTH_TOKEN_FILE, runtime_dir.path(), LEFTOVERS_TIMEOUT)
+    let marks = [ENV_AUTH_TOKEN_FILE, ENV_LAUNCH];
+    let leftovers = kill_leftovers(&marks, ENV_HOST_PID, runtime_dir.path(), LEFTOVERS_TIMEOUT)
         .map_err(|error| HostError::Setup("processes of a dead host cannot be looked for", error))?;
     let swept = sweep(runtime_dir).map_err(|error| {
         HostError::Setup("what a dead host left cannot be removed", std::io::Error::other(error))

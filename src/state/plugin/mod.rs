@@ -22,7 +22,7 @@ use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
 use super::output::Rate;
 use super::permit::MayCall;
-use super::policy::Policy;
+use super::policy::{Policy, Transport};
 use super::session::{Introduction, Session};
 use super::time::{Time, millis};
 use super::wheel::{TimerKey, Wheel};
@@ -385,9 +385,11 @@ impl Plugin {
                     0 => "nothing came".to_owned(),
                     bytes => format!("{bytes} bytes came, and no line end"),
                 };
-                let timeout = policy.hello_timeout;
+                let timeout = self.hello_timeout();
+                let is_unix = policy.transport == Transport::Unix;
+                let done = if is_unix { "it connected" } else { "it was launched" };
                 let reason =
-                    format!("it connected, but a whole host.hello did not come within {timeout:?}; {seen}");
+                    format!("{done}, but a whole host.hello did not come within {timeout:?}; {seen}");
                 self.fail(step, reason);
             }
             Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),
