@@ -175,6 +175,14 @@ macro_rules! __interface_methods {
         ));
     };
     (
+        $head:tt $done:tt
+        $(#[$($attribute:tt)*])* fn $method:ident $arguments:tt -> $(::)? std::result::Result<$($rest:tt)*
+    ) => {
+        $crate::__interface_methods! {
+            $head $done $(#[$($attribute)*])* fn $method $arguments -> Result<$($rest)*
+        }
+    };
+    (
         $head:tt [$($done:tt)*]
         $(#[$($attribute:tt)*])* fn $method:ident $arguments:tt -> $ok:ty; $($rest:tt)*
     ) => {
@@ -255,7 +263,7 @@ macro_rules! __interface_written {
         }
 
         #[allow(deprecated)]
-        impl<Shared: $Trait + ?::std::marker::Sized> $Trait for ::std::sync::Arc<Shared> {
+        impl<AnyShared: $Trait + ?::std::marker::Sized> $Trait for ::std::sync::Arc<AnyShared> {
             $($crate::__interface_shared! { $Trait $method })*
         }
 
@@ -264,8 +272,8 @@ macro_rules! __interface_written {
             ::std::stringify!($Trait), "`] declares."
         )]
         #[derive(Debug, Clone, Copy)]
-        $visibility struct $Client<C> {
-            caller: C,
+        $visibility struct $Client<AnyCaller> {
+            caller: AnyCaller,
             options: $crate::CallOptions,
         }
 
@@ -278,14 +286,14 @@ macro_rules! __interface_written {
         }
 
         #[allow(dead_code, reason = "which of them a program uses is its own matter")]
-        impl<C: $crate::Caller> $Client<C> {
+        impl<AnyCaller: $crate::Caller> $Client<AnyCaller> {
             /// One that calls through `caller`.
-            $visibility fn new(caller: C) -> $Client<C> {
+            $visibility fn new(caller: AnyCaller) -> $Client<AnyCaller> {
                 $Client { caller, options: ::std::default::Default::default() }
             }
 
             /// The same, whose calls are made in this way.
-            $visibility fn with(&self, options: $crate::CallOptions) -> $Client<&C> {
+            $visibility fn with(&self, options: $crate::CallOptions) -> $Client<&AnyCaller> {
                 $Client { caller: &self.caller, options }
             }
 
