@@ -185,7 +185,15 @@ impl Session<'_> {
             return Err(self.args.wrong("timeout", "0", "a call takes longer than that").into());
         }
         let method = method.to_owned();
-        let params = CallParams { plugin_id, method, params, timeout_ms: Some(self.timeout_ms()) };
+        let params = CallParams {
+            plugin_id: Some(plugin_id),
+            capability: None,
+            method,
+            params,
+            timeout_ms: Some(self.timeout_ms()),
+            idempotent: false,
+            progress: false,
+        };
         self.ask(admin::METHOD_CALL, &params, Deadline::Daemons)
     }
 

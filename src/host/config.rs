@@ -3,6 +3,7 @@
 use super::error::HostError;
 use super::output::OutputLines;
 use crate::reactor::Output;
+use crate::state::permit::MayCall;
 use crate::state::policy::{Policy, PolicyError};
 use crate::sys::runtime_dir::reserved_name;
 use crossbeam_channel::bounded;
@@ -34,6 +35,8 @@ pub struct PluginConfig {
     pub policy: Policy,
     /// Interfaces that it must serve, with the versions that are accepted.
     pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// What it may call through its host; nothing unless this says so.
+    pub may_call: MayCall,
     /// Where what it prints goes; see [`PluginConfig::take_output`] and [`PluginConfig::inherit_output`].
     pub(super) output: OutputChoice,
 }
@@ -112,6 +115,7 @@ impl PluginConfig {
             working_folder: PathBuf::from("/"),
             policy: Policy::default(),
             interfaces: BTreeMap::new(),
+            may_call: MayCall::default(),
             output: OutputChoice(Output::Record),
         }
     }

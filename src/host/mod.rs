@@ -10,12 +10,18 @@
 
 mod admin;
 mod builder;
+mod call;
+mod call_set;
+mod callbacks;
+mod capability;
 mod config;
 mod error;
 mod events;
 mod output;
 mod packer;
+mod pending;
 mod plugin;
+mod services;
 mod sinks;
 
 pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
@@ -23,17 +29,24 @@ pub use crate::reactor::{LifecycleEvent, PrintedLine};
 pub use crate::state::action::Note;
 pub use crate::state::call_error::CallError;
 pub use crate::state::output::Stream;
+pub use crate::state::permit::MayCall;
 pub use crate::state::policy::{Policy, PolicyError, RestartPolicy};
 pub use builder::HostBuilder;
+pub use call::{CallOptions, CallReply, Callee};
+pub use call_set::CallSet;
+pub use capability::CapabilityHandle;
 pub use config::{PluginConfig, PluginConfigError};
 pub use error::HostError;
 pub use events::EventStream;
 pub use output::OutputLines;
-pub use plugin::{CallOptions, CallReply, PendingCall, PluginHandle};
+pub use pending::{CallResult, PendingCall, ProgressAs, ProgressIter, wait_any};
+pub use plugin::PluginHandle;
+pub use rpc_plugin_interface::HandlerError;
 pub use rpc_plugin_wire::admin::{PluginStatus, SinkStatus};
 pub use rpc_plugin_wire::event::{EventKind, Level};
 pub use rpc_plugin_wire::life::{Desired, PluginState};
 pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
+pub use services::ServiceCall;
 pub use sinks::LogSink;
 
 use crate::eventlog::EventLog;
@@ -41,6 +54,7 @@ use crate::reactor::{Command, EndReason, Engine, LaunchSpec, PostError};
 use crate::state::plugin::PluginSpec;
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
+use callbacks::Callbacks;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sinks::Sinks;
 use std::path::Path;
@@ -62,6 +76,8 @@ pub(crate) struct Inner {
     thread: EventLoop,
     ended: EndReason,
     sinks: Mutex<Sinks>,
+    callbacks: Callbacks,
+    called_back: services::CalledBack,
 }
 
 /// The thread of the event loop.
@@ -166,6 +182,7 @@ impl Host {
             executable: config.executable.display().to_string(),
             policy: config.policy,
             interfaces: config.interfaces,
+            may_call: config.may_call,
             last_generation,
         };
         let launch = LaunchSpec {
@@ -197,6 +214,12 @@ impl Host {
     pub fn plugin(&self, id: &PluginId) -> Result<PluginHandle, HostError> {
         let handle = PluginHandle::new(Arc::clone(&self.inner), id.clone());
         handle.status().map(|_| handle)
+    }
+
+    /// A capability, whichever plugins serve it: now, or once they do.
+    #[must_use]
+    pub fn capability(&self, name: &str) -> CapabilityHandle {
+        CapabilityHandle::new(Arc::clone(&self.inner), name)
     }
 
     /// The state of every plugin, ordered by id.

@@ -10,9 +10,10 @@ use crate::state::plugin::PeerIdentity;
 use crate::state::time::Time;
 use crate::sys::credentials::{peer_credentials, request_buffer_bytes};
 use mio::Interest;
+use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -106,13 +107,20 @@ impl Reactor {
             let is_long = session.unfinished_bytes() >= READ_BYTES;
             let space = session.space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
             let room = space.len();
-            match (&link.stream).read(space) {
-                Ok(0) => return self.supervisor.handle_end_of_stream(now, key, generation),
-                Ok(bytes) => {
-                    session.filled(bytes);
+            match scm::receive(link.stream.as_fd(), space) {
+                Ok(Received { bytes: 0, .. }) => {
+                    return self.supervisor.handle_end_of_stream(now, key, generation);
+                }
+                Ok(Received { bytes, fds, truncated }) => {
+                    // A read ends behind bytes with descriptors, whatever follows.
+                    let is_all = bytes < room && fds.is_empty();
+                    session.filled(bytes, fds);
+                    if truncated {
+                        session.fds_were_dropped();
+                    }
                     self.supervisor.handle_frames(now, key, generation, usize::MAX);
                     // A short read has drained the socket: epoll(7) tells when there is more.
-                    if bytes < room && !closed {
+                    if is_all && !closed {
                         return;
                     }
                 }
@@ -133,10 +141,19 @@ impl Reactor {
         let Some(session) = self.supervisor.session_mut(key, generation) else { return };
         let mut full = false;
         while !full && !session.waiting().is_empty() {
-            match (&link.stream).write(session.waiting()) {
+            let fds = session.waiting_fds();
+            let written = match fds.is_empty() {
+                true => (&link.stream).write(session.waiting()),
+                false => scm::send(link.stream.as_fd(), session.waiting(), fds, false),
+            };
+            match written {
                 Ok(bytes) => session.wrote(bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => full = true,
+                Err(error) if error.raw_os_error() == Some(nix::libc::ETOOMANYREFS) => {
+                    self.fault("a plugin does not take the file descriptors sent to it", &error);
+                    return self.supervisor.handle_end_of_stream(self.now(), key, generation);
+                }
                 // Broken: reading tells the end.
                 Err(_) => return,
             }
@@ -356,7 +373,7 @@ impl Reactor {
         self.unregister(client.stream.as_raw_fd(), client.source);
         let (calls, waits) = self.ends.forget_client(key);
         for (call, plugin) in calls {
-            self.supervisor.cancel(now, call, &plugin);
+            self.supervisor.cancel(now, call, plugin);
         }
         for wait in waits {
             self.supervisor.forget_wait(wait);

@@ -1,10 +1,12 @@
 //! What the state machines want done, and what they want recorded.
 
 use super::call_error::CallError;
+use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, WaitKey};
+use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
-use rpc_plugin_wire::{Generation, PluginId};
+use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -36,8 +38,14 @@ pub enum Action {
     Signal(PluginKey, Generation, StopSignal),
     /// A call was sent or ended, and that is to be put on record; before its `Complete`.
     Called(Box<CallRecord>),
+    /// A call goes on, and its caller wants to hear of it.
+    Progress(CallKey, Box<RawValue>),
     /// A call ended.
     Complete(CallKey, CallEnd),
+    /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
+    Asked(PluginKey, Generation, Box<Asked>),
+    /// The plugin does not wait any more for the answer to what it asked.
+    Abandoned(PluginKey, Generation, RequestId),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
     /// Something happened.
@@ -49,12 +57,31 @@ pub enum Action {
 pub struct CallEnd {
     /// The result as it came, or why there is none.
     pub result: Result<Box<RawValue>, CallError>,
+    /// The plugin that was asked, where there is one.
+    pub plugin_id: Option<PluginId>,
     /// The generation that was asked.
     pub generation: Option<Generation>,
     /// From the outbox to the end; zero when it was not sent.
     pub took: Duration,
     /// Its end was put on record right before.
     pub is_recorded: bool,
+    /// What came with the result.
+    pub fds: Fds,
+}
+
+impl CallEnd {
+    /// The end of a call that was handed to no plugin.
+    #[must_use]
+    pub fn refused(error: CallError) -> CallEnd {
+        CallEnd {
+            plugin_id: error.plugin_id.clone(),
+            result: Err(error),
+            generation: None,
+            took: Duration::ZERO,
+            is_recorded: false,
+            fds: Fds::new(),
+        }
+    }
 }
 
 /// A step of a call, for the record.

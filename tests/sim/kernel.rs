@@ -6,6 +6,7 @@ use crate::link::Link;
 use crate::world::{Event, Prepared, Process, World};
 use rpc_plugin_system::state::action::{Action, StopSignal};
 use rpc_plugin_system::state::plugin::SpawnFailure;
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use rpc_plugin_wire::{Message, Outcome, RequestId, Token};
 use std::time::Duration;
 
@@ -36,8 +37,15 @@ impl World {
                 let process = &self.processes[&(key, generation)];
                 assert!(process.child.greeted_right, "trusted without a right hello");
             }
+            // Nobody serves anything here.
+            Action::Asked(key, generation, asked) => {
+                let error = ErrorObject::new(ErrorCode::MethodNotFound, "no such method");
+                self.host.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
+            }
+            Action::Abandoned(..) => {}
             Action::CloseLink(key, generation, last) => self.close_link((key, generation), &last),
             Action::Signal(key, generation, signal) => self.signal((key, generation), signal),
+            Action::Progress(call, value) => self.tell(format_args!("  call {} goes on: {value}", call.0)),
             Action::Called(record) => {
                 self.tell(format_args!(
                     "  on record: {} {:?} {:?}",
@@ -47,6 +55,9 @@ impl World {
             }
             Action::Complete(call, end) => {
                 self.tell(format_args!("  call {} ends: {:?}", call.0, end.result));
+                if end.result.is_ok() && self.ledger.times_begun(call) > 1 {
+                    self.coverage.saw("call repeated across a restart ok");
+                }
                 match &end.result {
                     Ok(_) => self.coverage.saw("call ok"),
                     Err(error) => {

@@ -38,8 +38,25 @@ struct Inner {
 
 #[derive(Default)]
 struct Hooks {
-    functions: Vec<Box<dyn FnOnce() + Send>>,
+    functions: Vec<(u64, Box<dyn FnOnce() + Send>)>,
+    /// The number of the next function.
+    next: u64,
     fd: Option<EventFd>,
+}
+
+/// Takes a function back that has not run, when dropped.
+#[must_use]
+pub struct Hook<'a> {
+    context: &'a Context,
+    number: Option<u64>,
+}
+
+impl Drop for Hook<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.context.hooks().functions.retain(|(known, _)| *known != number);
+        }
+    }
 }
 
 /// What a call is made of.
@@ -155,12 +172,22 @@ impl Context {
     /// Runs `function` once the call is cancelled, on the thread that learns of it: it must not block. At once where
     /// it is cancelled already; never when the call ends otherwise.
     pub fn on_cancel(&self, function: impl FnOnce() + Send + 'static) {
+        // Stays for as long as the call does.
+        std::mem::forget(self.hook(function));
+    }
+
+    /// The same as long as what it gives is not dropped.
+    pub fn hook(&self, function: impl FnOnce() + Send + 'static) -> Hook<'_> {
         let mut hooks = self.hooks();
         if self.is_cancelled() {
             drop(hooks);
-            return function();
+            function();
+            return Hook { context: self, number: None };
         }
-        hooks.functions.push(Box::new(function));
+        let number = hooks.next;
+        hooks.next += 1;
+        hooks.functions.push((number, Box::new(function)));
+        Hook { context: self, number: Some(number) }
     }
 
     /// A descriptor that becomes readable once the call is cancelled, for poll(2) beside others. It is an
@@ -191,7 +218,7 @@ impl Context {
         }
         drop(hooks);
         self.0.changed.notify_all();
-        functions.into_iter().for_each(|function| function());
+        functions.into_iter().for_each(|(_, function)| function());
     }
 
     /// Its handler is done: callbacks that came with it cannot be called any more. For whoever carries calls; what
@@ -282,6 +309,10 @@ mod tests {
         };
         count(&context);
         count(&context);
+        let taken_back = Arc::clone(&ran);
+        drop(context.hook(move || {
+            taken_back.fetch_add(100, Ordering::SeqCst);
+        }));
         let fds = [context.cancel_fd().unwrap(), context.cancel_fd().unwrap()];
         assert!(!is_readable(&fds[0]) && !is_readable(&fds[1]));
         context.cancel();

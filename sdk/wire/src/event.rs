@@ -154,6 +154,8 @@ events! {
     CallSucceeded = "call_succeeded", Rpc, Debug;
     /// A call failed otherwise than by its deadline.
     CallFailed = "call_failed", Rpc, Warn;
+    /// An idempotent call that did not succeed is sent again.
+    CallRepeated = "call_repeated", Rpc, Info;
     /// The connection ended.
     ConnectionLost = "connection_lost", Rpc, Warn;
     /// The plugin was asked to end.
@@ -194,6 +196,8 @@ events! {
     Stderr = "stderr", Stderr, Info;
     /// The plugin had something for the host's record.
     PluginLogged = "plugin_logged", Plugin, Info;
+    /// The plugin told of something, for whoever listens at its host.
+    PluginEvent = "plugin_event", Plugin, Info;
     /// Printed lines were dropped because they came too fast.
     OutputDropped = "output_dropped", Kernel, Warn;
 }

@@ -179,6 +179,7 @@ impl Plugin {
                 generation,
                 token,
                 interfaces: self.spec.interfaces.clone(),
+                passes_fds: true,
             },
             &self.spec.policy,
         ));

@@ -21,6 +21,7 @@ pub use launch::{PeerIdentity, SpawnFailure};
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
 use super::output::Rate;
+use super::permit::MayCall;
 use super::policy::Policy;
 use super::session::{Introduction, Session};
 use super::time::{Time, millis};
@@ -43,6 +44,8 @@ pub struct PluginSpec {
     pub policy: Policy,
     /// Interfaces it must serve, with the versions that are accepted.
     pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// What it may call through its host.
+    pub may_call: MayCall,
     /// The last generation that was ever used; the next one is the one after it.
     pub last_generation: Option<Generation>,
 }
@@ -206,6 +209,12 @@ impl Plugin {
         &self.spec.policy
     }
 
+    /// What it may call through its host.
+    #[must_use]
+    pub fn may_call(&self) -> &MayCall {
+        &self.spec.may_call
+    }
+
     /// The current generation, or the last one.
     #[must_use]
     pub fn generation(&self) -> Option<Generation> {
@@ -284,6 +293,12 @@ impl Plugin {
     #[must_use]
     pub fn capabilities(&self) -> &[String] {
         self.introduction.as_ref().map_or(&[], |introduction| &introduction.capabilities)
+    }
+
+    /// Whether it said that it has this capability.
+    #[must_use]
+    pub fn serves(&self, capability: &str) -> bool {
+        self.capabilities().iter().any(|known| known == capability)
     }
 
     /// Calls that wait for an answer now, and calls made so far.

@@ -55,6 +55,7 @@ impl Bench {
             executable: "/echo".into(),
             policy,
             interfaces: BTreeMap::new(),
+            may_call: Default::default(),
             last_generation: Some(Generation::try_from(41).unwrap()),
         };
         Bench {
@@ -84,7 +85,7 @@ impl Bench {
             self.act(|plugin, step| match timer {
                 Timer::Life(_, timer) => plugin.handle_timer(step, timer),
                 Timer::Call(_, generation, id) => plugin.handle_call_timer(step, generation, id),
-                Timer::Wait(_) => panic!("nobody waits"),
+                Timer::Wait(_) | Timer::Retry(_) => panic!("nobody waits"),
             });
         }
     }
@@ -109,7 +110,7 @@ impl Bench {
         let bytes = format!("{value}\n").into_bytes();
         let session = self.plugin.session_mut(generation).expect("a session");
         session.space(bytes.len()).copy_from_slice(&bytes);
-        session.filled(bytes.len());
+        session.filled(bytes.len(), Vec::new());
         self.act(|plugin, step| while plugin.handle_frames(step, generation, 4) {});
     }
 
@@ -187,6 +188,8 @@ impl Bench {
             Action::Spawn(..) => Some("spawn".into()),
             Action::Discard(_, generation) => Some(format!("discard {generation}")),
             Action::Trusted(..) => Some("trusted".into()),
+            Action::Asked(_, _, asked) => Some(format!("asked {}", asked.method)),
+            Action::Abandoned(_, _, id) => Some(format!("abandoned {id}")),
             Action::CloseLink(..) => Some("close".into()),
             Action::Signal(_, _, StopSignal::Term) => Some("term".into()),
             Action::Signal(_, _, StopSignal::Kill) => Some("kill".into()),
@@ -194,7 +197,7 @@ impl Bench {
                 Ok(_) => format!("call {number} ok"),
                 Err(error) => format!("call {number} {}", error.code.name()),
             }),
-            Action::Waited(..) | Action::Called(_) | Action::Note(_) => None,
+            Action::Waited(..) | Action::Called(_) | Action::Progress(..) | Action::Note(_) => None,
         });
         asked.collect()
     }
