@@ -10,6 +10,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::{CallError, Chain, ErrorCode, ErrorObject, RequestId};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -27,7 +28,9 @@ struct Inner {
     wants_progress: bool,
     chain: Chain,
     callee: Option<Arc<dyn Callee>>,
+    interfaces: Arc<BTreeMap<String, u32>>,
     cancelled: AtomicBool,
+    ended: AtomicBool,
     /// Held while `cancelled` changes, so that a waiter cannot miss it.
     hooks: Mutex<Hooks>,
     changed: Condvar,
@@ -67,20 +70,24 @@ pub struct Served {
     pub chain: Chain,
     /// Whose call it is.
     pub callee: Option<Arc<dyn Callee>>,
+    /// The versions of interfaces that its connection uses.
+    pub interfaces: Arc<BTreeMap<String, u32>>,
 }
 
 impl Context {
     /// A call that is about to be served.
     #[must_use]
     pub fn new(id: RequestId, served: Served) -> Context {
-        let Served { deadline, wants_progress, chain, callee } = served;
+        let Served { deadline, wants_progress, chain, callee, interfaces } = served;
         Context(Arc::new(Inner {
             id,
             deadline,
             wants_progress,
             chain,
             callee,
+            interfaces,
             cancelled: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             hooks: Mutex::default(),
             changed: Condvar::new(),
         }))
@@ -108,6 +115,13 @@ impl Context {
     #[must_use]
     pub fn chain(&self) -> &Chain {
         &self.0.chain
+    }
+
+    /// The version of this interface that was agreed on when the connection began; `None` where neither side has
+    /// named it.
+    #[must_use]
+    pub fn interface_version(&self, interface: &str) -> Option<u32> {
+        self.0.interfaces.get(interface).copied()
     }
 
     /// Whether the caller wants to know how far it is; if not, [`Context::progress`] sends nothing.
@@ -205,6 +219,18 @@ impl Context {
         drop(hooks);
         self.0.changed.notify_all();
         functions.into_iter().for_each(|(_, function)| function());
+    }
+
+    /// Its handler is done: callbacks that came with it cannot be called any more. For whoever carries calls; what
+    /// an [`InterfaceTable`](crate::InterfaceTable) serves does it by itself.
+    pub fn end(&self) {
+        self.0.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether its handler is done.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
     }
 
     /// Whose call it is: to call back, with [`Callee::make`].
