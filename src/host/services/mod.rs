@@ -198,12 +198,13 @@ impl Serve for Running {
             deadline: left.and_then(|left| Instant::now().checked_add(left)),
             wants_progress: asked.progress,
             chain: asked.chain,
-            callee: Some(Arc::clone(&peer)),
+            callee: Some(peer),
+            ..Served::default()
         };
         let context = Context::new(asked.id, served);
         let call = ServiceCall { context: context.clone(), plugin_id, generation };
         let mut answer = Answer { port: around.port.clone(), asker: Some(asker) };
-        let arrived = Arrived { fds: asked.fds, callee: Some(peer), ..Arrived::default() };
+        let arrived = Arrived { fds: asked.fds, call: Some(context.clone()) };
         let run = Box::new(move || {
             let handled = catch_unwind(AssertUnwindSafe(|| {
                 call.check()?;
