@@ -14,7 +14,7 @@ pub use session_body::session;
 use rpc_plugin_wire::handshake::{Hello, HelloResult};
 use rpc_plugin_wire::life::{Cancel, Capabilities, Heartbeat};
 use rpc_plugin_wire::limits::ERROR_MESSAGE_BYTES_MAX;
-use rpc_plugin_wire::message::{self, params_into, result_object};
+use rpc_plugin_wire::message::{self, NewRequest, params_into, result_object};
 use rpc_plugin_wire::{FrameDecoder, FrameError, Message, RequestId, admin as wire_admin};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -103,15 +103,19 @@ pub fn message(data: &[u8]) {
         Message::Request(request) => {
             // Only numbers are written as ids of requests; texts are answered, never asked.
             let id = if let RequestId::Number(id) = request.id { id } else { 0 };
-            message::write_request(
-                &mut line,
+            let plain = NewRequest {
                 id,
-                &request.method,
-                request.params.map(RawValue::get),
-                request.deadline_ms,
-            );
+                method: &request.method,
+                params: request.params.map(RawValue::get),
+                deadline_ms: request.deadline_ms,
+                ..NewRequest::default()
+            };
+            message::write_request(&mut line, &plain);
             let bytes_max = message::request_bytes_max(&request.method, request.params);
             assert!(line.len() - 1 <= bytes_max, "{} bytes, at most {bytes_max} foretold", line.len() - 1);
+            line.clear();
+            let (progress, fds, chain) = (request.progress, request.fds.into(), &request.chain);
+            message::write_request(&mut line, &NewRequest { progress, fds, chain, ..plain });
         }
         Message::Notification(notification) => {
             message::write_notification(
@@ -121,7 +125,7 @@ pub fn message(data: &[u8]) {
             );
         }
         Message::Response(response) => match (&response.result, &response.id) {
-            (Ok(result), Some(id)) => message::write_result(&mut line, id, result),
+            (Ok(result), Some(id)) => message::write_result(&mut line, id, result, response.fds.into()),
             (Ok(_), None) => panic!("a result without an id was taken"),
             (Err(error), id) => message::write_error(&mut line, id.as_ref(), error),
         },
@@ -192,7 +196,8 @@ pub fn admin(data: &[u8]) {
     survives::<wire_admin::RouteList>(&raw);
     for method in wire_admin::METHODS {
         let mut line = Vec::new();
-        message::write_request(&mut line, 1, method, Some(raw.get()), None);
+        let params = Some(raw.get());
+        message::write_request(&mut line, &NewRequest { id: 1, method, params, ..NewRequest::default() });
         match Message::parse(line.trim_ascii_end()) {
             Ok(Message::Request(request)) => assert_eq!(request.method, *method),
             Ok(other) => panic!("a request was read as {other:?}"),

@@ -8,12 +8,13 @@ use crate::mode::Mode;
 use crate::say;
 use rpc_plugin_sdk::Config;
 use rpc_plugin_wire::handshake::{Hello, HelloResult, METHOD_HELLO};
-use rpc_plugin_wire::message::write_request;
+use rpc_plugin_wire::message::{NewRequest, write_request};
 use rpc_plugin_wire::{FrameDecoder, Generation, Message, PluginId, Token};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long anything of this plugin waits for its host to act. Longer than any test.
@@ -44,7 +45,7 @@ pub(crate) fn start(mode: Mode, config: &Config) -> Result<Greeted, Failure> {
         Mode::NeverConnect => linger(),
         _ => {}
     }
-    let mut connection = UnixStream::connect(&config.socket)?;
+    let mut connection = UnixStream::connect(config.socket().unwrap_or(Path::new("")))?;
     connection.set_read_timeout(Some(LINGER))?;
     let honest = hello(config, None)?;
     let broken: Vec<u8> = match mode {
@@ -68,7 +69,7 @@ pub(crate) fn start(mode: Mode, config: &Config) -> Result<Greeted, Failure> {
         Mode::HelloEmptyCapabilities => hello(config, Some(("capabilities", json!([]))))?,
         Mode::SecondConnection => {
             // Whichever the host takes, it may not take both; it may be quick enough to listen no more.
-            let second = UnixStream::connect(&config.socket);
+            let second = UnixStream::connect(config.socket().unwrap_or(Path::new("")));
             match &second {
                 Ok(second) => {
                     second.set_read_timeout(Some(LINGER))?;
@@ -157,7 +158,8 @@ fn hello(config: &Config, lie: Option<(&str, Value)>) -> Result<Vec<u8>, Failure
 
 fn request(id: u64, method: &str, params: &Value) -> Result<Vec<u8>, Failure> {
     let mut frame = Vec::new();
-    write_request(&mut frame, id, method, Some(&serde_json::to_string(params)?), None);
+    let params = serde_json::to_string(params)?;
+    write_request(&mut frame, &NewRequest { id, method, params: Some(&params), ..NewRequest::default() });
     Ok(frame)
 }
 

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, SOCKET_PATH_BYTES_MAX};
-use rpc_plugin_wire::message::{request_bytes_max, write_request};
+use rpc_plugin_wire::message::{NewRequest, request_bytes_max, write_request};
 use rpc_plugin_wire::{FrameDecoder, Message, Notification, RequestId};
 use serde_json::value::RawValue;
 use std::io::{self, Read, Write};
@@ -89,7 +89,9 @@ impl Client {
             return Err(Failure::new(Exit::Failed, message));
         }
         let mut frame = Vec::new();
-        write_request(&mut frame, REQUEST_ID, method, params.map(RawValue::get), Some(deadline_ms));
+        let params = params.map(RawValue::get);
+        let (id, deadline_ms) = (REQUEST_ID, Some(deadline_ms));
+        write_request(&mut frame, &NewRequest { id, method, params, deadline_ms, ..NewRequest::default() });
         self.send(method, &frame)?;
         // The daemon may be configured to any limit of the protocol, and does not tell it here.
         let mut decoder = FrameDecoder::new(bytes_max);

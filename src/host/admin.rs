@@ -8,6 +8,7 @@ use crate::reactor::{Answer, ControlCx, ControlService, Reply};
 use crate::state::action::{CallEnd, Note};
 use crate::state::call_error::CallError;
 use crate::state::route::{CallRequest, Target};
+use crate::state::session::CallSpec;
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
@@ -177,7 +178,8 @@ fn call(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject
     };
     note_call(cx, &target, &method);
     let params = params.map(|params| String::from(Box::<str>::from(params)));
-    let request = CallRequest { target, method, params, timeout, idempotent, progress };
+    let spec = CallSpec { method, params, timeout, progress, ..CallSpec::default() };
+    let request = CallRequest { target, idempotent, spec };
     Ok(cx.call(request, move |mut end| {
         let plugin_id = end.plugin_id.take();
         let (result, generation, duration_us) = taken(end)?;

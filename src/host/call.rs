@@ -5,15 +5,21 @@
 
 use super::Inner;
 use super::pending::PendingCall;
+use super::services::Registered;
+use super::services::current::{inherit, wait_for};
 use crate::reactor::{NewCall, PostError, Slot};
 use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::route::{CallRequest, Target};
-use rpc_plugin_wire::message::{fits_nesting, params_text};
-use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
+use crate::state::session::CallSpec;
+use rpc_plugin_interface::transfer::{Arrived, Parcel, provide};
+use rpc_plugin_interface::{Caller, Outgoing, Reply, caller};
+use rpc_plugin_wire::message::fits_nesting;
+use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +61,8 @@ impl CallOptions {
 pub struct CallReply {
     /// The result as the plugin sent it.
     pub result: Box<RawValue>,
+    /// File descriptors that came with it.
+    pub fds: Vec<OwnedFd>,
     /// The plugin that answered.
     pub plugin_id: Option<PluginId>,
     /// The generation that answered.
@@ -64,12 +72,21 @@ pub struct CallReply {
 }
 
 impl CallReply {
-    /// Reads the result as a type.
+    /// Reads the result as a type. A stream in it can be read once; see [`CallReply::into_typed`].
     ///
     /// # Errors
     /// What serde says.
     pub fn parse<R: DeserializeOwned>(&self) -> Result<R, serde_json::Error> {
         serde_json::from_str(self.result.get())
+    }
+
+    /// Reads the result, and the streams and blobs in it, as a type.
+    ///
+    /// # Errors
+    /// What serde says.
+    pub fn into_typed<R: DeserializeOwned>(self) -> Result<R, serde_json::Error> {
+        let arrived = Arrived { fds: self.fds, ..Arrived::default() };
+        provide(arrived, || serde_json::from_str(self.result.get()))
     }
 }
 
@@ -109,17 +126,11 @@ impl Callee {
         P: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        let params = self.text_of(params)?;
-        let reply = self.call_text(method, params, options)?;
-        reply.parse().map_err(|error| CallError {
-            outcome: Outcome::Answered,
-            plugin_id: reply.plugin_id,
-            generation: reply.generation,
-            ..CallError::not_sent(
-                ErrorCode::InternalError,
-                format!("the result of {method} is not what was expected: {error}"),
-            )
-        })
+        let (params, parcel) = self.pack(params)?;
+        let reply = self.call_text(method, params, parcel, options)?;
+        let (plugin_id, generation) = (reply.plugin_id.clone(), reply.generation);
+        let unexpected = |error| CallError { plugin_id, generation, ..error };
+        caller::unpack(method, Reply { result: reply.result, fds: reply.fds }).map_err(unexpected)
     }
 
     /// Calls a method with params that are JSON already: an object, or nothing.
@@ -132,19 +143,54 @@ impl Callee {
         params: Option<Box<RawValue>>,
         options: CallOptions,
     ) -> Result<CallReply, CallError> {
-        self.call_text(method, params.map(text_of_raw), options)
+        self.call_text(method, params.map(text_of_raw), Parcel::default(), options)
     }
 
     fn call_text(
         &self,
         method: &str,
         params: Option<String>,
+        parcel: Parcel,
         options: CallOptions,
     ) -> Result<CallReply, CallError> {
         let slot = Slot::default();
-        let call = self.new_call(method, params, options, &slot)?;
-        let end = self.host.engine.call(call, &slot).map_err(|error| not_taken(error, &self.target))?;
+        let (call, _registered) = self.new_call(method, params, parcel, options, &slot)?;
+        self.finish(call, &slot)
+    }
+
+    /// Makes a call and waits for its end.
+    fn finish(&self, call: NewCall, slot: &Slot) -> Result<CallReply, CallError> {
+        let mut taken = Ok(());
+        let wait = || match self.host.engine.call(call, slot) {
+            Ok(end) => end,
+            Err(error) => {
+                taken = Err(not_taken(error, &self.target));
+                None
+            }
+        };
+        let end = wait_for(|| canceller(&self.host, slot), wait)?;
+        taken?;
         reply(end, &self.target)
+    }
+
+    /// Makes a call that is packed already; `is_callback`: into a call of the plugin's own.
+    pub(super) fn make_call(
+        &self,
+        call: Outgoing,
+        options: CallOptions,
+        is_callback: bool,
+    ) -> Result<Reply, CallError> {
+        let Outgoing { method, params, parcel, timeout, idempotent } = call;
+        let options = CallOptions {
+            timeout: timeout.or(options.timeout),
+            idempotent: idempotent || options.idempotent,
+            ..options
+        };
+        let slot = Slot::default();
+        let (mut call, _registered) = self.new_call(&method, params, parcel, options, &slot)?;
+        call.request.spec.is_callback = is_callback;
+        let CallReply { result, fds, .. } = self.finish(call, &slot)?;
+        Ok(Reply { result, fds })
     }
 
     /// Begins a call with typed params as [`Callee::start_raw`] does.
@@ -157,7 +203,8 @@ impl Callee {
         params: &P,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
-        self.start_text(method, self.text_of(params)?, options)
+        let (params, parcel) = self.pack(params)?;
+        self.start_text(method, params, parcel, options)
     }
 
     /// Begins a call as [`Callee::call_raw`] does, and returns at once: one thread can have many
@@ -172,34 +219,35 @@ impl Callee {
         params: Option<Box<RawValue>>,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
-        self.start_text(method, params.map(text_of_raw), options)
+        self.start_text(method, params.map(text_of_raw), Parcel::default(), options)
     }
 
-    fn text_of<P: Serialize + ?Sized>(&self, params: &P) -> Result<Option<String>, CallError> {
-        params_text(params).map_err(|error| {
-            at(CallError::not_sent(ErrorCode::from(error.code), error.message), &self.target)
-        })
+    fn pack<P: Serialize + ?Sized>(&self, params: &P) -> Result<(Option<String>, Parcel), CallError> {
+        caller::pack(params).map_err(|error| at(error, &self.target))
     }
 
     fn start_text(
         &self,
         method: &str,
         params: Option<String>,
+        parcel: Parcel,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
         let slot = Slot::default();
-        let call = self.new_call(method, params, options, &slot)?;
+        let (call, registered) = self.new_call(method, params, parcel, options, &slot)?;
         self.host.engine.begin(call).map_err(|error| not_taken(error, &self.target))?;
-        Ok(PendingCall::new(slot, Arc::clone(&self.host), self.target.clone()))
+        Ok(PendingCall::new(slot, Arc::clone(&self.host), self.target.clone(), registered))
     }
 
+    /// A call for the loop; and what of it is to be kept until it ends.
     fn new_call(
         &self,
         method: &str,
         params: Option<String>,
+        parcel: Parcel,
         options: CallOptions,
         slot: &Slot,
-    ) -> Result<NewCall, CallError> {
+    ) -> Result<(NewCall, Option<Registered>), CallError> {
         let refuse = |message: &'static str| {
             Err(at(CallError::not_sent(ErrorCode::InvalidParams, message), &self.target))
         };
@@ -209,16 +257,32 @@ impl Callee {
         if params.as_ref().is_some_and(|params| !fits_nesting(params.as_bytes())) {
             return refuse("params are nested deeper than 127 levels, which is the most");
         }
-        let request = CallRequest {
-            target: self.target.clone(),
+        let mut spec = CallSpec {
             method: method.to_owned(),
             params,
             timeout: options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX)),
-            idempotent: options.idempotent,
             progress: options.progress,
+            fds: parcel.fds,
+            ..CallSpec::default()
         };
-        Ok(NewCall { request, reply: slot.fill() })
+        inherit(&mut spec).map_err(|error| at(error, &self.target))?;
+        let registered = self.host.called_back.register(&self.target, parcel.callbacks);
+        let request = CallRequest { target: self.target.clone(), idempotent: options.idempotent, spec };
+        Ok((NewCall { request, reply: slot.fill() }, registered))
     }
+}
+
+/// For typed clients of an interface.
+impl Caller for Callee {
+    fn make(&self, call: Outgoing) -> Result<Reply, CallError> {
+        self.make_call(call, CallOptions::default(), false)
+    }
+}
+
+/// What cancels the call of that slot.
+pub(super) fn canceller(host: &Arc<Inner>, slot: &Slot) -> Box<dyn FnOnce() + Send> {
+    let (host, slot) = (Arc::clone(host), slot.clone());
+    Box::new(move || host.engine.cancel(vec![slot]))
 }
 
 /// The error with the plugin, where the caller named one.
@@ -244,7 +308,8 @@ pub(super) fn reply(end: Option<CallEnd>, target: &Target) -> Result<CallReply, 
         return Err(at(error, target));
     };
     let result = end.result?;
-    Ok(CallReply { result, plugin_id: end.plugin_id, generation: end.generation, took: end.took })
+    let CallEnd { plugin_id, generation, took, fds, .. } = end;
+    Ok(CallReply { result, fds, plugin_id, generation, took })
 }
 
 fn text_of_raw(raw: Box<RawValue>) -> String {

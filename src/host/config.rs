@@ -3,11 +3,12 @@
 use super::error::HostError;
 use super::output::OutputLines;
 use crate::reactor::Output;
-use crate::state::policy::{Policy, PolicyError};
+use crate::state::permit::MayCall;
+use crate::state::policy::{Policy, PolicyError, Transport};
 use crate::sys::runtime_dir::reserved_name;
 use crossbeam_channel::bounded;
 use rpc_plugin_wire::PluginId;
-use rpc_plugin_wire::handshake::ENV_CONTRACT;
+use rpc_plugin_wire::handshake::ENV_RESERVED;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -26,7 +27,7 @@ pub struct PluginConfig {
     pub executable: PathBuf,
     /// Arguments.
     pub args: Vec<OsString>,
-    /// Its whole environment beside the four variables of the contract. Nothing else is passed on.
+    /// Its whole environment beside the variables of the contract. Nothing else is passed on.
     pub env: Vec<(OsString, OsString)>,
     /// The folder that it starts in; absolute.
     pub working_folder: PathBuf,
@@ -34,6 +35,8 @@ pub struct PluginConfig {
     pub policy: Policy,
     /// Interfaces that it must serve, with the versions that are accepted.
     pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// What it may call through its host; nothing unless this says so.
+    pub may_call: MayCall,
     /// Where what it prints goes; see [`PluginConfig::take_output`] and [`PluginConfig::inherit_output`].
     pub(super) output: OutputChoice,
 }
@@ -112,6 +115,7 @@ impl PluginConfig {
             working_folder: PathBuf::from("/"),
             policy: Policy::default(),
             interfaces: BTreeMap::new(),
+            may_call: MayCall::default(),
             output: OutputChoice(Output::Record),
         }
     }
@@ -134,6 +138,13 @@ impl PluginConfig {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> PluginConfig {
         self.policy = policy;
+        self
+    }
+
+    /// The same reached in another way than by a socket.
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> PluginConfig {
+        self.policy.transport = transport;
         self
     }
 
@@ -184,7 +195,7 @@ impl PluginConfig {
         for (name, _) in &self.env {
             let bytes = name.as_encoded_bytes();
             let wrong = bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0);
-            if wrong || ENV_CONTRACT.iter().any(|contract| name == contract) {
+            if wrong || ENV_RESERVED.iter().any(|contract| name == contract) {
                 return Err(PluginConfigError::Variable(name.clone()));
             }
             // Which of the two a program finds is up to its C library.
@@ -224,7 +235,7 @@ mod tests {
             (good().env("", "1"), "cannot be set"),
             (good().env("A=B", "1"), "cannot be set"),
             (good().env("A", "1").env("A", "1"), "A is set twice"),
-            (good().env(ENV_CONTRACT[3], "1"), "belongs to the contract"),
+            (good().env(ENV_RESERVED[3], "1"), "belongs to the contract"),
             (loose, "heartbeat_misses_max"),
         ];
         for (config, expected) in bad {

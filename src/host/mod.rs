@@ -21,6 +21,7 @@ mod output;
 mod packer;
 mod pending;
 mod plugin;
+mod services;
 mod sinks;
 
 pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
@@ -28,7 +29,8 @@ pub use crate::reactor::{LifecycleEvent, PrintedLine};
 pub use crate::state::action::Note;
 pub use crate::state::call_error::CallError;
 pub use crate::state::output::Stream;
-pub use crate::state::policy::{Policy, PolicyError, RestartPolicy};
+pub use crate::state::permit::MayCall;
+pub use crate::state::policy::{Policy, PolicyError, RestartPolicy, Transport};
 pub use builder::HostBuilder;
 pub use call::{CallOptions, CallReply, Callee};
 pub use call_set::CallSet;
@@ -39,10 +41,12 @@ pub use events::EventStream;
 pub use output::OutputLines;
 pub use pending::{CallResult, PendingCall, ProgressAs, ProgressIter, wait_any};
 pub use plugin::PluginHandle;
+pub use rpc_plugin_interface::HandlerError;
 pub use rpc_plugin_wire::admin::{PluginStatus, SinkStatus};
 pub use rpc_plugin_wire::event::{EventKind, Level};
 pub use rpc_plugin_wire::life::{Desired, PluginState};
 pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
+pub use services::ServiceCall;
 pub use sinks::LogSink;
 
 use crate::eventlog::EventLog;
@@ -73,6 +77,7 @@ pub(crate) struct Inner {
     ended: EndReason,
     sinks: Mutex<Sinks>,
     callbacks: Callbacks,
+    called_back: services::CalledBack,
 }
 
 /// The thread of the event loop.
@@ -177,6 +182,7 @@ impl Host {
             executable: config.executable.display().to_string(),
             policy: config.policy,
             interfaces: config.interfaces,
+            may_call: config.may_call,
             last_generation,
         };
         let launch = LaunchSpec {

@@ -4,7 +4,9 @@
 //! purpose; every wait ends, since every call ends by its deadline.
 
 use super::Inner;
-use super::call::{CallReply, reply};
+use super::call::{CallReply, canceller, reply};
+use super::services::Registered;
+use super::services::current::wait_for;
 use crate::reactor::{Awaited, Engine, Inbox, NextProgress, Shared, Slot, Taken};
 use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
@@ -26,6 +28,8 @@ pub struct PendingCall {
     slot: Slot,
     host: Arc<Inner>,
     target: Target,
+    /// What the plugin may call back.
+    registered: Option<Registered>,
     /// Its end was taken, or it was left to itself or to somebody else.
     released: bool,
 }
@@ -37,8 +41,13 @@ impl std::fmt::Debug for PendingCall {
 }
 
 impl PendingCall {
-    pub(super) fn new(slot: Slot, host: Arc<Inner>, target: Target) -> PendingCall {
-        PendingCall { slot, host, target, released: false }
+    pub(super) fn new(
+        slot: Slot,
+        host: Arc<Inner>,
+        target: Target,
+        registered: Option<Registered>,
+    ) -> PendingCall {
+        PendingCall { slot, host, target, registered, released: false }
     }
 
     fn release(mut self, end: Option<CallEnd>) -> CallResult {
@@ -51,8 +60,8 @@ impl PendingCall {
     /// # Errors
     /// As [`Callee::call`](super::Callee::call).
     pub fn wait(self) -> CallResult {
-        let end = self.host.engine.wait(&self.slot);
-        self.release(end)
+        let end = wait_for(|| canceller(&self.host, &self.slot), || self.host.engine.wait(&self.slot));
+        self.release(end?)
     }
 
     /// Waits for the end of the call for so long.
@@ -103,8 +112,9 @@ impl PendingCall {
             return callback(Err(error));
         };
         self.released = true;
-        let target = self.target.clone();
+        let (target, registered) = (self.target.clone(), self.registered.take());
         self.slot.then(Box::new(move |end| {
+            drop(registered);
             place.run(Box::new(move || callback(reply(end, &target))));
             false
         }));

@@ -42,16 +42,22 @@ impl Reactor {
     /// The callers of these calls have gone.
     pub(super) fn cancel_calls(&mut self, now: Time, slots: &[Slot]) {
         for key in slots.iter().filter_map(Slot::key) {
-            if let Some(at) = self.ends.forget_call(key) {
-                self.supervisor.cancel(now, key, at);
-            }
+            self.cancel_call(now, key);
+        }
+    }
+
+    /// The caller of a call has gone.
+    pub(super) fn cancel_call(&mut self, now: Time, key: CallKey) {
+        if let Some(at) = self.ends.forget_call(key) {
+            self.supervisor.cancel(now, key, at);
         }
     }
 
     /// Tells who waits for a call of its progress.
-    pub(super) fn tell_progress(&mut self, call: CallKey, value: Box<RawValue>) {
+    pub(super) fn tell_progress(&mut self, now: Time, call: CallKey, value: Box<RawValue>) {
         match self.ends.progress(call, value) {
             ToldProgress::Nobody => {}
+            ToldProgress::Plugin(asker, value) => self.tell_asker_progress(now, &asker, &value),
             ToldProgress::Woken => {
                 self.still_parked = self.gate.unparked();
                 self.woken += 1;
@@ -93,6 +99,9 @@ impl Reactor {
                 let _ = reply.try_send(list);
             }
             Command::Call(call) => drop(self.begin_call(now, *call)),
+            command @ (Command::Answered(..) | Command::AskerProgress(..)) => {
+                self.handle_answered(now, command);
+            }
             Command::Cancel(slots) => self.cancel_calls(now, &slots),
             Command::Subscribe(sender) => self.recorder.subscribe(sender),
             Command::Record(note) => self.recorder.record(*note),

@@ -264,7 +264,7 @@ impl Client {
     pub(super) fn answer(&mut self, id: &RequestId, answer: &Answer) {
         self.waiting = self.waiting.saturating_sub(1);
         match answer {
-            Ok(result) => message::write_result(self.outbox.buffer(), id, result),
+            Ok(result) => message::write_result(self.outbox.buffer(), id, result, 0),
             Err(error) => message::write_error(self.outbox.buffer(), Some(id), error),
         }
     }

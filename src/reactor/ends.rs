@@ -9,8 +9,8 @@ use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::keys::{CallKey, PluginKey, WaitKey};
 use crossbeam_channel::Sender;
-use rpc_plugin_wire::RequestId;
 use rpc_plugin_wire::admin::PluginStatus;
+use rpc_plugin_wire::{Generation, RequestId};
 use serde_json::value::RawValue;
 
 /// One request of one control client.
@@ -18,6 +18,14 @@ use serde_json::value::RawValue;
 pub(super) struct Ticket {
     pub(super) client: u64,
     pub(super) id: RequestId,
+}
+
+/// One request of one generation of a plugin.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    pub(crate) key: PluginKey,
+    pub(crate) generation: Generation,
+    pub(crate) id: RequestId,
 }
 
 /// How a wait ends.
@@ -33,6 +41,8 @@ pub(super) enum Told {
     Woken,
     /// A client is to be answered.
     Client(Ticket, Answer),
+    /// A plugin is to be answered.
+    Plugin(Asker, CallEnd),
 }
 
 /// What became of a value of a call's progress.
@@ -43,11 +53,14 @@ pub(super) enum ToldProgress {
     Woken,
     /// A client is to be told.
     Client(Ticket, Box<RawValue>),
+    /// A plugin is to be told.
+    Plugin(Asker, Box<RawValue>),
 }
 
 enum CallSink {
     Thread(Fill),
     Client(Ticket, Then<CallEnd>),
+    Plugin(Asker),
 }
 
 struct Call {
@@ -80,6 +93,10 @@ impl Ends {
         CallKey(self.calls.insert(Call { at: None, sink: CallSink::Client(ticket, then) }))
     }
 
+    pub(super) fn add_call_of_plugin(&mut self, asker: Asker) -> CallKey {
+        CallKey(self.calls.insert(Call { at: None, sink: CallSink::Plugin(asker) }))
+    }
+
     /// Says to which plugin a call went.
     pub(super) fn place_call(&mut self, key: CallKey, at: Option<PluginKey>) {
         if let Some(call) = self.calls.get_mut(key.0) {
@@ -101,6 +118,7 @@ impl Ends {
                 false => ToldProgress::Nobody,
             },
             Some(CallSink::Client(ticket, _)) => ToldProgress::Client(ticket.clone(), value),
+            Some(CallSink::Plugin(asker)) => ToldProgress::Plugin(asker.clone(), value),
         }
     }
 
@@ -124,6 +142,7 @@ impl Ends {
                 }
             }
             Some(CallSink::Client(ticket, then)) => Told::Client(ticket, then(end)),
+            Some(CallSink::Plugin(asker)) => Told::Plugin(asker, end),
         }
     }
 

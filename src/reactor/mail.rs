@@ -4,11 +4,13 @@
 //! loop is woken if and only if it sleeps, so that a burst of calls costs one wake-up; a command is taken
 //! by the loop or dropped when the loop ends, so that nobody waits for an answer that cannot come.
 
+use super::ends::Asker;
 use super::gate::Gate;
 use super::slot::{Fill, Slot};
 use super::ward::LaunchSpec;
 use crate::state::action::Note;
 use crate::state::call_error::CallError;
+use crate::state::fds::Fds;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PluginSpec;
 use crate::state::route::CallRequest;
@@ -17,7 +19,8 @@ use crate::state::waits::Goal;
 use crate::sys::launch::PreparedLaunch;
 use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::{Generation, PluginId};
+use rpc_plugin_wire::{ErrorObject, Generation, PluginId};
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -47,6 +50,10 @@ pub(crate) enum Command {
     Status(PluginId, Sender<Option<Box<PluginStatus>>>),
     List(Sender<Vec<PluginStatus>>),
     Call(Box<NewCall>),
+    /// A service answers a plugin: with JSON, or why not, and what travels with it.
+    Answered(Asker, Result<String, ErrorObject>, Fds),
+    /// A service tells a plugin how far it is.
+    AskerProgress(Asker, Box<RawValue>),
     /// The callers of these have gone.
     Cancel(Vec<Slot>),
     Subscribe(Sender<LifecycleEvent>),
@@ -123,7 +130,7 @@ impl Port {
 
     /// Hands over what must not be lost, whether there is room or not: results of workers, of whose jobs there are few
     /// at a time; the cancelling of a call that was taken, and that its caller can cancel once.
-    pub(super) fn deliver(&self, command: Command) {
+    pub(crate) fn deliver(&self, command: Command) {
         self.queued.fetch_add(1, Ordering::SeqCst);
         // Without a loop there is nobody to tell.
         if self.queue.send(command).is_ok() {

@@ -18,6 +18,7 @@ mod links;
 mod mail;
 mod output;
 mod record;
+mod serve;
 mod slab;
 mod slot;
 mod ward;
@@ -26,12 +27,13 @@ mod workers;
 
 pub(crate) use control::{Answer, ControlCx, ControlService, Reply};
 pub(crate) use drive::Engine;
-pub(crate) use ends::WaitEnd;
+pub(crate) use ends::{Asker, WaitEnd};
 pub(crate) use inbox::Inbox;
 pub use mail::LifecycleEvent;
 pub(crate) use mail::{Command, NewCall, Port, PostError};
 pub(crate) use output::Output;
 pub use output::PrintedLine;
+pub(crate) use serve::{ServiceRequest, Services};
 pub(crate) use slot::{Awaited, NextProgress, Shared, Slot, Taken};
 pub(crate) use ward::LaunchSpec;
 
@@ -54,6 +56,7 @@ use record::Recorder;
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::admin::SinkStatus;
 use rpc_plugin_wire::event::EventKind;
+use serve::Servings;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -104,6 +107,8 @@ pub(crate) struct Setup {
     pub(crate) runtime_dir: Arc<RuntimeDir>,
     pub(crate) log: EventLog,
     pub(crate) control: Option<Control>,
+    /// What plugins may ask of the embedding program.
+    pub(crate) services: Option<Box<dyn Services>>,
     /// Adopt and end what plugins leave behind.
     pub(crate) subreaper: bool,
     /// Children that are no plugins, and whose own threads look after them.
@@ -153,6 +158,8 @@ pub(crate) struct Reactor {
     /// Its listener, once clients are let in.
     control_source: Option<u64>,
     workers: Workers,
+    services: Option<Box<dyn Services>>,
+    servings: Servings,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
     postponed: VecDeque<(PluginKey, Generation)>,
     recorder: Recorder,
@@ -201,6 +208,8 @@ impl Reactor {
             control: setup.control,
             control_source: None,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
+            services: setup.services,
+            servings: Servings::default(),
             postponed: VecDeque::new(),
             holding: Holding::new(&setup.log, &port),
             recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
@@ -346,12 +355,17 @@ impl Reactor {
             Action::Spawn(key, generation) => self.spawn(now, key, generation),
             Action::Discard(key, generation) => self.discard(key, generation),
             Action::Trusted(key, generation) => self.trust(key, generation),
-            Action::CloseLink(key, generation, last) => self.close_link(key, generation, &last),
+            Action::CloseLink(key, generation, last) => {
+                self.close_link(key, generation, &last);
+                self.abandon_all(now, key, generation);
+            }
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
-            Action::Progress(call, value) => self.tell_progress(call, value),
+            Action::Progress(call, value) => self.tell_progress(now, call, value),
+            Action::Asked(key, generation, asked) => self.serve_plugin(now, key, generation, *asked),
+            Action::Abandoned(key, generation, id) => self.abandon(now, key, generation, id),
             Action::Complete(call, end) => {
                 let end = self.hold_call(now, call, end);
-                if let Some((ticket, answer)) = end.and_then(|end| self.tell_call(call, end)) {
+                if let Some((ticket, answer)) = end.and_then(|end| self.end_call(now, call, end)) {
                     self.answer_client(&ticket, answer);
                 }
             }
@@ -365,17 +379,18 @@ impl Reactor {
         }
     }
 
-    /// Tells the thread that waits for a call how it ended, or says what to tell a client.
-    fn tell_call(&mut self, call: CallKey, end: CallEnd) -> Option<(Ticket, Answer)> {
+    /// Tells the thread or plugin that waits for a call how it ended, or says what to tell a client.
+    fn end_call(&mut self, now: Time, call: CallKey, end: CallEnd) -> Option<(Ticket, Answer)> {
         match self.ends.end_call(call, end) {
-            Told::Nobody => None,
+            Told::Nobody => {}
             Told::Woken => {
                 self.still_parked = self.gate.unparked();
                 self.woken += 1;
-                None
             }
-            Told::Client(ticket, answer) => Some((ticket, answer)),
+            Told::Client(ticket, answer) => return Some((ticket, answer)),
+            Told::Plugin(asker, end) => self.tell_asker(now, &asker, end),
         }
+        None
     }
 
     pub(super) fn begin_end(&mut self, now: Time, reason: String) {
@@ -413,6 +428,9 @@ impl Reactor {
             self.end_orphans();
         }
         self.workers.end();
+        if let Some(services) = &mut self.services {
+            services.end();
+        }
         let reason = self.end_reason.take().unwrap_or_default();
         self.recorder.record(Note::new(EventKind::HostStopped, "the host ended").reason(reason.clone()));
         let _ = self.ended.set(reason);

@@ -301,6 +301,7 @@ mod tests {
             generation: None,
             took: Duration::ZERO,
             is_recorded: false,
+            fds: Vec::new(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! What the state machines want done, and what they want recorded.
 
 use super::call_error::CallError;
+use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, WaitKey};
+use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
-use rpc_plugin_wire::{Generation, PluginId};
+use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -40,6 +42,10 @@ pub enum Action {
     Progress(CallKey, Box<RawValue>),
     /// A call ended.
     Complete(CallKey, CallEnd),
+    /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
+    Asked(PluginKey, Generation, Box<Asked>),
+    /// The plugin does not wait any more for the answer to what it asked.
+    Abandoned(PluginKey, Generation, RequestId),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
     /// Something happened.
@@ -59,6 +65,8 @@ pub struct CallEnd {
     pub took: Duration,
     /// Its end was put on record right before.
     pub is_recorded: bool,
+    /// What came with the result.
+    pub fds: Fds,
 }
 
 impl CallEnd {
@@ -71,6 +79,7 @@ impl CallEnd {
             generation: None,
             took: Duration::ZERO,
             is_recorded: false,
+            fds: Fds::new(),
         }
     }
 }

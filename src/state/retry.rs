@@ -54,7 +54,7 @@ struct Retry {
 
 impl Retry {
     fn bytes(&self) -> usize {
-        self.request.method.len() + self.request.params.as_ref().map_or(0, String::len)
+        self.request.spec.method.len() + self.request.spec.params.as_ref().map_or(0, String::len)
     }
 
     /// What the caller is told of a try that was the last.
@@ -142,7 +142,7 @@ impl Supervisor {
         key: CallKey,
         request: CallRequest,
     ) -> Option<PluginKey> {
-        let timeout = request.timeout.unwrap_or_else(|| self.call_timeout(&request.target));
+        let timeout = request.spec.timeout.unwrap_or_else(|| self.call_timeout(&request.target));
         let retry = Retry {
             timeout,
             deadline: now.plus(timeout),
@@ -187,8 +187,8 @@ impl Supervisor {
         retry.tries += 1;
         let tries = retry.tries;
         let left = retry.deadline.since(now);
-        let (method, params) = (retry.request.method.clone(), retry.request.params.clone());
-        let progress = retry.request.progress;
+        let mut spec = retry.request.spec.again();
+        spec.timeout = Some(left);
         let last = retry.last.as_ref().map(ToString::to_string);
         let target = retry.request.target.clone();
         let plugin = match self.route(&target) {
@@ -204,9 +204,9 @@ impl Supervisor {
             retry.at = Some(plugin);
         }
         if tries > 1 {
-            self.note_repeat(plugin, &method, tries, last);
+            self.note_repeat(plugin, &spec.method, tries, last);
         }
-        self.step(now, plugin, |plugin, step| plugin.call(step, key, method, params, Some(left), progress));
+        self.step(now, plugin, |plugin, step| plugin.call(step, key, spec));
         Some(plugin)
     }
 

@@ -44,6 +44,7 @@ impl Bench {
                 executable: format!("/{id}"),
                 policy: policy(),
                 interfaces: BTreeMap::new(),
+                may_call: Default::default(),
                 last_generation: None,
             };
             host.add(spec).unwrap();
@@ -84,7 +85,7 @@ impl Bench {
         let bytes = format!("{value}\n").into_bytes();
         let session = self.host.session_mut(key, generation).expect("a session");
         session.space(bytes.len()).copy_from_slice(&bytes);
-        session.filled(bytes.len());
+        session.filled(bytes.len(), Vec::new());
         while self.host.handle_frames(self.now, key, generation, 4) {}
         self.take_actions();
     }
@@ -142,7 +143,8 @@ impl Bench {
     }
 
     fn call(&mut self, number: u64, target: Target, timeout: Duration, idempotent: bool) {
-        let request = CallRequest { timeout: Some(timeout), idempotent, ..CallRequest::new(target, "echo") };
+        let mut request = CallRequest { idempotent, ..CallRequest::new(target, "echo") };
+        request.spec.timeout = Some(timeout);
         self.host.call(self.now, CallKey(number), request);
         self.take_actions();
     }
@@ -316,7 +318,8 @@ fn what_the_plugin_answers_and_what_cannot_become_better_is_not_repeated() {
     }
     let params = Some(format!("{{\"x\":\"{}\"}}", "x".repeat(policy().frame_bytes_max)));
     let target = Target::Plugin("a".parse().unwrap());
-    let request = CallRequest { idempotent: true, params, ..CallRequest::new(target, "echo") };
+    let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
+    request.spec.params = params;
     bench.host.call(bench.now, CallKey(1), request);
     bench.take_actions();
     assert_eq!(bench.error().code, ErrorCode::TooLarge);
@@ -374,7 +377,8 @@ fn what_is_kept_to_be_repeated_is_bounded() {
     for number in 0..=2 {
         let params = Some(format!("{{\"x\":\"{}\"}}", "x".repeat(RETRY_BYTES_MAX / 2 - 100)));
         let target = Target::Plugin("a".parse().unwrap());
-        let request = CallRequest { idempotent: true, params, ..CallRequest::new(target, "echo") };
+        let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
+        request.spec.params = params;
         bench.host.call(bench.now, CallKey(number), request);
     }
     bench.take_actions();

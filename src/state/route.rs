@@ -9,12 +9,12 @@
 use super::call_error::CallError;
 use super::keys::PluginKey;
 use super::plugin::Plugin;
+use super::session::CallSpec;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{ErrorCode, PluginId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Providers that an error names.
 const NAMED_MAX: usize = 16;
@@ -33,30 +33,18 @@ pub enum Target {
 pub struct CallRequest {
     /// Of whom.
     pub target: Target,
-    /// What is asked.
-    pub method: String,
-    /// An object, or nothing.
-    pub params: Option<String>,
-    /// When it ends at the latest. `None` is what the plugin's policy says.
-    pub timeout: Option<Duration>,
+    /// What, and how.
+    pub spec: CallSpec,
     /// Whether it may be executed more than once, so that the host may repeat it.
     pub idempotent: bool,
-    /// Whether the caller wants to hear of its progress.
-    pub progress: bool,
 }
 
 impl CallRequest {
     /// A call with nothing said about how it is to be made.
     #[must_use]
     pub fn new(target: Target, method: impl Into<String>) -> CallRequest {
-        CallRequest {
-            target,
-            method: method.into(),
-            params: None,
-            timeout: None,
-            idempotent: false,
-            progress: false,
-        }
+        let spec = CallSpec { method: method.into(), ..CallSpec::default() };
+        CallRequest { target, spec, idempotent: false }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::action::{Action, CallEnd, Note};
 use super::call_error::CallError;
+use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, Timer, WaitKey};
 use super::plugin::{ExitReport, PeerIdentity, Plugin, PluginSpec, SpawnFailure, Step};
 use super::retry::Retries;
@@ -17,7 +18,8 @@ use super::time::Time;
 use super::waits::{Goal, WAITS_MAX, Waits};
 use super::wheel::Wheel;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::{ErrorCode, Generation, PluginId, Token};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId, RequestId, Token};
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -218,7 +220,8 @@ impl Supervisor {
 
     /// Makes a call; it ends with [`Action::Complete`]. Gives the plugin that is called.
     pub fn call(&mut self, now: Time, call: CallKey, request: CallRequest) -> Option<PluginKey> {
-        if request.idempotent {
+        // What can be sent once only cannot be repeated.
+        if request.idempotent && request.spec.fds.is_empty() {
             return self.call_repeatedly(now, call, request);
         }
         let key = match self.route(&request.target) {
@@ -228,9 +231,37 @@ impl Supervisor {
                 return None;
             }
         };
-        let CallRequest { method, params, timeout, progress, .. } = request;
-        self.step(now, key, |plugin, step| plugin.call(step, call, method, params, timeout, progress));
+        self.step(now, key, |plugin, step| plugin.call(step, call, request.spec));
         Some(key)
+    }
+
+    /// Answers what a plugin asked, if it still waits.
+    pub fn answer(
+        &mut self,
+        now: Time,
+        asker: (PluginKey, Generation),
+        id: &RequestId,
+        result: Result<&RawValue, ErrorObject>,
+        fds: Fds,
+    ) {
+        let (key, generation) = asker;
+        self.step(now, key, |plugin, step| plugin.answer(step, generation, id, result, fds));
+    }
+
+    /// Tells a plugin how far what it asked is, if it still waits.
+    pub fn tell_progress(
+        &mut self,
+        now: Time,
+        asker: (PluginKey, Generation),
+        id: &RequestId,
+        value: &RawValue,
+    ) {
+        let (key, generation) = asker;
+        self.step(now, key, |plugin, _| {
+            if let Some(session) = plugin.session_mut(generation) {
+                session.progress(id, value);
+            }
+        });
     }
 
     /// The plugin that a call goes to.

@@ -12,6 +12,7 @@ fn spec(id: &str) -> PluginSpec {
         executable: format!("/{id}"),
         policy: Policy::default(),
         interfaces: BTreeMap::new(),
+        may_call: Default::default(),
         last_generation: None,
     }
 }

@@ -17,6 +17,7 @@ use rpc_plugin_system::state::time::Time;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use rpc_plugin_wire::{Generation, Token};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -82,6 +83,7 @@ impl Life {
             executable: "/played".into(),
             policy,
             interfaces: std::collections::BTreeMap::new(),
+            may_call: Default::default(),
             last_generation: Some((ANYONE.generation - 1).to_string().parse().unwrap()),
         };
         let mut supervisor = Supervisor::new(7);
@@ -116,7 +118,7 @@ impl Life {
     pub fn feed(&mut self, bytes: &[u8]) {
         if let Some(session) = self.supervisor.session_mut(self.key, self.generation) {
             session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-            session.filled(bytes.len());
+            session.filled(bytes.len(), Vec::new());
             self.supervisor.handle_frames(self.now, self.key, self.generation, usize::MAX);
         }
         self.settle();
@@ -144,9 +146,9 @@ impl Life {
 
     pub fn call(&mut self, key: u64, method: &str, params: &str) {
         let params = RawValue::from_string(params.to_owned()).unwrap();
-        let id = ANYONE.plugin_id.parse().unwrap();
-        let params = Some(params.get().to_owned());
-        let request = CallRequest { params, ..CallRequest::new(Target::Plugin(id), method) };
+        let target = Target::Plugin(ANYONE.plugin_id.parse().unwrap());
+        let mut request = CallRequest::new(target, method);
+        request.spec.params = Some(params.get().to_owned());
         self.supervisor.call(self.now, CallKey(key), request);
         self.settle();
     }
@@ -193,6 +195,12 @@ impl Life {
             Action::Spawn(key, generation) => {
                 self.supervisor.handle_spawned(self.now, key, generation, Ok(PID));
             }
+            Action::Asked(key, generation, asked) => {
+                let text = format!("the host does not serve {:?}", asked.method);
+                let error = ErrorObject::new(ErrorCode::MethodNotFound, text);
+                self.supervisor.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
+            }
+            Action::Progress(..) | Action::Abandoned(..) => {}
             Action::CloseLink(_, _, last) => {
                 self.written.extend(last);
                 self.closed = true;

@@ -6,7 +6,7 @@ use super::limits::{self, TURN, median_us, rate};
 use super::subject::{Echo, SOON, World};
 use rpc_plugin_wire::admin::{CallParams, METHOD_CALL, METHOD_WAIT, WaitParams};
 use rpc_plugin_wire::life::PluginState;
-use rpc_plugin_wire::message::{params_from, write_request};
+use rpc_plugin_wire::message::{NewRequest, params_from, write_request};
 use rpc_plugin_wire::{FrameDecoder, Message};
 use serde_json::value::RawValue;
 use std::cell::{LazyCell, RefCell};
@@ -93,7 +93,9 @@ impl Client {
     pub fn send(&mut self, method: &str, params: &RawValue, count: usize) {
         let mut frames = Vec::new();
         for _ in 0..count {
-            write_request(&mut frames, self.next_id, method, Some(params.get()), None);
+            let request =
+                NewRequest { id: self.next_id, method, params: Some(params.get()), ..NewRequest::default() };
+            write_request(&mut frames, &request);
             self.next_id += 1;
         }
         self.socket.write_all(&frames).unwrap();

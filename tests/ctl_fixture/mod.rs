@@ -122,7 +122,7 @@ fn serve(mut stream: UnixStream, reply: &Reply, asked: &Mutex<Vec<Asked>>) {
     match reply {
         Reply::Result(json) => {
             let raw = serde_json::value::RawValue::from_string(json.clone()).unwrap();
-            write_result(&mut out, &request.id, &raw);
+            write_result(&mut out, &request.id, &raw, 0);
         }
         Reply::Error(error) => write_error(&mut out, Some(&request.id), error),
         Reply::Raw(bytes) | Reply::RawAtOnce(bytes) => out.extend(bytes),

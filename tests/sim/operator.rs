@@ -24,6 +24,7 @@ impl World {
             executable: format!("/plugins/{id}"),
             policy: policy.clone(),
             interfaces: BTreeMap::from([("kv".to_owned(), vec![2])]),
+            may_call: Default::default(),
             last_generation,
         };
         let key = self.host.add(spec).expect("no plugin has that id");
@@ -106,7 +107,8 @@ impl World {
             self.ledger.may_repeat(key);
         }
         let params = Some(params.get().to_owned());
-        let request = CallRequest { params, timeout, idempotent, ..CallRequest::new(target, method) };
+        let mut request = CallRequest { idempotent, ..CallRequest::new(target, method) };
+        (request.spec.params, request.spec.timeout) = (params, timeout);
         let at = self.host.call(self.now, key, request);
         self.calls_at.insert(key, at);
         self.check_outbox(slot);

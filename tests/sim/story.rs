@@ -144,6 +144,7 @@ fn end(world: &mut World) {
                 executable: String::new(),
                 policy: Policy::default(),
                 interfaces: Default::default(),
+                may_call: Default::default(),
                 last_generation: None,
             })
             .is_none(),

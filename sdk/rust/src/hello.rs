@@ -10,7 +10,7 @@ use crate::error::Error;
 use rpc_plugin_wire::handshake::{FEATURE_CANCEL, Hello, HelloResult, METHOD_HELLO};
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, FRAME_BYTES_MAX_UNAUTHENTICATED, PROTOCOL_VERSION};
 use rpc_plugin_wire::message::result_object;
-use rpc_plugin_wire::message::{params_text, write_request};
+use rpc_plugin_wire::message::{NewRequest, params_text, write_request};
 use rpc_plugin_wire::{FrameDecoder, Message, RequestId, Response};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -71,7 +71,9 @@ fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Resul
     hello.check().map_err(|error| Error::Definition(vec![format!("its hello is refused: {error}")]))?;
     let params = params_text(&hello).map_err(|error| Error::Definition(vec![error.message.into_owned()]))?;
     let mut frame = Vec::new();
-    write_request(&mut frame, HELLO_ID, METHOD_HELLO, params.as_deref(), None);
+    let params = params.as_deref();
+    let request = NewRequest { id: HELLO_ID, method: METHOD_HELLO, params, ..NewRequest::default() };
+    write_request(&mut frame, &request);
     if frame.len() - 1 > FRAME_BYTES_MAX_UNAUTHENTICATED {
         let bytes = frame.len() - 1;
         return Err(Error::Definition(vec![format!(

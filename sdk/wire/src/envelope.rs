@@ -8,6 +8,7 @@
 //! as they came. Numbers out of a double's range, duplicate members and escapes of lone surrogates
 //! pass in them: RFC 8259 allows them, and only the receiver can say what they mean to it.
 
+use crate::chain::Chain;
 use crate::error::{ErrorObject, cut_message};
 use crate::message::{MessageError, RequestId};
 use serde::Deserialize;
@@ -32,7 +33,7 @@ pub(crate) struct Envelope<'a> {
     pub(crate) error: Option<ErrorObject>,
     pub(crate) deadline_ms: Option<u64>,
     pub(crate) fds: Option<u8>,
-    pub(crate) chain: Option<&'a RawValue>,
+    pub(crate) chain: Option<Chain>,
     pub(crate) progress: Option<bool>,
 }
 
@@ -251,15 +252,16 @@ pub(crate) fn too_deep(bytes: &[u8], levels_max: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{write_request, write_result};
+    use crate::message::{NewRequest, write_request, write_result};
 
     #[test]
     fn what_this_project_writes_is_read_plainly_and_the_rest_is_not() {
         let raw = serde_json::value::to_raw_value(&serde_json::json!({"a": [1, "}"]})).unwrap();
         let mut frames = Vec::new();
-        write_request(&mut frames, 7, "a.b", Some(raw.get()), Some(30_000));
-        write_request(&mut frames, 0, "a", None, None);
-        write_result(&mut frames, &RequestId::Number(12), &raw);
+        let request = NewRequest { id: 7, method: "a.b", params: Some(raw.get()), ..NewRequest::default() };
+        write_request(&mut frames, &NewRequest { deadline_ms: Some(30_000), ..request });
+        write_request(&mut frames, &NewRequest { method: "a", ..NewRequest::default() });
+        write_result(&mut frames, &RequestId::Number(12), &raw, 0);
         for frame in std::str::from_utf8(&frames).unwrap().lines() {
             assert!(Envelope::read_plain(frame).is_some(), "{frame}");
         }

@@ -196,6 +196,8 @@ events! {
     Stderr = "stderr", Stderr, Info;
     /// The plugin had something for the host's record.
     PluginLogged = "plugin_logged", Plugin, Info;
+    /// The plugin told of something, for whoever listens at its host.
+    PluginEvent = "plugin_event", Plugin, Info;
     /// Printed lines were dropped because they came too fast.
     OutputDropped = "output_dropped", Kernel, Warn;
 }

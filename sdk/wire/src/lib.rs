@@ -12,9 +12,12 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod call_error;
+pub mod chain;
 mod envelope;
 pub mod error;
 pub mod event;
+pub mod fds;
 pub mod frame;
 pub mod handshake;
 pub mod ident;
@@ -22,7 +25,10 @@ pub mod json;
 pub mod life;
 pub mod limits;
 pub mod message;
+mod write;
 
+pub use call_error::CallError;
+pub use chain::Chain;
 pub use error::{ErrorCode, ErrorObject, Outcome};
 pub use frame::{FrameDecoder, FrameError};
 pub use ident::{Generation, IdentError, PluginId, Token};

@@ -7,6 +7,7 @@ use crate::ident::{Generation, PluginId};
 use crate::limits::VERSION_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,6 +21,21 @@ pub const METHOD_SHUTDOWN: &str = "plugin.shutdown";
 pub const METHOD_LOG: &str = "host.log";
 /// Notification: the sender of a request wants it to end.
 pub const METHOD_CANCEL: &str = "rpc.cancel";
+
+/// Either side to the other, as a notification: a request is under way.
+pub const METHOD_PROGRESS: &str = "rpc.progress";
+
+/// The plugin to the host: call another plugin.
+pub const METHOD_CALL: &str = "host.call";
+
+/// The plugin to the host: something happened that others may want to know.
+pub const METHOD_EVENT: &str = "host.event";
+
+/// Either side to the other: call back into a call that is under way.
+pub const METHOD_CALLBACK: &str = "rpc.callback";
+
+/// The host to a plugin behind a pipe, as a notification and before anything else: who it is.
+pub const METHOD_LAUNCH: &str = "rpc.launch";
 
 /// Params of [`METHOD_LOG`].
 #[derive(Debug, Clone, Deserialize)]
@@ -131,6 +147,60 @@ impl Capabilities {
 pub struct Cancel {
     /// The request that shall end.
     pub id: crate::message::RequestId,
+}
+
+/// How far a request is: [`METHOD_PROGRESS`].
+#[derive(Debug, Clone, Deserialize)]
+pub struct Progress {
+    /// Of which request.
+    pub id: crate::message::RequestId,
+    /// What its handler says.
+    pub value: Box<RawValue>,
+}
+
+/// What a plugin calls through its host: [`METHOD_CALL`]. One of `plugin_id` and `capability`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostCall {
+    /// This plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin_id: Option<PluginId>,
+    /// Any plugin that has this capability and is healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<String>,
+    /// What to call.
+    pub method: String,
+    /// With what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Box<RawValue>>,
+    /// Whether the host may repeat it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub idempotent: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// What a plugin tells whoever listens at the host: [`METHOD_EVENT`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostEvent {
+    /// The plugin's own name for it, 1 to 64 bytes.
+    pub name: String,
+    /// What else there is to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+}
+
+/// A call back into a call that is under way: [`METHOD_CALLBACK`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CallBack {
+    /// The number that stood in the call's params.
+    pub id: u64,
+    /// With what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Box<RawValue>>,
 }
 
 macro_rules! states {

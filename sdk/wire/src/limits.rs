@@ -31,6 +31,15 @@ pub const METHOD_BYTES_MAX: usize = 128;
 /// Most file descriptors that travel with one frame.
 pub const FDS_PER_FRAME_MAX: u8 = 16;
 
+/// File descriptors of one connection that wait for the frames that announce them (section 1).
+pub const FDS_WAITING_MAX: usize = 16;
+
+/// Calls that may have led to a call (section 1); one more would be too deep.
+pub const CHAIN_MAX: usize = 32;
+
+/// Bytes of one of them.
+pub const CHAIN_ENTRY_BYTES_MAX: usize = 256;
+
 /// Longest plugin id. Bytes.
 pub const PLUGIN_ID_BYTES_MAX: usize = 64;
 

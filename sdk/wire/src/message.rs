@@ -1,16 +1,21 @@
 //! Frames as JSON-RPC 2.0 messages: reading them strictly, writing them without re-encoding.
 //!
-//! What this file is for: the envelope. `params`, `result` and `error.data` pass through as the raw
-//! bytes that they are. What it deliberately does not do: know any method.
+//! What this file is for: the envelope; how it is written is in `write.rs`. `params`, `result` and `error.data`
+//! pass through as the raw bytes that they are. What it deliberately does not do: know any method.
 //!
 //! What always holds: a message that parses is UTF-8, one object, at most 128 levels deep, without
 //! duplicate envelope members; what is written is one line.
 
+use crate::chain::Chain;
 use crate::envelope::{Envelope, Object, too_deep};
 use crate::error::{ErrorCode, ErrorObject, cut_message};
 use crate::ident::{IdentError, check_method};
 use crate::json::write_json;
 use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX, REQUEST_ID_MAX, REQUEST_ID_TEXT_BYTES_MAX};
+pub use crate::write::{
+    NewRequest, request_bytes_max, to_one_line, write_cancel, write_error, write_notification,
+    write_progress, write_request, write_result,
+};
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -90,6 +95,8 @@ pub struct Request<'a> {
     pub fds: u8,
     /// Whether the caller wants `rpc.progress`.
     pub progress: bool,
+    /// The calls that led to this one, outermost first; mostly none.
+    pub chain: Chain,
 }
 
 /// A message that wants no answer.
@@ -215,9 +222,6 @@ impl<'a> Message<'a> {
         if envelope.params.is_some_and(|params| !is_object(params)) {
             return wrong("`params` is not an object");
         }
-        if envelope.chain.is_some_and(|chain| !chain.get().starts_with('[')) {
-            return wrong("`chain` is not an array");
-        }
         let answers = envelope.result.is_some() || envelope.error.is_some();
         match envelope.method {
             Some(_) if answers => wrong("it has `method` and an answer"),
@@ -233,6 +237,7 @@ impl<'a> Message<'a> {
                         deadline_ms: envelope.deadline_ms,
                         fds,
                         progress: envelope.progress.unwrap_or(false),
+                        chain: envelope.chain.unwrap_or_default(),
                     })),
                     None => Ok(Message::Notification(Notification { method, params, fds })),
                 }
@@ -254,106 +259,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Appends JSON as one line.
-fn push_text(out: &mut Vec<u8>, json: &str) {
-    let at = out.len();
-    out.extend_from_slice(json.as_bytes());
-    to_one_line(out.get_mut(at..).unwrap_or_default());
-}
-
-/// Makes JSON one line: a raw line end, which can only stand between tokens, becomes a space.
-pub fn to_one_line(mut json: &mut [u8]) {
-    while let Some(at) = memchr::memchr(b'\n', json) {
-        let (before, after) = std::mem::take(&mut json).split_at_mut(at + 1);
-        if let Some(line_end) = before.last_mut() {
-            *line_end = b' ';
-        }
-        json = after;
-    }
-}
-
-/// Appends a value that cannot fail to serialise: ids, names, error objects.
-fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    let at = out.len();
-    if serde_json::to_writer(&mut *out, value).is_err() {
-        debug_assert!(false, "an envelope member does not serialise");
-        out.truncate(at);
-        out.extend_from_slice(b"null");
-    }
-}
-
-/// Appends the frame of a request, line end included. `params` is an object in JSON.
-pub fn write_request(
-    out: &mut Vec<u8>,
-    id: u64,
-    method: &str,
-    params: Option<&str>,
-    deadline_ms: Option<u64>,
-) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    push_json(out, &id);
-    out.extend_from_slice(b",\"method\":");
-    push_json(out, method);
-    if let Some(deadline_ms) = deadline_ms {
-        out.extend_from_slice(b",\"deadline_ms\":");
-        push_json(out, &deadline_ms);
-    }
-    push_params(out, params);
-    out.extend_from_slice(b"}\n");
-}
-
-/// Appends the frame of a notification, line end included.
-pub fn write_notification(out: &mut Vec<u8>, method: &str, params: Option<&str>) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":");
-    push_json(out, method);
-    push_params(out, params);
-    out.extend_from_slice(b"}\n");
-}
-
-/// Appends the frame of an answer, line end included.
-pub fn write_result(out: &mut Vec<u8>, id: &RequestId, result: &RawValue) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    push_json(out, id);
-    out.extend_from_slice(b",\"result\":");
-    push_text(out, result.get());
-    out.extend_from_slice(b"}\n");
-}
-
-/// Appends the frame of an error, line end included. Without an id it is `null`.
-pub fn write_error(out: &mut Vec<u8>, id: Option<&RequestId>, error: &ErrorObject) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    push_json(out, &id);
-    out.extend_from_slice(b",\"error\":");
-    let at = out.len();
-    push_json(out, error);
-    // `data` is raw and may hold line ends between its tokens.
-    to_one_line(out.get_mut(at..).unwrap_or_default());
-    out.extend_from_slice(b"}\n");
-}
-
-/// Appends the frame of an `rpc.cancel` for a request of ours, line end included.
-pub fn write_cancel(out: &mut Vec<u8>, id: u64) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{\"id\":");
-    push_json(out, &id);
-    out.extend_from_slice(b"}}\n");
-}
-
-fn push_params(out: &mut Vec<u8>, params: Option<&str>) {
-    if let Some(params) = params {
-        out.extend_from_slice(b",\"params\":");
-        push_text(out, params);
-    }
-}
-
 /// What params are given room for at first. Bytes.
 const PARAMS_BYTES_LIKELY: usize = 128;
-
-/// Upper bound of the frame that [`write_request`] makes of these. Bytes, line end not counted.
-#[must_use]
-pub fn request_bytes_max(method: &str, params: Option<&RawValue>) -> usize {
-    // 112 covers the envelope's own text with the longest id and deadline; method names need no escapes.
-    112 + method.len() + params.map_or(0, |params| params.get().len())
-}
 
 /// Turns typed params into the object that a frame carries, as JSON text. `()` and `None` are absent params.
 ///

@@ -15,10 +15,36 @@ fn line(write: impl FnOnce(&mut Vec<u8>)) -> String {
     text.trim_end().to_owned()
 }
 
+fn kv_get(params: &RawValue) -> NewRequest<'_> {
+    let (params, deadline_ms) = (Some(params.get()), Some(250));
+    NewRequest { id: 7, method: "kv.get", params, deadline_ms, ..NewRequest::default() }
+}
+
+#[test]
+fn a_nested_request_survives_the_wire() {
+    let (params, chain) = (raw("{}"), Chain::default().and("a/1/2").unwrap());
+    let text = line(|out| {
+        write_request(out, &NewRequest { progress: true, fds: 2, chain: &chain, ..kv_get(&params) });
+    });
+    let Message::Request(request) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
+    assert_eq!((request.fds, request.progress, &request.chain), (2, true, &chain));
+    let broken = text.replace("[\"a/1/2\"]", "[7]");
+    let error = Message::parse(broken.as_bytes()).unwrap_err();
+    assert!(matches!(error, MessageError::Member("chain", _)), "{error}");
+}
+
+#[test]
+fn progress_survives_the_wire() {
+    let text = line(|out| write_progress(out, &RequestId::Number(3), "{\"done\":\n3}"));
+    let Message::Notification(progress) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
+    let value: crate::life::Progress = params_into(progress.params).unwrap();
+    assert_eq!((value.id, value.value.get()), (RequestId::Number(3), "{\"done\": 3}"));
+}
+
 #[test]
 fn a_request_survives_the_wire() {
     let params = raw("{\"a\":\n[1,2]}");
-    let text = line(|out| write_request(out, 7, "kv.get", Some(params.get()), Some(250)));
+    let text = line(|out| write_request(out, &kv_get(&params)));
     let Message::Request(request) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
     assert_eq!(request.id, RequestId::Number(7));
     assert_eq!(request.method, "kv.get");
@@ -31,16 +57,19 @@ fn a_request_survives_the_wire() {
 fn the_size_bound_covers_the_longest_envelope() {
     let params = raw("{}");
     let method = "m".repeat(128);
-    let text = line(|out| write_request(out, REQUEST_ID_MAX, &method, Some(params.get()), Some(u64::MAX)));
+    let text = line(|out| {
+        let (id, params, deadline_ms) = (REQUEST_ID_MAX, Some(params.get()), Some(u64::MAX));
+        write_request(out, &NewRequest { id, method: &method, params, deadline_ms, ..NewRequest::default() });
+    });
     assert!(text.len() <= request_bytes_max(&method, Some(&params)));
 }
 
 #[test]
 fn a_null_result_is_a_result() {
-    let text = line(|out| write_result(out, &RequestId::Text("x".into()), &raw("null")));
+    let text = line(|out| write_result(out, &RequestId::Text("x".into()), &raw("null"), 3));
     let Message::Response(response) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
     assert_eq!(response.id, Some(RequestId::Text("x".into())));
-    assert_eq!(response.result.unwrap().get(), "null");
+    assert_eq!((response.result.unwrap().get(), response.fds), ("null", 3));
 }
 
 #[test]

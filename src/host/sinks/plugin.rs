@@ -38,11 +38,9 @@ impl Plugin {
         let params = RawValue::from_string(params)
             .map_err(|error| not_sent(ErrorCode::InternalError, error.to_string()))?;
         let slot = Slot::default();
-        let request = CallRequest {
-            params: Some(String::from(Box::<str>::from(params))),
-            timeout: Some(timeout),
-            ..CallRequest::new(Target::Plugin(self.id.clone()), METHOD)
-        };
+        let mut request = CallRequest::new(Target::Plugin(self.id.clone()), METHOD);
+        request.spec.params = Some(String::from(Box::<str>::from(params)));
+        request.spec.timeout = Some(timeout);
         let call = NewCall { request, reply: slot.fill() };
         let end = self.engine.call(call, &slot).map_err(|error| match error {
             PostError::Full => not_sent(ErrorCode::Overloaded, "too much is asked of the host".into()),

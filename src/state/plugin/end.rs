@@ -9,7 +9,6 @@ use crate::state::time::{millis, rounded};
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Desired, METHOD_SHUTDOWN};
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// How often a process that survives SIGKILL (it hangs in the kernel) is told again and reported.
@@ -100,13 +99,7 @@ impl Plugin {
         if !ask || !open || grace.is_zero() {
             return self.climb_down(step, why, Rung::Asked);
         }
-        let call = NewCall {
-            caller: Caller::Shutdown,
-            method: Cow::Borrowed(METHOD_SHUTDOWN),
-            params: None,
-            timeout: grace,
-            progress: false,
-        };
+        let call = NewCall::own(Caller::Shutdown, METHOD_SHUTDOWN, grace);
         if let Some(session) = self.session.as_mut() {
             // A session that refuses has ended, and the next rung follows in time.
             let _ = session.request(&mut step.cx(), call);

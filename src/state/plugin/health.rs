@@ -10,7 +10,6 @@ use rpc_plugin_wire::life::{HealthStatus, Heartbeat, METHOD_HEARTBEAT, PluginSta
 use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::{ErrorCode, Outcome};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// How soon a plugin that is not ready yet is asked again.
@@ -28,13 +27,7 @@ impl Plugin {
         if let Phase::Running(_) = self.phase {
             self.arm_heartbeat(step, step.now.next_multiple(interval));
         }
-        let call = NewCall {
-            caller: Caller::Heartbeat,
-            method: Cow::Borrowed(METHOD_HEARTBEAT),
-            params: None,
-            timeout,
-            progress: false,
-        };
+        let call = NewCall::own(Caller::Heartbeat, METHOD_HEARTBEAT, timeout);
         if let Some(session) = self.session.as_mut() {
             // Refused only by a session that has ended, which is dealt with where it ends.
             let _ = session.request(&mut step.cx(), call);

@@ -3,14 +3,15 @@
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, CallEnd, CallRecord, Note};
 use crate::state::call_error::CallError;
+use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller};
 use crate::state::policy::RpcAudit;
-use crate::state::session::{Cancelled, Fault, Introduction, NewCall, SessionEvent};
+use crate::state::session::{CallSpec, Cancelled, Fault, Introduction, NewCall, SessionEvent};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::{capability_of, check_method};
-use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_LOG, PluginState};
+use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, PluginState};
 use rpc_plugin_wire::message::result_object;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
+use rpc_plugin_wire::{ErrorCode, Generation};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -47,29 +48,22 @@ impl Plugin {
         self.pump(step);
     }
 
-    /// Sends a call, or ends it at once. `timeout` of `None` is the policy's.
-    pub fn call(
-        &mut self,
-        step: &mut Step<'_>,
-        key: CallKey,
-        method: String,
-        params: Option<String>,
-        timeout: Option<Duration>,
-        progress: bool,
-    ) {
+    /// Sends a call, or ends it at once.
+    pub fn call(&mut self, step: &mut Step<'_>, key: CallKey, call: CallSpec) {
+        let CallSpec { method, params, timeout, chain, progress, fds, is_callback } = call;
         self.counts.calls += 1;
         let timeout = timeout.unwrap_or(self.spec.policy.call_timeout);
         let audit = self.spec.policy.rpc_audit;
         let asked = if audit == RpcAudit::Off { Cow::default() } else { Cow::Owned(method.clone()) };
         let params_bytes = params.as_ref().map_or(0, String::len);
         let request = self.session.as_ref().map(super::Session::next_request);
-        let sent = self.check_call(&method).and_then(|()| {
-            let caller = Caller::Call(key);
-            let call = NewCall { caller, method: Cow::Owned(method), params, timeout, progress };
-            self.send(step, call)
+        let checked = if is_callback { Ok(()) } else { self.check_call(&method) };
+        let sent = checked.and_then(|()| {
+            let (caller, method) = (Caller::Call(key), Cow::Owned(method));
+            self.send(step, NewCall { caller, method, params, timeout, chain, progress, fds })
         });
         match sent {
-            Err(error) => self.complete(step, key, None, asked, Err(error), Duration::ZERO),
+            Err(error) => self.complete(step, key, None, asked, Err(error), Duration::ZERO, Fds::new()),
             Ok(()) if audit == RpcAudit::All => {
                 let record = self.call_record(EventKind::CallStarted, request, asked, params_bytes);
                 step.actions.push_back(Action::Called(Box::new(record)));
@@ -102,16 +96,11 @@ impl Plugin {
     /// Asks for a heartbeat now, on behalf of a caller outside; the plugin need not be routable.
     pub fn probe(&mut self, step: &mut Step<'_>, key: CallKey, timeout: Option<Duration>) {
         let timeout = timeout.unwrap_or(self.spec.policy.heartbeat_timeout);
-        let call = NewCall {
-            caller: Caller::Call(key),
-            method: Cow::Borrowed(METHOD_HEARTBEAT),
-            params: None,
-            timeout,
-            progress: false,
-        };
+        let call = NewCall::own(Caller::Call(key), METHOD_HEARTBEAT, timeout);
         self.counts.calls += 1;
         if let Err(error) = self.send(step, call) {
-            self.complete(step, key, None, Cow::Borrowed(METHOD_HEARTBEAT), Err(error), Duration::ZERO);
+            let method = Cow::Borrowed(METHOD_HEARTBEAT);
+            self.complete(step, key, None, method, Err(error), Duration::ZERO, Fds::new());
         }
         self.pump(step);
     }
@@ -186,10 +175,11 @@ impl Plugin {
         method: Cow<'static, str>,
         result: Result<Box<RawValue>, CallError>,
         took: Duration,
+        fds: Fds,
     ) {
         let is_recorded = self.record_end(step, request, method, &result, took);
         let plugin_id = Some(self.spec.id.clone());
-        let end = CallEnd { result, plugin_id, generation: self.generation, took, is_recorded };
+        let end = CallEnd { result, plugin_id, generation: self.generation, took, is_recorded, fds };
         step.actions.push_back(Action::Complete(key, end));
     }
 
@@ -233,25 +223,20 @@ impl Plugin {
     fn handle_session_event(&mut self, step: &mut Step<'_>, event: SessionEvent) {
         match event {
             SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
-            SessionEvent::Completed { caller, id, method, result, took } => match caller {
-                Caller::Call(key) => self.complete(step, key, Some(id), method, result, took),
+            SessionEvent::Completed { caller, id, method, result, took, fds } => match caller {
+                Caller::Call(key) => self.complete(step, key, Some(id), method, result, took, fds),
                 Caller::Heartbeat => self.handle_heartbeat(step, result),
                 Caller::Capabilities => self.handle_capabilities(step, result),
                 Caller::Shutdown => {}
             },
-            SessionEvent::Asked { id, method, params } => {
-                let answer = if method == METHOD_LOG {
-                    self.take_log(step, params.as_deref()).map(|()| RawValue::from_string("{}".to_owned()))
-                } else {
-                    let text = format!("the host does not serve {method:?}");
-                    Err(ErrorObject::new(ErrorCode::MethodNotFound, text))
-                };
-                let answer = answer.map(Result::unwrap_or_default);
-                if let Some(session) = self.session.as_mut() {
-                    session.answer(&mut step.cx(), &id, answer.as_deref().map_err(Clone::clone));
+            SessionEvent::Progress(key, value) => step.actions.push_back(Action::Progress(key, value)),
+            SessionEvent::Asked(asked) => self.handle_asked(step, asked),
+            SessionEvent::Abandoned(id) => {
+                if let Some(generation) = self.generation {
+                    step.actions.push_back(Action::Abandoned(self.key, generation, id));
                 }
             }
-            SessionEvent::Logged(params) => self.take_log_unasked(step, params.as_deref()),
+            SessionEvent::Told(method, params) => self.take_told(step, method, params.as_deref()),
             SessionEvent::LateAnswer(method) => {
                 self.counts.late_answers += 1;
                 let note = Note::new(EventKind::LateAnswer, "an answer came after its call had ended");
@@ -277,13 +262,7 @@ impl Plugin {
         }
         let timeout = self.spec.policy.ready_timeout;
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
-        let call = NewCall {
-            caller: Caller::Capabilities,
-            method: Cow::Borrowed(METHOD_CAPABILITIES),
-            params: None,
-            timeout,
-            progress: false,
-        };
+        let call = NewCall::own(Caller::Capabilities, METHOD_CAPABILITIES, timeout);
         // A refusal shows as a session that has ended, which is dealt with where it ends.
         let _ = self.send(step, call);
         self.handle_heartbeat_due(step);
@@ -331,6 +310,7 @@ impl Plugin {
 
     fn handle_fault(&mut self, step: &mut Step<'_>, fault: Fault) {
         let doing = self.doing();
+        let advice = if fault == Fault::EndOfStream { "" } else { self.first_bytes_advice() };
         self.close_link(step);
         let kind = match fault {
             Fault::NotAuthenticated(_) => EventKind::AuthenticationFailed,
@@ -352,7 +332,7 @@ impl Plugin {
             let doing = format!("{fault} {doing}");
             self.enter(step, Phase::Ending(Why::Lost(doing), Rung::Linger), Some(LINGER));
         } else {
-            self.fail(step, fault.to_string());
+            self.fail(step, format!("{fault}{advice}"));
         }
     }
 
@@ -362,8 +342,10 @@ impl Plugin {
         session.close(&mut step.cx());
         // What the session still has to say: the ends of calls; a fault is being handled already.
         while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
-            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took } = event {
-                self.complete(step, key, Some(id), method, result, took);
+            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took, fds } =
+                event
+            {
+                self.complete(step, key, Some(id), method, result, took, fds);
             }
         }
         let Some(session) = self.session.take() else { return };

@@ -21,7 +21,8 @@ pub use launch::{PeerIdentity, SpawnFailure};
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
 use super::output::Rate;
-use super::policy::Policy;
+use super::permit::MayCall;
+use super::policy::{Policy, Transport};
 use super::session::{Introduction, Session};
 use super::time::{Time, millis};
 use super::wheel::{TimerKey, Wheel};
@@ -43,6 +44,8 @@ pub struct PluginSpec {
     pub policy: Policy,
     /// Interfaces it must serve, with the versions that are accepted.
     pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// What it may call through its host.
+    pub may_call: MayCall,
     /// The last generation that was ever used; the next one is the one after it.
     pub last_generation: Option<Generation>,
 }
@@ -204,6 +207,12 @@ impl Plugin {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.spec.policy
+    }
+
+    /// What it may call through its host.
+    #[must_use]
+    pub fn may_call(&self) -> &MayCall {
+        &self.spec.may_call
     }
 
     /// The current generation, or the last one.
@@ -376,9 +385,11 @@ impl Plugin {
                     0 => "nothing came".to_owned(),
                     bytes => format!("{bytes} bytes came, and no line end"),
                 };
-                let timeout = policy.hello_timeout;
+                let timeout = self.hello_timeout();
+                let is_unix = policy.transport == Transport::Unix;
+                let done = if is_unix { "it connected" } else { "it was launched" };
                 let reason =
-                    format!("it connected, but a whole host.hello did not come within {timeout:?}; {seen}");
+                    format!("{done}, but a whole host.hello did not come within {timeout:?}; {seen}");
                 self.fail(step, reason);
             }
             Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 mod logged;
 #[path = "tests_restart.rs"]
 mod restart;
+#[path = "tests_transport.rs"]
+mod transport;
 #[path = "tests_wishes.rs"]
 mod wishes;
 
@@ -55,6 +57,7 @@ impl Bench {
             executable: "/echo".into(),
             policy,
             interfaces: BTreeMap::new(),
+            may_call: Default::default(),
             last_generation: Some(Generation::try_from(41).unwrap()),
         };
         Bench {
@@ -109,7 +112,7 @@ impl Bench {
         let bytes = format!("{value}\n").into_bytes();
         let session = self.plugin.session_mut(generation).expect("a session");
         session.space(bytes.len()).copy_from_slice(&bytes);
-        session.filled(bytes.len());
+        session.filled(bytes.len(), Vec::new());
         self.act(|plugin, step| while plugin.handle_frames(step, generation, 4) {});
     }
 
@@ -187,6 +190,8 @@ impl Bench {
             Action::Spawn(..) => Some("spawn".into()),
             Action::Discard(_, generation) => Some(format!("discard {generation}")),
             Action::Trusted(..) => Some("trusted".into()),
+            Action::Asked(_, _, asked) => Some(format!("asked {}", asked.method)),
+            Action::Abandoned(_, _, id) => Some(format!("abandoned {id}")),
             Action::CloseLink(..) => Some("close".into()),
             Action::Signal(_, _, StopSignal::Term) => Some("term".into()),
             Action::Signal(_, _, StopSignal::Kill) => Some("kill".into()),

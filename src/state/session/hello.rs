@@ -4,7 +4,7 @@ use super::core::{Core, Stage};
 use super::types::{Fault, Introduction, SessionEvent};
 use crate::state::keys::Cx;
 use crate::state::time::millis;
-use rpc_plugin_wire::handshake::{FEATURE_CANCEL, Hello, HelloResult, METHOD_HELLO};
+use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, FEATURES, Hello, HelloResult, METHOD_HELLO};
 use rpc_plugin_wire::limits::PROTOCOL_VERSION;
 use rpc_plugin_wire::message::{self, params_into};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Request, RequestId};
@@ -17,8 +17,9 @@ impl Core {
                 let Ok(result) = serde_json::value::to_raw_value(&result) else {
                     return self.reject(cx, Some(&request.id), "the answer does not serialise".into());
                 };
-                message::write_result(self.outbox.buffer(), &request.id, &result);
+                message::write_result(self.outbox.buffer(), &request.id, &result, 0);
                 self.stage = Stage::Open;
+                self.takes_fds = introduction.features.iter().any(|feature| feature == FEATURE_FDS);
                 self.events.push_back(SessionEvent::Authenticated(introduction));
             }
         }
@@ -46,21 +47,28 @@ impl Core {
         }
         hello.check().map_err(|error| error.to_string())?;
         let interfaces = hello.negotiate(&expected.interfaces).map_err(|error| error.to_string())?;
-        let features: Vec<String> =
-            hello.features.iter().filter(|feature| *feature == FEATURE_CANCEL).take(1).cloned().collect();
+        let features: Vec<String> = FEATURES
+            .iter()
+            .filter(|feature| {
+                **feature != FEATURE_STREAMS && (expected.passes_fds || **feature != FEATURE_FDS)
+            })
+            .filter(|feature| hello.features.iter().any(|offered| offered == *feature))
+            .map(ToString::to_string)
+            .collect();
         let result = HelloResult {
             protocol: PROTOCOL_VERSION,
             host: concat!("rpc-plugin-system/", env!("CARGO_PKG_VERSION")).into(),
             frame_bytes_max: self.frame_bytes_max,
             heartbeat_interval_ms: millis(self.heartbeat_interval),
             interfaces: interfaces.clone(),
-            features,
+            features: features.clone(),
         };
         let introduction = Introduction {
             version: hello.version,
             sdk: hello.sdk,
             capabilities: hello.capabilities,
             interfaces,
+            features,
         };
         Ok((introduction, result))
     }

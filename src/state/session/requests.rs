@@ -3,10 +3,12 @@
 use super::core::{Core, Stage};
 use super::types::{Cancelled, Fault, NewCall, SessionEvent};
 use crate::state::call_error::CallError;
+use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::outgoing::Pending;
 use crate::state::time::{millis, rounded};
-use rpc_plugin_wire::{ErrorCode, message};
+use rpc_plugin_wire::ErrorCode;
+use rpc_plugin_wire::message::{self, NewRequest};
 use serde_json::value::RawValue;
 
 /// The host's own requests that may wait at once: heartbeats that were missed, one by one, between others
@@ -50,17 +52,25 @@ impl Core {
                 ),
             );
         }
+        if !call.fds.is_empty() && !self.takes_fds {
+            let text = "the call comes with file descriptors, which this connection does not pass";
+            return refuse(ErrorCode::InvalidParams, text.into());
+        }
         let (id, offset) = (self.outgoing.next_id(), self.outbox.next_offset());
         let buffer = self.outbox.buffer();
         let start = buffer.len();
         let deadline_ms = Some(millis(call.timeout));
-        message::write_request(buffer, id, &call.method, call.params.as_deref(), deadline_ms);
+        let (method, params) = (&*call.method, call.params.as_deref());
+        let (progress, fds, chain) = (call.progress, call.fds.len(), &call.chain);
+        let request = NewRequest { id, method, params, deadline_ms, progress, fds, chain };
+        message::write_request(buffer, &request);
         // The line end does not count.
         let frame_bytes = (buffer.len() - start).saturating_sub(1);
         if frame_bytes > self.frame_bytes_max {
             buffer.truncate(start);
             return too_large(frame_bytes, self.frame_bytes_max);
         }
+        self.outbox.attach(offset, call.fds);
         let (plugin, generation) = (expected.plugin, expected.generation);
         let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
         self.outgoing.insert(Pending {
@@ -73,6 +83,7 @@ impl Core {
             sent_at: cx.now,
             poisons: is_call,
             in_grace: false,
+            progress: call.progress,
         });
         Ok(())
     }
@@ -119,7 +130,14 @@ impl Core {
         let expected = &self.expectation;
         let error = CallError::indeterminate(ErrorCode::DeadlineExceeded, message)
             .at(&expected.plugin_id, Some(expected.generation));
-        self.events.push_back(SessionEvent::Completed { caller, id, method, result: Err(error), took });
+        self.events.push_back(SessionEvent::Completed {
+            caller,
+            id,
+            method,
+            result: Err(error),
+            took,
+            fds: Fds::new(),
+        });
     }
 
     /// Ends a request whose deadline passed before a byte of it was written. Its frame is withdrawn.
@@ -131,7 +149,7 @@ impl Core {
         let expected = &self.expectation;
         let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
             .at(&expected.plugin_id, Some(expected.generation));
-        self.complete(cx, pending, caller, Err(error));
+        self.complete(cx, pending, caller, Err(error), Fds::new());
     }
 
     /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
@@ -153,7 +171,7 @@ impl Core {
             };
             let expected = &self.expectation;
             let error = error.at(&expected.plugin_id, Some(expected.generation));
-            self.complete(cx, pending, caller, Err(error));
+            self.complete(cx, pending, caller, Err(error), Fds::new());
         }
     }
 
@@ -171,9 +189,10 @@ impl Core {
         pending: Pending,
         caller: Caller,
         result: Result<Box<RawValue>, CallError>,
+        fds: Fds,
     ) {
         let took = cx.now.since(pending.sent_at);
         let Pending { id, method, .. } = pending;
-        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took });
+        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds });
     }
 }

@@ -7,7 +7,6 @@ use crate::state::time::Time;
 use crate::state::wheel::Wheel;
 use rpc_plugin_wire::{ErrorCode, Generation, Outcome, Token};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -62,6 +61,7 @@ impl Bench {
             generation: Generation::try_from(3).unwrap(),
             token: Token::from_bytes([7; 32]),
             interfaces: BTreeMap::from([("kv".to_owned(), vec![2, 3])]),
+            passes_fds: true,
         };
         let session = Session::new(expectation, &policy());
         Bench { session, timers: Wheel::default(), now: Time::ZERO }
@@ -79,7 +79,7 @@ impl Bench {
     fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(1000) {
             self.session.space(1000)[..piece.len()].copy_from_slice(piece);
-            self.session.filled(piece.len());
+            self.session.filled(piece.len(), Vec::new());
             let mut cx = Cx { now: self.now, timers: &mut self.timers };
             while self.session.handle_frames(&mut cx, 2) {}
         }
@@ -102,13 +102,8 @@ impl Bench {
     }
 
     fn call_with(&mut self, number: u64, params: Option<String>, ms: u32) -> Result<(), CallError> {
-        let call = NewCall {
-            caller: Caller::Call(CallKey(number)),
-            method: Cow::Borrowed("echo"),
-            params,
-            timeout: MS * ms,
-            progress: false,
-        };
+        let own = NewCall::own(Caller::Call(CallKey(number)), "echo", MS * ms);
+        let call = NewCall { params, ..own };
         self.session.request(&mut Cx { now: self.now, timers: &mut self.timers }, call)
     }
 
@@ -422,7 +417,7 @@ fn frames_that_came_before_the_end_count() {
     bench.write_all();
     let bytes = result(0);
     bench.session.space(100)[..bytes.len()].copy_from_slice(&bytes);
-    bench.session.filled(bytes.len());
+    bench.session.filled(bytes.len(), Vec::new());
     bench.end();
     assert_eq!(bench.ends(), [end(1, "ok")]);
 }

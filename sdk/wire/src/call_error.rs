@@ -1,7 +1,7 @@
 //! Why a call failed, and what is known about it (protocol section 5).
 
-use rpc_plugin_wire::error::ErrorData;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, Outcome, PluginId};
+use crate::error::{ErrorCode, ErrorData, ErrorObject, Outcome};
+use crate::ident::{Generation, PluginId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;

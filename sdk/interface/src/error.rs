@@ -1,0 +1,87 @@
+//! The error that a handler may answer with, in a plugin and in a host.
+//!
+//! What always holds: it has a code, a message of bounded length, and data that is JSON.
+
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
+use serde::Serialize;
+use std::any::Any;
+use std::fmt;
+
+/// The error that a handler answers with: a code, one sentence for a person, and data for a program.
+///
+/// Any [`std::error::Error`] becomes one through `?`, as `internal_error` with its message. It does not
+/// implement that trait itself, because then it could not be made from all the others.
+#[derive(Clone)]
+pub struct HandlerError(ErrorObject);
+
+impl HandlerError {
+    /// An error of any code. The message is cut at 2048 bytes.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> HandlerError {
+        HandlerError(ErrorObject::new(code, message.into()))
+    }
+
+    /// `internal_error`: the handler failed for a reason of its own.
+    #[must_use]
+    pub fn internal(message: impl Into<String>) -> HandlerError {
+        HandlerError::new(ErrorCode::InternalError, message)
+    }
+
+    /// `invalid_params`: the params have the right types and still make no sense.
+    #[must_use]
+    pub fn invalid_params(message: impl Into<String>) -> HandlerError {
+        HandlerError::new(ErrorCode::InvalidParams, message)
+    }
+
+    /// `cancelled`: the handler stopped because its caller gave up.
+    #[must_use]
+    pub fn cancelled() -> HandlerError {
+        HandlerError::new(ErrorCode::Cancelled, "the call was cancelled")
+    }
+
+    /// The same with `data`. A value that cannot be written as JSON is left out.
+    #[must_use]
+    pub fn with_data<T: Serialize + ?Sized>(self, data: &T) -> HandlerError {
+        HandlerError(self.0.with_data(data))
+    }
+
+    /// The code by name.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.0.kind()
+    }
+
+    /// The sentence for a person.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What goes over the wire.
+    #[must_use]
+    pub fn into_object(self) -> ErrorObject {
+        self.0
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<E: std::error::Error + 'static> From<E> for HandlerError {
+    fn from(error: E) -> HandlerError {
+        match (&error as &dyn Any).downcast_ref::<ErrorObject>() {
+            // It has a code of its own already.
+            Some(object) => HandlerError(object.clone()),
+            None => HandlerError::internal(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! File descriptors that came with a connection's bytes and wait for the frames that announce them (protocol
+//! section 1).
+//!
+//! What it deliberately does not do: receive or close anything. `D` is whatever stands for a descriptor;
+//! dropping it is closing it.
+//!
+//! What always holds: at most [`FDS_WAITING_MAX`] wait; each goes to one frame, in the order in which they came;
+//! one that no frame announced is found as soon as the bytes that it came with are handled.
+
+use crate::limits::FDS_WAITING_MAX;
+use std::collections::VecDeque;
+use std::fmt;
+
+/// What a peer did wrong with its descriptors. The connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FdsError {
+    /// More than [`FDS_WAITING_MAX`] came before the frames that announce them.
+    TooMany,
+    /// A frame announces this many, and so many are there.
+    TooFew(usize, usize),
+    /// So many came that no frame announces.
+    Unannounced(usize),
+}
+
+impl fmt::Display for FdsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FdsError::TooMany => write!(
+                f,
+                "more than {FDS_WAITING_MAX} file descriptors came before the frames that announce them"
+            ),
+            FdsError::TooFew(announced, there) => {
+                write!(f, "a frame announces {announced} file descriptors, {there} came with it")
+            }
+            FdsError::Unannounced(count) => {
+                write!(f, "{count} file descriptors came that no frame announces")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FdsError {}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Waiting<D> {
+    /// Each with the number of bytes received when it was there.
+    queue: VecDeque<(D, u64)>,
+    received_bytes: u64,
+}
+
+impl<D> Default for Waiting<D> {
+    fn default() -> Waiting<D> {
+        Waiting { queue: VecDeque::new(), received_bytes: 0 }
+    }
+}
+
+impl<D> Waiting<D> {
+    /// Takes in what one read brought.
+    ///
+    /// # Errors
+    /// [`FdsError::TooMany`]; those beyond the bound are dropped.
+    pub fn received(&mut self, bytes: usize, fds: impl IntoIterator<Item = D>) -> Result<(), FdsError> {
+        self.received_bytes += bytes as u64;
+        for fd in fds {
+            if self.queue.len() >= FDS_WAITING_MAX {
+                return Err(FdsError::TooMany);
+            }
+            self.queue.push_back((fd, self.received_bytes));
+        }
+        Ok(())
+    }
+
+    /// Those of a frame that announces `count`.
+    ///
+    /// # Errors
+    /// [`FdsError::TooFew`].
+    pub fn take(&mut self, count: usize) -> Result<Vec<D>, FdsError> {
+        if count > self.queue.len() {
+            return Err(FdsError::TooFew(count, self.queue.len()));
+        }
+        Ok(self.queue.drain(..count).map(|(fd, _)| fd).collect())
+    }
+
+    /// To be asked when all whole frames are handled and `unhandled_bytes` of a further one are there.
+    ///
+    /// # Errors
+    /// [`FdsError::Unannounced`] when some came with bytes that are handled.
+    pub fn check(&self, unhandled_bytes: usize) -> Result<(), FdsError> {
+        let handled = self.received_bytes.saturating_sub(unhandled_bytes as u64);
+        match self.queue.iter().filter(|(_, came_at)| *came_at <= handled).count() {
+            0 => Ok(()),
+            count => Err(FdsError::Unannounced(count)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_goes_to_the_frame_that_announces_it() {
+        let mut waiting = Waiting::default();
+        waiting.received(10, ['a', 'b']).unwrap();
+        assert_eq!(waiting.check(10), Ok(()), "its frame is not whole");
+        waiting.received(10, ['c']).unwrap();
+        assert_eq!(waiting.take(2), Ok(vec!['a', 'b']));
+        assert_eq!(waiting.check(5), Ok(()));
+        assert_eq!(waiting.take(2), Err(FdsError::TooFew(2, 1)));
+        assert_eq!(waiting.take(1), Ok(vec!['c']));
+        assert_eq!(waiting.check(0), Ok(()));
+    }
+
+    #[test]
+    fn one_too_many_is_found_with_the_bytes_it_came_with() {
+        let mut waiting = Waiting::default();
+        waiting.received(10, ['a', 'b']).unwrap();
+        assert_eq!(waiting.take(1), Ok(vec!['a']));
+        assert_eq!(waiting.check(0), Err(FdsError::Unannounced(1)));
+        // Also when the next frame has begun meanwhile.
+        waiting.received(7, []).unwrap();
+        assert_eq!(waiting.check(7), Err(FdsError::Unannounced(1)));
+    }
+
+    #[test]
+    fn they_do_not_pile_up() {
+        let mut waiting = Waiting::default();
+        waiting.received(1, vec![0; FDS_WAITING_MAX]).unwrap();
+        assert_eq!(waiting.received(1, [0]), Err(FdsError::TooMany));
+        assert_eq!(waiting.take(FDS_WAITING_MAX).unwrap().len(), FDS_WAITING_MAX);
+    }
+}
