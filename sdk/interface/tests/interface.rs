@@ -80,7 +80,9 @@ impl Wide for Served {
         match key.as_str() {
             "missing" => Err(FindError::Missing { key }.into()),
             "broken" => Err(FindError::Broken)?,
-            "denied" => Err(Failure::Other(rpc_plugin_interface::ErrorObject::new(ErrorCode::Denied, "not you"))),
+            "denied" => {
+                Err(Failure::Other(rpc_plugin_interface::ErrorObject::new(ErrorCode::Denied, "not you")))
+            }
             "odd" => Err(Failure::invalid_params("an odd key")),
             _ => Ok(vec![key; limit.unwrap_or(1) as usize]),
         }
@@ -214,7 +216,9 @@ fn an_application_error_arrives_as_itself_and_any_other_as_what_it_is() {
     assert_eq!(missing.to_string(), "there is no \"missing\"");
     assert!(matches!(client.find("broken", Some(1)).unwrap_err(), CallFailure::App(FindError::Broken)));
     for (key, code) in [("denied", ErrorCode::Denied), ("odd", ErrorCode::InvalidParams)] {
-        assert!(matches!(client.find(key, None).unwrap_err(), CallFailure::Call(error) if error.code == code));
+        assert!(
+            matches!(client.find(key, None).unwrap_err(), CallFailure::Call(error) if error.code == code)
+        );
     }
     let disk = client.disk().unwrap_err();
     assert_eq!((disk.code, disk.message.as_ref()), (ErrorCode::InternalError, "no disk"));
