@@ -16,7 +16,7 @@ use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use crate::sys::sweep::sweep;
 use crossbeam_channel::{Sender, bounded};
-use rpc_plugin_interface::HandlerError;
+use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::{ENV_AUTH_TOKEN_FILE, ENV_HOST_PID, ENV_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
@@ -173,6 +173,16 @@ impl HostBuilder {
         F: Fn(&ServiceCall, P) -> Result<R, E> + Send + Sync + 'static,
     {
         self.offered.add(method, services::typed(handler));
+        self
+    }
+
+    /// Serves every method of a typed interface, as [`HostBuilder::service`] does one: what `into_table` of its trait
+    /// gives.
+    #[must_use]
+    pub fn serve_interface(mut self, table: InterfaceTable) -> HostBuilder {
+        for (method, function) in table.methods() {
+            self.offered.add(method, services::of_table(Arc::clone(function)));
+        }
         self
     }
 

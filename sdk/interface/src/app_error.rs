@@ -5,10 +5,10 @@
 //! What always holds: an application error is code 1 on the wire, with its text as message and itself as data, so
 //! that a person with a terminal can read it, too.
 
+use crate::error::HandlerError;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Outcome};
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::convert::Infallible;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::{fmt, io};
 
 /// The code on the wire of every [`AppError`].
@@ -37,65 +37,34 @@ pub const APP_ERROR_CODE: i64 = 1;
 )]
 pub trait AppError: Serialize + DeserializeOwned + fmt::Display + 'static {}
 
-/// The application error of a method that has none. Nothing is of this type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Never(Infallible);
-
-impl fmt::Display for Never {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {}
-    }
-}
-
-impl Serialize for Never {
-    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        match self.0 {}
-    }
-}
-
-impl<'de> Deserialize<'de> for Never {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Never, D::Error> {
-        Err(D::Error::custom("this method has no error of its own"))
-    }
-}
-
-impl AppError for Never {}
-
-/// Why a method that is served gives no result: the `Err` of whoever implements an interface. `?` and `.into()`
-/// make it of the method's own error, of an [`ErrorObject`] such as `cancelled`, of the error of a nested call, and
-/// of [`io::Error`]; of any other, [`Failure::internal`] does.
+/// Why a served method that declares an error of its own gives no result. `?` and `.into()` make it of that error, of
+/// a [`HandlerError`] and of an [`ErrorObject`] such as `cancelled`, of the error of a nested call, and of
+/// [`io::Error`]; of any other, [`Failure::internal`] does.
 #[derive(Debug)]
-pub enum Failure<E = Never> {
+pub enum Failure<E> {
     /// The error that the method declares. It arrives as itself.
     App(E),
-    /// Any other: a code of the protocol, a sentence, data.
-    Other(ErrorObject),
+    /// Any other.
+    Other(HandlerError),
 }
 
 impl<E> Failure<E> {
     /// `internal_error`: the method failed for a reason of its own that its caller need not tell from others.
     #[must_use]
     pub fn internal(error: impl fmt::Display) -> Failure<E> {
-        Failure::Other(ErrorObject::new(ErrorCode::InternalError, error.to_string()))
-    }
-
-    /// `invalid_params`: the arguments are of the right types and still make no sense.
-    #[must_use]
-    pub fn invalid_params(message: impl Into<String>) -> Failure<E> {
-        Failure::Other(ErrorObject::new(ErrorCode::InvalidParams, message.into()))
+        Failure::Other(HandlerError::internal(error.to_string()))
     }
 }
 
-impl<E: AppError> Failure<E> {
-    /// As it is answered.
-    #[must_use]
-    pub fn into_object(self) -> ErrorObject {
-        match self {
+/// As it is answered.
+impl<E: AppError> From<Failure<E>> for HandlerError {
+    fn from(failure: Failure<E>) -> HandlerError {
+        match failure {
             Failure::App(error) => {
                 let code = ErrorCode::Application(APP_ERROR_CODE);
-                ErrorObject::new(code, error.to_string()).with_data(&error)
+                HandlerError::new(code, error.to_string()).with_data(&error)
             }
-            Failure::Other(object) => object,
+            Failure::Other(error) => error,
         }
     }
 }
@@ -106,16 +75,22 @@ impl<E: AppError> From<E> for Failure<E> {
     }
 }
 
-impl<E> From<ErrorObject> for Failure<E> {
-    fn from(error: ErrorObject) -> Failure<E> {
+impl<E> From<HandlerError> for Failure<E> {
+    fn from(error: HandlerError) -> Failure<E> {
         Failure::Other(error)
     }
 }
 
-/// What a nested call came to is passed on as it is.
+impl<E> From<ErrorObject> for Failure<E> {
+    fn from(error: ErrorObject) -> Failure<E> {
+        Failure::Other(error.into())
+    }
+}
+
+/// What a nested call came to.
 impl<E> From<CallError> for Failure<E> {
     fn from(error: CallError) -> Failure<E> {
-        Failure::Other(error.to_object())
+        Failure::Other(error.into())
     }
 }
 
@@ -131,7 +106,7 @@ impl<E> From<CallFailure<E>> for Failure<E> {
 
 impl<E> From<io::Error> for Failure<E> {
     fn from(error: io::Error) -> Failure<E> {
-        Failure::internal(error)
+        Failure::Other(error.into())
     }
 }
 

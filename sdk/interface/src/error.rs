@@ -2,14 +2,16 @@
 //!
 //! What always holds: it has a code, a message of bounded length, and data that is JSON.
 
-use rpc_plugin_wire::{ErrorCode, ErrorObject};
+use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Outcome};
 use serde::Serialize;
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The error that a handler answers with: a code, one sentence for a person, and data for a program.
 ///
-/// Any [`std::error::Error`] becomes one through `?`, as `internal_error` with its message. It does not
+/// Any [`std::error::Error`] becomes one through `?`, as `internal_error` with its message; an [`ErrorObject`] keeps
+/// its code and data, and so does the [`CallError`] of a nested call. It does not
 /// implement that trait itself, because then it could not be made from all the others.
 #[derive(Clone)]
 pub struct HandlerError(ErrorObject);
@@ -78,10 +80,28 @@ impl fmt::Debug for HandlerError {
 
 impl<E: std::error::Error + 'static> From<E> for HandlerError {
     fn from(error: E) -> HandlerError {
-        match (&error as &dyn Any).downcast_ref::<ErrorObject>() {
-            // It has a code of its own already.
-            Some(object) => HandlerError(object.clone()),
-            None => HandlerError::internal(error.to_string()),
+        let text = error.to_string();
+        let error: &dyn Any = &error;
+        // These have a code of their own already.
+        if let Some(object) = error.downcast_ref::<ErrorObject>() {
+            return HandlerError(object.clone());
         }
+        if let Some(error) = error.downcast_ref::<CallError>() {
+            return HandlerError(of_nested(error));
+        }
+        HandlerError::internal(text)
+    }
+}
+
+/// A call that failed while another was served, as the end of that one. What is known about the inner call is told
+/// as such: the outer one has been seen, and is not to be repeated because the inner one was not sent.
+fn of_nested(error: &CallError) -> ErrorObject {
+    let object = error.to_object();
+    match (error.outcome, &object.data) {
+        (Outcome::NotSent | Outcome::Indeterminate, Some(data)) => {
+            let nested = BTreeMap::from([("nested", data)]);
+            ErrorObject { data: None, ..object.clone() }.with_data(&nested)
+        }
+        _ => object,
     }
 }

@@ -30,8 +30,9 @@
 /// It gives:
 ///
 /// - the trait `TRAIT`, which whoever serves it implements. Each method has `&self`, the
-///   [`Context`](crate::Context) of the call, and the arguments, and gives `Result<TYPE, Failure<ERROR>>` or
-///   `Result<TYPE, Failure>`: see [`Failure`](crate::Failure). It has [`Arc`](std::sync::Arc)'s of it implement it, too,
+///   [`Context`](crate::Context) of the call, and the arguments, and gives
+///   `Result<TYPE, Failure<ERROR>>`, see [`Failure`](crate::Failure), or `Result<TYPE, HandlerError>`, see
+///   [`HandlerError`](crate::HandlerError). It has [`Arc`](std::sync::Arc)'s of it implement it, too,
 ///   and a method `into_table`, which gives the [`InterfaceTable`](crate::InterfaceTable) that plugin and host serve;
 /// - `CLIENT<C>`, which makes the calls through any [`Caller`](crate::Caller): `CLIENT::new(caller)`. Its methods take
 ///   values or references ([`PassedAs`](crate::PassedAs)) and give `Result<TYPE, CallError>` or
@@ -53,7 +54,7 @@
 /// `context.interface_version(NAME)` tells a handler, and the plugin's status a host, what was agreed.
 ///
 /// ```
-/// use rpc_plugin_interface::{AppError, CallFailure, Callback, Context, Failure, Local, Stream};
+/// use rpc_plugin_interface::{AppError, CallFailure, Callback, Context, Failure, HandlerError, Local, Stream};
 /// use std::{collections::BTreeMap, fmt, io::Read, sync::Mutex};
 ///
 /// rpc_plugin_interface::interface! {
@@ -82,10 +83,10 @@
 ///     fn get(&self, _: &Context, key: String) -> Result<String, Failure<KvError>> {
 ///         self.0.lock().unwrap().get(&key).cloned().ok_or(KvError::Missing.into())
 ///     }
-///     fn put(&self, _: &Context, key: String, value: String) -> Result<bool, Failure> {
+///     fn put(&self, _: &Context, key: String, value: String) -> Result<bool, HandlerError> {
 ///         Ok(self.0.lock().unwrap().insert(key, value).is_some())
 ///     }
-///     fn import(&self, call: &Context, mut source: Stream, on_progress: Callback<u64>) -> Result<u64, Failure> {
+///     fn import(&self, call: &Context, mut source: Stream, on_progress: Callback<u64>) -> Result<u64, HandlerError> {
 ///         let mut text = String::new();
 ///         source.read_to_string(&mut text)?;
 ///         let mut count = 0;
@@ -402,9 +403,17 @@ macro_rules! __interface_signature {
     }) => {
         $($attribute)*
         fn $method(&self, call: &$crate::Context $(, $argument: $type)*)
-            -> ::std::result::Result<$ok, $crate::Failure $(<$error>)?>;
+            -> ::std::result::Result<$ok, $crate::__interface_failure!($($error)?)>;
     };
     ($($refused:tt)*) => {};
+}
+
+/// The `Err` of whoever serves.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __interface_failure {
+    () => { $crate::HandlerError };
+    ($error:ty) => { $crate::Failure<$error> };
 }
 
 /// The same for what is shared.
@@ -415,7 +424,7 @@ macro_rules! __interface_shared {
         $attributes:tt $method:ident ($($argument:ident : $type:ty),* $(,)?) [$ok:ty] [$($error:ty)?]
     }) => {
         fn $method(&self, call: &$crate::Context $(, $argument: $type)*)
-            -> ::std::result::Result<$ok, $crate::Failure $(<$error>)?>
+            -> ::std::result::Result<$ok, $crate::__interface_failure!($($error)?)>
         {
             $Trait::$method(&**self, call $(, $argument)*)
         }

@@ -24,7 +24,7 @@ pub mod scm;
 pub mod table;
 pub mod transfer;
 
-pub use app_error::{AppError, CallFailure, Failure, Never};
+pub use app_error::{AppError, CallFailure, Failure};
 pub use arguments::{PassedAs, Value};
 pub use callback::Callback;
 pub use caller::{Caller, Outgoing, Reply};

@@ -21,7 +21,7 @@ use std::time::Instant;
 /// Serves interfaces to clients in the same process.
 ///
 /// ```
-/// use rpc_plugin_interface::{CallError, Context, Failure, Local};
+/// use rpc_plugin_interface::{CallError, Context, HandlerError, Local};
 ///
 /// rpc_plugin_interface::interface! {
 ///     /// Greets people.
@@ -34,7 +34,7 @@ use std::time::Instant;
 /// struct Polite;
 ///
 /// impl Greeter for Polite {
-///     fn greet(&self, _: &Context, name: String) -> Result<String, Failure> {
+///     fn greet(&self, _: &Context, name: String) -> Result<String, HandlerError> {
 ///         Ok(format!("Good day, {name}."))
 ///     }
 /// }

@@ -5,9 +5,9 @@
 //!
 //! What always holds: the methods of a table are called `INTERFACE.METHOD`; a name and version is there once.
 
-use crate::app_error::{AppError, Failure};
 use crate::arguments::{Arguments, read_arguments};
 use crate::context::Context;
+use crate::error::HandlerError;
 use crate::transfer::{Arrived, Parcel, collect, provide};
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
@@ -55,18 +55,18 @@ impl InterfaceTable {
         &mut self,
         method: &str,
         names: &'static [&'static str],
-        function: impl Fn(&Context, A) -> Result<R, Failure<E>> + Send + Sync + 'static,
+        function: impl Fn(&Context, A) -> Result<R, E> + Send + Sync + 'static,
     ) where
         A: Arguments + 'static,
         R: Serialize,
-        E: AppError,
+        E: Into<HandlerError>,
     {
         let serve = move |call: &Context, params: Option<&RawValue>, fds, out: &mut Vec<u8>| {
             let arrived = Arrived { fds, call: Some(call.clone()) };
             let arguments = provide(arrived, || read_arguments(names, params))?;
             let result = function(call, arguments);
             call.end();
-            answer(&result.map_err(Failure::into_object)?, out)
+            answer(&result.map_err(|error| error.into().into_object())?, out)
         };
         self.add(method, Arc::new(serve));
     }

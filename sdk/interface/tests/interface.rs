@@ -5,7 +5,7 @@
 
 use rpc_plugin_interface::{
     AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, ErrorCode, Failure,
-    InterfaceTable, Local, Outgoing, Reply, Stream, interface,
+    HandlerError, InterfaceTable, Local, Outgoing, Reply, Stream, interface,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -80,23 +80,21 @@ impl Wide for Served {
         match key.as_str() {
             "missing" => Err(FindError::Missing { key }.into()),
             "broken" => Err(FindError::Broken)?,
-            "denied" => {
-                Err(Failure::Other(rpc_plugin_interface::ErrorObject::new(ErrorCode::Denied, "not you")))
-            }
-            "odd" => Err(Failure::invalid_params("an odd key")),
+            "denied" => Err(rpc_plugin_interface::ErrorObject::new(ErrorCode::Denied, "not you"))?,
+            "odd" => Err(HandlerError::invalid_params("an odd key").into()),
             _ => Ok(vec![key; limit.unwrap_or(1) as usize]),
         }
     }
-    fn nothing(&self, _: &Context) -> Result<(), Failure> {
+    fn nothing(&self, _: &Context) -> Result<(), HandlerError> {
         Ok(())
     }
     fn old(&self, _: &Context, _: String) -> Result<u8, Failure<FindError>> {
         Ok(1)
     }
-    fn names(&self, _: &Context, a: u8, b: u8, c: u8, d: u8, e: C) -> Result<u32, Failure> {
+    fn names(&self, _: &Context, a: u8, b: u8, c: u8, d: u8, e: C) -> Result<u32, HandlerError> {
         Ok(u32::from_be_bytes([a, b, c, d]) + u32::from(e.0))
     }
-    fn stream(&self, _: &Context, parts: Vec<Part>) -> Result<Part, Failure> {
+    fn stream(&self, _: &Context, parts: Vec<Part>) -> Result<Part, HandlerError> {
         let mut text = String::new();
         for part in parts {
             text += &part.name;
@@ -108,7 +106,7 @@ impl Wide for Served {
         writer.write_all(text.as_bytes())?;
         Ok(Part { name: "joined".into(), bytes: Some(reader) })
     }
-    fn blob(&self, _: &Context, blob: Blob) -> Result<Blob, Failure> {
+    fn blob(&self, _: &Context, blob: Blob) -> Result<Blob, HandlerError> {
         let mut bytes = blob.to_vec(1 << 20)?;
         bytes.reverse();
         Ok(Blob::new(&bytes)?)
@@ -118,7 +116,7 @@ impl Wide for Served {
         _: &Context,
         texts: Vec<String>,
         on_each: Option<Callback<(usize, String), bool>>,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, HandlerError> {
         let mut count = 0;
         for (number, text) in texts.into_iter().enumerate() {
             if let Some(on_each) = &on_each {
@@ -127,7 +125,7 @@ impl Wide for Served {
         }
         Ok(count)
     }
-    fn keep(&self, _: &Context, callback: Callback<Stream>) -> Result<(), Failure> {
+    fn keep(&self, _: &Context, callback: Callback<Stream>) -> Result<(), HandlerError> {
         let (reader, mut writer) = Stream::pipe()?;
         writer.write_all(b"from below")?;
         drop(writer);
@@ -135,20 +133,20 @@ impl Wide for Served {
         *self.kept.lock().unwrap() = Some(callback);
         Ok(())
     }
-    fn remaining(&self, call: &Context) -> Result<Option<u64>, Failure> {
+    fn remaining(&self, call: &Context) -> Result<Option<u64>, HandlerError> {
         Ok(call.remaining().map(|left| left.as_secs()))
     }
-    fn version(&self, call: &Context) -> Result<Option<u32>, Failure> {
+    fn version(&self, call: &Context) -> Result<Option<u32>, HandlerError> {
         assert_eq!(call.interface_version("other"), None);
         Ok(call.interface_version("wide"))
     }
-    fn host(&self, call: &Context, text: String) -> Result<String, Failure> {
+    fn host(&self, call: &Context, text: String) -> Result<String, HandlerError> {
         Ok(ShoutClient::new(call).shout(text)?)
     }
-    fn callback_back(&self, _: &Context) -> Result<Option<Callback<u8>>, Failure> {
+    fn callback_back(&self, _: &Context) -> Result<Option<Callback<u8>>, HandlerError> {
         Ok(Some(Callback::new(|_| ())))
     }
-    fn disk(&self, _: &Context) -> Result<(), Failure> {
+    fn disk(&self, _: &Context) -> Result<(), HandlerError> {
         Err(std::io::Error::other("no disk"))?
     }
 }
@@ -163,7 +161,7 @@ interface! {
 struct Loud;
 
 impl Shout for Loud {
-    fn shout(&self, _: &Context, text: String) -> Result<String, Failure> {
+    fn shout(&self, _: &Context, text: String) -> Result<String, HandlerError> {
         Ok(text.to_uppercase())
     }
 }
@@ -238,7 +236,7 @@ fn an_application_error_arrives_as_itself_and_any_other_as_what_it_is() {
 fn arguments_are_taken_by_value_and_by_reference() {
     let client = client();
     let (key, limit) = ("a".to_owned(), Some(1));
-    assert_eq!(client.find(&key, &limit).unwrap(), client.find(key.as_str(), limit).unwrap());
+    assert_eq!(client.find(&key, limit).unwrap(), client.find(key.as_str(), limit).unwrap());
     assert_eq!(client.find(key, limit).unwrap(), ["a"]);
     #[allow(deprecated)]
     let old = client.old("x").unwrap();
@@ -313,7 +311,7 @@ fn a_callback_that_is_handed_on_is_called_where_it_was_made() {
     }
     struct HandsOn(WideClient<Local>);
     impl Relay for HandsOn {
-        fn each(&self, _: &Context, on_each: Callback<(usize, String), bool>) -> Result<usize, Failure> {
+        fn each(&self, _: &Context, on_each: Callback<(usize, String), bool>) -> Result<usize, HandlerError> {
             Ok(self.0.each(vec!["x".to_owned()], Some(on_each))?)
         }
     }
@@ -370,10 +368,10 @@ fn a_call_with_more_than_it_may_carry_is_refused_before_it_is_made() {
     }
     struct Counts;
     impl Many for Counts {
-        fn streams(&self, _: &Context, streams: Vec<Stream>) -> Result<usize, Failure> {
+        fn streams(&self, _: &Context, streams: Vec<Stream>) -> Result<usize, HandlerError> {
             Ok(streams.len())
         }
-        fn callbacks(&self, _: &Context, callbacks: Vec<Callback<u8>>) -> Result<usize, Failure> {
+        fn callbacks(&self, _: &Context, callbacks: Vec<Callback<u8>>) -> Result<usize, HandlerError> {
             Ok(callbacks.len())
         }
     }

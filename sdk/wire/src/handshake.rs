@@ -107,7 +107,7 @@ pub struct HelloResult {
     pub frame_bytes_max: usize,
     /// How often `plugin.heartbeat` will come. Milliseconds; 0 is never.
     pub heartbeat_interval_ms: u64,
-    /// The version of each interface that is used.
+    /// The version of each interface that is used: all that the plugin offered.
     #[serde(default)]
     pub interfaces: BTreeMap<String, u32>,
     /// Features that both sides understand.
@@ -233,7 +233,8 @@ impl Hello {
     }
 
     /// Picks the highest version of each interface that both sides have. `accepted` is what the host
-    /// knows; every name in it is required.
+    /// knows; every name in it is required. Of an interface that the host does not name it takes any version, so
+    /// that the highest is used: the answer names it all the same, for the plugin to know.
     ///
     /// # Errors
     /// [`HelloError::NoCommonInterface`] names both sides' versions.
@@ -241,7 +242,8 @@ impl Hello {
         &self,
         accepted: &BTreeMap<String, Vec<u32>>,
     ) -> Result<BTreeMap<String, u32>, HelloError> {
-        let mut agreed = BTreeMap::new();
+        let highest = |(name, versions): (&String, &Vec<u32>)| Some((name.clone(), *versions.iter().max()?));
+        let mut agreed: BTreeMap<_, _> = self.interfaces.iter().filter_map(highest).collect();
         for (name, host) in accepted {
             let plugin = self.interfaces.get(name).cloned().unwrap_or_default();
             match host.iter().filter(|version| plugin.contains(version)).max() {
@@ -298,5 +300,13 @@ mod tests {
         assert_eq!(hello().negotiate(&accepts(&[2, 1, 9])).unwrap()["kv"], 2);
         let error = hello().negotiate(&accepts(&[7])).unwrap_err().to_string();
         assert!(error.contains("[7]") && error.contains("[1, 2, 3]"), "{error}");
+    }
+
+    #[test]
+    fn of_an_interface_that_the_host_does_not_name_the_highest_version_is_used() {
+        let mut hello = hello();
+        hello.interfaces.extend([("log".into(), vec![4, 9, 5]), ("none".into(), vec![])]);
+        let agreed = hello.negotiate(&BTreeMap::from([("kv".to_owned(), vec![1])])).unwrap();
+        assert_eq!(agreed, BTreeMap::from([("kv".to_owned(), 1), ("log".to_owned(), 9)]));
     }
 }

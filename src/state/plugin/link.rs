@@ -253,7 +253,7 @@ impl Plugin {
             note.details(serde_json::json!({
                 "version": introduction.version,
                 "sdk": introduction.sdk,
-                "interfaces": introduction.interfaces,
+                "interfaces": *introduction.interfaces,
             })),
         );
         self.introduction = Some(introduction);

@@ -31,6 +31,7 @@ use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Desired, Heartbeat, PluginState};
 use rpc_plugin_wire::{Generation, PluginId, Token};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a supervisor is told about a plugin when it takes it into its care.
@@ -299,6 +300,14 @@ impl Plugin {
     #[must_use]
     pub fn serves(&self, capability: &str) -> bool {
         self.capabilities().iter().any(|known| known == capability)
+    }
+
+    /// The versions of interfaces that its connection uses.
+    #[must_use]
+    pub fn interfaces(&self) -> Arc<BTreeMap<String, u32>> {
+        self.introduction
+            .as_ref()
+            .map_or_else(Arc::default, |introduction| Arc::clone(&introduction.interfaces))
     }
 
     /// Calls that wait for an answer now, and calls made so far.
