@@ -200,7 +200,8 @@ impl Life {
                 let error = ErrorObject::new(ErrorCode::MethodNotFound, text);
                 self.supervisor.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
             }
-            Action::Abandoned(..) | Action::Streaming(..) | Action::Stream(..) => {}
+            Action::Progress(..) | Action::Abandoned(..) => {}
+            Action::Streaming(..) | Action::Stream(..) => {}
             Action::CloseLink(_, _, last) => {
                 self.written.extend(last);
                 self.closed = true;
