@@ -27,7 +27,8 @@ pub mod settings;
 #[cfg(test)]
 mod settings_tests;
 mod settings_value;
-mod signals;
+pub(crate) mod signals;
+pub(crate) mod temporary;
 
 pub use flags::PROGRAM;
 pub use run::main;

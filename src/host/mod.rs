@@ -231,8 +231,21 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn subscribe(&self, queue_max: usize) -> Result<EventStream, HostError> {
+        self.subscribe_with(queue_max, false)
+    }
+
+    /// The same with what plugins print and log, where that is put on record (not where a program takes the lines
+    /// itself, or they go to where it prints).
+    ///
+    /// # Errors
+    /// The host has ended.
+    pub fn subscribe_to_all(&self, queue_max: usize) -> Result<EventStream, HostError> {
+        self.subscribe_with(queue_max, true)
+    }
+
+    fn subscribe_with(&self, queue_max: usize, with_said: bool) -> Result<EventStream, HostError> {
         let (sender, receiver) = bounded(queue_max.max(1));
-        self.inner.post(Command::Subscribe(sender))?;
+        self.inner.post(Command::Subscribe(sender, with_said))?;
         Ok(EventStream::new(receiver))
     }
 

@@ -63,7 +63,7 @@ impl Reactor {
                 let _ = reply.try_send(list);
             }
             Command::Call(call) => drop(self.begin_call(now, *call)),
-            Command::Subscribe(sender) => self.recorder.subscribe(sender),
+            Command::Subscribe(sender, with_said) => self.recorder.subscribe(sender, with_said),
             Command::Record(note) => self.recorder.record(*note),
             Command::Prepared(key, generation, outcome) => self.take_prepared(now, key, generation, outcome),
             Command::OpenControl => {

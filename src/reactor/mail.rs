@@ -46,7 +46,8 @@ pub(crate) enum Command {
     Status(PluginId, Sender<Option<Box<PluginStatus>>>),
     List(Sender<Vec<PluginStatus>>),
     Call(Box<NewCall>),
-    Subscribe(Sender<LifecycleEvent>),
+    /// To what happens; with true, also to what plugins print and say.
+    Subscribe(Sender<LifecycleEvent>, bool),
     Record(Box<Note>),
     /// A worker's preparation returned.
     Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, String>),
