@@ -3,6 +3,7 @@
 //! What this folder is for: `rpcplugind`, from its arguments to its exit code. What it deliberately does
 //! not do: anything that an embedding program would miss; that belongs to `host`.
 
+mod awaited;
 pub mod config;
 mod config_error;
 mod config_log;

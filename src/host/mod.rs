@@ -163,10 +163,14 @@ impl Host {
         let last_generation = generation::read(&folder).map_err(|error| HostError::folder(&id, error))?;
         let spec = PluginSpec {
             id: id.clone(),
-            executable: config.executable.display().to_string(),
+            executable: match config.awaited {
+                true => format!("{}, started by hand", config.executable.display()),
+                false => config.executable.display().to_string(),
+            },
             policy: config.policy,
             interfaces: config.interfaces,
             last_generation,
+            awaited: config.awaited,
         };
         let launch = LaunchSpec {
             executable: config.executable,
@@ -174,6 +178,7 @@ impl Host {
             env: config.env,
             working_folder: config.working_folder,
             output: config.output.0,
+            awaited: config.awaited,
         };
         let added = self.inner.ask(|reply| Command::Add(Box::new(spec), Box::new(launch), reply))?;
         if !added {

@@ -13,6 +13,7 @@ fn spec(id: &str) -> PluginSpec {
         policy: Policy::default(),
         interfaces: BTreeMap::new(),
         last_generation: None,
+        awaited: false,
     }
 }
 

@@ -82,6 +82,7 @@ impl Life {
             policy,
             interfaces: std::collections::BTreeMap::new(),
             last_generation: Some((ANYONE.generation - 1).to_string().parse().unwrap()),
+            awaited: false,
         };
         let mut supervisor = Supervisor::new(7);
         let key = supervisor.add(spec).unwrap();

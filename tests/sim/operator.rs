@@ -24,6 +24,7 @@ impl World {
             policy: policy.clone(),
             interfaces: BTreeMap::from([("kv".to_owned(), vec![2])]),
             last_generation,
+            awaited: false,
         };
         let key = self.host.add(spec).expect("no plugin has that id");
         self.tell(format_args!("{key:?} is {id}: {policy:?}"));

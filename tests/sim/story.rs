@@ -145,6 +145,7 @@ fn end(world: &mut World) {
                 policy: Policy::default(),
                 interfaces: Default::default(),
                 last_generation: None,
+                awaited: false,
             })
             .is_none(),
         "a host that ends takes no plugin"

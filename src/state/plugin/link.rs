@@ -248,7 +248,7 @@ impl Plugin {
         if let Some(generation) = self.generation {
             step.actions.push_back(Action::Trusted(self.key, generation));
         }
-        let timeout = self.spec.policy.ready_timeout;
+        let timeout = self.ready_timeout();
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
         let call = NewCall {
             caller: Caller::Capabilities,

@@ -58,6 +58,7 @@ impl Bench {
             policy,
             interfaces: BTreeMap::new(),
             last_generation: Some(Generation::try_from(41).unwrap()),
+            awaited: false,
         };
         Bench {
             plugin: Plugin::new(PluginKey(0), spec),
