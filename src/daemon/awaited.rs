@@ -41,18 +41,18 @@ pub(super) fn print_each(events: EventStream, json: bool) {
 
 fn as_json(event: &LifecycleEvent) -> String {
     let note = &event.note;
-    let details = note.details.clone().unwrap_or_default();
+    let detail = |name| note.details.as_ref().and_then(|details| details.get(name)).unwrap_or(&Value::Null);
     let line = serde_json::json!({
         "state": "awaited", "message": note.message, "plugin_id": note.plugin_id, "generation": note.generation,
-        "environment": details["environment"], "command": details["command"],
-        "working_folder": details["working_folder"], "also_set": details["also_set"],
+        "environment": detail("environment"), "command": detail("command"),
+        "working_folder": detail("working_folder"), "also_set": detail("also_set"),
     });
     format!("{line}\n")
 }
 
 fn as_text(event: &LifecycleEvent) -> String {
     let note = &event.note;
-    let details = note.details.clone().unwrap_or_default();
+    let detail = |name| note.details.as_ref().and_then(|details| details.get(name)).unwrap_or(&Value::Null);
     let texts = |member: &Value| -> Vec<String> {
         let texts = member.as_array().map_or(&[][..], Vec::as_slice);
         texts.iter().filter_map(Value::as_str).map(quoted).collect()
@@ -60,17 +60,17 @@ fn as_text(event: &LifecycleEvent) -> String {
     let id = note.plugin_id.as_ref().map_or("", PluginId::as_str);
     let generation = note.generation.map_or(0, |generation| generation.get());
     let mut out = format!("# Plugin {id}, generation {generation}, waits for you to start it with:\n");
-    if let Value::Object(environment) = &details["environment"] {
+    if let Value::Object(environment) = detail("environment") {
         for (name, value) in environment {
             out += &format!("export {name}={}\n", quoted(value.as_str().unwrap_or_default()));
         }
     }
-    let also = texts(&details["also_set"]);
+    let also = texts(detail("also_set"));
     if !also.is_empty() {
         out += &format!("# Its configuration sets these too: {}\n", also.join(" "));
     }
-    let folder = quoted(details["working_folder"].as_str().unwrap_or("/"));
-    let command = texts(&details["command"]).join(" ");
+    let folder = quoted(detail("working_folder").as_str().unwrap_or("/"));
+    let command = texts(detail("command")).join(" ");
     out +=
         &format!("# The host would run, in {folder}: {command}\n# So, for example: gdb --args {command}\n");
     out

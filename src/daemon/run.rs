@@ -104,15 +104,7 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
         .log_sinks(config.sinks.clone())
         .adopt_orphans(true)
         .start()?;
-    let printing = match awaited.is_empty() {
-        true => None,
-        false => {
-            let (events, json) = (host.subscribe(awaited::EVENTS_MAX)?, args.is_set(JSON));
-            Some(std::thread::Builder::new().name("awaited".into()).spawn(move || {
-                awaited::print_each(events, json);
-            })?)
-        }
-    };
+    let events = if awaited.is_empty() { None } else { Some(host.subscribe(awaited::EVENTS_MAX)?) };
     for plugin in &config.plugins {
         let is_awaited = awaited.contains(&plugin.id);
         let handle = host.add(host_config(plugin).awaited(is_awaited))?;
@@ -122,11 +114,12 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
     }
     host.release_admin_socket()?;
     say(args, &host, "ready", &format!("{} plugins", config.plugins.len()))?;
-    signals.wait(&host);
-    if let Some(printing) = printing {
-        // It ends with the host's events. A panic there is a bug that the panic handler has reported.
-        let _ = printing.join();
-    }
+    let json = args.is_set(JSON);
+    std::thread::scope(|scope| {
+        // It ends with the host.
+        events.map(|events| scope.spawn(move || awaited::print_each(events, json)));
+        signals.wait(&host)
+    });
     let why =
         host.end_reason().ok_or_else(|| Failure::failed("the event loop broke; see its message above"))?;
     say(args, &host, "ended", why)?;

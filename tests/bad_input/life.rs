@@ -198,7 +198,11 @@ impl Life {
             Action::Signal(_, _, signal) => self.signals.push(signal),
             Action::Complete(key, end) => self.ends.push((key, end)),
             Action::Note(note) => self.notes.push(*note),
-            Action::Discard(..) | Action::Trusted(..) | Action::Called(_) | Action::Waited(..) => {}
+            Action::Await(..)
+            | Action::Discard(..)
+            | Action::Trusted(..)
+            | Action::Called(_)
+            | Action::Waited(..) => {}
         }
     }
 }
