@@ -10,6 +10,7 @@ use crate::state::plugin::PeerIdentity;
 use crate::state::policy::Transport;
 use crate::state::time::Time;
 use crate::sys::credentials::{peer_credentials, request_buffer_bytes};
+use crate::sys::process::Attached;
 use mio::Interest;
 use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_wire::event::EventKind;
@@ -66,8 +67,20 @@ impl Reactor {
                 return false;
             }
         };
+        // A process that has ended meanwhile is nobody to wait for.
+        let attached = match self.is_awaited(key).then(|| Attached::open(peer.pid)).transpose() {
+            Ok(attached) => attached,
+            Err(error) => {
+                self.fault("whoever connected could not be watched", &error);
+                return false;
+            }
+        };
         if !self.supervisor.handle_connection(now, key, generation, peer, self.uid) {
             return false;
+        }
+        if let Some(Err(error)) = attached.map(|attached| self.attach(key, generation, attached)) {
+            // The end of its connection tells its end.
+            self.fault("a plugin that was started by hand could not be watched", &error);
         }
         self.take_link(now, key, generation, stream);
         true

@@ -6,6 +6,7 @@
 //! What always holds: a turn of the loop is bounded, however much one peer sends; nothing is delivered
 //! under a stale token; a burst of writes to one peer is one system call where the kernel takes it.
 
+mod awaited;
 mod children;
 mod commands;
 mod control;
@@ -360,6 +361,7 @@ impl Reactor {
                 self.submit_postponed();
             }
             Action::Spawn(key, generation) => self.spawn(now, key, generation),
+            Action::Await(key, generation) => self.begin_to_await(key, generation),
             Action::Discard(key, generation) => self.discard(key, generation),
             Action::Trusted(key, generation) => self.trust(key, generation),
             Action::CloseLink(key, generation, last) => {

@@ -30,6 +30,8 @@ pub enum Action {
     Prepare(PluginKey, Generation),
     /// Launch what was prepared. Answered with `handle_spawned`.
     Spawn(PluginKey, Generation),
+    /// Let what was prepared be connected to by whoever comes, and tell how.
+    Await(PluginKey, Generation),
     /// Drop what was prepared, or what is left of it: token, listener, socket, executable.
     Discard(PluginKey, Generation),
     /// The proof is complete: nobody else may connect, and the token has served.

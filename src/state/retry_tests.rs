@@ -45,6 +45,7 @@ impl Bench {
                 policy: policy(),
                 interfaces: BTreeMap::new(),
                 may_call: Default::default(),
+                awaited: false,
                 last_generation: None,
             };
             host.add(spec).unwrap();

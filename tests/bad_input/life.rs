@@ -85,6 +85,7 @@ impl Life {
             interfaces: std::collections::BTreeMap::new(),
             may_call: Default::default(),
             last_generation: Some((ANYONE.generation - 1).to_string().parse().unwrap()),
+            awaited: false,
         };
         let mut supervisor = Supervisor::new(7);
         let key = supervisor.add(spec).unwrap();
@@ -209,7 +210,11 @@ impl Life {
             Action::Signal(_, _, signal) => self.signals.push(signal),
             Action::Complete(key, end) => self.ends.push((key, end)),
             Action::Note(note) => self.notes.push(*note),
-            Action::Discard(..) | Action::Trusted(..) | Action::Called(_) | Action::Waited(..) => {}
+            Action::Await(..)
+            | Action::Discard(..)
+            | Action::Trusted(..)
+            | Action::Called(_)
+            | Action::Waited(..) => {}
         }
     }
 }

@@ -32,6 +32,7 @@ impl World {
         match action {
             Action::Prepare(key, generation) => self.prepare((key, generation)),
             Action::Spawn(key, generation) => self.spawn((key, generation)),
+            Action::Await(..) => panic!("nobody is started by hand here"),
             Action::Discard(key, generation) => self.discard((key, generation)),
             Action::Trusted(key, generation) => {
                 self.tell(format_args!("  {key:?}/{generation} trusted"));

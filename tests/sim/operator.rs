@@ -26,6 +26,7 @@ impl World {
             interfaces: BTreeMap::from([("kv".to_owned(), vec![2])]),
             may_call: Default::default(),
             last_generation,
+            awaited: false,
         };
         let key = self.host.add(spec).expect("no plugin has that id");
         self.tell(format_args!("{key:?} is {id}: {policy:?}"));

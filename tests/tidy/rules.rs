@@ -15,7 +15,9 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("ctl", &["cli", "eventlog"]),
     // The tour shows itself with the control client's own commands.
     ("daemon", &["state", "sys", "host", "eventlog", "cli", "ctl"]),
-    ("bin", &["daemon", "ctl", "cli"]),
+    // It is a host with a person at it, and ends by the daemon's signals.
+    ("dev", &["sys", "host", "cli", "ctl", "daemon"]),
+    ("bin", &["daemon", "dev", "ctl", "cli"]),
 ];
 
 /// Crates that only some modules of `src/` may name.

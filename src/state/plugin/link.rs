@@ -276,7 +276,7 @@ impl Plugin {
         if let Some(generation) = self.generation {
             step.actions.push_back(Action::Trusted(self.key, generation));
         }
-        let timeout = self.spec.policy.ready_timeout;
+        let timeout = self.ready_timeout();
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
         let call = NewCall::own(Caller::Capabilities, METHOD_CAPABILITIES, timeout);
         // A refusal shows as a session that has ended, which is dealt with where it ends.

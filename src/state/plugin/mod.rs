@@ -7,6 +7,7 @@
 //! What always holds: at most one process; a generation number is used once; nothing is launched
 //! before its backoff is over; what comes from another generation than the current one is ignored.
 
+mod awaited;
 mod end;
 mod health;
 mod launch;
@@ -49,6 +50,8 @@ pub struct PluginSpec {
     pub may_call: MayCall,
     /// The last generation that was ever used; the next one is the one after it.
     pub last_generation: Option<Generation>,
+    /// Whether somebody starts it by hand: it is awaited, never launched or signalled.
+    pub awaited: bool,
 }
 
 /// Why a generation is being ended.
@@ -155,6 +158,8 @@ pub struct Plugin {
     unwell_since: Option<Time>,
     heartbeat: Option<(Time, Heartbeat)>,
     heartbeats_missed: u32,
+    /// Whether a heartbeat of one that is awaited is not answered yet.
+    heartbeat_waits: bool,
     /// Failures since the last healthy stretch.
     failures_in_row: u32,
     /// When the replacements within the restart window were decided. At most `restarts_max`.
@@ -190,6 +195,7 @@ impl Plugin {
             unwell_since: None,
             heartbeat: None,
             heartbeats_missed: 0,
+            heartbeat_waits: false,
             failures_in_row: 0,
             recent_restarts: VecDeque::new(),
             counts: Counts::default(),
