@@ -47,6 +47,8 @@ pub struct Flag {
     pub default: Option<&'static str>,
     /// The environment variable that stands in for it, for the help.
     pub variable: Option<&'static str>,
+    /// The argument that is not expected where it is given, by its name.
+    pub replaces: Option<&'static str>,
     /// What it does: one sentence without a final full stop.
     pub help: &'static str,
 }
@@ -63,6 +65,7 @@ impl Flag {
             required: false,
             default: None,
             variable: None,
+            replaces: None,
             help,
         }
     }
@@ -101,6 +104,12 @@ impl Flag {
     #[must_use]
     pub const fn variable(self, variable: &'static str) -> Flag {
         Flag { variable: Some(variable), ..self }
+    }
+
+    /// The same flag, which makes an argument unexpected without being its value.
+    #[must_use]
+    pub const fn replaces(self, positional: &'static str) -> Flag {
+        Flag { replaces: Some(positional), ..self }
     }
 }
 

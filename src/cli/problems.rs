@@ -55,6 +55,12 @@ impl Program {
                 problems.push(format!("{}: no flag for {}", command.name, positional.name));
             }
         }
+        for flag in command.flags {
+            let replaced = flag.replaces;
+            if replaced.is_some_and(|name| !command.positionals.iter().any(|known| known.name == name)) {
+                problems.push(format!("{}: --{} replaces no argument", command.name, flag.long));
+            }
+        }
         self.page(problems, Some(command));
     }
 

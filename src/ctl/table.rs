@@ -39,6 +39,21 @@ const COMMANDS: &[Command] = &[
                 help: "Its params, a JSON object; '-' reads them from standard input",
             },
         ],
+        flags: &[
+            Flag::with_value(
+                "capability",
+                "NAME",
+                "In place of ID: a plugin that serves this capability, the one with the fewest calls in flight",
+            )
+            .replaces(ID),
+            Flag::switch(
+                "idempotent",
+                "The plugin may execute it more than once: repeat it within the timeout when it could not be sent, \
+                 or the plugin was lost meanwhile",
+            ),
+            ID_FLAG,
+            Flag::switch("progress", "Ask for its progress, and print what comes of it on standard error"),
+        ],
         examples: &[
             Example {
                 line: "rpcpluginctl call kv kv.get '{\"key\": \"colour\"}'",
@@ -48,12 +63,17 @@ const COMMANDS: &[Command] = &[
                 line: "cat params.json | rpcpluginctl call kv kv.put - --timeout 2m --json",
                 what: "Params from a file, two minutes to answer, and the whole answer with its metadata",
             },
+            Example {
+                line: "rpcpluginctl call --capability kv kv.get '{\"key\": \"colour\"}' --idempotent",
+                what: "Whichever plugin serves kv, and again if it is just being replaced",
+            },
         ],
         ..about_one(
             "call",
             "Call a method of a plugin and print its result",
             "Prints the plugin's result: laid out on a terminal, on one line elsewhere. With --json it \
-             stands in an object beside the plugin's id, its generation and the duration.",
+             stands in an object beside the plugin's id, its generation and the duration, and progress is one object \
+             {\"progress\": VALUE} a line.",
         )
     },
     Command {
@@ -157,7 +177,11 @@ const COMMANDS: &[Command] = &[
             WAITS,
         )
     },
-    plain("routes", "Show which plugin serves which capability, and whether it can"),
+    Command {
+        details: "One row for each plugin that serves a capability (mode direct-plugin-id), and one for the plugin that a \
+                  call by the capability would go to now (mode capability), where there is one.",
+        ..plain("routes", "Show which plugin serves which capability, and whether it can")
+    },
     plain("shutdown", "End the daemon and all its plugins"),
     about_one("start", "Start a plugin, also one that was given up, and wait until it is healthy", WAITS),
     plain("status", "Show how the daemon is"),

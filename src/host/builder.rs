@@ -16,9 +16,9 @@ use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use crate::sys::sweep::sweep;
 use crossbeam_channel::{Sender, bounded};
-use rpc_plugin_interface::HandlerError;
+use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::handshake::ENV_AUTH_TOKEN_FILE;
+use rpc_plugin_wire::handshake::{ENV_AUTH_TOKEN_FILE, ENV_HOST_PID, ENV_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -176,6 +176,16 @@ impl HostBuilder {
         self
     }
 
+    /// Serves every method of a typed interface, as [`HostBuilder::service`] does one: what `into_table` of its trait
+    /// gives.
+    #[must_use]
+    pub fn serve_interface(mut self, table: InterfaceTable) -> HostBuilder {
+        for (method, function) in table.methods() {
+            self.offered.add(method, services::of_table(Arc::clone(function)));
+        }
+        self
+    }
+
     /// Services that run at a time: 4 unless this says otherwise, 1 to 1024. One that waits for a plugin does not
     /// count, up to 64 of them.
     #[must_use]
@@ -308,7 +318,8 @@ fn several_cores() -> bool {
 fn tidy_up(runtime_dir: &RuntimeDir) -> Result<Vec<Note>, HostError> {
     let mut notes = vec![Note::new(EventKind::HostStarted, concat!("version ", env!("CARGO_PKG_VERSION")))];
     // Processes first, so that none of them makes what is then swept.
-    let leftovers = kill_leftovers(ENV_AUTH_TOKEN_FILE, runtime_dir.path(), LEFTOVERS_TIMEOUT)
+    let marks = [ENV_AUTH_TOKEN_FILE, ENV_LAUNCH];
+    let leftovers = kill_leftovers(&marks, ENV_HOST_PID, runtime_dir.path(), LEFTOVERS_TIMEOUT)
         .map_err(|error| HostError::Setup("processes of a dead host cannot be looked for", error))?;
     let swept = sweep(runtime_dir).map_err(|error| {
         HostError::Setup("what a dead host left cannot be removed", std::io::Error::other(error))

@@ -4,11 +4,11 @@ use super::error::HostError;
 use super::output::OutputLines;
 use crate::reactor::Output;
 use crate::state::permit::MayCall;
-use crate::state::policy::{Policy, PolicyError};
+use crate::state::policy::{Policy, PolicyError, Transport};
 use crate::sys::runtime_dir::reserved_name;
 use crossbeam_channel::bounded;
 use rpc_plugin_wire::PluginId;
-use rpc_plugin_wire::handshake::ENV_CONTRACT;
+use rpc_plugin_wire::handshake::ENV_RESERVED;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct PluginConfig {
     pub executable: PathBuf,
     /// Arguments.
     pub args: Vec<OsString>,
-    /// Its whole environment beside the four variables of the contract. Nothing else is passed on.
+    /// Its whole environment beside the variables of the contract. Nothing else is passed on.
     pub env: Vec<(OsString, OsString)>,
     /// The folder that it starts in; absolute.
     pub working_folder: PathBuf,
@@ -141,6 +141,13 @@ impl PluginConfig {
         self
     }
 
+    /// The same reached in another way than by a socket.
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> PluginConfig {
+        self.policy.transport = transport;
+        self
+    }
+
     /// The same with an interface that the plugin must serve in one of these versions.
     #[must_use]
     pub fn interface(mut self, name: impl Into<String>, versions: &[u32]) -> PluginConfig {
@@ -188,7 +195,7 @@ impl PluginConfig {
         for (name, _) in &self.env {
             let bytes = name.as_encoded_bytes();
             let wrong = bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0);
-            if wrong || ENV_CONTRACT.iter().any(|contract| name == contract) {
+            if wrong || ENV_RESERVED.iter().any(|contract| name == contract) {
                 return Err(PluginConfigError::Variable(name.clone()));
             }
             // Which of the two a program finds is up to its C library.
@@ -228,7 +235,7 @@ mod tests {
             (good().env("", "1"), "cannot be set"),
             (good().env("A=B", "1"), "cannot be set"),
             (good().env("A", "1").env("A", "1"), "A is set twice"),
-            (good().env(ENV_CONTRACT[3], "1"), "belongs to the contract"),
+            (good().env(ENV_RESERVED[3], "1"), "belongs to the contract"),
             (loose, "heartbeat_misses_max"),
         ];
         for (config, expected) in bad {

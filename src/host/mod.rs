@@ -30,7 +30,7 @@ pub use crate::state::action::Note;
 pub use crate::state::call_error::CallError;
 pub use crate::state::output::Stream;
 pub use crate::state::permit::MayCall;
-pub use crate::state::policy::{Policy, PolicyError, RestartPolicy};
+pub use crate::state::policy::{Policy, PolicyError, RestartPolicy, Transport};
 pub use builder::HostBuilder;
 pub use call::{CallOptions, CallReply, Callee};
 pub use call_set::CallSet;

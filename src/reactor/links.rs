@@ -7,6 +7,7 @@ use super::{Answer, Reactor, Source};
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PeerIdentity;
+use crate::state::policy::Transport;
 use crate::state::time::Time;
 use crate::sys::credentials::{peer_credentials, request_buffer_bytes};
 use mio::Interest;
@@ -68,20 +69,33 @@ impl Reactor {
         if !self.supervisor.handle_connection(now, key, generation, peer, self.uid) {
             return false;
         }
+        self.take_link(now, key, generation, stream);
+        true
+    }
+
+    /// Takes over a generation's connection.
+    pub(super) fn take_link(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        stream: UnixStream,
+    ) {
         if let Err(error) = self.add_link(key, generation, stream) {
             // The connection ends here, as if the plugin had closed it.
             self.fault("a plugin's connection could not be watched", &error);
             self.supervisor.handle_end_of_stream(now, key, generation);
         }
-        true
     }
 
     fn add_link(&mut self, key: PluginKey, generation: Generation, stream: UnixStream) -> io::Result<()> {
+        let transport = self.supervisor.plugin(key).map(|plugin| plugin.policy().transport);
+        let passes_descriptors = transport != Some(Transport::Stdio);
         stream.set_nonblocking(true)?;
         request_buffer_bytes(stream.as_fd(), SOCKET_BUFFER_BYTES);
         let source = self.register(stream.as_raw_fd(), Source::Link(key, generation), Interest::READABLE)?;
         if let Some(ward) = self.wards.get_mut(&key) {
-            ward.link = Some(Link { generation, stream, source, full: false });
+            ward.link = Some(Link { generation, stream, source, full: false, passes_descriptors });
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A request of a plugin, for whoever serves it.
@@ -30,6 +31,8 @@ pub(crate) struct ServiceRequest {
     pub(crate) asked: Asked,
     /// Time left for it.
     pub(crate) left: Option<Duration>,
+    /// The versions of interfaces that its connection uses.
+    pub(crate) interfaces: Arc<BTreeMap<String, u32>>,
 }
 
 /// The services of a host.
@@ -61,11 +64,13 @@ impl Reactor {
             self.supervisor.permit(now, key, asked).map(|forward| self.forward(now, &asker, forward))
         } else {
             let left = asked.deadline.map(|deadline| deadline.since(now));
-            let plugin_id = self.supervisor.plugin(key).map(|plugin| plugin.id().clone());
-            match (&mut self.services, plugin_id) {
-                (Some(services), Some(plugin_id)) => services
-                    .take(ServiceRequest { asker: asker.clone(), plugin_id, asked, left })
-                    .map(|context| Some(Serving::Service(context))),
+            match (&mut self.services, self.supervisor.plugin(key)) {
+                (Some(services), Some(plugin)) => {
+                    let (asker, plugin_id) = (asker.clone(), plugin.id().clone());
+                    let interfaces = plugin.interfaces();
+                    let request = ServiceRequest { asker, plugin_id, asked, left, interfaces };
+                    services.take(request).map(|context| Some(Serving::Service(context)))
+                }
                 _ => {
                     let text = format!("the host does not serve {:?}", asked.method);
                     Err(ErrorObject::new(ErrorCode::MethodNotFound, text))

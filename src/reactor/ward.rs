@@ -31,7 +31,7 @@ pub(crate) struct LaunchSpec {
 pub(super) struct Running {
     pub(super) generation: Generation,
     pub(super) child: Child,
-    /// The variable that names the token file, as its environment has it: no other launch has the same.
+    /// The variable that says which launch it is, as its environment has it: no other launch has the same.
     pub(super) mark: OsString,
     pub(super) exit_source: u64,
     pub(super) stdout: Option<Pipe>,
@@ -46,6 +46,9 @@ pub(super) struct Link {
     pub(super) source: u64,
     /// It takes no more bytes for now, and is watched until it does.
     pub(super) full: bool,
+    /// Whether descriptors can be passed over it.
+    #[expect(dead_code)]
+    pub(super) passes_descriptors: bool,
 }
 
 /// What was prepared for a generation.
@@ -54,8 +57,8 @@ pub(super) struct Ready {
     pub(super) generation: Generation,
     /// Until the proof.
     pub(super) token_file: Option<PrivateFile>,
-    pub(super) token_path: PathBuf,
-    pub(super) socket_path: PathBuf,
+    pub(super) token_path: Option<PathBuf>,
+    pub(super) socket_path: Option<PathBuf>,
     /// Until somebody is taken.
     pub(super) listening: Option<Listening>,
     /// Until it runs.
@@ -74,14 +77,14 @@ pub(super) struct Listening {
 impl Ready {
     /// Takes over a preparation; its token goes to who checks it.
     pub(super) fn new(launch: PreparedLaunch) -> (Ready, Token) {
-        let PreparedLaunch { generation, token, token_file, listener, socket_file, executable } = launch;
+        let PreparedLaunch { generation, token, token_file, listener, executable } = launch;
         let ready = Ready {
             generation,
-            token_path: token_file.path().to_owned(),
-            socket_path: socket_file.path().to_owned(),
-            token_file: Some(token_file),
-            listening: Some(Listening { listener, _file: socket_file, source: None }),
-            executable: Some(executable),
+            token_path: token_file.as_ref().map(|file| file.path().to_owned()),
+            socket_path: listener.as_ref().map(|(_, file)| file.path().to_owned()),
+            token_file,
+            listening: listener.map(|(listener, file)| Listening { listener, _file: file, source: None }),
+            executable,
         };
         (ready, token)
     }

@@ -208,7 +208,11 @@ impl Life {
             Action::Signal(_, _, signal) => self.signals.push(signal),
             Action::Complete(key, end) => self.ends.push((key, end)),
             Action::Note(note) => self.notes.push(*note),
-            Action::Discard(..) | Action::Trusted(..) | Action::Called(_) | Action::Waited(..) => {}
+            Action::Discard(..)
+            | Action::Trusted(..)
+            | Action::Called(_)
+            | Action::Progress(..)
+            | Action::Waited(..) => {}
         }
     }
 }

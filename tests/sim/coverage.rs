@@ -23,7 +23,7 @@ const ELSEWHERE: [EventKind; 14] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 46] = [
+const WANTED: [&str; 47] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -60,6 +60,7 @@ const WANTED: [&str; 46] = [
     "stale exit",
     "stale connection",
     "stale preparation",
+    "inherited connection",
     "second connection refused",
     "stranger refused",
     "exit seen before the end of the stream",

@@ -1,11 +1,12 @@
 //! The fake kernel and event loop: carries out every action of the host.
 
-use crate::child::Child;
+use crate::child::{Child, Doing};
 use crate::ledger::Id;
 use crate::link::Link;
 use crate::world::{Event, Prepared, Process, World};
 use rpc_plugin_system::state::action::{Action, StopSignal};
 use rpc_plugin_system::state::plugin::SpawnFailure;
+use rpc_plugin_system::state::policy::Transport;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use rpc_plugin_wire::{Message, Outcome, RequestId, Token};
 use std::time::Duration;
@@ -148,7 +149,9 @@ impl World {
         let pid = self.next_pid;
         self.next_pid += 1;
         let nature = self.nature();
-        if let Some(after) = nature.connects_after {
+        let transport = self.slot(id.0).policy.transport;
+        let (connects_after, greets_after) = (nature.connects_after, nature.greets_after);
+        if let Some(after) = connects_after.filter(|_| transport == Transport::Unix) {
             self.after(after, Event::ChildConnects(id));
         }
         if let Some((after, fate)) = nature.fate {
@@ -173,6 +176,16 @@ impl World {
         assert!(self.processes.insert(id, process).is_none(), "{id:?} is launched twice");
         self.live.insert(id);
         self.host.handle_spawned(self.now, id.0, id.1, Ok(pid));
+        if transport != Transport::Unix {
+            self.coverage.saw("inherited connection");
+            self.open_link(id);
+            let process = self.processes.get_mut(&id).unwrap();
+            process.connected = true;
+            if let Some(after) = connects_after {
+                let hello = process.child.greet();
+                self.after(after + greets_after, Event::ChildDoes(id, Doing::Send(hello)));
+            }
+        }
     }
 
     fn discard(&mut self, id: Id) {

@@ -51,8 +51,9 @@ const IMPURE: &[&str] = &[
 const MAY_SLEEP: &[(&str, &str)] =
     &[("sdk/rust/tests/process.rs", "polls for a child's end until its deadline; std has no wait with one")];
 
-/// Where unsafe code may stand, beside `src/sys`.
-const UNSAFE_FILES: &[&str] = &["sdk/interface/src/scm.rs"];
+/// The files outside `src/sys` with unsafe code: descriptors beside bytes, and from the number of an inherited descriptor
+/// to its owner.
+const UNSAFE_FILES: &[&str] = &["sdk/interface/src/scm.rs", "sdk/rust/src/inherited.rs"];
 
 const FILE_LINES_MAX: usize = 440;
 const BIN_LINES_MAX: usize = 40;
@@ -159,9 +160,10 @@ pub(crate) const RULES: &[Rule] = &[
         complaints: forbids_unsafe,
         broken: &[("sdk/wire/src/lib.rs", "//! x"), ("src/state/mod.rs", "// #![forbid(unsafe_code)]")],
         kept: &[
-            ("sdk/rust/src/lib.rs", "#![forbid(unsafe_code)]"),
+            ("sdk/wire/src/lib.rs", "#![forbid(unsafe_code)]"),
+            ("sdk/rust/src/lib.rs", "#![deny(unsafe_code)]"),
+            ("sdk/interface/src/lib.rs", "#![deny(unsafe_code)]"),
             ("src/sys/mod.rs", ""),
-            ("sdk/interface/src/lib.rs", ""),
         ],
     },
     Rule {
@@ -293,12 +295,12 @@ fn comment_above(lines: &[&str], mut at: usize) -> String {
 
 fn forbids_unsafe(source: &Source) -> Vec<String> {
     let path = source.path.as_str();
-    // In a crate with a file of it, the workspace's lint denies it everywhere else.
-    let has_some =
-        UNSAFE_FILES.iter().any(|file| path.strip_suffix("lib.rs").is_some_and(|it| file.starts_with(it)));
-    let is_root = path.starts_with("sdk/") && path.ends_with("/src/lib.rs");
-    let must = is_root && !has_some || path == "src/state/mod.rs";
-    let does = source.code.lines().any(|line| line.trim() == "#![forbid(unsafe_code)]");
+    let must = path.starts_with("sdk/") && path.ends_with("/src/lib.rs") || path == "src/state/mod.rs";
+    // A crate with one such file cannot forbid it, and denies it everywhere else.
+    let of_crate = path.strip_suffix("lib.rs");
+    let deny = UNSAFE_FILES.iter().any(|file| of_crate.is_some_and(|of_crate| file.starts_with(of_crate)));
+    let wanted = if deny { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+    let does = source.code.lines().any(|line| line.trim() == wanted);
     if must && !does { vec!["lacks #![forbid(unsafe_code)]".to_owned()] } else { vec![] }
 }
 

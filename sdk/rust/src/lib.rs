@@ -45,7 +45,7 @@
 //!
 //! What always holds: every request is answered exactly once while the host is there; queue, unanswered
 //! requests and outgoing bytes are bounded; nothing that the host sends makes it panic.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod answer;
 mod bell;
@@ -56,20 +56,23 @@ mod handler;
 mod hello;
 mod ids;
 mod inbox;
+mod inherited;
 mod log;
 mod outbox;
 mod pace;
 mod plugin;
 mod pool;
+mod relay;
 mod run;
 mod service;
 mod session;
+mod stdio;
 mod task;
 mod watch;
 mod worker;
 
 pub use call::Call;
-pub use config::{Config, ConfigError, HELLO_TIMEOUT_DEFAULT};
+pub use config::{Channel, Config, ConfigError, HELLO_TIMEOUT_DEFAULT};
 pub use error::{End, Error, exit};
 pub use handler::HandlerError;
 pub use log::{Log, LogTarget};

@@ -246,7 +246,7 @@ impl Plugin {
             return;
         }
         let configuration = serde_json::json!({
-            "version": self.version, "sdk": SDK, "socket": config.socket, "host_pid": config.host_pid,
+            "version": self.version, "sdk": SDK, "channel": config.channel.to_string(), "host_pid": config.host_pid,
             "methods": self.methods.keys().collect::<Vec<_>>(), "interfaces": self.interfaces,
             "threads": self.threads, "queue_max": self.queue_max,
         });

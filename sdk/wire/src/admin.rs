@@ -90,7 +90,7 @@ pub struct WaitParams {
 }
 
 /// `params` of call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallParams {
     /// The plugin; or, in its place, `capability`.

@@ -20,8 +20,29 @@ pub const ENV_AUTH_TOKEN_FILE: &str = "RPC_PLUGIN_SYSTEM_AUTH_TOKEN_FILE";
 /// The four variables of the contract, in the order in which they are set.
 pub const ENV_CONTRACT: [&str; 4] =
     [ENV_PLUGIN_SOCKET, ENV_PLUGIN_ID, ENV_PLUGIN_GENERATION, ENV_AUTH_TOKEN_FILE];
+/// Environment variable of transport `fd`, instead of the socket's: number of the descriptor that is the
+/// connection.
+pub const ENV_PLUGIN_FD: &str = "RPC_PLUGIN_SYSTEM_PLUGIN_FD";
+/// Environment variable for a plugin that somebody starts by hand for a host that waits for it: pid of the host,
+/// which is not its parent.
+pub const ENV_HOST_PID: &str = "RPC_PLUGIN_SYSTEM_HOST_PID";
+/// Environment variable of transport `stdio`: which launch this is, for the host to know its processes by. A
+/// plugin does not read it.
+pub const ENV_LAUNCH: &str = "RPC_PLUGIN_SYSTEM_LAUNCH";
+/// All variables that belong to the protocol, which nobody else may set for a plugin.
+pub const ENV_RESERVED: [&str; 7] = [
+    ENV_PLUGIN_SOCKET,
+    ENV_PLUGIN_FD,
+    ENV_PLUGIN_ID,
+    ENV_PLUGIN_GENERATION,
+    ENV_AUTH_TOKEN_FILE,
+    ENV_HOST_PID,
+    ENV_LAUNCH,
+];
 
-/// The method of the first frame on a connection.
+/// The host's first frame with transport `stdio`, a notification: what the environment says with the others.
+pub const METHOD_LAUNCH: &str = "rpc.launch";
+/// The method of the first frame of a plugin.
 pub const METHOD_HELLO: &str = "host.hello";
 
 /// Features that this crate's users may offer; what both sides offer is used.
@@ -37,6 +58,17 @@ pub const FEATURE_CALLBACKS: &str = "callbacks";
 /// All that this implementation has.
 pub const FEATURES: [&str; 5] =
     [FEATURE_CANCEL, FEATURE_PROGRESS, FEATURE_FDS, FEATURE_STREAMS, FEATURE_CALLBACKS];
+
+/// `params` of `rpc.launch`: as what a plugin was launched.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Launch {
+    /// Its id.
+    pub plugin_id: PluginId,
+    /// The number of this launch.
+    pub generation: Generation,
+    /// What it has to prove.
+    pub token: Token,
+}
 
 /// `params` of `host.hello`: who the plugin says it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -17,7 +17,9 @@ use pool::{Job, Pool, Refused};
 
 use super::Inner;
 use crate::reactor::{Asker, Command, Port, ServiceRequest, Services as Serve};
+use crate::state::fds::Fds;
 use rpc_plugin_interface::context::Served;
+use rpc_plugin_interface::table::MethodFn;
 use rpc_plugin_interface::transfer::{Arrived, collect, provide};
 use rpc_plugin_interface::{Context, HandlerError, Parcel};
 use rpc_plugin_wire::chain::entry_at_host;
@@ -79,7 +81,7 @@ impl Deref for ServiceCall {
 /// What a handler gives: its result in JSON, and what travels with it.
 type Handled = Result<(String, Parcel), ErrorObject>;
 /// Params and what came with them in, the result out.
-pub(super) type Handler = dyn Fn(&ServiceCall, Option<&RawValue>, Arrived) -> Handled + Send + Sync;
+pub(super) type Handler = dyn Fn(&ServiceCall, Option<&RawValue>, Fds) -> Handled + Send + Sync;
 
 /// The services of one host, as its builder collects them.
 pub(super) struct Offered {
@@ -121,7 +123,8 @@ where
     E: Into<HandlerError>,
     F: Fn(&ServiceCall, P) -> Result<R, E> + Send + Sync + 'static,
 {
-    Arc::new(move |call, params, arrived| {
+    Arc::new(move |call, params, fds| {
+        let arrived = Arrived { fds, call: Some(call.context.clone()) };
         let params: P = provide(arrived, || params_into(params))?;
         let result = handler(call, params).map_err(|error| error.into().into_object())?;
         let mut text = Vec::new();
@@ -129,6 +132,15 @@ where
         written.map_err(|error| internal(format!("the result does not serialise: {error}")))?;
         let text = String::from_utf8(text).map_err(|error| internal(error.to_string()))?;
         Ok((text, parcel))
+    })
+}
+
+/// A method of a typed interface.
+pub(super) fn of_table(function: MethodFn) -> Arc<Handler> {
+    Arc::new(move |call, params, fds| {
+        let mut out = Vec::new();
+        let parcel = function(call, params, fds, &mut out)?;
+        String::from_utf8(out).map(|text| (text, parcel)).map_err(|error| internal(error.to_string()))
     })
 }
 
@@ -168,9 +180,8 @@ impl Running {
                 let text = format!("there is no callback {id} of a call that is under way");
                 ErrorObject::new(ErrorCode::MethodNotFound, text)
             })?;
-            let handler: Arc<Handler> = Arc::new(move |_, params, arrived| {
-                function(params, arrived.fds).map(|text| (text, Parcel::default()))
-            });
+            let handler: Arc<Handler> =
+                Arc::new(move |_, params, fds| function(params, fds).map(|text| (text, Parcel::default())));
             return Ok((handler, params));
         }
         let method = &request.asked.method;
@@ -188,7 +199,7 @@ impl Serve for Running {
     fn take(&mut self, mut request: ServiceRequest) -> Result<Context, ErrorObject> {
         let around = self.around.get().ok_or_else(|| internal("the host is not up yet".to_owned()))?;
         let (handler, params) = self.find(&mut request)?;
-        let ServiceRequest { asker, plugin_id, asked, left } = request;
+        let ServiceRequest { asker, plugin_id, asked, left, interfaces } = request;
         let generation = asker.generation;
         let peer =
             Peer { around: Arc::clone(&self.around), asker: asker.clone(), plugin_id: plugin_id.clone() };
@@ -199,17 +210,18 @@ impl Serve for Running {
             wants_progress: asked.progress,
             chain: asked.chain,
             callee: Some(peer),
-            ..Served::default()
+            interfaces,
         };
         let context = Context::new(asked.id, served);
         let call = ServiceCall { context: context.clone(), plugin_id, generation };
         let mut answer = Answer { port: around.port.clone(), asker: Some(asker) };
-        let arrived = Arrived { fds: asked.fds, call: Some(context.clone()) };
+        let fds = asked.fds;
         let run = Box::new(move || {
             let handled = catch_unwind(AssertUnwindSafe(|| {
                 call.check()?;
-                handler(&call, params.as_deref(), arrived)
+                handler(&call, params.as_deref(), fds)
             }));
+            call.end();
             answer.give(handled.unwrap_or_else(|_| Err(internal("the service panicked".to_owned()))));
         });
         let current = Arc::new(Current { context: context.clone(), entry, pool: self.pool.clone() });

@@ -2,8 +2,10 @@
 
 use super::{Phase, Plugin, Process, Step, Why};
 use crate::state::action::{Action, Note};
+use crate::state::policy::Transport;
 use crate::state::session::{Expectation, Session};
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::handshake::Launch;
 use rpc_plugin_wire::{Generation, Token};
 use std::time::Duration;
 
@@ -127,9 +129,14 @@ impl Plugin {
         match outcome {
             Ok(pid) => {
                 self.process = Some(Process { pid, launched_at: step.now });
-                self.enter(step, Phase::Connecting, Some(self.spec.policy.connect_timeout));
                 let executable = self.spec.executable.clone();
                 self.note(step, Note::new(EventKind::Launched, format!("{executable} runs")));
+                match self.spec.policy.transport {
+                    Transport::Unix => {
+                        self.enter(step, Phase::Connecting, Some(self.spec.policy.connect_timeout));
+                    }
+                    Transport::Fd | Transport::Stdio => self.greet(step, generation),
+                }
             }
             Err(failure) if failure.busy && tries < SPAWN_RETRIES_MAX => {
                 self.enter(step, Phase::Spawning(tries + 1), Some(SPAWN_RETRY));
@@ -157,7 +164,6 @@ impl Plugin {
         else {
             return false;
         };
-        let Some(token) = self.token.clone() else { return false };
         let expected = PeerIdentity { pid: process.pid, uid: launched_uid };
         if peer != expected {
             self.refused_connections += 1;
@@ -172,21 +178,54 @@ impl Plugin {
             }
             return false;
         }
-        self.session = Some(Session::new(
+        self.greet(step, generation);
+        self.note(step, Note::new(EventKind::Connected, "it connected"));
+        true
+    }
+
+    /// Its connection is there: it has to prove who it is.
+    fn greet(&mut self, step: &mut Step<'_>, generation: Generation) {
+        let Some(token) = self.token.take() else {
+            debug_assert!(false, "a connection without a token");
+            return;
+        };
+        let launch = Launch { plugin_id: self.spec.id.clone(), generation, token: token.clone() };
+        let mut session = Session::new(
             Expectation {
                 plugin: self.key,
                 plugin_id: self.spec.id.clone(),
                 generation,
                 token,
                 interfaces: self.spec.interfaces.clone(),
-                passes_fds: true,
+                passes_fds: self.spec.policy.transport != Transport::Stdio,
             },
             &self.spec.policy,
-        ));
-        self.token = None;
-        self.enter(step, Phase::Greeting, Some(self.spec.policy.hello_timeout));
-        self.note(step, Note::new(EventKind::Connected, "it connected"));
-        true
+        );
+        if self.spec.policy.transport == Transport::Stdio {
+            session.tell_launch(&launch);
+        }
+        self.session = Some(session);
+        self.enter(step, Phase::Greeting, Some(self.hello_timeout()));
+    }
+
+    /// How long the hello may take. With stdio, what was launched may have to connect to another machine before.
+    pub(super) fn hello_timeout(&self) -> Duration {
+        let policy = &self.spec.policy;
+        match policy.transport {
+            Transport::Unix | Transport::Fd => policy.hello_timeout,
+            Transport::Stdio => policy.connect_timeout.saturating_add(policy.hello_timeout),
+        }
+    }
+
+    /// What may explain that the first bytes of a plugin are no hello, for messages.
+    pub(super) fn first_bytes_advice(&self) -> &'static str {
+        match (self.spec.policy.transport, &self.phase) {
+            (Transport::Stdio, Phase::Greeting) => {
+                "; with transport stdio its standard output is the connection: nothing else may be printed there, \
+                 neither by the command that was launched nor by a shell's start-up files"
+            }
+            _ => "",
+        }
     }
 
     /// What the generation was doing when it failed, for messages.

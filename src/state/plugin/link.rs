@@ -253,7 +253,7 @@ impl Plugin {
             note.details(serde_json::json!({
                 "version": introduction.version,
                 "sdk": introduction.sdk,
-                "interfaces": introduction.interfaces,
+                "interfaces": *introduction.interfaces,
             })),
         );
         self.introduction = Some(introduction);
@@ -310,6 +310,7 @@ impl Plugin {
 
     fn handle_fault(&mut self, step: &mut Step<'_>, fault: Fault) {
         let doing = self.doing();
+        let advice = if fault == Fault::EndOfStream { "" } else { self.first_bytes_advice() };
         self.close_link(step);
         let kind = match fault {
             Fault::NotAuthenticated(_) => EventKind::AuthenticationFailed,
@@ -331,7 +332,7 @@ impl Plugin {
             let doing = format!("{fault} {doing}");
             self.enter(step, Phase::Ending(Why::Lost(doing), Rung::Linger), Some(LINGER));
         } else {
-            self.fail(step, fault.to_string());
+            self.fail(step, format!("{fault}{advice}"));
         }
     }
 

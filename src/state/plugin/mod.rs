@@ -22,7 +22,7 @@ use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
 use super::output::Rate;
 use super::permit::MayCall;
-use super::policy::Policy;
+use super::policy::{Policy, Transport};
 use super::session::{Introduction, Session};
 use super::time::{Time, millis};
 use super::wheel::{TimerKey, Wheel};
@@ -31,6 +31,7 @@ use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Desired, Heartbeat, PluginState};
 use rpc_plugin_wire::{Generation, PluginId, Token};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a supervisor is told about a plugin when it takes it into its care.
@@ -301,6 +302,14 @@ impl Plugin {
         self.capabilities().iter().any(|known| known == capability)
     }
 
+    /// The versions of interfaces that its connection uses.
+    #[must_use]
+    pub fn interfaces(&self) -> Arc<BTreeMap<String, u32>> {
+        self.introduction
+            .as_ref()
+            .map_or_else(Arc::default, |introduction| Arc::clone(&introduction.interfaces))
+    }
+
     /// Calls that wait for an answer now, and calls made so far.
     #[must_use]
     pub fn call_counts(&self) -> (u64, u64) {
@@ -385,9 +394,11 @@ impl Plugin {
                     0 => "nothing came".to_owned(),
                     bytes => format!("{bytes} bytes came, and no line end"),
                 };
-                let timeout = policy.hello_timeout;
+                let timeout = self.hello_timeout();
+                let is_unix = policy.transport == Transport::Unix;
+                let done = if is_unix { "it connected" } else { "it was launched" };
                 let reason =
-                    format!("it connected, but a whole host.hello did not come within {timeout:?}; {seen}");
+                    format!("{done}, but a whole host.hello did not come within {timeout:?}; {seen}");
                 self.fail(step, reason);
             }
             Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 mod logged;
 #[path = "tests_restart.rs"]
 mod restart;
+#[path = "tests_transport.rs"]
+mod transport;
 #[path = "tests_wishes.rs"]
 mod wishes;
 

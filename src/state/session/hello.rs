@@ -8,6 +8,7 @@ use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, FEATURES, Hello, 
 use rpc_plugin_wire::limits::PROTOCOL_VERSION;
 use rpc_plugin_wire::message::{self, params_into};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Request, RequestId};
+use std::sync::Arc;
 
 impl Core {
     pub(super) fn handle_hello(&mut self, cx: &mut Cx<'_>, request: &Request<'_>) {
@@ -67,7 +68,7 @@ impl Core {
             version: hello.version,
             sdk: hello.sdk,
             capabilities: hello.capabilities,
-            interfaces,
+            interfaces: Arc::new(interfaces),
             features,
         };
         Ok((introduction, result))

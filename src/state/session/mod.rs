@@ -21,7 +21,9 @@ use super::call_error::CallError;
 use super::fds::Fds;
 use super::keys::{Caller, Cx};
 use super::policy::Policy;
+use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
+use rpc_plugin_wire::message::{params_text, write_notification};
 use rpc_plugin_wire::{ErrorObject, FrameDecoder, FrameError, RequestId};
 use serde_json::value::RawValue;
 
@@ -39,6 +41,13 @@ impl Session {
         Session {
             inbox: FrameDecoder::new(FRAME_BYTES_MAX_UNAUTHENTICATED),
             core: Core::new(expectation, policy),
+        }
+    }
+
+    /// Tells the plugin as what it was launched, before anything else, where its environment cannot.
+    pub fn tell_launch(&mut self, launch: &Launch) {
+        if let Ok(params) = params_text(launch) {
+            write_notification(self.core.outbox.buffer(), METHOD_LAUNCH, params.as_deref());
         }
     }
 

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the peer has to prove, and what it is told.
@@ -38,7 +39,7 @@ pub struct Introduction {
     /// What it can do.
     pub capabilities: Vec<String>,
     /// The version of each interface that is used.
-    pub interfaces: BTreeMap<String, u32>,
+    pub interfaces: Arc<BTreeMap<String, u32>>,
     /// What both sides have.
     pub features: Vec<String>,
 }

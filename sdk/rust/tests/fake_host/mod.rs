@@ -4,7 +4,7 @@
 //! What it deliberately does not do: check anything by itself.
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use rpc_plugin_sdk::{Call, Config, End, Error, HandlerError, Plugin};
+use rpc_plugin_sdk::{Call, Channel, Config, End, Error, HandlerError, Plugin};
 use rpc_plugin_wire::{FrameDecoder, Token};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -30,7 +30,7 @@ pub struct FakeHost {
 
 pub fn config() -> Config {
     Config {
-        socket: "/nowhere".into(),
+        channel: Channel::Socket("/nowhere".into()),
         plugin_id: "tested".parse().unwrap(),
         generation: "3".parse().unwrap(),
         token: Token::from_bytes([7; 32]),
