@@ -131,10 +131,10 @@ fn a_process_that_stands_still_is_waited_for() {
     let generation = scene.plugin.status().unwrap().generation;
     signal(pid, Signal::SIGSTOP);
     // A call that was sent keeps its deadline, and its missing answer poisons nothing.
-    let options = CallOptions::timeout(Duration::from_millis(100));
+    let options = CallOptions::default().timeout(Duration::from_millis(100));
     let error = scene.plugin.call_with::<_, Value>("echo", &json!({}), options).unwrap_err();
     assert_eq!(error.code, ErrorCode::DeadlineExceeded);
-    let options = CallOptions::timeout(SOON);
+    let options = CallOptions::default().timeout(SOON);
     let waiting = scene.plugin.call_start("echo", &json!({"a": 2}), options).unwrap();
     scene.plugin.wait_for(PluginState::Unhealthy, SOON).unwrap();
     // More than the three that end any other plugin.

@@ -57,6 +57,7 @@ mod hello;
 mod ids;
 mod inbox;
 mod inherited;
+mod interface;
 mod log;
 mod outbox;
 mod pace;
@@ -77,6 +78,10 @@ pub use error::{End, Error, exit};
 pub use handler::HandlerError;
 pub use log::{Log, LogTarget};
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
+pub use rpc_plugin_interface::{
+    AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, ErrorObject, Failure,
+    InterfaceTable, Local, Stream, interface,
+};
 pub use rpc_plugin_wire::error::ErrorCode;
 pub use rpc_plugin_wire::event::Level;
 pub use rpc_plugin_wire::life::HealthStatus;

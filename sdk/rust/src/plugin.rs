@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::{End, Error};
 use crate::handler::{Handler, HandlerError, Method, raw, typed};
 use crate::hello::{Offer, SDK, greet};
+use crate::interface::Typed;
 use crate::log::{Event, Log, LogOptions, LogTarget};
 use crate::service::{Health, Service, Work};
 use crate::session::{OnShutdown, Session};
@@ -39,14 +40,15 @@ const RESERVED_PREFIXES: [&str; 4] = ["host", "plugin", "admin", "rpc"];
 pub struct Plugin {
     pub(crate) version: String,
     pub(crate) methods: BTreeMap<Box<str>, Arc<Method>>,
-    interfaces: BTreeMap<String, Vec<u32>>,
+    pub(crate) interfaces: BTreeMap<String, Vec<u32>>,
+    pub(crate) typed: Typed,
     threads: usize,
     queue_max: usize,
     health: Box<Health>,
     on_shutdown: OnShutdown,
     log_options: LogOptions,
     pub(crate) log: Log,
-    faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Plugin {
@@ -60,6 +62,7 @@ impl Plugin {
             version: version.into(),
             methods: BTreeMap::new(),
             interfaces: BTreeMap::new(),
+            typed: Typed::default(),
             threads: THREADS_DEFAULT,
             queue_max: QUEUE_MAX_DEFAULT,
             health: Box::new(|| HealthStatus::Healthy),
@@ -97,7 +100,8 @@ impl Plugin {
         self.add(name, raw(handler))
     }
 
-    /// Serves these versions of an application interface; the host picks the highest that it knows.
+    /// Serves these versions of an application interface; the host picks the highest that it knows. A typed one is
+    /// served with [`Plugin::serve_interface`] instead.
     #[must_use]
     pub fn interface(mut self, name: &str, versions: impl Into<Vec<u32>>) -> Plugin {
         if let Err(error) = check_capability(name) {
@@ -202,6 +206,7 @@ impl Plugin {
     /// breaks the protocol, [`Error::Os`] when the operating system refuses threads or the connection.
     pub fn serve(self, config: Config, connection: UnixStream) -> Result<End, Error> {
         let capabilities = self.check()?;
+        let typed = self.typed.clone();
         self.begin_log(&config);
         let Plugin { version, methods, interfaces, threads, queue_max, health, on_shutdown, log, .. } = self;
         let (plugin_id, generation) = (config.plugin_id.clone(), config.generation);
@@ -219,6 +224,11 @@ impl Plugin {
         let event =
             Event::new("authenticated", Component::Auth, Level::Info, "the host took the proof of identity");
         log.say(event.details(&told));
+        typed.agree(&answer.interfaces).inspect_err(|error| {
+            let said = "the host chose what was not offered";
+            log.say(Event::new("stopped", Component::Auth, Level::Error, said).error(error.to_string()));
+            log.finish();
+        })?;
         let frame_bytes_max = answer.frame_bytes_max;
         let service = Service {
             methods,
@@ -271,7 +281,7 @@ impl Plugin {
         if faults.is_empty() { Ok(capabilities) } else { Err(Error::Definition(faults)) }
     }
 
-    fn add(mut self, name: &str, handler: Box<Handler>) -> Plugin {
+    pub(crate) fn add(mut self, name: &str, handler: Box<Handler>) -> Plugin {
         let capability = capability_of(name);
         if let Err(error) = check_method(name) {
             self.faults.push(format!("the method name {name:?} {error}"));
