@@ -18,6 +18,7 @@ mod links;
 mod mail;
 mod output;
 mod record;
+mod relays;
 mod serve;
 mod slab;
 mod slot;
@@ -53,6 +54,7 @@ use gate::Gate;
 use mail::Mailbox;
 use mio::{Events, Interest, Poll, Token};
 use record::Recorder;
+use relays::Relays;
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::admin::SinkStatus;
 use rpc_plugin_wire::event::EventKind;
@@ -87,6 +89,8 @@ enum Source {
     Exit(PluginKey, Generation),
     Stdout(PluginKey, Generation),
     Stderr(PluginKey, Generation),
+    /// A stream in band, by its number.
+    Stream(PluginKey, Generation, u64),
     ControlListener,
     /// With its key among the clients.
     ControlClient(u64),
@@ -160,6 +164,7 @@ pub(crate) struct Reactor {
     workers: Workers,
     services: Option<Box<dyn Services>>,
     servings: Servings,
+    relays: Relays,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
     postponed: VecDeque<(PluginKey, Generation)>,
     recorder: Recorder,
@@ -210,6 +215,7 @@ impl Reactor {
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
             services: setup.services,
             servings: Servings::default(),
+            relays: Relays::default(),
             postponed: VecDeque::new(),
             holding: Holding::new(&setup.log, &port),
             recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
@@ -317,6 +323,7 @@ impl Reactor {
             Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
             Some(Source::Stdout(key, generation)) => self.read_pipe(now, key, generation, Stream::Stdout),
             Some(Source::Stderr(key, generation)) => self.read_pipe(now, key, generation, Stream::Stderr),
+            Some(Source::Stream(key, generation, number)) => self.pump_stream(now, (key, generation, number)),
             Some(Source::ControlListener) => self.accept_clients(now),
             Some(Source::ControlClient(client)) => self.read_client(now, client, closed),
         }
@@ -358,12 +365,19 @@ impl Reactor {
             Action::CloseLink(key, generation, last) => {
                 self.close_link(key, generation, &last);
                 self.abandon_all(now, key, generation);
+                self.close_streams(key, generation);
             }
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
             Action::Progress(call, value) => self.tell_progress(now, call, value),
-            Action::Asked(key, generation, asked) => self.serve_plugin(now, key, generation, *asked),
+            Action::Asked(key, generation, mut asked) => {
+                asked.fds.extend(self.accept_streams(now, key, generation, &asked.streams));
+                self.serve_plugin(now, key, generation, *asked);
+            }
+            Action::Streaming(key, generation, named) => self.open_streams(now, key, generation, named),
+            Action::Stream(key, generation, frame) => self.take_stream(now, key, generation, frame),
             Action::Abandoned(key, generation, id) => self.abandon(now, key, generation, id),
-            Action::Complete(call, end) => {
+            Action::Complete(call, mut end) => {
+                self.accept_streams_of(now, &mut end);
                 let end = self.hold_call(now, call, end);
                 if let Some((ticket, answer)) = end.and_then(|end| self.end_call(now, call, end)) {
                     self.answer_client(&ticket, answer);

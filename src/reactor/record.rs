@@ -8,8 +8,8 @@ use crate::eventlog::{Correlation, Durability, Entry, EventLog, Ticket};
 use crate::state::action::{CallRecord, Note};
 use crate::sys::runtime_dir::{ADMIN_SOCKET, plugin_socket_path};
 use crossbeam_channel::{Sender, TrySendError};
-use rpc_plugin_wire::Outcome;
 use rpc_plugin_wire::event::{Component, EventKind, Level};
+use rpc_plugin_wire::{ErrorCode, Outcome};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -89,7 +89,10 @@ impl Recorder {
                     let details = serde_json::json!({"outcome": outcome, "code": error.code.code()});
                     entry.level(Level::Info).details_of(&details)
                 } else {
-                    entry.error(error.message).details_of(&serde_json::json!({"outcome": outcome}))
+                    // Its caller wanted no answer any more: nothing is wrong.
+                    let level = (error.code == ErrorCode::Cancelled).then_some(Level::Info);
+                    let entry = entry.with(level, Entry::level).error(error.message);
+                    entry.details_of(&serde_json::json!({"outcome": outcome}))
                 };
             }
             None => entry = entry.size(if is_started { "params_bytes" } else { "result_bytes" }, bytes),

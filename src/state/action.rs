@@ -6,9 +6,11 @@ use super::keys::{CallKey, PluginKey, WaitKey};
 use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// How a process group is told to end.
@@ -44,6 +46,10 @@ pub enum Action {
     Complete(CallKey, CallEnd),
     /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
     Asked(PluginKey, Generation, Box<Asked>),
+    /// These descriptors went out as streams in band, under these numbers: relay between both.
+    Streaming(PluginKey, Generation, Vec<(u64, OwnedFd)>),
+    /// A frame of a stream in band came.
+    Stream(PluginKey, Generation, StreamFrame),
     /// The plugin does not wait any more for the answer to what it asked.
     Abandoned(PluginKey, Generation, RequestId),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
@@ -67,6 +73,8 @@ pub struct CallEnd {
     pub is_recorded: bool,
     /// What came with the result.
     pub fds: Fds,
+    /// The streams in band that came with it instead.
+    pub streams: Vec<u64>,
 }
 
 impl CallEnd {
@@ -80,6 +88,7 @@ impl CallEnd {
             took: Duration::ZERO,
             is_recorded: false,
             fds: Fds::new(),
+            streams: Vec::new(),
         }
     }
 }

@@ -201,6 +201,7 @@ impl Life {
                 self.supervisor.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
             }
             Action::Progress(..) | Action::Abandoned(..) => {}
+            Action::Streaming(..) | Action::Stream(..) => {}
             Action::CloseLink(_, _, last) => {
                 self.written.extend(last);
                 self.closed = true;
@@ -208,11 +209,7 @@ impl Life {
             Action::Signal(_, _, signal) => self.signals.push(signal),
             Action::Complete(key, end) => self.ends.push((key, end)),
             Action::Note(note) => self.notes.push(*note),
-            Action::Discard(..)
-            | Action::Trusted(..)
-            | Action::Called(_)
-            | Action::Progress(..)
-            | Action::Waited(..) => {}
+            Action::Discard(..) | Action::Trusted(..) | Action::Called(_) | Action::Waited(..) => {}
         }
     }
 }

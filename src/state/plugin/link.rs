@@ -63,7 +63,9 @@ impl Plugin {
             self.send(step, NewCall { caller, method, params, timeout, chain, progress, fds })
         });
         match sent {
-            Err(error) => self.complete(step, key, None, asked, Err(error), Duration::ZERO, Fds::new()),
+            Err(error) => {
+                self.complete(step, key, None, asked, Err(error), Duration::ZERO, Default::default())
+            }
             Ok(()) if audit == RpcAudit::All => {
                 let record = self.call_record(EventKind::CallStarted, request, asked, params_bytes);
                 step.actions.push_back(Action::Called(Box::new(record)));
@@ -100,7 +102,7 @@ impl Plugin {
         self.counts.calls += 1;
         if let Err(error) = self.send(step, call) {
             let method = Cow::Borrowed(METHOD_HEARTBEAT);
-            self.complete(step, key, None, method, Err(error), Duration::ZERO, Fds::new());
+            self.complete(step, key, None, method, Err(error), Duration::ZERO, Default::default());
         }
         self.pump(step);
     }
@@ -175,11 +177,13 @@ impl Plugin {
         method: Cow<'static, str>,
         result: Result<Box<RawValue>, CallError>,
         took: Duration,
-        fds: Fds,
+        came: (Fds, Vec<u64>),
     ) {
         let is_recorded = self.record_end(step, request, method, &result, took);
         let plugin_id = Some(self.spec.id.clone());
-        let end = CallEnd { result, plugin_id, generation: self.generation, took, is_recorded, fds };
+        let (fds, streams) = came;
+        let generation = self.generation;
+        let end = CallEnd { result, plugin_id, generation, took, is_recorded, fds, streams };
         step.actions.push_back(Action::Complete(key, end));
     }
 
@@ -223,14 +227,26 @@ impl Plugin {
     fn handle_session_event(&mut self, step: &mut Step<'_>, event: SessionEvent) {
         match event {
             SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
-            SessionEvent::Completed { caller, id, method, result, took, fds } => match caller {
-                Caller::Call(key) => self.complete(step, key, Some(id), method, result, took, fds),
+            SessionEvent::Completed { caller, id, method, result, took, fds, streams } => match caller {
+                Caller::Call(key) => {
+                    self.complete(step, key, Some(id), method, result, took, (fds, streams));
+                }
                 Caller::Heartbeat => self.handle_heartbeat(step, result),
                 Caller::Capabilities => self.handle_capabilities(step, result),
                 Caller::Shutdown => {}
             },
             SessionEvent::Progress(key, value) => step.actions.push_back(Action::Progress(key, value)),
             SessionEvent::Asked(asked) => self.handle_asked(step, asked),
+            SessionEvent::Streaming(named) => {
+                if let Some(generation) = self.generation {
+                    step.actions.push_back(Action::Streaming(self.key, generation, named));
+                }
+            }
+            SessionEvent::Stream(frame) => {
+                if let Some(generation) = self.generation {
+                    step.actions.push_back(Action::Stream(self.key, generation, frame));
+                }
+            }
             SessionEvent::Abandoned(id) => {
                 if let Some(generation) = self.generation {
                     step.actions.push_back(Action::Abandoned(self.key, generation, id));
@@ -342,10 +358,9 @@ impl Plugin {
         session.close(&mut step.cx());
         // What the session still has to say: the ends of calls; a fault is being handled already.
         while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
-            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took, fds } =
-                event
+            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took, .. } = event
             {
-                self.complete(step, key, Some(id), method, result, took, fds);
+                self.complete(step, key, Some(id), method, result, took, Default::default());
             }
         }
         let Some(session) = self.session.take() else { return };

@@ -1,5 +1,6 @@
 //! A session behind its inbox: what each message means at each stage.
 
+use super::streams::Streams;
 use super::types::{Asked, Expectation, Fault, SessionEvent};
 use crate::state::call_error::CallError;
 use crate::state::fds::Fds;
@@ -12,6 +13,7 @@ use rpc_plugin_wire::fds::Waiting;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{
     ErrorCode, ErrorObject, FrameError, Message, Notification, Request, RequestId, Response, message,
 };
@@ -43,6 +45,7 @@ pub(super) struct Core {
     pub(super) came_wrong: Option<String>,
     /// Whether the peer takes descriptors.
     pub(super) takes_fds: bool,
+    pub(super) streams: Streams,
     pub(super) events: VecDeque<SessionEvent>,
     pub(super) frame_bytes_max: usize,
     pub(super) outbox_bytes_max: usize,
@@ -62,6 +65,7 @@ impl Core {
             came: Waiting::default(),
             came_wrong: None,
             takes_fds: false,
+            streams: Streams::default(),
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
             outbox_bytes_max: policy.outbox_bytes_max,
@@ -91,6 +95,14 @@ impl Core {
                 Err(error) => return self.refuse_fds(cx, error.to_string()),
             },
         };
+        let came = match &message {
+            Message::Request(m) => m.streams.as_slice(),
+            Message::Response(m) => m.streams.as_slice(),
+            Message::Notification(_) => &[],
+        };
+        if let Err(why) = self.streams.came(came) {
+            return self.refuse_fds(cx, why);
+        }
         match (self.stage, message) {
             (Stage::Closed, _) => {}
             (Stage::Greeting, Message::Request(request)) if request.method == METHOD_HELLO => {
@@ -148,6 +160,7 @@ impl Core {
                     chain: request.chain,
                     progress: request.progress,
                     fds,
+                    streams: request.streams,
                 })));
             }
             Entered::Full => {
@@ -181,7 +194,11 @@ impl Core {
                 Ok(progress) => self.handle_progress(cx, progress),
                 Err(error) => self.refuse_params(cx, METHOD_PROGRESS, error),
             },
-            _ => {}
+            method => match StreamFrame::read(method, notification.params) {
+                Ok(None) => {}
+                Ok(Some(frame)) => self.events.push_back(SessionEvent::Stream(frame)),
+                Err(why) => self.refuse_fds(cx, why),
+            },
         }
     }
 
@@ -235,7 +252,7 @@ impl Core {
                 Err(CallError::answered(object).at(&expected.plugin_id, Some(expected.generation)))
             }
         };
-        self.complete(cx, pending, caller, result, fds);
+        self.complete(cx, pending, caller, result, (fds, response.streams));
     }
 
     /// Why no request of that id waits for an answer.
@@ -263,13 +280,30 @@ impl Core {
         let result = result.and_then(|raw| self.check_answer(raw, &fds).map(|()| raw));
         let offset = self.outbox.next_offset();
         match result {
-            Ok(result) => {
+            Ok(result) if fds.is_empty() || self.takes_fds => {
                 message::write_result(self.outbox.buffer(), id, result, fds.len());
                 self.outbox.attach(offset, fds);
+            }
+            Ok(result) => {
+                let numbers = self.stream_out(fds);
+                message::write_result_with_streams(self.outbox.buffer(), id, result, &numbers);
             }
             Err(error) => message::write_error(self.outbox.buffer(), Some(id), &error),
         }
         self.check_outbox(cx);
+    }
+
+    /// Whether descriptors can go out: as they are, or as streams in band.
+    pub(super) fn check_fds(&self, fds: &Fds) -> Result<(), (ErrorCode, String)> {
+        if fds.is_empty() || self.takes_fds { Ok(()) } else { self.streams.check(fds.len()) }
+    }
+
+    /// Has descriptors go out as streams in band; their numbers.
+    pub(super) fn stream_out(&mut self, fds: Fds) -> Vec<u64> {
+        let named: Vec<(u64, OwnedFd)> = fds.into_iter().map(|fd| (self.streams.open(), fd)).collect();
+        let numbers = named.iter().map(|(number, _)| *number).collect();
+        self.events.push_back(SessionEvent::Streaming(named));
+        numbers
     }
 
     fn check_answer(&self, result: &RawValue, fds: &Fds) -> Result<(), ErrorObject> {
@@ -283,11 +317,7 @@ impl Core {
             let text = format!("the result's {bytes} bytes do not fit: {waiting} wait to be read already");
             return Err(ErrorObject::new(ErrorCode::Overloaded, text));
         }
-        if !fds.is_empty() && !self.takes_fds {
-            let text = "the result comes with file descriptors, which this connection does not pass";
-            return Err(ErrorObject::new(ErrorCode::InternalError, text));
-        }
-        Ok(())
+        self.check_fds(fds).map_err(|(_, text)| ErrorObject::new(ErrorCode::InternalError, text))
     }
 
     /// Says how far a request of the peer is. Dropped where the peer does not read: it is worth nothing later.

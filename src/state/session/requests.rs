@@ -52,17 +52,21 @@ impl Core {
                 ),
             );
         }
-        if !call.fds.is_empty() && !self.takes_fds {
-            let text = "the call comes with file descriptors, which this connection does not pass";
-            return refuse(ErrorCode::InvalidParams, text.into());
+        if let Err((code, text)) = self.check_fds(&call.fds) {
+            return refuse(code, text);
         }
         let (id, offset) = (self.outgoing.next_id(), self.outbox.next_offset());
+        let next = self.streams.next_number();
+        let in_band = if self.takes_fds { 0 } else { call.fds.len() as u64 };
+        let numbers: Vec<u64> = (0..in_band).map(|at| next + 2 * at).collect();
         let buffer = self.outbox.buffer();
         let start = buffer.len();
         let deadline_ms = Some(millis(call.timeout));
         let (method, params) = (&*call.method, call.params.as_deref());
-        let (progress, fds, chain) = (call.progress, call.fds.len(), &call.chain);
-        let request = NewRequest { id, method, params, deadline_ms, progress, fds, chain };
+        let (progress, chain) = (call.progress, &call.chain);
+        let fds = if self.takes_fds { call.fds.len() } else { 0 };
+        let streams = numbers.as_slice();
+        let request = NewRequest { id, method, params, deadline_ms, progress, fds, chain, streams };
         message::write_request(buffer, &request);
         // The line end does not count.
         let frame_bytes = (buffer.len() - start).saturating_sub(1);
@@ -70,8 +74,12 @@ impl Core {
             buffer.truncate(start);
             return too_large(frame_bytes, self.frame_bytes_max);
         }
-        self.outbox.attach(offset, call.fds);
         let (plugin, generation) = (expected.plugin, expected.generation);
+        if self.takes_fds {
+            self.outbox.attach(offset, call.fds);
+        } else if !call.fds.is_empty() {
+            self.stream_out(call.fds);
+        }
         let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
         self.outgoing.insert(Pending {
             caller: Some(call.caller),
@@ -137,6 +145,7 @@ impl Core {
             result: Err(error),
             took,
             fds: Fds::new(),
+            streams: Vec::new(),
         });
     }
 
@@ -149,7 +158,7 @@ impl Core {
         let expected = &self.expectation;
         let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
             .at(&expected.plugin_id, Some(expected.generation));
-        self.complete(cx, pending, caller, Err(error), Fds::new());
+        self.complete(cx, pending, caller, Err(error), Default::default());
     }
 
     /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
@@ -171,7 +180,7 @@ impl Core {
             };
             let expected = &self.expectation;
             let error = error.at(&expected.plugin_id, Some(expected.generation));
-            self.complete(cx, pending, caller, Err(error), Fds::new());
+            self.complete(cx, pending, caller, Err(error), Default::default());
         }
     }
 
@@ -189,10 +198,11 @@ impl Core {
         pending: Pending,
         caller: Caller,
         result: Result<Box<RawValue>, CallError>,
-        fds: Fds,
+        came: (Fds, Vec<u64>),
     ) {
         let took = cx.now.since(pending.sent_at);
         let Pending { id, method, .. } = pending;
-        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds });
+        let (fds, streams) = came;
+        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds, streams });
     }
 }
