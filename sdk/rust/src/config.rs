@@ -72,6 +72,11 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
+    /// Whether the connection passes file descriptors: a socket does.
+    pub(crate) fn passes_fds(&self) -> bool {
+        true
+    }
+
     /// Reads the four variables of the contract and the token file that one of them names.
     ///
     /// # Errors
