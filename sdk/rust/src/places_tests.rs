@@ -45,6 +45,12 @@ fn run_next(pool: &Pool) -> Job {
     job
 }
 
+/// Places taken, handlers that wait without one, threads.
+fn counts(pool: &Pool) -> (usize, usize, usize) {
+    let state = pool.lock();
+    (state.running, state.waiting, state.workers)
+}
+
 fn slot() -> Arc<Slot> {
     Arc::new(Slot::new(None, false))
 }
@@ -66,12 +72,12 @@ fn a_handler_that_waits_gives_its_place_and_one_more_thread_is_there_once() {
             true
         });
         assert_eq!((spawned, suspended.method), (usize::from(round == 0), None));
-        assert_eq!((pool.lock().running, pool.lock().waiting, pool.lock().workers), (0, 1, 3));
+        assert_eq!(counts(&pool), (0, 1, 3));
         let second = run_next(&pool);
         assert_eq!(second.call.id(), &RequestId::Number(2), "in its place");
         pool.resume(suspended.number);
         pool.resume(suspended.number);
-        assert_eq!((pool.lock().running, pool.lock().waiting), (2, 0), "it goes on at once");
+        assert_eq!(counts(&pool), (2, 0, 3), "it goes on at once");
         for job in [first, second] {
             pool.answered(&job.call);
             pool.lock().running -= 1;
@@ -114,17 +120,17 @@ fn those_beyond_the_bound_and_without_a_thread_keep_their_place() {
         run_next(&pool);
         pool.suspend(None, format!("p/1/{id}"), &slot(), |_| true);
     }
-    assert_eq!((pool.lock().waiting, pool.lock().workers), (WAITING_MAX, WAITING_MAX + 3));
+    assert_eq!(counts(&pool), (0, WAITING_MAX, WAITING_MAX + 3));
     submit(&pool, 1000, &method, &[]);
     run_next(&pool);
     pool.suspend(None, "p/1/1000".to_owned(), &slot(), no_spawn);
-    assert_eq!((pool.lock().waiting, pool.lock().running), (WAITING_MAX, 1));
+    assert_eq!(counts(&pool), (1, WAITING_MAX, WAITING_MAX + 3));
 
     let (pool, method) = (self::pool(1, true), method);
     submit(&pool, 1, &method, &[]);
     run_next(&pool);
     pool.suspend(None, "p/1/1".to_owned(), &slot(), |_| false);
-    assert_eq!((pool.lock().waiting, pool.lock().running, pool.lock().workers), (0, 1, 2));
+    assert_eq!(counts(&pool), (1, 0, 2));
 }
 
 #[test]
