@@ -159,7 +159,7 @@ fn under_back_pressure_each_descriptor_stays_with_its_answer() {
         let fds = host.take_fds(&answer);
         assert_eq!(answer["result"]["n"], answer["id"]);
         let told: Vec<String> = fds.into_iter().map(text_of).collect();
-        if answer["id"].as_u64().unwrap() % 3 == 0 {
+        if answer["id"].as_u64().unwrap().is_multiple_of(3) {
             assert!(told.is_empty());
         } else {
             assert_eq!(told, [answer["id"].to_string()]);
