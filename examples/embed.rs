@@ -41,7 +41,7 @@ fn greet(plugin: PathBuf, runtime_dir: &PathBuf) -> Result<(), Box<dyn Error>> {
     writeln!(out, "it answers {:?}", answer.message)?;
 
     // An error says what happened, and whether the plugin can have seen the call.
-    let options = CallOptions::timeout(Duration::from_millis(100));
+    let options = CallOptions::default().timeout(Duration::from_millis(100));
     let result: Result<Greeting, _> = echo.call_with("paint", &Greeting { message: String::new() }, options);
     if let Err(error) = result {
         writeln!(out, "it cannot paint: {} ({})", error.code.name(), error.outcome.as_str())?;

@@ -11,7 +11,7 @@ use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::session::{Expectation, NewCall, Session, SessionEvent};
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_system::state::wheel::Wheel;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, Outcome, RequestId, Token};
+use rpc_plugin_wire::{Chain, ErrorCode, ErrorObject, Generation, Outcome, RequestId, Token};
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -54,6 +54,7 @@ pub fn session(data: &[u8]) {
         generation: Generation::FIRST,
         token: Token::from_bytes([7; 32]),
         interfaces: BTreeMap::new(),
+        passes_fds: true,
     };
     let mut bench = Bench {
         session: Session::new(expectation, &policy()),
@@ -114,7 +115,7 @@ impl Bench {
     fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(97) {
             self.session.space(100)[..piece.len()].copy_from_slice(piece);
-            self.session.filled(piece.len());
+            self.session.filled(piece.len(), Vec::new());
             let mut cx = Cx { now: self.now, timers: &mut self.timers };
             while self.session.handle_frames(&mut cx, 2) {}
         }
@@ -145,6 +146,9 @@ impl Bench {
             method: Cow::Borrowed("echo"),
             params: Some(params),
             timeout: Duration::from_millis(u64::from(argument % 64)),
+            progress: argument & 1 == 1,
+            chain: Chain::default(),
+            fds: Vec::new(),
         };
         let was_open = self.session.is_open();
         let mut cx = Cx { now: self.now, timers: &mut self.timers };
@@ -158,7 +162,9 @@ impl Bench {
     }
 
     fn cancel(&mut self, number: u64) {
-        let was_there = self.session.cancel(Caller::Call(CallKey(number)));
+        let mut cx = Cx { now: self.now, timers: &mut self.timers };
+        let cancelled = self.session.cancel(&mut cx, Caller::Call(CallKey(number)));
+        let was_there = cancelled.is_some();
         let fate = self.calls.get_mut(&number);
         assert_eq!(was_there, fate.as_ref().is_some_and(|fate| matches!(fate, Fate::Open(_))));
         if let Some(fate) = fate.filter(|_| was_there) {
@@ -184,7 +190,7 @@ impl Bench {
     fn answer(&mut self, argument: u8) {
         let mut cx = Cx { now: self.now, timers: &mut self.timers };
         let error = ErrorObject::new(ErrorCode::MethodNotFound, "x".repeat(usize::from(argument) * 8));
-        self.session.answer(&mut cx, &RequestId::Number(u64::from(argument)), Err(error));
+        self.session.answer(&mut cx, &RequestId::Number(u64::from(argument)), Err(error), Vec::new());
     }
 
     fn check(&mut self) {

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 fn echo_of(plugin: &PluginHandle, bytes: usize) -> Result<Value, CallError> {
-    plugin.call_with("work", &json!({"text": "x".repeat(bytes)}), CallOptions::timeout(SOON))
+    plugin.call_with("work", &json!({"text": "x".repeat(bytes)}), CallOptions::default().timeout(SOON))
 }
 
 /// The whole numbers in a text.
@@ -73,7 +73,8 @@ fn large_payloads_go_both_ways_without_waiting_for_a_heartbeat() {
             scope.spawn(move || {
                 let text = char::from(b'a' + caller).to_string().repeat(1 << 20);
                 let params = json!({"text": text});
-                let answer: Value = plugin.call_with("work", &params, CallOptions::timeout(SOON)).unwrap();
+                let answer: Value =
+                    plugin.call_with("work", &params, CallOptions::default().timeout(SOON)).unwrap();
                 assert!(answer == params, "what came back is something else");
             });
         }
@@ -90,7 +91,7 @@ fn calls_in_flight_are_bounded_and_their_ends_make_room() {
             .map(|_| {
                 let plugin = &plugin;
                 scope.spawn(move || -> Result<Value, CallError> {
-                    let options = CallOptions::timeout(Duration::from_secs(2));
+                    let options = CallOptions::default().timeout(Duration::from_secs(2));
                     plugin.call_with("sleep", &json!({"ms": 600_000}), options)
                 })
             })
@@ -151,7 +152,7 @@ fn a_deadline_that_passes_before_the_call_was_written_says_so() {
         eventually("the large call is on its way", || {
             (plugin.status().unwrap().calls_in_flight == 1).then_some(())
         });
-        let options = CallOptions::timeout(Duration::from_millis(100));
+        let options = CallOptions::default().timeout(Duration::from_millis(100));
         let result: Result<Value, CallError> = plugin.call_with("work", &json!({"n": 1}), options);
         let error = result.unwrap_err();
         assert_eq!((error.code, error.outcome), (ErrorCode::DeadlineExceeded, Outcome::NotSent), "{error}");
@@ -176,7 +177,7 @@ fn a_deadline_is_never_early() {
             scope.spawn(|| {
                 let params = json!({"text": "x".repeat(1 << 20)});
                 while !over.load(Ordering::Relaxed) {
-                    let options = CallOptions::timeout(SOON);
+                    let options = CallOptions::default().timeout(SOON);
                     let _: Value = noise.call_with("echo", &params, options).unwrap();
                 }
             });
@@ -188,8 +189,11 @@ fn a_deadline_is_never_early() {
                     for round in 0..20 {
                         let timeout = Duration::from_millis(20 + caller * 5 + round);
                         let begun = Instant::now();
-                        let result: Result<Value, CallError> =
-                            plugin.call_with("sleep", &json!({"ms": 600_000}), CallOptions::timeout(timeout));
+                        let result: Result<Value, CallError> = plugin.call_with(
+                            "sleep",
+                            &json!({"ms": 600_000}),
+                            CallOptions::default().timeout(timeout),
+                        );
                         let took = begun.elapsed();
                         assert_eq!(result.unwrap_err().code, ErrorCode::DeadlineExceeded);
                         assert!(took >= timeout, "{timeout:?} were over after {took:?}");

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 fn call(plugin: &PluginHandle, method: &str, params: &Value) -> Result<Value, CallError> {
-    plugin.call_with(method, params, CallOptions::timeout(SOON))
+    plugin.call_with(method, params, CallOptions::default().timeout(SOON))
 }
 
 /// The error of a call, which has to be this one.
@@ -47,9 +47,9 @@ fn params_that_the_plugin_would_not_take_are_refused_here() {
         RawValue::from_string(text).unwrap()
     };
     let params = nested(127);
-    let reply = echo.call_raw("echo", Some(params.clone()), CallOptions::timeout(SOON)).unwrap();
+    let reply = echo.call_raw("echo", Some(params.clone()), CallOptions::default().timeout(SOON)).unwrap();
     assert_eq!(reply.result.get(), params.get());
-    let error = echo.call_raw("echo", Some(nested(128)), CallOptions::timeout(SOON)).unwrap_err();
+    let error = echo.call_raw("echo", Some(nested(128)), CallOptions::default().timeout(SOON)).unwrap_err();
     assert_eq!((error.code, error.outcome), (ErrorCode::InvalidParams, Outcome::NotSent));
     says(&error, &["127 levels"]);
     assert_eq!(echo.status().unwrap().generation.unwrap().get(), 1, "nobody was harmed");
@@ -267,7 +267,7 @@ fn a_call_that_is_never_answered_poisons_its_connection_only() {
         eventually("the others are on their way", || {
             (plugin.status().unwrap().calls_in_flight == 4).then_some(())
         });
-        let hanging = CallOptions::timeout(Duration::from_millis(150));
+        let hanging = CallOptions::default().timeout(Duration::from_millis(150));
         let error = refused(
             plugin.call_with("work", &json!({}), hanging),
             ErrorCode::DeadlineExceeded,
@@ -298,7 +298,7 @@ fn a_late_answer_is_dropped_and_counted_and_the_connection_lives() {
     let plugin = up(world.failing(&host, "late", &[("FAILURE_MODE", "call-late")], policy));
     let before = plugin.status().unwrap();
     for _ in 0..3 {
-        let timeout = CallOptions::timeout(Duration::from_millis(100));
+        let timeout = CallOptions::default().timeout(Duration::from_millis(100));
         let result: Result<Value, CallError> = plugin.call_with("work", &json!({}), timeout);
         refused(result, ErrorCode::DeadlineExceeded, Outcome::Indeterminate);
         assert_eq!(next_event(&events, EventKind::CallTimedOut).note.method.as_deref(), Some("work"));

@@ -31,7 +31,7 @@ fn sleeps_of_loop() -> u64 {
 
 fn begin(plugin: &PluginHandle, method: &str, params: &serde_json::Value) -> PendingCall {
     let params = to_raw_value(params).unwrap();
-    plugin.start_raw(method, Some(params), CallOptions::timeout(SOON)).unwrap()
+    plugin.start_raw(method, Some(params), CallOptions::default().timeout(SOON)).unwrap()
 }
 
 /// Run by `a_caller_that_is_alone_drives_and_an_idle_host_sleeps` in a process of its own.
@@ -139,7 +139,7 @@ fn mixed(host: &Host, plugins: &[PluginHandle], seed: u64) {
                             }
                         }
                         5 => {
-                            let options = CallOptions::timeout(Duration::from_millis(2));
+                            let options = CallOptions::default().timeout(Duration::from_millis(2));
                             let error = plugin
                                 .call_with::<_, serde_json::Value>("sleep", &json!({"ms": 20_000}), options)
                                 .unwrap_err();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rpc_plugin_wire::error::ErrorData;
-use rpc_plugin_wire::handshake::{ENV_CONTRACT, Hello, HelloResult, METHOD_HELLO};
+use rpc_plugin_wire::handshake::{ENV_RESERVED, Hello, HelloResult, Launch, METHOD_HELLO, METHOD_LAUNCH};
 use rpc_plugin_wire::ident::check_method;
 use rpc_plugin_wire::life::{self, Cancel, Capabilities, Heartbeat};
 use rpc_plugin_wire::message::{params_into, result_object};
@@ -88,6 +88,9 @@ fn read_examples(page: &str) -> Result<Vec<String>, String> {
                 if notification.method == life::METHOD_CANCEL {
                     params_into::<Cancel>(notification.params).map_err(|error| fault(&error))?;
                 }
+                if notification.method == METHOD_LAUNCH {
+                    params_into::<Launch>(notification.params).map_err(|error| fault(&error))?;
+                }
                 methods.push(notification.method.into_owned());
             }
             Message::Response(answer) => {
@@ -169,7 +172,7 @@ fn every_method_has_a_prefix_of_the_table() {
         ("host.", &[METHOD_HELLO][..]),
         ("plugin.", &[life::METHOD_HEARTBEAT, life::METHOD_CAPABILITIES, life::METHOD_SHUTDOWN]),
         ("admin.", admin::METHODS),
-        ("rpc.", &[life::METHOD_CANCEL]),
+        ("rpc.", &[life::METHOD_CANCEL, METHOD_LAUNCH]),
     ];
     for (prefix, methods) in known {
         for method in methods {
@@ -188,7 +191,7 @@ fn every_method_has_a_prefix_of_the_table() {
 
 #[test]
 fn the_numbers_and_names_of_the_page_are_the_codes() {
-    for name in ENV_CONTRACT {
+    for name in ENV_RESERVED {
         assert!(DOC.contains(&format!("`{name}`")), "{name}");
     }
     for state in ["starting", "healthy", "degraded", "overloaded", "unhealthy"] {

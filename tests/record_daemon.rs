@@ -45,7 +45,7 @@ fn calls_are_on_record_as_the_policy_says() {
             let _: Value = plugin.call("echo", &json!({"message": "payload"})).unwrap();
             plugin.call::<_, Value>("none.such", &json!({})).unwrap_err();
             plugin.call::<_, Value>("sleep", &json!({"ms": "payload"})).unwrap_err();
-            let timeout = CallOptions { timeout: Some(Duration::from_millis(30)) };
+            let timeout = CallOptions::default().timeout(Duration::from_millis(30));
             plugin.call_with::<_, Value>("sleep", &json!({"ms": 60_000}), timeout).unwrap_err();
             let folder = world.runtime_dir().join("echo");
             host.shutdown();

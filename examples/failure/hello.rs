@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long anything of this plugin waits for its host to act. Longer than any test.
@@ -44,7 +45,7 @@ pub(crate) fn start(mode: Mode, config: &Config) -> Result<Greeted, Failure> {
         Mode::NeverConnect => linger(),
         _ => {}
     }
-    let mut connection = UnixStream::connect(&config.socket)?;
+    let mut connection = UnixStream::connect(config.socket().unwrap_or(Path::new("")))?;
     connection.set_read_timeout(Some(LINGER))?;
     let honest = hello(config, None)?;
     let broken: Vec<u8> = match mode {
@@ -68,7 +69,7 @@ pub(crate) fn start(mode: Mode, config: &Config) -> Result<Greeted, Failure> {
         Mode::HelloEmptyCapabilities => hello(config, Some(("capabilities", json!([]))))?,
         Mode::SecondConnection => {
             // Whichever the host takes, it may not take both; it may be quick enough to listen no more.
-            let second = UnixStream::connect(&config.socket);
+            let second = UnixStream::connect(config.socket().unwrap_or(Path::new("")));
             match &second {
                 Ok(second) => {
                     second.set_read_timeout(Some(LINGER))?;

@@ -40,7 +40,7 @@ pub(crate) fn play(file: &Path, config: &Config) -> Result<bool, Failure> {
             let greeted = hello::start(Mode::None, config)?;
             (greeted.connection, greeted.decoder)
         }
-        _ => (UnixStream::connect(&config.socket)?, FrameDecoder::new(1 << 20)),
+        _ => (UnixStream::connect(config.socket().unwrap_or(Path::new("")))?, FrameDecoder::new(1 << 20)),
     };
     connection.set_read_timeout(Some(LINGER))?;
     match &*record.when {

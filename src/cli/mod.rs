@@ -47,6 +47,8 @@ pub struct Flag {
     pub default: Option<&'static str>,
     /// The environment variable that stands in for it, for the help.
     pub variable: Option<&'static str>,
+    /// The argument that is not expected where it is given, by its name.
+    pub replaces: Option<&'static str>,
     /// What it does: one sentence without a final full stop.
     pub help: &'static str,
 }
@@ -63,6 +65,7 @@ impl Flag {
             required: false,
             default: None,
             variable: None,
+            replaces: None,
             help,
         }
     }
@@ -102,6 +105,12 @@ impl Flag {
     pub const fn variable(self, variable: &'static str) -> Flag {
         Flag { variable: Some(variable), ..self }
     }
+
+    /// The same flag, which makes an argument unexpected without being its value.
+    #[must_use]
+    pub const fn replaces(self, positional: &'static str) -> Flag {
+        Flag { replaces: Some(positional), ..self }
+    }
 }
 
 /// The flag that every program has; stands in one of its groups.
@@ -121,7 +130,7 @@ pub const HELP_COMMAND: Command = Command {
 /// An argument without dashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Positional {
-    /// Its name, in capitals.
+    /// Its name, in capitals. One that ends with `...` stands last and takes all further words.
     pub name: &'static str,
     /// Whether it must be there.
     pub required: bool,
@@ -129,6 +138,14 @@ pub struct Positional {
     pub flag: Option<&'static str>,
     /// What it is: one sentence without a final full stop.
     pub help: &'static str,
+}
+
+impl Positional {
+    /// Whether it takes all further words.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        self.name.ends_with("...")
+    }
 }
 
 /// One command line to copy, and what it does.

@@ -198,12 +198,20 @@ impl Reader {
         let mut words = words.into_iter();
         let mut replaced = None;
         for positional in command.positionals {
-            if let Some(flag) = positional.flag.filter(|flag| self.args.is_set(flag)) {
+            let is_set = |flag: &&str| self.args.is_set(flag);
+            let replacing = command.flags.iter().filter(|flag| flag.replaces == Some(positional.name));
+            let mut flags = positional.flag.into_iter().chain(replacing.map(|flag| flag.long));
+            if let Some(flag) = flags.find(is_set) {
                 replaced = Some((flag, positional.name));
                 continue;
             }
             match words.next() {
-                Some(word) => self.args.given.push((positional.name, word)),
+                Some(word) => {
+                    self.args.given.push((positional.name, word));
+                    if positional.repeats() {
+                        self.args.given.extend(words.by_ref().map(|word| (positional.name, word)));
+                    }
+                }
                 None if positional.required => {
                     return Err(self.error(format!("'{}' lacks its {}", command.name, positional.name)));
                 }

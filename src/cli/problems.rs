@@ -46,6 +46,10 @@ impl Program {
         if optional.into_iter().any(|positional| positional.required) {
             problems.push(format!("{}: a required argument follows an optional one", command.name));
         }
+        let last = command.positionals.len().saturating_sub(1);
+        if command.positionals.iter().take(last).any(super::Positional::repeats) {
+            problems.push(format!("{}: an argument follows one that takes all further words", command.name));
+        }
         for positional in command.positionals {
             sentence(problems, positional.name, positional.help);
             if positional.name.bytes().any(|byte| byte.is_ascii_lowercase()) {
@@ -53,6 +57,12 @@ impl Program {
             }
             if positional.flag.is_some_and(|long| !command.flags.iter().any(|flag| flag.long == long)) {
                 problems.push(format!("{}: no flag for {}", command.name, positional.name));
+            }
+        }
+        for flag in command.flags {
+            let replaced = flag.replaces;
+            if replaced.is_some_and(|name| !command.positionals.iter().any(|known| known.name == name)) {
+                problems.push(format!("{}: --{} replaces no argument", command.name, flag.long));
             }
         }
         self.page(problems, Some(command));

@@ -12,9 +12,10 @@ use crate::cli::text;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
+use rpc_plugin_wire::life::METHOD_PROGRESS;
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, SOCKET_PATH_BYTES_MAX};
 use rpc_plugin_wire::message::{NewRequest, request_bytes_max, write_request};
-use rpc_plugin_wire::{FrameDecoder, Message, RequestId};
+use rpc_plugin_wire::{FrameDecoder, Message, Notification, RequestId};
 use serde_json::value::RawValue;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -78,6 +79,7 @@ impl Client {
         method: &str,
         params: Option<&RawValue>,
         deadline_ms: u64,
+        progress: &mut dyn FnMut(&RawValue),
     ) -> Result<Box<RawValue>, Failure> {
         let bytes_max = *FRAME_BYTES_MAX_RANGE.end();
         if request_bytes_max(method, params) > bytes_max {
@@ -96,7 +98,10 @@ impl Client {
                 let message = Message::parse(frame).map_err(|error| self.garbage(&error))?;
                 let Message::Response(response) = message else {
                     // Notifications may be added to the protocol; requests to a client never.
-                    if matches!(message, Message::Notification(_)) {
+                    if let Message::Notification(notification) = message {
+                        if let Some(value) = progress_of(&notification) {
+                            progress(value);
+                        }
                         continue;
                     }
                     return Err(self.garbage(&"it sent a request"));
@@ -169,6 +174,19 @@ impl Client {
     fn broken(&self, action: &str, error: &io::Error) -> Failure {
         unreachable(format!("cannot {action} {:?}: {error}", self.socket_path))
     }
+}
+
+/// The value, where a notification tells of the progress of the one request.
+fn progress_of<'a>(notification: &Notification<'a>) -> Option<&'a RawValue> {
+    #[derive(serde::Deserialize)]
+    struct Progress<'a> {
+        id: u64,
+        #[serde(borrow)]
+        value: &'a RawValue,
+    }
+    let params = notification.params.filter(|_| notification.method == METHOD_PROGRESS)?;
+    let progress: Progress<'a> = serde_json::from_str(params.get()).ok()?;
+    (progress.id == REQUEST_ID).then_some(progress.value)
 }
 
 fn again(error: &io::Error) -> bool {

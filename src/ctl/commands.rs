@@ -37,6 +37,17 @@ enum Deadline {
 impl Session<'_> {
     /// Asks the daemon; the answer as it came.
     fn ask<P: Serialize>(&self, method: &str, params: &P, kept: Deadline) -> Result<Box<RawValue>, Failure> {
+        self.ask_with_progress(method, params, kept, &mut |_| {})
+    }
+
+    /// The same, with what is to be done with its progress.
+    fn ask_with_progress<P: Serialize>(
+        &self,
+        method: &str,
+        params: &P,
+        kept: Deadline,
+        progress: &mut dyn FnMut(&RawValue),
+    ) -> Result<Box<RawValue>, Failure> {
         let wait = match kept {
             Deadline::Ours if self.timeout.is_zero() => {
                 return Err(self
@@ -50,7 +61,7 @@ impl Session<'_> {
         let params = params_from(params).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         let mut client = Client::connect(&self.runtime_dir, wait)?;
         let deadline_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        client.request(method, params.as_deref(), deadline_ms)
+        client.request(method, params.as_deref(), deadline_ms, progress)
     }
 
     /// Asks the daemon, and prints its answer as JSON or as what `text` makes of it.
@@ -141,11 +152,29 @@ impl Session<'_> {
     }
 
     pub(super) fn call(&self, out: &mut Out<'_>, stdin: &mut dyn Read) -> Result<(), Failure> {
-        let plugin_id = self.plugin_id()?;
+        let capability = self.args.text("capability")?.map(str::to_owned);
+        let plugin_id = match &capability {
+            None => Some(self.plugin_id()?),
+            Some(name) if self.args.is_set("plugin-id") => {
+                return Err(self
+                    .args
+                    .wrong("capability", name, "--plugin-id names the plugin already")
+                    .into());
+            }
+            Some(_) => None,
+        };
         let method = self.args.text(table::METHOD)?.unwrap_or_default();
         check_method(method).map_err(|error| self.args.wrong(table::METHOD, method, &error.to_string()))?;
-        let params = self.call_params(stdin)?;
-        let result = self.ask_call(plugin_id, method, params)?;
+        let params = CallParams {
+            plugin_id,
+            capability,
+            method: method.to_owned(),
+            params: self.call_params(stdin)?,
+            timeout_ms: Some(self.timeout_ms()),
+            idempotent: self.args.is_set("idempotent"),
+            progress: self.args.is_set("progress"),
+        };
+        let result = self.ask_call(&params, &mut |value| out.progress(value))?;
         if out.json {
             return out.document(&result);
         }
@@ -163,7 +192,14 @@ impl Session<'_> {
         let message = self.args.text("message")?.unwrap_or_default().to_owned();
         let params =
             params_from(&Echo { message }).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        let result = self.ask_call(self.plugin_id()?, "echo", params)?;
+        let params = CallParams {
+            plugin_id: Some(self.plugin_id()?),
+            method: "echo".to_owned(),
+            params,
+            timeout_ms: Some(self.timeout_ms()),
+            ..CallParams::default()
+        };
+        let result = self.ask_call(&params, &mut |_| {})?;
         if out.json {
             return out.document(&result);
         }
@@ -177,16 +213,13 @@ impl Session<'_> {
 
     fn ask_call(
         &self,
-        plugin_id: PluginId,
-        method: &str,
-        params: Option<Box<RawValue>>,
+        params: &CallParams,
+        progress: &mut dyn FnMut(&RawValue),
     ) -> Result<Box<RawValue>, Failure> {
         if self.timeout.is_zero() {
             return Err(self.args.wrong("timeout", "0", "a call takes longer than that").into());
         }
-        let method = method.to_owned();
-        let params = CallParams { plugin_id, method, params, timeout_ms: Some(self.timeout_ms()) };
-        self.ask(admin::METHOD_CALL, &params, Deadline::Daemons)
+        self.ask_with_progress(admin::METHOD_CALL, params, Deadline::Daemons, progress)
     }
 
     /// The params of a call: from the command line, from standard input, or none. Standard input is

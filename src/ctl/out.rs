@@ -90,6 +90,13 @@ impl Out<'_> {
         }
     }
 
+    /// Prints a value of a call's progress on standard error.
+    pub(super) fn progress(&mut self, value: &RawValue) {
+        let json = escape_json(value.get());
+        let line = if self.json { format!("{{\"progress\":{json}}}\n") } else { format!("{json}\n") };
+        let _ = self.stderr.write_all(line.as_bytes());
+    }
+
     /// Tells why the command failed.
     pub(super) fn fail(&mut self, failure: &Failure) {
         if failure.is_quiet() {

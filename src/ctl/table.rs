@@ -39,6 +39,21 @@ const COMMANDS: &[Command] = &[
                 help: "Its params, a JSON object; '-' reads them from standard input",
             },
         ],
+        flags: &[
+            Flag::with_value(
+                "capability",
+                "NAME",
+                "In place of ID: a plugin that serves this capability, the one with the fewest calls in flight",
+            )
+            .replaces(ID),
+            Flag::switch(
+                "idempotent",
+                "The plugin may execute it more than once: repeat it within the timeout when it could not be sent, \
+                 or the plugin was lost meanwhile",
+            ),
+            ID_FLAG,
+            Flag::switch("progress", "Ask for its progress, and print what comes of it on standard error"),
+        ],
         examples: &[
             Example {
                 line: "rpcpluginctl call kv kv.get '{\"key\": \"colour\"}'",
@@ -48,18 +63,59 @@ const COMMANDS: &[Command] = &[
                 line: "cat params.json | rpcpluginctl call kv kv.put - --timeout 2m --json",
                 what: "Params from a file, two minutes to answer, and the whole answer with its metadata",
             },
+            Example {
+                line: "rpcpluginctl call --capability kv kv.get '{\"key\": \"colour\"}' --idempotent",
+                what: "Whichever plugin serves kv, and again if it is just being replaced",
+            },
         ],
         ..about_one(
             "call",
             "Call a method of a plugin and print its result",
             "Prints the plugin's result: laid out on a terminal, on one line elsewhere. With --json it \
-             stands in an object beside the plugin's id, its generation and the duration.",
+             stands in an object beside the plugin's id, its generation and the duration, and progress is one object \
+             {\"progress\": VALUE} a line.",
         )
     },
     Command {
         positionals: ONE_OR_ALL,
         flags: &[ID_FLAG],
         ..plain("capabilities", "Show what a plugin, or every plugin, says it can do")
+    },
+    Command {
+        positionals: &[
+            Positional { name: "PROGRAM", required: true, flag: None, help: "The plugin's executable" },
+            Positional {
+                name: "ARG...",
+                required: false,
+                flag: None,
+                help: "Its arguments; '--' stands before those that begin with a dash",
+            },
+        ],
+        flags: &[
+            Flag::with_value("env", "NAME=VALUE", "Set a variable for it").repeated(),
+            Flag::with_value("id", "ID", "What it is called; without it, the name of its file"),
+            Flag::with_value("pass-env", "NAME", "Let a variable of this environment through to it")
+                .repeated(),
+            Flag::with_value("transport", "WORD", "How it is reached: unix, fd or stdio").default("unix"),
+        ],
+        details: "Runs the plugin in this folder with a host of its own, whose private temporary runtime folder is \
+                  removed at the end, and needs no daemon. Prints what happens to it and what it prints, as it \
+                  comes. Each line of standard input calls a method: METHOD [JSON]; 'help', 'capabilities', \
+                  'status', 'restart' and 'quit' are no methods. Result or error stand there with the time it \
+                  took; --timeout is the deadline of each. End of input, 'quit' and Ctrl-C end the plugin \
+                  as an operator would. With --json, one object a line, each with a 'type'. The exit code is 0; \
+                  where standard input is no terminal, it is that of the first line that failed.",
+        examples: &[
+            Example {
+                line: "rpcpluginctl dev target/debug/echo",
+                what: "Try a plugin that was just built; 'restart' takes it anew when it was built again",
+            },
+            Example {
+                line: "echo 'echo {\"message\": \"hello\"}' | rpcpluginctl dev target/debug/echo --json",
+                what: "A script of calls",
+            },
+        ],
+        ..plain("dev", "Run one plugin in the foreground, and call it line by line")
     },
     Command {
         flags: &[Flag::with_value("message", "TEXT", "What to send").required(), ID_FLAG],
@@ -157,7 +213,11 @@ const COMMANDS: &[Command] = &[
             WAITS,
         )
     },
-    plain("routes", "Show which plugin serves which capability, and whether it can"),
+    Command {
+        details: "One row for each plugin that serves a capability (mode direct-plugin-id), and one for the plugin that a \
+                  call by the capability would go to now (mode capability), where there is one.",
+        ..plain("routes", "Show which plugin serves which capability, and whether it can")
+    },
     plain("shutdown", "End the daemon and all its plugins"),
     about_one("start", "Start a plugin, also one that was given up, and wait until it is healthy", WAITS),
     plain("status", "Show how the daemon is"),

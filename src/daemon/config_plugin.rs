@@ -14,7 +14,7 @@ use super::settings_value::quoted;
 use crate::state::policy::Policy;
 use crate::sys::runtime_dir::reserved_name;
 use rpc_plugin_wire::PluginId;
-use rpc_plugin_wire::handshake::ENV_CONTRACT;
+use rpc_plugin_wire::handshake::ENV_RESERVED;
 use rpc_plugin_wire::ident::check_capability;
 use rpc_plugin_wire::limits::{CAPABILITIES_MAX, HELLO_LIST_MAX, PLUGIN_ID_BYTES_MAX};
 use std::collections::BTreeMap;
@@ -163,9 +163,9 @@ fn check_env_name(name: &str) -> Result<(), (String, String)> {
     if name.contains(['=', '\0']) {
         return Err((format!("{} is no name of a variable", quoted(name)), name_rule()));
     }
-    if ENV_CONTRACT.contains(&name) {
+    if ENV_RESERVED.contains(&name) {
         let problem = format!("{name} is a variable of the contract, which the daemon sets itself");
-        return Err((problem, format!("any but {}", ENV_CONTRACT.join(", "))));
+        return Err((problem, format!("any but {}", ENV_RESERVED.join(", "))));
     }
     Ok(())
 }

@@ -264,7 +264,7 @@ fn the_documentation_has_every_key_and_its_examples_are_good_configurations() {
         load(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         examples += 1;
     }
-    assert_eq!(examples, 3);
+    assert_eq!(examples, 4);
     for key in ["runtime_dir", "defaults", "plugins"].iter().chain(&super::config_plugin::KEYS) {
         assert!(doc.contains(&format!("| `{key}` | ")), "docs/configuration.md lacks {key}");
     }

@@ -12,7 +12,7 @@ use super::settings_value::{Checked, show_bytes};
 pub use super::settings_value::{Kind, Value};
 use crate::eventlog::sinks::{BATCH_MAX, SinkOptions};
 use crate::eventlog::{Durability, LogOptions, QUEUE_MAX_DEFAULT};
-use crate::state::policy::{OUTPUT_BYTES_RANGE, Policy, RestartPolicy, RpcAudit};
+use crate::state::policy::{OUTPUT_BYTES_RANGE, Policy, RestartPolicy, RpcAudit, Transport};
 use rpc_plugin_wire::event::Level;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
 use std::time::Duration;
@@ -183,7 +183,7 @@ macro_rules! named_fields {
     };
 }
 
-named_fields!(RestartPolicy RpcAudit Durability);
+named_fields!(RestartPolicy RpcAudit Transport Durability);
 
 macro_rules! settings {
     ($(#[$doc:meta])* $table:ident of $type:ident; $($key:ident $flag:literal $kind:expr, $text:literal;)*) => {
@@ -207,6 +207,8 @@ macro_rules! settings {
 const WAIT: Kind = Kind::Duration { zero: None };
 /// Names of [`RestartPolicy::ALL`]; a test holds them together.
 const RESTARTS: &[&str] = &["always", "on-failure", "never"];
+/// Names of [`Transport::ALL`].
+const TRANSPORTS: &[&str] = &["unix", "fd", "stdio"];
 /// Names of [`RpcAudit::ALL`], and of [`Durability::ALL`].
 const AUDITS: &[&str] = &["off", "failures", "all"];
 const DURABILITIES: &[&str] = &["relaxed", "strict", "none"];
@@ -264,6 +266,8 @@ settings! {
     output_bytes_per_second_max "output-bytes-per-second-max"
         Kind::Bytes(*OUTPUT_BYTES_RANGE.start() as u64, *OUTPUT_BYTES_RANGE.end() as u64),
         "What goes on record of each of stdout and stderr in a second; more is dropped and counted.";
+    transport "transport" Kind::Choice(TRANSPORTS),
+        "How a plugin is reached: by its socket, an inherited descriptor, or its stdin and stdout.";
 }
 
 settings! {

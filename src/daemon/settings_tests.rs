@@ -2,7 +2,7 @@
 
 use super::settings::{DAEMON, Kind, LOG, Limits, LogSettings, POLICY, SINK, Setting, SinkSettings, Value};
 use crate::eventlog::Durability;
-use crate::state::policy::{DURATION_MAX, Policy, RestartPolicy, RpcAudit};
+use crate::state::policy::{DURATION_MAX, Policy, RestartPolicy, RpcAudit, Transport};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -49,6 +49,7 @@ fn every_row_reads_back_what_it_shows() {
         assert_eq!(log, LogSettings::default(), "{}", setting.key);
     }
     assert_eq!(RpcAudit::ALL.map(|(_, name)| set("rpc_audit", name).unwrap()), ["off", "failures", "all"]);
+    assert_eq!(Transport::ALL.map(|(_, name)| set("transport", name).unwrap()), ["unix", "fd", "stdio"]);
     let durability = |text| {
         let mut log = LogSettings::default();
         LOG[0].set(&mut log, Value::Text(text)).map(|()| log.durability)

@@ -7,13 +7,15 @@
 use crate::reactor::{Answer, ControlCx, ControlService, Reply};
 use crate::state::action::{CallEnd, Note};
 use crate::state::call_error::CallError;
+use crate::state::route::{CallRequest, Target};
+use crate::state::session::CallSpec;
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
-    HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_DIRECT, Route, RouteList,
-    WaitParams,
+    HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY, ROUTE_MODE_DIRECT,
+    Route, RouteList, WaitParams,
 };
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
@@ -131,7 +133,17 @@ fn routes(cx: &ControlCx<'_>) -> RouteList {
     }
     // Stable: plugins stay ordered by id within a capability.
     routes.sort_by(|a, b| a.capability.cmp(&b.capability));
+    let routes = routes.chunk_by(|a, b| a.capability == b.capability);
+    let routes = routes.flat_map(|direct| direct.iter().cloned().chain(by_capability(cx, direct))).collect();
     RouteList { routes }
+}
+
+/// The plugin that a call by this capability would go to now, if there is one.
+fn by_capability(cx: &ControlCx<'_>, direct: &[Route]) -> Option<Route> {
+    let capability = &direct.first()?.capability;
+    let plugin = cx.supervisor.plugin(cx.supervisor.next_provider(capability)?)?;
+    let route = direct.iter().find(|route| route.plugin_id == *plugin.id())?;
+    Some(Route { mode: ROUTE_MODE_CAPABILITY.into(), ..route.clone() })
 }
 
 fn heartbeat(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
@@ -150,21 +162,41 @@ fn heartbeat(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorO
 }
 
 fn call(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
-    let CallParams { plugin_id, method, params, timeout_ms } = params_into(params)?;
+    let CallParams { plugin_id, capability, method, params, timeout_ms, idempotent, progress } =
+        params_into(params)?;
     if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
         return Err(ErrorObject::new(ErrorCode::InvalidParams, "the params of a call are a JSON object"));
     }
     let timeout = timeout_ms.map(|timeout_ms| deadline(Some(timeout_ms))).transpose()?;
-    if cx.supervisor.find(&plugin_id).is_some() {
-        // A call changes what the plugin's own methods change. There may be many of them.
-        let note = action(cx, Some(&plugin_id), "call").method(method.clone()).level(Level::Debug);
-        cx.notes.push(note);
-    }
-    let asked = plugin_id.clone();
-    Ok(cx.call(&asked, method, params, timeout, move |end| {
+    let target = match (plugin_id, capability) {
+        (Some(id), None) => Target::Plugin(id),
+        (None, Some(name)) => Target::Capability(name.into()),
+        _ => {
+            let text = "a call names a plugin_id or a capability: one of them, and not both";
+            return Err(ErrorObject::new(ErrorCode::InvalidParams, text));
+        }
+    };
+    note_call(cx, &target, &method);
+    let params = params.map(|params| String::from(Box::<str>::from(params)));
+    let spec = CallSpec { method, params, timeout, progress, ..CallSpec::default() };
+    let request = CallRequest { target, idempotent, spec };
+    Ok(cx.call(request, move |mut end| {
+        let plugin_id = end.plugin_id.take();
         let (result, generation, duration_us) = taken(end)?;
+        let unnamed = || ErrorObject::new(ErrorCode::InternalError, "an answer of no plugin");
+        let plugin_id = plugin_id.ok_or_else(unnamed)?;
         answer(&CallReply { plugin_id, generation, result, duration_us })
     }))
+}
+
+/// A call changes what the plugin's own methods change. There may be many of them.
+fn note_call(cx: &mut ControlCx<'_>, target: &Target, method: &str) {
+    let note = match target {
+        Target::Plugin(id) if cx.supervisor.find(id).is_none() => return,
+        Target::Plugin(id) => action(cx, Some(id), "call"),
+        Target::Capability(name) => action(cx, None, "call").reason(format!("capability {name}")),
+    };
+    cx.notes.push(note.method(method).level(Level::Debug));
 }
 
 type Taken = (Box<RawValue>, rpc_plugin_wire::Generation, u64);

@@ -1,6 +1,8 @@
 //! Setting up a host.
 
 use super::admin::Admin;
+use super::callbacks::Callbacks;
+use super::services::{self, CalledBack, Offered, Running, ServiceCall};
 use super::sinks::{self, Around, LogSink, Sinks};
 use super::{EventLoop, Host, HostError, Inner};
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
@@ -14,9 +16,12 @@ use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use crate::sys::sweep::sweep;
 use crossbeam_channel::{Sender, bounded};
+use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::handshake::ENV_AUTH_TOKEN_FILE;
+use rpc_plugin_wire::handshake::{ENV_AUTH_TOKEN_FILE, ENV_HOST_PID, ENV_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,6 +50,7 @@ pub struct HostBuilder {
     admin_held: bool,
     admin_clients_max: usize,
     spin: Duration,
+    offered: Offered,
 }
 
 impl std::fmt::Debug for HostBuilder {
@@ -66,6 +72,7 @@ impl HostBuilder {
             admin_held: false,
             admin_clients_max: ADMIN_CLIENTS_MAX_DEFAULT,
             spin: if several_cores() { SPIN_DEFAULT } else { Duration::ZERO },
+            offered: Offered::default(),
         }
     }
 
@@ -150,6 +157,51 @@ impl HostBuilder {
         self
     }
 
+    /// Serves `method` for the plugins: a handler of typed params and result, on a thread of its own (see
+    /// [`HostBuilder::service_threads`]). A name is that of a method, in any namespace but `plugin.`, `admin.` and
+    /// `rpc.`; one that is none, is there already, or is built in (`host.log`, `host.call`, `host.event`) fails the
+    /// start. Absent params are the same as `{}`.
+    ///
+    /// Calls of plugins that the handler makes on its own thread are part of the call that it serves: they end with
+    /// it at the latest, and are cancelled with it.
+    #[must_use]
+    pub fn service<P, R, E, F>(mut self, method: &str, handler: F) -> HostBuilder
+    where
+        P: DeserializeOwned,
+        R: Serialize,
+        E: Into<HandlerError>,
+        F: Fn(&ServiceCall, P) -> Result<R, E> + Send + Sync + 'static,
+    {
+        self.offered.add(method, services::typed(handler));
+        self
+    }
+
+    /// Serves every method of a typed interface, as [`HostBuilder::service`] does one: what `into_table` of its trait
+    /// gives.
+    #[must_use]
+    pub fn serve_interface(mut self, table: InterfaceTable) -> HostBuilder {
+        for (method, function) in table.methods() {
+            self.offered.add(method, services::of_table(Arc::clone(function)));
+        }
+        self
+    }
+
+    /// Services that run at a time: 4 unless this says otherwise, 1 to 1024. One that waits for a plugin does not
+    /// count, up to 64 of them.
+    #[must_use]
+    pub fn service_threads(mut self, threads: usize) -> HostBuilder {
+        self.offered.threads = threads.clamp(1, 1024);
+        self
+    }
+
+    /// Requests of plugins that wait for a service's thread: 1024 unless this says otherwise; a further one is answered
+    /// `overloaded`.
+    #[must_use]
+    pub fn service_queue_max(mut self, queue_max: usize) -> HostBuilder {
+        self.offered.queue_max = queue_max;
+        self
+    }
+
     /// Opens and locks the runtime folder, removes what a dead host left in it, and starts the event
     /// loop. Blocks for a moment.
     ///
@@ -171,7 +223,14 @@ impl HostBuilder {
         }
         let ended = EndReason::default();
         let (attendants, questions) = (Attendants::default(), SinkQuestions::default());
+        if !self.offered.faults.is_empty() {
+            let faults = std::io::Error::other(self.offered.faults.join("; "));
+            return Err(HostError::Setup("the services of the host are defined wrongly", faults));
+        }
+        let (called_back, serving) = (CalledBack::default(), Arc::default());
+        let services = Running::new(self.offered, called_back.clone(), Arc::clone(&serving));
         let setup = Setup {
+            services: Some(Box::new(services)),
             runtime_dir: Arc::clone(&runtime_dir),
             log: log.clone(),
             control,
@@ -200,7 +259,16 @@ impl HostBuilder {
             // If the queue is full, the next child that ends asks for it.
             let _ = port.post(Command::SweepOrphans);
         });
-        let mut inner = Inner { engine, runtime_dir, log, thread, ended, sinks: Mutex::default() };
+        let mut inner = Inner {
+            engine,
+            runtime_dir,
+            log,
+            thread,
+            ended,
+            sinks: Mutex::default(),
+            callbacks: Callbacks::default(),
+            called_back,
+        };
         let around = Around {
             runtime_dir: inner.runtime_dir.path(),
             log: &inner.log,
@@ -215,7 +283,10 @@ impl HostBuilder {
         for note in notes {
             inner.post(Command::Record(Box::new(note)))?;
         }
-        Ok(Host { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        let port = inner.engine.port().clone();
+        let _ = serving.set(services::Around { port, host: Arc::downgrade(&inner) });
+        Ok(Host { inner })
     }
 
     fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<(Control, PrivateFile)>, HostError> {
@@ -247,7 +318,8 @@ fn several_cores() -> bool {
 fn tidy_up(runtime_dir: &RuntimeDir) -> Result<Vec<Note>, HostError> {
     let mut notes = vec![Note::new(EventKind::HostStarted, concat!("version ", env!("CARGO_PKG_VERSION")))];
     // Processes first, so that none of them makes what is then swept.
-    let leftovers = kill_leftovers(ENV_AUTH_TOKEN_FILE, runtime_dir.path(), LEFTOVERS_TIMEOUT)
+    let marks = [ENV_AUTH_TOKEN_FILE, ENV_LAUNCH];
+    let leftovers = kill_leftovers(&marks, ENV_HOST_PID, runtime_dir.path(), LEFTOVERS_TIMEOUT)
         .map_err(|error| HostError::Setup("processes of a dead host cannot be looked for", error))?;
     let swept = sweep(runtime_dir).map_err(|error| {
         HostError::Setup("what a dead host left cannot be removed", std::io::Error::other(error))

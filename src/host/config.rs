@@ -3,11 +3,12 @@
 use super::error::HostError;
 use super::output::OutputLines;
 use crate::reactor::Output;
-use crate::state::policy::{Policy, PolicyError};
+use crate::state::permit::MayCall;
+use crate::state::policy::{Policy, PolicyError, Transport};
 use crate::sys::runtime_dir::reserved_name;
 use crossbeam_channel::bounded;
 use rpc_plugin_wire::PluginId;
-use rpc_plugin_wire::handshake::ENV_CONTRACT;
+use rpc_plugin_wire::handshake::ENV_RESERVED;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -26,7 +27,7 @@ pub struct PluginConfig {
     pub executable: PathBuf,
     /// Arguments.
     pub args: Vec<OsString>,
-    /// Its whole environment beside the four variables of the contract. Nothing else is passed on.
+    /// Its whole environment beside the variables of the contract. Nothing else is passed on.
     pub env: Vec<(OsString, OsString)>,
     /// The folder that it starts in; absolute.
     pub working_folder: PathBuf,
@@ -34,6 +35,10 @@ pub struct PluginConfig {
     pub policy: Policy,
     /// Interfaces that it must serve, with the versions that are accepted.
     pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// What it may call through its host; nothing unless this says so.
+    pub may_call: MayCall,
+    /// Whether somebody starts it by hand; see [`PluginConfig::awaited`].
+    pub awaited: bool,
     /// Where what it prints goes; see [`PluginConfig::take_output`] and [`PluginConfig::inherit_output`].
     pub(super) output: OutputChoice,
 }
@@ -66,6 +71,8 @@ pub enum PluginConfigError {
     VariableTwice(OsString),
     /// Too many arguments or variables: how many.
     TooMany(usize),
+    /// It is started by hand, and has a transport that only what was launched can have.
+    AwaitedOver(Transport),
     /// The policy contradicts itself.
     Policy(PolicyError),
 }
@@ -93,6 +100,11 @@ impl fmt::Display for PluginConfigError {
             PluginConfigError::TooMany(count) => {
                 write!(f, "{count} arguments or variables, at most {LAUNCH_LIST_MAX} are allowed")
             }
+            PluginConfigError::AwaitedOver(transport) => write!(
+                f,
+                "a plugin that is started by hand has to connect to its socket, and its transport is {transport}; \
+                 make it unix, or let the host launch it"
+            ),
             PluginConfigError::Policy(error) => error.fmt(f),
         }
     }
@@ -112,6 +124,8 @@ impl PluginConfig {
             working_folder: PathBuf::from("/"),
             policy: Policy::default(),
             interfaces: BTreeMap::new(),
+            may_call: MayCall::default(),
+            awaited: false,
             output: OutputChoice(Output::Record),
         }
     }
@@ -134,6 +148,23 @@ impl PluginConfig {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> PluginConfig {
         self.policy = policy;
+        self
+    }
+
+    /// The same reached in another way than by a socket.
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> PluginConfig {
+        self.policy.transport = transport;
+        self
+    }
+
+    /// The same, but not launched: it waits until somebody starts it by hand, under a debugger for example. The
+    /// event `awaited` tells the variables that it has to be started with. It is taken from any process of this one's
+    /// user that has the token; nothing but its calls, its hello and its end has a deadline; its process is never
+    /// signalled. When it has gone, a new generation waits. Its transport has to be `unix`.
+    #[must_use]
+    pub fn awaited(mut self, awaited: bool) -> PluginConfig {
+        self.awaited = awaited;
         self
     }
 
@@ -184,13 +215,16 @@ impl PluginConfig {
         for (name, _) in &self.env {
             let bytes = name.as_encoded_bytes();
             let wrong = bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0);
-            if wrong || ENV_CONTRACT.iter().any(|contract| name == contract) {
+            if wrong || ENV_RESERVED.iter().any(|contract| name == contract) {
                 return Err(PluginConfigError::Variable(name.clone()));
             }
             // Which of the two a program finds is up to its C library.
             if !seen.insert(name) {
                 return Err(PluginConfigError::VariableTwice(name.clone()));
             }
+        }
+        if self.awaited && self.policy.transport != Transport::Unix {
+            return Err(PluginConfigError::AwaitedOver(self.policy.transport));
         }
         self.policy.check().map_err(PluginConfigError::Policy)
     }
@@ -221,10 +255,11 @@ mod tests {
             (PluginConfig::new("lock".parse().unwrap(), "/bin/a"), "kept for the host's own files (lock)"),
             (PluginConfig::new(crate::eventlog::FILE_NAME.parse().unwrap(), "/bin/a"), "kept for the host's"),
             (PluginConfig::new("a".parse().unwrap(), "bin/a"), "is not absolute"),
+            (good().transport(Transport::Fd).awaited(true), "its transport is fd; make it unix"),
             (good().env("", "1"), "cannot be set"),
             (good().env("A=B", "1"), "cannot be set"),
             (good().env("A", "1").env("A", "1"), "A is set twice"),
-            (good().env(ENV_CONTRACT[3], "1"), "belongs to the contract"),
+            (good().env(ENV_RESERVED[3], "1"), "belongs to the contract"),
             (loose, "heartbeat_misses_max"),
         ];
         for (config, expected) in bad {

@@ -10,12 +10,18 @@
 
 mod admin;
 mod builder;
+mod call;
+mod call_set;
+mod callbacks;
+mod capability;
 mod config;
 mod error;
 mod events;
 mod output;
 mod packer;
+mod pending;
 mod plugin;
+mod services;
 mod sinks;
 
 pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
@@ -23,17 +29,24 @@ pub use crate::reactor::{LifecycleEvent, PrintedLine};
 pub use crate::state::action::Note;
 pub use crate::state::call_error::CallError;
 pub use crate::state::output::Stream;
-pub use crate::state::policy::{Policy, PolicyError, RestartPolicy};
+pub use crate::state::permit::MayCall;
+pub use crate::state::policy::{Policy, PolicyError, RestartPolicy, Transport};
 pub use builder::HostBuilder;
+pub use call::{CallOptions, CallReply, Callee};
+pub use call_set::CallSet;
+pub use capability::CapabilityHandle;
 pub use config::{PluginConfig, PluginConfigError};
 pub use error::HostError;
 pub use events::EventStream;
 pub use output::OutputLines;
-pub use plugin::{CallOptions, CallReply, PendingCall, PluginHandle};
+pub use pending::{CallResult, PendingCall, ProgressAs, ProgressIter, wait_any};
+pub use plugin::PluginHandle;
+pub use rpc_plugin_interface::HandlerError;
 pub use rpc_plugin_wire::admin::{PluginStatus, SinkStatus};
 pub use rpc_plugin_wire::event::{EventKind, Level};
 pub use rpc_plugin_wire::life::{Desired, PluginState};
 pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
+pub use services::ServiceCall;
 pub use sinks::LogSink;
 
 use crate::eventlog::EventLog;
@@ -41,6 +54,7 @@ use crate::reactor::{Command, EndReason, Engine, LaunchSpec, PostError};
 use crate::state::plugin::PluginSpec;
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
+use callbacks::Callbacks;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sinks::Sinks;
 use std::path::Path;
@@ -62,6 +76,8 @@ pub(crate) struct Inner {
     thread: EventLoop,
     ended: EndReason,
     sinks: Mutex<Sinks>,
+    callbacks: Callbacks,
+    called_back: services::CalledBack,
 }
 
 /// The thread of the event loop.
@@ -163,10 +179,15 @@ impl Host {
         let last_generation = generation::read(&folder).map_err(|error| HostError::folder(&id, error))?;
         let spec = PluginSpec {
             id: id.clone(),
-            executable: config.executable.display().to_string(),
+            executable: match config.awaited {
+                true => format!("{}, started by hand", config.executable.display()),
+                false => config.executable.display().to_string(),
+            },
             policy: config.policy,
             interfaces: config.interfaces,
+            may_call: config.may_call,
             last_generation,
+            awaited: config.awaited,
         };
         let launch = LaunchSpec {
             executable: config.executable,
@@ -174,6 +195,7 @@ impl Host {
             env: config.env,
             working_folder: config.working_folder,
             output: config.output.0,
+            awaited: config.awaited,
         };
         let added = self.inner.ask(|reply| Command::Add(Box::new(spec), Box::new(launch), reply))?;
         if !added {
@@ -197,6 +219,12 @@ impl Host {
     pub fn plugin(&self, id: &PluginId) -> Result<PluginHandle, HostError> {
         let handle = PluginHandle::new(Arc::clone(&self.inner), id.clone());
         handle.status().map(|_| handle)
+    }
+
+    /// A capability, whichever plugins serve it: now, or once they do.
+    #[must_use]
+    pub fn capability(&self, name: &str) -> CapabilityHandle {
+        CapabilityHandle::new(Arc::clone(&self.inner), name)
     }
 
     /// The state of every plugin, ordered by id.
@@ -231,8 +259,21 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn subscribe(&self, queue_max: usize) -> Result<EventStream, HostError> {
+        self.subscribe_with(queue_max, false)
+    }
+
+    /// The same with what plugins print and log, where that is put on record (not where a program takes the lines
+    /// itself, or they go to where it prints).
+    ///
+    /// # Errors
+    /// The host has ended.
+    pub fn subscribe_to_all(&self, queue_max: usize) -> Result<EventStream, HostError> {
+        self.subscribe_with(queue_max, true)
+    }
+
+    fn subscribe_with(&self, queue_max: usize, with_said: bool) -> Result<EventStream, HostError> {
         let (sender, receiver) = bounded(queue_max.max(1));
-        self.inner.post(Command::Subscribe(sender))?;
+        self.inner.post(Command::Subscribe(sender, with_said))?;
         Ok(EventStream::new(receiver))
     }
 

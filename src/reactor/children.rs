@@ -1,27 +1,29 @@
 //! Processes: preparing, launching, how they end.
 
 use super::output::Output;
-use super::ward::{Ready, Running};
+use super::ward::{Process, Ready, Running};
 use super::{Command, Reactor, Source};
 use crate::state::action::{Note, StopSignal};
 use crate::state::keys::PluginKey;
 use crate::state::output::Stream;
 use crate::state::plugin::{ExitReport, SpawnFailure};
+use crate::state::policy::Transport;
 use crate::state::time::Time;
-use crate::sys::launch::{self, PreparedLaunch};
+use crate::sys::launch::{self, Needs, PreparedLaunch};
 use crate::sys::orphans::{self, Leader};
 use crate::sys::runtime_dir::RuntimeDir;
-use crate::sys::spawn::{SpawnSpec, Spawned, spawn};
+use crate::sys::spawn::{CHANNEL_FD, Channel, SpawnSpec, Spawned, spawn};
 use mio::Interest;
 use nix::sys::signal::Signal;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::{
-    ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
+    ENV_AUTH_TOKEN_FILE, ENV_LAUNCH, ENV_PLUGIN_FD, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
 };
 use rpc_plugin_wire::{Generation, PluginId};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,10 +36,54 @@ fn prepare(
     runtime_dir: &RuntimeDir,
     id: &PluginId,
     generation: Generation,
-    executable: &Path,
+    transport: Transport,
+    executable: Option<&Path>,
 ) -> Result<PreparedLaunch, String> {
     let folder = runtime_dir.plugin_folder(id).map_err(|error| error.to_string())?;
-    launch::prepare(&folder, id, generation, executable).map_err(|error| error.to_string())
+    let needs = Needs {
+        // With stdio, the first frame says it: what runs elsewhere cannot read files of this machine.
+        token_file: transport != Transport::Stdio,
+        listener: transport == Transport::Unix,
+        executable,
+    };
+    launch::prepare(&folder, id, generation, needs).map_err(|error| error.to_string())
+}
+
+/// The variables of the contract.
+pub(super) fn contract(
+    ready: &Ready,
+    transport: Transport,
+    id: &PluginId,
+    runtime_dir: &Path,
+) -> Vec<(OsString, OsString)> {
+    if transport == Transport::Stdio {
+        return vec![(ENV_LAUNCH.into(), launch_mark(runtime_dir, id, ready.generation))];
+    }
+    let channel = match &ready.socket_path {
+        Some(path) => Some((ENV_PLUGIN_SOCKET.into(), path.clone().into())),
+        None => Some((ENV_PLUGIN_FD.into(), CHANNEL_FD.to_string().into())),
+    };
+    let token_file = ready.token_path.as_ref().map(|path| (ENV_AUTH_TOKEN_FILE.into(), path.clone().into()));
+    let identity = [
+        (ENV_PLUGIN_ID.into(), id.as_str().into()),
+        (ENV_PLUGIN_GENERATION.into(), ready.generation.to_string().into()),
+    ];
+    channel.into_iter().chain(identity).chain(token_file).collect()
+}
+
+/// The value of [`ENV_LAUNCH`]. It lies where a token's file would, so that the next host finds what is left.
+fn launch_mark(runtime_dir: &Path, id: &PluginId, generation: Generation) -> OsString {
+    runtime_dir.join(id.as_str()).join(generation.to_string()).into()
+}
+
+/// The variable that tells one launch's processes from all others.
+fn mark_of(env: &[(OsString, OsString)]) -> OsString {
+    let is_mark = |name: &OsString| name == ENV_AUTH_TOKEN_FILE || name == ENV_LAUNCH;
+    let (name, value) = env.iter().find(|(name, _)| is_mark(name)).cloned().unwrap_or_default();
+    let mut mark = name;
+    mark.push("=");
+    mark.push(value);
+    mark
 }
 
 impl Reactor {
@@ -48,10 +94,13 @@ impl Reactor {
                 self.postponed.pop_front();
                 continue;
             };
-            let (id, executable) = (plugin.id().clone(), ward.spec.executable.clone());
+            let id = plugin.id().clone();
+            let executable = (!ward.spec.awaited).then(|| ward.spec.executable.clone());
+            let transport = plugin.policy().transport;
             let (runtime_dir, port) = (Arc::clone(&self.runtime_dir), self.port.clone());
             let job = move || {
-                let outcome = prepare(&runtime_dir, &id, generation, &executable).map(Box::new);
+                let outcome =
+                    prepare(&runtime_dir, &id, generation, transport, executable.as_deref()).map(Box::new);
                 port.deliver(Command::Prepared(key, generation, outcome));
             };
             if self.workers.submit(Box::new(job)).is_err() {
@@ -81,24 +130,44 @@ impl Reactor {
 
     /// Launches what was prepared.
     pub(super) fn spawn(&mut self, now: Time, key: PluginKey, generation: Generation) {
-        let outcome = self.try_spawn(key, generation);
+        let (outcome, channel) = match self.try_spawn(key, generation) {
+            Ok((pid, channel)) => (Ok(pid), channel),
+            Err(failure) => (Err(failure), None),
+        };
         self.supervisor.handle_spawned(now, key, generation, outcome);
+        if let Some(stream) = channel {
+            self.take_link(now, key, generation, stream);
+        }
     }
 
-    fn try_spawn(&mut self, key: PluginKey, generation: Generation) -> Result<u32, SpawnFailure> {
+    /// The process, and its connection where it was given one.
+    fn try_spawn(
+        &mut self,
+        key: PluginKey,
+        generation: Generation,
+    ) -> Result<(u32, Option<UnixStream>), SpawnFailure> {
         let failure = |reason: String| SpawnFailure { reason, busy: false };
         let missing = || failure("what was prepared for it is not there any more".into());
         let ward = self.wards.get(&key).ok_or_else(missing)?;
         let ready = ward.ready.as_ref().filter(|ready| ready.generation == generation).ok_or_else(missing)?;
         let executable = ready.executable.as_ref().ok_or_else(missing)?;
         let plugin = self.supervisor.plugin(key).ok_or_else(missing)?;
-        let mut env: Vec<(OsString, OsString)> = vec![
-            (ENV_PLUGIN_SOCKET.into(), ready.socket_path.clone().into()),
-            (ENV_PLUGIN_ID.into(), plugin.id().as_str().into()),
-            (ENV_PLUGIN_GENERATION.into(), generation.to_string().into()),
-            (ENV_AUTH_TOKEN_FILE.into(), ready.token_path.clone().into()),
-        ];
+        let transport = plugin.policy().transport;
+        let mut env = contract(ready, transport, plugin.id(), self.runtime_dir.path());
+        let mark = mark_of(&env);
         env.extend(ward.spec.env.iter().cloned());
+        let pair = match transport {
+            Transport::Unix => None,
+            Transport::Fd | Transport::Stdio => Some(UnixStream::pair().map_err(|error| {
+                failure(format!("its connection could not be made: {error}; raise `ulimit -n`"))
+            })?),
+        };
+        let (ours, theirs) = pair.unzip();
+        let channel = match (transport, &theirs) {
+            (Transport::Fd, Some(theirs)) => Channel::Descriptor(theirs.as_fd()),
+            (Transport::Stdio, Some(theirs)) => Channel::Stdio(theirs.as_fd()),
+            _ => Channel::None,
+        };
         let spec = SpawnSpec {
             executable,
             arg0: ward.spec.executable.as_os_str(),
@@ -106,17 +175,24 @@ impl Reactor {
             env: &env,
             working_folder: &ward.spec.working_folder,
             inherit_output: matches!(ward.spec.output, Output::Inherit),
+            channel,
         };
         let spawned = spawn(&spec)
             .map_err(|error| SpawnFailure { busy: error.is_text_busy(), reason: error.to_string() })?;
         let pid = spawned.child.pid();
         // Without a watch on it the process would be lost: dropping it kills and reaps it.
-        self.watch(key, generation, spawned)
+        self.watch(key, generation, spawned, mark)
             .map_err(|error| failure(format!("its process could not be watched: {error}")))?;
-        Ok(pid)
+        Ok((pid, ours))
     }
 
-    fn watch(&mut self, key: PluginKey, generation: Generation, spawned: Spawned) -> io::Result<()> {
+    fn watch(
+        &mut self,
+        key: PluginKey,
+        generation: Generation,
+        spawned: Spawned,
+        mark: OsString,
+    ) -> io::Result<()> {
         let Spawned { child, stdout, stderr } = spawned;
         let exit_source =
             self.register(child.as_fd().as_raw_fd(), Source::Exit(key, generation), Interest::READABLE)?;
@@ -134,10 +210,14 @@ impl Reactor {
                     listening.source = source;
                 }
             }
-            let mut mark = OsString::from(ENV_AUTH_TOKEN_FILE);
-            mark.push("=");
-            mark.push(ward.ready.as_ref().map_or(Path::new(""), |ready| &ready.token_path));
-            ward.running = Some(Running { generation, child, mark, exit_source, stdout, stderr });
+            ward.running = Some(Running {
+                generation,
+                process: Process::Launched(child),
+                mark,
+                exit_source,
+                stdout,
+                stderr,
+            });
         }
         Ok(())
     }
@@ -164,8 +244,14 @@ impl Reactor {
     /// Drops what is left of a generation.
     pub(super) fn discard(&mut self, key: PluginKey, generation: Generation) {
         self.stop_listening(key, generation);
-        if let Some(ward) = self.wards.get_mut(&key) {
-            ward.ready.take_if(|ready| ready.generation == generation);
+        let Some(ward) = self.wards.get_mut(&key) else { return };
+        ward.ready.take_if(|ready| ready.generation == generation);
+        // A child is let go when it is reaped.
+        let is_let_go = |running: &mut Running| {
+            running.generation == generation && matches!(running.process, Process::ByHand(_))
+        };
+        if let Some(running) = ward.running.take_if(is_let_go) {
+            self.unregister(running.process.pidfd().as_raw_fd(), running.exit_source);
         }
     }
 
@@ -176,7 +262,9 @@ impl Reactor {
             StopSignal::Term => Signal::SIGTERM,
             StopSignal::Kill => Signal::SIGKILL,
         };
-        if let Err(error) = running.child.signal_group(signal) {
+        if let Process::Launched(child) = &running.process
+            && let Err(error) = child.signal_group(signal)
+        {
             self.fault("a plugin's process group could not be signalled", &error);
         }
     }
@@ -185,12 +273,16 @@ impl Reactor {
     pub(super) fn kill(&mut self, key: PluginKey, reason: &str) {
         let running = self.wards.get(&key).and_then(|ward| ward.running.as_ref());
         let (Some(running), Some(plugin)) = (running, self.supervisor.plugin(key)) else { return };
+        if matches!(running.process, Process::ByHand(_)) {
+            // It loses its connection with the host.
+            return;
+        }
         let generation = running.generation;
         let mut note =
             Note::new(EventKind::SignalSent, "SIGKILL was sent to its process group").reason(reason);
         note.plugin_id = Some(plugin.id().clone());
         note.generation = Some(generation);
-        note.pid = Some(running.child.pid());
+        note.pid = Some(running.process.pid());
         self.recorder.record(note);
         self.signal(key, generation, StopSignal::Kill);
     }
@@ -201,13 +293,9 @@ impl Reactor {
         let Some(running) = ward.running.as_mut().filter(|running| running.generation == generation) else {
             return;
         };
-        let (clean, text) = match running.child.reap() {
-            Ok(None) => return,
-            Ok(Some(status)) => (status.success(), status.to_string()),
-            Err(error) => (false, format!("a status that could not be read: {error}")),
-        };
+        let Some((clean, text)) = running.process.end() else { return };
         let Some(mut running) = ward.running.take() else { return };
-        self.unregister(running.child.as_fd().as_raw_fd(), running.exit_source);
+        self.unregister(running.process.pidfd().as_raw_fd(), running.exit_source);
         self.end_pipe(now, key, generation, running.stdout.take());
         let stderr_tail = self.end_pipe(now, key, generation, running.stderr.take());
         // It may have connected and ended before its connection was taken.
@@ -223,7 +311,8 @@ impl Reactor {
     /// The processes of all plugins.
     fn leaders(&self) -> Vec<Leader> {
         let running = self.wards.values().filter_map(|ward| ward.running.as_ref());
-        running.map(|running| Leader { pid: running.child.pid(), mark: running.mark.clone() }).collect()
+        let launched = running.filter(|running| matches!(running.process, Process::Launched(_)));
+        launched.map(|running| Leader { pid: running.process.pid(), mark: running.mark.clone() }).collect()
     }
 
     /// Reaps what has ended, and ends what plugins that are gone left behind. What a living plugin left

@@ -3,13 +3,16 @@
 //! What always holds: who asked gets one answer, or its sender is dropped with the loop; who has gone
 //! needs none.
 
+use super::ends::ToldProgress;
 use super::mail::{Command, NewCall};
+use super::slot::Slot;
 use super::ward::Ward;
 use super::{COMMANDS_PER_TURN, Reactor};
 use crate::state::call_error::CallError;
-use crate::state::keys::PluginKey;
+use crate::state::keys::{CallKey, PluginKey};
 use crate::state::time::Time;
 use rpc_plugin_wire::{ErrorCode, PluginId};
+use serde_json::value::RawValue;
 
 impl Reactor {
     /// Takes in what was posted, within a turn's bound. The time after it.
@@ -30,9 +33,42 @@ impl Reactor {
 
     /// Begins a call; its end goes to its slot. Gives the plugin that is called.
     pub(super) fn begin_call(&mut self, now: Time, call: NewCall) -> Option<PluginKey> {
-        let NewCall { plugin_id, method, params, timeout, reply } = call;
-        let key = self.ends.add_call(reply);
-        self.supervisor.call(now, key, &plugin_id, method, params, timeout)
+        let key = self.ends.add_call(call.reply);
+        let at = self.supervisor.call(now, key, call.request);
+        self.ends.place_call(key, at);
+        at
+    }
+
+    /// The callers of these calls have gone.
+    pub(super) fn cancel_calls(&mut self, now: Time, slots: &[Slot]) {
+        for key in slots.iter().filter_map(Slot::key) {
+            self.cancel_call(now, key);
+        }
+    }
+
+    /// The caller of a call has gone.
+    pub(super) fn cancel_call(&mut self, now: Time, key: CallKey) {
+        if let Some(at) = self.ends.forget_call(key) {
+            self.supervisor.cancel(now, key, at);
+        }
+    }
+
+    /// Tells who waits for a call of its progress.
+    pub(super) fn tell_progress(&mut self, now: Time, call: CallKey, value: Box<RawValue>) {
+        match self.ends.progress(call, value) {
+            ToldProgress::Nobody => {}
+            ToldProgress::Plugin(asker, value) => self.tell_asker_progress(now, &asker, &value),
+            ToldProgress::Woken => {
+                self.still_parked = self.gate.unparked();
+                self.woken += 1;
+            }
+            ToldProgress::Client(ticket, value) => {
+                if let Some(client) = self.clients.get_mut(ticket.client) {
+                    client.progress(&ticket.id, &value);
+                    self.answered.insert(ticket.client);
+                }
+            }
+        }
     }
 
     fn handle_command(&mut self, now: Time, command: Command) {
@@ -47,7 +83,7 @@ impl Reactor {
                 }
                 let _ = reply.try_send(key.is_some());
             }
-            Command::Remove(id, reply) => drop(reply.try_send(self.remove(&id))),
+            Command::Remove(id, reply) => drop(reply.try_send(self.remove(now, &id))),
             Command::Wish(id, wish, reply) => {
                 let result = self.known(&id).map(|key| self.supervisor.wish(now, key, wish));
                 let result = result.and_then(|()| self.status(now, &id).ok_or_else(|| unknown(&id)));
@@ -63,7 +99,11 @@ impl Reactor {
                 let _ = reply.try_send(list);
             }
             Command::Call(call) => drop(self.begin_call(now, *call)),
-            Command::Subscribe(sender) => self.recorder.subscribe(sender),
+            command @ (Command::Answered(..) | Command::AskerProgress(..)) => {
+                self.handle_answered(now, command);
+            }
+            Command::Cancel(slots) => self.cancel_calls(now, &slots),
+            Command::Subscribe(sender, with_said) => self.recorder.subscribe(sender, with_said),
             Command::Record(note) => self.recorder.record(*note),
             Command::Prepared(key, generation, outcome) => self.take_prepared(now, key, generation, outcome),
             Command::OpenControl => {
@@ -88,9 +128,9 @@ impl Reactor {
         Some(Box::new(plugin.status(now)))
     }
 
-    fn remove(&mut self, id: &PluginId) -> Result<(), CallError> {
+    fn remove(&mut self, now: Time, id: &PluginId) -> Result<(), CallError> {
         let key = self.known(id)?;
-        if !self.supervisor.remove(key) {
+        if !self.supervisor.remove(now, key) {
             let error = CallError::not_sent(ErrorCode::Unavailable, "the plugin is up; stop it first");
             return Err(error.at(id, None));
         }

@@ -13,6 +13,7 @@ use crate::state::action::{CallEnd, Note};
 use crate::state::call_error::CallError;
 use crate::state::outbox::Outbox;
 use crate::state::plugin::PeerIdentity;
+use crate::state::route::CallRequest;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::waits::Goal;
@@ -73,18 +74,15 @@ impl ControlCx<'_> {
         format!("{}.{}", self.ticket.client, self.ticket.id)
     }
 
-    /// Calls a plugin; `then` makes the answer of what comes back.
+    /// Makes a call; `then` makes the answer of what comes back.
     pub(crate) fn call(
         &mut self,
-        id: &PluginId,
-        method: String,
-        params: Option<Box<RawValue>>,
-        timeout: Option<Duration>,
+        request: CallRequest,
         then: impl FnOnce(CallEnd) -> Answer + Send + 'static,
     ) -> Reply {
-        let key = self.ends.add_call_of(self.ticket.clone(), id.clone(), Box::new(then));
-        let params = params.map(|params| String::from(Box::<str>::from(params)));
-        self.supervisor.call(self.now, key, id, method, params, timeout);
+        let key = self.ends.add_call_of(self.ticket.clone(), Box::new(then));
+        let at = self.supervisor.call(self.now, key, request);
+        self.ends.place_call(key, at);
         Reply::Later
     }
 
@@ -94,7 +92,8 @@ impl ControlCx<'_> {
         id: &PluginId,
         then: impl FnOnce(CallEnd) -> Answer + Send + 'static,
     ) -> Reply {
-        let key = self.ends.add_call_of(self.ticket.clone(), id.clone(), Box::new(then));
+        let key = self.ends.add_call_of(self.ticket.clone(), Box::new(then));
+        self.ends.place_call(key, self.supervisor.find(id));
         self.supervisor.probe(self.now, key, id, None);
         Reply::Later
     }
@@ -265,6 +264,13 @@ impl Client {
         match answer {
             Ok(result) => message::write_result(self.outbox.buffer(), id, result, 0),
             Err(error) => message::write_error(self.outbox.buffer(), Some(id), error),
+        }
+    }
+
+    /// Tells of the progress of what it asked for. A client that does not read misses it, and is not dropped for it.
+    pub(super) fn progress(&mut self, id: &RequestId, value: &RawValue) {
+        if self.outbox.waiting_bytes() <= OUTBOX_BYTES_PAUSE {
+            message::write_progress(self.outbox.buffer(), id, value.get());
         }
     }
 

@@ -8,7 +8,7 @@
 
 use super::gate::{Gate, TICK};
 use super::mail::{Command, NewCall, Port, PostError};
-use super::slot::{Slot, Taken};
+use super::slot::{Awaited, Slot, Taken};
 use super::{Reactor, Setup};
 use crate::state::action::{CallEnd, Note};
 use rpc_plugin_wire::event::EventKind;
@@ -146,7 +146,7 @@ impl Engine {
             None => self.port.post(Command::Call(Box::new(call)))?,
             Some(mut turn) => {
                 turn.begin(call, false)?;
-                turn.drive(slot, self.spin);
+                turn.drive(slot, self.spin, None);
             }
         }
         Ok(self.wait(slot))
@@ -163,22 +163,60 @@ impl Engine {
                 Taken::Nothing => {}
             }
             if let Some(mut turn) = self.enter() {
-                turn.drive(slot, self.spin);
+                turn.drive(slot, self.spin, None);
                 continue;
             }
-            self.park(slot);
+            self.park(slot, None);
         }
     }
 
-    /// Sleeps until the slot is filled, or there is nobody who could fill it.
-    fn park(&self, slot: &Slot) {
-        // First counted, then enlisted: who fills the slot takes the count back.
-        let driven = self.gate.park();
-        let enlisted = slot.enlist();
-        if enlisted && driven {
-            std::thread::park();
+    /// Waits until there is something to take, or `until` has come, by driving where nobody else does; whether there
+    /// is.
+    pub(crate) fn wait_for(&self, awaited: &impl Awaited, until: Option<Instant>) -> bool {
+        loop {
+            if awaited.is_done() {
+                return true;
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return false;
+            }
+            match self.enter() {
+                Some(mut turn) => turn.drive(awaited, self.spin, until),
+                None => self.park(awaited, until),
+            }
         }
-        if !enlisted || slot.withdraw() {
+    }
+
+    /// A call of another host ended, for which a thread waits that is of this one; `is_woken`: it was parked here.
+    pub(crate) fn ended_elsewhere(&self, is_woken: bool) {
+        if is_woken {
+            self.gate.unparked();
+        } else {
+            // If the queue is full, whoever drives is awake.
+            let _ = self.port.post(Command::Settled);
+        }
+    }
+
+    /// The callers of these calls have gone.
+    pub(crate) fn cancel(&self, slots: Vec<Slot>) {
+        match self.enter() {
+            None => self.port.deliver(Command::Cancel(slots)),
+            Some(mut turn) => turn.cancel(&slots),
+        }
+    }
+
+    /// Sleeps until there is something to take, or nobody who could bring it, or `until` has come.
+    fn park(&self, awaited: &impl Awaited, until: Option<Instant>) {
+        // First counted, then enlisted: who brings it takes the count back.
+        let driven = self.gate.park();
+        let enlisted = awaited.enlist();
+        if enlisted && driven {
+            match until {
+                None => std::thread::park(),
+                Some(until) => std::thread::park_timeout(until.saturating_duration_since(Instant::now())),
+            }
+        }
+        if !enlisted || awaited.withdraw() {
             self.gate.unparked();
         }
     }
@@ -198,13 +236,28 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Drives until the slot is filled, as far as a caller can.
-    fn drive(&mut self, slot: &Slot, spin: Duration) {
+    fn cancel(&mut self, slots: &[Slot]) {
+        let Some(reactor) = self.reactor.as_mut() else { return };
+        // What is to be cancelled may have been posted by another thread.
+        let now = reactor.take_commands(reactor.now());
+        reactor.cancel_calls(now, slots);
+        reactor.settle(now);
+    }
+
+    /// Drives until there is something to take, or `until` has come, as far as a caller can.
+    fn drive(&mut self, awaited: &impl Awaited, spin: Duration, until: Option<Instant>) {
         let Some(reactor) = self.reactor.as_mut() else { return };
         let begun = (!spin.is_zero()).then(Instant::now);
-        while !slot.is_done() && !reactor.needs_own_thread() {
+        while !awaited.is_done() && !reactor.needs_own_thread() {
             let spins = begun.is_some_and(|begun| begun.elapsed() < spin);
-            let wait_max = spins.then_some(Duration::ZERO);
+            let mut wait_max = spins.then_some(Duration::ZERO);
+            if let Some(until) = until {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return;
+                }
+                wait_max = wait_max.or(Some(left));
+            }
             if reactor.turn(wait_max).is_err() {
                 // The loop's own thread finds the same, and ends.
                 self.failed = true;

@@ -179,7 +179,7 @@ impl Reactor {
     fn tell(&mut self, held: Held) {
         match held {
             Held::Call(call, end) => {
-                if let Some((asker, answer)) = self.tell_call(call, end) {
+                if let Some((asker, answer)) = self.end_call(self.now(), call, end) {
                     self.answer_client_now(&asker, &answer);
                 }
             }

@@ -7,16 +7,25 @@ use super::slab::Slab;
 use super::slot::Fill;
 use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
-use crate::state::keys::{CallKey, WaitKey};
+use crate::state::keys::{CallKey, PluginKey, WaitKey};
 use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::{PluginId, RequestId};
+use rpc_plugin_wire::{Generation, RequestId};
+use serde_json::value::RawValue;
 
 /// One request of one control client.
 #[derive(Debug, Clone)]
 pub(super) struct Ticket {
     pub(super) client: u64,
     pub(super) id: RequestId,
+}
+
+/// One request of one generation of a plugin.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    pub(crate) key: PluginKey,
+    pub(crate) generation: Generation,
+    pub(crate) id: RequestId,
 }
 
 /// How a wait ends.
@@ -32,11 +41,32 @@ pub(super) enum Told {
     Woken,
     /// A client is to be answered.
     Client(Ticket, Answer),
+    /// A plugin is to be answered.
+    Plugin(Asker, CallEnd),
+}
+
+/// What became of a value of a call's progress.
+pub(super) enum ToldProgress {
+    /// Nobody waits; it lies ready.
+    Nobody,
+    /// A thread that slept is woken.
+    Woken,
+    /// A client is to be told.
+    Client(Ticket, Box<RawValue>),
+    /// A plugin is to be told.
+    Plugin(Asker, Box<RawValue>),
 }
 
 enum CallSink {
     Thread(Fill),
-    Client(Ticket, PluginId, Then<CallEnd>),
+    Client(Ticket, Then<CallEnd>),
+    Plugin(Asker),
+}
+
+struct Call {
+    /// Where it is, for who cancels it.
+    at: Option<PluginKey>,
+    sink: CallSink,
 }
 
 enum WaitSink {
@@ -47,17 +77,49 @@ enum WaitSink {
 /// See the module's text.
 #[derive(Default)]
 pub(super) struct Ends {
-    calls: Slab<CallSink>,
+    calls: Slab<Call>,
     waits: Slab<WaitSink>,
 }
 
 impl Ends {
     pub(super) fn add_call(&mut self, fill: Fill) -> CallKey {
-        CallKey(self.calls.insert(CallSink::Thread(fill)))
+        CallKey(self.calls.insert_with(|key| {
+            fill.begun(CallKey(key));
+            Call { at: None, sink: CallSink::Thread(fill) }
+        }))
     }
 
-    pub(super) fn add_call_of(&mut self, ticket: Ticket, plugin: PluginId, then: Then<CallEnd>) -> CallKey {
-        CallKey(self.calls.insert(CallSink::Client(ticket, plugin, then)))
+    pub(super) fn add_call_of(&mut self, ticket: Ticket, then: Then<CallEnd>) -> CallKey {
+        CallKey(self.calls.insert(Call { at: None, sink: CallSink::Client(ticket, then) }))
+    }
+
+    pub(super) fn add_call_of_plugin(&mut self, asker: Asker) -> CallKey {
+        CallKey(self.calls.insert(Call { at: None, sink: CallSink::Plugin(asker) }))
+    }
+
+    /// Says to which plugin a call went.
+    pub(super) fn place_call(&mut self, key: CallKey, at: Option<PluginKey>) {
+        if let Some(call) = self.calls.get_mut(key.0) {
+            call.at = at;
+        }
+    }
+
+    /// Forgets a call whose caller has gone; where it was, if it had not ended.
+    pub(super) fn forget_call(&mut self, key: CallKey) -> Option<Option<PluginKey>> {
+        self.calls.remove(key.0).map(|call| call.at)
+    }
+
+    /// Tells a thread of the progress of a call, or says which client to tell.
+    pub(super) fn progress(&mut self, key: CallKey, value: Box<RawValue>) -> ToldProgress {
+        match self.calls.get(key.0).map(|call| &call.sink) {
+            None => ToldProgress::Nobody,
+            Some(CallSink::Thread(fill)) => match fill.progress(value) {
+                true => ToldProgress::Woken,
+                false => ToldProgress::Nobody,
+            },
+            Some(CallSink::Client(ticket, _)) => ToldProgress::Client(ticket.clone(), value),
+            Some(CallSink::Plugin(asker)) => ToldProgress::Plugin(asker.clone(), value),
+        }
     }
 
     pub(super) fn add_wait(&mut self, sender: Sender<WaitEnd>) -> WaitKey {
@@ -70,7 +132,7 @@ impl Ends {
 
     /// Tells a thread, or says what to tell a client.
     pub(super) fn end_call(&mut self, key: CallKey, end: CallEnd) -> Told {
-        match self.calls.remove(key.0) {
+        match self.calls.remove(key.0).map(|call| call.sink) {
             None => Told::Nobody,
             Some(CallSink::Thread(fill)) => {
                 if fill.fill(end) {
@@ -79,7 +141,8 @@ impl Ends {
                     Told::Nobody
                 }
             }
-            Some(CallSink::Client(ticket, _, then)) => Told::Client(ticket, then(end)),
+            Some(CallSink::Client(ticket, then)) => Told::Client(ticket, then(end)),
+            Some(CallSink::Plugin(asker)) => Told::Plugin(asker, end),
         }
     }
 
@@ -96,13 +159,13 @@ impl Ends {
     }
 
     /// Forgets all of a client that has gone; what is to be cancelled.
-    pub(super) fn forget_client(&mut self, client: u64) -> (Vec<(CallKey, PluginId)>, Vec<WaitKey>) {
+    pub(super) fn forget_client(&mut self, client: u64) -> (Vec<(CallKey, Option<PluginKey>)>, Vec<WaitKey>) {
         let mut calls = Vec::new();
         for key in self.calls.keys() {
-            if let Some(CallSink::Client(ticket, plugin, _)) = self.calls.get(key)
+            if let Some(Call { at, sink: CallSink::Client(ticket, _) }) = self.calls.get(key)
                 && ticket.client == client
             {
-                calls.push((CallKey(key), plugin.clone()));
+                calls.push((CallKey(key), *at));
                 self.calls.remove(key);
             }
         }

@@ -7,12 +7,15 @@ use super::{Answer, Reactor, Source};
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PeerIdentity;
+use crate::state::policy::Transport;
 use crate::state::time::Time;
 use crate::sys::credentials::{peer_credentials, request_buffer_bytes};
+use crate::sys::process::Attached;
 use mio::Interest;
+use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -64,23 +67,48 @@ impl Reactor {
                 return false;
             }
         };
+        // A process that has ended meanwhile is nobody to wait for.
+        let attached = match self.is_awaited(key).then(|| Attached::open(peer.pid)).transpose() {
+            Ok(attached) => attached,
+            Err(error) => {
+                self.fault("whoever connected could not be watched", &error);
+                return false;
+            }
+        };
         if !self.supervisor.handle_connection(now, key, generation, peer, self.uid) {
             return false;
         }
+        if let Some(Err(error)) = attached.map(|attached| self.attach(key, generation, attached)) {
+            // The end of its connection tells its end.
+            self.fault("a plugin that was started by hand could not be watched", &error);
+        }
+        self.take_link(now, key, generation, stream);
+        true
+    }
+
+    /// Takes over a generation's connection.
+    pub(super) fn take_link(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        stream: UnixStream,
+    ) {
         if let Err(error) = self.add_link(key, generation, stream) {
             // The connection ends here, as if the plugin had closed it.
             self.fault("a plugin's connection could not be watched", &error);
             self.supervisor.handle_end_of_stream(now, key, generation);
         }
-        true
     }
 
     fn add_link(&mut self, key: PluginKey, generation: Generation, stream: UnixStream) -> io::Result<()> {
+        let transport = self.supervisor.plugin(key).map(|plugin| plugin.policy().transport);
+        let passes_descriptors = transport != Some(Transport::Stdio);
         stream.set_nonblocking(true)?;
         request_buffer_bytes(stream.as_fd(), SOCKET_BUFFER_BYTES);
         let source = self.register(stream.as_raw_fd(), Source::Link(key, generation), Interest::READABLE)?;
         if let Some(ward) = self.wards.get_mut(&key) {
-            ward.link = Some(Link { generation, stream, source, full: false });
+            ward.link = Some(Link { generation, stream, source, full: false, passes_descriptors });
         }
         Ok(())
     }
@@ -106,13 +134,20 @@ impl Reactor {
             let is_long = session.unfinished_bytes() >= READ_BYTES;
             let space = session.space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
             let room = space.len();
-            match (&link.stream).read(space) {
-                Ok(0) => return self.supervisor.handle_end_of_stream(now, key, generation),
-                Ok(bytes) => {
-                    session.filled(bytes);
+            match scm::receive(link.stream.as_fd(), space) {
+                Ok(Received { bytes: 0, .. }) => {
+                    return self.supervisor.handle_end_of_stream(now, key, generation);
+                }
+                Ok(Received { bytes, fds, truncated }) => {
+                    // A read ends behind bytes with descriptors, whatever follows.
+                    let is_all = bytes < room && fds.is_empty();
+                    session.filled(bytes, fds);
+                    if truncated {
+                        session.fds_were_dropped();
+                    }
                     self.supervisor.handle_frames(now, key, generation, usize::MAX);
                     // A short read has drained the socket: epoll(7) tells when there is more.
-                    if bytes < room && !closed {
+                    if is_all && !closed {
                         return;
                     }
                 }
@@ -133,10 +168,19 @@ impl Reactor {
         let Some(session) = self.supervisor.session_mut(key, generation) else { return };
         let mut full = false;
         while !full && !session.waiting().is_empty() {
-            match (&link.stream).write(session.waiting()) {
+            let fds = session.waiting_fds();
+            let written = match fds.is_empty() {
+                true => (&link.stream).write(session.waiting()),
+                false => scm::send(link.stream.as_fd(), session.waiting(), fds, false),
+            };
+            match written {
                 Ok(bytes) => session.wrote(bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => full = true,
+                Err(error) if error.raw_os_error() == Some(nix::libc::ETOOMANYREFS) => {
+                    self.fault("a plugin does not take the file descriptors sent to it", &error);
+                    return self.supervisor.handle_end_of_stream(self.now(), key, generation);
+                }
                 // Broken: reading tells the end.
                 Err(_) => return,
             }
@@ -356,7 +400,7 @@ impl Reactor {
         self.unregister(client.stream.as_raw_fd(), client.source);
         let (calls, waits) = self.ends.forget_client(key);
         for (call, plugin) in calls {
-            self.supervisor.cancel(now, call, &plugin);
+            self.supervisor.cancel(now, call, plugin);
         }
         for wait in waits {
             self.supervisor.forget_wait(wait);

@@ -4,19 +4,23 @@
 //! loop is woken if and only if it sleeps, so that a burst of calls costs one wake-up; a command is taken
 //! by the loop or dropped when the loop ends, so that nobody waits for an answer that cannot come.
 
+use super::ends::Asker;
 use super::gate::Gate;
-use super::slot::Fill;
+use super::slot::{Fill, Slot};
 use super::ward::LaunchSpec;
 use crate::state::action::Note;
 use crate::state::call_error::CallError;
+use crate::state::fds::Fds;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PluginSpec;
+use crate::state::route::CallRequest;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
 use crate::sys::launch::PreparedLaunch;
 use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::{Generation, PluginId};
+use rpc_plugin_wire::{ErrorObject, Generation, PluginId};
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -46,7 +50,14 @@ pub(crate) enum Command {
     Status(PluginId, Sender<Option<Box<PluginStatus>>>),
     List(Sender<Vec<PluginStatus>>),
     Call(Box<NewCall>),
-    Subscribe(Sender<LifecycleEvent>),
+    /// A service answers a plugin: with JSON, or why not, and what travels with it.
+    Answered(Asker, Result<String, ErrorObject>, Fds),
+    /// A service tells a plugin how far it is.
+    AskerProgress(Asker, Box<RawValue>),
+    /// The callers of these have gone.
+    Cancel(Vec<Slot>),
+    /// To what happens; with true, also to what plugins print and say.
+    Subscribe(Sender<LifecycleEvent>, bool),
     Record(Box<Note>),
     /// A worker's preparation returned.
     Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, String>),
@@ -64,10 +75,7 @@ pub(crate) enum Command {
 
 /// A call from another thread.
 pub(crate) struct NewCall {
-    pub(crate) plugin_id: PluginId,
-    pub(crate) method: String,
-    pub(crate) params: Option<String>,
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) request: CallRequest,
     pub(crate) reply: Fill,
 }
 
@@ -121,9 +129,9 @@ impl Port {
         Ok(())
     }
 
-    /// Hands a result over that must not be lost, whether there is room or not: for workers, of whose jobs there are
-    /// few at a time.
-    pub(super) fn deliver(&self, command: Command) {
+    /// Hands over what must not be lost, whether there is room or not: results of workers, of whose jobs there are few
+    /// at a time; the cancelling of a call that was taken, and that its caller can cancel once.
+    pub(crate) fn deliver(&self, command: Command) {
         self.queued.fetch_add(1, Ordering::SeqCst);
         // Without a loop there is nobody to tell.
         if self.queue.send(command).is_ok() {

@@ -6,6 +6,7 @@
 //! What always holds: a turn of the loop is bounded, however much one peer sends; nothing is delivered
 //! under a stale token; a burst of writes to one peer is one system call where the kernel takes it.
 
+mod awaited;
 mod children;
 mod commands;
 mod control;
@@ -13,10 +14,13 @@ mod drive;
 mod durable;
 mod ends;
 mod gate;
+mod inbox;
 mod links;
 mod mail;
 mod output;
 mod record;
+mod relays;
+mod serve;
 mod slab;
 mod slot;
 mod ward;
@@ -25,12 +29,14 @@ mod workers;
 
 pub(crate) use control::{Answer, ControlCx, ControlService, Reply};
 pub(crate) use drive::Engine;
-pub(crate) use ends::WaitEnd;
+pub(crate) use ends::{Asker, WaitEnd};
+pub(crate) use inbox::Inbox;
 pub use mail::LifecycleEvent;
 pub(crate) use mail::{Command, NewCall, Port, PostError};
 pub(crate) use output::Output;
 pub use output::PrintedLine;
-pub(crate) use slot::Slot;
+pub(crate) use serve::{ServiceRequest, Services};
+pub(crate) use slot::{Awaited, NextProgress, Shared, Slot, Taken};
 pub(crate) use ward::LaunchSpec;
 
 use crate::eventlog::EventLog;
@@ -49,9 +55,11 @@ use gate::Gate;
 use mail::Mailbox;
 use mio::{Events, Interest, Poll, Token};
 use record::Recorder;
+use relays::Relays;
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::admin::SinkStatus;
 use rpc_plugin_wire::event::EventKind;
+use serve::Servings;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -82,6 +90,8 @@ enum Source {
     Exit(PluginKey, Generation),
     Stdout(PluginKey, Generation),
     Stderr(PluginKey, Generation),
+    /// A stream in band, by its number.
+    Stream(PluginKey, Generation, u64),
     ControlListener,
     /// With its key among the clients.
     ControlClient(u64),
@@ -102,6 +112,8 @@ pub(crate) struct Setup {
     pub(crate) runtime_dir: Arc<RuntimeDir>,
     pub(crate) log: EventLog,
     pub(crate) control: Option<Control>,
+    /// What plugins may ask of the embedding program.
+    pub(crate) services: Option<Box<dyn Services>>,
     /// Adopt and end what plugins leave behind.
     pub(crate) subreaper: bool,
     /// Children that are no plugins, and whose own threads look after them.
@@ -151,6 +163,9 @@ pub(crate) struct Reactor {
     /// Its listener, once clients are let in.
     control_source: Option<u64>,
     workers: Workers,
+    services: Option<Box<dyn Services>>,
+    servings: Servings,
+    relays: Relays,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
     postponed: VecDeque<(PluginKey, Generation)>,
     recorder: Recorder,
@@ -199,6 +214,9 @@ impl Reactor {
             control: setup.control,
             control_source: None,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
+            services: setup.services,
+            servings: Servings::default(),
+            relays: Relays::default(),
             postponed: VecDeque::new(),
             holding: Holding::new(&setup.log, &port),
             recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
@@ -306,6 +324,7 @@ impl Reactor {
             Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
             Some(Source::Stdout(key, generation)) => self.read_pipe(now, key, generation, Stream::Stdout),
             Some(Source::Stderr(key, generation)) => self.read_pipe(now, key, generation, Stream::Stderr),
+            Some(Source::Stream(key, generation, number)) => self.pump_stream(now, (key, generation, number)),
             Some(Source::ControlListener) => self.accept_clients(now),
             Some(Source::ControlClient(client)) => self.read_client(now, client, closed),
         }
@@ -342,13 +361,27 @@ impl Reactor {
                 self.submit_postponed();
             }
             Action::Spawn(key, generation) => self.spawn(now, key, generation),
+            Action::Await(key, generation) => self.begin_to_await(key, generation),
             Action::Discard(key, generation) => self.discard(key, generation),
             Action::Trusted(key, generation) => self.trust(key, generation),
-            Action::CloseLink(key, generation, last) => self.close_link(key, generation, &last),
+            Action::CloseLink(key, generation, last) => {
+                self.close_link(key, generation, &last);
+                self.abandon_all(now, key, generation);
+                self.close_streams(key, generation);
+            }
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
-            Action::Complete(call, end) => {
+            Action::Progress(call, value) => self.tell_progress(now, call, value),
+            Action::Asked(key, generation, mut asked) => {
+                asked.fds.extend(self.accept_streams(now, key, generation, &asked.streams));
+                self.serve_plugin(now, key, generation, *asked);
+            }
+            Action::Streaming(key, generation, named) => self.open_streams(now, key, generation, named),
+            Action::Stream(key, generation, frame) => self.take_stream(now, key, generation, frame),
+            Action::Abandoned(key, generation, id) => self.abandon(now, key, generation, id),
+            Action::Complete(call, mut end) => {
+                self.accept_streams_of(now, &mut end);
                 let end = self.hold_call(now, call, end);
-                if let Some((ticket, answer)) = end.and_then(|end| self.tell_call(call, end)) {
+                if let Some((ticket, answer)) = end.and_then(|end| self.end_call(now, call, end)) {
                     self.answer_client(&ticket, answer);
                 }
             }
@@ -362,17 +395,18 @@ impl Reactor {
         }
     }
 
-    /// Tells the thread that waits for a call how it ended, or says what to tell a client.
-    fn tell_call(&mut self, call: CallKey, end: CallEnd) -> Option<(Ticket, Answer)> {
+    /// Tells the thread or plugin that waits for a call how it ended, or says what to tell a client.
+    fn end_call(&mut self, now: Time, call: CallKey, end: CallEnd) -> Option<(Ticket, Answer)> {
         match self.ends.end_call(call, end) {
-            Told::Nobody => None,
+            Told::Nobody => {}
             Told::Woken => {
                 self.still_parked = self.gate.unparked();
                 self.woken += 1;
-                None
             }
-            Told::Client(ticket, answer) => Some((ticket, answer)),
+            Told::Client(ticket, answer) => return Some((ticket, answer)),
+            Told::Plugin(asker, end) => self.tell_asker(now, &asker, end),
         }
+        None
     }
 
     pub(super) fn begin_end(&mut self, now: Time, reason: String) {
@@ -410,6 +444,9 @@ impl Reactor {
             self.end_orphans();
         }
         self.workers.end();
+        if let Some(services) = &mut self.services {
+            services.end();
+        }
         let reason = self.end_reason.take().unwrap_or_default();
         self.recorder.record(Note::new(EventKind::HostStopped, "the host ended").reason(reason.clone()));
         let _ = self.ended.set(reason);

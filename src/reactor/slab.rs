@@ -26,13 +26,20 @@ fn split(key: u64) -> (usize, u32) {
 impl<T> Slab<T> {
     /// Puts something in and names it.
     pub(super) fn insert(&mut self, value: T) -> u64 {
+        self.insert_with(|_| value)
+    }
+
+    /// The same for something that has to know its name.
+    pub(super) fn insert_with(&mut self, value: impl FnOnce(u64) -> T) -> u64 {
         let index = self.free.pop().unwrap_or(self.places.len() as u32);
         if let Some((stamp, place)) = self.places.get_mut(index as usize) {
-            *place = Some(value);
-            return u64::from(*stamp) << 32 | u64::from(index);
+            let key = u64::from(*stamp) << 32 | u64::from(index);
+            *place = Some(value(key));
+            return key;
         }
-        self.places.push((0, Some(value)));
-        u64::from(index)
+        let key = u64::from(index);
+        self.places.push((0, Some(value(key))));
+        key
     }
 
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut T> {

@@ -1,26 +1,119 @@
-//! The end of one call, on its way from the event loop to the thread that waits for it.
+//! The end of one call, and its progress, on their way from the event loop to who waits for them.
 //!
 //! What always holds: it is filled once, or its filler is dropped, and either wakes the one who waits; a
-//! thread that does not wait is not woken, which saves a system call.
+//! thread that does not wait is not woken, which saves a system call; progress that nobody takes is bounded, and
+//! what is dropped of it is counted.
 
 use crate::state::action::CallEnd;
+use crate::state::keys::CallKey;
+use serde_json::value::RawValue;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
+
+/// Values of the progress of one call that wait to be taken; beyond it the oldest is dropped.
+const PROGRESS_MAX: usize = 256;
+/// Bytes of them; beyond it the oldest is dropped, but never the newest.
+const PROGRESS_BYTES_MAX: usize = 1024 * 1024;
+
+/// A call that has not begun has no key. No key of a slab has this value.
+const NO_KEY: u64 = u64::MAX;
+
+/// What a thread can wait for by driving the loop, or asleep.
+pub(crate) trait Awaited {
+    /// Whether there is something to take, or never will be.
+    fn is_done(&self) -> bool;
+    /// Has this thread unparked once there is something; false when there is already.
+    fn enlist(&self) -> bool;
+    /// Takes [`Awaited::enlist`] back; false when the thread has been unparked meanwhile.
+    fn withdraw(&self) -> bool;
+}
+
+/// What is done with an end instead of keeping it for who waits; `None`: nothing comes any more. Runs on the event
+/// loop, so it must not block. Whether it woke a thread that was parked.
+pub(crate) type Then = Box<dyn FnOnce(Option<CallEnd>) -> bool + Send>;
+
+/// A thread that waits for the first of several; only one of them wakes it.
+pub(crate) struct Shared {
+    thread: Thread,
+    is_taken: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Arc<Shared> {
+        Arc::new(Shared { thread: std::thread::current(), is_taken: AtomicBool::new(false) })
+    }
+
+    /// Whether this is the first to take it.
+    pub(crate) fn take(&self) -> bool {
+        !self.is_taken.swap(true, Ordering::SeqCst)
+    }
+}
+
+enum Waiter {
+    /// Until the end.
+    Own(Thread),
+    /// Until the next progress, or the end.
+    Progress(Thread),
+    Shared(Arc<Shared>),
+}
+
+impl Waiter {
+    /// Whether it was asleep, or about to be.
+    fn wake(self) -> bool {
+        match self {
+            Waiter::Own(thread) | Waiter::Progress(thread) => {
+                thread.unpark();
+                true
+            }
+            Waiter::Shared(shared) => {
+                let is_first = shared.take();
+                if is_first {
+                    shared.thread.unpark();
+                }
+                is_first
+            }
+        }
+    }
+}
+
+/// What few calls need.
+#[derive(Default)]
+struct Extras {
+    then: Option<Then>,
+    progress: VecDeque<Box<RawValue>>,
+    progress_bytes: usize,
+    missed: u64,
+}
 
 #[derive(Default)]
 struct State {
     end: Option<CallEnd>,
     /// The filler has gone: nothing comes any more.
     over: bool,
-    waiter: Option<Thread>,
+    waiter: Option<Waiter>,
+    extras: Option<Box<Extras>>,
+}
+
+struct Inner {
+    /// Under which key the loop knows the call.
+    key: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The end that waits.
-#[derive(Clone, Default)]
-pub(crate) struct Slot(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub(crate) struct Slot(Arc<Inner>);
 
-/// The end that is told. Dropping it unused says that the event loop has ended.
-pub(crate) struct Fill(Arc<Mutex<State>>);
+/// The end that is told. Dropping it unused says that the event loop has ended, or the call was cancelled.
+pub(crate) struct Fill(Arc<Inner>);
 
 /// What is in a slot.
 pub(crate) enum Taken {
@@ -31,8 +124,10 @@ pub(crate) enum Taken {
     Over,
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Default for Slot {
+    fn default() -> Slot {
+        Slot(Arc::new(Inner { key: AtomicU64::new(NO_KEY), state: Mutex::default() }))
+    }
 }
 
 impl Slot {
@@ -41,8 +136,15 @@ impl Slot {
         Fill(Arc::clone(&self.0))
     }
 
+    /// Under which key the loop knows the call, once it has begun it.
+    pub(super) fn key(&self) -> Option<CallKey> {
+        // Stored and read by who drives the loop; its lock orders the two.
+        let key = self.0.key.load(Ordering::Relaxed);
+        (key != NO_KEY).then_some(CallKey(key))
+    }
+
     pub(crate) fn take(&self) -> Taken {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         match state.end.take() {
             Some(end) => Taken::End(end),
             None if state.over => Taken::Over,
@@ -50,48 +152,138 @@ impl Slot {
         }
     }
 
-    /// Whether there is something to take, or never will be.
-    pub(super) fn is_done(&self) -> bool {
-        let state = lock(&self.0);
-        state.end.is_some() || state.over
+    /// Hands the end to `then` once it comes, or now where it has come.
+    pub(crate) fn then(&self, then: Then) {
+        let mut state = self.0.lock();
+        if !state.over {
+            state.extras.get_or_insert_default().then = Some(then);
+            return;
+        }
+        let end = state.end.take();
+        drop(state);
+        then(end);
     }
 
-    /// Has this thread unparked once there is something; false when there is already.
-    pub(super) fn enlist(&self) -> bool {
-        let mut state = lock(&self.0);
-        if state.end.is_some() || state.over {
+    /// The oldest value of the progress that was not taken.
+    pub(crate) fn take_progress(&self) -> Option<Box<RawValue>> {
+        let mut state = self.0.lock();
+        let extras = state.extras.as_mut()?;
+        let value = extras.progress.pop_front()?;
+        extras.progress_bytes -= value.get().len();
+        Some(value)
+    }
+
+    /// Values of the progress that were dropped because nobody took them in time.
+    pub(crate) fn progress_missed(&self) -> u64 {
+        self.0.lock().extras.as_ref().map_or(0, |extras| extras.missed)
+    }
+
+    fn enlist_as(&self, waiter: impl FnOnce() -> Waiter, done: impl Fn(&State) -> bool) -> bool {
+        let mut state = self.0.lock();
+        if state.over || done(&state) {
             return false;
         }
-        state.waiter = Some(std::thread::current());
+        state.waiter = Some(waiter());
         true
     }
 
-    /// Takes [`Slot::enlist`] back; false when the thread has been unparked meanwhile.
-    pub(super) fn withdraw(&self) -> bool {
-        lock(&self.0).waiter.take().is_some()
+    /// Enlists a thread that waits for several.
+    pub(crate) fn enlist_shared(&self, shared: &Arc<Shared>) -> bool {
+        self.enlist_as(|| Waiter::Shared(Arc::clone(shared)), |_| false)
+    }
+}
+
+impl Awaited for Slot {
+    fn is_done(&self) -> bool {
+        self.0.lock().over
+    }
+
+    fn enlist(&self) -> bool {
+        self.enlist_as(|| Waiter::Own(std::thread::current()), |_| false)
+    }
+
+    fn withdraw(&self) -> bool {
+        self.0.lock().waiter.take().is_some()
+    }
+}
+
+/// The next progress of a call, or its end.
+pub(crate) struct NextProgress<'a>(pub(crate) &'a Slot);
+
+fn has_progress(state: &State) -> bool {
+    state.extras.as_ref().is_some_and(|extras| !extras.progress.is_empty())
+}
+
+impl Awaited for NextProgress<'_> {
+    fn is_done(&self) -> bool {
+        let state = self.0.0.lock();
+        state.over || has_progress(&state)
+    }
+
+    fn enlist(&self) -> bool {
+        self.0.enlist_as(|| Waiter::Progress(std::thread::current()), has_progress)
+    }
+
+    fn withdraw(&self) -> bool {
+        self.0.withdraw()
     }
 }
 
 impl Fill {
+    /// The loop has begun the call under this key.
+    pub(super) fn begun(&self, key: CallKey) {
+        self.0.key.store(key.0, Ordering::Relaxed);
+    }
+
     /// Puts the end in; whether somebody waited for it and is woken.
     pub(super) fn fill(self, end: CallEnd) -> bool {
         self.tell(Some(end))
     }
 
+    /// Puts a value of the progress in; whether somebody waited for it and is woken.
+    pub(super) fn progress(&self, value: Box<RawValue>) -> bool {
+        let mut state = self.0.lock();
+        let extras = state.extras.get_or_insert_default();
+        extras.progress_bytes += value.get().len();
+        extras.progress.push_back(value);
+        while extras.progress.len() > PROGRESS_MAX
+            || extras.progress_bytes > PROGRESS_BYTES_MAX && extras.progress.len() > 1
+        {
+            let dropped = extras.progress.pop_front();
+            extras.progress_bytes -= dropped.map_or(0, |value| value.get().len());
+            extras.missed += 1;
+        }
+        let waiter = match state.waiter.take() {
+            Some(Waiter::Progress(thread)) => Some(Waiter::Progress(thread)),
+            other => {
+                state.waiter = other;
+                None
+            }
+        };
+        drop(state);
+        waiter.is_some_and(Waiter::wake)
+    }
+
     fn tell(&self, end: Option<CallEnd>) -> bool {
-        let mut state = lock(&self.0);
-        state.end = end;
+        let mut state = self.0.lock();
         state.over = true;
         let waiter = state.waiter.take();
+        let then = state.extras.as_mut().and_then(|extras| extras.then.take());
+        let Some(then) = then else {
+            state.end = end;
+            drop(state);
+            return waiter.is_some_and(Waiter::wake);
+        };
         drop(state);
-        waiter.as_ref().map(Thread::unpark).is_some()
+        then(end)
     }
 }
 
 impl Drop for Fill {
     fn drop(&mut self) {
         // What `fill` put in stays.
-        if !lock(&self.0).over {
+        let is_over = self.0.lock().over;
+        if !is_over {
             self.tell(None);
         }
     }
@@ -103,7 +295,19 @@ mod tests {
     use std::time::Duration;
 
     fn end() -> CallEnd {
-        CallEnd { result: Ok(Default::default()), generation: None, took: Duration::ZERO, is_recorded: false }
+        CallEnd {
+            result: Ok(Default::default()),
+            plugin_id: None,
+            generation: None,
+            took: Duration::ZERO,
+            is_recorded: false,
+            fds: Vec::new(),
+            streams: Vec::new(),
+        }
+    }
+
+    fn value(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
     }
 
     #[test]
@@ -132,5 +336,59 @@ mod tests {
             assert!(!slot.withdraw(), "it was woken");
             assert_eq!(matches!(slot.take(), Taken::Over), ended);
         }
+    }
+
+    #[test]
+    fn an_end_goes_to_what_was_said_and_to_nobody_else() {
+        for (early, ended) in [(false, false), (false, true), (true, false), (true, true)] {
+            let slot = Slot::default();
+            let fill = slot.fill();
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let then: Then = Box::new(move |end| sender.send(end.is_some()).is_ok());
+            let finish = |fill: Fill| if ended { drop(fill) } else { assert!(!fill.fill(end()) || !early) };
+            if early {
+                finish(fill);
+                slot.then(then);
+            } else {
+                slot.then(then);
+                assert!(receiver.try_recv().is_err());
+                finish(fill);
+            }
+            assert_eq!(receiver.try_recv(), Ok(!ended));
+            assert!(receiver.try_recv().is_err() && matches!(slot.take(), Taken::Over));
+        }
+    }
+
+    #[test]
+    fn one_of_several_wakes_who_waits_for_all() {
+        let slots = [Slot::default(), Slot::default()];
+        let [first, second] = [slots[0].fill(), slots[1].fill()];
+        let shared = Shared::new();
+        assert!(slots.iter().all(|slot| slot.enlist_shared(&shared)));
+        assert!(first.fill(end()) && !second.fill(end()), "it is counted once");
+        assert!(!shared.take(), "it was woken");
+    }
+
+    #[test]
+    fn progress_is_bounded_by_count_and_bytes_and_what_is_dropped_is_counted() {
+        let slot = Slot::default();
+        let fill = slot.fill();
+        assert!(slot.take_progress().is_none() && slot.enlist());
+        assert!(!fill.progress(value("0")), "who waits for the end is not woken by progress");
+        assert!(slot.withdraw());
+        for number in 1..=PROGRESS_MAX {
+            fill.progress(value(&number.to_string()));
+        }
+        assert_eq!(slot.progress_missed(), 1);
+        assert_eq!(slot.take_progress().unwrap().get(), "1", "the oldest was dropped");
+        let large = format!("\"{}\"", "x".repeat(PROGRESS_BYTES_MAX));
+        fill.progress(value(&large));
+        assert_eq!(slot.progress_missed(), PROGRESS_MAX as u64);
+        assert_eq!(slot.take_progress().unwrap().get().len(), large.len(), "the newest stays");
+        let next = NextProgress(&slot);
+        assert!(!next.is_done() && next.enlist() && fill.progress(value("7")) && !next.withdraw());
+        drop(fill);
+        assert_eq!(slot.take_progress().unwrap().get(), "7", "what came before the end is there after it");
+        assert!(next.is_done() && !next.enlist());
     }
 }

@@ -1,12 +1,16 @@
 //! What the state machines want done, and what they want recorded.
 
 use super::call_error::CallError;
+use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, WaitKey};
+use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
-use rpc_plugin_wire::{Generation, PluginId};
+use rpc_plugin_wire::stream::StreamFrame;
+use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// How a process group is told to end.
@@ -26,6 +30,8 @@ pub enum Action {
     Prepare(PluginKey, Generation),
     /// Launch what was prepared. Answered with `handle_spawned`.
     Spawn(PluginKey, Generation),
+    /// Let what was prepared be connected to by whoever comes, and tell how.
+    Await(PluginKey, Generation),
     /// Drop what was prepared, or what is left of it: token, listener, socket, executable.
     Discard(PluginKey, Generation),
     /// The proof is complete: nobody else may connect, and the token has served.
@@ -36,8 +42,18 @@ pub enum Action {
     Signal(PluginKey, Generation, StopSignal),
     /// A call was sent or ended, and that is to be put on record; before its `Complete`.
     Called(Box<CallRecord>),
+    /// A call goes on, and its caller wants to hear of it.
+    Progress(CallKey, Box<RawValue>),
     /// A call ended.
     Complete(CallKey, CallEnd),
+    /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
+    Asked(PluginKey, Generation, Box<Asked>),
+    /// These descriptors went out as streams in band, under these numbers: relay between both.
+    Streaming(PluginKey, Generation, Vec<(u64, OwnedFd)>),
+    /// A frame of a stream in band came.
+    Stream(PluginKey, Generation, StreamFrame),
+    /// The plugin does not wait any more for the answer to what it asked.
+    Abandoned(PluginKey, Generation, RequestId),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
     /// Something happened.
@@ -49,12 +65,34 @@ pub enum Action {
 pub struct CallEnd {
     /// The result as it came, or why there is none.
     pub result: Result<Box<RawValue>, CallError>,
+    /// The plugin that was asked, where there is one.
+    pub plugin_id: Option<PluginId>,
     /// The generation that was asked.
     pub generation: Option<Generation>,
     /// From the outbox to the end; zero when it was not sent.
     pub took: Duration,
     /// Its end was put on record right before.
     pub is_recorded: bool,
+    /// What came with the result.
+    pub fds: Fds,
+    /// The streams in band that came with it instead.
+    pub streams: Vec<u64>,
+}
+
+impl CallEnd {
+    /// The end of a call that was handed to no plugin.
+    #[must_use]
+    pub fn refused(error: CallError) -> CallEnd {
+        CallEnd {
+            plugin_id: error.plugin_id.clone(),
+            result: Err(error),
+            generation: None,
+            took: Duration::ZERO,
+            is_recorded: false,
+            fds: Fds::new(),
+            streams: Vec::new(),
+        }
+    }
 }
 
 /// A step of a call, for the record.

@@ -44,6 +44,12 @@ impl Incoming {
         self.waiting.remove(id)
     }
 
+    /// Whether a request of that id waits.
+    #[must_use]
+    pub fn contains(&self, id: &RequestId) -> bool {
+        self.waiting.contains(id)
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {

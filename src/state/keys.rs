@@ -38,6 +38,8 @@ pub enum Timer {
     Call(PluginKey, Generation, u64),
     /// The end of a wait.
     Wait(WaitKey),
+    /// The next try of a call that is repeated, or its deadline.
+    Retry(CallKey),
 }
 
 /// Steps of a plugin's life that have a deadline or come again.

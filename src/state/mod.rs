@@ -1,8 +1,8 @@
 //! Decisions, pure: events and the time in, actions out.
 //!
 //! What this folder is for: every rule about plugins, sessions and calls. What it deliberately does
-//! not have: a clock, an fd, a thread, a file, hash order. So a whole supervisor runs in a test, in
-//! virtual time, from a seed (`tests/sim`).
+//! not have: a clock, a thread, a file, hash order; descriptors pass through closed (`fds`). So a whole supervisor
+//! runs in a test, in virtual time, from a seed (`tests/sim`).
 #![forbid(unsafe_code)]
 
 pub mod action;
@@ -10,13 +10,17 @@ pub mod action;
 pub mod call_error {
     pub use rpc_plugin_wire::CallError;
 }
+pub mod fds;
 pub mod incoming;
 pub mod keys;
 pub mod outbox;
 pub mod outgoing;
 pub mod output;
+pub mod permit;
 pub mod plugin;
 pub mod policy;
+pub mod retry;
+pub mod route;
 pub mod session;
 pub mod supervisor;
 pub mod time;

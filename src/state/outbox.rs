@@ -4,6 +4,7 @@
 //! frame tells, at any later time, whether a byte of it has been handed to the kernel; a frame that was
 //! withdrawn before that is never handed out.
 
+use super::fds::Fds;
 use rpc_plugin_wire::frame::is_oversized;
 use std::collections::VecDeque;
 
@@ -21,15 +22,35 @@ pub struct Outbox {
     /// Withdrawn frames that lie ahead, by their offsets (from, to), in order. None begins at `written`.
     withdrawn: VecDeque<(u64, u64)>,
     withdrawn_bytes: usize,
+    /// Descriptors that go with the first byte of the frames at these offsets, in order.
+    parcels: VecDeque<(u64, Fds)>,
 }
 
 impl Outbox {
     /// Bytes that wait to be written, as far as they lie together: there may be more behind a withdrawn
-    /// frame. Empty only when nothing waits.
+    /// frame, and before one with descriptors. Empty only when nothing waits.
     #[must_use]
     pub fn waiting(&self) -> &[u8] {
-        let end = self.withdrawn.front().map_or(self.bytes.len(), |(from, _)| self.index(*from));
+        let withdrawn = self.withdrawn.front().map(|(from, _)| self.index(*from));
+        let parcel = self.parcels.iter().map(|(at, _)| self.index(*at)).find(|at| *at > self.written);
+        let end = [withdrawn, parcel].into_iter().flatten().min().unwrap_or(self.bytes.len());
         self.bytes.get(self.written..end).unwrap_or_default()
+    }
+
+    /// The descriptors that go with the first byte of [`Outbox::waiting`].
+    #[must_use]
+    pub fn waiting_fds(&self) -> &Fds {
+        match self.parcels.front() {
+            Some((at, fds)) if self.index(*at) == self.written => fds,
+            _ => const { &Fds::new() },
+        }
+    }
+
+    /// Says that these descriptors go with the frame that begins at `offset`, which is the last one put in.
+    pub fn attach(&mut self, offset: u64, fds: Fds) {
+        if !fds.is_empty() {
+            self.parcels.push_back((offset, fds));
+        }
     }
 
     /// All that waits, in one piece.
@@ -79,6 +100,7 @@ impl Outbox {
         }
         let at = self.withdrawn.partition_point(|(other, _)| *other < from);
         self.withdrawn.insert(at, (from, to));
+        self.parcels.retain(|(at, _)| *at != from);
         self.withdrawn_bytes += usize::try_from(to.saturating_sub(from)).unwrap_or(0);
         self.skip_withdrawn();
         true
@@ -109,7 +131,12 @@ impl Outbox {
 
     /// Says that the first `bytes` of [`Outbox::waiting`] were written.
     pub fn wrote(&mut self, bytes: usize) {
-        self.written += bytes.min(self.waiting().len());
+        let bytes = bytes.min(self.waiting().len());
+        if bytes > 0 && !self.waiting_fds().is_empty() {
+            // They went with the first byte.
+            self.parcels.pop_front();
+        }
+        self.written += bytes;
         self.skip_withdrawn();
     }
 
@@ -147,6 +174,35 @@ mod tests {
         outbox.wrote(100);
         assert!(outbox.is_empty() && outbox.has_begun(second));
         assert_eq!(outbox.next_offset(), 19);
+    }
+
+    #[test]
+    fn descriptors_go_with_the_first_byte_of_their_frame() {
+        let fd = || std::io::pipe().unwrap().0.into();
+        let mut outbox = Outbox::default();
+        let push = |outbox: &mut Outbox, frame: &str, fds: Fds| {
+            let from = outbox.next_offset();
+            outbox.buffer().extend_from_slice(frame.as_bytes());
+            outbox.attach(from, fds);
+            (from, outbox.next_offset())
+        };
+        push(&mut outbox, "one\n", vec![]);
+        push(&mut outbox, "two\n", vec![fd(), fd()]);
+        push(&mut outbox, "three\n", vec![]);
+        let four = push(&mut outbox, "four\n", vec![fd()]);
+        push(&mut outbox, "five\n", vec![fd()]);
+        assert_eq!((outbox.waiting(), outbox.waiting_fds().len()), (&b"one\n"[..], 0));
+        outbox.wrote(4);
+        assert_eq!((outbox.waiting(), outbox.waiting_fds().len()), (&b"two\nthree\n"[..], 2));
+        outbox.wrote(0);
+        assert_eq!(outbox.waiting_fds().len(), 2, "no byte was written");
+        outbox.wrote(1);
+        assert_eq!((outbox.waiting(), outbox.waiting_fds().len()), (&b"wo\nthree\n"[..], 0));
+        assert!(outbox.withdraw(four.0, four.1));
+        outbox.wrote(9);
+        assert_eq!((outbox.waiting(), outbox.waiting_fds().len()), (&b"five\n"[..], 1));
+        outbox.wrote(5);
+        assert!(outbox.is_empty() && outbox.parcels.is_empty());
     }
 
     #[test]

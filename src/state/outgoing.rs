@@ -32,6 +32,8 @@ pub struct Pending {
     pub poisons: bool,
     /// The deadline has passed; the timer is the end of the grace.
     pub in_grace: bool,
+    /// Whether the caller wants to know how far it is.
+    pub progress: bool,
 }
 
 /// Requests that are kept by their distance from the oldest one; older ones are searched for.
@@ -162,6 +164,7 @@ mod tests {
             sent_at: Time::ZERO,
             poisons: number.is_multiple_of(2),
             in_grace: false,
+            progress: false,
         }
     }
 

@@ -72,6 +72,51 @@ impl RpcAudit {
         [(RpcAudit::Off, "off"), (RpcAudit::Failures, "failures"), (RpcAudit::All, "all")];
 }
 
+/// How a plugin is reached (protocol section 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// It connects to a socket of its own in the runtime folder.
+    #[default]
+    Unix,
+    /// It inherits its connection as a descriptor.
+    Fd,
+    /// Its standard input and output are the connection. It may run elsewhere, behind a command such as ssh.
+    Stdio,
+}
+
+impl Transport {
+    /// Every transport with its name in configurations.
+    pub const ALL: [(Transport, &'static str); 3] =
+        [(Transport::Unix, "unix"), (Transport::Fd, "fd"), (Transport::Stdio, "stdio")];
+
+    /// Its name in configurations.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Unix => "unix",
+            Transport::Fd => "fd",
+            Transport::Stdio => "stdio",
+        }
+    }
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Transport::ALL.iter().find(|(_, name)| *name == text);
+        found
+            .map(|(transport, _)| *transport)
+            .ok_or_else(|| format!("{text:?} is not a transport; one of unix, fd, stdio"))
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// Everything an operator may decide about one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -122,6 +167,8 @@ pub struct Policy {
     /// How much of what it prints goes on record: bytes per second, of each of its two streams; an event counts
     /// 512 more than its text. What comes faster is dropped and counted.
     pub output_bytes_per_second_max: usize,
+    /// How it is reached.
+    pub transport: Transport,
 }
 
 impl Default for Policy {
@@ -150,6 +197,7 @@ impl Default for Policy {
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
             rpc_audit: RpcAudit::Failures,
             output_bytes_per_second_max: 1024 * 1024,
+            transport: Transport::Unix,
         }
     }
 }

@@ -8,14 +8,19 @@
 
 use super::action::{Action, CallEnd, Note};
 use super::call_error::CallError;
+use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, Timer, WaitKey};
 use super::plugin::{ExitReport, PeerIdentity, Plugin, PluginSpec, SpawnFailure, Step};
+use super::retry::Retries;
+use super::route::{CallRequest, Routes, Target};
 use super::session::Session;
 use super::time::Time;
 use super::waits::{Goal, WAITS_MAX, Waits};
 use super::wheel::Wheel;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::{ErrorCode, Generation, PluginId, Token};
+use rpc_plugin_wire::stream::StreamFrame;
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId, RequestId, Token};
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -33,16 +38,18 @@ pub enum Wish {
 /// See the module's text.
 #[derive(Debug)]
 pub struct Supervisor {
-    plugins: BTreeMap<PluginKey, Plugin>,
+    pub(super) plugins: BTreeMap<PluginKey, Plugin>,
     keys: BTreeMap<PluginId, PluginKey>,
     next_key: u32,
-    timers: Wheel<Timer>,
-    actions: VecDeque<Action>,
+    pub(super) timers: Wheel<Timer>,
+    pub(super) actions: VecDeque<Action>,
     /// Plugins whose session may have bytes to write.
     waiting: BTreeSet<PluginKey>,
     waits: Waits,
-    rng: fastrand::Rng,
-    ending: bool,
+    pub(super) routes: Routes,
+    pub(super) retries: Retries,
+    pub(super) rng: fastrand::Rng,
+    pub(super) ending: bool,
 }
 
 impl Supervisor {
@@ -57,6 +64,8 @@ impl Supervisor {
             actions: VecDeque::new(),
             waiting: BTreeSet::new(),
             waits: Waits::default(),
+            routes: Routes::default(),
+            retries: Retries::default(),
             rng: fastrand::Rng::with_seed(seed),
             ending: false,
         }
@@ -78,23 +87,22 @@ impl Supervisor {
     }
 
     /// Gives a plugin up that is down; whether it was.
-    pub fn remove(&mut self, key: PluginKey) -> bool {
+    pub fn remove(&mut self, now: Time, key: PluginKey) -> bool {
         let down = self.plugins.get(&key).is_some_and(|plugin| plugin.is_quiet() && !plugin.state().is_up());
         if let Some(plugin) = self.plugins.get_mut(&key).filter(|_| down) {
             // Leaves no timer behind.
-            let mut step = Step {
-                now: Time::ZERO,
-                timers: &mut self.timers,
-                actions: &mut self.actions,
-                rng: &mut self.rng,
-            };
+            let mut step =
+                Step { now, timers: &mut self.timers, actions: &mut self.actions, rng: &mut self.rng };
             plugin.stop(&mut step);
             let mut note = Note::new(EventKind::PluginRemoved, "given up");
-            note.plugin_id = Some(plugin.id().clone());
-            self.keys.remove(plugin.id());
+            let id = plugin.id().clone();
+            note.plugin_id = Some(id.clone());
+            self.keys.remove(&id);
             self.plugins.remove(&key);
+            self.routes.forget(key);
             self.actions.push_back(Action::Note(Box::new(note)));
             self.waits.abandon(key, &mut self.timers, &mut self.actions);
+            self.end_retries_of(now, &id);
         }
         down
     }
@@ -173,6 +181,7 @@ impl Supervisor {
                     self.step(now, key, |plugin, step| plugin.handle_call_timer(step, generation, id));
                 }
                 Timer::Wait(wait) => self.waits.expire(wait, &self.plugins, &mut self.actions),
+                Timer::Retry(call) => self.handle_retry_timer(now, call),
             };
         }
     }
@@ -195,6 +204,7 @@ impl Supervisor {
         for key in keys {
             self.wish(now, key, Wish::Stop);
         }
+        self.end_all_retries();
     }
 
     /// Whether nothing of any plugin is left outside.
@@ -210,45 +220,95 @@ impl Supervisor {
     }
 
     /// Makes a call; it ends with [`Action::Complete`]. Gives the plugin that is called.
-    pub fn call(
+    pub fn call(&mut self, now: Time, call: CallKey, request: CallRequest) -> Option<PluginKey> {
+        // What can be sent once only cannot be repeated.
+        if request.idempotent && request.spec.fds.is_empty() {
+            return self.call_repeatedly(now, call, request);
+        }
+        let key = match self.route(&request.target) {
+            Ok(key) => key,
+            Err(error) => {
+                self.refuse(call, error);
+                return None;
+            }
+        };
+        self.step(now, key, |plugin, step| plugin.call(step, call, request.spec));
+        Some(key)
+    }
+
+    /// Answers what a plugin asked, if it still waits.
+    pub fn answer(
         &mut self,
         now: Time,
-        call: CallKey,
-        id: &PluginId,
-        method: String,
-        params: Option<String>,
-        timeout: Option<Duration>,
-    ) -> Option<PluginKey> {
-        let key = self.find_or_end(call, id)?;
-        self.step(now, key, |plugin, step| plugin.call(step, call, method, params, timeout));
-        Some(key)
+        asker: (PluginKey, Generation),
+        id: &RequestId,
+        result: Result<&RawValue, ErrorObject>,
+        fds: Fds,
+    ) {
+        let (key, generation) = asker;
+        self.step(now, key, |plugin, step| plugin.answer(step, generation, id, result, fds));
+    }
+
+    /// Tells a plugin how far what it asked is, if it still waits.
+    pub fn tell_progress(
+        &mut self,
+        now: Time,
+        asker: (PluginKey, Generation),
+        id: &RequestId,
+        value: &RawValue,
+    ) {
+        let (key, generation) = asker;
+        self.step(now, key, |plugin, _| {
+            if let Some(session) = plugin.session_mut(generation) {
+                session.progress(id, value);
+            }
+        });
+    }
+
+    /// A stream in band: sends these frames of it, and where it has ended, makes room for another; or ends the
+    /// connection, because the plugin broke its protocol.
+    pub fn relay(
+        &mut self,
+        now: Time,
+        (key, generation): (PluginKey, Generation),
+        frames: &[StreamFrame],
+        ended: Result<Option<u64>, String>,
+    ) {
+        self.step(now, key, |plugin, step| plugin.relay(step, generation, frames, ended));
+    }
+
+    /// The plugin that a call goes to.
+    pub(super) fn route(&mut self, target: &Target) -> Result<PluginKey, CallError> {
+        match target {
+            Target::Plugin(id) => self.find(id).ok_or_else(|| unknown(id)),
+            Target::Capability(name) => self.routes.pick(&self.plugins, name),
+        }
+    }
+
+    /// The plugin that a call by this capability would go to now.
+    #[must_use]
+    pub fn next_provider(&self, capability: &str) -> Option<PluginKey> {
+        self.routes.next(&self.plugins, capability)
     }
 
     /// Asks for a heartbeat now; it ends with [`Action::Complete`].
     pub fn probe(&mut self, now: Time, call: CallKey, id: &PluginId, timeout: Option<Duration>) {
-        let Some(key) = self.find_or_end(call, id) else { return };
+        let Some(key) = self.find(id) else { return self.refuse(call, unknown(id)) };
         self.step(now, key, |plugin, step| plugin.probe(step, call, timeout));
     }
 
-    /// The caller of a call has gone; the call does not end with an action any more.
-    pub fn cancel(&mut self, now: Time, call: CallKey, id: &PluginId) {
-        if let Some(key) = self.find(id) {
+    /// The caller of a call has gone; the call does not end with an action any more. `at` is what
+    /// [`Supervisor::call`] gave.
+    pub fn cancel(&mut self, now: Time, call: CallKey, at: Option<PluginKey>) {
+        let at = if self.retries.has(call) { self.forget_retry(call) } else { at };
+        if let Some(key) = at {
             self.step(now, key, |plugin, step| plugin.cancel(step, call));
         }
     }
 
-    fn find_or_end(&mut self, call: CallKey, id: &PluginId) -> Option<PluginKey> {
-        let key = self.find(id);
-        if key.is_none() {
-            let end = CallEnd {
-                result: Err(unknown(id)),
-                generation: None,
-                took: Duration::ZERO,
-                is_recorded: false,
-            };
-            self.actions.push_back(Action::Complete(call, end));
-        }
-        key
+    /// Ends a call that goes to no plugin.
+    pub(super) fn refuse(&mut self, call: CallKey, error: CallError) {
+        self.actions.push_back(Action::Complete(call, CallEnd::refused(error)));
     }
 
     /// Waits until a plugin is where `goal` says; ends with [`Action::Waited`], at once where it can.
@@ -331,20 +391,25 @@ impl Supervisor {
     }
 
     /// Runs one step of one plugin, and what follows from any step.
-    fn step<R>(
+    pub(super) fn step<R>(
         &mut self,
         now: Time,
         key: PluginKey,
         run: impl FnOnce(&mut Plugin, &mut Step<'_>) -> R,
     ) -> Option<R> {
+        let before = self.actions.len();
         let plugin = self.plugins.get_mut(&key)?;
         let mut step = Step { now, timers: &mut self.timers, actions: &mut self.actions, rng: &mut self.rng };
         let result = run(plugin, &mut step);
-        if plugin.settle(&mut step) {
+        let is_changed = plugin.settle(&mut step);
+        if is_changed {
             self.waits.check(now, key, plugin, &mut self.timers, &mut self.actions);
         }
         if plugin.has_waiting_bytes() {
             self.waiting.insert(key);
+        }
+        if !self.retries.is_empty() {
+            self.look_after_retries(now, before, is_changed.then_some(key));
         }
         Some(result)
     }

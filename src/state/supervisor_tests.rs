@@ -12,7 +12,9 @@ fn spec(id: &str) -> PluginSpec {
         executable: format!("/{id}"),
         policy: Policy::default(),
         interfaces: BTreeMap::new(),
+        may_call: Default::default(),
         last_generation: None,
+        awaited: false,
     }
 }
 
@@ -37,11 +39,11 @@ fn an_id_is_given_once_until_it_is_given_up() {
     let key = host.add(spec("a")).unwrap();
     assert!(host.add(spec("a")).is_none());
     host.wish(Time::ZERO, key, Wish::Start);
-    assert!(!host.remove(key), "it is up");
+    assert!(!host.remove(Time::ZERO, key), "it is up");
     host.wish(Time::ZERO, key, Wish::Stop);
-    assert!(!host.remove(key), "its preparation has not returned");
+    assert!(!host.remove(Time::ZERO, key), "its preparation has not returned");
     host.handle_prepared(Time::ZERO, key, Generation::FIRST, Err("no".into()));
-    assert!(host.remove(key) && !host.remove(key));
+    assert!(host.remove(Time::ZERO, key) && !host.remove(Time::ZERO, key));
     let again = host.add(spec("a")).unwrap();
     assert!(again > key, "a key is never used twice");
     assert_eq!(host.timers_pending(), 0);
@@ -50,10 +52,10 @@ fn an_id_is_given_once_until_it_is_given_up() {
 #[test]
 fn what_nobody_knows_ends_at_once() {
     let mut host = Supervisor::new(0);
-    host.call(Time::ZERO, CallKey(1), &id("x"), "echo".into(), None, None);
+    host.call(Time::ZERO, CallKey(1), CallRequest::new(Target::Plugin(id("x")), "echo"));
     host.probe(Time::ZERO, CallKey(2), &id("x"), None);
     host.wait(Time::ZERO, WaitKey(3), &id("x"), Goal::RoutableAfter(None), SECOND);
-    host.cancel(Time::ZERO, CallKey(4), &id("x"));
+    host.cancel(Time::ZERO, CallKey(4), Some(PluginKey(7)));
     assert_eq!(ends(&mut host), ["unknown_plugin not_sent"; 3]);
     assert_eq!(host.next_at(), None);
 }
@@ -83,7 +85,7 @@ fn a_wait_for_a_plugin_that_is_given_up_ends() {
     let mut host = Supervisor::new(0);
     let key = host.add(spec("a")).unwrap();
     host.wait(Time::ZERO, WaitKey(1), &id("a"), Goal::State(PluginState::Healthy), SECOND);
-    assert!(host.remove(key));
+    assert!(host.remove(Time::ZERO, key));
     assert_eq!(ends(&mut host), ["unknown_plugin not_sent"]);
     assert_eq!(host.timers_pending(), 0);
 }

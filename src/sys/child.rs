@@ -30,8 +30,11 @@ const STACK_BYTES: usize = 64 * 1024;
 const GUARD_BYTES: usize = 64 * 1024;
 /// The highest signal number on Linux.
 const SIGNAL_MAX: c_int = 64;
-/// Where a script's interpreter finds the script: `/dev/fd/3`.
-const SCRIPT_FD: RawFd = 3;
+/// The first descriptor that a program may be given beside 0, 1 and 2: its channel, then the script for its
+/// interpreter, which finds it as `/dev/fd/3`, or `/dev/fd/4` behind a channel.
+pub(super) const FIRST_GIVEN_FD: RawFd = 3;
+/// How many there are at the most; what they are made from is numbered after them.
+pub(super) const GIVEN_FDS_MAX: RawFd = 2;
 /// Files of the plugin are its own unless it says otherwise.
 const UMASK: libc::mode_t = 0o077;
 
@@ -50,8 +53,8 @@ pub enum SpawnStep {
     ParentDeathSignal,
     /// Its stdin, stdout and stderr.
     StandardStreams,
-    /// Keeping the script open for its interpreter.
-    ScriptDescriptor,
+    /// Keeping the channel, or the script for its interpreter, open.
+    GivenDescriptor,
     /// Changing to its working folder.
     WorkingFolder,
     /// Closing what is not meant for it.
@@ -79,9 +82,11 @@ impl CStringArray {
 pub(super) struct Plan<'a> {
     /// For 0, 1 and 2. None of these descriptors is below 3, so that none is overwritten before its use.
     pub(super) streams: [RawFd; 3],
-    /// The program, not below 3 either.
+    /// What becomes [`FIRST_GIVEN_FD`], if anything. Not below [`FIRST_GIVEN_FD`] + [`GIVEN_FDS_MAX`].
+    pub(super) channel: Option<RawFd>,
+    /// The program, not below that either.
     pub(super) program: RawFd,
-    /// Whether the program stays open as [`SCRIPT_FD`].
+    /// Whether the program stays open, after the channel.
     pub(super) keep_program: bool,
     pub(super) working_folder: &'a CStr,
     pub(super) arguments: &'a CStringArray,
@@ -137,11 +142,15 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, (SpawnStep, Errno)> {
     check(SpawnStep::Session, unsafe { libc::setsid() })?;
     die_with_parent(plan.parent)?;
     connect_streams(plan.streams)?;
-    let mut first_to_close = SCRIPT_FD;
+    let mut first_to_close = FIRST_GIVEN_FD;
+    if let Some(channel) = plan.channel {
+        give(channel, first_to_close)?;
+        first_to_close += 1;
+    }
     let mut program = plan.program;
     if plan.keep_program {
-        program = keep_as_script(plan.program)?;
-        first_to_close = SCRIPT_FD + 1;
+        program = give(plan.program, first_to_close)?;
+        first_to_close += 1;
     }
     // SAFETY: the pointer is that of a C string that lives in the plan.
     check(SpawnStep::WorkingFolder, unsafe { libc::chdir(plan.working_folder.as_ptr()) })?;
@@ -201,17 +210,12 @@ fn connect_streams(streams: [RawFd; 3]) -> Result<(), (SpawnStep, Errno)> {
     Ok(())
 }
 
-/// Makes the program descriptor 3 and lets it survive exec.
-fn keep_as_script(program: RawFd) -> Result<RawFd, (SpawnStep, Errno)> {
-    if program == SCRIPT_FD {
-        // dup2 onto itself would leave close-on-exec set.
-        // SAFETY: no pointers; the descriptor table is the child's own copy.
-        check(SpawnStep::ScriptDescriptor, unsafe { libc::fcntl(program, libc::F_SETFD, 0) })?;
-    } else {
-        // SAFETY: as above. What was descriptor 3 has been duplicated or is not meant for the child.
-        check(SpawnStep::ScriptDescriptor, unsafe { libc::dup2(program, SCRIPT_FD) })?;
-    }
-    Ok(SCRIPT_FD)
+/// Makes a descriptor another one, which survives exec.
+fn give(fd: RawFd, given: RawFd) -> Result<RawFd, (SpawnStep, Errno)> {
+    // SAFETY: no pointers; the descriptor table is the child's own copy. What is replaced is not meant for the
+    // child: what is given lies above all that it is given as.
+    check(SpawnStep::GivenDescriptor, unsafe { libc::dup2(fd, given) })?;
+    Ok(given)
 }
 
 /// The host's descriptors are close-on-exec already; this is for those of the program that embeds it.

@@ -1,4 +1,5 @@
-//! Everything that is made before a plugin's process: generation, token, listener, open executable.
+//! Everything that is made before a plugin's process: generation, token, listener, open executable, as far as
+//! its transport needs them.
 //!
 //! What this file is for: the order of protocol section 3, and taking it all back when one step fails.
 //! What it deliberately does not do: launch. It blocks on the file system, so it belongs on a worker
@@ -31,13 +32,22 @@ pub struct PreparedLaunch {
     /// What the plugin has to prove.
     pub token: Token,
     /// Holds the token for the plugin to read.
-    pub token_file: PrivateFile,
-    /// Where the plugin connects. Nonblocking.
-    pub listener: UnixListener,
-    /// The listener's file.
-    pub socket_file: PrivateFile,
+    pub token_file: Option<PrivateFile>,
+    /// Where the plugin connects, nonblocking, and its file.
+    pub listener: Option<(UnixListener, PrivateFile)>,
     /// What is executed.
-    pub executable: Executable,
+    pub executable: Option<Executable>,
+}
+
+/// What a launch takes beside a generation and a token.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs<'a> {
+    /// Whether the token goes into a file.
+    pub token_file: bool,
+    /// Whether the plugin connects to a socket.
+    pub listener: bool,
+    /// What is executed, if anything.
+    pub executable: Option<&'a Path>,
 }
 
 /// The step of a preparation that failed, and why.
@@ -87,14 +97,23 @@ pub fn prepare(
     folder: &PrivateFolder,
     id: &PluginId,
     generation: Generation,
-    executable: &Path,
+    needs: Needs<'_>,
 ) -> Result<PreparedLaunch, PrepareError> {
     generation::claim(folder, generation).map_err(PrepareError::Generation)?;
-    let (token, token_file) = token::create(folder, generation).map_err(PrepareError::Token)?;
-    let (listener, socket_file) =
-        listener::bind(folder, &plugin_socket_name(id), BACKLOG).map_err(PrepareError::Listener)?;
-    let executable = executable::open(executable).map_err(PrepareError::Executable)?;
-    Ok(PreparedLaunch { generation, token, token_file, listener, socket_file, executable })
+    let (token, token_file) = if needs.token_file {
+        let (token, file) = token::create(folder, generation).map_err(PrepareError::Token)?;
+        (token, Some(file))
+    } else {
+        (token::random().map_err(PrepareError::Token)?, None)
+    };
+    let listener = match needs.listener {
+        true => {
+            Some(listener::bind(folder, &plugin_socket_name(id), BACKLOG).map_err(PrepareError::Listener)?)
+        }
+        false => None,
+    };
+    let executable = needs.executable.map(executable::open).transpose().map_err(PrepareError::Executable)?;
+    Ok(PreparedLaunch { generation, token, token_file, listener, executable })
 }
 
 #[cfg(test)]
@@ -112,6 +131,10 @@ mod tests {
         names
     }
 
+    fn all(executable: &Path) -> Needs<'_> {
+        Needs { token_file: true, listener: true, executable: Some(executable) }
+    }
+
     fn number(number: u64) -> Generation {
         number.try_into().unwrap()
     }
@@ -122,12 +145,26 @@ mod tests {
         let program = script(root.path(), "exit");
         let plugin = root.path().join("echo");
         let id = "echo".parse().unwrap();
-        let prepared = prepare(&private(&plugin), &id, number(1), &program).unwrap();
+        let prepared = prepare(&private(&plugin), &id, number(1), all(&program)).unwrap();
         assert_eq!(names(&plugin), ["echo.sock", "generation", "token.1"]);
-        UnixStream::connect(prepared.socket_file.path()).unwrap();
-        prepared.listener.accept().unwrap();
+        let (listener, socket_file) = prepared.listener.as_ref().unwrap();
+        UnixStream::connect(socket_file.path()).unwrap();
+        listener.accept().unwrap();
         drop(prepared);
         assert_eq!(names(&plugin), ["generation"]);
+    }
+
+    #[test]
+    fn what_is_not_needed_is_not_made() {
+        let root = folder();
+        let plugin = root.path().join("echo");
+        let id = "echo".parse().unwrap();
+        let needs = Needs { token_file: false, listener: false, executable: None };
+        let prepared = prepare(&private(&plugin), &id, number(1), needs).unwrap();
+        assert_eq!(names(&plugin), ["generation"]);
+        let other = prepare(&private(&plugin), &id, number(2), needs).unwrap();
+        assert!(!prepared.token.matches(&other.token));
+        assert!(prepared.executable.is_none() && prepared.listener.is_none());
     }
 
     #[test]
@@ -136,8 +173,9 @@ mod tests {
         let program = script(root.path(), "exit");
         let plugin = root.path().join("echo");
         let id: PluginId = "echo".parse().unwrap();
-        let fails =
-            |next, program: &Path| prepare(&private(&plugin), &id, number(next), program).unwrap_err().step();
+        let fails = |next, program: &Path| {
+            prepare(&private(&plugin), &id, number(next), all(program)).unwrap_err().step()
+        };
 
         assert_eq!(fails(1, Path::new("/does/not/exist")), "executable");
         assert_eq!(names(&plugin), ["generation"]);

@@ -33,23 +33,27 @@ pub struct Leftovers {
     pub remaining: Vec<u32>,
 }
 
-/// Kills every process of our user whose environment sets `variable` to a file in a folder of `folder`
-/// (`FOLDER/NAME/FILE`, absolute, without links), and waits until they have ended, at most `timeout`. Never
+/// Kills every process of our user whose environment sets one of `variables` to a file in a folder of `folder`
+/// (`FOLDER/NAME/FILE`, absolute, without links), and waits until they have ended, at most `timeout`. One that
+/// has `sparing` in its environment was not launched by a host, but by a person, and is left alone. Never
 /// this process itself, but its own plugins too, so call it before the first launch. Blocks.
 ///
 /// # Errors
 /// Those of reading `/proc`; `EMFILE` without a descriptor for a pidfd.
-pub fn kill_leftovers(variable: &str, folder: &Path, timeout: Duration) -> io::Result<Leftovers> {
+pub fn kill_leftovers(
+    variables: &[&str],
+    sparing: &str,
+    folder: &Path,
+    timeout: Duration,
+) -> io::Result<Leftovers> {
     let begin = Instant::now();
-    let mut entry = OsString::from(format!("{variable}="));
-    entry.push(folder.join(""));
-    let entry = entry.as_bytes();
+    let marks = Marks::new(variables, sparing, folder);
     let mut found = Leftovers::default();
     // Again and again, because a process may have made another one before it was killed.
     loop {
         let mut alive = Vec::new();
         for pid in pids_of_our_user()? {
-            if let Some(pidfd) = leftover(pid, entry)? {
+            if let Some(pidfd) = leftover(pid, &marks)? {
                 // Nothing to do about one that refuses: it shows as remaining.
                 let _ = raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL);
                 if !found.killed.contains(&pid) {
@@ -74,22 +78,46 @@ pub fn kill_leftovers(variable: &str, folder: &Path, timeout: Duration) -> io::R
     }
 }
 
-fn leftover(pid: u32, entry: &[u8]) -> io::Result<Option<OwnedFd>> {
-    if !has_entry(pid, entry) {
+/// How a leftover is known.
+struct Marks {
+    /// `NAME=FOLDER/`.
+    entries: Vec<OsString>,
+    /// `NAME=`.
+    sparing: String,
+}
+
+impl Marks {
+    fn new(variables: &[&str], sparing: &str, folder: &Path) -> Marks {
+        let entry = |variable: &&str| {
+            let mut entry = OsString::from(format!("{variable}="));
+            entry.push(folder.join(""));
+            entry
+        };
+        Marks { entries: variables.iter().map(entry).collect(), sparing: format!("{sparing}=") }
+    }
+
+    fn are_on(&self, pid: u32) -> bool {
+        // Exactly one folder in between: a host whose folder lies deeper is another host.
+        let is_inside = |rest: &[u8]| rest.iter().filter(|b| **b == b'/').count() == 1;
+        let is_ours = |variable: &[u8]| {
+            let mut entries = self.entries.iter();
+            entries.any(|entry| variable.strip_prefix(entry.as_bytes()).is_some_and(is_inside))
+        };
+        any_variable(pid, is_ours)
+            && !any_variable(pid, |variable| variable.starts_with(self.sparing.as_bytes()))
+    }
+}
+
+fn leftover(pid: u32, marks: &Marks) -> io::Result<Option<OwnedFd>> {
+    if !marks.are_on(pid) {
         return Ok(None);
     }
     match raw::pidfd_open(pid) {
-        Ok(pidfd) => Ok(has_entry(pid, entry).then_some(pidfd)),
+        Ok(pidfd) => Ok(marks.are_on(pid).then_some(pidfd)),
         Err(error) if error.raw_os_error() == Some(libc::EMFILE) => Err(error),
         // Gone, or a thread.
         Err(_) => Ok(None),
     }
-}
-
-fn has_entry(pid: u32, entry: &[u8]) -> bool {
-    // Exactly one folder in between: a host whose folder lies deeper is another host.
-    let is_inside = |rest: &[u8]| rest.iter().filter(|b| **b == b'/').count() == 1;
-    any_variable(pid, |variable| variable.strip_prefix(entry).is_some_and(is_inside))
 }
 
 /// Whether the environment of a process sets just this: `NAME=value`.
@@ -130,28 +158,30 @@ mod tests {
     #[test]
     fn those_of_the_folder_are_killed_and_no_others() {
         let (ours, sibling) = (folder(), folder());
-        let variable = "RPS_TEST_TOKEN_FILE";
+        let (variable, second, sparing) = ("RPS_TEST_TOKEN_FILE", "RPS_TEST_LAUNCH", "RPS_TEST_SPARED");
         let sleeper = |variable, path: &Path| Sleeper::new(&[(variable, path)]);
         let mut left = [
             sleeper(variable, &ours.path().join("echo/token.1")),
-            sleeper(variable, &ours.path().join("kv/token.9")),
+            sleeper(second, &ours.path().join("kv/9")),
         ];
         let mut other = [
             sleeper(variable, &sibling.path().join("echo/token.1")),
             sleeper("RPS_TEST_OTHER", &ours.path().join("echo/token.1")),
             sleeper(variable, &ours.path().with_extension("x").join("token.1")),
             sleeper(variable, &ours.path().join("inner/echo/token.1")),
+            Sleeper::new(&[(variable, &ours.path().join("echo/token.2")), (sparing, Path::new("1"))]),
         ];
         let mut expected: Vec<u32> = left.iter().map(Sleeper::pid).collect();
         // Before its exec, a child shows the environment of this test.
-        let entry = format!("{variable}={}/", ours.path().display());
-        eventually("sleepers run", || expected.iter().all(|pid| has_entry(*pid, entry.as_bytes())));
-        let mut found = kill_leftovers(variable, ours.path(), DEADLINE).unwrap();
+        let marks = Marks::new(&[variable, second], sparing, ours.path());
+        eventually("sleepers run", || expected.iter().all(|pid| marks.are_on(*pid)));
+        let kill = || kill_leftovers(&[variable, second], sparing, ours.path(), DEADLINE).unwrap();
+        let mut found = kill();
         expected.sort_unstable();
         found.killed.sort_unstable();
         assert_eq!(found, Leftovers { killed: expected, remaining: vec![] });
         assert!(left.iter_mut().all(|sleeper| !sleeper.runs()));
         assert!(other.iter_mut().all(Sleeper::runs), "a stranger was killed");
-        assert_eq!(kill_leftovers(variable, ours.path(), DEADLINE).unwrap(), Leftovers::default());
+        assert_eq!(kill(), Leftovers::default());
     }
 }

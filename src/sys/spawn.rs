@@ -5,8 +5,9 @@
 //! see [`SpawnError::is_text_busy`]), read the pipes, or add anything to the environment.
 //!
 //! What the program finds: exactly the environment given; stdin from `/dev/null`; stdout and stderr as
-//! pipes, or this process's own; no other descriptor, but 3 for a script (and whatever else is not ELF), which is the script
-//! itself: its interpreter reads it as `/dev/fd/3`, so `/proc` has to be mounted. No controlling
+//! pipes, or this process's own; no other descriptor, but its channel, if it is given one, as 3 or as stdin and stdout;
+//! and the next for a script (and whatever else is not ELF), which is the script itself: its interpreter reads
+//! it as `/dev/fd/3`, so `/proc` has to be mounted. No controlling
 //! terminal; umask 077; every signal unblocked and with its default action. It is killed when the
 //! *thread* that launched it ends. Limits (RLIMIT_*), priority and cgroup are the host's.
 //!
@@ -16,7 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub use super::child::SpawnStep;
-use super::child::{CStringArray, Plan, start};
+use super::child::{CStringArray, FIRST_GIVEN_FD, GIVEN_FDS_MAX, Plan, start};
 use super::executable::{Executable, Format};
 use super::process::Child;
 use super::raw;
@@ -40,6 +41,21 @@ const DESCRIPTORS_MAX: RawFd = 65_536;
 /// How long a child that failed before exec may take to vanish; it has nothing left to do.
 const FAILED_CHILD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A connection that a program is given, and as what.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Channel<'a> {
+    /// None.
+    #[default]
+    None,
+    /// As [`CHANNEL_FD`].
+    Descriptor(BorrowedFd<'a>),
+    /// As its standard input and output; then there is no pipe for the latter.
+    Stdio(BorrowedFd<'a>),
+}
+
+/// The number of [`Channel::Descriptor`] in the program.
+pub const CHANNEL_FD: RawFd = FIRST_GIVEN_FD;
+
 /// What to launch.
 #[derive(Debug, Clone)]
 pub struct SpawnSpec<'a> {
@@ -55,6 +71,8 @@ pub struct SpawnSpec<'a> {
     pub working_folder: &'a Path,
     /// Its stdout and stderr are this process's own, instead of pipes.
     pub inherit_output: bool,
+    /// Its connection.
+    pub channel: Channel<'a>,
 }
 
 impl<'a> SpawnSpec<'a> {
@@ -68,6 +86,7 @@ impl<'a> SpawnSpec<'a> {
             env: &[],
             working_folder: Path::new("/"),
             inherit_output: false,
+            channel: Channel::None,
         }
     }
 }
@@ -77,7 +96,7 @@ impl<'a> SpawnSpec<'a> {
 pub struct Spawned {
     /// The process.
     pub child: Child,
-    /// What it writes to stdout. Nonblocking. `None` where it has this process's own.
+    /// What it writes to stdout. Nonblocking. `None` where it has this process's own, or its channel.
     pub stdout: Option<OwnedFd>,
     /// What it writes to stderr. Nonblocking. `None` where it has this process's own.
     pub stderr: Option<OwnedFd>,
@@ -114,7 +133,7 @@ impl SpawnError {
             SpawnStep::Session => "make a session",
             SpawnStep::ParentDeathSignal => "set the parent-death signal",
             SpawnStep::StandardStreams => "connect stdin, stdout and stderr",
-            SpawnStep::ScriptDescriptor => "keep the script open for its interpreter",
+            SpawnStep::GivenDescriptor => "keep its connection, or the script for its interpreter, open",
             SpawnStep::WorkingFolder => "change to its working folder",
             SpawnStep::CloseDescriptors => "close the host's descriptors",
             SpawnStep::Execute => "execute it",
@@ -249,18 +268,31 @@ fn spawn_with(
     if raw::sigchld_discards_statuses().map_err(|error| resources(errno_of(&error)))? {
         return Err(resources(Errno::ECHILD));
     }
-    // A duplicate, which is numbered from 3 on, also where the host's own stdin, stdout or stderr is closed.
-    let program =
-        spec.executable.as_fd().try_clone_to_owned().map_err(|error| resources(errno_of(&error)))?;
-    let stdin = match stdin {
-        Some(stdin) => stdin,
-        None => open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(resources)?,
+    let program = above_given(spec.executable.as_fd())?;
+    let stdio = match spec.channel {
+        Channel::Stdio(channel) => Some(above_given(channel)?),
+        _ => None,
+    };
+    let channel = match spec.channel {
+        Channel::Descriptor(channel) => Some(above_given(channel)?),
+        _ => None,
+    };
+    let stdin = match (stdin, &stdio) {
+        (Some(stdin), _) => stdin,
+        (None, Some(channel)) => above_given(channel.as_fd())?,
+        (None, None) => {
+            open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(resources)?
+        }
     };
     let stdin = above_stdio(stdin)?;
-    let (stdout, stdout_child) = output(spec, io::stdout().as_fd())?;
+    let (stdout, stdout_child) = match stdio {
+        Some(channel) => (None, channel),
+        None => output(spec, io::stdout().as_fd())?,
+    };
     let (stderr, stderr_child) = output(spec, io::stderr().as_fd())?;
     let plan = Plan {
         streams: [stdin.as_raw_fd(), stdout_child.as_raw_fd(), stderr_child.as_raw_fd()],
+        channel: channel.as_ref().map(AsRawFd::as_raw_fd),
         program: program.as_raw_fd(),
         keep_program: *spec.executable.format() != Format::Elf,
         working_folder: &working_folder,
@@ -330,6 +362,20 @@ fn output_pipe() -> Result<(OwnedFd, OwnedFd), (SpawnStep, Errno)> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(resources)?;
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(resources)?;
     Ok((read, above_stdio(write)?))
+}
+
+/// The same open file under a number above all that a program is given, also where the host's own descriptors
+/// leave lower ones free.
+fn above_given(fd: BorrowedFd<'_>) -> Result<OwnedFd, (SpawnStep, Errno)> {
+    // Held until a number is high enough, of which there are few.
+    let mut lower = Vec::new();
+    loop {
+        let copy = fd.try_clone_to_owned().map_err(|error| (SpawnStep::Resources, errno_of(&error)))?;
+        if copy.as_raw_fd() >= FIRST_GIVEN_FD + GIVEN_FDS_MAX {
+            return Ok(copy);
+        }
+        lower.push(copy);
+    }
 }
 
 /// The same open file under a number that is not 0, 1 or 2. Duplicates are made from 3 on.

@@ -43,6 +43,40 @@ fn a_script_is_given_its_arguments_and_reads_itself() {
 }
 
 #[test]
+fn a_channel_is_descriptor_3_or_stdin_and_stdout_and_a_script_comes_after_it() {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    let root = folder();
+    let script = open(&script(root.path(), "echo $0 >&2; read line <&3; echo \"$line back\" >&3")).unwrap();
+    let shell = program(root.path(), "sh");
+    let args = ["-c".into(), "read line; echo $line back; echo quiet >&2".into()];
+    for (as_stdio, expected) in [(false, "/dev/fd/4\n"), (true, "quiet\n")] {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let spec = match as_stdio {
+            false => SpawnSpec { channel: Channel::Descriptor(theirs.as_fd()), ..SpawnSpec::new(&script) },
+            true => {
+                SpawnSpec { channel: Channel::Stdio(theirs.as_fd()), args: &args, ..SpawnSpec::new(&shell) }
+            }
+        };
+        let mut spawned = spawn_patiently(&spec).unwrap();
+        assert_eq!(spawned.stdout.is_none(), as_stdio);
+        // Its copies are the only ones left, so its end is the end of the stream.
+        drop(theirs);
+        ours.write_all(b"there\n").unwrap();
+        let mut answer = String::new();
+        ours.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "there back\n");
+        let mut stderr = String::new();
+        let pipe = spawned.stderr.take().unwrap();
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+        std::fs::File::from(pipe).read_to_string(&mut stderr).unwrap();
+        assert_eq!(stderr, expected);
+        assert!(spawned.child.wait_exit(DEADLINE).unwrap());
+        assert_eq!(spawned.child.reap().unwrap(), Some(OK));
+    }
+}
+
+#[test]
 fn a_program_sees_its_name_and_the_same_executable_serves_many_times() {
     let root = folder();
     let executable = program(root.path(), "sh");

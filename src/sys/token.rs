@@ -20,13 +20,21 @@ pub(super) const NAME_PREFIX: &str = "token.";
 /// # Errors
 /// The system call that failed; `EEXIST` where the generation has been launched before.
 pub fn create(folder: &PrivateFolder, generation: Generation) -> Result<(Token, PrivateFile), FileError> {
+    let token = random()?;
+    let file = folder.create(&format!("{NAME_PREFIX}{generation}"), token.to_hex().as_bytes())?;
+    Ok((token, file))
+}
+
+/// A new token, which is told in another way.
+///
+/// # Errors
+/// The system call that failed.
+pub fn random() -> Result<Token, FileError> {
     let random = raw::random_bytes().map_err(|error| {
         let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
         FileError::new("read random bytes for", Path::new("the token"), errno)
     })?;
-    let token = Token::from_bytes(random);
-    let file = folder.create(&format!("{NAME_PREFIX}{generation}"), token.to_hex().as_bytes())?;
-    Ok((token, file))
+    Ok(Token::from_bytes(random))
 }
 
 #[cfg(test)]

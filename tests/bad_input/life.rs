@@ -11,11 +11,13 @@ use rpc_plugin_system::host::Policy;
 use rpc_plugin_system::state::action::{Action, CallEnd, Note, StopSignal};
 use rpc_plugin_system::state::keys::{CallKey, PluginKey};
 use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, PluginSpec};
+use rpc_plugin_system::state::route::{CallRequest, Target};
 use rpc_plugin_system::state::supervisor::{Supervisor, Wish};
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use rpc_plugin_wire::{Generation, Token};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -81,7 +83,9 @@ impl Life {
             executable: "/played".into(),
             policy,
             interfaces: std::collections::BTreeMap::new(),
+            may_call: Default::default(),
             last_generation: Some((ANYONE.generation - 1).to_string().parse().unwrap()),
+            awaited: false,
         };
         let mut supervisor = Supervisor::new(7);
         let key = supervisor.add(spec).unwrap();
@@ -115,7 +119,7 @@ impl Life {
     pub fn feed(&mut self, bytes: &[u8]) {
         if let Some(session) = self.supervisor.session_mut(self.key, self.generation) {
             session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-            session.filled(bytes.len());
+            session.filled(bytes.len(), Vec::new());
             self.supervisor.handle_frames(self.now, self.key, self.generation, usize::MAX);
         }
         self.settle();
@@ -143,8 +147,10 @@ impl Life {
 
     pub fn call(&mut self, key: u64, method: &str, params: &str) {
         let params = RawValue::from_string(params.to_owned()).unwrap();
-        let id = ANYONE.plugin_id.parse().unwrap();
-        self.supervisor.call(self.now, CallKey(key), &id, method.into(), Some(params.get().to_owned()), None);
+        let target = Target::Plugin(ANYONE.plugin_id.parse().unwrap());
+        let mut request = CallRequest::new(target, method);
+        request.spec.params = Some(params.get().to_owned());
+        self.supervisor.call(self.now, CallKey(key), request);
         self.settle();
     }
 
@@ -190,6 +196,13 @@ impl Life {
             Action::Spawn(key, generation) => {
                 self.supervisor.handle_spawned(self.now, key, generation, Ok(PID));
             }
+            Action::Asked(key, generation, asked) => {
+                let text = format!("the host does not serve {:?}", asked.method);
+                let error = ErrorObject::new(ErrorCode::MethodNotFound, text);
+                self.supervisor.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
+            }
+            Action::Progress(..) | Action::Abandoned(..) => {}
+            Action::Streaming(..) | Action::Stream(..) => {}
             Action::CloseLink(_, _, last) => {
                 self.written.extend(last);
                 self.closed = true;
@@ -197,7 +210,11 @@ impl Life {
             Action::Signal(_, _, signal) => self.signals.push(signal),
             Action::Complete(key, end) => self.ends.push((key, end)),
             Action::Note(note) => self.notes.push(*note),
-            Action::Discard(..) | Action::Trusted(..) | Action::Called(_) | Action::Waited(..) => {}
+            Action::Await(..)
+            | Action::Discard(..)
+            | Action::Trusted(..)
+            | Action::Called(_)
+            | Action::Waited(..) => {}
         }
     }
 }

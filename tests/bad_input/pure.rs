@@ -42,6 +42,7 @@ impl Trial {
             generation: ANYONE.generation.to_string().parse().unwrap(),
             token: Token::from_hex(ANYONE.token).unwrap(),
             interfaces: std::collections::BTreeMap::new(),
+            passes_fds: true,
         };
         let session = Session::new(expectation, &life::policy());
         let mut trial = Trial { session, timers: Wheel::default() };
@@ -60,7 +61,7 @@ impl Trial {
             self.session.handle_end_of_stream(&mut cx);
         } else {
             self.session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-            self.session.filled(bytes.len());
+            self.session.filled(bytes.len(), Vec::new());
             while self.session.handle_frames(&mut cx, 1) {}
         }
         let mut fault = None;
@@ -70,9 +71,9 @@ impl Trial {
                     assert!(fault.is_none(), "{found} after {fault:?}");
                     fault = Some(found.to_string());
                 }
-                SessionEvent::Asked { id, .. } => {
+                SessionEvent::Asked(asked) => {
                     let error = ErrorObject::new(ErrorCode::MethodNotFound, "no such method");
-                    self.session.answer(&mut cx, &id, Err(error));
+                    self.session.answer(&mut cx, &asked.id, Err(error), Vec::new());
                 }
                 _ => {}
             }

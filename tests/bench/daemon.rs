@@ -152,10 +152,10 @@ fn child_of(parent: u32) -> u32 {
 
 fn call_of_bytes(bytes: usize) -> Box<RawValue> {
     let params = CallParams {
-        plugin_id: "echo0".parse().unwrap(),
+        plugin_id: Some("echo0".parse().unwrap()),
         method: "echo".into(),
         params: params_from(&Echo::of_bytes(bytes)).unwrap(),
-        timeout_ms: None,
+        ..CallParams::default()
     };
     params_from(&params).unwrap().unwrap()
 }

@@ -52,7 +52,7 @@ impl Scene {
         let params = json!({"are you": "well"});
         let answer: Value = self
             .neighbour
-            .call_with("work", &params, CallOptions::timeout(SOON))
+            .call_with("work", &params, CallOptions::default().timeout(SOON))
             .expect("the neighbour answers");
         assert_eq!(answer, params);
     }
@@ -116,7 +116,7 @@ impl Case<'_> {
     }
 
     pub(crate) fn work(&self, params: &Value) -> Result<Value, CallError> {
-        self.plugin.call_with("work", params, CallOptions::timeout(SOON))
+        self.plugin.call_with("work", params, CallOptions::default().timeout(SOON))
     }
 
     /// What was told of this kind about its first generation.

@@ -9,7 +9,7 @@ const OWN_TIMERS_MAX: usize = 6;
 
 impl World {
     pub fn check(&mut self) {
-        let mut timers_max = self.ledger.open_waits();
+        let mut timers_max = self.ledger.open_waits() + self.ledger.open_repeats();
         for slot in 0..self.slots.len() {
             timers_max += self.check_plugin(slot);
         }

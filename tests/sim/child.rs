@@ -5,6 +5,7 @@
 
 use crate::nature::{Abilities, Greeting, Nature, Reply};
 use fastrand::Rng;
+use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_SHUTDOWN};
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{FrameDecoder, Generation, Message, PluginId, Request, RequestId, Token};
@@ -120,6 +121,11 @@ impl Child {
                         let after = Duration::from_millis(rng.u64(0..50));
                         acts.push((after, self.error(id, -32800, "cancelled")));
                     }
+                }
+                Message::Notification(note) if note.method == METHOD_LAUNCH => {
+                    let launch: Launch = params_into(note.params).expect("it says who it is");
+                    assert!(launch.plugin_id == self.id && launch.generation == self.generation);
+                    assert!(launch.token.matches(&self.token));
                 }
                 Message::Notification(note) => panic!("an unknown notification {}", note.method),
                 Message::Response(_) => {}

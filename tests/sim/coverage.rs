@@ -23,7 +23,7 @@ const ELSEWHERE: [EventKind; 14] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 45] = [
+const WANTED: [&str; 47] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -40,6 +40,7 @@ const WANTED: [&str; 45] = [
     "call overloaded answered",
     "call application answered",
     "call cancelled by its caller",
+    "call repeated across a restart ok",
     "probe ok",
     "wait ok",
     "wait deadline_exceeded not_sent",
@@ -59,6 +60,7 @@ const WANTED: [&str; 45] = [
     "stale exit",
     "stale connection",
     "stale preparation",
+    "inherited connection",
     "second connection refused",
     "stranger refused",
     "exit seen before the end of the stream",

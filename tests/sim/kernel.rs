@@ -1,11 +1,13 @@
 //! The fake kernel and event loop: carries out every action of the host.
 
-use crate::child::Child;
+use crate::child::{Child, Doing};
 use crate::ledger::Id;
 use crate::link::Link;
 use crate::world::{Event, Prepared, Process, World};
 use rpc_plugin_system::state::action::{Action, StopSignal};
 use rpc_plugin_system::state::plugin::SpawnFailure;
+use rpc_plugin_system::state::policy::Transport;
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use rpc_plugin_wire::{Message, Outcome, RequestId, Token};
 use std::time::Duration;
 
@@ -30,14 +32,22 @@ impl World {
         match action {
             Action::Prepare(key, generation) => self.prepare((key, generation)),
             Action::Spawn(key, generation) => self.spawn((key, generation)),
+            Action::Await(..) => panic!("nobody is started by hand here"),
             Action::Discard(key, generation) => self.discard((key, generation)),
             Action::Trusted(key, generation) => {
                 self.tell(format_args!("  {key:?}/{generation} trusted"));
                 let process = &self.processes[&(key, generation)];
                 assert!(process.child.greeted_right, "trusted without a right hello");
             }
+            // Nobody serves anything here.
+            Action::Asked(key, generation, asked) => {
+                let error = ErrorObject::new(ErrorCode::MethodNotFound, "no such method");
+                self.host.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
+            }
+            Action::Abandoned(..) | Action::Streaming(..) | Action::Stream(..) => {}
             Action::CloseLink(key, generation, last) => self.close_link((key, generation), &last),
             Action::Signal(key, generation, signal) => self.signal((key, generation), signal),
+            Action::Progress(call, value) => self.tell(format_args!("  call {} goes on: {value}", call.0)),
             Action::Called(record) => {
                 self.tell(format_args!(
                     "  on record: {} {:?} {:?}",
@@ -47,6 +57,9 @@ impl World {
             }
             Action::Complete(call, end) => {
                 self.tell(format_args!("  call {} ends: {:?}", call.0, end.result));
+                if end.result.is_ok() && self.ledger.times_begun(call) > 1 {
+                    self.coverage.saw("call repeated across a restart ok");
+                }
                 match &end.result {
                     Ok(_) => self.coverage.saw("call ok"),
                     Err(error) => {
@@ -137,7 +150,9 @@ impl World {
         let pid = self.next_pid;
         self.next_pid += 1;
         let nature = self.nature();
-        if let Some(after) = nature.connects_after {
+        let transport = self.slot(id.0).policy.transport;
+        let (connects_after, greets_after) = (nature.connects_after, nature.greets_after);
+        if let Some(after) = connects_after.filter(|_| transport == Transport::Unix) {
             self.after(after, Event::ChildConnects(id));
         }
         if let Some((after, fate)) = nature.fate {
@@ -162,6 +177,16 @@ impl World {
         assert!(self.processes.insert(id, process).is_none(), "{id:?} is launched twice");
         self.live.insert(id);
         self.host.handle_spawned(self.now, id.0, id.1, Ok(pid));
+        if transport != Transport::Unix {
+            self.coverage.saw("inherited connection");
+            self.open_link(id);
+            let process = self.processes.get_mut(&id).unwrap();
+            process.connected = true;
+            if let Some(after) = connects_after {
+                let hello = process.child.greet();
+                self.after(after + greets_after, Event::ChildDoes(id, Doing::Send(hello)));
+            }
+        }
     }
 
     fn discard(&mut self, id: Id) {

@@ -28,8 +28,10 @@ struct Call {
     made_at: Time,
     deadline: Time,
     ending: Ending,
-    /// The connection to which a byte of its frame was handed, and its id there.
-    begun: Option<(Id, u64)>,
+    /// The host may send it more than once.
+    may_repeat: bool,
+    /// The connections to which a byte of its frame was handed, and its id there.
+    begun: Vec<(Id, u64)>,
 }
 
 /// See the module's text.
@@ -47,10 +49,26 @@ impl Ledger {
         self.next += 1;
         let key = CallKey(self.next);
         let deadline = now.plus(timeout);
-        let call = Call { is_probe, made_at: now, deadline, ending: Ending::Open, begun: None };
+        let ending = Ending::Open;
+        let call = Call { is_probe, made_at: now, deadline, ending, may_repeat: false, begun: Vec::new() };
         self.calls.insert(key, call);
         self.open.insert(key);
         key
+    }
+
+    /// The call is idempotent.
+    pub fn may_repeat(&mut self, key: CallKey) {
+        self.calls.get_mut(&key).unwrap().may_repeat = true;
+    }
+
+    /// How often a byte of it was handed over.
+    pub fn times_begun(&self, key: CallKey) -> usize {
+        self.calls[&key].begun.len()
+    }
+
+    /// Open calls that may be repeated: each may wait for its next try.
+    pub fn open_repeats(&self) -> usize {
+        self.open.iter().filter(|key| self.calls[key].may_repeat).count()
     }
 
     pub fn new_wait(&mut self, deadline: Time, id: &PluginId, goal: Goal) -> WaitKey {
@@ -88,8 +106,11 @@ impl Ledger {
             call.ending != Ending::Ended(Some(Outcome::NotSent)),
             "call {number} was reported not_sent, and is sent after all"
         );
-        assert!(call.begun.is_none(), "call {number} is sent twice");
-        call.begun = Some((id, wire_id));
+        assert!(call.ending != Ending::Cancelled, "call {number} was cancelled, and is sent after all");
+        assert!(call.begun.is_empty() || call.may_repeat, "call {number} is sent twice");
+        let is_new = call.begun.iter().all(|(before, _)| *before != id);
+        assert!(is_new, "call {number} is sent twice to {id:?}, which may have executed it");
+        call.begun.push((id, wire_id));
     }
 
     /// A call ends. `answers` are those that the asked generation gave to that id.
@@ -114,11 +135,11 @@ impl Ledger {
             Err(error) => {
                 let not_sent = error.outcome == Outcome::NotSent;
                 assert!(
-                    !(not_sent && call.begun.is_some()),
+                    !not_sent || call.begun.is_empty(),
                     "call {number} was sent, and is reported not_sent"
                 );
                 let lost = error.code == ErrorCode::PluginLost;
-                assert!(!lost || call.begun.is_some(), "call {number} is lost and was never sent");
+                assert!(!lost || !call.begun.is_empty(), "call {number} is lost and was never sent");
             }
         }
         if error_is(&end.result, ErrorCode::DeadlineExceeded) {
@@ -169,7 +190,7 @@ impl Ledger {
 
     /// The connection to which a call was handed, and its id there.
     pub fn begun(&self, key: CallKey) -> Option<(Id, u64)> {
-        self.calls[&key].begun
+        self.calls[&key].begun.last().copied()
     }
 
     pub fn is_open(&self, key: CallKey) -> bool {
@@ -196,7 +217,9 @@ fn check_answer(
     text: &str,
     answers: impl Fn(Id, u64) -> Vec<String>,
 ) {
-    let Some((id, wire_id)) = call.begun else { panic!("call {number} has an answer and was never sent") };
+    let Some((id, wire_id)) = call.begun.last().copied() else {
+        panic!("call {number} has an answer and was never sent")
+    };
     assert_eq!(generation, Some(id.1), "call {number} is answered by another generation");
     assert!(
         answers(id, wire_id).iter().any(|answer| answer == text),

@@ -6,6 +6,7 @@ use crate::nature::Nature;
 use crate::policies;
 use crate::world::{Event, Slot, World};
 use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, PluginSpec};
+use rpc_plugin_system::state::route::{CallRequest, Target};
 use rpc_plugin_system::state::supervisor::Wish;
 use rpc_plugin_system::state::waits::Goal;
 use rpc_plugin_wire::PluginId;
@@ -23,7 +24,9 @@ impl World {
             executable: format!("/plugins/{id}"),
             policy: policy.clone(),
             interfaces: BTreeMap::from([("kv".to_owned(), vec![2])]),
+            may_call: Default::default(),
             last_generation,
+            awaited: false,
         };
         let key = self.host.add(spec).expect("no plugin has that id");
         self.tell(format_args!("{key:?} is {id}: {policy:?}"));
@@ -93,12 +96,29 @@ impl World {
         let params = format!("{{\"padding\":\"{}\"}}", "x".repeat(bytes));
         let params = RawValue::from_string(params).unwrap();
         let id = if self.chance(10) { "nobody".parse().unwrap() } else { self.slots[slot].id.clone() };
-        self.tell(format_args!("call {} of {id} {method} {bytes} bytes within {timeout:?}", key.0));
         let state = self.host.plugin(self.slots[slot].key).unwrap().state();
-        self.host.call(self.now, key, &id, method, Some(params.get().to_owned()), timeout);
+        let idempotent = self.rng.u8(0..4) == 0;
+        let by_id = timeout.is_none() || self.rng.u8(0..6) > 0;
+        let target = if by_id { Target::Plugin(id) } else { Target::Capability("echo".into()) };
+        self.tell(format_args!(
+            "call {} of {target:?} {method} {bytes} bytes within {timeout:?}, idempotent {idempotent}",
+            key.0
+        ));
+        if idempotent {
+            self.ledger.may_repeat(key);
+        }
+        let params = Some(params.get().to_owned());
+        let mut request = CallRequest { idempotent, ..CallRequest::new(target, method) };
+        (request.spec.params, request.spec.timeout) = (params, timeout);
+        let at = self.host.call(self.now, key, request);
+        self.calls_at.insert(key, at);
         self.check_outbox(slot);
         self.drain();
-        assert!(state.is_routable() || !self.ledger.is_open(key), "a call goes to a plugin that is {state}");
+        let may_wait = idempotent || !by_id;
+        assert!(
+            may_wait || state.is_routable() || !self.ledger.is_open(key),
+            "a call goes to a plugin that is {state}"
+        );
     }
 
     /// A call that was taken fits, but for its envelope. What else waits is bounded by itself.
@@ -124,6 +144,7 @@ impl World {
         if self.host.plugin(self.slots[slot].key).is_some_and(|plugin| plugin.state().is_routable()) {
             self.coverage.saw("probe ok");
         }
+        self.calls_at.insert(key, Some(self.slots[slot].key));
         self.host.probe(self.now, key, &id, timeout);
     }
 
@@ -132,10 +153,8 @@ impl World {
         self.tell(format_args!("cancel {}", key.0));
         self.coverage.saw("call cancelled by its caller");
         self.ledger.cancel(key);
-        for slot in 0..self.slots.len() {
-            let id = self.slots[slot].id.clone();
-            self.host.cancel(self.now, key, &id);
-        }
+        let at = self.calls_at.get(&key).copied().flatten();
+        self.host.cancel(self.now, key, at);
     }
 
     fn wait(&mut self, slot: usize) {
@@ -162,7 +181,7 @@ impl World {
         let (key, id) = (self.slots[slot].key, self.slots[slot].id.clone());
         let plugin = self.host.plugin(key).unwrap();
         let down = plugin.is_quiet() && !plugin.state().is_up();
-        assert_eq!(self.host.remove(key), down, "a plugin is removed when it is down, only then");
+        assert_eq!(self.host.remove(self.now, key), down, "a plugin is removed when it is down, only then");
         if down {
             self.coverage.saw("plugin removed and added again");
             self.drain();

@@ -144,7 +144,9 @@ fn end(world: &mut World) {
                 executable: String::new(),
                 policy: Policy::default(),
                 interfaces: Default::default(),
+                may_call: Default::default(),
                 last_generation: None,
+                awaited: false,
             })
             .is_none(),
         "a host that ends takes no plugin"

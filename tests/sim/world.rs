@@ -10,7 +10,7 @@ use crate::link::Link;
 use crate::model::Model;
 use crate::nature::{Fate, Nature};
 use fastrand::Rng;
-use rpc_plugin_system::state::keys::PluginKey;
+use rpc_plugin_system::state::keys::{CallKey, PluginKey};
 use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::supervisor::Supervisor;
 use rpc_plugin_system::state::time::Time;
@@ -97,6 +97,8 @@ pub struct World {
     /// Preparations that return only when all becomes calm.
     pub held: BTreeSet<Id>,
     pub ledger: Ledger,
+    /// Where the host said that a call went.
+    pub calls_at: BTreeMap<CallKey, Option<PluginKey>>,
     /// Calls that passed their deadline: until when they may be answered, and where.
     pub overdue: Vec<(Time, Id, u64)>,
     pub models: BTreeMap<PluginKey, Model>,
@@ -125,6 +127,7 @@ impl World {
             prepared: BTreeMap::new(),
             held: BTreeSet::new(),
             ledger: Ledger::default(),
+            calls_at: BTreeMap::new(),
             overdue: Vec::new(),
             models: BTreeMap::new(),
             coverage: Coverage::default(),

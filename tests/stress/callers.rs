@@ -89,8 +89,8 @@ impl Tally {
         // Most do not outlast a stopped plugin, the others wait until it is found out.
         let options = match rng.u8(0..32) {
             0 => CallOptions::default(),
-            _ if sleeps => CallOptions::timeout(Duration::from_millis(2)),
-            _ => CallOptions::timeout(Duration::from_millis(50)),
+            _ if sleeps => CallOptions::default().timeout(Duration::from_millis(2)),
+            _ => CallOptions::default().timeout(Duration::from_millis(50)),
         };
         let method = if sleeps { "sleep" } else { "echo" };
         match plugin.call_with::<_, Value>(method, &sent, options) {

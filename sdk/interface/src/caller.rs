@@ -116,7 +116,7 @@ where
 /// `internal_error`, answered, when it is not what was expected.
 pub fn unpack<R: DeserializeOwned>(method: &str, reply: Reply) -> Result<R, CallError> {
     let Reply { result, fds } = reply;
-    provide(Arrived { fds, callee: None }, || serde_json::from_str(result.get())).map_err(|error| {
+    provide(Arrived { fds, call: None }, || serde_json::from_str(result.get())).map_err(|error| {
         let message = format!("the result of {method} is not what was expected: {error}");
         CallError { outcome: Outcome::Answered, ..CallError::not_sent(ErrorCode::InternalError, message) }
     })

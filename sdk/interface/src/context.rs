@@ -10,6 +10,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::{CallError, Chain, ErrorCode, ErrorObject, RequestId};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -27,7 +28,9 @@ struct Inner {
     wants_progress: bool,
     chain: Chain,
     callee: Option<Arc<dyn Callee>>,
+    interfaces: Arc<BTreeMap<String, u32>>,
     cancelled: AtomicBool,
+    ended: AtomicBool,
     /// Held while `cancelled` changes, so that a waiter cannot miss it.
     hooks: Mutex<Hooks>,
     changed: Condvar,
@@ -35,8 +38,25 @@ struct Inner {
 
 #[derive(Default)]
 struct Hooks {
-    functions: Vec<Box<dyn FnOnce() + Send>>,
+    functions: Vec<(u64, Box<dyn FnOnce() + Send>)>,
+    /// The number of the next function.
+    next: u64,
     fd: Option<EventFd>,
+}
+
+/// Takes a function back that has not run, when dropped.
+#[must_use]
+pub struct Hook<'a> {
+    context: &'a Context,
+    number: Option<u64>,
+}
+
+impl Drop for Hook<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.context.hooks().functions.retain(|(known, _)| *known != number);
+        }
+    }
 }
 
 /// What a call is made of.
@@ -50,20 +70,24 @@ pub struct Served {
     pub chain: Chain,
     /// Whose call it is.
     pub callee: Option<Arc<dyn Callee>>,
+    /// The versions of interfaces that its connection uses.
+    pub interfaces: Arc<BTreeMap<String, u32>>,
 }
 
 impl Context {
     /// A call that is about to be served.
     #[must_use]
     pub fn new(id: RequestId, served: Served) -> Context {
-        let Served { deadline, wants_progress, chain, callee } = served;
+        let Served { deadline, wants_progress, chain, callee, interfaces } = served;
         Context(Arc::new(Inner {
             id,
             deadline,
             wants_progress,
             chain,
             callee,
+            interfaces,
             cancelled: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             hooks: Mutex::default(),
             changed: Condvar::new(),
         }))
@@ -91,6 +115,13 @@ impl Context {
     #[must_use]
     pub fn chain(&self) -> &Chain {
         &self.0.chain
+    }
+
+    /// The version of this interface that was agreed on when the connection began; `None` where neither side has
+    /// named it.
+    #[must_use]
+    pub fn interface_version(&self, interface: &str) -> Option<u32> {
+        self.0.interfaces.get(interface).copied()
     }
 
     /// Whether the caller wants to know how far it is; if not, [`Context::progress`] sends nothing.
@@ -141,12 +172,22 @@ impl Context {
     /// Runs `function` once the call is cancelled, on the thread that learns of it: it must not block. At once where
     /// it is cancelled already; never when the call ends otherwise.
     pub fn on_cancel(&self, function: impl FnOnce() + Send + 'static) {
+        // Stays for as long as the call does.
+        std::mem::forget(self.hook(function));
+    }
+
+    /// The same as long as what it gives is not dropped.
+    pub fn hook(&self, function: impl FnOnce() + Send + 'static) -> Hook<'_> {
         let mut hooks = self.hooks();
         if self.is_cancelled() {
             drop(hooks);
-            return function();
+            function();
+            return Hook { context: self, number: None };
         }
-        hooks.functions.push(Box::new(function));
+        let number = hooks.next;
+        hooks.next += 1;
+        hooks.functions.push((number, Box::new(function)));
+        Hook { context: self, number: Some(number) }
     }
 
     /// A descriptor that becomes readable once the call is cancelled, for poll(2) beside others. It is an
@@ -177,7 +218,19 @@ impl Context {
         }
         drop(hooks);
         self.0.changed.notify_all();
-        functions.into_iter().for_each(|function| function());
+        functions.into_iter().for_each(|(_, function)| function());
+    }
+
+    /// Its handler is done: callbacks that came with it cannot be called any more. For whoever carries calls; what
+    /// an [`InterfaceTable`](crate::InterfaceTable) serves does it by itself.
+    pub fn end(&self) {
+        self.0.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether its handler is done.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
     }
 
     /// Whether both are the same call, and not two with the same id.
@@ -262,6 +315,10 @@ mod tests {
         };
         count(&context);
         count(&context);
+        let taken_back = Arc::clone(&ran);
+        drop(context.hook(move || {
+            taken_back.fetch_add(100, Ordering::SeqCst);
+        }));
         let fds = [context.cancel_fd().unwrap(), context.cancel_fd().unwrap()];
         assert!(!is_readable(&fds[0]) && !is_readable(&fds[1]));
         context.cancel();

@@ -242,7 +242,7 @@ mod tests {
     fn travel<T: Serialize, R: for<'de> Deserialize<'de>>(value: &T) -> Result<R, String> {
         let (text, parcel) = collect(|| serde_json::to_string(value));
         let text = text.map_err(|error| error.to_string())?;
-        provide(Arrived { fds: parcel.fds, callee: None }, || {
+        provide(Arrived { fds: parcel.fds, call: None }, || {
             serde_json::from_str(&text).map_err(|error| error.to_string())
         })
     }
@@ -294,11 +294,11 @@ mod tests {
             let place = put_fd(file.into()).unwrap();
             format!("{{\"$blob\":{place},\"bytes\":0}}")
         });
-        let arrived = Arrived { fds: parcel.fds, callee: None };
+        let arrived = Arrived { fds: parcel.fds, call: None };
         let read: Result<Blob, _> = provide(arrived, || serde_json::from_str(&text));
         assert!(read.unwrap_err().to_string().contains("sealed"));
         let (text, parcel) = collect(|| serde_json::to_string(&Blob::new(b"abc").unwrap()).unwrap());
-        let arrived = Arrived { fds: parcel.fds, callee: None };
+        let arrived = Arrived { fds: parcel.fds, call: None };
         let read: Result<Blob, _> = provide(arrived, || serde_json::from_str(&text.replace('3', "4")));
         assert!(read.unwrap_err().to_string().contains("3 bytes, 4 were announced"));
     }

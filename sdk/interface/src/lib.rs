@@ -1,22 +1,53 @@
 //! What a host and its plugins have in common beyond the wire: the call that is served, values that are file
 //! descriptors, and typed interfaces.
 //!
-//! What this crate is for: [`Context`], a call as whoever serves it sees it; [`Caller`], whatever a call can be made
-//! through; [`Stream`] and [`Blob`], which travel as file descriptors; [`scm`], the passing of them. Host library and
-//! SDK both build on it, so that an interface is declared once for both.
+//! What this crate is for: [`interface!`], one declaration of an interface for both sides; [`Context`], a call as
+//! whoever serves it sees it; [`Caller`], whatever a call can be made through; [`Stream`] and [`Blob`], which travel as
+//! file descriptors, and [`Callback`], a function of the caller; [`scm`], the passing of descriptors. Host library and
+//! SDK both build on it, and re-export it.
 //!
 //! What it deliberately does not do: own a connection, or start a thread.
 //!
 //! What always holds: a descriptor has one owner at any time, and dropping that closes it.
+#![deny(unsafe_code)]
 
+pub mod app_error;
+mod arguments;
+pub mod callback;
 pub mod caller;
+pub mod client;
 pub mod context;
+pub mod error;
 pub mod fd;
+mod interface;
+pub mod local;
 pub mod scm;
+pub mod table;
 pub mod transfer;
 
+pub use app_error::{AppError, CallFailure, Failure};
+pub use arguments::{PassedAs, Value};
+pub use callback::Callback;
 pub use caller::{Caller, Outgoing, Reply};
+pub use client::CallOptions;
 pub use context::Context;
+pub use error::HandlerError;
 pub use fd::{Blob, Stream};
+pub use local::Local;
 pub use rpc_plugin_wire::call_error::CallError;
+pub use rpc_plugin_wire::error::{ErrorCode, ErrorObject};
+pub use table::{InterfaceError, InterfaceTable, Interfaces};
 pub use transfer::{Arrived, Parcel};
+
+/// What the code that [`interface!`] writes is made of. Not for others.
+#[doc(hidden)]
+pub mod written {
+    pub use crate::arguments::Value;
+    pub use crate::client::{check_method, check_name, make};
+
+    /// Says at its place that a type cannot be an argument or a result.
+    pub const fn value<T: Value>() {}
+
+    /// Says at its place that a type cannot be an application error.
+    pub const fn app_error<E: crate::AppError>() {}
+}

@@ -6,6 +6,10 @@
 //! What always holds: what is received is close-on-exec and owned before anything else happens, so that no way out
 //! leaks it.
 #![allow(unsafe_code, reason = "recvmsg and sendmsg with control data, and owning what they bring")]
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "lengths of control data have other types with other C libraries"
+)]
 
 use rpc_plugin_wire::limits::FDS_PER_FRAME_MAX;
 use std::io;

@@ -7,7 +7,7 @@
 //! What always holds: a descriptor is taken once; one that nobody takes is closed when [`provide`] ends; outside of
 //! both, such values neither serialise nor deserialise.
 
-use crate::caller::Callee;
+use crate::context::Context;
 use rpc_plugin_wire::ErrorObject;
 use rpc_plugin_wire::limits::FDS_PER_FRAME_MAX;
 use serde_json::value::RawValue;
@@ -21,12 +21,15 @@ use std::sync::Arc;
 pub type CallBackFn =
     Arc<dyn Fn(Option<&RawValue>, Vec<OwnedFd>) -> Result<String, ErrorObject> + Send + Sync>;
 
+/// Most functions that travel with one message.
+pub const CALLBACKS_MAX: usize = 64;
+
 /// What goes out beside a value.
 #[derive(Default)]
 pub struct Parcel {
     /// Descriptors, in the order of their places. At most 16.
     pub fds: Vec<OwnedFd>,
-    /// Functions by the number under which the callee knows them.
+    /// Functions by the number under which the callee knows them. At most [`CALLBACKS_MAX`].
     pub callbacks: Vec<(u64, CallBackFn)>,
 }
 
@@ -50,8 +53,9 @@ impl fmt::Debug for Parcel {
 pub struct Arrived {
     /// Descriptors, in the order of their places.
     pub fds: Vec<OwnedFd>,
-    /// Where functions of the caller are called; `None` in a result, which has none.
-    pub callee: Option<Arc<dyn Callee>>,
+    /// The call whose params these are, through which functions of the caller are called; `None` in a result, which
+    /// has none.
+    pub call: Option<Context>,
 }
 
 impl fmt::Debug for Arrived {
@@ -62,7 +66,7 @@ impl fmt::Debug for Arrived {
 
 struct Open {
     fds: Vec<Option<OwnedFd>>,
-    callee: Option<Arc<dyn Callee>>,
+    call: Option<Context>,
 }
 
 thread_local! {
@@ -99,7 +103,7 @@ pub fn provide<R>(arrived: Arrived, deserialise: impl FnOnce() -> R) -> R {
             drop(COMING_IN.with(|place| place.replace(self.0.take())));
         }
     }
-    let open = Open { fds: arrived.fds.into_iter().map(Some).collect(), callee: arrived.callee };
+    let open = Open { fds: arrived.fds.into_iter().map(Some).collect(), call: arrived.call };
     let _close = Close(COMING_IN.with(|place| place.replace(Some(open))));
     deserialise()
 }
@@ -125,6 +129,9 @@ pub(crate) fn put_callback(id: u64, function: CallBackFn) -> Result<(), Refusal>
     GOING_OUT.with(|place| {
         let mut place = place.borrow_mut();
         let parcel = place.as_mut().ok_or("a callback travels in a call only")?;
+        if parcel.callbacks.len() >= CALLBACKS_MAX {
+            return Err("more than 64 callbacks in one message");
+        }
         parcel.callbacks.push((id, function));
         Ok(())
     })
@@ -140,12 +147,12 @@ pub(crate) fn take_fd(index: usize) -> Result<OwnedFd, Refusal> {
     })
 }
 
-/// Where functions of the caller are called.
-pub(crate) fn callee() -> Result<Arc<dyn Callee>, Refusal> {
+/// The call whose params are read, through which functions of the caller are called.
+pub(crate) fn call() -> Result<Context, Refusal> {
     COMING_IN.with(|place| {
         let place = place.borrow();
         let open = place.as_ref().ok_or("a callback arrives in a call only")?;
-        open.callee.clone().ok_or("a callback can only stand in the params of a call")
+        open.call.clone().ok_or("a callback can only stand in the params of a call")
     })
 }
 
@@ -159,15 +166,15 @@ mod tests {
 
     #[test]
     fn what_is_put_beside_a_value_is_taken_once() {
-        assert!(put_fd(fd()).is_err() && take_fd(0).is_err() && callee().is_err());
+        assert!(put_fd(fd()).is_err() && take_fd(0).is_err() && call().is_err());
         let (places, parcel) = collect(|| {
             let first = put_fd(fd());
             let ((), inner) = collect(|| assert_eq!(put_fd(fd()), Ok(0)));
             (first, put_fd(fd()), inner.fds.len())
         });
         assert_eq!((places, parcel.fds.len()), ((Ok(0), Ok(1), 1), 2));
-        provide(Arrived { fds: parcel.fds, callee: None }, || {
-            assert!(take_fd(1).is_ok() && take_fd(1).is_err() && take_fd(2).is_err() && callee().is_err());
+        provide(Arrived { fds: parcel.fds, call: None }, || {
+            assert!(take_fd(1).is_ok() && take_fd(1).is_err() && take_fd(2).is_err() && call().is_err());
             provide(Arrived::default(), || assert!(take_fd(0).is_err()));
             assert!(take_fd(0).is_ok());
         });

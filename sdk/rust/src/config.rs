@@ -1,23 +1,25 @@
 //! What the host tells a plugin through its environment, and the connection that is made with it.
 //!
-//! What it deliberately does not do: keep the token. It is read from its file once and goes with the
+//! What it deliberately does not do: transport `stdio`, where the environment says nothing (`stdio` does); keep the token. It is read from its file once and goes with the
 //! hello; nothing here writes it anywhere.
 //!
 //! What always holds: a message names every variable that is missing or malformed, not only the first;
 //! no byte is sent to a process that did not launch this one.
 
 use crate::error::Error;
+use crate::inherited;
 use nix::sys::socket::{self, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use rpc_plugin_wire::handshake::{
-    ENV_AUTH_TOKEN_FILE, ENV_CONTRACT, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
+    ENV_AUTH_TOKEN_FILE, ENV_CONTRACT, ENV_HOST_PID, ENV_PLUGIN_FD, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID,
+    ENV_PLUGIN_SOCKET,
 };
 use rpc_plugin_wire::limits::SOCKET_PATH_BYTES_MAX;
 use rpc_plugin_wire::{Generation, PluginId, Token};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -26,23 +28,46 @@ use std::time::Duration;
 /// How long a plugin waits for its host, each for the connection and for the answer to its hello.
 pub const HELLO_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
+/// How the host is reached (protocol section 7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Channel {
+    /// By the socket that it listens on. Its path.
+    Socket(PathBuf),
+    /// By a descriptor that it left open for this process. Its number.
+    Descriptor(RawFd),
+    /// By standard input and output. File descriptors cannot be passed.
+    Stdio,
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Channel::Socket(path) => write!(f, "{}", path.display()),
+            Channel::Descriptor(number) => write!(f, "descriptor {number}"),
+            Channel::Stdio => write!(f, "standard input and output"),
+        }
+    }
+}
+
 /// Who this plugin is and how it reaches its host.
 #[derive(Debug)]
 pub struct Config {
-    /// The socket that the host listens on.
-    pub socket: PathBuf,
+    /// How the host is reached.
+    pub channel: Channel,
     /// The id that the operator gave this plugin.
     pub plugin_id: PluginId,
     /// The number of this launch.
     pub generation: Generation,
     /// The one-time secret that proves this process.
     pub token: Token,
-    /// The process that the socket must belong to: the parent.
+    /// The process that the socket must belong to: the parent, or, for a plugin that somebody starts by hand for a
+    /// host that waits for it, the one that the environment names.
     pub host_pid: u32,
     /// How long to wait for the host, each for the connection and for the answer to the hello.
     pub hello_timeout: Duration,
     /// The folder of the plugin's own record; `None`: it keeps none. From the environment, it is that of the
-    /// socket, which is the plugin's own.
+    /// token's file, which is the plugin's own.
     pub log_folder: Option<PathBuf>,
 }
 
@@ -54,6 +79,8 @@ pub enum ConfigError {
     ByHand,
     /// One sentence for each variable that is missing or malformed.
     Variables(Vec<String>),
+    /// No variable is there, and the first line on standard input is not the one of a host: why not.
+    FirstLine(String),
 }
 
 impl fmt::Display for ConfigError {
@@ -65,6 +92,10 @@ impl fmt::Display for ConfigError {
             ConfigError::Variables(faults) => {
                 write!(f, "the environment is not the one that a host makes: {}", faults.join("; "))
             }
+            ConfigError::FirstLine(fault) => write!(
+                f,
+                "no variable of a host is set, and the first line on standard input is no rpc.launch: {fault}"
+            ),
         }
     }
 }
@@ -74,10 +105,11 @@ impl std::error::Error for ConfigError {}
 impl Config {
     /// Whether the connection passes file descriptors: a socket does.
     pub(crate) fn passes_fds(&self) -> bool {
-        true
+        self.channel != Channel::Stdio
     }
 
-    /// Reads the four variables of the contract and the token file that one of them names.
+    /// Reads the four variables of the contract and the token file that one of them names. With transport `stdio`
+    /// there are none; [`Plugin::run`](crate::Plugin::run) takes that over.
     ///
     /// # Errors
     /// [`ConfigError::ByHand`] when none is set, else every variable that is missing or malformed.
@@ -90,37 +122,73 @@ impl Config {
     /// # Errors
     /// As [`Config::from_env`].
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
-        if ENV_CONTRACT.iter().all(|name| lookup(name).is_none()) {
+        if ENV_CONTRACT.iter().chain([&ENV_PLUGIN_FD]).all(|name| lookup(name).is_none()) {
             return Err(ConfigError::ByHand);
         }
         let mut faults = Vec::new();
-        let socket = read(&mut faults, &lookup, ENV_PLUGIN_SOCKET, socket_path);
+        let channel = if lookup(ENV_PLUGIN_FD).is_none() {
+            read(&mut faults, &lookup, ENV_PLUGIN_SOCKET, socket_path).map(Channel::Socket)
+        } else if lookup(ENV_PLUGIN_SOCKET).is_some() {
+            faults.push(format!("{ENV_PLUGIN_FD} is set, and {ENV_PLUGIN_SOCKET} too: which of both?"));
+            None
+        } else {
+            read(&mut faults, &lookup, ENV_PLUGIN_FD, descriptor).map(Channel::Descriptor)
+        };
         let plugin_id = read(&mut faults, &lookup, ENV_PLUGIN_ID, |value| ident(&value));
         let generation = read(&mut faults, &lookup, ENV_PLUGIN_GENERATION, |value| ident(&value));
         let token = read(&mut faults, &lookup, ENV_AUTH_TOKEN_FILE, token_from_file);
-        match (socket, plugin_id, generation, token) {
-            (Some(socket), Some(plugin_id), Some(generation), Some(token)) => Ok(Config {
-                log_folder: socket.parent().map(Path::to_owned),
-                socket,
+        let host_pid = match lookup(ENV_HOST_PID) {
+            None => Some(std::os::unix::process::parent_id()),
+            Some(_) => read(&mut faults, &lookup, ENV_HOST_PID, pid),
+        };
+        let token_file = lookup(ENV_AUTH_TOKEN_FILE).map(PathBuf::from);
+        match (channel, plugin_id, generation, token, host_pid) {
+            (Some(channel), Some(plugin_id), Some(generation), Some(token), Some(host_pid)) => Ok(Config {
+                log_folder: token_file.and_then(|path| path.parent().map(Path::to_owned)),
+                channel,
                 plugin_id,
                 generation,
                 token,
-                host_pid: std::os::unix::process::parent_id(),
+                host_pid,
                 hello_timeout: HELLO_TIMEOUT_DEFAULT,
             }),
             _ => Err(ConfigError::Variables(faults)),
         }
     }
 
+    /// The path of the host's socket, where that is how it is reached.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.channel {
+            Channel::Socket(path) => Some(path),
+            Channel::Descriptor(_) | Channel::Stdio => None,
+        }
+    }
+
     /// Connects to the host and checks that it is the one that launched this process: the socket's peer
-    /// (SO_PEERCRED, unix(7)) must be `host_pid`.
+    /// (SO_PEERCRED, unix(7)) must be `host_pid`. A connection that was inherited is taken over, once, and not
+    /// checked: nobody else can have left it there.
     ///
     /// # Errors
     /// [`Error::Connect`] when the socket cannot be reached within `hello_timeout`,
-    /// [`Error::NotTheHost`] when another process is behind it.
+    /// [`Error::NotTheHost`] when another process is behind it, [`Error::Config`] when what should be inherited is
+    /// no socket, [`Error::Os`] for [`Channel::Stdio`], which [`Plugin::run`](crate::Plugin::run) takes over.
     pub fn connect(&self) -> Result<UnixStream, Error> {
-        let connection = connect(&self.socket, self.hello_timeout)
-            .map_err(|source| Error::Connect { socket: self.socket.clone(), source })?;
+        let path = match &self.channel {
+            Channel::Socket(path) => path,
+            Channel::Descriptor(number) => {
+                return inherited::take(*number).map_err(|error| {
+                    let fault = format!("{ENV_PLUGIN_FD} names descriptor {number}: {error}");
+                    ConfigError::Variables(vec![fault]).into()
+                });
+            }
+            Channel::Stdio => {
+                let source = io::Error::from(io::ErrorKind::Unsupported);
+                return Err(Error::Os { step: "connect by standard input and output", source });
+            }
+        };
+        let connection = connect(path, self.hello_timeout)
+            .map_err(|source| Error::Connect { socket: path.clone(), source })?;
         let peer = socket::getsockopt(&connection, sockopt::PeerCredentials).map_err(|errno| Error::Os {
             step: "ask who is behind the host's socket",
             source: errno.into(),
@@ -169,6 +237,18 @@ fn socket_path(value: OsString) -> Result<PathBuf, String> {
         ));
     }
     absolute(value)
+}
+
+fn descriptor(value: OsString) -> Result<RawFd, String> {
+    let number = value.to_str().and_then(|text| text.parse().ok());
+    number
+        .filter(|number| *number >= inherited::FD_MIN)
+        .ok_or_else(|| format!("{value:?} is not the number of a descriptor from {} on", inherited::FD_MIN))
+}
+
+fn pid(value: OsString) -> Result<u32, String> {
+    let number = value.to_str().and_then(|text| text.parse().ok());
+    number.filter(|pid| *pid > 0).ok_or_else(|| format!("{value:?} is not the number of a process"))
 }
 
 fn absolute(value: OsString) -> Result<PathBuf, String> {

@@ -1,4 +1,4 @@
-//! What a handler is, and the error that it may answer with.
+//! What a handler is.
 //!
 //! What it deliberately does not do: run handlers; the pool does that.
 //!
@@ -8,112 +8,17 @@ use crate::call::Call;
 use crate::link::Link;
 use crate::log::Log;
 use crate::pace::Pace;
+pub use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::transfer::{Arrived, Parcel, collect, provide};
+use rpc_plugin_wire::ErrorCode;
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::life::{CallBack, METHOD_CALLBACK};
 use rpc_plugin_wire::message::params_into;
-use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use std::any::Any;
-use std::collections::BTreeMap;
-use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-
-/// The error that a handler answers with: a code, one sentence for a person, and data for a program.
-///
-/// Any [`std::error::Error`] becomes one through `?`, as `internal_error` with its message. It does not
-/// implement that trait itself, because then it could not be made from all the others.
-#[derive(Clone)]
-pub struct HandlerError(ErrorObject);
-
-impl HandlerError {
-    /// An error of any code. The message is cut at 2048 bytes.
-    #[must_use]
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> HandlerError {
-        HandlerError(ErrorObject::new(code, message.into()))
-    }
-
-    /// `internal_error`: the handler failed for a reason of its own.
-    #[must_use]
-    pub fn internal(message: impl Into<String>) -> HandlerError {
-        HandlerError::new(ErrorCode::InternalError, message)
-    }
-
-    /// `invalid_params`: the params have the right types and still make no sense.
-    #[must_use]
-    pub fn invalid_params(message: impl Into<String>) -> HandlerError {
-        HandlerError::new(ErrorCode::InvalidParams, message)
-    }
-
-    /// `cancelled`: the handler stopped because its caller gave up.
-    #[must_use]
-    pub fn cancelled() -> HandlerError {
-        HandlerError::new(ErrorCode::Cancelled, "the call was cancelled")
-    }
-
-    /// The same with `data`. A value that cannot be written as JSON is left out.
-    #[must_use]
-    pub fn with_data<T: Serialize + ?Sized>(self, data: &T) -> HandlerError {
-        HandlerError(self.0.with_data(data))
-    }
-
-    /// The code by name.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        self.0.kind()
-    }
-
-    pub(crate) fn message(&self) -> &str {
-        &self.0.message
-    }
-
-    pub(crate) fn into_object(self) -> ErrorObject {
-        self.0
-    }
-}
-
-impl fmt::Display for HandlerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for HandlerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<E: std::error::Error + 'static> From<E> for HandlerError {
-    fn from(error: E) -> HandlerError {
-        let text = error.to_string();
-        let error: &dyn Any = &error;
-        // These have a code of their own already.
-        if let Some(object) = error.downcast_ref::<ErrorObject>() {
-            return HandlerError(object.clone());
-        }
-        if let Some(error) = error.downcast_ref::<CallError>() {
-            return HandlerError(of_nested(error));
-        }
-        HandlerError::internal(text)
-    }
-}
-
-/// A call that failed while another was served, as the end of that one. What is known about the inner call is told
-/// as such: the outer one has been seen, and is not to be repeated because the inner one was not sent.
-fn of_nested(error: &CallError) -> ErrorObject {
-    let object = error.to_object();
-    match (error.outcome, &object.data) {
-        (Outcome::NotSent | Outcome::Indeterminate, Some(data)) => {
-            let nested = BTreeMap::from([("nested", data)]);
-            ErrorObject { data: None, ..object.clone() }.with_data(&nested)
-        }
-        _ => object,
-    }
-}
 
 /// Raw params in; appends the result as JSON and gives the descriptors that travel with it. What it appended
 /// before an error is thrown away.
@@ -152,7 +57,7 @@ where
     F: Fn(&Call, P) -> Result<R, E> + Send + Sync + 'static,
 {
     Box::new(move |call, params, out| {
-        let arrived = Arrived { fds: call.take_fds(), callee: call.callee().cloned() };
+        let arrived = Arrived { fds: call.take_fds(), call: Some(call.context().clone()) };
         let params = params.filter(|params| !is_empty(params));
         let params: P = provide(arrived, || params_into(params))?;
         let result = handler(call, params).map_err(Into::into)?;
@@ -205,17 +110,4 @@ pub(crate) fn callback_method(number: usize, link: &Link, log: &Log) -> Arc<Meth
     let mut method = Method::new(METHOD_CALLBACK, number, Box::new(handler));
     (method.link, method.log) = (link.clone(), log.clone());
     Arc::new(method)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn other_errors_become_internal_and_error_objects_keep_their_code() {
-        let from_io: HandlerError = std::io::Error::other("no disk").into();
-        assert_eq!((from_io.code(), from_io.0.message.as_ref()), (ErrorCode::InternalError, "no disk"));
-        let object = ErrorObject::new(ErrorCode::Denied, "not you");
-        assert_eq!(HandlerError::from(object).code(), ErrorCode::Denied);
-    }
 }

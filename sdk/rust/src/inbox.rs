@@ -191,7 +191,8 @@ impl Inbox {
             });
             let callee: Arc<dyn Callee> = self.shared.clone();
             let (wants_progress, chain) = (request.progress, request.chain);
-            let served = Served { deadline, wants_progress, chain, callee: Some(callee) };
+            let interfaces = Arc::clone(&service.interfaces);
+            let served = Served { deadline, wants_progress, chain, callee: Some(callee), interfaces };
             let call = Call::new(request.id, Arc::clone(method), served, fds);
             self.batch.push(Job { call, params: request.params.map(ToOwned::to_owned) });
             return Ok(None);

@@ -48,7 +48,7 @@
 //!
 //! What always holds: every request is answered exactly once while the host is there; queue, unanswered
 //! requests and outgoing bytes are bounded; nothing that the host sends makes it panic.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod answer;
 mod bell;
@@ -62,6 +62,8 @@ mod hello;
 mod host;
 mod ids;
 mod inbox;
+mod inherited;
+mod interface;
 mod link;
 mod log;
 mod outbox;
@@ -71,25 +73,30 @@ mod pending;
 mod places;
 mod plugin;
 mod pool;
+mod relay;
 mod run;
 mod seat;
 mod service;
 mod session;
 mod source;
+mod stdio;
 mod task;
 mod watch;
 mod worker;
 
 pub use call::Call;
-pub use config::{Config, ConfigError, HELLO_TIMEOUT_DEFAULT};
+pub use config::{Channel, Config, ConfigError, HELLO_TIMEOUT_DEFAULT};
 pub use error::{End, Error, exit};
 pub use handler::HandlerError;
 pub use host::{Host, Remote};
 pub use log::{Log, LogTarget};
 pub use pending::Pending;
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
-pub use rpc_plugin_interface::{Blob, CallError, Caller, Context, Stream};
-pub use rpc_plugin_wire::error::{ErrorCode, ErrorObject, Outcome};
+pub use rpc_plugin_interface::{
+    AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, ErrorObject, Failure,
+    InterfaceTable, Local, Stream, interface,
+};
+pub use rpc_plugin_wire::error::{ErrorCode, Outcome};
 pub use rpc_plugin_wire::event::Level;
 pub use rpc_plugin_wire::life::HealthStatus;
 pub use rpc_plugin_wire::message::RequestId;

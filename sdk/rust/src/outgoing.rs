@@ -53,6 +53,7 @@ impl Shared {
             progress: on_progress.is_some(),
             fds: fds.len(),
             chain: &chain,
+            ..NewRequest::default()
         };
         write_request(&mut frames.bytes, &request);
         frames.attach(0, fds);

@@ -11,6 +11,7 @@ use crate::error::{End, Error};
 use crate::handler::{Handler, HandlerError, Method, callback_method, raw, typed};
 use crate::hello::{Offer, SDK, greet};
 use crate::host::Host;
+use crate::interface::Typed;
 use crate::link::Link;
 use crate::log::{Event, Log, LogOptions, LogTarget};
 use crate::service::{Health, Service, Work};
@@ -41,7 +42,8 @@ const RESERVED_PREFIXES: [&str; 4] = ["host", "plugin", "admin", "rpc"];
 pub struct Plugin {
     pub(crate) version: String,
     pub(crate) methods: BTreeMap<Box<str>, Arc<Method>>,
-    interfaces: BTreeMap<String, Vec<u32>>,
+    pub(crate) interfaces: BTreeMap<String, Vec<u32>>,
+    pub(crate) typed: Typed,
     threads: usize,
     queue_max: usize,
     health: Box<Health>,
@@ -50,7 +52,7 @@ pub struct Plugin {
     pub(crate) log: Log,
     link: Link,
     reentrant: bool,
-    faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Plugin {
@@ -64,6 +66,7 @@ impl Plugin {
             version: version.into(),
             methods: BTreeMap::new(),
             interfaces: BTreeMap::new(),
+            typed: Typed::default(),
             threads: THREADS_DEFAULT,
             queue_max: QUEUE_MAX_DEFAULT,
             health: Box::new(|| HealthStatus::Healthy),
@@ -103,7 +106,8 @@ impl Plugin {
         self.add(name, raw(handler))
     }
 
-    /// Serves these versions of an application interface; the host picks the highest that it knows.
+    /// Serves these versions of an application interface; the host picks the highest that it knows. A typed one is
+    /// served with [`Plugin::serve_interface`] instead.
     #[must_use]
     pub fn interface(mut self, name: &str, versions: impl Into<Vec<u32>>) -> Plugin {
         if let Err(error) = check_capability(name) {
@@ -228,6 +232,7 @@ impl Plugin {
     /// breaks the protocol, [`Error::Os`] when the operating system refuses threads or the connection.
     pub fn serve(self, config: Config, connection: UnixStream) -> Result<End, Error> {
         let capabilities = self.check()?;
+        let typed = self.typed.clone();
         self.begin_log(&config);
         let Plugin {
             version,
@@ -259,6 +264,11 @@ impl Plugin {
         let event =
             Event::new("authenticated", Component::Auth, Level::Info, "the host took the proof of identity");
         log.say(event.details(&told));
+        let interfaces = typed.agree(&answer.interfaces).inspect_err(|error| {
+            let said = "the host chose what was not offered";
+            log.say(Event::new("stopped", Component::Auth, Level::Error, said).error(error.to_string()));
+            log.finish();
+        })?;
         let frame_bytes_max = answer.frame_bytes_max;
         let methods_count = methods.len();
         let service = Service {
@@ -268,6 +278,7 @@ impl Plugin {
             generation,
             version,
             frame_bytes_max,
+            interfaces,
             has_fds: passes_fds && answer.features.iter().any(|feature| feature == FEATURE_FDS),
             callback: callback_method(methods_count, &link, &log),
             health,
@@ -291,7 +302,7 @@ impl Plugin {
             return;
         }
         let configuration = serde_json::json!({
-            "version": self.version, "sdk": SDK, "socket": config.socket, "host_pid": config.host_pid,
+            "version": self.version, "sdk": SDK, "channel": config.channel.to_string(), "host_pid": config.host_pid,
             "methods": self.methods.keys().collect::<Vec<_>>(), "interfaces": self.interfaces,
             "threads": self.threads, "queue_max": self.queue_max,
         });
@@ -316,7 +327,7 @@ impl Plugin {
         if faults.is_empty() { Ok(capabilities) } else { Err(Error::Definition(faults)) }
     }
 
-    fn add(mut self, name: &str, handler: Box<Handler>) -> Plugin {
+    pub(crate) fn add(mut self, name: &str, handler: Box<Handler>) -> Plugin {
         let capability = capability_of(name);
         if let Err(error) = check_method(name) {
             self.faults.push(format!("the method name {name:?} {error}"));

@@ -10,11 +10,16 @@ use crate::config::{Config, ConfigError};
 use crate::error::{End, Error, exit};
 use crate::log::Event;
 use crate::plugin::Plugin;
+use crate::stdio::{self, Stdio};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::{Component, Level};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the last bytes of a session may take through a pipe.
+const RELAY_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Plugin {
     /// Runs the plugin until its host asks for the end or is gone. The codes are in [`exit`].
@@ -23,14 +28,15 @@ impl Plugin {
     #[must_use = "return it from main, or the exit code is lost"]
     pub fn run(self) -> ExitCode {
         let name = executable_name();
-        let started = self.check().and_then(|_| Config::from_env().map_err(Error::from));
+        let started = self.check().and_then(|_| Start::find());
         let ended = match started {
             Err(Error::Config(ConfigError::ByHand)) => {
                 say(&by_hand(&self, &name));
                 return ExitCode::from(exit::BY_HAND);
             }
             Err(error) => Err(error),
-            Ok(config) => self.run_with(config),
+            Ok(Start::Environment(config)) => self.run_with(config),
+            Ok(Start::Stdio(stdio)) => self.run_over(stdio),
         };
         match ended {
             Ok(End::Shutdown | End::HostGone) => ExitCode::from(exit::OK),
@@ -42,7 +48,31 @@ impl Plugin {
     }
 }
 
+/// How the host began.
+enum Start {
+    Environment(Config),
+    Stdio(Stdio),
+}
+
+impl Start {
+    /// The environment decides; where it says nothing, standard input and output do.
+    fn find() -> Result<Start, Error> {
+        match Config::from_env() {
+            Err(ConfigError::ByHand) if stdio::is_channel() => stdio::open().map(Start::Stdio),
+            other => Ok(Start::Environment(other?)),
+        }
+    }
+}
+
 impl Plugin {
+    fn run_over(self, stdio: Stdio) -> Result<End, Error> {
+        let ended = self.serve(stdio.config, stdio.connection);
+        if let Some(relay) = stdio.relay {
+            relay.finish(RELAY_TIMEOUT);
+        }
+        ended
+    }
+
     fn run_with(self, config: Config) -> Result<End, Error> {
         self.begin_log(&config);
         match config.connect() {
@@ -66,6 +96,9 @@ impl Plugin {
 fn advice(error: &Error) -> &'static str {
     match error {
         Error::Definition(_) => ". Correct the plugin's source and build it again.",
+        Error::Config(ConfigError::FirstLine(_)) => {
+            ". With transport stdio, what a host launches has to pass its standard input and output on as they are."
+        }
         Error::Config(_) => ". A plugin is started by rpcplugind, which sets these variables.",
         Error::Connect { .. } | Error::HelloUnanswered(_) => ". See the host's log for why.",
         Error::NotTheHost { .. } => ". Let the host launch the plugin itself, without a wrapper that forks.",

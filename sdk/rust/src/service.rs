@@ -32,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) generation: Generation,
     pub(crate) version: String,
     pub(crate) frame_bytes_max: usize,
+    /// The version of each interface that this connection uses.
+    pub(crate) interfaces: Arc<BTreeMap<String, u32>>,
     /// Whether file descriptors may travel.
     pub(crate) has_fds: bool,
     /// What serves `rpc.callback`.
@@ -106,6 +108,8 @@ impl Service {
             let ended = ended.and_then(|result| result).and_then(|fds| self.check_fds(fds));
             ended.inspect_err(|error| failure = Some(failure_of(error, is_panic)))
         });
+        // Callbacks that came with it cannot be called any more.
+        call.context().end();
         call.close_fds();
         match failure {
             None if !is_result => {

@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::type_complexity)]
 
-use rpc_plugin_sdk::{Config, ConfigError, Error};
+use rpc_plugin_sdk::{Channel, Config, ConfigError, Error};
 use rpc_plugin_wire::handshake::{
     ENV_AUTH_TOKEN_FILE, ENV_CONTRACT, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
 };
@@ -63,7 +63,7 @@ fn the_four_variables_are_read() {
     let folder = Folder::new("good");
     let config = read(&good(&folder)).unwrap();
     assert_eq!((config.plugin_id.as_str(), config.generation), ("p", Generation::try_from(12).unwrap()));
-    assert_eq!(config.socket, folder.0.join("p.sock"));
+    assert_eq!(config.channel, Channel::Socket(folder.0.join("p.sock")));
     assert!(config.token.matches(&token()));
     assert_eq!(config.host_pid, std::os::unix::process::parent_id());
     // With a line end, as an editor or a shell leaves it.
@@ -153,7 +153,7 @@ fn all_faults_are_named_at_once() {
 
 fn config_for(folder: &Folder, socket: &Path, host_pid: u32) -> Config {
     let mut config = read(&good(folder)).unwrap();
-    config.socket = socket.to_owned();
+    config.channel = Channel::Socket(socket.to_owned());
     config.host_pid = host_pid;
     config
 }

@@ -11,7 +11,7 @@ mod fake_host;
 use fake_host::{HELLO_ANSWER, PATIENCE, plugin};
 use rpc_plugin_sdk::{Call, HandlerError};
 use rpc_plugin_wire::handshake::{
-    ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
+    ENV_AUTH_TOKEN_FILE, ENV_HOST_PID, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
 };
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -25,6 +25,11 @@ const AS_PLUGIN: &str = "SDK_TEST_AS_PLUGIN";
 fn main() -> ExitCode {
     if std::env::var_os(AS_PLUGIN).is_some() {
         return plugin()
+            .method("print", |_: &Call, (): ()| -> Result<u32, HandlerError> {
+                println!("not the protocol's");
+                let child = Command::new("/bin/sh").arg("-c").arg("ls /proc/self/fd; cat").status().unwrap();
+                Ok(u32::from(child.success()))
+            })
             .method("stuck", |_: &Call, (): ()| -> Result<(), HandlerError> {
                 eprintln!("stuck");
                 loop {
@@ -33,7 +38,7 @@ fn main() -> ExitCode {
             })
             .run();
     }
-    let cases: [(&str, fn(&House)); 9] = [
+    let cases: [(&str, fn(&House)); 13] = [
         ("started by hand it says what it is", by_hand),
         ("an incomplete environment is named", incomplete),
         ("a host that rejects is named", rejected),
@@ -43,6 +48,10 @@ fn main() -> ExitCode {
         ("after a burst of calls it is left with nothing that wakes it", idle),
         ("it ends with its host, though a handler is stuck", host_gone),
         ("a socket of another process than the parent is refused", not_the_parent),
+        ("unless that process is the one it is told of", not_the_parent_but_named),
+        ("over pipes and over a socket its prints go to stderr", stdio),
+        ("over pipes that bring nothing it was started by hand", nothing_on_stdio),
+        ("over pipes that bring something else it says so", garbage_on_stdio),
     ];
     for (number, (name, case)) in cases.into_iter().enumerate() {
         case(&House::new(number));
@@ -130,7 +139,7 @@ fn by_hand(house: &House) {
     let (name, path) = (name.file_name().unwrap().to_str().unwrap().to_owned(), name.display().to_string());
     let parts = [
         format!("{name} 1.2.3 is a plugin of rpc_plugin_system"),
-        "methods big, block, echo, fail, panic, stuck".to_owned(),
+        "methods big, block, echo, fail, panic, print, stuck".to_owned(),
         format!("rpcplugind --plugin {name}={path}"),
     ];
     for part in parts {
@@ -251,4 +260,104 @@ fn not_the_parent(house: &House) {
     assert!(stderr.contains("the token was not sent"), "{stderr}");
     let (mut stream, _) = house.listener.accept().unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+/// So it is when somebody starts it by hand for a host that waits.
+fn not_the_parent_but_named(house: &House) {
+    let mut command = Command::new("/bin/sh");
+    house.environment(&mut command);
+    command.env(ENV_HOST_PID, std::process::id().to_string());
+    command.arg("-c").arg("\"$0\"; exit $?").arg(std::env::current_exe().unwrap());
+    let child = command.spawn().unwrap();
+    let (stream, _) = house.listener.accept().unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut hello = String::new();
+    reader.read_line(&mut hello).unwrap();
+    assert!(hello.contains("host.hello"), "{hello}");
+    drop(reader);
+    assert_eq!(ended(child).0, 69);
+}
+
+/// A plugin without any variable of the contract.
+fn without_variables() -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .env_clear()
+        .env(AS_PLUGIN, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn launch_line() -> String {
+    let token = "5a".repeat(32);
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"rpc.launch\",\"params\":{{\"plugin_id\":\"p\",\"generation\":7,\
+         \"token\":\"{token}\"}}}}\n"
+    )
+}
+
+fn stdio(_: &House) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (theirs_too, ours_too) = (theirs.try_clone().unwrap(), ours.try_clone().unwrap());
+    let mut over_socket = without_variables();
+    let theirs: std::os::fd::OwnedFd = theirs.into();
+    let theirs_too: std::os::fd::OwnedFd = theirs_too.into();
+    let child = over_socket.stdin(theirs).stdout(theirs_too).spawn().unwrap();
+    drop(over_socket);
+    converse(child, Box::new(ours), Box::new(ours_too));
+    let mut child = without_variables().spawn().unwrap();
+    let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    converse(child, Box::new(to), Box::new(from));
+}
+
+fn converse(child: Child, mut to: Box<dyn Write>, from: Box<dyn Read>) {
+    let mut from = BufReader::new(from);
+    let mut line = String::new();
+    to.write_all(launch_line().as_bytes()).unwrap();
+    from.read_line(&mut line).unwrap();
+    assert!(line.contains("\"generation\":7") && line.contains(&"5a".repeat(32)), "{line}");
+    to.write_all(format!("{HELLO_ANSWER}\n").as_bytes()).unwrap();
+    let large = "x".repeat(60_000);
+    to.write_all(
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"echo\",\"params\":{{\"a\":\"{large}\"}}}}\n")
+            .as_bytes(),
+    )
+    .unwrap();
+    line.clear();
+    from.read_line(&mut line).unwrap();
+    assert!(line.contains(&large), "{}", line.len());
+    to.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"print\"}\n").unwrap();
+    line.clear();
+    from.read_line(&mut line).unwrap();
+    assert_eq!(line, "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":1}\n");
+    to.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"plugin.shutdown\"}\n").unwrap();
+    // The last words come through, and then the end.
+    let mut rest = String::new();
+    from.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{}}\n");
+    let (code, stderr) = ended(child);
+    assert_eq!(code, 0, "{stderr}");
+    // The same as in a program that this test launches itself.
+    let mut list = Command::new("/bin/sh");
+    list.arg("-c").arg("ls /proc/self/fd").stdin(Stdio::null()).stderr(Stdio::null());
+    let list = String::from_utf8(list.output().unwrap().stdout).unwrap();
+    assert_eq!(stderr, format!("not the protocol's\n{list}"));
+}
+
+fn nothing_on_stdio(_: &House) {
+    let mut child = without_variables().spawn().unwrap();
+    drop(child.stdin.take());
+    let (code, stderr) = ended(child);
+    assert_eq!(code, 64, "{stderr}");
+    assert!(stderr.contains("is a plugin of rpc_plugin_system"), "{stderr}");
+}
+
+fn garbage_on_stdio(_: &House) {
+    let mut child = without_variables().spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+    let (code, stderr) = ended(child);
+    assert_eq!(code, 78, "{stderr}");
+    assert!(stderr.contains("the first line on standard input is no rpc.launch"), "{stderr}");
 }

@@ -90,11 +90,15 @@ pub struct WaitParams {
 }
 
 /// `params` of call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallParams {
-    /// The plugin.
-    pub plugin_id: PluginId,
+    /// The plugin; or, in its place, `capability`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin_id: Option<PluginId>,
+    /// A capability that the plugin has to serve; which one it is the daemon chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<String>,
     /// The method to call.
     pub method: String,
     /// Its params, passed on as they are.
@@ -103,6 +107,18 @@ pub struct CallParams {
     /// The call's deadline. Milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Whether the call may be executed more than once, so that the daemon may repeat it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub idempotent: bool,
+    /// Whether to tell of its progress, as `rpc.progress` with the id of this request.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub progress: bool,
+}
+
+/// For members that are left out where they say nothing.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// `result` of call.
@@ -242,7 +258,8 @@ pub struct Route {
     pub capability: String,
     /// The plugin that serves it.
     pub plugin_id: PluginId,
-    /// How a caller reaches it: `direct-plugin-id`.
+    /// How a caller reaches it: `direct-plugin-id`, or `capability` for the one plugin that a call by the capability
+    /// would go to now.
     pub mode: String,
     /// The plugin's state.
     pub health: PluginState,
@@ -250,6 +267,8 @@ pub struct Route {
     pub generation: Option<Generation>,
 }
 
+/// The mode of a route whose caller names the capability.
+pub const ROUTE_MODE_CAPABILITY: &str = "capability";
 /// The mode of a route whose caller names the plugin.
 pub const ROUTE_MODE_DIRECT: &str = "direct-plugin-id";
 

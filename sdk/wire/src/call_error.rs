@@ -21,6 +21,9 @@ pub struct CallError {
     pub generation: Option<Generation>,
     /// What the plugin put into `error.data`, unparsed; only with [`Outcome::Answered`].
     pub data: Option<Box<RawValue>>,
+    /// How often the host tried: more than once only where the call is idempotent. This is the error of the last
+    /// try; the outcome is that of all.
+    pub tries: u32,
 }
 
 impl CallError {
@@ -34,6 +37,7 @@ impl CallError {
             plugin_id: None,
             generation: None,
             data: None,
+            tries: 1,
         }
     }
 
@@ -78,7 +82,11 @@ impl CallError {
                 data: self.data.clone(),
             };
         }
-        ErrorObject::new(self.code, self.message.clone()).with_data(&ErrorData {
+        let message = match self.tries {
+            0 | 1 => self.message.clone(),
+            tries => format!("{} (tried {tries} times)", self.message).into(),
+        };
+        ErrorObject::new(self.code, message).with_data(&ErrorData {
             outcome: self.outcome,
             plugin_id: self.plugin_id.as_ref().map(ToString::to_string),
             generation: self.generation.map(Generation::get),
@@ -95,7 +103,11 @@ impl fmt::Display for CallError {
             }
             write!(f, ": ")?;
         }
-        write!(f, "{}: {} [{}]", self.code.name(), self.message, self.outcome.as_str())
+        write!(f, "{}: {} [{}]", self.code.name(), self.message, self.outcome.as_str())?;
+        match self.tries {
+            0 | 1 => Ok(()),
+            tries => write!(f, " (tried {tries} times)"),
+        }
     }
 }
 

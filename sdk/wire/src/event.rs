@@ -122,6 +122,8 @@ events! {
     LeftoversSwept = "leftovers_swept", Kernel, Warn;
     /// A generation begins: number persisted, token written, socket listening, executable checked.
     LaunchPrepared = "launch_prepared", Kernel, Info;
+    /// A generation waits for somebody to start its process by hand.
+    Awaited = "awaited", Kernel, Info;
     /// The process runs.
     Launched = "launched", Kernel, Info;
     /// A generation ended before its process ran.
@@ -154,12 +156,16 @@ events! {
     CallSucceeded = "call_succeeded", Rpc, Debug;
     /// A call failed otherwise than by its deadline.
     CallFailed = "call_failed", Rpc, Warn;
+    /// An idempotent call that did not succeed is sent again.
+    CallRepeated = "call_repeated", Rpc, Info;
     /// The connection ended.
     ConnectionLost = "connection_lost", Rpc, Warn;
     /// The plugin was asked to end.
     ShutdownRequested = "shutdown_requested", Runtime, Info;
     /// A signal was sent to the plugin's process group.
     SignalSent = "signal_sent", Kernel, Warn;
+    /// A generation whose process somebody started by hand is over; the process is left alone.
+    LetGo = "let_go", Kernel, Info;
     /// The process ended.
     Exited = "exited", Kernel, Info;
     /// A replacement will be launched.
@@ -194,6 +200,8 @@ events! {
     Stderr = "stderr", Stderr, Info;
     /// The plugin had something for the host's record.
     PluginLogged = "plugin_logged", Plugin, Info;
+    /// The plugin told of something, for whoever listens at its host.
+    PluginEvent = "plugin_event", Plugin, Info;
     /// Printed lines were dropped because they came too fast.
     OutputDropped = "output_dropped", Kernel, Warn;
 }

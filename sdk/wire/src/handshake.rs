@@ -20,8 +20,29 @@ pub const ENV_AUTH_TOKEN_FILE: &str = "RPC_PLUGIN_SYSTEM_AUTH_TOKEN_FILE";
 /// The four variables of the contract, in the order in which they are set.
 pub const ENV_CONTRACT: [&str; 4] =
     [ENV_PLUGIN_SOCKET, ENV_PLUGIN_ID, ENV_PLUGIN_GENERATION, ENV_AUTH_TOKEN_FILE];
+/// Environment variable of transport `fd`, instead of the socket's: number of the descriptor that is the
+/// connection.
+pub const ENV_PLUGIN_FD: &str = "RPC_PLUGIN_SYSTEM_PLUGIN_FD";
+/// Environment variable for a plugin that somebody starts by hand for a host that waits for it: pid of the host,
+/// which is not its parent.
+pub const ENV_HOST_PID: &str = "RPC_PLUGIN_SYSTEM_HOST_PID";
+/// Environment variable of transport `stdio`: which launch this is, for the host to know its processes by. A
+/// plugin does not read it.
+pub const ENV_LAUNCH: &str = "RPC_PLUGIN_SYSTEM_LAUNCH";
+/// All variables that belong to the protocol, which nobody else may set for a plugin.
+pub const ENV_RESERVED: [&str; 7] = [
+    ENV_PLUGIN_SOCKET,
+    ENV_PLUGIN_FD,
+    ENV_PLUGIN_ID,
+    ENV_PLUGIN_GENERATION,
+    ENV_AUTH_TOKEN_FILE,
+    ENV_HOST_PID,
+    ENV_LAUNCH,
+];
 
-/// The method of the first frame on a connection.
+/// The host's first frame with transport `stdio`, a notification: what the environment says with the others.
+pub const METHOD_LAUNCH: &str = "rpc.launch";
+/// The method of the first frame of a plugin.
 pub const METHOD_HELLO: &str = "host.hello";
 
 /// Features that this crate's users may offer; what both sides offer is used.
@@ -37,6 +58,17 @@ pub const FEATURE_CALLBACKS: &str = "callbacks";
 /// All that this implementation has.
 pub const FEATURES: [&str; 5] =
     [FEATURE_CANCEL, FEATURE_PROGRESS, FEATURE_FDS, FEATURE_STREAMS, FEATURE_CALLBACKS];
+
+/// `params` of `rpc.launch`: as what a plugin was launched.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Launch {
+    /// Its id.
+    pub plugin_id: PluginId,
+    /// The number of this launch.
+    pub generation: Generation,
+    /// What it has to prove.
+    pub token: Token,
+}
 
 /// `params` of `host.hello`: who the plugin says it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,7 +107,7 @@ pub struct HelloResult {
     pub frame_bytes_max: usize,
     /// How often `plugin.heartbeat` will come. Milliseconds; 0 is never.
     pub heartbeat_interval_ms: u64,
-    /// The version of each interface that is used.
+    /// The version of each interface that is used: all that the plugin offered.
     #[serde(default)]
     pub interfaces: BTreeMap<String, u32>,
     /// Features that both sides understand.
@@ -201,7 +233,8 @@ impl Hello {
     }
 
     /// Picks the highest version of each interface that both sides have. `accepted` is what the host
-    /// knows; every name in it is required.
+    /// knows; every name in it is required. Of an interface that the host does not name it takes any version, so
+    /// that the highest is used: the answer names it all the same, for the plugin to know.
     ///
     /// # Errors
     /// [`HelloError::NoCommonInterface`] names both sides' versions.
@@ -209,7 +242,8 @@ impl Hello {
         &self,
         accepted: &BTreeMap<String, Vec<u32>>,
     ) -> Result<BTreeMap<String, u32>, HelloError> {
-        let mut agreed = BTreeMap::new();
+        let highest = |(name, versions): (&String, &Vec<u32>)| Some((name.clone(), *versions.iter().max()?));
+        let mut agreed: BTreeMap<_, _> = self.interfaces.iter().filter_map(highest).collect();
         for (name, host) in accepted {
             let plugin = self.interfaces.get(name).cloned().unwrap_or_default();
             match host.iter().filter(|version| plugin.contains(version)).max() {
@@ -266,5 +300,13 @@ mod tests {
         assert_eq!(hello().negotiate(&accepts(&[2, 1, 9])).unwrap()["kv"], 2);
         let error = hello().negotiate(&accepts(&[7])).unwrap_err().to_string();
         assert!(error.contains("[7]") && error.contains("[1, 2, 3]"), "{error}");
+    }
+
+    #[test]
+    fn of_an_interface_that_the_host_does_not_name_the_highest_version_is_used() {
+        let mut hello = hello();
+        hello.interfaces.extend([("log".into(), vec![4, 9, 5]), ("none".into(), vec![])]);
+        let agreed = hello.negotiate(&BTreeMap::from([("kv".to_owned(), vec![1])])).unwrap();
+        assert_eq!(agreed, BTreeMap::from([("kv".to_owned(), 1), ("log".to_owned(), 9)]));
     }
 }

@@ -4,9 +4,10 @@
 //!
 //! What always holds: an event counts as taken when the plugin has answered the call that it was in with a result.
 
-use crate::eventlog::sinks::{Event, Fault, Target};
+use crate::eventlog::sinks::{Event, Fault, Target as SinkTarget};
 use crate::reactor::{Engine, NewCall, PostError, Slot};
 use crate::state::call_error::CallError;
+use crate::state::route::{CallRequest, Target};
 use rpc_plugin_wire::{ErrorCode, PluginId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -37,13 +38,10 @@ impl Plugin {
         let params = RawValue::from_string(params)
             .map_err(|error| not_sent(ErrorCode::InternalError, error.to_string()))?;
         let slot = Slot::default();
-        let call = NewCall {
-            plugin_id: self.id.clone(),
-            method: METHOD.to_owned(),
-            params: Some(String::from(Box::<str>::from(params))),
-            timeout: Some(timeout),
-            reply: slot.fill(),
-        };
+        let mut request = CallRequest::new(Target::Plugin(self.id.clone()), METHOD);
+        request.spec.params = Some(String::from(Box::<str>::from(params)));
+        request.spec.timeout = Some(timeout);
+        let call = NewCall { request, reply: slot.fill() };
         let end = self.engine.call(call, &slot).map_err(|error| match error {
             PostError::Full => not_sent(ErrorCode::Overloaded, "too much is asked of the host".into()),
             PostError::Ended => not_sent(ErrorCode::Unavailable, "the host has ended".into()),
@@ -55,7 +53,7 @@ impl Plugin {
     }
 }
 
-impl Target for Plugin {
+impl SinkTarget for Plugin {
     fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
         let mut taken = 0;
         while let Some(rest) = events.get(taken..).filter(|rest| !rest.is_empty()) {

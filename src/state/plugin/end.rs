@@ -9,7 +9,6 @@ use crate::state::time::{millis, rounded};
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Desired, METHOD_SHUTDOWN};
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// How often a process that survives SIGKILL (it hangs in the kernel) is told again and reported.
@@ -100,12 +99,7 @@ impl Plugin {
         if !ask || !open || grace.is_zero() {
             return self.climb_down(step, why, Rung::Asked);
         }
-        let call = NewCall {
-            caller: Caller::Shutdown,
-            method: Cow::Borrowed(METHOD_SHUTDOWN),
-            params: None,
-            timeout: grace,
-        };
+        let call = NewCall::own(Caller::Shutdown, METHOD_SHUTDOWN, grace);
         if let Some(session) = self.session.as_mut() {
             // A session that refuses has ended, and the next rung follows in time.
             let _ = session.request(&mut step.cx(), call);
@@ -118,6 +112,9 @@ impl Plugin {
     /// The grace of a rung is over: the next one.
     pub(super) fn climb_down(&mut self, step: &mut Step<'_>, why: Why, rung: Rung) {
         let grace = self.spec.policy.term_grace;
+        if self.spec.awaited && rung != Rung::Preparation {
+            return self.let_go(step, why);
+        }
         match rung {
             Rung::Preparation => self.handle_preparation_timeout(step),
             Rung::Linger | Rung::Asked if !grace.is_zero() => {
@@ -194,6 +191,10 @@ impl Plugin {
                 self.launch(step);
             }
             Why::Restart => self.rest(step),
+            Why::Failure(reason) | Why::Lost(reason) if self.spec.awaited && self.desired == Desired::Up => {
+                let reason = with_exit(&reason, exit.as_ref());
+                self.wait_again(step, reason);
+            }
             Why::Failure(reason) => {
                 let reason = with_exit(&reason, exit.as_ref());
                 self.generation_failed(step, reason);

@@ -2,8 +2,10 @@
 
 use super::{Phase, Plugin, Process, Step, Why};
 use crate::state::action::{Action, Note};
+use crate::state::policy::Transport;
 use crate::state::session::{Expectation, Session};
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::handshake::Launch;
 use rpc_plugin_wire::{Generation, Token};
 use std::time::Duration;
 
@@ -52,6 +54,7 @@ impl Plugin {
         self.unwell_since = None;
         self.heartbeat = None;
         self.heartbeats_missed = 0;
+        self.heartbeat_waits = false;
         self.enter(step, Phase::Preparing, Some(self.spec.policy.prepare_timeout));
         step.actions.push_back(Action::Prepare(self.key, generation));
     }
@@ -70,6 +73,9 @@ impl Plugin {
         match (self.phase.clone(), outcome) {
             (Phase::Preparing, Ok(token)) if current => {
                 self.token = Some(token);
+                if self.spec.awaited {
+                    return self.begin_to_wait(step, generation);
+                }
                 self.note(step, Note::new(EventKind::LaunchPrepared, "ready to launch"));
                 self.enter(step, Phase::Spawning(0), None);
                 self.spawn(step);
@@ -127,9 +133,14 @@ impl Plugin {
         match outcome {
             Ok(pid) => {
                 self.process = Some(Process { pid, launched_at: step.now });
-                self.enter(step, Phase::Connecting, Some(self.spec.policy.connect_timeout));
                 let executable = self.spec.executable.clone();
                 self.note(step, Note::new(EventKind::Launched, format!("{executable} runs")));
+                match self.spec.policy.transport {
+                    Transport::Unix => {
+                        self.enter(step, Phase::Connecting, Some(self.spec.policy.connect_timeout));
+                    }
+                    Transport::Fd | Transport::Stdio => self.greet(step, generation),
+                }
             }
             Err(failure) if failure.busy && tries < SPAWN_RETRIES_MAX => {
                 self.enter(step, Phase::Spawning(tries + 1), Some(SPAWN_RETRY));
@@ -152,40 +163,80 @@ impl Plugin {
         peer: PeerIdentity,
         launched_uid: u32,
     ) -> bool {
-        let (Phase::Connecting, Some(process), true) =
-            (&self.phase, self.process, self.generation == Some(generation))
-        else {
-            return false;
-        };
-        let Some(token) = self.token.clone() else { return false };
-        let expected = PeerIdentity { pid: process.pid, uid: launched_uid };
-        if peer != expected {
-            self.refused_connections += 1;
-            if self.refused_connections <= REFUSED_NOTED_MAX {
-                let error = format!(
-                    "expected process {} of user {}, seen process {} of user {}",
-                    expected.pid, expected.uid, peer.pid, peer.uid
-                );
-                let note =
-                    Note::new(EventKind::ConnectionRefused, "a stranger connected to the plugin's socket");
-                self.note(step, note.error(error));
+        let is_expected = match (&self.phase, self.process) {
+            _ if self.generation != Some(generation) => return false,
+            (Phase::Connecting, None) if self.spec.awaited => self.take_awaited(step, peer, launched_uid),
+            (Phase::Connecting, Some(process)) => {
+                let expected = PeerIdentity { pid: process.pid, uid: launched_uid };
+                if peer != expected {
+                    let text = format!("expected process {} of user {}", expected.pid, expected.uid);
+                    self.refuse(step, &text, peer);
+                }
+                peer == expected
             }
+            _ => return false,
+        };
+        if !is_expected {
             return false;
         }
-        self.session = Some(Session::new(
+        self.greet(step, generation);
+        self.note(step, Note::new(EventKind::Connected, "it connected"));
+        true
+    }
+
+    /// Puts a stranger on record; some of many.
+    pub(super) fn refuse(&mut self, step: &mut Step<'_>, expected: &str, peer: PeerIdentity) {
+        self.refused_connections += 1;
+        if self.refused_connections <= REFUSED_NOTED_MAX {
+            let error = format!("{expected}, seen process {} of user {}", peer.pid, peer.uid);
+            let note = Note::new(EventKind::ConnectionRefused, "a stranger connected to the plugin's socket");
+            self.note(step, note.error(error));
+        }
+    }
+
+    /// Its connection is there: it has to prove who it is.
+    fn greet(&mut self, step: &mut Step<'_>, generation: Generation) {
+        let Some(token) = self.token.take() else {
+            debug_assert!(false, "a connection without a token");
+            return;
+        };
+        let launch = Launch { plugin_id: self.spec.id.clone(), generation, token: token.clone() };
+        let mut session = Session::new(
             Expectation {
                 plugin: self.key,
                 plugin_id: self.spec.id.clone(),
                 generation,
                 token,
                 interfaces: self.spec.interfaces.clone(),
+                passes_fds: self.spec.policy.transport != Transport::Stdio,
             },
-            &self.spec.policy,
-        ));
-        self.token = None;
-        self.enter(step, Phase::Greeting, Some(self.spec.policy.hello_timeout));
-        self.note(step, Note::new(EventKind::Connected, "it connected"));
-        true
+            &self.session_policy(),
+        );
+        if self.spec.policy.transport == Transport::Stdio {
+            session.tell_launch(&launch);
+        }
+        self.session = Some(session);
+        self.enter(step, Phase::Greeting, Some(self.hello_timeout()));
+    }
+
+    /// How long the hello may take. With stdio, what was launched may have to connect to another machine before.
+    pub(super) fn hello_timeout(&self) -> Duration {
+        let policy = &self.spec.policy;
+        match policy.transport {
+            Transport::Unix | Transport::Fd => policy.hello_timeout,
+            Transport::Stdio => policy.connect_timeout.saturating_add(policy.hello_timeout),
+        }
+    }
+
+    /// What may explain that the first bytes of a plugin are no hello, for messages.
+    pub(super) fn first_bytes_advice(&self) -> &'static str {
+        match (self.spec.policy.transport, &self.phase) {
+            (Transport::Stdio, Phase::Greeting) => {
+                "; with transport stdio its standard output is the connection: nothing else may be printed there, \
+                 neither by the command that was launched nor by a shell's start-up files"
+            }
+            _ => "",
+        }
     }
 
     /// What the generation was doing when it failed, for messages.

@@ -3,14 +3,15 @@
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, CallEnd, CallRecord, Note};
 use crate::state::call_error::CallError;
+use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller};
 use crate::state::policy::RpcAudit;
-use crate::state::session::{Fault, Introduction, NewCall, SessionEvent};
+use crate::state::session::{CallSpec, Cancelled, Fault, Introduction, NewCall, SessionEvent};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::{capability_of, check_method};
-use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_LOG, PluginState};
+use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, PluginState};
 use rpc_plugin_wire::message::result_object;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
+use rpc_plugin_wire::{ErrorCode, Generation};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -47,27 +48,24 @@ impl Plugin {
         self.pump(step);
     }
 
-    /// Sends a call, or ends it at once. `timeout` of `None` is the policy's.
-    pub fn call(
-        &mut self,
-        step: &mut Step<'_>,
-        key: CallKey,
-        method: String,
-        params: Option<String>,
-        timeout: Option<Duration>,
-    ) {
+    /// Sends a call, or ends it at once.
+    pub fn call(&mut self, step: &mut Step<'_>, key: CallKey, call: CallSpec) {
+        let CallSpec { method, params, timeout, chain, progress, fds, is_callback } = call;
         self.counts.calls += 1;
         let timeout = timeout.unwrap_or(self.spec.policy.call_timeout);
         let audit = self.spec.policy.rpc_audit;
         let asked = if audit == RpcAudit::Off { Cow::default() } else { Cow::Owned(method.clone()) };
         let params_bytes = params.as_ref().map_or(0, String::len);
         let request = self.session.as_ref().map(super::Session::next_request);
-        let sent = self.check_call(&method).and_then(|()| {
-            let call = NewCall { caller: Caller::Call(key), method: Cow::Owned(method), params, timeout };
-            self.send(step, call)
+        let checked = if is_callback { Ok(()) } else { self.check_call(&method) };
+        let sent = checked.and_then(|()| {
+            let (caller, method) = (Caller::Call(key), Cow::Owned(method));
+            self.send(step, NewCall { caller, method, params, timeout, chain, progress, fds })
         });
         match sent {
-            Err(error) => self.complete(step, key, None, asked, Err(error), Duration::ZERO),
+            Err(error) => {
+                self.complete(step, key, None, asked, Err(error), Duration::ZERO, Default::default())
+            }
             Ok(()) if audit == RpcAudit::All => {
                 let record = self.call_record(EventKind::CallStarted, request, asked, params_bytes);
                 step.actions.push_back(Action::Called(Box::new(record)));
@@ -100,24 +98,30 @@ impl Plugin {
     /// Asks for a heartbeat now, on behalf of a caller outside; the plugin need not be routable.
     pub fn probe(&mut self, step: &mut Step<'_>, key: CallKey, timeout: Option<Duration>) {
         let timeout = timeout.unwrap_or(self.spec.policy.heartbeat_timeout);
-        let call = NewCall {
-            caller: Caller::Call(key),
-            method: Cow::Borrowed(METHOD_HEARTBEAT),
-            params: None,
-            timeout,
-        };
+        let call = NewCall::own(Caller::Call(key), METHOD_HEARTBEAT, timeout);
         self.counts.calls += 1;
         if let Err(error) = self.send(step, call) {
-            self.complete(step, key, None, Cow::Borrowed(METHOD_HEARTBEAT), Err(error), Duration::ZERO);
+            let method = Cow::Borrowed(METHOD_HEARTBEAT);
+            self.complete(step, key, None, method, Err(error), Duration::ZERO, Default::default());
         }
         self.pump(step);
     }
 
-    /// The caller of a call has gone.
+    /// The caller of a call has gone. That is an end of the call on record, and for nobody else.
     pub fn cancel(&mut self, step: &mut Step<'_>, key: CallKey) {
-        if let Some(session) = self.session.as_mut() {
-            session.cancel(Caller::Call(key));
-        }
+        let session = self.session.as_mut();
+        let Some(cancelled) = session.and_then(|session| session.cancel(&mut step.cx(), Caller::Call(key)))
+        else {
+            return;
+        };
+        let Cancelled { id, method, was_sent, took } = cancelled;
+        let text = "its caller does not wait for it any more";
+        let error = match was_sent {
+            true => CallError::indeterminate(ErrorCode::Cancelled, text),
+            false => CallError::not_sent(ErrorCode::Cancelled, text),
+        };
+        let result = Err(error.at(&self.spec.id, self.generation));
+        self.record_end(step, Some(id), method, &result, took);
         self.pump(step);
     }
 
@@ -155,7 +159,7 @@ impl Plugin {
             }
             _ => return Err(self.unavailable()),
         }
-        if !self.capabilities().iter().any(|known| known == capability) {
+        if !self.serves(capability) {
             let known = self.capabilities().join(", ");
             return refuse(
                 ErrorCode::MethodNotFound,
@@ -173,7 +177,25 @@ impl Plugin {
         method: Cow<'static, str>,
         result: Result<Box<RawValue>, CallError>,
         took: Duration,
+        came: (Fds, Vec<u64>),
     ) {
+        let is_recorded = self.record_end(step, request, method, &result, took);
+        let plugin_id = Some(self.spec.id.clone());
+        let (fds, streams) = came;
+        let generation = self.generation;
+        let end = CallEnd { result, plugin_id, generation, took, is_recorded, fds, streams };
+        step.actions.push_back(Action::Complete(key, end));
+    }
+
+    /// Counts the end of a call, and puts it on record where the policy says so; whether it did.
+    fn record_end(
+        &mut self,
+        step: &mut Step<'_>,
+        request: Option<u64>,
+        method: Cow<'static, str>,
+        result: &Result<Box<RawValue>, CallError>,
+        took: Duration,
+    ) -> bool {
         if result.is_err() {
             self.counts.calls_failed += 1;
         }
@@ -183,7 +205,7 @@ impl Plugin {
             RpcAudit::All => true,
         };
         if is_recorded {
-            let (kind, bytes) = match &result {
+            let (kind, bytes) = match result {
                 Ok(raw) => (EventKind::CallSucceeded, raw.get().len()),
                 Err(error) if error.is_timeout() => (EventKind::CallTimedOut, 0),
                 Err(_) => (EventKind::CallFailed, 0),
@@ -192,8 +214,7 @@ impl Plugin {
             (record.took, record.error) = (took, result.as_ref().err().cloned());
             step.actions.push_back(Action::Called(Box::new(record)));
         }
-        let end = CallEnd { result, generation: self.generation, took, is_recorded };
-        step.actions.push_back(Action::Complete(key, end));
+        is_recorded
     }
 
     /// Takes over all that the session has to report.
@@ -206,25 +227,32 @@ impl Plugin {
     fn handle_session_event(&mut self, step: &mut Step<'_>, event: SessionEvent) {
         match event {
             SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
-            SessionEvent::Completed { caller, id, method, result, took } => match caller {
-                Caller::Call(key) => self.complete(step, key, Some(id), method, result, took),
+            SessionEvent::Completed { caller, id, method, result, took, fds, streams } => match caller {
+                Caller::Call(key) => {
+                    self.complete(step, key, Some(id), method, result, took, (fds, streams));
+                }
                 Caller::Heartbeat => self.handle_heartbeat(step, result),
                 Caller::Capabilities => self.handle_capabilities(step, result),
                 Caller::Shutdown => {}
             },
-            SessionEvent::Asked { id, method, params } => {
-                let answer = if method == METHOD_LOG {
-                    self.take_log(step, params.as_deref()).map(|()| RawValue::from_string("{}".to_owned()))
-                } else {
-                    let text = format!("the host does not serve {method:?}");
-                    Err(ErrorObject::new(ErrorCode::MethodNotFound, text))
-                };
-                let answer = answer.map(Result::unwrap_or_default);
-                if let Some(session) = self.session.as_mut() {
-                    session.answer(&mut step.cx(), &id, answer.as_deref().map_err(Clone::clone));
+            SessionEvent::Progress(key, value) => step.actions.push_back(Action::Progress(key, value)),
+            SessionEvent::Asked(asked) => self.handle_asked(step, asked),
+            SessionEvent::Streaming(named) => {
+                if let Some(generation) = self.generation {
+                    step.actions.push_back(Action::Streaming(self.key, generation, named));
                 }
             }
-            SessionEvent::Logged(params) => self.take_log_unasked(step, params.as_deref()),
+            SessionEvent::Stream(frame) => {
+                if let Some(generation) = self.generation {
+                    step.actions.push_back(Action::Stream(self.key, generation, frame));
+                }
+            }
+            SessionEvent::Abandoned(id) => {
+                if let Some(generation) = self.generation {
+                    step.actions.push_back(Action::Abandoned(self.key, generation, id));
+                }
+            }
+            SessionEvent::Told(method, params) => self.take_told(step, method, params.as_deref()),
             SessionEvent::LateAnswer(method) => {
                 self.counts.late_answers += 1;
                 let note = Note::new(EventKind::LateAnswer, "an answer came after its call had ended");
@@ -241,21 +269,16 @@ impl Plugin {
             note.details(serde_json::json!({
                 "version": introduction.version,
                 "sdk": introduction.sdk,
-                "interfaces": introduction.interfaces,
+                "interfaces": *introduction.interfaces,
             })),
         );
         self.introduction = Some(introduction);
         if let Some(generation) = self.generation {
             step.actions.push_back(Action::Trusted(self.key, generation));
         }
-        let timeout = self.spec.policy.ready_timeout;
+        let timeout = self.ready_timeout();
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
-        let call = NewCall {
-            caller: Caller::Capabilities,
-            method: Cow::Borrowed(METHOD_CAPABILITIES),
-            params: None,
-            timeout,
-        };
+        let call = NewCall::own(Caller::Capabilities, METHOD_CAPABILITIES, timeout);
         // A refusal shows as a session that has ended, which is dealt with where it ends.
         let _ = self.send(step, call);
         self.handle_heartbeat_due(step);
@@ -303,6 +326,7 @@ impl Plugin {
 
     fn handle_fault(&mut self, step: &mut Step<'_>, fault: Fault) {
         let doing = self.doing();
+        let advice = if fault == Fault::EndOfStream { "" } else { self.first_bytes_advice() };
         self.close_link(step);
         let kind = match fault {
             Fault::NotAuthenticated(_) => EventKind::AuthenticationFailed,
@@ -324,7 +348,7 @@ impl Plugin {
             let doing = format!("{fault} {doing}");
             self.enter(step, Phase::Ending(Why::Lost(doing), Rung::Linger), Some(LINGER));
         } else {
-            self.fail(step, fault.to_string());
+            self.fail(step, format!("{fault}{advice}"));
         }
     }
 
@@ -334,8 +358,9 @@ impl Plugin {
         session.close(&mut step.cx());
         // What the session still has to say: the ends of calls; a fault is being handled already.
         while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
-            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took } = event {
-                self.complete(step, key, Some(id), method, result, took);
+            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took, .. } = event
+            {
+                self.complete(step, key, Some(id), method, result, took, Default::default());
             }
         }
         let Some(session) = self.session.take() else { return };

@@ -7,6 +7,7 @@
 //! What always holds: at most one process; a generation number is used once; nothing is launched
 //! before its backoff is over; what comes from another generation than the current one is ignored.
 
+mod awaited;
 mod end;
 mod health;
 mod launch;
@@ -21,7 +22,8 @@ pub use launch::{PeerIdentity, SpawnFailure};
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
 use super::output::Rate;
-use super::policy::Policy;
+use super::permit::MayCall;
+use super::policy::{Policy, Transport};
 use super::session::{Introduction, Session};
 use super::time::{Time, millis};
 use super::wheel::{TimerKey, Wheel};
@@ -30,6 +32,7 @@ use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Desired, Heartbeat, PluginState};
 use rpc_plugin_wire::{Generation, PluginId, Token};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a supervisor is told about a plugin when it takes it into its care.
@@ -43,8 +46,12 @@ pub struct PluginSpec {
     pub policy: Policy,
     /// Interfaces it must serve, with the versions that are accepted.
     pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// What it may call through its host.
+    pub may_call: MayCall,
     /// The last generation that was ever used; the next one is the one after it.
     pub last_generation: Option<Generation>,
+    /// Whether somebody starts it by hand: it is awaited, never launched or signalled.
+    pub awaited: bool,
 }
 
 /// Why a generation is being ended.
@@ -151,6 +158,8 @@ pub struct Plugin {
     unwell_since: Option<Time>,
     heartbeat: Option<(Time, Heartbeat)>,
     heartbeats_missed: u32,
+    /// Whether a heartbeat of one that is awaited is not answered yet.
+    heartbeat_waits: bool,
     /// Failures since the last healthy stretch.
     failures_in_row: u32,
     /// When the replacements within the restart window were decided. At most `restarts_max`.
@@ -186,6 +195,7 @@ impl Plugin {
             unwell_since: None,
             heartbeat: None,
             heartbeats_missed: 0,
+            heartbeat_waits: false,
             failures_in_row: 0,
             recent_restarts: VecDeque::new(),
             counts: Counts::default(),
@@ -204,6 +214,12 @@ impl Plugin {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.spec.policy
+    }
+
+    /// What it may call through its host.
+    #[must_use]
+    pub fn may_call(&self) -> &MayCall {
+        &self.spec.may_call
     }
 
     /// The current generation, or the last one.
@@ -284,6 +300,20 @@ impl Plugin {
     #[must_use]
     pub fn capabilities(&self) -> &[String] {
         self.introduction.as_ref().map_or(&[], |introduction| &introduction.capabilities)
+    }
+
+    /// Whether it said that it has this capability.
+    #[must_use]
+    pub fn serves(&self, capability: &str) -> bool {
+        self.capabilities().iter().any(|known| known == capability)
+    }
+
+    /// The versions of interfaces that its connection uses.
+    #[must_use]
+    pub fn interfaces(&self) -> Arc<BTreeMap<String, u32>> {
+        self.introduction
+            .as_ref()
+            .map_or_else(Arc::default, |introduction| Arc::clone(&introduction.interfaces))
     }
 
     /// Calls that wait for an answer now, and calls made so far.
@@ -370,9 +400,11 @@ impl Plugin {
                     0 => "nothing came".to_owned(),
                     bytes => format!("{bytes} bytes came, and no line end"),
                 };
-                let timeout = policy.hello_timeout;
+                let timeout = self.hello_timeout();
+                let is_unix = policy.transport == Transport::Unix;
+                let done = if is_unix { "it connected" } else { "it was launched" };
                 let reason =
-                    format!("it connected, but a whole host.hello did not come within {timeout:?}; {seen}");
+                    format!("{done}, but a whole host.hello did not come within {timeout:?}; {seen}");
                 self.fail(step, reason);
             }
             Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),

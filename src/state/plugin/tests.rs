@@ -6,10 +6,14 @@ use crate::state::keys::CallKey;
 use crate::state::policy::RestartPolicy;
 use serde_json::{Value, json};
 
+#[path = "tests_awaited.rs"]
+mod awaited;
 #[path = "tests_logged.rs"]
 mod logged;
 #[path = "tests_restart.rs"]
 mod restart;
+#[path = "tests_transport.rs"]
+mod transport;
 #[path = "tests_wishes.rs"]
 mod wishes;
 
@@ -55,7 +59,9 @@ impl Bench {
             executable: "/echo".into(),
             policy,
             interfaces: BTreeMap::new(),
+            may_call: Default::default(),
             last_generation: Some(Generation::try_from(41).unwrap()),
+            awaited: false,
         };
         Bench {
             plugin: Plugin::new(PluginKey(0), spec),
@@ -84,7 +90,7 @@ impl Bench {
             self.act(|plugin, step| match timer {
                 Timer::Life(_, timer) => plugin.handle_timer(step, timer),
                 Timer::Call(_, generation, id) => plugin.handle_call_timer(step, generation, id),
-                Timer::Wait(_) => panic!("nobody waits"),
+                Timer::Wait(_) | Timer::Retry(_) => panic!("nobody waits"),
             });
         }
     }
@@ -109,7 +115,7 @@ impl Bench {
         let bytes = format!("{value}\n").into_bytes();
         let session = self.plugin.session_mut(generation).expect("a session");
         session.space(bytes.len()).copy_from_slice(&bytes);
-        session.filled(bytes.len());
+        session.filled(bytes.len(), Vec::new());
         self.act(|plugin, step| while plugin.handle_frames(step, generation, 4) {});
     }
 
@@ -185,8 +191,12 @@ impl Bench {
         let asked = self.actions.drain(..).filter_map(|action| match action {
             Action::Prepare(_, generation) => Some(format!("prepare {generation}")),
             Action::Spawn(..) => Some("spawn".into()),
+            Action::Await(..) => Some("await".into()),
             Action::Discard(_, generation) => Some(format!("discard {generation}")),
             Action::Trusted(..) => Some("trusted".into()),
+            Action::Asked(_, _, asked) => Some(format!("asked {}", asked.method)),
+            Action::Streaming(..) | Action::Stream(..) => None,
+            Action::Abandoned(_, _, id) => Some(format!("abandoned {id}")),
             Action::CloseLink(..) => Some("close".into()),
             Action::Signal(_, _, StopSignal::Term) => Some("term".into()),
             Action::Signal(_, _, StopSignal::Kill) => Some("kill".into()),
@@ -194,7 +204,7 @@ impl Bench {
                 Ok(_) => format!("call {number} ok"),
                 Err(error) => format!("call {number} {}", error.code.name()),
             }),
-            Action::Waited(..) | Action::Called(_) | Action::Note(_) => None,
+            Action::Waited(..) | Action::Called(_) | Action::Progress(..) | Action::Note(_) => None,
         });
         asked.collect()
     }

@@ -1,6 +1,7 @@
 //! Start, stop and restart in every phase.
 
 use super::*;
+use crate::state::session::CallSpec;
 
 /// Every phase, in the order of a life. Ending comes twice: because of a stop, and of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,13 +184,17 @@ fn restart_leads_to_a_new_generation_from_everywhere() {
     }
 }
 
+fn echo() -> CallSpec {
+    CallSpec { method: "echo".into(), ..CallSpec::default() }
+}
+
 #[test]
 fn a_stop_in_flight_refuses_calls_and_keeps_those_in_flight_until_the_end() {
     let mut bench = bench_in(Running);
-    bench.act(|plugin, step| plugin.call(step, CallKey(1), "echo".into(), None, None));
+    bench.act(|plugin, step| plugin.call(step, CallKey(1), echo()));
     bench.write();
     bench.act(Plugin::stop);
-    bench.act(|plugin, step| plugin.call(step, CallKey(2), "echo".into(), None, None));
+    bench.act(|plugin, step| plugin.call(step, CallKey(2), echo()));
     assert_eq!(bench.asked(), ["call 2 unavailable"]);
     bench.answer(2, &json!({}));
     assert_eq!(bench.asked(), ["call 1 ok"]);

@@ -1,21 +1,29 @@
 //! A session behind its inbox: what each message means at each stage.
 
-use super::types::{Expectation, Fault, SessionEvent};
+use super::streams::Streams;
+use super::types::{Asked, Expectation, Fault, SessionEvent};
 use crate::state::call_error::CallError;
+use crate::state::fds::Fds;
 use crate::state::incoming::{Entered, Incoming};
-use crate::state::keys::Cx;
+use crate::state::keys::{Caller, Cx};
 use crate::state::outbox::Outbox;
 use crate::state::outgoing::Outgoing;
 use crate::state::policy::Policy;
+use rpc_plugin_wire::fds::Waiting;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
-use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_LOG};
+use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{
     ErrorCode, ErrorObject, FrameError, Message, Notification, Request, RequestId, Response, message,
 };
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+/// Bytes of an answer's frame beside its result, at the most.
+const ANSWER_ENVELOPE_BYTES: usize = 512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -32,6 +40,12 @@ pub(super) struct Core {
     pub(super) outbox: Outbox,
     pub(super) outgoing: Outgoing,
     pub(super) incoming: Incoming,
+    /// Descriptors that came, and why they are a fault.
+    pub(super) came: Waiting<OwnedFd>,
+    pub(super) came_wrong: Option<String>,
+    /// Whether the peer takes descriptors.
+    pub(super) takes_fds: bool,
+    pub(super) streams: Streams,
     pub(super) events: VecDeque<SessionEvent>,
     pub(super) frame_bytes_max: usize,
     pub(super) outbox_bytes_max: usize,
@@ -48,6 +62,10 @@ impl Core {
             outbox: Outbox::default(),
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
+            came: Waiting::default(),
+            came_wrong: None,
+            takes_fds: false,
+            streams: Streams::default(),
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
             outbox_bytes_max: policy.outbox_bytes_max,
@@ -65,14 +83,25 @@ impl Core {
                 return self.refuse(cx, None, object, error.to_string());
             }
         };
-        let fds = match &message {
+        let announced = match &message {
             Message::Request(m) => m.fds,
             Message::Notification(m) => m.fds,
             Message::Response(m) => m.fds,
         };
-        if fds > 0 {
-            let why = format!("a frame announces {fds} file descriptors and none came with it");
-            return self.refuse(cx, None, ErrorObject::new(ErrorCode::InvalidRequest, why.clone()), why);
+        let fds = match announced {
+            0 => Fds::new(),
+            count => match self.came.take(count.into()) {
+                Ok(fds) => fds,
+                Err(error) => return self.refuse_fds(cx, error.to_string()),
+            },
+        };
+        let came = match &message {
+            Message::Request(m) => m.streams.as_slice(),
+            Message::Response(m) => m.streams.as_slice(),
+            Message::Notification(_) => &[],
+        };
+        if let Err(why) = self.streams.came(came) {
+            return self.refuse_fds(cx, why);
         }
         match (self.stage, message) {
             (Stage::Closed, _) => {}
@@ -93,11 +122,11 @@ impl Core {
             (Stage::Greeting, Message::Response(_)) => {
                 self.reject(cx, None, format!("the first frame is an answer, not {METHOD_HELLO}"));
             }
-            (Stage::Open, Message::Request(request)) => self.handle_request(cx, &request),
+            (Stage::Open, Message::Request(request)) => self.handle_request(cx, request, fds),
             (Stage::Open, Message::Notification(notification)) => {
                 self.handle_notification(cx, &notification);
             }
-            (Stage::Open, Message::Response(response)) => self.handle_response(cx, response),
+            (Stage::Open, Message::Response(response)) => self.handle_response(cx, response, fds),
         }
     }
 
@@ -109,18 +138,31 @@ impl Core {
         self.refuse(cx, None, ErrorObject::new(code, error.to_string()), error.to_string());
     }
 
-    pub(super) fn handle_request(&mut self, cx: &mut Cx<'_>, request: &Request<'_>) {
+    /// What came beside the bytes breaks the protocol.
+    pub(super) fn refuse_fds(&mut self, cx: &mut Cx<'_>, why: String) {
+        self.refuse(cx, None, ErrorObject::new(ErrorCode::InvalidRequest, why.clone()), why);
+    }
+
+    pub(super) fn handle_request(&mut self, cx: &mut Cx<'_>, request: Request<'_>, fds: Fds) {
         if request.method == METHOD_HELLO {
             let why = format!("a second {METHOD_HELLO}");
             let error = ErrorObject::new(ErrorCode::InvalidRequest, why.clone());
             return self.refuse(cx, Some(&request.id), error, why);
         }
         match self.incoming.enter(&request.id) {
-            Entered::Waiting => self.events.push_back(SessionEvent::Asked {
-                id: request.id.clone(),
-                method: request.method.to_string(),
-                params: request.params.filter(|_| request.method == METHOD_LOG).map(ToOwned::to_owned),
-            }),
+            Entered::Waiting => {
+                let deadline = request.deadline_ms.map(|ms| cx.now.plus(Duration::from_millis(ms)));
+                self.events.push_back(SessionEvent::Asked(Box::new(Asked {
+                    id: request.id,
+                    method: request.method.into_owned(),
+                    params: request.params.map(ToOwned::to_owned),
+                    deadline,
+                    chain: request.chain,
+                    progress: request.progress,
+                    fds,
+                    streams: request.streams,
+                })));
+            }
             Entered::Full => {
                 let error = ErrorObject::new(ErrorCode::Overloaded, "too many requests wait for the host");
                 message::write_error(self.outbox.buffer(), Some(&request.id), &error);
@@ -134,23 +176,54 @@ impl Core {
         }
     }
 
-    /// What the plugin asks is answered at once, so there is nothing to cancel; but a cancel of nothing that can
-    /// be an id breaks the protocol. The application's own notifications have no taker.
+    /// The protocol's own notifications; one that nobody knows is for a later version of it.
     fn handle_notification(&mut self, cx: &mut Cx<'_>, notification: &Notification<'_>) {
-        if notification.method == METHOD_LOG {
-            let params = notification.params.map(ToOwned::to_owned);
-            return self.events.push_back(SessionEvent::Logged(params));
-        }
-        if notification.method != METHOD_CANCEL {
-            return;
-        }
-        if let Err(error) = params_into::<Cancel>(notification.params) {
-            let why = format!("{METHOD_CANCEL} has {}", error.message);
-            self.refuse(cx, None, ErrorObject::new(ErrorCode::InvalidParams, why.clone()), why);
+        let params = || notification.params.map(ToOwned::to_owned);
+        match &*notification.method {
+            METHOD_LOG => self.events.push_back(SessionEvent::Told(METHOD_LOG, params())),
+            METHOD_EVENT => self.events.push_back(SessionEvent::Told(METHOD_EVENT, params())),
+            METHOD_CANCEL => match params_into::<Cancel>(notification.params) {
+                // An id that does not wait means that the answer was faster.
+                Ok(Cancel { id }) if self.incoming.contains(&id) => {
+                    self.events.push_back(SessionEvent::Abandoned(id));
+                }
+                Ok(_) => {}
+                Err(error) => self.refuse_params(cx, METHOD_CANCEL, error),
+            },
+            METHOD_PROGRESS => match params_into::<Progress>(notification.params) {
+                Ok(progress) => self.handle_progress(cx, progress),
+                Err(error) => self.refuse_params(cx, METHOD_PROGRESS, error),
+            },
+            method => match StreamFrame::read(method, notification.params) {
+                Ok(None) => {}
+                Ok(Some(frame)) => self.events.push_back(SessionEvent::Stream(frame)),
+                Err(why) => self.refuse_fds(cx, why),
+            },
         }
     }
 
-    pub(super) fn handle_response(&mut self, cx: &mut Cx<'_>, response: Response<'_>) {
+    fn refuse_params(&mut self, cx: &mut Cx<'_>, method: &str, error: ErrorObject) {
+        let why = format!("{method} has {}", error.message);
+        self.refuse(cx, None, ErrorObject::new(ErrorCode::InvalidParams, why.clone()), why);
+    }
+
+    /// Passed on only while somebody waits who asked for it.
+    fn handle_progress(&mut self, cx: &mut Cx<'_>, progress: Progress) {
+        let known = match &progress.id {
+            RequestId::Number(id) if *id < self.outgoing.next_id() => Some(*id),
+            _ => None,
+        };
+        let Some(id) = known else {
+            let why = format!("{METHOD_PROGRESS} names request {}, which was never made", progress.id);
+            return self.fault(cx, Fault::Violation(why));
+        };
+        let pending = self.outgoing.get(id).filter(|pending| pending.progress);
+        if let Some(Caller::Call(key)) = pending.and_then(|pending| pending.caller) {
+            self.events.push_back(SessionEvent::Progress(key, progress.value));
+        }
+    }
+
+    pub(super) fn handle_response(&mut self, cx: &mut Cx<'_>, response: Response<'_>, fds: Fds) {
         let id = match response.id {
             Some(RequestId::Number(id)) => id,
             Some(id) => return self.fault(cx, Fault::Violation(format!("an answer to unknown id {id}"))),
@@ -166,6 +239,10 @@ impl Core {
             return self.fault(cx, Fault::Violation(why));
         };
         let Some(caller) = self.settle(cx, &pending) else {
+            // An answer to what its caller cancelled is as the protocol wants it, within the deadline.
+            if !pending.in_grace {
+                return;
+            }
             return self.events.push_back(SessionEvent::LateAnswer(pending.method));
         };
         let result = match response.result {
@@ -175,7 +252,7 @@ impl Core {
                 Err(CallError::answered(object).at(&expected.plugin_id, Some(expected.generation)))
             }
         };
-        self.complete(cx, pending, caller, result);
+        self.complete(cx, pending, caller, result, (fds, response.streams));
     }
 
     /// Why no request of that id waits for an answer.
@@ -189,15 +266,67 @@ impl Core {
         }
     }
 
-    pub(super) fn answer(&mut self, cx: &mut Cx<'_>, id: &RequestId, result: Result<&RawValue, ErrorObject>) {
+    /// An answer that the plugin would not take, or that does not fit beside what waits for it, is an error.
+    pub(super) fn answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: &RequestId,
+        result: Result<&RawValue, ErrorObject>,
+        fds: Fds,
+    ) {
         if self.stage != Stage::Open || !self.incoming.leave(id) {
             return;
         }
+        let result = result.and_then(|raw| self.check_answer(raw, &fds).map(|()| raw));
+        let offset = self.outbox.next_offset();
         match result {
-            Ok(result) => message::write_result(self.outbox.buffer(), id, result, 0),
+            Ok(result) if fds.is_empty() || self.takes_fds => {
+                message::write_result(self.outbox.buffer(), id, result, fds.len());
+                self.outbox.attach(offset, fds);
+            }
+            Ok(result) => {
+                let numbers = self.stream_out(fds);
+                message::write_result_with_streams(self.outbox.buffer(), id, result, &numbers);
+            }
             Err(error) => message::write_error(self.outbox.buffer(), Some(id), &error),
         }
         self.check_outbox(cx);
+    }
+
+    /// Whether descriptors can go out: as they are, or as streams in band.
+    pub(super) fn check_fds(&self, fds: &Fds) -> Result<(), (ErrorCode, String)> {
+        if fds.is_empty() || self.takes_fds { Ok(()) } else { self.streams.check(fds.len()) }
+    }
+
+    /// Has descriptors go out as streams in band; their numbers.
+    pub(super) fn stream_out(&mut self, fds: Fds) -> Vec<u64> {
+        let named: Vec<(u64, OwnedFd)> = fds.into_iter().map(|fd| (self.streams.open(), fd)).collect();
+        let numbers = named.iter().map(|(number, _)| *number).collect();
+        self.events.push_back(SessionEvent::Streaming(named));
+        numbers
+    }
+
+    fn check_answer(&self, result: &RawValue, fds: &Fds) -> Result<(), ErrorObject> {
+        let (bytes, bytes_max) = (result.get().len(), self.frame_bytes_max - ANSWER_ENVELOPE_BYTES);
+        if bytes > bytes_max {
+            let text = format!("the result has {bytes} bytes, at most {bytes_max} fit a frame");
+            return Err(ErrorObject::new(ErrorCode::TooLarge, text));
+        }
+        let waiting = self.outbox.waiting_bytes();
+        if waiting > 0 && waiting + bytes > self.outbox_bytes_max {
+            let text = format!("the result's {bytes} bytes do not fit: {waiting} wait to be read already");
+            return Err(ErrorObject::new(ErrorCode::Overloaded, text));
+        }
+        self.check_fds(fds).map_err(|(_, text)| ErrorObject::new(ErrorCode::InternalError, text))
+    }
+
+    /// Says how far a request of the peer is. Dropped where the peer does not read: it is worth nothing later.
+    pub(super) fn progress(&mut self, id: &RequestId, value: &RawValue) {
+        let fits = value.get().len() <= self.frame_bytes_max - ANSWER_ENVELOPE_BYTES
+            && self.outbox.waiting_bytes() + value.get().len() <= self.outbox_bytes_max;
+        if self.stage == Stage::Open && self.incoming.contains(id) && fits {
+            message::write_progress(self.outbox.buffer(), id, value.get());
+        }
     }
 
     /// A peer that asks and does not read the answers would make the outbox grow without end.

@@ -4,10 +4,11 @@ use super::core::{Core, Stage};
 use super::types::{Fault, Introduction, SessionEvent};
 use crate::state::keys::Cx;
 use crate::state::time::millis;
-use rpc_plugin_wire::handshake::{FEATURE_CANCEL, Hello, HelloResult, METHOD_HELLO};
+use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, FEATURES, Hello, HelloResult, METHOD_HELLO};
 use rpc_plugin_wire::limits::PROTOCOL_VERSION;
 use rpc_plugin_wire::message::{self, params_into};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Request, RequestId};
+use std::sync::Arc;
 
 impl Core {
     pub(super) fn handle_hello(&mut self, cx: &mut Cx<'_>, request: &Request<'_>) {
@@ -19,6 +20,11 @@ impl Core {
                 };
                 message::write_result(self.outbox.buffer(), &request.id, &result, 0);
                 self.stage = Stage::Open;
+                let has = |name| introduction.features.iter().any(|feature| feature == name);
+                self.takes_fds = has(FEATURE_FDS);
+                if has(FEATURE_STREAMS) {
+                    self.streams.agree();
+                }
                 self.events.push_back(SessionEvent::Authenticated(introduction));
             }
         }
@@ -46,21 +52,25 @@ impl Core {
         }
         hello.check().map_err(|error| error.to_string())?;
         let interfaces = hello.negotiate(&expected.interfaces).map_err(|error| error.to_string())?;
-        let features: Vec<String> =
-            hello.features.iter().filter(|feature| *feature == FEATURE_CANCEL).take(1).cloned().collect();
+        // Bulk data goes one way or the other, never both.
+        let left_out = if expected.passes_fds { FEATURE_STREAMS } else { FEATURE_FDS };
+        let ours = FEATURES.iter().filter(|feature| **feature != left_out);
+        let both = ours.filter(|feature| hello.features.iter().any(|offered| offered == *feature));
+        let features: Vec<String> = both.map(ToString::to_string).collect();
         let result = HelloResult {
             protocol: PROTOCOL_VERSION,
             host: concat!("rpc-plugin-system/", env!("CARGO_PKG_VERSION")).into(),
             frame_bytes_max: self.frame_bytes_max,
             heartbeat_interval_ms: millis(self.heartbeat_interval),
             interfaces: interfaces.clone(),
-            features,
+            features: features.clone(),
         };
         let introduction = Introduction {
             version: hello.version,
             sdk: hello.sdk,
             capabilities: hello.capabilities,
-            interfaces,
+            interfaces: Arc::new(interfaces),
+            features,
         };
         Ok((introduction, result))
     }

@@ -10,17 +10,22 @@
 mod core;
 mod hello;
 mod requests;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod types;
 
-pub use types::{Expectation, Fault, Introduction, NewCall, SessionEvent};
+pub use types::{Asked, CallSpec, Cancelled, Expectation, Fault, Introduction, NewCall, SessionEvent};
 
 use self::core::{Core, Stage};
 use super::call_error::CallError;
+use super::fds::Fds;
 use super::keys::{Caller, Cx};
 use super::policy::Policy;
+use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
+use rpc_plugin_wire::message::{params_text, write_notification};
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{ErrorObject, FrameDecoder, FrameError, RequestId};
 use serde_json::value::RawValue;
 
@@ -41,6 +46,13 @@ impl Session {
         }
     }
 
+    /// Tells the plugin as what it was launched, before anything else, where its environment cannot.
+    pub fn tell_launch(&mut self, launch: &Launch) {
+        if let Ok(params) = params_text(launch) {
+            write_notification(self.core.outbox.buffer(), METHOD_LAUNCH, params.as_deref());
+        }
+    }
+
     /// Room to read into; follow with [`Session::filled`] and [`Session::handle_frames`].
     pub fn space(&mut self, read_bytes: usize) -> &mut [u8] {
         self.inbox.space(read_bytes)
@@ -56,20 +68,41 @@ impl Session {
         self.inbox.give_back(buffer);
     }
 
-    /// How many bytes of the last [`Session::space`] were read.
-    pub fn filled(&mut self, bytes: usize) {
+    /// How many bytes of the last [`Session::space`] were read, and the descriptors that came with them.
+    pub fn filled(&mut self, bytes: usize, fds: Fds) {
+        let is_early = !fds.is_empty() && self.core.stage == Stage::Greeting;
+        if let Err(error) = self.core.came.received(bytes, fds) {
+            self.core.came_wrong = Some(error.to_string());
+        }
+        if is_early {
+            self.core.came_wrong = Some("file descriptors came before the proof".to_owned());
+        }
         self.inbox.filled(bytes);
+    }
+
+    /// The kernel dropped descriptors that came with the last bytes.
+    pub fn fds_were_dropped(&mut self) {
+        let why = "more file descriptors came at once than a frame may have, or than this process may open";
+        self.core.came_wrong = Some(why.to_owned());
     }
 
     /// Handles up to `frames_max` of the frames that are there; whether there may be more.
     pub fn handle_frames(&mut self, cx: &mut Cx<'_>, frames_max: usize) -> bool {
+        if let Some(why) = self.core.came_wrong.take() {
+            self.core.refuse_fds(cx, why);
+        }
         for _ in 0..frames_max {
             let before = self.core.stage;
             if before == Stage::Closed {
                 return false;
             }
             match self.inbox.next_frame() {
-                Ok(None) => return false,
+                Ok(None) => {
+                    if let Err(error) = self.core.came.check(self.inbox.buffered_bytes()) {
+                        self.core.refuse_fds(cx, error.to_string());
+                    }
+                    return false;
+                }
                 Ok(Some(frame)) => self.core.handle_frame(cx, frame),
                 Err(error) => self.core.handle_unreadable(cx, error),
             }
@@ -118,6 +151,12 @@ impl Session {
         self.core.outbox.waiting()
     }
 
+    /// The descriptors that go with the first byte of [`Session::waiting`].
+    #[must_use]
+    pub fn waiting_fds(&self) -> &Fds {
+        self.core.outbox.waiting_fds()
+    }
+
     /// All that waits to be written.
     #[must_use]
     pub fn all_waiting(&self) -> Vec<u8> {
@@ -155,9 +194,10 @@ impl Session {
         self.core.outgoing.next_id()
     }
 
-    /// Tells the peer that the caller of a request has gone, and drops its answer.
-    pub fn cancel(&mut self, caller: Caller) -> bool {
-        self.core.cancel(caller)
+    /// The caller of a request has gone: withdraws it, or tells the peer and drops its answer. `None`: there is no
+    /// such request.
+    pub fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
+        self.core.cancel(cx, caller)
     }
 
     /// The deadline of request `id`, or the grace after it, passed.
@@ -166,7 +206,35 @@ impl Session {
     }
 
     /// Answers a request of the peer.
-    pub fn answer(&mut self, cx: &mut Cx<'_>, id: &RequestId, result: Result<&RawValue, ErrorObject>) {
-        self.core.answer(cx, id, result);
+    pub fn answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: &RequestId,
+        result: Result<&RawValue, ErrorObject>,
+        fds: Fds,
+    ) {
+        self.core.answer(cx, id, result, fds);
+    }
+
+    /// Sends a frame of a stream in band.
+    pub fn send_stream(&mut self, frame: &StreamFrame) {
+        if self.core.stage == Stage::Open {
+            frame.write(self.core.outbox.buffer());
+        }
+    }
+
+    /// A stream in band has ended in both directions.
+    pub fn stream_closed(&mut self, number: u64) {
+        self.core.streams.closed(number);
+    }
+
+    /// The peer broke the protocol of a stream.
+    pub fn refuse_stream(&mut self, cx: &mut Cx<'_>, why: String) {
+        self.core.refuse_fds(cx, why);
+    }
+
+    /// Tells how far a request of the peer is, if it still waits.
+    pub fn progress(&mut self, id: &RequestId, value: &RawValue) {
+        self.core.progress(id, value);
     }
 }

@@ -1,8 +1,9 @@
 //! Requests of ours: how each begins, and the one way in which each ends (protocol section 5).
 
 use super::core::{Core, Stage};
-use super::types::{Fault, NewCall, SessionEvent};
+use super::types::{Cancelled, Fault, NewCall, SessionEvent};
 use crate::state::call_error::CallError;
+use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::outgoing::Pending;
 use crate::state::time::{millis, rounded};
@@ -51,12 +52,21 @@ impl Core {
                 ),
             );
         }
+        if let Err((code, text)) = self.check_fds(&call.fds) {
+            return refuse(code, text);
+        }
         let (id, offset) = (self.outgoing.next_id(), self.outbox.next_offset());
+        let next = self.streams.next_number();
+        let in_band = if self.takes_fds { 0 } else { call.fds.len() as u64 };
+        let numbers: Vec<u64> = (0..in_band).map(|at| next + 2 * at).collect();
         let buffer = self.outbox.buffer();
         let start = buffer.len();
         let deadline_ms = Some(millis(call.timeout));
         let (method, params) = (&*call.method, call.params.as_deref());
-        let request = NewRequest { id, method, params, deadline_ms, ..NewRequest::default() };
+        let (progress, chain) = (call.progress, &call.chain);
+        let fds = if self.takes_fds { call.fds.len() } else { 0 };
+        let streams = numbers.as_slice();
+        let request = NewRequest { id, method, params, deadline_ms, progress, fds, chain, streams };
         message::write_request(buffer, &request);
         // The line end does not count.
         let frame_bytes = (buffer.len() - start).saturating_sub(1);
@@ -65,6 +75,11 @@ impl Core {
             return too_large(frame_bytes, self.frame_bytes_max);
         }
         let (plugin, generation) = (expected.plugin, expected.generation);
+        if self.takes_fds {
+            self.outbox.attach(offset, call.fds);
+        } else if !call.fds.is_empty() {
+            self.stream_out(call.fds);
+        }
         let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
         self.outgoing.insert(Pending {
             caller: Some(call.caller),
@@ -76,17 +91,23 @@ impl Core {
             sent_at: cx.now,
             poisons: is_call,
             in_grace: false,
+            progress: call.progress,
         });
         Ok(())
     }
 
-    pub(super) fn cancel(&mut self, caller: Caller) -> bool {
-        let Some(id) = self.outgoing.find(caller) else { return false };
-        if let Some(pending) = self.outgoing.get_mut(id) {
-            pending.caller = None;
+    pub(super) fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
+        let id = self.outgoing.find(caller)?;
+        let pending = self.outgoing.get_mut(id)?;
+        pending.caller = None;
+        let (method, took) = (pending.method.clone(), cx.now.since(pending.sent_at));
+        let was_sent = !self.outbox.withdraw(pending.offset, pending.end_offset);
+        if was_sent {
+            message::write_cancel(self.outbox.buffer(), id);
+        } else if let Some(pending) = self.outgoing.remove(id) {
+            self.settle(cx, &pending);
         }
-        message::write_cancel(self.outbox.buffer(), id);
-        true
+        Some(Cancelled { id, method, was_sent, took })
     }
 
     pub(super) fn handle_timer(&mut self, cx: &mut Cx<'_>, id: u64) {
@@ -117,7 +138,15 @@ impl Core {
         let expected = &self.expectation;
         let error = CallError::indeterminate(ErrorCode::DeadlineExceeded, message)
             .at(&expected.plugin_id, Some(expected.generation));
-        self.events.push_back(SessionEvent::Completed { caller, id, method, result: Err(error), took });
+        self.events.push_back(SessionEvent::Completed {
+            caller,
+            id,
+            method,
+            result: Err(error),
+            took,
+            fds: Fds::new(),
+            streams: Vec::new(),
+        });
     }
 
     /// Ends a request whose deadline passed before a byte of it was written. Its frame is withdrawn.
@@ -129,7 +158,7 @@ impl Core {
         let expected = &self.expectation;
         let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
             .at(&expected.plugin_id, Some(expected.generation));
-        self.complete(cx, pending, caller, Err(error));
+        self.complete(cx, pending, caller, Err(error), Default::default());
     }
 
     /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
@@ -151,7 +180,7 @@ impl Core {
             };
             let expected = &self.expectation;
             let error = error.at(&expected.plugin_id, Some(expected.generation));
-            self.complete(cx, pending, caller, Err(error));
+            self.complete(cx, pending, caller, Err(error), Default::default());
         }
     }
 
@@ -169,9 +198,11 @@ impl Core {
         pending: Pending,
         caller: Caller,
         result: Result<Box<RawValue>, CallError>,
+        came: (Fds, Vec<u64>),
     ) {
         let took = cx.now.since(pending.sent_at);
         let Pending { id, method, .. } = pending;
-        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took });
+        let (fds, streams) = came;
+        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds, streams });
     }
 }

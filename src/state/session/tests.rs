@@ -7,7 +7,6 @@ use crate::state::time::Time;
 use crate::state::wheel::Wheel;
 use rpc_plugin_wire::{ErrorCode, Generation, Outcome, Token};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -62,6 +61,7 @@ impl Bench {
             generation: Generation::try_from(3).unwrap(),
             token: Token::from_bytes([7; 32]),
             interfaces: BTreeMap::from([("kv".to_owned(), vec![2, 3])]),
+            passes_fds: true,
         };
         let session = Session::new(expectation, &policy());
         Bench { session, timers: Wheel::default(), now: Time::ZERO }
@@ -79,7 +79,7 @@ impl Bench {
     fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(1000) {
             self.session.space(1000)[..piece.len()].copy_from_slice(piece);
-            self.session.filled(piece.len());
+            self.session.filled(piece.len(), Vec::new());
             let mut cx = Cx { now: self.now, timers: &mut self.timers };
             while self.session.handle_frames(&mut cx, 2) {}
         }
@@ -102,13 +102,14 @@ impl Bench {
     }
 
     fn call_with(&mut self, number: u64, params: Option<String>, ms: u32) -> Result<(), CallError> {
-        let call = NewCall {
-            caller: Caller::Call(CallKey(number)),
-            method: Cow::Borrowed("echo"),
-            params,
-            timeout: MS * ms,
-        };
+        let own = NewCall::own(Caller::Call(CallKey(number)), "echo", MS * ms);
+        let call = NewCall { params, ..own };
         self.session.request(&mut Cx { now: self.now, timers: &mut self.timers }, call)
+    }
+
+    fn cancel(&mut self, number: u64) -> Option<Cancelled> {
+        let mut cx = Cx { now: self.now, timers: &mut self.timers };
+        self.session.cancel(&mut cx, Caller::Call(CallKey(number)))
     }
 
     fn call(&mut self, number: u64) {
@@ -363,13 +364,32 @@ fn a_cancelled_call_never_ends_and_can_still_poison() {
     let mut bench = Bench::open();
     bench.call(1);
     bench.write_all();
-    assert!(bench.session.cancel(Caller::Call(CallKey(1))));
-    assert!(!bench.session.cancel(Caller::Call(CallKey(1))), "once");
+    assert!(bench.cancel(1).unwrap().was_sent);
+    assert!(bench.cancel(1).is_none(), "once");
     assert_eq!(bench.write_all().matches("rpc.cancel").count(), 1);
     bench.pass(100 * MS);
     assert!(bench.events().is_empty() && bench.write_all().is_empty());
     bench.pass(50 * MS);
     assert!(matches!(bench.fault(), Fault::Poisoned(..)));
+}
+
+#[test]
+fn a_cancelled_call_is_withdrawn_before_it_is_sent_and_its_answer_dropped_after() {
+    let mut bench = Bench::open();
+    bench.call(1);
+    bench.call(2);
+    assert!(!bench.cancel(1).unwrap().was_sent);
+    assert_eq!((bench.session.calls_in_flight(), bench.timers.len()), (1, 1), "nothing of it is left");
+    let sent = bench.write_all();
+    assert!(
+        !sent.contains("\"id\":0,") && sent.contains("\"id\":1,") && !sent.contains("rpc.cancel"),
+        "{sent}"
+    );
+    assert!(bench.cancel(2).unwrap().was_sent);
+    bench.push(&result(1));
+    assert!(bench.events().is_empty(), "an answer to what was cancelled is as it should be");
+    assert_eq!((bench.session.calls_in_flight(), bench.timers.len()), (0, 0));
+    assert!(bench.session.is_open());
 }
 
 #[test]
@@ -397,7 +417,7 @@ fn frames_that_came_before_the_end_count() {
     bench.write_all();
     let bytes = result(0);
     bench.session.space(100)[..bytes.len()].copy_from_slice(&bytes);
-    bench.session.filled(bytes.len());
+    bench.session.filled(bytes.len(), Vec::new());
     bench.end();
     assert_eq!(bench.ends(), [end(1, "ok")]);
 }

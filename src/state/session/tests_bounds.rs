@@ -53,12 +53,7 @@ fn too_many_calls_or_bytes_are_overload() {
 fn the_hosts_own_requests_take_no_slot_of_a_call_and_are_bounded() {
     let mut bench = Bench::open();
     let heartbeat = |bench: &mut Bench| {
-        let call = NewCall {
-            caller: Caller::Heartbeat,
-            method: Cow::Borrowed("plugin.heartbeat"),
-            params: None,
-            timeout: MS,
-        };
+        let call = NewCall::own(Caller::Heartbeat, "plugin.heartbeat", MS);
         bench.session.request(&mut Cx { now: bench.now, timers: &mut bench.timers }, call).unwrap();
         bench.write_all();
         bench.pass(MS);
@@ -80,11 +75,11 @@ fn the_hosts_own_requests_take_no_slot_of_a_call_and_are_bounded() {
 fn requests_of_the_peer_are_answered_once_and_bounded() {
     let mut bench = Bench::open();
     bench.push(&request("host.log", &json!({})));
-    assert!(matches!(&bench.events()[..], [SessionEvent::Asked { method, .. }] if method == "host.log"));
+    assert!(matches!(&bench.events()[..], [SessionEvent::Asked(asked)] if asked.method == "host.log"));
     let value = RawValue::from_string("true".to_owned()).unwrap();
     for expected in ["{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":true}\n", ""] {
         let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
-        bench.session.answer(&mut cx, &RequestId::Number(1), Ok(&value));
+        bench.session.answer(&mut cx, &RequestId::Number(1), Ok(&value), Fds::new());
         assert_eq!(bench.write_all(), expected);
     }
     for id in 0..INCOMING_MAX {
@@ -103,7 +98,7 @@ fn a_peer_that_asks_and_never_reads_is_cut_off() {
     for id in 0..1000_u64 {
         bench.push(&frame(&json!({"jsonrpc": "2.0", "id": id, "method": "host.log"})));
         let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
-        bench.session.answer(&mut cx, &RequestId::Number(id), Err(error()));
+        bench.session.answer(&mut cx, &RequestId::Number(id), Err(error()), Fds::new());
         waiting_bytes_max = waiting_bytes_max.max(bench.session.waiting_bytes());
         if !bench.session.is_open() {
             let bound = policy().outbox_bytes_max + policy().frame_bytes_max + 2000;

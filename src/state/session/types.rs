@@ -1,12 +1,17 @@
 //! What goes into a session and what comes out of it.
 
 use crate::state::call_error::CallError;
-use crate::state::keys::{Caller, PluginKey};
-use rpc_plugin_wire::{Generation, PluginId, RequestId, Token};
+use crate::state::fds::Fds;
+use crate::state::keys::{CallKey, Caller, PluginKey};
+use crate::state::time::Time;
+use rpc_plugin_wire::stream::StreamFrame;
+use rpc_plugin_wire::{Chain, Generation, PluginId, RequestId, Token};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the peer has to prove, and what it is told.
@@ -22,6 +27,8 @@ pub struct Expectation {
     pub token: Token,
     /// Interfaces that the host requires, with the versions it accepts.
     pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// Whether the connection passes file descriptors.
+    pub passes_fds: bool,
 }
 
 /// What an authenticated plugin said about itself.
@@ -34,7 +41,9 @@ pub struct Introduction {
     /// What it can do.
     pub capabilities: Vec<String>,
     /// The version of each interface that is used.
-    pub interfaces: BTreeMap<String, u32>,
+    pub interfaces: Arc<BTreeMap<String, u32>>,
+    /// What both sides have.
+    pub features: Vec<String>,
 }
 
 /// Why a connection cannot go on.
@@ -81,19 +90,24 @@ pub enum SessionEvent {
         result: Result<Box<RawValue>, CallError>,
         /// From the outbox to the end.
         took: Duration,
+        /// What came with the result.
+        fds: Fds,
+        /// The streams in band that came with it instead.
+        streams: Vec<u64>,
     },
+    /// These descriptors went out as streams in band, under these numbers.
+    Streaming(Vec<(u64, OwnedFd)>),
+    /// A frame of a stream in band came.
+    Stream(StreamFrame),
+    /// A request of ours is under way.
+    Progress(CallKey, Box<RawValue>),
     /// The plugin asks something of the host. To be answered with
     /// [`Session::answer`](super::Session::answer).
-    Asked {
-        /// Its id.
-        id: RequestId,
-        /// What it asks.
-        method: String,
-        /// With what, where it is something for the record.
-        params: Option<Box<RawValue>>,
-    },
-    /// The plugin has something for the record, and wants no answer.
-    Logged(Option<Box<RawValue>>),
+    Asked(Box<Asked>),
+    /// The plugin does not wait for the answer to a request of its own any more.
+    Abandoned(RequestId),
+    /// The plugin has something to say by this method, and wants no answer.
+    Told(&'static str, Option<Box<RawValue>>),
     /// An answer came for a request that had ended.
     LateAnswer(Cow<'static, str>),
     /// The connection cannot go on. The last event.
@@ -111,4 +125,93 @@ pub struct NewCall {
     pub params: Option<String>,
     /// When it ends at the latest.
     pub timeout: Duration,
+    /// The calls that led to it.
+    pub chain: Chain,
+    /// Whether its caller wants to know how far it is.
+    pub progress: bool,
+    /// What travels with it.
+    pub fds: Fds,
+}
+
+impl NewCall {
+    /// A request of the plugin's machine: no params, nobody else's call.
+    pub(in crate::state) fn own(caller: Caller, method: &'static str, timeout: Duration) -> NewCall {
+        NewCall {
+            caller,
+            method: Cow::Borrowed(method),
+            params: None,
+            timeout,
+            chain: Chain::default(),
+            progress: false,
+            fds: Fds::new(),
+        }
+    }
+}
+
+/// A call that somebody outside the machines wants made.
+#[derive(Debug, Default)]
+pub struct CallSpec {
+    /// What to call.
+    pub method: String,
+    /// An object, or nothing.
+    pub params: Option<String>,
+    /// When it ends at the latest; `None`: as the plugin's policy says.
+    pub timeout: Option<Duration>,
+    /// The calls that led to it.
+    pub chain: Chain,
+    /// Whether its caller wants to know how far it is.
+    pub progress: bool,
+    /// What travels with it.
+    pub fds: Fds,
+    /// It calls back into a call of the plugin's own, and is no method of the plugin.
+    pub is_callback: bool,
+}
+
+impl CallSpec {
+    /// The same call once more. Nothing travels with it, because that can be sent once only.
+    pub(in crate::state) fn again(&self) -> CallSpec {
+        CallSpec {
+            method: self.method.clone(),
+            params: self.params.clone(),
+            timeout: self.timeout,
+            chain: self.chain.clone(),
+            progress: self.progress,
+            fds: Fds::new(),
+            is_callback: self.is_callback,
+        }
+    }
+}
+
+/// A request of the plugin.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its id.
+    pub id: RequestId,
+    /// What it asks.
+    pub method: String,
+    /// An object, or nothing.
+    pub params: Option<Box<RawValue>>,
+    /// Until when the plugin waits for the answer.
+    pub deadline: Option<Time>,
+    /// The calls that led to it.
+    pub chain: Chain,
+    /// Whether the plugin wants to know how far it is.
+    pub progress: bool,
+    /// What came with it.
+    pub fds: Fds,
+    /// The streams in band that came with it instead.
+    pub streams: Vec<u64>,
+}
+
+/// A request whose caller has gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelled {
+    /// The id of the request.
+    pub id: u64,
+    /// What was asked.
+    pub method: Cow<'static, str>,
+    /// Whether a byte of it was written; if not, the plugin never sees it.
+    pub was_sent: bool,
+    /// From the outbox to now.
+    pub took: Duration,
 }

@@ -71,7 +71,7 @@ fn nothing_waits_for_a_plugin_that_keeps_no_record() {
     let log = log(Level::Info);
     log.record(Level::Info, "before it is known");
     let config = Config {
-        socket: "/nowhere".into(),
+        channel: crate::config::Channel::Socket("/nowhere".into()),
         plugin_id: "a".parse().unwrap(),
         generation: "1".parse().unwrap(),
         token: rpc_plugin_wire::Token::from_bytes([7; 32]),

@@ -5,7 +5,7 @@
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use rpc_plugin_interface::scm::{self, Received};
-use rpc_plugin_sdk::{Call, Config, End, Error, HandlerError, Plugin};
+use rpc_plugin_sdk::{Call, Channel, Config, End, Error, HandlerError, Plugin};
 use rpc_plugin_wire::{FrameDecoder, Token};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -38,7 +38,7 @@ pub struct FakeHost {
 
 pub fn config() -> Config {
     Config {
-        socket: "/nowhere".into(),
+        channel: Channel::Socket("/nowhere".into()),
         plugin_id: "tested".parse().unwrap(),
         generation: "3".parse().unwrap(),
         token: Token::from_bytes([7; 32]),

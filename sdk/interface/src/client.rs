@@ -1,0 +1,87 @@
+//! What the clients of interfaces are made of.
+//!
+//! What it deliberately does not do: know an interface. The code that [`interface!`](crate::interface!) writes is
+//! short because of what is here.
+
+use crate::arguments::{Writer, write_arguments};
+use crate::caller::{Caller, Outgoing, unpack};
+use rpc_plugin_wire::CallError;
+use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// How a client makes its calls. The default is what whoever carries them says, each made once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    timeout: Option<Duration>,
+    idempotent: bool,
+}
+
+impl CallOptions {
+    /// When a call ends at the latest.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> CallOptions {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether a call may be executed more than once, so that it can be repeated where it is not known to have
+    /// happened.
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> CallOptions {
+        self.idempotent = idempotent;
+        self
+    }
+}
+
+/// Makes a call with arguments by name.
+///
+/// # Errors
+/// As [`Caller::make`]; `invalid_params` when an argument does not serialise; `internal_error` when the result is
+/// not what was expected.
+#[doc(hidden)]
+pub fn make<C: Caller + ?Sized, R: DeserializeOwned>(
+    caller: &C,
+    options: CallOptions,
+    method: &'static str,
+    arguments: impl FnOnce(&mut Writer),
+) -> Result<R, CallError> {
+    let (params, parcel) = write_arguments(arguments)?;
+    let CallOptions { timeout, idempotent } = options;
+    let method = Cow::Borrowed(method);
+    let reply = caller.make(Outgoing { method: method.clone(), params, parcel, timeout, idempotent })?;
+    unpack(&method, reply)
+}
+
+/// Whether an interface can be called this, and why not. Evaluated by the compiler.
+///
+/// # Panics
+/// It cannot.
+#[doc(hidden)]
+pub const fn check_name(name: &str) {
+    let bytes = name.as_bytes();
+    assert!(!bytes.is_empty() && bytes.len() <= 64, "the name of an interface has 1 to 64 letters");
+    let mut rest = bytes;
+    while let [byte, after @ ..] = rest {
+        assert!(
+            byte.is_ascii_alphanumeric() || *byte == b'-' || *byte == b'_',
+            "the name of an interface has ASCII letters, digits, `-` and `_` only: it is the capability that its \
+             methods begin with"
+        );
+        rest = after;
+    }
+}
+
+/// The same for a method, whose whole name this is.
+///
+/// # Panics
+/// It cannot.
+#[doc(hidden)]
+pub const fn check_method(name: &str) {
+    assert!(name.len() <= 128, "the name of a method has, with its interface's, at most 128 letters");
+    let mut rest = name.as_bytes();
+    while let [byte, after @ ..] = rest {
+        assert!(byte.is_ascii() && *byte != b'#', "a method's name has ASCII letters, digits and `_` only");
+        rest = after;
+    }
+}

@@ -1,0 +1,9 @@
+//! Wrong on purpose; what the compiler says of it is compared with `argument_mut.txt`.
+
+use rpc_plugin_interface::interface;
+
+interface! {
+    pub trait Kv = "kv" version 1, client KvClient {
+        fn get(mut key: String) -> String;
+    }
+}

@@ -1,0 +1,10 @@
+//! Wrong on purpose; what the compiler says of it is compared with `twice.txt`.
+
+use rpc_plugin_interface::interface;
+
+interface! {
+    pub trait Kv = "kv" version 1, client KvClient {
+        fn get(key: String) -> String;
+        fn get(key: u32) -> String;
+    }
+}

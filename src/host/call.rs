@@ -1,0 +1,317 @@
+//! Calling: the same for a plugin by its id and for a capability.
+//!
+//! What it deliberately does not do: wait for a call that was begun ([`super::pending`] does), or choose the plugin
+//! (`state/route.rs` does).
+
+use super::Inner;
+use super::pending::PendingCall;
+use super::services::Registered;
+use super::services::current::{inherit, wait_for};
+use crate::reactor::{NewCall, PostError, Slot};
+use crate::state::action::CallEnd;
+use crate::state::call_error::CallError;
+use crate::state::route::{CallRequest, Target};
+use crate::state::session::CallSpec;
+use rpc_plugin_interface::transfer::{Arrived, Parcel, provide};
+use rpc_plugin_interface::{Caller, Outgoing, Reply, caller};
+use rpc_plugin_wire::message::fits_nesting;
+use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How one call is to be made. The default is what the plugin's policy says, made once, without progress.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    timeout: Option<Duration>,
+    idempotent: bool,
+    progress: bool,
+}
+
+impl CallOptions {
+    /// When the call ends at the latest; at most a day. It is for all tries together.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> CallOptions {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether the plugin may execute the call more than once. The host then repeats it by itself, within its
+    /// deadline, when it could not be sent, when the plugin was lost meanwhile, and when the plugin has too much to
+    /// do; also across a restart. What the plugin answers is never repeated. See [`CallError::tries`].
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> CallOptions {
+        self.idempotent = idempotent;
+        self
+    }
+
+    /// Whether the plugin is asked to tell of the call's progress; see [`PendingCall::progress`].
+    #[must_use]
+    pub fn progress(mut self, progress: bool) -> CallOptions {
+        self.progress = progress;
+        self
+    }
+}
+
+/// What a call came to, unparsed.
+#[derive(Debug)]
+pub struct CallReply {
+    /// The result as the plugin sent it.
+    pub result: Box<RawValue>,
+    /// File descriptors that came with it.
+    pub fds: Vec<OwnedFd>,
+    /// The plugin that answered.
+    pub plugin_id: Option<PluginId>,
+    /// The generation that answered.
+    pub generation: Option<Generation>,
+    /// From the host's send to the answer; of several tries, of the last.
+    pub took: Duration,
+}
+
+impl CallReply {
+    /// Reads the result as a type. A stream in it can be read once; see [`CallReply::into_typed`].
+    ///
+    /// # Errors
+    /// What serde says.
+    pub fn parse<R: DeserializeOwned>(&self) -> Result<R, serde_json::Error> {
+        serde_json::from_str(self.result.get())
+    }
+
+    /// Reads the result, and the streams and blobs in it, as a type.
+    ///
+    /// # Errors
+    /// What serde says.
+    pub fn into_typed<R: DeserializeOwned>(self) -> Result<R, serde_json::Error> {
+        let arrived = Arrived { fds: self.fds, ..Arrived::default() };
+        provide(arrived, || serde_json::from_str(self.result.get()))
+    }
+}
+
+/// Whom calls are made to: what a [`PluginHandle`](super::PluginHandle) and a
+/// [`CapabilityHandle`](super::CapabilityHandle) have in common. It keeps the host alive.
+#[derive(Clone)]
+pub struct Callee {
+    pub(super) host: Arc<Inner>,
+    pub(super) target: Target,
+}
+
+impl std::fmt::Debug for Callee {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Callee").field(&self.target).finish()
+    }
+}
+
+impl Callee {
+    /// Calls a method and waits for its result. Any number of threads may call at once.
+    ///
+    /// # Errors
+    /// Exactly one [`CallError`] tells what happened and whether the plugin can have seen the call.
+    pub fn call<P, R>(&self, method: &str, params: &P) -> Result<R, CallError>
+    where
+        P: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        self.call_with(method, params, CallOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`Callee::call`].
+    pub fn call_with<P, R>(&self, method: &str, params: &P, options: CallOptions) -> Result<R, CallError>
+    where
+        P: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        let (params, parcel) = self.pack(params)?;
+        let reply = self.call_text(method, params, parcel, options)?;
+        let (plugin_id, generation) = (reply.plugin_id.clone(), reply.generation);
+        let unexpected = |error| CallError { plugin_id, generation, ..error };
+        caller::unpack(method, Reply { result: reply.result, fds: reply.fds }).map_err(unexpected)
+    }
+
+    /// Calls a method with params that are JSON already: an object, or nothing.
+    ///
+    /// # Errors
+    /// As [`Callee::call`].
+    pub fn call_raw(
+        &self,
+        method: &str,
+        params: Option<Box<RawValue>>,
+        options: CallOptions,
+    ) -> Result<CallReply, CallError> {
+        self.call_text(method, params.map(text_of_raw), Parcel::default(), options)
+    }
+
+    fn call_text(
+        &self,
+        method: &str,
+        params: Option<String>,
+        parcel: Parcel,
+        options: CallOptions,
+    ) -> Result<CallReply, CallError> {
+        let slot = Slot::default();
+        let (call, _registered) = self.new_call(method, params, parcel, options, &slot)?;
+        self.finish(call, &slot)
+    }
+
+    /// Makes a call and waits for its end.
+    fn finish(&self, call: NewCall, slot: &Slot) -> Result<CallReply, CallError> {
+        let mut taken = Ok(());
+        let wait = || match self.host.engine.call(call, slot) {
+            Ok(end) => end,
+            Err(error) => {
+                taken = Err(not_taken(error, &self.target));
+                None
+            }
+        };
+        let end = wait_for(|| canceller(&self.host, slot), wait)?;
+        taken?;
+        reply(end, &self.target)
+    }
+
+    /// Makes a call that is packed already; `is_callback`: into a call of the plugin's own.
+    pub(super) fn make_call(
+        &self,
+        call: Outgoing,
+        options: CallOptions,
+        is_callback: bool,
+    ) -> Result<Reply, CallError> {
+        let Outgoing { method, params, parcel, timeout, idempotent } = call;
+        let options = CallOptions {
+            timeout: timeout.or(options.timeout),
+            idempotent: idempotent || options.idempotent,
+            ..options
+        };
+        let slot = Slot::default();
+        let (mut call, _registered) = self.new_call(&method, params, parcel, options, &slot)?;
+        call.request.spec.is_callback = is_callback;
+        let CallReply { result, fds, .. } = self.finish(call, &slot)?;
+        Ok(Reply { result, fds })
+    }
+
+    /// Begins a call with typed params as [`Callee::start_raw`] does.
+    ///
+    /// # Errors
+    /// The params do not serialise to an object, or the host did not take the call; the plugin never sees it.
+    pub fn call_start<P: Serialize + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+        options: CallOptions,
+    ) -> Result<PendingCall, CallError> {
+        let (params, parcel) = self.pack(params)?;
+        self.start_text(method, params, parcel, options)
+    }
+
+    /// Begins a call as [`Callee::call_raw`] does, and returns at once: one thread can have many
+    /// calls in flight. While another call to the plugin is unanswered it may wait for more to travel with:
+    /// until somebody waits for an answer, or 16 KiB are there, or a millisecond is over.
+    ///
+    /// # Errors
+    /// The host did not take the call, and the plugin never sees it.
+    pub fn start_raw(
+        &self,
+        method: &str,
+        params: Option<Box<RawValue>>,
+        options: CallOptions,
+    ) -> Result<PendingCall, CallError> {
+        self.start_text(method, params.map(text_of_raw), Parcel::default(), options)
+    }
+
+    fn pack<P: Serialize + ?Sized>(&self, params: &P) -> Result<(Option<String>, Parcel), CallError> {
+        caller::pack(params).map_err(|error| at(error, &self.target))
+    }
+
+    fn start_text(
+        &self,
+        method: &str,
+        params: Option<String>,
+        parcel: Parcel,
+        options: CallOptions,
+    ) -> Result<PendingCall, CallError> {
+        let slot = Slot::default();
+        let (call, registered) = self.new_call(method, params, parcel, options, &slot)?;
+        self.host.engine.begin(call).map_err(|error| not_taken(error, &self.target))?;
+        Ok(PendingCall::new(slot, Arc::clone(&self.host), self.target.clone(), registered))
+    }
+
+    /// A call for the loop; and what of it is to be kept until it ends.
+    fn new_call(
+        &self,
+        method: &str,
+        params: Option<String>,
+        parcel: Parcel,
+        options: CallOptions,
+        slot: &Slot,
+    ) -> Result<(NewCall, Option<Registered>), CallError> {
+        let refuse = |message: &'static str| {
+            Err(at(CallError::not_sent(ErrorCode::InvalidParams, message), &self.target))
+        };
+        if params.as_ref().is_some_and(|params| !params.starts_with('{')) {
+            return refuse("params are not a JSON object");
+        }
+        if params.as_ref().is_some_and(|params| !fits_nesting(params.as_bytes())) {
+            return refuse("params are nested deeper than 127 levels, which is the most");
+        }
+        let mut spec = CallSpec {
+            method: method.to_owned(),
+            params,
+            timeout: options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX)),
+            progress: options.progress,
+            fds: parcel.fds,
+            ..CallSpec::default()
+        };
+        inherit(&mut spec).map_err(|error| at(error, &self.target))?;
+        let registered = self.host.called_back.register(&self.target, parcel.callbacks);
+        let request = CallRequest { target: self.target.clone(), idempotent: options.idempotent, spec };
+        Ok((NewCall { request, reply: slot.fill() }, registered))
+    }
+}
+
+/// For typed clients of an interface.
+impl Caller for Callee {
+    fn make(&self, call: Outgoing) -> Result<Reply, CallError> {
+        self.make_call(call, CallOptions::default(), false)
+    }
+}
+
+/// What cancels the call of that slot.
+pub(super) fn canceller(host: &Arc<Inner>, slot: &Slot) -> Box<dyn FnOnce() + Send> {
+    let (host, slot) = (Arc::clone(host), slot.clone());
+    Box::new(move || host.engine.cancel(vec![slot]))
+}
+
+/// The error with the plugin, where the caller named one.
+fn at(error: CallError, target: &Target) -> CallError {
+    match target {
+        Target::Plugin(id) => error.at(id, None),
+        Target::Capability(_) => error,
+    }
+}
+
+fn not_taken(error: PostError, target: &Target) -> CallError {
+    let (code, message) = match error {
+        PostError::Full => (ErrorCode::Overloaded, "too much is asked of the host at once"),
+        PostError::Ended => (ErrorCode::Unavailable, "the host has ended"),
+    };
+    at(CallError::not_sent(code, message), target)
+}
+
+/// What the caller is told. `None`: the host ended before the call did.
+pub(super) fn reply(end: Option<CallEnd>, target: &Target) -> Result<CallReply, CallError> {
+    let Some(end) = end else {
+        let error = CallError::indeterminate(ErrorCode::PluginLost, "the host ended during the call");
+        return Err(at(error, target));
+    };
+    let result = end.result?;
+    let CallEnd { plugin_id, generation, took, fds, .. } = end;
+    Ok(CallReply { result, fds, plugin_id, generation, took })
+}
+
+fn text_of_raw(raw: Box<RawValue>) -> String {
+    String::from(Box::<str>::from(raw))
+}

@@ -1,0 +1,112 @@
+//! Many calls in the hands of one thread, taken in the order in which they end.
+//!
+//! What always holds: adding a call and taking an end cost the same however many calls there are; dropping the set
+//! cancels what is still in it.
+
+use super::pending::{CallResult, PendingCall};
+use crate::reactor::{Engine, Inbox};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Calls, each with a key of the caller's choice: one thread keeps thousands in flight.
+///
+/// ```no_run
+/// # fn f(kv: &rpc_plugin_system::host::PluginHandle) -> Result<(), Box<dyn std::error::Error>> {
+/// use rpc_plugin_system::host::{CallOptions, CallSet};
+///
+/// let mut calls = CallSet::new();
+/// for number in 0..1000 {
+///     let params = serde_json::json!({"key": format!("key {number}")});
+///     calls.add(number, kv.call_start("kv.get", &params, CallOptions::default())?);
+/// }
+/// while let Some((number, result)) = calls.next() {
+///     println!("{number}: {}", result?.result);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct CallSet<K> {
+    inbox: Inbox,
+    /// What is driven while it waits: the host of the first call.
+    home: Option<Arc<Engine>>,
+    /// By number; a place is free again once its end was taken.
+    calls: Vec<Option<(K, PendingCall)>>,
+    free: Vec<usize>,
+}
+
+impl<K> std::fmt::Debug for CallSet<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallSet").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl<K> Default for CallSet<K> {
+    fn default() -> CallSet<K> {
+        CallSet { inbox: Inbox::default(), home: None, calls: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<K> CallSet<K> {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> CallSet<K> {
+        CallSet::default()
+    }
+
+    /// Takes a call over. Its progress cannot be asked for any more. Keys need not differ.
+    pub fn add(&mut self, key: K, call: PendingCall) {
+        let number = self.free.pop().unwrap_or(self.calls.len());
+        let home = self.home.get_or_insert_with(|| Arc::clone(call.engine()));
+        call.forward(&self.inbox, number, home);
+        match self.calls.get_mut(number) {
+            Some(place) => *place = Some((key, call)),
+            None => self.calls.push(Some((key, call))),
+        }
+    }
+
+    /// How many there are whose end was not taken.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.calls.len() - self.free.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits for the next end; `None` if there are no calls. It comes by the first deadline.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator would borrow the set, and calls could not be added"
+    )]
+    pub fn next(&mut self) -> Option<(K, CallResult)> {
+        self.next_until(None)
+    }
+
+    /// The same for so long; `None` also when no call has ended by then.
+    pub fn next_within(&mut self, timeout: Duration) -> Option<(K, CallResult)> {
+        self.next_until(Instant::now().checked_add(timeout))
+    }
+
+    fn next_until(&mut self, until: Option<Instant>) -> Option<(K, CallResult)> {
+        let (number, end) = match self.inbox.take() {
+            Some(ended) => ended,
+            None => {
+                let home = self.home.as_ref().filter(|_| !self.is_empty())?;
+                home.wait_for(&self.inbox, until);
+                self.inbox.take()?
+            }
+        };
+        let (key, call) = self.calls.get_mut(number)?.take()?;
+        self.free.push(number);
+        Some((key, call.ended(end)))
+    }
+}
+
+impl<K> Drop for CallSet<K> {
+    fn drop(&mut self) {
+        PendingCall::cancel_all(self.calls.drain(..).flatten().map(|(_, call)| call));
+    }
+}

@@ -1,0 +1,285 @@
+//! Calls that were begun: waiting for them, their progress, cancelling them.
+//!
+//! What always holds: a call that nobody can wait for any more is cancelled, unless it was left to itself on
+//! purpose; every wait ends, since every call ends by its deadline.
+
+use super::Inner;
+use super::call::{CallReply, canceller, reply};
+use super::services::Registered;
+use super::services::current::wait_for;
+use crate::reactor::{Awaited, Engine, Inbox, NextProgress, Shared, Slot, Taken};
+use crate::state::action::CallEnd;
+use crate::state::call_error::CallError;
+use crate::state::route::Target;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a call ends for who waits for it.
+pub type CallResult = Result<CallReply, CallError>;
+
+/// A call on its way. Dropping it cancels the call: the plugin is told by `rpc.cancel`, or never sees the call if no
+/// byte of it was written yet.
+#[must_use = "dropping it cancels the call; see PendingCall::detach"]
+pub struct PendingCall {
+    slot: Slot,
+    host: Arc<Inner>,
+    target: Target,
+    /// What the plugin may call back.
+    registered: Option<Registered>,
+    /// Its end was taken, or it was left to itself or to somebody else.
+    released: bool,
+}
+
+impl std::fmt::Debug for PendingCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingCall").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl PendingCall {
+    pub(super) fn new(
+        slot: Slot,
+        host: Arc<Inner>,
+        target: Target,
+        registered: Option<Registered>,
+    ) -> PendingCall {
+        PendingCall { slot, host, target, registered, released: false }
+    }
+
+    fn release(mut self, end: Option<CallEnd>) -> CallResult {
+        self.released = true;
+        reply(end, &self.target)
+    }
+
+    /// Waits for the end of the call, which comes by its deadline.
+    ///
+    /// # Errors
+    /// As [`Callee::call`](super::Callee::call).
+    pub fn wait(self) -> CallResult {
+        let end = wait_for(|| canceller(&self.host, &self.slot), || self.host.engine.wait(&self.slot));
+        self.release(end?)
+    }
+
+    /// Waits for the end of the call for so long.
+    ///
+    /// # Errors
+    /// Gives the call back if it has not ended.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<CallResult, PendingCall> {
+        // An instant that cannot be told is none.
+        let until = Instant::now().checked_add(timeout);
+        self.host.engine.wait_for(&self.slot, until);
+        self.try_wait()
+    }
+
+    /// The end of the call, if it has ended. Does not look for it: who only ever asks this leaves that to the
+    /// host's own thread, which does within a millisecond or two.
+    ///
+    /// # Errors
+    /// Gives the call back if it has not ended.
+    pub fn try_wait(self) -> Result<CallResult, PendingCall> {
+        match self.slot.take() {
+            Taken::End(end) => Ok(self.release(Some(end))),
+            Taken::Over => Ok(self.release(None)),
+            Taken::Nothing => Err(self),
+        }
+    }
+
+    /// Whether the call has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.slot.is_done()
+    }
+
+    /// Cancels the call: it has no end any more, for nobody. The same as dropping it.
+    pub fn cancel(self) {}
+
+    /// Leaves the call to itself: the plugin executes it, and nobody is told how it ends.
+    pub fn detach(mut self) {
+        self.released = true;
+    }
+
+    /// Has `callback` called with the end of the call, on one of two threads that the host keeps for that. It may
+    /// block, and call plugins; a panic in it is caught and costs nothing else. Where 65,536 callbacks wait already
+    /// the call is cancelled, and the callback is called here and now, with `overloaded`.
+    pub fn on_done(mut self, callback: impl FnOnce(CallResult) + Send + 'static) {
+        let Some(place) = self.host.callbacks.reserve() else {
+            let error = super::callbacks::too_many();
+            drop(self);
+            return callback(Err(error));
+        };
+        self.released = true;
+        let (target, registered) = (self.target.clone(), self.registered.take());
+        self.slot.then(Box::new(move |end| {
+            drop(registered);
+            place.run(Box::new(move || callback(reply(end, &target))));
+            false
+        }));
+    }
+
+    /// What the plugin tells of the call's progress, until the call has ended; nothing without
+    /// [`CallOptions::progress`](super::CallOptions::progress). Values that nobody takes wait: the newest 256 of them
+    /// and a mebibyte, see [`ProgressIter::missed`]. Then [`PendingCall::wait`] gives the end.
+    #[must_use]
+    pub fn progress(&self) -> ProgressIter<'_> {
+        ProgressIter { call: self }
+    }
+
+    /// The same with each value read as a type.
+    #[must_use]
+    pub fn progress_as<T: DeserializeOwned>(&self) -> ProgressAs<'_, T> {
+        ProgressAs { iter: self.progress(), value: PhantomData }
+    }
+
+    /// Hands the end to an inbox, under this number. `home` is the host whose loop the inbox is waited for in.
+    pub(super) fn forward(&self, inbox: &Inbox, number: usize, home: &Arc<Engine>) {
+        match Arc::ptr_eq(home, &self.host.engine) {
+            true => inbox.add(number, &self.slot),
+            false => inbox.add_foreign(number, &self.slot, Arc::clone(home)),
+        }
+    }
+
+    /// What drives its host.
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.host.engine
+    }
+
+    /// Says how a call that was forwarded ended.
+    pub(super) fn ended(self, end: Option<CallEnd>) -> CallResult {
+        self.release(end)
+    }
+
+    /// Cancels many at once, which is one command to the loop.
+    pub(super) fn cancel_all(calls: impl Iterator<Item = PendingCall>) {
+        let mut host = None;
+        let mut slots = Vec::new();
+        for mut call in calls {
+            call.released = true;
+            let of = host.get_or_insert_with(|| Arc::clone(&call.host));
+            if Arc::ptr_eq(of, &call.host) {
+                slots.push(call.slot.clone());
+            } else {
+                // Of another host: by itself.
+                call.released = false;
+            }
+        }
+        if let Some(host) = host {
+            host.engine.cancel(slots);
+        }
+    }
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        if !self.released && !self.slot.is_done() {
+            self.host.engine.cancel(vec![self.slot.clone()]);
+        }
+    }
+}
+
+/// The progress of one call; see [`PendingCall::progress`]. `next` waits, and does the loop's work meanwhile as every
+/// wait for a call does.
+#[derive(Debug)]
+pub struct ProgressIter<'a> {
+    call: &'a PendingCall,
+}
+
+impl ProgressIter<'_> {
+    /// The next value if one comes within `timeout`; `None` also when the call has ended.
+    pub fn next_within(&mut self, timeout: Duration) -> Option<Box<RawValue>> {
+        self.next_until(Instant::now().checked_add(timeout))
+    }
+
+    fn next_until(&mut self, until: Option<Instant>) -> Option<Box<RawValue>> {
+        let slot = &self.call.slot;
+        if let Some(value) = slot.take_progress() {
+            return Some(value);
+        }
+        self.call.host.engine.wait_for(&NextProgress(slot), until);
+        slot.take_progress()
+    }
+
+    /// Values that were dropped because too many waited to be taken.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.call.slot.progress_missed()
+    }
+}
+
+impl Iterator for ProgressIter<'_> {
+    type Item = Box<RawValue>;
+
+    fn next(&mut self) -> Option<Box<RawValue>> {
+        self.next_until(None)
+    }
+}
+
+/// The progress of one call as a type; see [`PendingCall::progress_as`].
+#[derive(Debug)]
+pub struct ProgressAs<'a, T> {
+    iter: ProgressIter<'a>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Iterator for ProgressAs<'_, T> {
+    type Item = Result<T, serde_json::Error>;
+
+    fn next(&mut self) -> Option<Result<T, serde_json::Error>> {
+        Some(serde_json::from_str(self.iter.next()?.get()))
+    }
+}
+
+/// Several calls, of which the first that ends is awaited.
+struct AnyOf<'a> {
+    calls: &'a [PendingCall],
+    /// Of the last time that this thread was enlisted.
+    shared: RefCell<Option<Arc<Shared>>>,
+}
+
+impl AnyOf<'_> {
+    /// Those of the host whose loop is driven meanwhile; another's could not wake this thread there.
+    fn at_home(&self) -> impl Iterator<Item = &PendingCall> {
+        let home = self.calls.first().map(PendingCall::engine);
+        self.calls.iter().filter(move |call| home.is_some_and(|home| Arc::ptr_eq(home, call.engine())))
+    }
+}
+
+impl Awaited for AnyOf<'_> {
+    fn is_done(&self) -> bool {
+        self.calls.iter().any(PendingCall::is_done)
+    }
+
+    fn enlist(&self) -> bool {
+        let shared = Shared::new();
+        let all = self.at_home().all(|call| call.slot.enlist_shared(&shared));
+        // Where one has ended already, another may have woken this thread meanwhile: then it is as if it had slept.
+        let enlisted = all || !shared.take();
+        self.shared.replace(Some(shared));
+        enlisted
+    }
+
+    fn withdraw(&self) -> bool {
+        self.shared.take().is_some_and(|shared| shared.take())
+    }
+}
+
+/// Waits until one of the calls has ended, takes it out, and gives the place that it had and how it ended; `None`
+/// if there are none. The work is in proportion to how many there are: a [`CallSet`](super::CallSet) is for many, and
+/// for calls of several hosts: here those of another host than the first one's are looked at only before the wait.
+pub fn wait_any(calls: &mut Vec<PendingCall>) -> Option<(usize, CallResult)> {
+    loop {
+        let host = Arc::clone(&calls.first()?.host);
+        if let Some(place) = calls.iter().position(PendingCall::is_done) {
+            let end = calls.remove(place).try_wait();
+            match end {
+                Ok(result) => return Some((place, result)),
+                // Not reached: what is done stays so.
+                Err(call) => calls.insert(place, call),
+            }
+        }
+        host.engine.wait_for(&AnyOf { calls, shared: RefCell::default() }, None);
+    }
+}

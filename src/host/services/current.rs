@@ -1,0 +1,99 @@
+//! The call of a plugin that a thread of this host works on: calls made meanwhile are made for it.
+//!
+//! So that nobody has to hand it along: its chain, what is left of its deadline, and its cancellation reach every call
+//! that its handler makes on its own thread, through whatever handle.
+//!
+//! What always holds: a thread works on at most one; outside of a service there is none, which costs one look.
+
+use super::pool::Pool;
+use crate::state::call_error::CallError;
+use crate::state::session::CallSpec;
+use rpc_plugin_interface::Context;
+use rpc_plugin_wire::ErrorCode;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// What a thread works on.
+pub(super) struct Current {
+    pub(super) context: Context,
+    /// Its name in a chain.
+    pub(super) entry: String,
+    pub(super) pool: Pool,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Current>>> = const { RefCell::new(None) };
+}
+
+/// Puts back what was there, also in a panic.
+struct Restore(Option<Arc<Current>>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let outer = self.0.take();
+        drop(CURRENT.with(|place| place.replace(outer)));
+    }
+}
+
+impl Current {
+    /// Runs what is part of it.
+    pub(super) fn enter<R>(self: &Arc<Current>, run: impl FnOnce() -> R) -> R {
+        let _restore = Restore(CURRENT.with(|place| place.replace(Some(Arc::clone(self)))));
+        run()
+    }
+
+    /// Whether the other one is a call that this one led to.
+    pub(super) fn led_to(&self, other: &Current) -> bool {
+        other.context.chain().contains(&self.entry)
+    }
+}
+
+/// What the calling thread works on.
+fn current() -> Option<Arc<Current>> {
+    CURRENT.with(|place| place.borrow().clone())
+}
+
+/// Makes a call part of what this thread works on.
+pub(in crate::host) fn inherit(spec: &mut CallSpec) -> Result<(), CallError> {
+    let Some(current) = current() else { return Ok(()) };
+    if let Some(left) = current.context.remaining() {
+        spec.timeout = Some(spec.timeout.map_or(left, |timeout| timeout.min(left)));
+    }
+    if current.context.is_cancelled() {
+        return Err(CallError::not_sent(
+            ErrorCode::Cancelled,
+            "the call that this one is made for was cancelled",
+        ));
+    }
+    let chain = current.context.chain();
+    spec.chain = chain.and(&current.entry).ok_or_else(|| {
+        let text = format!("{} calls led to this one, which is the most: {chain}", chain.len() + 1);
+        CallError::not_sent(ErrorCode::WouldDeadlock, text)
+    })?;
+    Ok(())
+}
+
+/// Waits as `wait` does, which gives nothing once `cancel` was called: its place is another's meanwhile, and where what
+/// this thread works on is cancelled, so is the wait.
+pub(in crate::host) fn wait_for<T>(
+    cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>,
+    wait: impl FnOnce() -> Option<T>,
+) -> Result<Option<T>, CallError> {
+    struct Place(Pool);
+    impl Drop for Place {
+        fn drop(&mut self) {
+            self.0.end_wait();
+        }
+    }
+    let Some(current) = current() else { return Ok(wait()) };
+    current.pool.begin_wait();
+    let place = Place(current.pool.clone());
+    let hook = current.context.hook(cancel());
+    let end = wait();
+    drop((hook, place));
+    if end.is_none() && current.context.is_cancelled() {
+        let text = "the call that this one was made for was cancelled; the plugin may have executed it";
+        return Err(CallError::indeterminate(ErrorCode::Cancelled, text));
+    }
+    Ok(end)
+}

@@ -1,0 +1,271 @@
+//! What an embedding program offers its plugins: services, by method name (protocol section 2).
+//!
+//! What this folder is for: the table of services, the threads they run on, and the call as a service sees it. What it
+//! deliberately does not do: carry anything to a plugin; the event loop does.
+//!
+//! What always holds: a request that was taken is answered once, also where its handler panics; a service never runs on
+//! the event loop.
+
+pub(super) mod current;
+mod peer;
+mod pool;
+
+use current::Current;
+use peer::Peer;
+pub(super) use peer::{CalledBack, Registered};
+use pool::{Job, Pool, Refused};
+
+use super::Inner;
+use crate::reactor::{Asker, Command, Port, ServiceRequest, Services as Serve};
+use crate::state::fds::Fds;
+use rpc_plugin_interface::context::Served;
+use rpc_plugin_interface::table::MethodFn;
+use rpc_plugin_interface::transfer::{Arrived, collect, provide};
+use rpc_plugin_interface::{Context, HandlerError, Parcel};
+use rpc_plugin_wire::chain::entry_at_host;
+use rpc_plugin_wire::handshake::METHOD_HELLO;
+use rpc_plugin_wire::ident::{capability_of, check_method};
+use rpc_plugin_wire::json::write_json;
+use rpc_plugin_wire::life::{CallBack, METHOD_CALL, METHOD_CALLBACK, METHOD_EVENT, METHOD_LOG};
+use rpc_plugin_wire::message::{fits_nesting, params_into};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+/// Threads that run services, unless the builder says otherwise.
+pub(super) const SERVICE_THREADS_DEFAULT: usize = 4;
+/// Requests that wait for one of them, unless the builder says otherwise.
+pub(super) const SERVICE_QUEUE_MAX_DEFAULT: usize = 1024;
+/// Prefixes that the protocol keeps for itself; `host` is the host's own.
+const RESERVED: [&str; 3] = ["plugin", "admin", "rpc"];
+/// Methods that every host has.
+const BUILT_IN: [&str; 4] = [METHOD_HELLO, METHOD_LOG, METHOD_CALL, METHOD_EVENT];
+
+/// A call of a plugin, as the service that was called sees it. It derefs to [`Context`]: deadline, cancellation,
+/// progress, and calls back to the plugin.
+#[derive(Debug, Clone)]
+pub struct ServiceCall {
+    context: Context,
+    plugin_id: PluginId,
+    generation: Generation,
+}
+
+impl ServiceCall {
+    /// Which plugin calls.
+    #[must_use]
+    pub fn plugin_id(&self) -> &PluginId {
+        &self.plugin_id
+    }
+
+    /// Which generation of it.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+}
+
+impl Deref for ServiceCall {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
+/// What a handler gives: its result in JSON, and what travels with it.
+type Handled = Result<(String, Parcel), ErrorObject>;
+/// Params and what came with them in, the result out.
+pub(super) type Handler = dyn Fn(&ServiceCall, Option<&RawValue>, Fds) -> Handled + Send + Sync;
+
+/// The services of one host, as its builder collects them.
+pub(super) struct Offered {
+    pub(super) services: BTreeMap<String, Arc<Handler>>,
+    pub(super) faults: Vec<String>,
+    pub(super) threads: usize,
+    pub(super) queue_max: usize,
+}
+
+impl Default for Offered {
+    fn default() -> Offered {
+        Offered {
+            services: BTreeMap::new(),
+            faults: Vec::new(),
+            threads: SERVICE_THREADS_DEFAULT,
+            queue_max: SERVICE_QUEUE_MAX_DEFAULT,
+        }
+    }
+}
+
+impl Offered {
+    pub(super) fn add(&mut self, method: &str, handler: Arc<Handler>) {
+        let prefix = capability_of(method);
+        if let Err(error) = check_method(method) {
+            self.faults.push(format!("the service name {method:?} {error}"));
+        } else if RESERVED.contains(&prefix) || BUILT_IN.contains(&method) {
+            self.faults.push(format!("the service name {method:?} belongs to the protocol"));
+        } else if self.services.insert(method.to_owned(), handler).is_some() {
+            self.faults.push(format!("the service {method:?} is there twice"));
+        }
+    }
+}
+
+/// A handler of typed params and result.
+pub(super) fn typed<P, R, E, F>(handler: F) -> Arc<Handler>
+where
+    P: DeserializeOwned,
+    R: Serialize,
+    E: Into<HandlerError>,
+    F: Fn(&ServiceCall, P) -> Result<R, E> + Send + Sync + 'static,
+{
+    Arc::new(move |call, params, fds| {
+        let arrived = Arrived { fds, call: Some(call.context.clone()) };
+        let params: P = provide(arrived, || params_into(params))?;
+        let result = handler(call, params).map_err(|error| error.into().into_object())?;
+        let mut text = Vec::new();
+        let (written, parcel) = collect(|| write_json(&mut text, &result));
+        written.map_err(|error| internal(format!("the result does not serialise: {error}")))?;
+        let text = String::from_utf8(text).map_err(|error| internal(error.to_string()))?;
+        Ok((text, parcel))
+    })
+}
+
+/// A method of a typed interface.
+pub(super) fn of_table(function: MethodFn) -> Arc<Handler> {
+    Arc::new(move |call, params, fds| {
+        let mut out = Vec::new();
+        let parcel = function(call, params, fds, &mut out)?;
+        String::from_utf8(out).map(|text| (text, parcel)).map_err(|error| internal(error.to_string()))
+    })
+}
+
+fn internal(text: String) -> ErrorObject {
+    ErrorObject::new(ErrorCode::InternalError, text)
+}
+
+/// The running services of one host.
+pub(super) struct Running {
+    services: BTreeMap<String, Arc<Handler>>,
+    callbacks: CalledBack,
+    pool: Pool,
+    around: Arc<OnceLock<Around>>,
+}
+
+/// What services reach the event loop with; set once it runs.
+pub(super) struct Around {
+    pub(super) port: Port,
+    pub(super) host: Weak<Inner>,
+}
+
+impl Running {
+    pub(super) fn new(offered: Offered, callbacks: CalledBack, around: Arc<OnceLock<Around>>) -> Running {
+        let pool = Pool::new(offered.threads, offered.queue_max);
+        Running { services: offered.services, callbacks, pool, around }
+    }
+
+    /// The handler of a request, and its params.
+    fn find(
+        &self,
+        request: &mut ServiceRequest,
+    ) -> Result<(Arc<Handler>, Option<Box<RawValue>>), ErrorObject> {
+        let params = request.asked.params.take();
+        if request.asked.method == METHOD_CALLBACK {
+            let CallBack { id, params } = params_into(params.as_deref())?;
+            let function = self.callbacks.find(id, &request.plugin_id).ok_or_else(|| {
+                let text = format!("there is no callback {id} of a call that is under way");
+                ErrorObject::new(ErrorCode::MethodNotFound, text)
+            })?;
+            let handler: Arc<Handler> =
+                Arc::new(move |_, params, fds| function(params, fds).map(|text| (text, Parcel::default())));
+            return Ok((handler, params));
+        }
+        let method = &request.asked.method;
+        let handler = self.services.get(method).map(Arc::clone).ok_or_else(|| {
+            let known: Vec<&str> = self.services.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let text = format!("the host has no service {method:?}; it has {known}");
+            ErrorObject::new(ErrorCode::MethodNotFound, text)
+        })?;
+        Ok((handler, params))
+    }
+}
+
+impl Serve for Running {
+    fn take(&mut self, mut request: ServiceRequest) -> Result<Context, ErrorObject> {
+        let around = self.around.get().ok_or_else(|| internal("the host is not up yet".to_owned()))?;
+        let (handler, params) = self.find(&mut request)?;
+        let ServiceRequest { asker, plugin_id, asked, left, interfaces } = request;
+        let generation = asker.generation;
+        let peer =
+            Peer { around: Arc::clone(&self.around), asker: asker.clone(), plugin_id: plugin_id.clone() };
+        let peer: Arc<dyn rpc_plugin_interface::caller::Callee> = Arc::new(peer);
+        let entry = entry_at_host(&plugin_id, generation, &asked.id);
+        let served = Served {
+            deadline: left.and_then(|left| Instant::now().checked_add(left)),
+            wants_progress: asked.progress,
+            chain: asked.chain,
+            callee: Some(peer),
+            interfaces,
+        };
+        let context = Context::new(asked.id, served);
+        let call = ServiceCall { context: context.clone(), plugin_id, generation };
+        let mut answer = Answer { port: around.port.clone(), asker: Some(asker) };
+        let fds = asked.fds;
+        let run = Box::new(move || {
+            let handled = catch_unwind(AssertUnwindSafe(|| {
+                call.check()?;
+                handler(&call, params.as_deref(), fds)
+            }));
+            call.end();
+            answer.give(handled.unwrap_or_else(|_| Err(internal("the service panicked".to_owned()))));
+        });
+        let current = Arc::new(Current { context: context.clone(), entry, pool: self.pool.clone() });
+        let refused = |refused| match refused {
+            Refused::Full(max) => {
+                let text = format!("{max} calls wait for the host's services, which is the most");
+                ErrorObject::new(ErrorCode::Overloaded, text)
+            }
+            Refused::WouldDeadlock => {
+                let text = format!("every thread of the host's services waits in {}", context.chain());
+                ErrorObject::new(ErrorCode::WouldDeadlock, text)
+            }
+            Refused::NoThread(why) => internal(format!("no thread can be started: {why}")),
+            Refused::Ended => ErrorObject::new(ErrorCode::Unavailable, "the host is ending"),
+        };
+        self.pool.submit(Job { current, run }).map_err(refused)?;
+        Ok(context)
+    }
+
+    fn end(&mut self) {
+        self.pool.end();
+    }
+}
+
+/// The answer that is owed; one that is dropped says that it will not come.
+struct Answer {
+    port: Port,
+    asker: Option<Asker>,
+}
+
+impl Answer {
+    fn give(&mut self, handled: Handled) {
+        let Some(asker) = self.asker.take() else { return };
+        let (result, fds) = match handled {
+            Ok((text, parcel)) if fits_nesting(text.as_bytes()) => (Ok(text), parcel.fds),
+            Ok(_) => (Err(internal("the result is nested deeper than 127 levels".to_owned())), Vec::new()),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        self.port.deliver(Command::Answered(asker, result, fds));
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.give(Err(ErrorObject::new(ErrorCode::Unavailable, "the host is ending")));
+    }
+}

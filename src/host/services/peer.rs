@@ -1,0 +1,113 @@
+//! The plugin that called a service, as the other side of that call; and functions of this program that plugins may
+//! call back.
+
+use super::Around;
+use crate::host::call::{CallOptions, Callee};
+use crate::reactor::{Asker, Command};
+use crate::state::call_error::CallError;
+use crate::state::route::Target;
+use rpc_plugin_interface::caller::Callee as OtherSide;
+use rpc_plugin_interface::transfer::CallBackFn;
+use rpc_plugin_interface::{Context, Outgoing, Parcel, Reply};
+use rpc_plugin_wire::life::{CallBack, METHOD_CALLBACK};
+use rpc_plugin_wire::message::params_text;
+use rpc_plugin_wire::{ErrorCode, PluginId};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// See the module's text.
+pub(super) struct Peer {
+    pub(super) around: Arc<OnceLock<Around>>,
+    pub(super) asker: Asker,
+    pub(super) plugin_id: PluginId,
+}
+
+impl Peer {
+    fn callee(&self) -> Result<Callee, CallError> {
+        let host = self.around.get().and_then(|around| around.host.upgrade());
+        let host = host.ok_or_else(|| CallError::not_sent(ErrorCode::Unavailable, "the host has ended"))?;
+        Ok(Callee { host, target: Target::Plugin(self.plugin_id.clone()) })
+    }
+}
+
+impl OtherSide for Peer {
+    fn progress(&self, _: &Context, value: &str) {
+        if let (Some(around), Ok(value)) = (self.around.get(), RawValue::from_string(value.to_owned())) {
+            around.port.deliver(Command::AskerProgress(self.asker.clone(), value));
+        }
+    }
+
+    fn call_back(
+        &self,
+        _: &Context,
+        id: u64,
+        params: Option<String>,
+        parcel: Parcel,
+    ) -> Result<Reply, CallError> {
+        let params = params.map(RawValue::from_string).transpose().map_err(|error| {
+            CallError::not_sent(ErrorCode::InvalidParams, format!("the params are no JSON: {error}"))
+        })?;
+        let params = params_text(&CallBack { id, params })
+            .map_err(|error| CallError::not_sent(ErrorCode::InvalidParams, error.message))?;
+        let call = Outgoing { method: Cow::Borrowed(METHOD_CALLBACK), params, parcel, ..Outgoing::default() };
+        self.callee()?.make_call(call, CallOptions::default(), true)
+    }
+
+    fn make(&self, _: &Context, made: Outgoing) -> Result<Reply, CallError> {
+        rpc_plugin_interface::Caller::make(&self.callee()?, made)
+    }
+}
+
+/// Functions of this program that plugins may call while a call of it is under way, by their numbers. Clones are the
+/// same table.
+#[derive(Clone, Default)]
+pub(in crate::host) struct CalledBack(Arc<Mutex<BTreeMap<u64, (Target, CallBackFn)>>>);
+
+/// Those of one call; dropping it takes them away.
+pub(in crate::host) struct Registered {
+    callbacks: CalledBack,
+    ids: Vec<u64>,
+}
+
+impl CalledBack {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (Target, CallBackFn)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets whoever is called by this call them. `None` where there are none.
+    pub(in crate::host) fn register(
+        &self,
+        target: &Target,
+        functions: Vec<(u64, CallBackFn)>,
+    ) -> Option<Registered> {
+        if functions.is_empty() {
+            return None;
+        }
+        let ids = functions.iter().map(|(id, _)| *id).collect();
+        self.lock().extend(functions.into_iter().map(|(id, function)| (id, (target.clone(), function))));
+        Some(Registered { callbacks: self.clone(), ids })
+    }
+
+    /// The function of that number, if this plugin may call it. By a capability, any plugin that was told the number
+    /// may: it is told to one.
+    pub(super) fn find(&self, id: u64, plugin: &PluginId) -> Option<CallBackFn> {
+        let known = self.lock();
+        let (target, function) = known.get(&id)?;
+        let may = match target {
+            Target::Plugin(called) => called == plugin,
+            Target::Capability(_) => true,
+        };
+        may.then(|| Arc::clone(function))
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut known = self.callbacks.lock();
+        for id in &self.ids {
+            known.remove(id);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Whether a plugin may call another one through its host, and what that call is (protocol section 2).
+//!
+//! What always holds: nothing is permitted that the configuration does not name.
+
+use super::keys::PluginKey;
+use super::route::{CallRequest, Target};
+use super::session::{Asked, CallSpec};
+use super::supervisor::Supervisor;
+use super::time::Time;
+use rpc_plugin_wire::life::HostCall;
+use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
+
+/// Stands for every name.
+const ANY: &str = "*";
+
+/// What a plugin may call through its host. The default is nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MayCall {
+    /// Plugins, by id; `*` is every plugin.
+    pub plugins: Vec<String>,
+    /// Capabilities, by name; `*` is every capability.
+    pub capabilities: Vec<String>,
+}
+
+/// A call that a plugin asked for and may make.
+#[derive(Debug)]
+pub struct Forward(pub CallRequest);
+
+impl Supervisor {
+    /// What a `host.call` of that plugin comes to.
+    ///
+    /// # Errors
+    /// `invalid_params`, or `denied`.
+    pub fn permit(&self, now: Time, key: PluginKey, asked: Asked) -> Result<Forward, ErrorObject> {
+        let HostCall { plugin_id, capability, method, params, idempotent } =
+            params_into(asked.params.as_deref())?;
+        if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
+            return Err(ErrorObject::new(ErrorCode::InvalidParams, "the params of a call are a JSON object"));
+        }
+        let allowed = |names: &[String], name: &str| names.iter().any(|known| known == name || known == ANY);
+        let may_call = self.plugin(key).map(|plugin| plugin.may_call());
+        let (target, is_allowed, what) = match (plugin_id, capability) {
+            (Some(id), None) => {
+                let is_allowed = may_call.is_some_and(|may| allowed(&may.plugins, id.as_str()));
+                let what = format!("plugin {:?}, see may_call", id.as_str());
+                (Target::Plugin(id), is_allowed, what)
+            }
+            (None, Some(name)) => {
+                let is_allowed = may_call.is_some_and(|may| allowed(&may.capabilities, &name));
+                let what = format!("capability {name:?}, see may_call_capabilities");
+                (Target::Capability(name.into()), is_allowed, what)
+            }
+            _ => {
+                let text = "host.call names a plugin_id or a capability: one of them, and not both";
+                return Err(ErrorObject::new(ErrorCode::InvalidParams, text));
+            }
+        };
+        if !is_allowed {
+            let text = format!("this plugin may not call {what}");
+            return Err(ErrorObject::new(ErrorCode::Denied, text));
+        }
+        let spec = CallSpec {
+            method,
+            params: params.map(|params| String::from(Box::<str>::from(params))),
+            timeout: asked.deadline.map(|deadline| deadline.since(now)),
+            chain: asked.chain,
+            progress: asked.progress,
+            fds: asked.fds,
+            is_callback: false,
+        };
+        Ok(Forward(CallRequest { target, idempotent, spec }))
+    }
+}

@@ -1,0 +1,360 @@
+//! Calls that may be executed more than once, and are therefore repeated by the host (decision: see
+//! "Repeating a call" in docs/decisions.md).
+//!
+//! What this file is for: when such a call is tried again, and how it ends. What it deliberately does not do:
+//! repeat what the plugin has answered, or what cannot become better: denied, too large, unknown.
+//!
+//! What always holds: such a call ends once, by its deadline; between two tries lies its backoff, or the plugin
+//! became routable; what is kept to be sent again is bounded; nothing is tried where nobody takes calls.
+
+use super::action::{Action, CallEnd, Note};
+use super::call_error::CallError;
+use super::keys::{CallKey, PluginKey, Timer};
+use super::policy::{Policy, RpcAudit};
+use super::route::{CallRequest, Target};
+use super::supervisor::Supervisor;
+use super::time::{Time, rounded};
+use super::wheel::TimerKey;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::{ErrorCode, Outcome, PluginId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Such calls at once; a further one ends at once as `overloaded`.
+pub const RETRIES_MAX: usize = 65_536;
+/// What is kept of their params and methods. Bytes; a call beyond it ends at once as `overloaded`.
+pub const RETRY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The first wait between two tries; each further one is twice as long.
+const BACKOFF_INITIAL: Duration = Duration::from_millis(10);
+/// The longest wait between two tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// The least of a wait that jitter leaves of it. Percent.
+const BACKOFF_PERCENT_MIN: u32 = 50;
+
+/// One call.
+#[derive(Debug)]
+struct Retry {
+    request: CallRequest,
+    /// From its begin to its deadline, for people.
+    timeout: Duration,
+    deadline: Time,
+    tries: u32,
+    /// The next wait before a try.
+    backoff: Duration,
+    /// An earlier try may have been executed.
+    was_sent: bool,
+    /// Why the last try failed.
+    last: Option<CallError>,
+    /// Where it is in flight, or was.
+    at: Option<PluginKey>,
+    /// Armed while it waits for the next try.
+    timer: Option<TimerKey>,
+}
+
+impl Retry {
+    fn bytes(&self) -> usize {
+        self.request.spec.method.len() + self.request.spec.params.as_ref().map_or(0, String::len)
+    }
+
+    /// What the caller is told of a try that was the last.
+    fn end(self, mut end: CallEnd) -> CallEnd {
+        if let Err(error) = &mut end.result {
+            error.tries = self.tries;
+            if self.was_sent && error.outcome == Outcome::NotSent {
+                error.outcome = Outcome::Indeterminate;
+            }
+        }
+        end
+    }
+
+    fn deadline_error(&mut self) -> CallError {
+        let within = rounded(self.timeout);
+        let last = self.last.take();
+        let why = last
+            .as_ref()
+            .map_or(String::new(), |last| format!("; the last try: {}: {}", last.code.name(), last.message));
+        let error = CallError::not_sent(
+            ErrorCode::DeadlineExceeded,
+            format!("no try succeeded within {within:?}{why}"),
+        );
+        CallError {
+            plugin_id: last.as_ref().and_then(|last| last.plugin_id.clone()),
+            generation: last.as_ref().and_then(|last| last.generation),
+            ..error
+        }
+    }
+}
+
+/// Whether a try that ended so is worth another one.
+fn is_repeatable(error: &CallError) -> bool {
+    let code = matches!(error.code, ErrorCode::Unavailable | ErrorCode::PluginLost | ErrorCode::Overloaded);
+    code && error.outcome != Outcome::Answered
+}
+
+/// When a call that waits is worth a try.
+enum Ready {
+    Now,
+    /// The plugin takes calls and has no room: after another backoff.
+    Later,
+    /// Nobody takes calls; a change of state will tell.
+    WhenRoutable,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Retries {
+    calls: BTreeMap<CallKey, Retry>,
+    bytes: usize,
+}
+
+impl Retries {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Whether that call is one of them.
+    #[must_use]
+    pub fn has(&self, key: CallKey) -> bool {
+        self.calls.contains_key(&key)
+    }
+
+    fn remove(&mut self, key: CallKey) -> Option<Retry> {
+        let retry = self.calls.remove(&key)?;
+        self.bytes -= retry.bytes();
+        Some(retry)
+    }
+
+    /// Those that wait for a try and that `wanted` picks.
+    fn waiting(&self, wanted: impl Fn(&Target) -> bool) -> Vec<CallKey> {
+        let waiting = self.calls.iter().filter(|(_, retry)| retry.timer.is_some());
+        waiting.filter(|(_, retry)| wanted(&retry.request.target)).map(|(key, _)| *key).collect()
+    }
+}
+
+impl Supervisor {
+    /// Makes a call that may be repeated. Gives the plugin that is called first.
+    pub(super) fn call_repeatedly(
+        &mut self,
+        now: Time,
+        key: CallKey,
+        request: CallRequest,
+    ) -> Option<PluginKey> {
+        let timeout = request.spec.timeout.unwrap_or_else(|| self.call_timeout(&request.target));
+        let retry = Retry {
+            timeout,
+            deadline: now.plus(timeout),
+            request,
+            tries: 0,
+            backoff: BACKOFF_INITIAL,
+            was_sent: false,
+            last: None,
+            at: None,
+            timer: None,
+        };
+        let bytes = self.retries.bytes + retry.bytes();
+        if self.retries.calls.len() >= RETRIES_MAX || bytes > RETRY_BYTES_MAX {
+            let text = format!(
+                "{} idempotent calls are under way with {} bytes; {RETRIES_MAX} calls and {RETRY_BYTES_MAX} bytes are the most",
+                self.retries.calls.len(),
+                self.retries.bytes
+            );
+            self.refuse(key, CallError::not_sent(ErrorCode::Overloaded, text));
+            return None;
+        }
+        self.retries.bytes = bytes;
+        self.retries.calls.insert(key, retry);
+        self.try_call(now, key)
+    }
+
+    /// The deadline of a call that names none.
+    fn call_timeout(&self, target: &Target) -> Duration {
+        let key = match target {
+            Target::Plugin(id) => self.find(id),
+            Target::Capability(name) => self.routes.next(&self.plugins, name),
+        };
+        let plugin = key.and_then(|key| self.plugin(key));
+        plugin.map_or_else(|| Policy::default().call_timeout, |plugin| plugin.policy().call_timeout)
+    }
+
+    fn try_call(&mut self, now: Time, key: CallKey) -> Option<PluginKey> {
+        let retry = self.retries.calls.get_mut(&key)?;
+        if let Some(timer) = retry.timer.take() {
+            self.timers.cancel(timer);
+        }
+        retry.tries += 1;
+        let tries = retry.tries;
+        let left = retry.deadline.since(now);
+        let mut spec = retry.request.spec.again();
+        spec.timeout = Some(left);
+        let last = retry.last.as_ref().map(ToString::to_string);
+        let target = retry.request.target.clone();
+        let plugin = match self.route(&target) {
+            Ok(plugin) => plugin,
+            Err(error) => {
+                if let Some(end) = self.after_try(now, key, CallEnd::refused(error)) {
+                    self.actions.push_back(Action::Complete(key, end));
+                }
+                return None;
+            }
+        };
+        if let Some(retry) = self.retries.calls.get_mut(&key) {
+            retry.at = Some(plugin);
+        }
+        if tries > 1 {
+            self.note_repeat(plugin, &spec.method, tries, last);
+        }
+        self.step(now, plugin, |plugin, step| plugin.call(step, key, spec));
+        Some(plugin)
+    }
+
+    fn note_repeat(&mut self, key: PluginKey, method: &str, tries: u32, last: Option<String>) {
+        let Some(plugin) = self.plugins.get(&key) else { return };
+        if plugin.policy().rpc_audit == RpcAudit::Off {
+            return;
+        }
+        let note = Note::new(EventKind::CallRepeated, format!("a call is sent again, its try {tries}"));
+        let mut note = note.method(method).details(serde_json::json!({"tries": tries}));
+        note.reason = last;
+        (note.plugin_id, note.generation, note.pid) =
+            (Some(plugin.id().clone()), plugin.generation(), plugin.pid());
+        self.actions.push_back(Action::Note(Box::new(note)));
+    }
+
+    /// A try ended: the end of the call, unless it is to be tried again.
+    fn after_try(&mut self, now: Time, key: CallKey, end: CallEnd) -> Option<CallEnd> {
+        let Some(retry) = self.retries.calls.get_mut(&key) else { return Some(end) };
+        match &end.result {
+            Err(error) if is_repeatable(error) && !self.ending && retry.deadline > now => {
+                retry.was_sent |= error.outcome == Outcome::Indeterminate;
+                retry.last = Some(error.clone());
+                self.arm_backoff(now, key);
+                None
+            }
+            _ => self.retries.remove(key).map(|retry| retry.end(end)),
+        }
+    }
+
+    /// Has the call looked at again after its backoff, or at its deadline.
+    fn arm_backoff(&mut self, now: Time, key: CallKey) {
+        let Some(retry) = self.retries.calls.get_mut(&key) else { return };
+        let percent = self.rng.u32(BACKOFF_PERCENT_MIN..=100);
+        let at = now.plus(retry.backoff * percent / 100).min(retry.deadline);
+        retry.backoff = (retry.backoff * 2).min(BACKOFF_MAX);
+        retry.timer = Some(self.timers.insert(at, Timer::Retry(key)));
+    }
+
+    /// The backoff of a call is over, or its deadline has come.
+    pub(super) fn handle_retry_timer(&mut self, now: Time, key: CallKey) {
+        let Some(retry) = self.retries.calls.get_mut(&key) else { return };
+        retry.timer = None;
+        let (deadline, target) = (retry.deadline, retry.request.target.clone());
+        if now >= deadline {
+            let Some(mut retry) = self.retries.remove(key) else { return };
+            let error = retry.deadline_error();
+            let end = retry.end(CallEnd::refused(error));
+            return self.actions.push_back(Action::Complete(key, end));
+        }
+        match self.ready(&target) {
+            Ready::Now => drop(self.try_call(now, key)),
+            Ready::Later => self.arm_backoff(now, key),
+            Ready::WhenRoutable => {
+                let timer = self.timers.insert(deadline, Timer::Retry(key));
+                if let Some(retry) = self.retries.calls.get_mut(&key) {
+                    retry.timer = Some(timer);
+                }
+            }
+        }
+    }
+
+    fn ready(&self, target: &Target) -> Ready {
+        let key = match target {
+            Target::Plugin(id) => match self.find(id) {
+                // To be told so.
+                None => return Ready::Now,
+                key => key,
+            },
+            Target::Capability(name) => self.routes.next(&self.plugins, name),
+        };
+        let Some(plugin) = key.and_then(|key| self.plugin(key)) else { return Ready::WhenRoutable };
+        if !plugin.state().is_routable() {
+            return Ready::WhenRoutable;
+        }
+        let has_room = plugin.call_counts().0 < plugin.policy().calls_in_flight_max as u64;
+        if has_room { Ready::Now } else { Ready::Later }
+    }
+
+    /// Looks at what a step led to: `before` is how many actions there were, `changed` the plugin whose state
+    /// is another.
+    pub(super) fn look_after_retries(&mut self, now: Time, before: usize, changed: Option<PluginKey>) {
+        for action in self.actions.split_off(before) {
+            match action {
+                Action::Complete(key, end) => {
+                    if let Some(end) = self.after_try(now, key, end) {
+                        self.actions.push_back(Action::Complete(key, end));
+                    }
+                }
+                action => self.actions.push_back(action),
+            }
+        }
+        let plugin = changed.and_then(|key| self.plugin(key)).filter(|plugin| plugin.state().is_routable());
+        let Some(plugin) = plugin else { return };
+        let waiting = self.retries.waiting(|target| match target {
+            Target::Plugin(id) => id == plugin.id(),
+            Target::Capability(name) => plugin.serves(name),
+        });
+        for key in waiting {
+            let target = self.retries.calls.get(&key).map(|retry| retry.request.target.clone());
+            if target.is_some_and(|target| matches!(self.ready(&target), Ready::Now)) {
+                self.try_call(now, key);
+            } else {
+                self.look_again_soon(now, key);
+            }
+        }
+    }
+
+    /// There was no room for it among those that waited for the plugin.
+    fn look_again_soon(&mut self, now: Time, key: CallKey) {
+        let Some(retry) = self.retries.calls.get_mut(&key) else { return };
+        if let Some(timer) = retry.timer.take() {
+            self.timers.cancel(timer);
+            self.arm_backoff(now, key);
+        }
+    }
+
+    /// A plugin was given up: who waits to call it is told so.
+    pub(super) fn end_retries_of(&mut self, now: Time, id: &PluginId) {
+        for key in self.retries.waiting(|target| *target == Target::Plugin(id.clone())) {
+            self.try_call(now, key);
+        }
+    }
+
+    /// Everything is brought down: what waits for a try ends as its last one did.
+    pub(super) fn end_all_retries(&mut self) {
+        for key in self.retries.waiting(|_| true) {
+            let Some(mut retry) = self.retries.remove(key) else { continue };
+            if let Some(timer) = retry.timer.take() {
+                self.timers.cancel(timer);
+            }
+            if let Some(last) = retry.last.take() {
+                self.actions.push_back(Action::Complete(key, retry.end(CallEnd::refused(last))));
+            }
+        }
+    }
+
+    /// Forgets a call whose caller has gone; where it is in flight.
+    pub(super) fn forget_retry(&mut self, key: CallKey) -> Option<PluginKey> {
+        let retry = self.retries.remove(key)?;
+        if let Some(timer) = retry.timer {
+            self.timers.cancel(timer);
+            return None;
+        }
+        retry.at
+    }
+}
+
+#[cfg(test)]
+#[path = "retry_tests.rs"]
+mod tests;

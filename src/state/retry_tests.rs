@@ -1,0 +1,387 @@
+//! Repeats and routes in virtual time: plugins that come up, break off and are replaced.
+
+use super::*;
+use crate::state::plugin::{ExitReport, PeerIdentity, PluginSpec};
+use crate::state::supervisor::Wish;
+use rpc_plugin_wire::Token;
+use serde_json::{Value, json};
+
+#[path = "retry_tests_routes.rs"]
+mod routes;
+
+const MS: Duration = Duration::from_millis(1);
+const PID: u32 = 4711;
+const UID: u32 = 1000;
+
+/// A supervisor, the plugins that it was given, and the time.
+struct Bench {
+    host: Supervisor,
+    now: Time,
+    /// How each call ended, in order.
+    ends: Vec<(u64, Result<String, CallError>)>,
+    notes: Vec<Note>,
+}
+
+fn policy() -> Policy {
+    Policy {
+        heartbeat_interval: Duration::ZERO,
+        calls_in_flight_max: 2,
+        backoff_initial: 100 * MS,
+        backoff_jitter_percent: 0,
+        shutdown_grace: Duration::ZERO,
+        restarts_max: 50,
+        rpc_audit: RpcAudit::Failures,
+        ..Policy::default()
+    }
+}
+
+impl Bench {
+    fn new(ids: &[&str]) -> Bench {
+        let mut host = Supervisor::new(7);
+        for id in ids {
+            let spec = PluginSpec {
+                id: id.parse().unwrap(),
+                executable: format!("/{id}"),
+                policy: policy(),
+                interfaces: BTreeMap::new(),
+                may_call: Default::default(),
+                awaited: false,
+                last_generation: None,
+            };
+            host.add(spec).unwrap();
+        }
+        Bench { host, now: Time::ZERO, ends: Vec::new(), notes: Vec::new() }
+    }
+
+    fn key(&self, id: &str) -> PluginKey {
+        self.host.find(&id.parse().unwrap()).unwrap()
+    }
+
+    fn take_actions(&mut self) {
+        while let Some(action) = self.host.poll_action() {
+            match action {
+                Action::Complete(CallKey(number), end) => {
+                    let result = end.result.map(|raw| format!("{} of {}", raw.get(), end.plugin_id.unwrap()));
+                    self.ends.push((number, result));
+                }
+                Action::Note(note) => self.notes.push(*note),
+                _ => {}
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.plus(time);
+        while let Some(at) = self.host.next_at().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.host.handle_time(self.now);
+            self.take_actions();
+        }
+        self.now = end;
+    }
+
+    fn frame(&mut self, id: &str, value: &Value) {
+        let key = self.key(id);
+        let generation = self.host.plugin(key).unwrap().generation().unwrap();
+        let bytes = format!("{value}\n").into_bytes();
+        let session = self.host.session_mut(key, generation).expect("a session");
+        session.space(bytes.len()).copy_from_slice(&bytes);
+        session.filled(bytes.len(), Vec::new());
+        while self.host.handle_frames(self.now, key, generation, 4) {}
+        self.take_actions();
+    }
+
+    /// Writes all that waits; the ids of the requests of that method.
+    fn written(&mut self, id: &str, method: &str) -> Vec<u64> {
+        let key = self.key(id);
+        let Some(generation) = self.host.plugin(key).unwrap().generation() else { return Vec::new() };
+        let Some(session) = self.host.session_mut(key, generation) else { return Vec::new() };
+        let text = String::from_utf8(session.all_waiting()).unwrap();
+        while !session.waiting().is_empty() {
+            session.wrote(usize::MAX);
+        }
+        let frames = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        frames.filter(|frame| frame["method"] == method).map(|frame| frame["id"].as_u64().unwrap()).collect()
+    }
+
+    fn answer(&mut self, id: &str, request: u64) {
+        self.frame(id, &json!({"jsonrpc": "2.0", "id": request, "result": {}}));
+    }
+
+    /// From wherever it is launched to healthy.
+    fn rise(&mut self, id: &str) {
+        let (key, now) = (self.key(id), self.now);
+        let generation = self.host.plugin(key).unwrap().generation().unwrap();
+        self.host.handle_prepared(now, key, generation, Ok(Token::from_bytes([7; 32])));
+        self.host.handle_spawned(now, key, generation, Ok(PID));
+        assert!(self.host.handle_connection(now, key, generation, PeerIdentity { pid: PID, uid: UID }, UID));
+        let hello = json!({
+            "token": "07".repeat(32), "plugin_id": id, "generation": generation,
+            "protocols": [1], "version": "1", "capabilities": ["echo"],
+        });
+        self.frame(id, &json!({"jsonrpc": "2.0", "id": 0, "method": "host.hello", "params": hello}));
+        self.written(id, "");
+        let able =
+            json!({"plugin_id": id, "version": "1", "generation": generation, "capabilities": ["echo"]});
+        self.frame(id, &json!({"jsonrpc": "2.0", "id": 0, "result": able}));
+        self.frame(id, &json!({"jsonrpc": "2.0", "id": 1, "result": {"status": "healthy"}}));
+        assert!(self.host.plugin(key).unwrap().state().is_routable());
+    }
+
+    fn up(&mut self, id: &str) {
+        let key = self.key(id);
+        self.host.wish(self.now, key, Wish::Start);
+        self.rise(id);
+    }
+
+    /// Its process ends.
+    fn crash(&mut self, id: &str) {
+        let key = self.key(id);
+        let generation = self.host.plugin(key).unwrap().generation().unwrap();
+        let exit = ExitReport { clean: false, text: "signal 9 (SIGKILL)".into(), stderr_tail: Vec::new() };
+        self.host.handle_exit(self.now, key, generation, exit);
+        self.take_actions();
+    }
+
+    fn call(&mut self, number: u64, target: Target, timeout: Duration, idempotent: bool) {
+        let mut request = CallRequest { idempotent, ..CallRequest::new(target, "echo") };
+        request.spec.timeout = Some(timeout);
+        self.host.call(self.now, CallKey(number), request);
+        self.take_actions();
+    }
+
+    fn repeatable(&mut self, number: u64, id: &str, timeout: Duration) {
+        self.call(number, Target::Plugin(id.parse().unwrap()), timeout, true);
+    }
+
+    fn error(&mut self) -> CallError {
+        assert_eq!(self.ends.len(), 1, "{:?}", self.ends);
+        self.ends.remove(0).1.unwrap_err()
+    }
+
+    fn repeats(&self) -> usize {
+        self.notes.iter().filter(|note| note.kind == EventKind::CallRepeated).count()
+    }
+
+    fn rests(&self) {
+        assert!(self.host.retries.is_empty() && self.host.retries.bytes == 0);
+    }
+}
+
+#[test]
+fn a_call_survives_a_restart_in_the_middle_and_ends_once() {
+    let mut bench = Bench::new(&["a"]);
+    bench.up("a");
+    bench.repeatable(1, "a", 5000 * MS);
+    assert_eq!(bench.written("a", "echo"), [2]);
+    bench.crash("a");
+    assert!(bench.ends.is_empty(), "it is to be repeated: {:?}", bench.ends);
+    bench.pass(50 * MS);
+    assert_eq!(bench.repeats(), 0, "nothing is tried where nobody takes calls");
+    // Its replacement is launched.
+    bench.pass(60 * MS);
+    bench.rise("a");
+    assert_eq!(bench.written("a", "echo"), [2], "at once");
+    bench.answer("a", 2);
+    assert_eq!(bench.ends.remove(0).1.unwrap(), "{} of a");
+    assert!(bench.ends.is_empty());
+    let note = bench.notes.iter().find(|note| note.kind == EventKind::CallRepeated).unwrap();
+    assert_eq!((note.method.as_deref(), note.generation.unwrap().get()), (Some("echo"), 2));
+    assert!(note.reason.as_ref().unwrap().contains("plugin_lost"), "{:?}", note.reason);
+    assert_eq!((bench.repeats(), bench.host.timers_pending()), (1, 0));
+    bench.rests();
+}
+
+#[test]
+fn one_that_is_not_idempotent_is_not_repeated() {
+    let mut bench = Bench::new(&["a"]);
+    bench.up("a");
+    bench.call(1, Target::Plugin("a".parse().unwrap()), 5000 * MS, false);
+    bench.written("a", "echo");
+    bench.crash("a");
+    let error = bench.error();
+    assert_eq!((error.code, error.outcome, error.tries), (ErrorCode::PluginLost, Outcome::Indeterminate, 1));
+    bench.call(2, Target::Plugin("a".parse().unwrap()), 5000 * MS, false);
+    assert_eq!(bench.error().code, ErrorCode::Unavailable);
+}
+
+#[test]
+fn a_call_that_never_succeeds_ends_at_its_deadline_and_tells_what_is_known() {
+    for is_sent in [false, true] {
+        let mut bench = Bench::new(&["a"]);
+        if is_sent {
+            bench.up("a");
+        }
+        bench.repeatable(1, "a", 900 * MS);
+        if is_sent {
+            bench.written("a", "echo");
+            bench.crash("a");
+            let key = bench.key("a");
+            bench.host.wish(bench.now, key, Wish::Stop);
+        }
+        bench.pass(899 * MS);
+        assert!(bench.ends.is_empty());
+        bench.pass(MS);
+        let error = bench.error();
+        let outcome = if is_sent { Outcome::Indeterminate } else { Outcome::NotSent };
+        assert_eq!((error.code, error.outcome, error.tries), (ErrorCode::DeadlineExceeded, outcome, 1));
+        let last = if is_sent {
+            "the last try: plugin_lost"
+        } else {
+            "the last try: unavailable: the plugin is stopped"
+        };
+        assert!(error.message.contains(last) && error.message.contains("900ms"), "{error}");
+        assert_eq!((bench.repeats(), bench.host.timers_pending()), (0, 0));
+        bench.rests();
+    }
+}
+
+#[test]
+fn the_deadline_of_a_try_is_what_is_left_of_the_calls() {
+    let mut bench = Bench::new(&["a"]);
+    bench.up("a");
+    bench.repeatable(1, "a", 1000 * MS);
+    bench.written("a", "echo");
+    bench.pass(300 * MS);
+    bench.crash("a");
+    bench.pass(100 * MS);
+    bench.rise("a");
+    assert_eq!(bench.written("a", "echo").len(), 1);
+    bench.pass(599 * MS);
+    assert!(bench.ends.is_empty());
+    bench.pass(MS);
+    let error = bench.error();
+    let expected = (ErrorCode::DeadlineExceeded, Outcome::Indeterminate, 2);
+    assert_eq!((error.code, error.outcome, error.tries), expected);
+    assert!(
+        error.to_string().ends_with("(tried 2 times)") && error.to_object().message.contains("tried 2"),
+        "{error}"
+    );
+    bench.rests();
+}
+
+#[test]
+fn a_plugin_that_is_full_is_asked_again_after_a_backoff_that_doubles() {
+    let mut bench = Bench::new(&["a"]);
+    bench.up("a");
+    (1..=2).for_each(|number| bench.repeatable(number, "a", 60_000 * MS));
+    assert_eq!(bench.written("a", "echo"), [2, 3]);
+    bench.repeatable(3, "a", 60_000 * MS);
+    assert!(bench.ends.is_empty() && bench.written("a", "echo").is_empty());
+    let mut looks = Vec::new();
+    while let Some(at) = bench.host.next_at().filter(|at| *at < Time::ZERO.plus(9000 * MS)) {
+        looks.push(at.since(bench.now));
+        bench.pass(at.since(bench.now));
+    }
+    // Each wait lies between half of it and all of it: 10, 20, ... 640, 1000, 1000 ms, and the tick of the clock.
+    for (place, wait) in looks.iter().enumerate() {
+        let most = (10 * MS * (1 << place.min(10))).min(1000 * MS);
+        assert!(*wait >= most / 2 && *wait <= most + 2 * MS, "wait {place} is {wait:?}");
+    }
+    assert!(looks.len() > 12, "{looks:?}");
+    assert_eq!(bench.repeats(), 0, "nothing was sent");
+    bench.answer("a", 2);
+    bench.pass(1000 * MS);
+    assert_eq!(bench.written("a", "echo"), [4]);
+    bench.answer("a", 4);
+    bench.answer("a", 3);
+    assert_eq!(bench.ends.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 3, 2]);
+    assert_eq!(bench.repeats(), 1);
+    bench.rests();
+}
+
+#[test]
+fn what_the_plugin_answers_and_what_cannot_become_better_is_not_repeated() {
+    let mut bench = Bench::new(&["a"]);
+    bench.up("a");
+    for (place, code) in
+        [ErrorCode::Unavailable, ErrorCode::Overloaded, ErrorCode::PluginLost].iter().enumerate()
+    {
+        bench.repeatable(1, "a", 1000 * MS);
+        let error = json!({"code": code.code(), "message": "as it says"});
+        bench.written("a", "echo");
+        bench.frame("a", &json!({"jsonrpc": "2.0", "id": 2 + place, "error": error}));
+        let error = bench.error();
+        assert_eq!((error.code, error.outcome, error.tries), (*code, Outcome::Answered, 1));
+    }
+    bench.repeatable(1, "nobody", 1000 * MS);
+    assert_eq!(bench.error().code, ErrorCode::UnknownPlugin);
+    for (method, code) in [
+        ("plugin.shutdown", ErrorCode::Denied),
+        ("nothing", ErrorCode::MethodNotFound),
+        ("not a method", ErrorCode::InvalidRequest),
+    ] {
+        let target = Target::Plugin("a".parse().unwrap());
+        let request = CallRequest { idempotent: true, ..CallRequest::new(target, method) };
+        bench.host.call(bench.now, CallKey(1), request);
+        bench.take_actions();
+        assert_eq!(bench.error().code, code);
+    }
+    let params = Some(format!("{{\"x\":\"{}\"}}", "x".repeat(policy().frame_bytes_max)));
+    let target = Target::Plugin("a".parse().unwrap());
+    let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
+    request.spec.params = params;
+    bench.host.call(bench.now, CallKey(1), request);
+    bench.take_actions();
+    assert_eq!(bench.error().code, ErrorCode::TooLarge);
+    bench.rests();
+}
+
+#[test]
+fn a_cancelled_call_is_repeated_no_more_and_leaves_nothing() {
+    for is_sent in [false, true] {
+        let mut bench = Bench::new(&["a"]);
+        if is_sent {
+            bench.up("a");
+        }
+        bench.repeatable(1, "a", 1000 * MS);
+        bench.host.cancel(bench.now, CallKey(1), None);
+        bench.rests();
+        assert!(bench.written("a", "echo").is_empty(), "it was withdrawn");
+        assert_eq!(bench.host.timers_pending(), 0);
+        bench.pass(2000 * MS);
+        assert!(bench.ends.is_empty());
+    }
+}
+
+#[test]
+fn who_waits_for_a_try_is_told_when_the_plugin_is_given_up_or_the_host_ends() {
+    let mut bench = Bench::new(&["a"]);
+    bench.repeatable(1, "a", 1000 * MS);
+    let key = bench.key("a");
+    assert!(bench.host.remove(bench.now, key));
+    bench.take_actions();
+    assert_eq!(bench.error().code, ErrorCode::UnknownPlugin);
+    let mut bench = Bench::new(&["a"]);
+    bench.repeatable(1, "a", 1000 * MS);
+    bench.host.end(bench.now);
+    bench.take_actions();
+    assert_eq!(bench.error().code, ErrorCode::Unavailable);
+    bench.repeatable(1, "a", 1000 * MS);
+    assert_eq!(bench.error().code, ErrorCode::Unavailable, "nor is another one kept");
+    assert_eq!(bench.host.timers_pending(), 0);
+    bench.rests();
+}
+
+#[test]
+fn what_is_kept_to_be_repeated_is_bounded() {
+    let mut bench = Bench::new(&["a"]);
+    (0..RETRIES_MAX as u64).for_each(|number| bench.repeatable(number, "a", 1000 * MS));
+    assert!(bench.ends.is_empty());
+    bench.repeatable(u64::MAX, "a", 1000 * MS);
+    let error = bench.error();
+    assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent));
+    bench.pass(1000 * MS);
+    assert_eq!(bench.ends.len(), RETRIES_MAX);
+    bench.rests();
+    bench.ends.clear();
+    for number in 0..=2 {
+        let params = Some(format!("{{\"x\":\"{}\"}}", "x".repeat(RETRY_BYTES_MAX / 2 - 100)));
+        let target = Target::Plugin("a".parse().unwrap());
+        let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
+        request.spec.params = params;
+        bench.host.call(bench.now, CallKey(number), request);
+    }
+    bench.take_actions();
+    assert_eq!(bench.error().code, ErrorCode::Overloaded);
+}

@@ -1,0 +1,109 @@
+//! Whom a call goes to: a plugin by its id, or one of those that serve a capability.
+//!
+//! What it deliberately does not do: wait for a provider, or call it.
+//!
+//! What always holds: a capability goes to the routable provider with the fewest calls in flight, and of
+//! several such to the one that was picked longest ago; so equals take turns. What is remembered for that
+//! is one number a plugin.
+
+use super::call_error::CallError;
+use super::keys::PluginKey;
+use super::plugin::Plugin;
+use super::session::CallSpec;
+use rpc_plugin_wire::life::PluginState;
+use rpc_plugin_wire::{ErrorCode, PluginId};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Providers that an error names.
+const NAMED_MAX: usize = 16;
+
+/// Whom a call is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// This plugin.
+    Plugin(PluginId),
+    /// Whichever plugin serves this capability.
+    Capability(Arc<str>),
+}
+
+/// A call that somebody wants made.
+#[derive(Debug)]
+pub struct CallRequest {
+    /// Of whom.
+    pub target: Target,
+    /// What, and how.
+    pub spec: CallSpec,
+    /// Whether it may be executed more than once, so that the host may repeat it.
+    pub idempotent: bool,
+}
+
+impl CallRequest {
+    /// A call with nothing said about how it is to be made.
+    #[must_use]
+    pub fn new(target: Target, method: impl Into<String>) -> CallRequest {
+        let spec = CallSpec { method: method.into(), ..CallSpec::default() };
+        CallRequest { target, spec, idempotent: false }
+    }
+}
+
+/// Which plugins were picked when.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// The number of the last pick of each plugin.
+    picked: BTreeMap<PluginKey, u64>,
+    picks: u64,
+}
+
+impl Routes {
+    /// The plugin that a call by this capability would go to now.
+    #[must_use]
+    pub fn next(&self, plugins: &BTreeMap<PluginKey, Plugin>, capability: &str) -> Option<PluginKey> {
+        let routable = plugins.iter().filter(|(_, plugin)| plugin.state().is_routable());
+        let providers = routable.filter(|(_, plugin)| plugin.serves(capability));
+        let rank = |key| self.picked.get(key).copied();
+        providers.min_by_key(|(key, plugin)| (plugin.call_counts().0, rank(key))).map(|(key, _)| *key)
+    }
+
+    /// Picks a plugin for one call by this capability.
+    ///
+    /// # Errors
+    /// No provider takes calls: `overloaded` where one says that it is, else `unavailable`. It names those that
+    /// said that they serve it, and their states.
+    pub fn pick(
+        &mut self,
+        plugins: &BTreeMap<PluginKey, Plugin>,
+        capability: &str,
+    ) -> Result<PluginKey, CallError> {
+        let Some(key) = self.next(plugins, capability) else { return Err(nobody(plugins, capability)) };
+        self.picks += 1;
+        self.picked.insert(key, self.picks);
+        Ok(key)
+    }
+
+    /// The plugin was given up.
+    pub fn forget(&mut self, key: PluginKey) {
+        self.picked.remove(&key);
+    }
+}
+
+fn nobody(plugins: &BTreeMap<PluginKey, Plugin>, capability: &str) -> CallError {
+    let mut providers: Vec<&Plugin> = plugins.values().filter(|plugin| plugin.serves(capability)).collect();
+    // Those that are up say most.
+    providers.sort_by_key(|plugin| Reverse(plugin.state().is_up()));
+    let shown: Vec<String> = providers
+        .iter()
+        .take(NAMED_MAX)
+        .map(|plugin| format!("{} is {}", plugin.id(), plugin.state()))
+        .collect();
+    let more = providers.len().saturating_sub(NAMED_MAX);
+    let who = match (providers.is_empty(), more) {
+        (true, _) => format!("none of {} plugins has said that it serves it", plugins.len()),
+        (false, 0) => shown.join(", "),
+        (false, more) => format!("{}, and {more} more", shown.join(", ")),
+    };
+    let is_overloaded = providers.iter().any(|plugin| plugin.state() == PluginState::Overloaded);
+    let code = if is_overloaded { ErrorCode::Overloaded } else { ErrorCode::Unavailable };
+    CallError::not_sent(code, format!("no plugin takes calls for the capability {capability:?}: {who}"))
+}
