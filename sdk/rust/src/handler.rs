@@ -5,18 +5,25 @@
 //! What always holds: every handler is one shape inside, whatever its types: raw params in, JSON appended.
 
 use crate::call::Call;
+use crate::link::Link;
 use crate::log::Log;
 use crate::pace::Pace;
 pub use rpc_plugin_interface::HandlerError;
+use rpc_plugin_interface::transfer::{Arrived, Parcel, collect, provide};
+use rpc_plugin_wire::ErrorCode;
 use rpc_plugin_wire::json::write_json;
+use rpc_plugin_wire::life::{CallBack, METHOD_CALLBACK};
 use rpc_plugin_wire::message::params_into;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-/// Raw params in; appends the result as JSON. What it appended before an error is thrown away.
+/// Raw params in; appends the result as JSON and gives the descriptors that travel with it. What it appended
+/// before an error is thrown away.
 pub(crate) type Handler =
-    dyn Fn(&Call, Option<&RawValue>, &mut Vec<u8>) -> Result<(), HandlerError> + Send + Sync;
+    dyn Fn(&Call, Option<&RawValue>, &mut Vec<u8>) -> Result<Vec<OwnedFd>, HandlerError> + Send + Sync;
 
 /// One method of a plugin.
 pub(crate) struct Method {
@@ -26,11 +33,19 @@ pub(crate) struct Method {
     pub(crate) handler: Box<Handler>,
     pub(crate) pace: Pace,
     pub(crate) log: Log,
+    pub(crate) link: Link,
 }
 
 impl Method {
     pub(crate) fn new(name: &str, number: usize, handler: Box<Handler>) -> Method {
-        Method { name: name.into(), number, handler, pace: Pace::new(), log: Log::off() }
+        Method {
+            name: name.into(),
+            number,
+            handler,
+            pace: Pace::new(),
+            log: Log::off(),
+            link: Link::default(),
+        }
     }
 }
 
@@ -42,11 +57,22 @@ where
     F: Fn(&Call, P) -> Result<R, E> + Send + Sync + 'static,
 {
     Box::new(move |call, params, out| {
-        let params: P = params_into(params.filter(|params| !is_empty(params)))?;
+        let arrived = Arrived { fds: call.take_fds(), call: Some(call.context().clone()) };
+        let params = params.filter(|params| !is_empty(params));
+        let params: P = provide(arrived, || params_into(params))?;
         let result = handler(call, params).map_err(Into::into)?;
-        write_json(out, &result)
-            .map_err(|error| HandlerError::internal(format!("the result does not serialise: {error}")))
+        let (written, parcel) = collect(|| write_json(out, &result));
+        written.map_err(|error| HandlerError::internal(format!("the result does not serialise: {error}")))?;
+        beside_result(parcel)
     })
+}
+
+/// The descriptors of a result, which has nothing else beside it.
+pub(crate) fn beside_result(parcel: Parcel) -> Result<Vec<OwnedFd>, HandlerError> {
+    if parcel.callbacks.is_empty() {
+        return Ok(parcel.fds);
+    }
+    Err(HandlerError::internal("a callback can only stand in the params of a call, not in a result"))
 }
 
 /// Absent params are the same as an empty object (protocol section 1), so `()` has to take both.
@@ -61,8 +87,27 @@ where
     F: Fn(&Call, Option<&RawValue>) -> Result<Box<RawValue>, E> + Send + Sync + 'static,
 {
     Box::new(move |call, params, out| {
-        let result = handler(call, params).map_err(Into::into)?;
-        out.extend_from_slice(result.get().as_bytes());
-        Ok(())
+        // Around all of it: the handler serialises its result itself.
+        let (result, parcel) = collect(|| handler(call, params));
+        out.extend_from_slice(result.map_err(Into::into)?.get().as_bytes());
+        beside_result(parcel)
     })
+}
+
+/// What serves `rpc.callback`: the functions that came with calls of this plugin's.
+pub(crate) fn callback_method(number: usize, link: &Link, log: &Log) -> Arc<Method> {
+    let session = link.clone();
+    let handler = move |call: &Call, params: Option<&RawValue>, out: &mut Vec<u8>| {
+        let CallBack { id, params } = params_into(params)?;
+        let function = session.session()?.calls.callback(id).ok_or_else(|| {
+            let text = format!("there is no callback {id}, or the call that it came with has ended");
+            HandlerError::new(ErrorCode::MethodNotFound, text)
+        })?;
+        let (result, parcel) = collect(|| function(params.as_deref(), call.take_fds()));
+        out.extend_from_slice(result?.as_bytes());
+        beside_result(parcel)
+    };
+    let mut method = Method::new(METHOD_CALLBACK, number, Box::new(handler));
+    (method.link, method.log) = (link.clone(), log.clone());
+    Arc::new(method)
 }

@@ -5,40 +5,26 @@
 //! What always holds: of each interface one version is served on a connection: the one that the host chose, and the
 //! highest where it named none. A method that this version does not have is answered `method_not_found`.
 
-use crate::call::Call;
 use crate::error::Error;
-use crate::handler::{Handler, HandlerError};
+use crate::handler::{Handler, HandlerError, beside_result};
 use crate::plugin::Plugin;
-use rpc_plugin_interface::context::Served;
 use rpc_plugin_interface::table::MethodFn;
-use rpc_plugin_interface::{Context, InterfaceTable, Interfaces};
+use rpc_plugin_interface::{InterfaceTable, Interfaces};
 use rpc_plugin_wire::ErrorCode;
 use rpc_plugin_wire::ident::check_capability;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-/// The typed interfaces of a plugin, and what was agreed about them.
+/// The typed interfaces of a plugin.
 #[derive(Clone, Default)]
 pub(crate) struct Typed {
     tables: Interfaces,
-    agreed: Agreed,
-}
-
-/// The versions that are used, once the host has answered the hello.
-#[derive(Clone, Default)]
-pub(crate) struct Agreed(Arc<OnceLock<Arc<BTreeMap<String, u32>>>>);
-
-impl Agreed {
-    /// All of them; none before the hello is answered.
-    pub(crate) fn versions(&self) -> Arc<BTreeMap<String, u32>> {
-        self.0.get().map(Arc::clone).unwrap_or_default()
-    }
 }
 
 impl Plugin {
     /// Serves one version of a typed interface: what `into_table` of its trait gives
     /// ([`interface!`](rpc_plugin_interface::interface!)). Several versions of one interface may be served; a
-    /// connection uses one of them, which [`Context::interface_version`] tells. The same version twice, or one of its
+    /// connection uses one of them, which [`Context::interface_version`](crate::Context::interface_version) tells. The same version twice, or one of its
     /// methods by another way, fails the start.
     #[must_use]
     pub fn serve_interface(mut self, table: InterfaceTable) -> Plugin {
@@ -59,7 +45,7 @@ impl Plugin {
         versions.sort_unstable();
         for (method, _) in table.methods() {
             let functions = self.typed.tables.functions(method);
-            let handler = dispatch(name, functions, self.typed.agreed.clone());
+            let handler = dispatch(name, functions);
             if !before.functions(method).is_empty() {
                 self.methods.remove(method);
             }
@@ -70,35 +56,28 @@ impl Plugin {
 }
 
 impl Typed {
-    /// Takes what the host answered.
-    pub(crate) fn agree(&self, answered: &BTreeMap<String, u32>) -> Result<(), Error> {
+    /// The version of each interface that is used, after what the host answered.
+    pub(crate) fn agree(
+        &self,
+        answered: &BTreeMap<String, u32>,
+    ) -> Result<Arc<BTreeMap<String, u32>>, Error> {
         let chosen = self.tables.choose(answered).map_err(|error| Error::Violation(error.to_string()))?;
         let mut versions = answered.clone();
         versions.extend(chosen.iter().map(|table| (table.name().to_owned(), table.version())));
-        // A plugin serves one connection.
-        let _ = self.agreed.0.set(Arc::new(versions));
-        Ok(())
+        Ok(Arc::new(versions))
     }
 }
 
 /// Serves a method with what the agreed version has for it.
-fn dispatch(interface: &'static str, functions: BTreeMap<u32, MethodFn>, agreed: Agreed) -> Box<Handler> {
+fn dispatch(interface: &'static str, functions: BTreeMap<u32, MethodFn>) -> Box<Handler> {
     Box::new(move |call, params, out| {
-        let versions = agreed.versions();
-        let version = versions.get(interface).copied().unwrap_or_default();
+        let version = call.interface_version(interface).unwrap_or_default();
         let Some(function) = functions.get(&version) else {
             let method = call.method();
             let text =
                 format!("version {version} of {interface:?}, which this connection uses, has no {method:?}");
             return Err(HandlerError::new(ErrorCode::MethodNotFound, text));
         };
-        let parcel = function(&context(call, versions), params, Vec::new(), out)?;
-        if parcel.is_empty() { Ok(()) } else { Err(HandlerError::internal("descriptors cannot be answered")) }
+        beside_result(function(call.context(), params, call.take_fds(), out)?)
     })
-}
-
-/// The call as the interface crate knows it.
-fn context(call: &Call, interfaces: Arc<BTreeMap<String, u32>>) -> Context {
-    let served = Served { deadline: call.deadline(), interfaces, ..Served::default() };
-    Context::new(call.id().clone(), served)
 }
