@@ -85,6 +85,19 @@ impl Hand {
     }
 }
 
+/// Stops a process, and waits until each of its threads has stopped.
+fn stop(pid: u32) {
+    signal(pid, Signal::SIGSTOP);
+    eventually("all its threads stand still", || {
+        let mut tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let is_stopped = tasks.all(|task| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+        });
+        is_stopped.then_some(())
+    });
+}
+
 impl Drop for Hand {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -129,7 +142,7 @@ fn a_process_that_stands_still_is_waited_for() {
     let scene = Scene::new(Policy { cancel_grace: Duration::from_millis(50), ..quick() });
     let (_hand, pid) = scene.up();
     let generation = scene.plugin.status().unwrap().generation;
-    signal(pid, Signal::SIGSTOP);
+    stop(pid);
     // A call that was sent keeps its deadline, and its missing answer poisons nothing.
     let options = CallOptions::default().timeout(Duration::from_millis(100));
     let error = scene.plugin.call_with::<_, Value>("echo", &json!({}), options).unwrap_err();
@@ -173,7 +186,7 @@ fn one_that_goes_is_awaited_again_with_other_variables() {
 fn one_that_stands_still_is_let_go_and_lives_on() {
     let scene = Scene::new(Policy { shutdown_grace: Duration::from_millis(100), ..patient() });
     let (mut hand, pid) = scene.up();
-    signal(pid, Signal::SIGSTOP);
+    stop(pid);
     scene.plugin.stop().unwrap();
     scene.plugin.wait_for(PluginState::Stopped, SOON).unwrap();
     let note = next_event(&scene.events, EventKind::LetGo).note;

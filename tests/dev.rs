@@ -137,6 +137,7 @@ fn a_plugin_that_does_not_start_is_told_and_can_be_built_again() {
 }
 
 /// Starts it with its input left open; gives it, the plugin's pid, and the rest of what it prints.
+#[expect(clippy::zombie_processes, reason = "the caller waits for it")]
 fn started(world: &World) -> (Child, u32, impl Read + use<>) {
     world.program("echo");
     let mut child = dev(world, &["./echo", "--json"]).spawn().unwrap();

@@ -7,7 +7,6 @@ use super::{Answer, Reactor, Source};
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PeerIdentity;
-use crate::state::policy::Transport;
 use crate::state::time::Time;
 use crate::sys::credentials::{peer_credentials, request_buffer_bytes};
 use crate::sys::process::Attached;
@@ -102,13 +101,11 @@ impl Reactor {
     }
 
     fn add_link(&mut self, key: PluginKey, generation: Generation, stream: UnixStream) -> io::Result<()> {
-        let transport = self.supervisor.plugin(key).map(|plugin| plugin.policy().transport);
-        let passes_descriptors = transport != Some(Transport::Stdio);
         stream.set_nonblocking(true)?;
         request_buffer_bytes(stream.as_fd(), SOCKET_BUFFER_BYTES);
         let source = self.register(stream.as_raw_fd(), Source::Link(key, generation), Interest::READABLE)?;
         if let Some(ward) = self.wards.get_mut(&key) {
-            ward.link = Some(Link { generation, stream, source, full: false, passes_descriptors });
+            ward.link = Some(Link { generation, stream, source, full: false });
         }
         Ok(())
     }

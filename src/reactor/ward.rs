@@ -89,9 +89,6 @@ pub(super) struct Link {
     pub(super) source: u64,
     /// It takes no more bytes for now, and is watched until it does.
     pub(super) full: bool,
-    /// Whether descriptors can be passed over it.
-    #[expect(dead_code)]
-    pub(super) passes_descriptors: bool,
 }
 
 /// What was prepared for a generation.

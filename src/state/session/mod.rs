@@ -70,12 +70,17 @@ impl Session {
 
     /// How many bytes of the last [`Session::space`] were read, and the descriptors that came with them.
     pub fn filled(&mut self, bytes: usize, fds: Fds) {
-        let is_early = !fds.is_empty() && self.core.stage == Stage::Greeting;
+        let why = match self.core.stage {
+            _ if fds.is_empty() => None,
+            Stage::Greeting => Some("file descriptors came before the proof"),
+            _ if !self.core.takes_fds => Some("file descriptors came, which were not agreed on"),
+            _ => None,
+        };
         if let Err(error) = self.core.came.received(bytes, fds) {
             self.core.came_wrong = Some(error.to_string());
         }
-        if is_early {
-            self.core.came_wrong = Some("file descriptors came before the proof".to_owned());
+        if let Some(why) = why {
+            self.core.came_wrong = Some(why.to_owned());
         }
         self.inbox.filled(bytes);
     }

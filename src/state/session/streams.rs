@@ -6,7 +6,7 @@
 //! number is used twice.
 
 use rpc_plugin_wire::ErrorCode;
-use rpc_plugin_wire::limits::STREAMS_MAX;
+use rpc_plugin_wire::limits::{REQUEST_ID_MAX, STREAMS_MAX};
 use std::collections::BTreeSet;
 
 /// See the module's text.
@@ -60,7 +60,7 @@ impl Streams {
             if !self.agreed {
                 return Err("a frame brings streams in band, which were not agreed on".to_owned());
             }
-            if number % 2 == 0 || *number < self.next_theirs {
+            if number % 2 == 0 || *number < self.next_theirs || *number > REQUEST_ID_MAX {
                 let next = self.next_theirs;
                 return Err(format!(
                     "a frame brings stream {number}; its own have odd numbers, the next is {next}"
@@ -69,7 +69,7 @@ impl Streams {
             if self.open.len() >= STREAMS_MAX {
                 return Err(format!("more than {STREAMS_MAX} streams are open in band"));
             }
-            self.next_theirs = number.saturating_add(2);
+            self.next_theirs = number + 2;
             self.open.insert(*number);
         }
         Ok(())
@@ -96,7 +96,8 @@ mod tests {
             assert!(streams.came(&[wrong]).is_err(), "{wrong}");
         }
         assert_eq!([streams.open(), streams.open(), streams.next_number()], [0, 2, 4]);
-        assert!(streams.came(&[u64::MAX]).is_ok() && streams.came(&[u64::MAX]).is_err());
+        assert!(streams.came(&[u64::MAX]).is_err());
+        assert!(streams.came(&[REQUEST_ID_MAX]).is_ok() && streams.came(&[REQUEST_ID_MAX]).is_err());
     }
 
     #[test]
