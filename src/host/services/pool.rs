@@ -45,7 +45,6 @@ struct State {
     /// How many of those wait for a plugin.
     waiting: usize,
     threads: usize,
-    idle: usize,
     ended: bool,
 }
 
@@ -91,8 +90,9 @@ impl Pool {
             return Ok(());
         }
         self.0.changed.notify_one();
-        // One that was notified before and has not looked yet is idle still, and takes only one.
-        if state.idle >= wanted || state.threads >= self.0.threads + WAITING_MAX {
+        // Those that are idle, or begin, or have been notified and not looked yet: each takes one.
+        let free = state.threads.saturating_sub(state.running.len());
+        if free >= wanted || state.threads >= self.0.threads + WAITING_MAX {
             return Ok(());
         }
         let pool = self.clone();
@@ -166,12 +166,11 @@ impl Pool {
                 state.running.retain(|known| !Arc::ptr_eq(known, &current));
                 continue;
             }
-            state.idle += 1;
             let (next, timed_out) =
                 inner.changed.wait_timeout(state, inner.idle_max).unwrap_or_else(PoisonError::into_inner);
             state = next;
-            state.idle -= 1;
-            if timed_out.timed_out() && !(inner.has_place(&state) && !state.queue.is_empty()) {
+            let is_wanted = inner.has_place(&state) && !state.queue.is_empty();
+            if timed_out.timed_out() && !is_wanted {
                 break;
             }
         }
