@@ -85,3 +85,7 @@ impl Supervisor {
         Ok(Forward(CallRequest { target, idempotent, spec }))
     }
 }
+
+#[cfg(test)]
+#[path = "permit_tests.rs"]
+mod tests;
