@@ -71,6 +71,8 @@ pub struct Raw {
     pub connection: UnixStream,
     decoder: FrameDecoder,
     pub config: Config,
+    /// Read at once at most.
+    pub piece_bytes: usize,
 }
 
 impl Raw {
@@ -79,7 +81,7 @@ impl Raw {
         let config = Config::from_env().expect("a host started this process");
         let connection = config.connect().unwrap();
         connection.set_read_timeout(Some(LINGER)).unwrap();
-        Raw { connection, decoder: FrameDecoder::new(64 << 20), config }
+        Raw { connection, decoder: FrameDecoder::new(64 << 20), config, piece_bytes: 64 * 1024 }
     }
 
     /// An honest hello.
@@ -129,7 +131,9 @@ impl Raw {
             if let Some(frame) = self.decoder.next_frame().unwrap() {
                 return Some(serde_json::from_slice(frame).unwrap());
             }
-            match self.connection.read(self.decoder.space(64 * 1024)) {
+            let space = self.decoder.space(self.piece_bytes);
+            let room = space.len().min(self.piece_bytes);
+            match self.connection.read(&mut space[..room]) {
                 Ok(bytes @ 1..) => self.decoder.filled(bytes),
                 _ => return None,
             }
