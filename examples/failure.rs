@@ -11,7 +11,7 @@
 //!   last line the mode counts again. `failure/replay.rs` tells how a line is written.
 //!
 //! It serves `work`, which returns its params, or fails with the error object that they hold as `error`, and
-//! `sleep` with `ms`, which can be cancelled. The modes:
+//! `sleep` with `ms`, which can be cancelled, and with `progress` tells so many steps of it. The modes:
 //!
 //! - `none`: behaves
 //! - `exit-at-once`: ends with exit code 3 before it connects

@@ -27,7 +27,7 @@
 //! | `reactor` | the event loop that carries the decisions out; not public |
 //! | [`sys`] | what is asked of Linux; the only unsafe code |
 //! | [`eventlog`] | the record: JSON lines |
-//! | `daemon`, `ctl`, `cli` | the two programs; only with feature `daemon` |
+//! | `daemon`, `ctl`, `dev`, `cli` | the two programs; only with feature `daemon` |
 //!
 //! What it deliberately does not do: install signal handlers, print, or keep global state (the programs
 //! do, the library does not); run plugins inside this process; need an async runtime. Linux only, from
@@ -42,6 +42,8 @@ pub mod cli;
 pub mod ctl;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(feature = "daemon")]
+pub mod dev;
 pub mod eventlog;
 pub mod host;
 mod reactor;

@@ -356,11 +356,36 @@ fn a_client_that_goes_away_cancels_its_calls() {
     eventually("the call is in flight", || (plugin.status().unwrap().calls_in_flight == 1).then_some(()));
     drop(client);
     // Ten minutes early: the plugin was told, and answered.
-    let late = next_event(&events, EventKind::LateAnswer).note;
-    assert_eq!(late.method.as_deref(), Some("sleep"));
-    let status = plugin.status().unwrap();
-    assert_eq!((status.calls_in_flight, status.late_answers), (0, 1));
+    let ended = next_event(&events, EventKind::CallFailed).note;
+    assert_eq!(ended.method.as_deref(), Some("sleep"));
+    eventually("it is answered", || (plugin.status().unwrap().calls_in_flight == 0).then_some(()));
+    assert_eq!(plugin.status().unwrap().late_answers, 0, "that is as the protocol wants it");
     eventually("it is forgotten", || (clients(&host) == 1).then_some(()));
+}
+
+#[test]
+fn a_call_names_a_plugin_or_a_capability() {
+    let world = World::new();
+    let host = host(&world);
+    let _plugin = echo(&world, &host);
+    let mut client = Raw::connect(host.runtime_dir());
+    let both = json!({"plugin_id": "echo", "capability": "echo", "method": "echo"});
+    for params in [json!({"method": "echo"}), both] {
+        let answer = client.ask("admin.call", &params);
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+    }
+    let answer =
+        client.ask("admin.call", &json!({"capability": "echo", "method": "echo", "params": {"n": 1}}));
+    assert_eq!(
+        (&answer["result"]["plugin_id"], &answer["result"]["result"]),
+        (&json!("echo"), &json!({"n": 1}))
+    );
+    let answer = client.ask("admin.call", &json!({"capability": "kv", "method": "kv.get"}));
+    assert_eq!(answer["error"]["data"], json!({"outcome": "not_sent"}), "no plugin is named: {answer}");
+    let routes = client.ask("admin.routes", &json!({}))["result"]["routes"].clone();
+    let modes: Vec<&str> =
+        routes.as_array().unwrap().iter().map(|route| route["mode"].as_str().unwrap()).collect();
+    assert_eq!(modes, ["direct-plugin-id", "capability"].repeat(modes.len() / 2));
 }
 
 #[test]

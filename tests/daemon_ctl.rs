@@ -32,7 +32,7 @@ fn every_command_that_looks_shows_the_living_daemon() {
     let pid = daemon.pid().to_string();
     let version = env!("CARGO_PKG_VERSION");
     // The command, what its text has, and a pointer into its JSON with what is there.
-    let table: [(&[&str], &[&str], &str, Value); 11] = [
+    let table: [(&[&str], &[&str], &str, Value); 13] = [
         (&["status"], &[&pid, version, "plugins"], "/pid", json!(daemon.pid())),
         (&["plugins"], &["echo", "healthy", "down", "stopped"], "/plugins/1/state", json!("healthy")),
         (&["plugin", "echo"], &["healthy", "echo, sleep"], "/plugin_id", json!("echo")),
@@ -48,6 +48,13 @@ fn every_command_that_looks_shows_the_living_daemon() {
             json!("grüß\u{1b}[2J"),
         ),
         (&["call", "echo", "echo", "{\"a\": [1]}"], &["{\"a\": [1]}"], "/result/a/0", json!(1)),
+        (&["routes"], &["capability  "], "/routes/3/mode", json!("capability")),
+        (
+            &["call", "--capability", "echo", "echo", "{\"a\": [1]}", "--idempotent", "--progress"],
+            &["{\"a\": [1]}"],
+            "/plugin_id",
+            json!("echo"),
+        ),
         (&["version"], &[version, "protocol"], "/protocol", json!(1)),
     ];
     for (words, parts, pointer, expected) in table {
@@ -119,7 +126,7 @@ fn every_exit_code_is_what_the_help_says() {
     let daemon = daemon(&world);
     let sleep = ["call", "echo", "sleep", "{\"ms\": 600000}", "--timeout", "200ms"];
     // The command, its exit code, the name of the error, and what standard error has.
-    let table: [(&[&str], i32, &str, &str); 16] = [
+    let table: [(&[&str], i32, &str, &str); 17] = [
         (&["call", "echo", "nothing"], 1, "method_not_found", "no capability \"nothing\""),
         (&["call", "echo", "sleep", "{\"ms\": \"long\"}"], 1, "invalid_params", "-32602"),
         (&["call", "echo", "crash", "{\"how\": \"panic\"}"], 1, "internal_error", ""),
@@ -130,6 +137,7 @@ fn every_exit_code_is_what_the_help_says() {
         (&["plugin", "nobody"], 4, "unknown_plugin", "nobody"),
         (&["restart", "nobody"], 4, "unknown_plugin", "nobody"),
         (&["echo", "down", "--message", "x"], 5, "unavailable", "the plugin is stopped"),
+        (&["call", "--capability", "kv", "kv.get"], 5, "unavailable", "for the capability \"kv\""),
         (&["heartbeat", "down"], 5, "unavailable", "stopped"),
         (&sleep, 6, "deadline_exceeded", "may have carried the call out"),
         (

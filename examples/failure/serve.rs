@@ -10,7 +10,7 @@ use crate::say;
 use nix::sys::resource::{Resource, setrlimit};
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_SHUTDOWN};
 use rpc_plugin_wire::limits::REQUEST_ID_MAX;
-use rpc_plugin_wire::message::{params_into, write_error, write_result};
+use rpc_plugin_wire::message::{params_into, write_error, write_progress, write_result};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameDecoder, Message, Request, RequestId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -119,7 +119,12 @@ impl Server {
                 Err(error) => self.error(id, &error),
             },
             "sleep" => match params_into::<Value>(request.params) {
-                Ok(params) => self.later(id, millis(&params).unwrap_or_default(), json!({}), true),
+                Ok(params) => {
+                    if request.progress {
+                        self.progress(id, params.get("progress").and_then(Value::as_u64).unwrap_or(0));
+                    }
+                    self.later(id, millis(&params).unwrap_or_default(), json!({}), true);
+                }
                 Err(error) => self.error(id, &error),
             },
             unknown => {
@@ -259,6 +264,15 @@ impl Server {
         } else if let Some(wake) = lock(&self.sleepers).get(id) {
             // It may have its answer already.
             let _ = wake.send(());
+        }
+    }
+
+    /// Tells so many steps of its progress.
+    fn progress(&self, id: &RequestId, steps: u64) {
+        for step in 1..=steps {
+            let mut frame = Vec::new();
+            write_progress(&mut frame, id, &json!({"step": step, "of": steps}).to_string());
+            send(&self.writer, &frame);
         }
     }
 

@@ -1,10 +1,16 @@
 //! `rpcpluginctl`: hands this process's surroundings to the control client.
 
 use rpc_plugin_system::ctl::{self, Io};
+use rpc_plugin_system::dev;
+use std::ffi::OsString;
 use std::io::{BufWriter, IsTerminal};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(args) = dev::asked(&words) {
+        return dev::run(&args).into();
+    }
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let (stdout_is_terminal, stderr_is_terminal) = (stdout.is_terminal(), stderr.is_terminal());
     let io = Io {
@@ -15,5 +21,5 @@ fn main() -> ExitCode {
         stdout_is_terminal,
         stderr_is_terminal,
     };
-    ctl::run(std::env::args_os().skip(1), io).into()
+    ctl::run(words, io).into()
 }

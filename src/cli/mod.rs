@@ -130,7 +130,7 @@ pub const HELP_COMMAND: Command = Command {
 /// An argument without dashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Positional {
-    /// Its name, in capitals.
+    /// Its name, in capitals. One that ends with `...` stands last and takes all further words.
     pub name: &'static str,
     /// Whether it must be there.
     pub required: bool,
@@ -138,6 +138,14 @@ pub struct Positional {
     pub flag: Option<&'static str>,
     /// What it is: one sentence without a final full stop.
     pub help: &'static str,
+}
+
+impl Positional {
+    /// Whether it takes all further words.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        self.name.ends_with("...")
+    }
 }
 
 /// One command line to copy, and what it does.

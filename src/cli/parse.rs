@@ -206,7 +206,12 @@ impl Reader {
                 continue;
             }
             match words.next() {
-                Some(word) => self.args.given.push((positional.name, word)),
+                Some(word) => {
+                    self.args.given.push((positional.name, word));
+                    if positional.repeats() {
+                        self.args.given.extend(words.by_ref().map(|word| (positional.name, word)));
+                    }
+                }
                 None if positional.required => {
                     return Err(self.error(format!("'{}' lacks its {}", command.name, positional.name)));
                 }

@@ -46,6 +46,10 @@ impl Program {
         if optional.into_iter().any(|positional| positional.required) {
             problems.push(format!("{}: a required argument follows an optional one", command.name));
         }
+        let last = command.positionals.len().saturating_sub(1);
+        if command.positionals.iter().take(last).any(super::Positional::repeats) {
+            problems.push(format!("{}: an argument follows one that takes all further words", command.name));
+        }
         for positional in command.positionals {
             sentence(problems, positional.name, positional.help);
             if positional.name.bytes().any(|byte| byte.is_ascii_lowercase()) {

@@ -12,6 +12,7 @@ use crate::cli::text;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
+use rpc_plugin_wire::life::METHOD_PROGRESS;
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, SOCKET_PATH_BYTES_MAX};
 use rpc_plugin_wire::message::{NewRequest, request_bytes_max, write_request};
 use rpc_plugin_wire::{FrameDecoder, Message, Notification, RequestId};
@@ -29,9 +30,6 @@ pub(super) const SOCKET_NAME: &str = "admin.sock";
 
 /// The id of the one request that a connection carries.
 const REQUEST_ID: u64 = 1;
-
-/// Tells of the progress of the request (protocol section 5).
-const METHOD_PROGRESS: &str = "rpc.progress";
 
 /// Read at once. Bytes.
 const READ_BYTES: usize = 64 * 1024;

@@ -23,12 +23,23 @@ use crate::cli::runtime_dir::{self, RuntimeDir};
 use crate::cli::{Args, Ask, text};
 use exit::Failure;
 use out::Out;
-use rpc_plugin_wire::admin;
+use rpc_plugin_wire::admin::{self, PluginStatus};
 use rpc_plugin_wire::limits::PROTOCOL_VERSION;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::time::Duration;
+
+/// JSON laid out for a person, safe to print.
+pub(crate) fn lay_out(json: &RawValue) -> String {
+    pretty::pretty(&text::escape_json(json.get()))
+}
+
+/// All that is known about a plugin, for a person, safe to print.
+pub(crate) fn sheet_of(plugin: &PluginStatus, colour: bool) -> String {
+    show::plugin(plugin, colour)
+}
 
 /// What surrounds the client.
 pub struct Io<'a> {
@@ -161,6 +172,7 @@ impl Session<'_> {
             "status" => self.status(out),
             "stop" => self.act(out, admin::METHOD_STOP),
             "wait" => self.wait(out),
+            "dev" => Err(Failure::new(Exit::Failed, "'dev' needs a process of its own: run rpcpluginctl")),
             // The table has commands that this match lacks: a bug, which a test over the table finds.
             other => Err(Failure::new(Exit::Failed, format!("the command {other:?} is not built in"))),
         }

@@ -82,6 +82,42 @@ const COMMANDS: &[Command] = &[
         ..plain("capabilities", "Show what a plugin, or every plugin, says it can do")
     },
     Command {
+        positionals: &[
+            Positional { name: "PROGRAM", required: true, flag: None, help: "The plugin's executable" },
+            Positional {
+                name: "ARG...",
+                required: false,
+                flag: None,
+                help: "Its arguments; '--' stands before those that begin with a dash",
+            },
+        ],
+        flags: &[
+            Flag::with_value("env", "NAME=VALUE", "Set a variable for it").repeated(),
+            Flag::with_value("id", "ID", "What it is called; without it, the name of its file"),
+            Flag::with_value("pass-env", "NAME", "Let a variable of this environment through to it")
+                .repeated(),
+            Flag::with_value("transport", "WORD", "How it is reached: unix, fd or stdio").default("unix"),
+        ],
+        details: "Runs the plugin in this folder with a host of its own, whose private temporary runtime folder is \
+                  removed at the end, and needs no daemon. Prints what happens to it and what it prints, as it \
+                  comes. Each line of standard input calls a method: METHOD [JSON]; 'help', 'capabilities', \
+                  'status', 'restart' and 'quit' are no methods. Result or error stand there with the time it \
+                  took; --timeout is the deadline of each. End of input, 'quit' and Ctrl-C end the plugin \
+                  as an operator would. With --json, one object a line, each with a 'type'. The exit code is 0; \
+                  where standard input is no terminal, it is that of the first line that failed.",
+        examples: &[
+            Example {
+                line: "rpcpluginctl dev target/debug/echo",
+                what: "Try a plugin that was just built; 'restart' takes it anew when it was built again",
+            },
+            Example {
+                line: "echo 'echo {\"message\": \"hello\"}' | rpcpluginctl dev target/debug/echo --json",
+                what: "A script of calls",
+            },
+        ],
+        ..plain("dev", "Run one plugin in the foreground, and call it line by line")
+    },
+    Command {
         flags: &[Flag::with_value("message", "TEXT", "What to send").required(), ID_FLAG],
         examples: &[Example {
             line: "rpcpluginctl echo echo --message 'hello there'",

@@ -5,13 +5,14 @@
 
 use super::run::{Failure, print};
 use super::signals;
+use super::temporary::Folder;
 use crate::ctl::{self, Io};
 use crate::host::{Host, PluginConfig, PluginHandle};
 use crate::sys::orphans::kill_child;
 use crate::sys::process::keep_exit_statuses;
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,32 +20,13 @@ use std::time::Duration;
 /// How long each step may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A folder that is removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> std::io::Result<Folder> {
-        let path = std::env::temp_dir().join(format!("rpcplugind-demo-{}", std::process::id()));
-        // Fails if somebody else made it.
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Folder(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be removed stays in the temporary folder.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Runs the tour; with `stay`, stays up at its end until a signal comes.
 pub(super) fn run(stay: bool) -> Result<ExitCode, Failure> {
     let signals = signals::Watch::start()?;
     keep_exit_statuses()?;
-    let folder = Folder::new()?;
-    let executable = copy_of_this_program(&folder.0)?;
-    let runtime_dir = folder.0.join("run");
+    let folder = Folder::new("rpcplugind-demo")?;
+    let executable = copy_of_this_program(folder.path())?;
+    let runtime_dir = folder.path().join("run");
     say("A host starts, and launches the built-in echo plugin as a process of its own.")?;
     let host = Host::builder(&runtime_dir).admin_socket(true).adopt_orphans(true).start()?;
     std::thread::scope(|scope| {

@@ -16,6 +16,7 @@ pub(super) const PLUGIN: &str = "plugin";
 pub(super) const LOG_SINK: &str = "log-sink";
 pub(super) const CHECK_CONFIG: &str = "check-config";
 pub(super) const JSON: &str = "json";
+pub(super) const WAIT: &str = "wait";
 
 const COMMANDS: &[Command] = &[
     Command {
@@ -54,11 +55,21 @@ const OWN: &[Flag] = &[
         .repeated(),
     runtime_dir::FLAG,
     VERSION_FLAG,
+    Flag::with_value(
+        WAIT,
+        "ID",
+        "Do not launch this plugin; print the variables with which you start it by hand",
+    )
+    .repeated(),
 ];
 
 const EXAMPLES: &[Example] = &[
     Example { line: "rpcplugind demo", what: "A tour in a few seconds" },
     Example { line: "rpcplugind --plugin echo=/usr/lib/plugins/echo", what: "Run one plugin" },
+    Example {
+        line: "rpcplugind --config /etc/rpcplugind.json --wait echo",
+        what: "Start the plugin 'echo' yourself, under gdb or strace, with the variables that this prints",
+    },
     Example {
         line: "rpcplugind --config /etc/rpcplugind.json --check-config",
         what: "See whether a configuration is right, and what it comes to",

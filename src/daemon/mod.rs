@@ -3,6 +3,7 @@
 //! What this folder is for: `rpcplugind`, from its arguments to its exit code. What it deliberately does
 //! not do: anything that an embedding program would miss; that belongs to `host`.
 
+mod awaited;
 pub mod config;
 mod config_error;
 mod config_log;
@@ -27,7 +28,8 @@ pub mod settings;
 #[cfg(test)]
 mod settings_tests;
 mod settings_value;
-mod signals;
+pub(crate) mod signals;
+pub(crate) mod temporary;
 
 pub use flags::PROGRAM;
 pub use run::main;

@@ -5,9 +5,9 @@
 
 use super::config::{Config, FlagValues, PluginConfig, Sources};
 use super::config_show::EnvValues;
-use super::flags::{CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, SERVE_ECHO};
+use super::flags::{CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, SERVE_ECHO, WAIT};
 use super::settings::flag_rows;
-use super::{demo, echo, signals};
+use super::{awaited, demo, echo, signals};
 use crate::cli::{Args, Ask};
 use crate::host::{self, Host, HostError};
 use crate::sys::process::keep_exit_statuses;
@@ -88,6 +88,7 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
 
 fn serve(args: &Args) -> Result<ExitCode, Failure> {
     let config = load(args)?;
+    let awaited = awaited::ids(&texts(args, WAIT)?, &config)?;
     if args.is_set(CHECK_CONFIG) {
         print(&format!("{}\n", config.to_json(EnvValues::Hidden)))?;
         return Ok(ExitCode::SUCCESS);
@@ -103,15 +104,22 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
         .log_sinks(config.sinks.clone())
         .adopt_orphans(true)
         .start()?;
+    let events = if awaited.is_empty() { None } else { Some(host.subscribe(awaited::EVENTS_MAX)?) };
     for plugin in &config.plugins {
-        let handle = host.add(host_config(plugin))?;
-        if plugin.autostart {
+        let is_awaited = awaited.contains(&plugin.id);
+        let handle = host.add(host_config(plugin).awaited(is_awaited))?;
+        if plugin.autostart || is_awaited {
             handle.start()?;
         }
     }
     host.release_admin_socket()?;
     say(args, &host, "ready", &format!("{} plugins", config.plugins.len()))?;
-    signals.wait(&host);
+    let json = args.is_set(JSON);
+    std::thread::scope(|scope| {
+        // It ends with the host.
+        events.map(|events| scope.spawn(move || awaited::print_each(events, json)));
+        signals.wait(&host)
+    });
     let why =
         host.end_reason().ok_or_else(|| Failure::failed("the event loop broke; see its message above"))?;
     say(args, &host, "ended", why)?;
@@ -131,10 +139,16 @@ fn say(args: &Args, host: &Host, state: &str, what: &str) -> std::io::Result<()>
     print(&format!("rpcplugind {}: {state}, {what}, runtime folder {runtime_dir}\n", PROGRAM.version))
 }
 
+fn text(value: &std::ffi::OsStr, flag: &str) -> Result<String, Failure> {
+    value.to_str().map(str::to_owned).ok_or_else(|| Failure::usage(format!("--{flag} is not UTF-8")))
+}
+
+/// Every value of a flag that repeats.
+fn texts(args: &Args, flag: &str) -> Result<Vec<String>, Failure> {
+    args.all(flag).map(|value| text(value, flag)).collect()
+}
+
 fn load(args: &Args) -> Result<Config, Failure> {
-    let text = |value: &std::ffi::OsStr, flag: &str| {
-        value.to_str().map(str::to_owned).ok_or_else(|| Failure::usage(format!("--{flag} is not UTF-8")))
-    };
     let mut flags =
         FlagValues { runtime_dir: args.path("runtime-dir").map(Path::to_owned), ..Default::default() };
     for row in flag_rows() {
@@ -142,12 +156,8 @@ fn load(args: &Args) -> Result<Config, Failure> {
             flags.settings.push((row.flag.to_owned(), text(value, row.flag)?));
         }
     }
-    for sink in args.all(LOG_SINK) {
-        flags.log_sinks.push(text(sink, LOG_SINK)?);
-    }
-    for plugin in args.all(PLUGIN) {
-        flags.plugins.push(text(plugin, PLUGIN)?);
-    }
+    flags.log_sinks = texts(args, LOG_SINK)?;
+    flags.plugins = texts(args, PLUGIN)?;
     let sources = Sources {
         file: args.path(CONFIG),
         flags: &flags,
@@ -174,6 +184,7 @@ fn host_config(plugin: &PluginConfig) -> host::PluginConfig {
         host::PluginConfig::new(plugin.id.clone(), &plugin.executable).policy(plugin.policy.clone());
     config.args = plugin.args.iter().map(OsString::from).collect();
     config.interfaces.clone_from(&plugin.interfaces);
+    config.may_call.clone_from(&plugin.may_call);
     if let Some(folder) = &plugin.working_dir {
         config.working_folder.clone_from(folder);
     }

@@ -14,18 +14,18 @@ use signal_hook::iterator::Signals;
 use std::io;
 
 /// See the module's text.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     signals: Signals,
 }
 
 impl Watch {
     /// Takes the signals over.
-    pub(super) fn start() -> io::Result<Watch> {
+    pub(crate) fn start() -> io::Result<Watch> {
         Ok(Watch { signals: Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1])? })
     }
 
     /// Acts on signals until the host has ended; whether one of them ended it.
-    pub(super) fn wait(mut self, host: &Host) -> bool {
+    pub(crate) fn wait(mut self, host: &Host) -> bool {
         let handle = self.signals.handle();
         std::thread::scope(|scope| {
             // An operator may end the host through the admin socket, and then no signal comes.

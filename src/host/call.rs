@@ -12,6 +12,7 @@ use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::route::{CallRequest, Target};
 use crate::state::session::CallSpec;
+use rpc_plugin_interface::CallOptions;
 use rpc_plugin_interface::transfer::{Arrived, Parcel, provide};
 use rpc_plugin_interface::{Caller, Outgoing, Reply, caller};
 use rpc_plugin_wire::message::fits_nesting;
@@ -22,39 +23,6 @@ use serde_json::value::RawValue;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How one call is to be made. The default is what the plugin's policy says, made once, without progress.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CallOptions {
-    timeout: Option<Duration>,
-    idempotent: bool,
-    progress: bool,
-}
-
-impl CallOptions {
-    /// When the call ends at the latest; at most a day. It is for all tries together.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> CallOptions {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Whether the plugin may execute the call more than once. The host then repeats it by itself, within its
-    /// deadline, when it could not be sent, when the plugin was lost meanwhile, and when the plugin has too much to
-    /// do; also across a restart. What the plugin answers is never repeated. See [`CallError::tries`].
-    #[must_use]
-    pub fn idempotent(mut self, idempotent: bool) -> CallOptions {
-        self.idempotent = idempotent;
-        self
-    }
-
-    /// Whether the plugin is asked to tell of the call's progress; see [`PendingCall::progress`].
-    #[must_use]
-    pub fn progress(mut self, progress: bool) -> CallOptions {
-        self.progress = progress;
-        self
-    }
-}
 
 /// What a call came to, unparsed.
 #[derive(Debug)]

@@ -37,6 +37,8 @@ pub struct PluginConfig {
     pub interfaces: BTreeMap<String, Vec<u32>>,
     /// What it may call through its host; nothing unless this says so.
     pub may_call: MayCall,
+    /// Whether somebody starts it by hand; see [`PluginConfig::awaited`].
+    pub awaited: bool,
     /// Where what it prints goes; see [`PluginConfig::take_output`] and [`PluginConfig::inherit_output`].
     pub(super) output: OutputChoice,
 }
@@ -69,6 +71,8 @@ pub enum PluginConfigError {
     VariableTwice(OsString),
     /// Too many arguments or variables: how many.
     TooMany(usize),
+    /// It is started by hand, and has a transport that only what was launched can have.
+    AwaitedOver(Transport),
     /// The policy contradicts itself.
     Policy(PolicyError),
 }
@@ -96,6 +100,11 @@ impl fmt::Display for PluginConfigError {
             PluginConfigError::TooMany(count) => {
                 write!(f, "{count} arguments or variables, at most {LAUNCH_LIST_MAX} are allowed")
             }
+            PluginConfigError::AwaitedOver(transport) => write!(
+                f,
+                "a plugin that is started by hand has to connect to its socket, and its transport is {transport}; \
+                 make it unix, or let the host launch it"
+            ),
             PluginConfigError::Policy(error) => error.fmt(f),
         }
     }
@@ -116,8 +125,26 @@ impl PluginConfig {
             policy: Policy::default(),
             interfaces: BTreeMap::new(),
             may_call: MayCall::default(),
+            awaited: false,
             output: OutputChoice(Output::Record),
         }
+    }
+
+    /// The same, and it may call these plugins through its host (`host.call`), by their ids; `*` is every plugin.
+    #[must_use]
+    pub fn may_call<T: Into<String>>(mut self, plugins: impl IntoIterator<Item = T>) -> PluginConfig {
+        self.may_call.plugins.extend(plugins.into_iter().map(Into::into));
+        self
+    }
+
+    /// The same, and it may call whichever plugin has one of these capabilities; `*` is every capability.
+    #[must_use]
+    pub fn may_call_capabilities<T: Into<String>>(
+        mut self,
+        capabilities: impl IntoIterator<Item = T>,
+    ) -> PluginConfig {
+        self.may_call.capabilities.extend(capabilities.into_iter().map(Into::into));
+        self
     }
 
     /// The same with one more argument.
@@ -145,6 +172,16 @@ impl PluginConfig {
     #[must_use]
     pub fn transport(mut self, transport: Transport) -> PluginConfig {
         self.policy.transport = transport;
+        self
+    }
+
+    /// The same, but not launched: it waits until somebody starts it by hand, under a debugger for example. The
+    /// event `awaited` tells the variables that it has to be started with. It is taken from any process of this one's
+    /// user that has the token; nothing but its calls, its hello and its end has a deadline; its process is never
+    /// signalled. When it has gone, a new generation waits. Its transport has to be `unix`.
+    #[must_use]
+    pub fn awaited(mut self, awaited: bool) -> PluginConfig {
+        self.awaited = awaited;
         self
     }
 
@@ -203,6 +240,9 @@ impl PluginConfig {
                 return Err(PluginConfigError::VariableTwice(name.clone()));
             }
         }
+        if self.awaited && self.policy.transport != Transport::Unix {
+            return Err(PluginConfigError::AwaitedOver(self.policy.transport));
+        }
         self.policy.check().map_err(PluginConfigError::Policy)
     }
 }
@@ -232,6 +272,7 @@ mod tests {
             (PluginConfig::new("lock".parse().unwrap(), "/bin/a"), "kept for the host's own files (lock)"),
             (PluginConfig::new(crate::eventlog::FILE_NAME.parse().unwrap(), "/bin/a"), "kept for the host's"),
             (PluginConfig::new("a".parse().unwrap(), "bin/a"), "is not absolute"),
+            (good().transport(Transport::Fd).awaited(true), "its transport is fd; make it unix"),
             (good().env("", "1"), "cannot be set"),
             (good().env("A=B", "1"), "cannot be set"),
             (good().env("A", "1").env("A", "1"), "A is set twice"),

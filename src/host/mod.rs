@@ -32,7 +32,7 @@ pub use crate::state::output::Stream;
 pub use crate::state::permit::MayCall;
 pub use crate::state::policy::{Policy, PolicyError, RestartPolicy, Transport};
 pub use builder::HostBuilder;
-pub use call::{CallOptions, CallReply, Callee};
+pub use call::{CallReply, Callee};
 pub use call_set::CallSet;
 pub use capability::CapabilityHandle;
 pub use config::{PluginConfig, PluginConfigError};
@@ -41,7 +41,7 @@ pub use events::EventStream;
 pub use output::OutputLines;
 pub use pending::{CallResult, PendingCall, ProgressAs, ProgressIter, wait_any};
 pub use plugin::PluginHandle;
-pub use rpc_plugin_interface::HandlerError;
+pub use rpc_plugin_interface::{CallOptions, HandlerError};
 pub use rpc_plugin_wire::admin::{PluginStatus, SinkStatus};
 pub use rpc_plugin_wire::event::{EventKind, Level};
 pub use rpc_plugin_wire::life::{Desired, PluginState};
@@ -179,11 +179,15 @@ impl Host {
         let last_generation = generation::read(&folder).map_err(|error| HostError::folder(&id, error))?;
         let spec = PluginSpec {
             id: id.clone(),
-            executable: config.executable.display().to_string(),
+            executable: match config.awaited {
+                true => format!("{}, started by hand", config.executable.display()),
+                false => config.executable.display().to_string(),
+            },
             policy: config.policy,
             interfaces: config.interfaces,
             may_call: config.may_call,
             last_generation,
+            awaited: config.awaited,
         };
         let launch = LaunchSpec {
             executable: config.executable,
@@ -191,6 +195,7 @@ impl Host {
             env: config.env,
             working_folder: config.working_folder,
             output: config.output.0,
+            awaited: config.awaited,
         };
         let added = self.inner.ask(|reply| Command::Add(Box::new(spec), Box::new(launch), reply))?;
         if !added {
@@ -254,8 +259,21 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn subscribe(&self, queue_max: usize) -> Result<EventStream, HostError> {
+        self.subscribe_with(queue_max, false)
+    }
+
+    /// The same with what plugins print and log, where that is put on record (not where a program takes the lines
+    /// itself, or they go to where it prints).
+    ///
+    /// # Errors
+    /// The host has ended.
+    pub fn subscribe_to_all(&self, queue_max: usize) -> Result<EventStream, HostError> {
+        self.subscribe_with(queue_max, true)
+    }
+
+    fn subscribe_with(&self, queue_max: usize, with_said: bool) -> Result<EventStream, HostError> {
         let (sender, receiver) = bounded(queue_max.max(1));
-        self.inner.post(Command::Subscribe(sender))?;
+        self.inner.post(Command::Subscribe(sender, with_said))?;
         Ok(EventStream::new(receiver))
     }
 

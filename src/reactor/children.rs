@@ -1,7 +1,7 @@
 //! Processes: preparing, launching, how they end.
 
 use super::output::Output;
-use super::ward::{Ready, Running};
+use super::ward::{Process, Ready, Running};
 use super::{Command, Reactor, Source};
 use crate::state::action::{Note, StopSignal};
 use crate::state::keys::PluginKey;
@@ -37,20 +37,20 @@ fn prepare(
     id: &PluginId,
     generation: Generation,
     transport: Transport,
-    executable: &Path,
+    executable: Option<&Path>,
 ) -> Result<PreparedLaunch, String> {
     let folder = runtime_dir.plugin_folder(id).map_err(|error| error.to_string())?;
     let needs = Needs {
         // With stdio, the first frame says it: what runs elsewhere cannot read files of this machine.
         token_file: transport != Transport::Stdio,
         listener: transport == Transport::Unix,
-        executable: Some(executable),
+        executable,
     };
     launch::prepare(&folder, id, generation, needs).map_err(|error| error.to_string())
 }
 
 /// The variables of the contract.
-fn contract(
+pub(super) fn contract(
     ready: &Ready,
     transport: Transport,
     id: &PluginId,
@@ -59,9 +59,9 @@ fn contract(
     if transport == Transport::Stdio {
         return vec![(ENV_LAUNCH.into(), launch_mark(runtime_dir, id, ready.generation))];
     }
-    let channel = match (transport, &ready.socket_path) {
-        (Transport::Unix, Some(path)) => Some((ENV_PLUGIN_SOCKET.into(), path.clone().into())),
-        _ => Some((ENV_PLUGIN_FD.into(), CHANNEL_FD.to_string().into())),
+    let channel = match &ready.socket_path {
+        Some(path) => Some((ENV_PLUGIN_SOCKET.into(), path.clone().into())),
+        None => Some((ENV_PLUGIN_FD.into(), CHANNEL_FD.to_string().into())),
     };
     let token_file = ready.token_path.as_ref().map(|path| (ENV_AUTH_TOKEN_FILE.into(), path.clone().into()));
     let identity = [
@@ -94,11 +94,13 @@ impl Reactor {
                 self.postponed.pop_front();
                 continue;
             };
-            let (id, executable) = (plugin.id().clone(), ward.spec.executable.clone());
+            let id = plugin.id().clone();
+            let executable = (!ward.spec.awaited).then(|| ward.spec.executable.clone());
             let transport = plugin.policy().transport;
             let (runtime_dir, port) = (Arc::clone(&self.runtime_dir), self.port.clone());
             let job = move || {
-                let outcome = prepare(&runtime_dir, &id, generation, transport, &executable).map(Box::new);
+                let outcome =
+                    prepare(&runtime_dir, &id, generation, transport, executable.as_deref()).map(Box::new);
                 port.deliver(Command::Prepared(key, generation, outcome));
             };
             if self.workers.submit(Box::new(job)).is_err() {
@@ -208,7 +210,14 @@ impl Reactor {
                     listening.source = source;
                 }
             }
-            ward.running = Some(Running { generation, child, mark, exit_source, stdout, stderr });
+            ward.running = Some(Running {
+                generation,
+                process: Process::Launched(child),
+                mark,
+                exit_source,
+                stdout,
+                stderr,
+            });
         }
         Ok(())
     }
@@ -235,8 +244,14 @@ impl Reactor {
     /// Drops what is left of a generation.
     pub(super) fn discard(&mut self, key: PluginKey, generation: Generation) {
         self.stop_listening(key, generation);
-        if let Some(ward) = self.wards.get_mut(&key) {
-            ward.ready.take_if(|ready| ready.generation == generation);
+        let Some(ward) = self.wards.get_mut(&key) else { return };
+        ward.ready.take_if(|ready| ready.generation == generation);
+        // A child is let go when it is reaped.
+        let is_let_go = |running: &mut Running| {
+            running.generation == generation && matches!(running.process, Process::ByHand(_))
+        };
+        if let Some(running) = ward.running.take_if(is_let_go) {
+            self.unregister(running.process.pidfd().as_raw_fd(), running.exit_source);
         }
     }
 
@@ -247,7 +262,9 @@ impl Reactor {
             StopSignal::Term => Signal::SIGTERM,
             StopSignal::Kill => Signal::SIGKILL,
         };
-        if let Err(error) = running.child.signal_group(signal) {
+        if let Process::Launched(child) = &running.process
+            && let Err(error) = child.signal_group(signal)
+        {
             self.fault("a plugin's process group could not be signalled", &error);
         }
     }
@@ -256,12 +273,16 @@ impl Reactor {
     pub(super) fn kill(&mut self, key: PluginKey, reason: &str) {
         let running = self.wards.get(&key).and_then(|ward| ward.running.as_ref());
         let (Some(running), Some(plugin)) = (running, self.supervisor.plugin(key)) else { return };
+        if matches!(running.process, Process::ByHand(_)) {
+            // It loses its connection with the host.
+            return;
+        }
         let generation = running.generation;
         let mut note =
             Note::new(EventKind::SignalSent, "SIGKILL was sent to its process group").reason(reason);
         note.plugin_id = Some(plugin.id().clone());
         note.generation = Some(generation);
-        note.pid = Some(running.child.pid());
+        note.pid = Some(running.process.pid());
         self.recorder.record(note);
         self.signal(key, generation, StopSignal::Kill);
     }
@@ -272,13 +293,9 @@ impl Reactor {
         let Some(running) = ward.running.as_mut().filter(|running| running.generation == generation) else {
             return;
         };
-        let (clean, text) = match running.child.reap() {
-            Ok(None) => return,
-            Ok(Some(status)) => (status.success(), status.to_string()),
-            Err(error) => (false, format!("a status that could not be read: {error}")),
-        };
+        let Some((clean, text)) = running.process.end() else { return };
         let Some(mut running) = ward.running.take() else { return };
-        self.unregister(running.child.as_fd().as_raw_fd(), running.exit_source);
+        self.unregister(running.process.pidfd().as_raw_fd(), running.exit_source);
         self.end_pipe(now, key, generation, running.stdout.take());
         let stderr_tail = self.end_pipe(now, key, generation, running.stderr.take());
         // It may have connected and ended before its connection was taken.
@@ -294,7 +311,8 @@ impl Reactor {
     /// The processes of all plugins.
     fn leaders(&self) -> Vec<Leader> {
         let running = self.wards.values().filter_map(|ward| ward.running.as_ref());
-        running.map(|running| Leader { pid: running.child.pid(), mark: running.mark.clone() }).collect()
+        let launched = running.filter(|running| matches!(running.process, Process::Launched(_)));
+        launched.map(|running| Leader { pid: running.process.pid(), mark: running.mark.clone() }).collect()
     }
 
     /// Reaps what has ended, and ends what plugins that are gone left behind. What a living plugin left

@@ -103,7 +103,7 @@ impl Reactor {
                 self.handle_answered(now, command);
             }
             Command::Cancel(slots) => self.cancel_calls(now, &slots),
-            Command::Subscribe(sender) => self.recorder.subscribe(sender),
+            Command::Subscribe(sender, with_said) => self.recorder.subscribe(sender, with_said),
             Command::Record(note) => self.recorder.record(*note),
             Command::Prepared(key, generation, outcome) => self.take_prepared(now, key, generation, outcome),
             Command::OpenControl => {

@@ -112,8 +112,6 @@ impl ControlCx<'_> {
     }
 }
 
-/// Tells a client of the progress of what it asked for (protocol section 5).
-const METHOD_PROGRESS: &str = "rpc.progress";
 /// Requests of one client that may wait at once; a further one is answered `overloaded`.
 const REQUESTS_PER_CLIENT_MAX: usize = 256;
 /// Bytes that may wait to be written to one client; beyond it the client is dropped.
@@ -272,9 +270,7 @@ impl Client {
     /// Tells of the progress of what it asked for. A client that does not read misses it, and is not dropped for it.
     pub(super) fn progress(&mut self, id: &RequestId, value: &RawValue) {
         if self.outbox.waiting_bytes() <= OUTBOX_BYTES_PAUSE {
-            let id = serde_json::to_string(id).unwrap_or_default();
-            let params = format!("{{\"id\":{id},\"value\":{}}}", value.get());
-            message::write_notification(self.outbox.buffer(), METHOD_PROGRESS, Some(&params));
+            message::write_progress(self.outbox.buffer(), id, value.get());
         }
     }
 

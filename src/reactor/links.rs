@@ -7,9 +7,9 @@ use super::{Answer, Reactor, Source};
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PeerIdentity;
-use crate::state::policy::Transport;
 use crate::state::time::Time;
 use crate::sys::credentials::{peer_credentials, request_buffer_bytes};
+use crate::sys::process::Attached;
 use mio::Interest;
 use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_wire::event::EventKind;
@@ -66,8 +66,20 @@ impl Reactor {
                 return false;
             }
         };
+        // A process that has ended meanwhile is nobody to wait for.
+        let attached = match self.is_awaited(key).then(|| Attached::open(peer.pid)).transpose() {
+            Ok(attached) => attached,
+            Err(error) => {
+                self.fault("whoever connected could not be watched", &error);
+                return false;
+            }
+        };
         if !self.supervisor.handle_connection(now, key, generation, peer, self.uid) {
             return false;
+        }
+        if let Some(Err(error)) = attached.map(|attached| self.attach(key, generation, attached)) {
+            // The end of its connection tells its end.
+            self.fault("a plugin that was started by hand could not be watched", &error);
         }
         self.take_link(now, key, generation, stream);
         true
@@ -89,13 +101,11 @@ impl Reactor {
     }
 
     fn add_link(&mut self, key: PluginKey, generation: Generation, stream: UnixStream) -> io::Result<()> {
-        let transport = self.supervisor.plugin(key).map(|plugin| plugin.policy().transport);
-        let passes_descriptors = transport != Some(Transport::Stdio);
         stream.set_nonblocking(true)?;
         request_buffer_bytes(stream.as_fd(), SOCKET_BUFFER_BYTES);
         let source = self.register(stream.as_raw_fd(), Source::Link(key, generation), Interest::READABLE)?;
         if let Some(ward) = self.wards.get_mut(&key) {
-            ward.link = Some(Link { generation, stream, source, full: false, passes_descriptors });
+            ward.link = Some(Link { generation, stream, source, full: false });
         }
         Ok(())
     }

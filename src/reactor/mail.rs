@@ -56,7 +56,8 @@ pub(crate) enum Command {
     AskerProgress(Asker, Box<RawValue>),
     /// The callers of these have gone.
     Cancel(Vec<Slot>),
-    Subscribe(Sender<LifecycleEvent>),
+    /// To what happens; with true, also to what plugins print and say.
+    Subscribe(Sender<LifecycleEvent>, bool),
     Record(Box<Note>),
     /// A worker's preparation returned.
     Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, String>),

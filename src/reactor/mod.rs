@@ -6,6 +6,7 @@
 //! What always holds: a turn of the loop is bounded, however much one peer sends; nothing is delivered
 //! under a stale token; a burst of writes to one peer is one system call where the kernel takes it.
 
+mod awaited;
 mod children;
 mod commands;
 mod control;
@@ -18,7 +19,9 @@ mod links;
 mod mail;
 mod output;
 mod record;
+mod relays;
 mod serve;
+mod setup;
 mod slab;
 mod slot;
 mod ward;
@@ -34,10 +37,10 @@ pub(crate) use mail::{Command, NewCall, Port, PostError};
 pub(crate) use output::Output;
 pub use output::PrintedLine;
 pub(crate) use serve::{ServiceRequest, Services};
+pub(crate) use setup::{Control, EndReason, Setup, SinkQuestion, SinkQuestions};
 pub(crate) use slot::{Awaited, NextProgress, Shared, Slot, Taken};
 pub(crate) use ward::LaunchSpec;
 
-use crate::eventlog::EventLog;
 use crate::state::action::{Action, CallEnd, Note};
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
@@ -53,16 +56,15 @@ use gate::Gate;
 use mail::Mailbox;
 use mio::{Events, Interest, Poll, Token};
 use record::Recorder;
+use relays::Relays;
 use rpc_plugin_wire::Generation;
-use rpc_plugin_wire::admin::SinkStatus;
 use rpc_plugin_wire::event::EventKind;
 use serve::Servings;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixListener;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ward::Ward;
 use workers::Workers;
@@ -87,43 +89,12 @@ enum Source {
     Exit(PluginKey, Generation),
     Stdout(PluginKey, Generation),
     Stderr(PluginKey, Generation),
+    /// A stream in band, by its number.
+    Stream(PluginKey, Generation, u64),
     ControlListener,
     /// With its key among the clients.
     ControlClient(u64),
 }
-
-/// The control interface of a host.
-pub(crate) struct Control {
-    pub(crate) listener: UnixListener,
-    pub(crate) service: Box<dyn ControlService>,
-    /// Whether clients have to wait for [`Command::OpenControl`].
-    pub(crate) held: bool,
-    pub(crate) clients_max: usize,
-    pub(crate) frame_bytes_max: usize,
-}
-
-/// What a host is made of.
-pub(crate) struct Setup {
-    pub(crate) runtime_dir: Arc<RuntimeDir>,
-    pub(crate) log: EventLog,
-    pub(crate) control: Option<Control>,
-    /// What plugins may ask of the embedding program.
-    pub(crate) services: Option<Box<dyn Services>>,
-    /// Adopt and end what plugins leave behind.
-    pub(crate) subreaper: bool,
-    /// Children that are no plugins, and whose own threads look after them.
-    pub(crate) attendants: Attendants,
-    /// How each sink of the record does.
-    pub(crate) sinks: SinkQuestions,
-    pub(crate) ended: EndReason,
-}
-
-/// Asks each sink how it does; set once they run.
-pub(crate) type SinkQuestions = Arc<OnceLock<Vec<SinkQuestion>>>;
-pub(crate) type SinkQuestion = Box<dyn Fn() -> SinkStatus + Send + Sync>;
-
-/// Why a host ended; set when it has.
-pub(crate) type EndReason = Arc<OnceLock<String>>;
 
 /// See the module's text.
 pub(crate) struct Reactor {
@@ -158,8 +129,9 @@ pub(crate) struct Reactor {
     /// Its listener, once clients are let in.
     control_source: Option<u64>,
     workers: Workers,
-    services: Option<Box<dyn Services>>,
+    services: Box<dyn Services>,
     servings: Servings,
+    relays: Relays,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
     postponed: VecDeque<(PluginKey, Generation)>,
     recorder: Recorder,
@@ -210,6 +182,7 @@ impl Reactor {
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
             services: setup.services,
             servings: Servings::default(),
+            relays: Relays::default(),
             postponed: VecDeque::new(),
             holding: Holding::new(&setup.log, &port),
             recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
@@ -317,6 +290,7 @@ impl Reactor {
             Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
             Some(Source::Stdout(key, generation)) => self.read_pipe(now, key, generation, Stream::Stdout),
             Some(Source::Stderr(key, generation)) => self.read_pipe(now, key, generation, Stream::Stderr),
+            Some(Source::Stream(key, generation, number)) => self.pump_stream(now, (key, generation, number)),
             Some(Source::ControlListener) => self.accept_clients(now),
             Some(Source::ControlClient(client)) => self.read_client(now, client, closed),
         }
@@ -353,17 +327,25 @@ impl Reactor {
                 self.submit_postponed();
             }
             Action::Spawn(key, generation) => self.spawn(now, key, generation),
+            Action::Await(key, generation) => self.begin_to_await(key, generation),
             Action::Discard(key, generation) => self.discard(key, generation),
             Action::Trusted(key, generation) => self.trust(key, generation),
             Action::CloseLink(key, generation, last) => {
                 self.close_link(key, generation, &last);
                 self.abandon_all(now, key, generation);
+                self.close_streams(key, generation);
             }
             Action::Signal(key, generation, signal) => self.signal(key, generation, signal),
             Action::Progress(call, value) => self.tell_progress(now, call, value),
-            Action::Asked(key, generation, asked) => self.serve_plugin(now, key, generation, *asked),
+            Action::Asked(key, generation, mut asked) => {
+                asked.fds.extend(self.accept_streams(now, key, generation, &asked.streams));
+                self.serve_plugin(now, key, generation, *asked);
+            }
+            Action::Streaming(key, generation, named) => self.open_streams(now, key, generation, named),
+            Action::Stream(key, generation, frame) => self.take_stream(now, key, generation, frame),
             Action::Abandoned(key, generation, id) => self.abandon(now, key, generation, id),
-            Action::Complete(call, end) => {
+            Action::Complete(call, mut end) => {
+                self.accept_streams_of(now, &mut end);
                 let end = self.hold_call(now, call, end);
                 if let Some((ticket, answer)) = end.and_then(|end| self.end_call(now, call, end)) {
                     self.answer_client(&ticket, answer);
@@ -428,9 +410,7 @@ impl Reactor {
             self.end_orphans();
         }
         self.workers.end();
-        if let Some(services) = &mut self.services {
-            services.end();
-        }
+        self.services.end();
         let reason = self.end_reason.take().unwrap_or_default();
         self.recorder.record(Note::new(EventKind::HostStopped, "the host ended").reason(reason.clone()));
         let _ = self.ended.set(reason);

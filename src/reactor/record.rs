@@ -8,8 +8,8 @@ use crate::eventlog::{Correlation, Durability, Entry, EventLog, Ticket};
 use crate::state::action::{CallRecord, Note};
 use crate::sys::runtime_dir::{ADMIN_SOCKET, plugin_socket_path};
 use crossbeam_channel::{Sender, TrySendError};
-use rpc_plugin_wire::Outcome;
 use rpc_plugin_wire::event::{Component, EventKind, Level};
+use rpc_plugin_wire::{ErrorCode, Outcome};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -18,6 +18,8 @@ const SUBSCRIBERS_MAX: usize = 64;
 
 struct Subscriber {
     sender: Sender<LifecycleEvent>,
+    /// What plugins print and say too.
+    with_said: bool,
     missed: u64,
 }
 
@@ -35,9 +37,9 @@ impl Recorder {
         Recorder { log, runtime_dir: runtime_dir.to_owned(), subscribers: Vec::new(), last_ticket: None }
     }
 
-    pub(super) fn subscribe(&mut self, sender: Sender<LifecycleEvent>) {
+    pub(super) fn subscribe(&mut self, sender: Sender<LifecycleEvent>, with_said: bool) {
         if self.subscribers.len() < SUBSCRIBERS_MAX {
-            self.subscribers.push(Subscriber { sender, missed: 0 });
+            self.subscribers.push(Subscriber { sender, with_said, missed: 0 });
         }
     }
 
@@ -48,10 +50,10 @@ impl Recorder {
 
     pub(super) fn record(&mut self, note: Note) {
         let at = SystemTime::now();
-        // What a plugin prints or says is for the record only.
-        if !matches!(note.kind.component(), Component::Stdout | Component::Stderr | Component::Plugin) {
-            self.publish(at, &note);
-        }
+        // What a plugin prints or says is for the record, and for those who asked for it.
+        let is_said =
+            matches!(note.kind.component(), Component::Stdout | Component::Stderr | Component::Plugin);
+        self.publish(at, &note, is_said);
         let socket_path = self.socket_path(&note);
         self.write(entry_of(note, at, socket_path));
     }
@@ -65,7 +67,7 @@ impl Recorder {
             let mut note = Note::new(kind, said_of(kind)).method(method.clone());
             note = note.error(error.message.clone());
             (note.plugin_id, note.generation, note.pid) = (Some(plugin_id.clone()), generation, pid);
-            self.publish(at, &note);
+            self.publish(at, &note, false);
         }
         let correlation = generation.zip(request);
         let correlation = correlation.map(|(generation, request)| Correlation { generation, request });
@@ -89,7 +91,10 @@ impl Recorder {
                     let details = serde_json::json!({"outcome": outcome, "code": error.code.code()});
                     entry.level(Level::Info).details_of(&details)
                 } else {
-                    entry.error(error.message).details_of(&serde_json::json!({"outcome": outcome}))
+                    // Its caller wanted no answer any more: nothing is wrong.
+                    let level = (error.code == ErrorCode::Cancelled).then_some(Level::Info);
+                    let entry = entry.with(level, Entry::level).error(error.message);
+                    entry.details_of(&serde_json::json!({"outcome": outcome}))
                 };
             }
             None => entry = entry.size(if is_started { "params_bytes" } else { "result_bytes" }, bytes),
@@ -132,8 +137,11 @@ impl Recorder {
         }
     }
 
-    fn publish(&mut self, at: SystemTime, note: &Note) {
+    fn publish(&mut self, at: SystemTime, note: &Note, is_said: bool) {
         self.subscribers.retain_mut(|subscriber| {
+            if is_said && !subscriber.with_said {
+                return true;
+            }
             let event = LifecycleEvent { at, note: note.clone(), missed: subscriber.missed };
             match subscriber.sender.try_send(event) {
                 Ok(()) => subscriber.missed = 0,

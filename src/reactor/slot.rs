@@ -302,6 +302,7 @@ mod tests {
             took: Duration::ZERO,
             is_recorded: false,
             fds: Vec::new(),
+            streams: Vec::new(),
         }
     }
 

@@ -7,9 +7,10 @@ use super::output::{Output, Pipe};
 use crate::sys::executable::Executable;
 use crate::sys::launch::PreparedLaunch;
 use crate::sys::private_file::PrivateFile;
-use crate::sys::process::Child;
+use crate::sys::process::{Attached, Child};
 use rpc_plugin_wire::{Generation, Token};
 use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
@@ -24,13 +25,55 @@ pub(crate) struct LaunchSpec {
     pub(crate) working_folder: PathBuf,
     /// Where what it prints goes.
     pub(crate) output: Output,
+    /// Whether somebody starts it by hand.
+    pub(crate) awaited: bool,
+}
+
+/// A process, and what may be done to it.
+#[derive(Debug)]
+pub(super) enum Process {
+    /// A child.
+    Launched(Child),
+    /// Somebody else's.
+    ByHand(Attached),
+}
+
+impl Process {
+    pub(super) fn pid(&self) -> u32 {
+        match self {
+            Process::Launched(child) => child.pid(),
+            Process::ByHand(attached) => attached.pid(),
+        }
+    }
+
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        match self {
+            Process::Launched(child) => child.as_fd(),
+            Process::ByHand(attached) => attached.as_fd(),
+        }
+    }
+
+    /// Whether it ended well, and how, once it has ended. A child is reaped.
+    pub(super) fn end(&mut self) -> Option<(bool, String)> {
+        match self {
+            Process::Launched(child) => match child.reap() {
+                Ok(None) => None,
+                Ok(Some(status)) => Some((status.success(), status.to_string())),
+                Err(error) => Some((false, format!("a status that could not be read: {error}"))),
+            },
+            Process::ByHand(attached) => {
+                let has_ended = attached.has_ended().unwrap_or(true);
+                has_ended.then(|| (true, "a status that only its parent knows".to_owned()))
+            }
+        }
+    }
 }
 
 /// A process.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) generation: Generation,
-    pub(super) child: Child,
+    pub(super) process: Process,
     /// The variable that says which launch it is, as its environment has it: no other launch has the same.
     pub(super) mark: OsString,
     pub(super) exit_source: u64,
@@ -46,9 +89,6 @@ pub(super) struct Link {
     pub(super) source: u64,
     /// It takes no more bytes for now, and is watched until it does.
     pub(super) full: bool,
-    /// Whether descriptors can be passed over it.
-    #[expect(dead_code)]
-    pub(super) passes_descriptors: bool,
 }
 
 /// What was prepared for a generation.

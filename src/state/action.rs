@@ -1,11 +1,12 @@
 //! What the state machines want done, and what they want recorded.
 
 use super::call_error::CallError;
-use super::fds::Fds;
+use super::fds::{Fd, Fds};
 use super::keys::{CallKey, PluginKey, WaitKey};
 use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -28,6 +29,8 @@ pub enum Action {
     Prepare(PluginKey, Generation),
     /// Launch what was prepared. Answered with `handle_spawned`.
     Spawn(PluginKey, Generation),
+    /// Let what was prepared be connected to by whoever comes, and tell how.
+    Await(PluginKey, Generation),
     /// Drop what was prepared, or what is left of it: token, listener, socket, executable.
     Discard(PluginKey, Generation),
     /// The proof is complete: nobody else may connect, and the token has served.
@@ -44,6 +47,10 @@ pub enum Action {
     Complete(CallKey, CallEnd),
     /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
     Asked(PluginKey, Generation, Box<Asked>),
+    /// These descriptors went out as streams in band, under these numbers: relay between both.
+    Streaming(PluginKey, Generation, Vec<(u64, Fd)>),
+    /// A frame of a stream in band came.
+    Stream(PluginKey, Generation, StreamFrame),
     /// The plugin does not wait any more for the answer to what it asked.
     Abandoned(PluginKey, Generation, RequestId),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
@@ -67,6 +74,8 @@ pub struct CallEnd {
     pub is_recorded: bool,
     /// What came with the result.
     pub fds: Fds,
+    /// The streams in band that came with it instead.
+    pub streams: Vec<u64>,
 }
 
 impl CallEnd {
@@ -80,6 +89,7 @@ impl CallEnd {
             took: Duration::ZERO,
             is_recorded: false,
             fds: Fds::new(),
+            streams: Vec::new(),
         }
     }
 }

@@ -23,6 +23,7 @@ fn host(plugins: &[&str], capabilities: &[&str]) -> (Supervisor, PluginKey) {
         interfaces: BTreeMap::new(),
         may_call: MayCall { plugins: names(plugins), capabilities: names(capabilities) },
         last_generation: Some(Generation::try_from(6).unwrap()),
+        awaited: false,
     };
     let key = host.add(spec).unwrap();
     host.wish(Time::ZERO, key, crate::state::supervisor::Wish::Start);
@@ -38,6 +39,7 @@ fn asked(params: Option<Value>) -> Asked {
         chain: Chain::default(),
         progress: false,
         fds: Vec::new(),
+        streams: Vec::new(),
     }
 }
 

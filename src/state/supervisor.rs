@@ -18,6 +18,7 @@ use super::time::Time;
 use super::waits::{Goal, WAITS_MAX, Waits};
 use super::wheel::Wheel;
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId, RequestId, Token};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -262,6 +263,18 @@ impl Supervisor {
                 session.progress(id, value);
             }
         });
+    }
+
+    /// A stream in band: sends these frames of it, and where it has ended, makes room for another; or ends the
+    /// connection, because the plugin broke its protocol.
+    pub fn relay(
+        &mut self,
+        now: Time,
+        (key, generation): (PluginKey, Generation),
+        frames: &[StreamFrame],
+        ended: Result<Option<u64>, String>,
+    ) {
+        self.step(now, key, |plugin, step| plugin.relay(step, generation, frames, ended));
     }
 
     /// The plugin that a call goes to.

@@ -14,6 +14,7 @@ fn spec(id: &str) -> PluginSpec {
         interfaces: BTreeMap::new(),
         may_call: Default::default(),
         last_generation: None,
+        awaited: false,
     }
 }
 

@@ -85,6 +85,7 @@ impl Life {
             interfaces: std::collections::BTreeMap::new(),
             may_call: Default::default(),
             last_generation: Some((ANYONE.generation - 1).to_string().parse().unwrap()),
+            awaited: false,
         };
         let mut supervisor = Supervisor::new(7);
         let key = supervisor.add(spec).unwrap();
@@ -201,6 +202,7 @@ impl Life {
                 self.supervisor.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
             }
             Action::Progress(..) | Action::Abandoned(..) => {}
+            Action::Streaming(..) | Action::Stream(..) => {}
             Action::CloseLink(_, _, last) => {
                 self.written.extend(last);
                 self.closed = true;
@@ -208,10 +210,10 @@ impl Life {
             Action::Signal(_, _, signal) => self.signals.push(signal),
             Action::Complete(key, end) => self.ends.push((key, end)),
             Action::Note(note) => self.notes.push(*note),
-            Action::Discard(..)
+            Action::Await(..)
+            | Action::Discard(..)
             | Action::Trusted(..)
             | Action::Called(_)
-            | Action::Progress(..)
             | Action::Waited(..) => {}
         }
     }

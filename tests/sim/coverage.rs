@@ -5,7 +5,9 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 14] = [
+const ELSEWHERE: [EventKind; 16] = [
+    EventKind::Awaited,
+    EventKind::LetGo,
     EventKind::RecordRepaired,
     EventKind::RecordGap,
     EventKind::SinkFailed,

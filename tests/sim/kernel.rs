@@ -32,6 +32,7 @@ impl World {
         match action {
             Action::Prepare(key, generation) => self.prepare((key, generation)),
             Action::Spawn(key, generation) => self.spawn((key, generation)),
+            Action::Await(..) => panic!("nobody is started by hand here"),
             Action::Discard(key, generation) => self.discard((key, generation)),
             Action::Trusted(key, generation) => {
                 self.tell(format_args!("  {key:?}/{generation} trusted"));
@@ -44,6 +45,7 @@ impl World {
                 self.close_link((key, generation), &last);
                 self.child_is_gone((key, generation));
             }
+            Action::Streaming(..) | Action::Stream(..) => {}
             Action::Signal(key, generation, signal) => self.signal((key, generation), signal),
             Action::Progress(call, value) => {
                 self.tell(format_args!("  call {} goes on: {value}", call.0));

@@ -27,6 +27,7 @@ impl World {
             interfaces: BTreeMap::from([("kv".to_owned(), vec![2])]),
             may_call: asks::random_may_call(&mut self.rng),
             last_generation,
+            awaited: false,
         };
         let key = self.host.add(spec).expect("no plugin has that id");
         self.tell(format_args!("{key:?} is {id}: {policy:?}"));

@@ -147,6 +147,7 @@ fn end(world: &mut World) {
                 interfaces: Default::default(),
                 may_call: Default::default(),
                 last_generation: None,
+                awaited: false,
             })
             .is_none(),
         "a host that ends takes no plugin"

@@ -233,6 +233,12 @@ impl Context {
         self.0.ended.load(Ordering::Acquire)
     }
 
+    /// Whether both are the same call, and not two with the same id.
+    #[must_use]
+    pub fn is_same(&self, other: &Context) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whose call it is: to call back, with [`Callee::make`].
     #[must_use]
     pub fn callee(&self) -> Option<&Arc<dyn Callee>> {

@@ -105,3 +105,27 @@ fn of_nested(error: &CallError) -> ErrorObject {
         _ => object,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_errors_become_internal_and_error_objects_keep_their_code() {
+        let from_io: HandlerError = std::io::Error::other("no disk").into();
+        assert_eq!((from_io.code(), from_io.0.message.as_ref()), (ErrorCode::InternalError, "no disk"));
+        let object = ErrorObject::new(ErrorCode::Denied, "not you");
+        assert_eq!(HandlerError::from(object).code(), ErrorCode::Denied);
+    }
+
+    #[test]
+    fn what_is_known_of_a_nested_call_is_told_as_that() {
+        let lost = CallError::indeterminate(ErrorCode::PluginLost, "it is gone");
+        let outer = HandlerError::from(lost).into_object();
+        assert_eq!(outer.kind(), ErrorCode::PluginLost);
+        assert_eq!(outer.data.unwrap().get(), r#"{"nested":{"outcome":"indeterminate"}}"#);
+        let denied = ErrorObject::new(ErrorCode::Denied, "not you").with_data(&1);
+        let answered = HandlerError::from(CallError::answered(denied)).into_object();
+        assert_eq!((answered.kind(), answered.data.unwrap().get()), (ErrorCode::Denied, "1"));
+    }
+}

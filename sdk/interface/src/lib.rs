@@ -9,6 +9,7 @@
 //! What it deliberately does not do: own a connection, or start a thread.
 //!
 //! What always holds: a descriptor has one owner at any time, and dropping that closes it.
+#![deny(unsafe_code)]
 
 pub mod app_error;
 mod arguments;

@@ -171,6 +171,13 @@ impl Interfaces {
         self.0.iter().map(one).collect()
     }
 
+    /// What serves the method of this name on the wire, by the versions that have it.
+    #[must_use]
+    pub fn functions(&self, method: &str) -> BTreeMap<u32, MethodFn> {
+        let of = |table: &InterfaceTable| Some((table.version, Arc::clone(table.method(method)?)));
+        self.tables().filter_map(of).collect()
+    }
+
     /// All tables.
     pub fn tables(&self) -> impl Iterator<Item = &InterfaceTable> {
         self.0.values().flat_map(BTreeMap::values)
@@ -203,8 +210,13 @@ mod tests {
     #[test]
     fn versions_stand_beside_each_other_and_one_of_each_is_chosen() {
         let mut interfaces = Interfaces::default();
-        for (name, version) in [("kv", 2), ("kv", 1), ("log", 7)] {
-            interfaces.add(InterfaceTable::new(name, version)).unwrap();
+        for (name, version, methods) in [("kv", 2, &["get", "del"][..]), ("kv", 1, &["get"]), ("log", 7, &[])]
+        {
+            let mut table = InterfaceTable::new(name, version);
+            for method in methods {
+                table.add_typed(method, &[], |_, ()| Ok::<_, HandlerError>(()));
+            }
+            interfaces.add(table).unwrap();
         }
         let twice = interfaces.add(InterfaceTable::new("kv", 2)).unwrap_err();
         assert_eq!(twice.to_string(), "version 2 of interface \"kv\" is there twice");
@@ -214,6 +226,8 @@ mod tests {
             let chosen = interfaces.choose(&agreed).map_err(|error| error.to_string())?;
             Ok::<_, String>(chosen.iter().map(|table| (table.name(), table.version())).collect::<Vec<_>>())
         };
+        let versions = |method: &str| interfaces.functions(method).into_keys().collect::<Vec<_>>();
+        assert_eq!((versions("kv.get"), versions("kv.del")), (vec![1, 2], vec![2]));
         assert_eq!(choose(&[]), Ok(vec![("kv", 2), ("log", 7)]));
         assert_eq!(choose(&[("kv", 1), ("other", 5)]), Ok(vec![("kv", 1), ("log", 7)]));
         let refused = choose(&[("kv", 9)]).unwrap_err();

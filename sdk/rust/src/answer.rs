@@ -4,29 +4,35 @@
 //!
 //! What always holds: exactly one whole frame is appended, and it is no longer than the limit.
 
+use crate::frames::Frames;
 use crate::handler::HandlerError;
 use rpc_plugin_wire::message::{fits_nesting, to_one_line, write_error};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
+use std::os::fd::OwnedFd;
 
-/// Appends the answer that `produce` makes: the JSON that it appends as result, or its error. Says
-/// whether a result was written.
+/// Appends the answer that `produce` makes: the JSON that it appends as result, with the descriptors that it
+/// gives, or its error. Says whether a result was written.
 pub(crate) fn write_answer(
-    out: &mut Vec<u8>,
+    frames: &mut Frames,
     id: &RequestId,
     frame_bytes_max: usize,
-    produce: impl FnOnce(&mut Vec<u8>) -> Result<(), HandlerError>,
+    produce: impl FnOnce(&mut Vec<u8>) -> Result<Vec<OwnedFd>, HandlerError>,
 ) -> bool {
+    let out = &mut frames.bytes;
     let at = out.len();
     // Written here, and not by the wire crate, so that a result is serialised once, into its final place.
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     push_id(out, id);
     out.extend_from_slice(b",\"result\":");
     let result_at = out.len();
-    if let Err(error) = produce(out) {
-        out.truncate(at);
-        write_failure(out, id, frame_bytes_max, error.into_object());
-        return false;
-    }
+    let fds = match produce(out) {
+        Ok(fds) => fds,
+        Err(error) => {
+            out.truncate(at);
+            write_failure(frames, id, frame_bytes_max, error.into_object());
+            return false;
+        }
+    };
     if !fits_nesting(out.get(result_at..).unwrap_or_default()) {
         out.truncate(at);
         let text = "the result is nested deeper than 127 levels, which is the most";
@@ -35,9 +41,13 @@ pub(crate) fn write_answer(
     }
     // A raw value may hold line ends between its tokens.
     to_one_line(out.get_mut(result_at..).unwrap_or_default());
+    if !fds.is_empty() {
+        out.extend_from_slice(format!(",\"fds\":{}", fds.len()).as_bytes());
+    }
     out.extend_from_slice(b"}\n");
     let frame_bytes = out.len() - at - 1;
     if frame_bytes <= frame_bytes_max {
+        frames.attach(at, fds);
         return true;
     }
     out.truncate(at);
@@ -46,7 +56,8 @@ pub(crate) fn write_answer(
 }
 
 /// Appends an error as answer; without its data where that is too large.
-pub(crate) fn write_failure(out: &mut Vec<u8>, id: &RequestId, frame_bytes_max: usize, error: ErrorObject) {
+pub(crate) fn write_failure(frames: &mut Frames, id: &RequestId, frame_bytes_max: usize, error: ErrorObject) {
+    let out = &mut frames.bytes;
     let at = out.len();
     write_error(out, Some(id), &error);
     if out.len() - at - 1 > frame_bytes_max {
@@ -72,9 +83,10 @@ mod tests {
     use rpc_plugin_wire::Message;
 
     fn answer(max: usize, produce: impl FnOnce(&mut Vec<u8>) -> Result<(), HandlerError>) -> (bool, String) {
-        let mut out = b"before\n".to_vec();
+        let mut out = Frames::from(b"before\n".to_vec());
+        let produce = |out: &mut Vec<u8>| produce(out).map(|()| Vec::new());
         let ok = write_answer(&mut out, &RequestId::Text("a\"b".into()), max, produce);
-        let text = String::from_utf8(out).unwrap();
+        let text = String::from_utf8(out.bytes).unwrap();
         let frame = text.strip_prefix("before\n").unwrap().strip_suffix('\n').unwrap().to_owned();
         assert!(!frame.contains('\n'), "{frame:?}");
         assert!(frame.len() <= max.max(200), "{frame:?}");

@@ -1,162 +1,118 @@
-//! One call as its handler sees it: what was called, until when, and whether the caller gave up.
+//! One call as its handler sees it: all that [`Context`] tells, which method it is, the plugin's record, and the
+//! way back to the host.
 //!
 //! What it deliberately does not do: stop a handler by force. A handler that never asks is never stopped.
-//!
-//! What always holds: once cancelled, a call stays cancelled, and nobody waits in [`Call::wait`] any more.
 
-use crate::handler::{HandlerError, Method};
+use crate::handler::Method;
+use crate::host::Host;
 use crate::log::{Log, OfCall};
-use rpc_plugin_wire::RequestId;
+use crate::service::unpanicked;
+use rpc_plugin_interface::caller::{Caller, Outgoing, Reply};
+use rpc_plugin_interface::context::{Context, Served};
+use rpc_plugin_wire::{CallError, RequestId};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::mem::take;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A call that a handler works on. Clones are the same call, for handlers with threads of their own.
+///
+/// It is a [`Context`] and has all its methods: id, deadline, cancellation, progress.
 #[derive(Clone)]
-pub struct Call(Arc<Inner>);
-
-struct Inner {
-    id: RequestId,
+pub struct Call {
+    context: Context,
     method: Arc<Method>,
-    deadline: Option<Instant>,
-    cancelled: AtomicBool,
-    /// Held while `cancelled` changes, so that a waiter cannot miss it.
-    gate: Mutex<()>,
-    changed: Condvar,
+    /// Only where some came.
+    fds: Option<Arc<Mutex<Vec<OwnedFd>>>>,
 }
 
 impl Call {
-    pub(crate) fn new(id: RequestId, method: Arc<Method>, deadline: Option<Instant>) -> Call {
-        Call(Arc::new(Inner {
-            id,
-            method,
-            deadline,
-            cancelled: AtomicBool::new(false),
-            gate: Mutex::new(()),
-            changed: Condvar::new(),
-        }))
+    pub(crate) fn new(id: RequestId, method: Arc<Method>, served: Served, fds: Vec<OwnedFd>) -> Call {
+        let fds = (!fds.is_empty()).then(|| Arc::new(Mutex::new(fds)));
+        Call { context: Context::new(id, served), method, fds }
     }
 
     /// The method that was called.
     #[must_use]
     pub fn method(&self) -> &str {
-        &self.0.method.name
-    }
-
-    /// The request's id, unique among the calls that are unanswered now.
-    #[must_use]
-    pub fn id(&self) -> &RequestId {
-        &self.0.id
-    }
-
-    /// When the host stops waiting for the answer; `None` when it named no deadline.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.0.deadline
-    }
-
-    /// Time left until [`Call::deadline`], zero once it has passed; `None` when there is none.
-    #[must_use]
-    pub fn remaining(&self) -> Option<Duration> {
-        self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-    }
-
-    /// Whether the caller gave up, or the plugin is ending. The handler should answer soon: with a
-    /// result, or with [`HandlerError::cancelled`].
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::Acquire)
-    }
-
-    /// Goes on unless the call is cancelled; for use with `?` between steps of work.
-    ///
-    /// # Errors
-    /// [`HandlerError::cancelled`] once the call is cancelled.
-    pub fn check(&self) -> Result<(), HandlerError> {
-        if self.is_cancelled() { Err(HandlerError::cancelled()) } else { Ok(()) }
-    }
-
-    /// Sleeps for `time`, or until the call is cancelled.
-    ///
-    /// # Errors
-    /// [`HandlerError::cancelled`] as soon as the call is cancelled.
-    pub fn wait(&self, time: Duration) -> Result<(), HandlerError> {
-        let gate = self.0.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.0.changed.wait_timeout_while(gate, time, |()| !self.is_cancelled());
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
-        self.check()
+        &self.method.name
     }
 
     /// The plugin's own record; what is recorded through it names this call.
     #[must_use]
     pub fn log(&self) -> Log {
-        self.0.method.log.of_call(&self.0.method, self.request())
+        self.method.log.of_call(&self.method, self.request())
+    }
+
+    /// The host, to make calls for this one: its chain and what is left of its deadline go along, and when it is
+    /// cancelled they are.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        Host::new(self.method.link.clone(), Some(self.context.clone()))
+    }
+
+    /// The file descriptors that came with the call, for handlers of raw params; once. Handlers of typed params
+    /// have them in their [`Stream`](crate::Stream)s and [`Blob`](crate::Blob)s. What is not taken is closed when the
+    /// handler returns.
+    #[must_use]
+    pub fn take_fds(&self) -> Vec<OwnedFd> {
+        let Some(fds) = &self.fds else { return Vec::new() };
+        take(&mut fds.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn close_fds(&self) {
+        drop(self.take_fds());
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
     }
 
     /// The id of the request, where it is a number, as those of hosts are.
     fn request(&self) -> Option<u64> {
-        match &self.0.id {
+        match self.id() {
             RequestId::Number(id) => Some(*id),
             RequestId::Text(_) => None,
         }
     }
 
     pub(crate) fn for_log(&self) -> OfCall {
-        OfCall { method: Arc::clone(&self.0.method), request: self.request() }
+        OfCall { method: Arc::clone(&self.method), request: self.request() }
     }
 
+    /// Cancels it. What its author wants to be run then may panic.
     pub(crate) fn cancel(&self) {
-        let gate = self.0.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.cancelled.store(true, Ordering::Release);
-        drop(gate);
-        self.0.changed.notify_all();
+        // There is nobody to tell; the panic's own message is on stderr.
+        let _ = unpanicked("on_cancel", || self.context.cancel());
     }
 
     pub(crate) fn inner_method(&self) -> &Method {
-        &self.0.method
+        &self.method
+    }
+}
+
+impl Deref for Call {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
+/// Calls services of the host, as [`Call::host`] does.
+impl Caller for Call {
+    fn make(&self, call: Outgoing) -> Result<Reply, CallError> {
+        self.host().make(call)
     }
 }
 
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
-            .field("id", &self.0.id)
-            .field("method", &self.0.method.name)
+            .field("id", self.id())
+            .field("method", &self.method.name)
             .field("cancelled", &self.is_cancelled())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call(deadline: Option<Instant>) -> Call {
-        let handler = crate::handler::typed(|_: &Call, (): ()| Ok::<(), HandlerError>(()));
-        Call::new(RequestId::Number(1), Arc::new(Method::new("m", 0, handler)), deadline)
-    }
-
-    #[test]
-    fn a_cancel_wakes_every_waiter_and_stays() {
-        let call = call(None);
-        let waiters: Vec<_> = (0..2)
-            .map(|_| {
-                let call = call.clone();
-                std::thread::spawn(move || call.wait(Duration::MAX).unwrap_err().code())
-            })
-            .collect();
-        call.cancel();
-        for waiter in waiters {
-            assert_eq!(waiter.join().unwrap(), rpc_plugin_wire::ErrorCode::Cancelled);
-        }
-        assert!(call.wait(Duration::MAX).is_err() && call.check().is_err());
-    }
-
-    #[test]
-    fn the_time_left_never_goes_below_zero() {
-        assert_eq!(call(None).remaining(), None);
-        assert_eq!(call(Some(Instant::now())).remaining(), Some(Duration::ZERO));
-        call(None).wait(Duration::ZERO).unwrap();
     }
 }

@@ -103,6 +103,11 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
+    /// Whether the connection passes file descriptors: a socket does.
+    pub(crate) fn passes_fds(&self) -> bool {
+        self.channel != Channel::Stdio
+    }
+
     /// Reads the four variables of the contract and the token file that one of them names. With transport `stdio`
     /// there are none; [`Plugin::run`](crate::Plugin::run) takes that over.
     ///

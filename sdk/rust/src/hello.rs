@@ -7,18 +7,19 @@
 
 use crate::config::Config;
 use crate::error::Error;
-use rpc_plugin_wire::handshake::{FEATURE_CANCEL, Hello, HelloResult, METHOD_HELLO};
+use crate::source::Source;
+use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, FEATURES, Hello, HelloResult, METHOD_HELLO};
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, FRAME_BYTES_MAX_UNAUTHENTICATED, PROTOCOL_VERSION};
 use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::message::{NewRequest, params_text, write_request};
-use rpc_plugin_wire::{FrameDecoder, Message, RequestId, Response};
+use rpc_plugin_wire::{Message, Notification, RequestId, Response};
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// The only request that a plugin of this SDK ever sends.
-const HELLO_ID: u64 = 1;
+/// The id of the first request; all others have higher ones.
+pub(crate) const HELLO_ID: u64 = 1;
 /// What this SDK calls itself.
 pub(crate) const SDK: &str = concat!("rust/", env!("CARGO_PKG_VERSION"));
 /// Bytes asked of the socket at a time before the host is known.
@@ -29,31 +30,36 @@ pub(crate) struct Offer<'a> {
     pub(crate) version: &'a str,
     pub(crate) capabilities: &'a [String],
     pub(crate) interfaces: &'a BTreeMap<String, Vec<u32>>,
+    /// Whether the connection passes file descriptors.
+    pub(crate) passes_fds: bool,
 }
 
-/// Says hello and waits for the answer. The decoder may hold what the host sent after it.
+/// Says hello and waits for the answer. The source may hold what the host sent after it.
 pub(crate) fn greet(
     connection: &UnixStream,
     config: Config,
     offer: &Offer<'_>,
-) -> Result<(FrameDecoder, HelloResult), Error> {
+) -> Result<(Source, HelloResult), Error> {
     let hello_timeout = config.hello_timeout;
     let deadline = Instant::now() + hello_timeout;
     send(connection, config, offer)?;
-    let mut decoder = FrameDecoder::new(FRAME_BYTES_MAX_UNAUTHENTICATED);
+    let mut source = Source::new(FRAME_BYTES_MAX_UNAUTHENTICATED);
     let answer = loop {
-        match decoder.next_frame().map_err(|error| Error::Violation(error.to_string()))? {
+        match source.decoder.next_frame().map_err(|error| Error::Violation(error.to_string()))? {
             Some(frame) => {
                 if let Some(answer) = understand(frame)? {
                     break answer;
                 }
             }
-            None => fill(connection, &mut decoder, deadline, hello_timeout)?,
+            None => {
+                source.check()?;
+                fill(connection, &mut source, deadline, hello_timeout)?;
+            }
         }
     };
-    decoder.set_frame_bytes_max(answer.frame_bytes_max);
+    source.decoder.set_frame_bytes_max(answer.frame_bytes_max);
     set_timeouts(connection, None)?;
-    Ok((decoder, answer))
+    Ok((source, answer))
 }
 
 fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Result<(), Error> {
@@ -66,7 +72,7 @@ fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Resul
         sdk: SDK.to_owned(),
         capabilities: offer.capabilities.to_vec(),
         interfaces: offer.interfaces.clone(),
-        features: vec![FEATURE_CANCEL.to_owned()],
+        features: features(offer.passes_fds),
     };
     hello.check().map_err(|error| Error::Definition(vec![format!("its hello is refused: {error}")]))?;
     let params = params_text(&hello).map_err(|error| Error::Definition(vec![error.message.into_owned()]))?;
@@ -89,9 +95,15 @@ fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Resul
     sent.map_err(|error| Error::HelloUnanswered(format!("it could not be sent: {error}")))
 }
 
+/// What this SDK understands.
+fn features(passes_fds: bool) -> Vec<String> {
+    let has = |feature: &&str| *feature != FEATURE_STREAMS && (*feature != FEATURE_FDS || passes_fds);
+    FEATURES.into_iter().filter(has).map(str::to_owned).collect()
+}
+
 fn fill(
-    mut connection: &UnixStream,
-    decoder: &mut FrameDecoder,
+    connection: &UnixStream,
+    source: &mut Source,
     deadline: Instant,
     hello_timeout: Duration,
 ) -> Result<(), Error> {
@@ -101,15 +113,12 @@ fn fill(
         return Err(late());
     }
     set_timeouts(connection, Some(left))?;
-    match connection.read(decoder.space(READ_BYTES)) {
-        Ok(0) => match decoder.finish() {
+    match source.read_once(connection, READ_BYTES)? {
+        Ok(0) => match source.decoder.finish() {
             Ok(()) => Err(Error::HelloUnanswered("it closed the connection".to_owned())),
             Err(error) => Err(Error::Violation(error.to_string())),
         },
-        Ok(bytes) => {
-            decoder.filled(bytes);
-            Ok(())
-        }
+        Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
             Err(late())
@@ -122,6 +131,10 @@ fn fill(
 fn understand(frame: &[u8]) -> Result<Option<HelloResult>, Error> {
     let wrong = |what: String| Err(Error::Violation(format!("the answer to the hello {what}")));
     match Message::parse(frame).map_err(|error| Error::Violation(error.to_string()))? {
+        Message::Notification(Notification { fds: 1.., method, .. }) => {
+            let text = format!("{method:?} announces file descriptors before the hello is answered");
+            Err(Error::Violation(text))
+        }
         Message::Notification(_) => Ok(None),
         Message::Request(request) => {
             Err(Error::Violation(format!("it sent {:?} before it answered the hello", request.method)))

@@ -1,4 +1,5 @@
-//! From the bytes of the host to calls in the queue, on the thread that has the reading role.
+//! From the frames of the host to calls in the queue and to answers of our own calls, on the thread that has the
+//! reading role.
 //!
 //! What it deliberately does not do: run handlers. It answers the protocol's own methods itself, so a
 //! heartbeat is answered however busy the handlers are.
@@ -9,22 +10,28 @@
 use crate::answer::write_failure;
 use crate::call::Call;
 use crate::error::{End, Error};
+use crate::frames::Frames;
 use crate::handler::HandlerError;
 use crate::log::Event;
-use crate::outbox::Closed;
+use crate::outbox::Refused;
 use crate::pool::COLLECTED_BYTES_MAX;
-use crate::task::Job;
+use crate::source::Source;
+use crate::task::{Job, Refusal};
 use crate::worker::Shared;
+use rpc_plugin_interface::caller::Callee;
+use rpc_plugin_interface::context::Served;
 use rpc_plugin_wire::event::{Component, Level};
-use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_SHUTDOWN};
+use rpc_plugin_wire::fds::Waiting;
+use rpc_plugin_wire::life::{
+    Cancel, METHOD_CALLBACK, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_PROGRESS,
+    METHOD_SHUTDOWN, Progress,
+};
 use rpc_plugin_wire::message::params_into;
-use rpc_plugin_wire::{ErrorCode, FrameDecoder, Message, Notification, Request};
-use std::io::{self, Read};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Message, Notification, Outcome, Request, RequestId, Response};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes asked of the socket at a time.
-const READ_BYTES: usize = 64 * 1024;
 /// Requests that are queued together. Fewer would mean more locking.
 const BATCH_MAX: usize = 32;
 
@@ -36,7 +43,7 @@ pub(crate) struct Inbox {
     /// Whether the queue is full, and a thread free to take from it.
     full: bool,
     /// Answers of this thread to what it has taken in.
-    pub(crate) answers: Vec<u8>,
+    pub(crate) answers: Frames,
     /// When the bytes came, where somebody asked, and how many frames they were.
     pub(crate) received: Option<Instant>,
     pub(crate) frames: usize,
@@ -52,7 +59,7 @@ pub(crate) enum Taken {
 
 impl Inbox {
     pub(crate) fn new(shared: Arc<Shared>) -> Inbox {
-        let (batch, answers) = (Vec::with_capacity(BATCH_MAX), Vec::new());
+        let (batch, answers) = (Vec::with_capacity(BATCH_MAX), Frames::default());
         Inbox { shared, batch, batch_max: 1, full: false, answers, received: None, frames: 0 }
     }
 
@@ -62,32 +69,16 @@ impl Inbox {
         self.full = false;
     }
 
-    /// Waits for bytes; gives the end where there are no more.
-    pub(crate) fn read(&self, decoder: &mut FrameDecoder) -> Result<Option<End>, Error> {
-        loop {
-            match (&*self.shared.connection).read(decoder.space(READ_BYTES)) {
-                Ok(0) => {
-                    decoder.finish().map_err(|error| Error::Violation(error.to_string()))?;
-                    return Ok(Some(End::HostGone));
-                }
-                Ok(bytes) => {
-                    decoder.filled(bytes);
-                    return Ok(None);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_gone(&error) => return Ok(Some(End::HostGone)),
-                Err(source) => return Err(Error::Os { step: "read from the host", source }),
-            }
-        }
-    }
-
     /// Deals with every whole frame that is there, as long as the queue takes what they ask for.
-    pub(crate) fn take_in(&mut self, decoder: &mut FrameDecoder) -> Result<Taken, Error> {
+    pub(crate) fn take_in(&mut self, source: &mut Source) -> Result<Taken, Error> {
         (self.received, self.frames) = (None, 0);
-        while let Some(frame) = decoder.next_frame().map_err(|error| Error::Violation(error.to_string()))? {
+        while let Some(frame) =
+            source.decoder.next_frame().map_err(|error| Error::Violation(error.to_string()))?
+        {
             let message = Message::parse(frame).map_err(|error| Error::Violation(error.to_string()))?;
             self.frames += 1;
-            if let Some(end) = self.handle(message)? {
+            let fds = self.fds_of(&message, &mut source.fds)?;
+            if let Some(end) = self.handle(message, fds)? {
                 return Ok(Taken::End(end));
             }
             if self.batch.len() >= self.batch_max {
@@ -96,14 +87,33 @@ impl Inbox {
             if self.full {
                 return Ok(Taken::Full);
             }
-            if self.answers.len() >= COLLECTED_BYTES_MAX
-                && self.shared.outbox.push_from_reader(&mut self.answers) == Err(Closed)
-            {
-                return Ok(Taken::End(End::HostGone));
+            if self.answers.len() >= COLLECTED_BYTES_MAX {
+                let pushed = self.shared.outbox.push_from_reader(&mut self.answers);
+                if let Some(end) = pushed.err().map(Refused::end) {
+                    return end.map(Taken::End);
+                }
             }
         }
         self.submit()?;
+        source.check()?;
         Ok(Taken::All)
+    }
+
+    /// The descriptors that a frame announces.
+    fn fds_of(&self, message: &Message<'_>, waiting: &mut Waiting<OwnedFd>) -> Result<Vec<OwnedFd>, Error> {
+        let count = match message {
+            Message::Request(Request { fds, .. })
+            | Message::Notification(Notification { fds, .. })
+            | Message::Response(Response { fds, .. }) => *fds,
+        };
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        if !self.shared.service.has_fds {
+            let text = "it announces file descriptors, which were not agreed on";
+            return Err(Error::Violation(text.to_owned()));
+        }
+        waiting.take(count.into()).map_err(|error| Error::Violation(error.to_string()))
     }
 
     /// Queues the requests read so far.
@@ -112,9 +122,14 @@ impl Inbox {
         if batch.is_empty() {
             return Ok(());
         }
-        let room = shared.pool.submit(batch, |call| {
-            let error = HandlerError::new(ErrorCode::Overloaded, "the plugin's queue of calls is full");
-            write_failure(answers, call.id(), shared.service.frame_bytes_max, error.into_object());
+        let room = shared.pool.submit(batch, |call, refusal| {
+            let error = match refusal {
+                Refusal::QueueFull => {
+                    ErrorObject::new(ErrorCode::Overloaded, "the plugin's queue of calls is full")
+                }
+                Refusal::WouldDeadlock => would_deadlock(call),
+            };
+            write_failure(answers, call.id(), shared.service.frame_bytes_max, error);
         });
         let room = room.map_err(|id| twice(&id))?;
         self.expect_room(room.jobs);
@@ -122,42 +137,63 @@ impl Inbox {
         Ok(())
     }
 
-    /// The end, where the message asks for it.
-    fn handle(&mut self, message: Message<'_>) -> Result<Option<End>, Error> {
+    /// The end, where the message asks for it. What it does not want of `fds` is closed.
+    fn handle(&mut self, message: Message<'_>, fds: Vec<OwnedFd>) -> Result<Option<End>, Error> {
         match message {
-            Message::Request(Request { fds: 1.., .. })
-            | Message::Notification(Notification { fds: 1.., .. }) => {
-                Err(Error::Violation("it announces file descriptors, which were not agreed on".to_owned()))
-            }
-            Message::Request(request) => self.handle_request(request),
-            Message::Notification(notification) if notification.method == METHOD_CANCEL => {
-                let cancel: Cancel = params_into(notification.params)
-                    .map_err(|error| Error::Violation(format!("{METHOD_CANCEL} has {}", error.message)))?;
-                self.submit()?;
-                if let Some(call) = self.shared.pool.cancel(&cancel.id) {
-                    let error = HandlerError::cancelled().into_object();
-                    write_failure(&mut self.answers, call.id(), self.shared.service.frame_bytes_max, error);
+            Message::Request(request) => self.handle_request(request, fds),
+            Message::Notification(notification) => self.handle_notification(&notification).map(|()| None),
+            Message::Response(Response { id, result, .. }) => {
+                if self.shared.calls.answer(id.as_ref(), result, fds) {
+                    return Ok(None);
                 }
-                Ok(None)
-            }
-            // One that a later version of the protocol knows.
-            Message::Notification(_) => Ok(None),
-            Message::Response(response) => {
-                let id = response.id.map_or_else(|| "null".to_owned(), |id| id.to_string());
+                let id = id.map_or_else(|| "null".to_owned(), |id| id.to_string());
                 Err(Error::Violation(format!("it answered a request that was never made, id {id}")))
             }
         }
     }
 
-    fn handle_request(&mut self, request: Request<'_>) -> Result<Option<End>, Error> {
+    fn handle_notification(&mut self, notification: &Notification<'_>) -> Result<(), Error> {
+        let method = &*notification.method;
+        let wrong = |error: ErrorObject| Error::Violation(format!("{method} has {}", error.message));
+        match method {
+            METHOD_CANCEL => {
+                let cancel: Cancel = params_into(notification.params).map_err(wrong)?;
+                self.submit()?;
+                self.cancel(&cancel.id);
+            }
+            METHOD_PROGRESS => {
+                let Progress { id, value } = params_into(notification.params).map_err(wrong)?;
+                self.shared.calls.progress(&id, value);
+            }
+            // One that a later version of the protocol knows.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, id: &RequestId) {
+        if let Some(call) = self.shared.pool.cancel(id) {
+            let error = HandlerError::cancelled().into_object();
+            write_failure(&mut self.answers, call.id(), self.shared.service.frame_bytes_max, error);
+        } else {
+            self.shared.cancel_nested();
+        }
+    }
+
+    fn handle_request(&mut self, request: Request<'_>, fds: Vec<OwnedFd>) -> Result<Option<End>, Error> {
         let shared = Arc::clone(&self.shared);
         let service = &shared.service;
-        if let Some(method) = service.methods.get(&*request.method) {
+        let method = service.methods.get(&*request.method);
+        if let Some(method) = method.or((request.method == METHOD_CALLBACK).then_some(&service.callback)) {
             let deadline = request.deadline_ms.and_then(|deadline_ms| {
                 let received = *self.received.get_or_insert_with(Instant::now);
                 received.checked_add(Duration::from_millis(deadline_ms))
             });
-            let call = Call::new(request.id, Arc::clone(method), deadline);
+            let callee: Arc<dyn Callee> = self.shared.clone();
+            let (wants_progress, chain) = (request.progress, request.chain);
+            let interfaces = Arc::clone(&service.interfaces);
+            let served = Served { deadline, wants_progress, chain, callee: Some(callee), interfaces };
+            let call = Call::new(request.id, Arc::clone(method), served, fds);
             self.batch.push(Job { call, params: request.params.map(ToOwned::to_owned) });
             return Ok(None);
         }
@@ -189,14 +225,14 @@ impl Inbox {
     }
 }
 
-fn twice(id: &rpc_plugin_wire::RequestId) -> Error {
-    Error::Violation(format!("it used the id {id} again before that request was answered"))
+/// What a call is answered with that could only wait for itself.
+pub(crate) fn would_deadlock(call: &Call) -> ErrorObject {
+    let chain = call.chain();
+    let text = format!("every thread of this plugin waits for a call that led to this one: {chain}");
+    let data = serde_json::json!({"outcome": Outcome::NotSent, "chain": chain});
+    ErrorObject::new(ErrorCode::WouldDeadlock, text).with_data(&data)
 }
 
-/// Whether a read failed because nobody is there any more.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected
-    )
+fn twice(id: &RequestId) -> Error {
+    Error::Violation(format!("it used the id {id} again before that request was answered"))
 }

@@ -40,8 +40,11 @@
 //! A plugin keeps a record of its own, `plugin-events.jsonl` in its folder: how it began and ended, handlers that
 //! failed, and what its author says with [`Call::log`] and [`Plugin::log`].
 //!
-//! What this crate deliberately does not do: install signal handlers, print anything outside
-//! [`Plugin::run`] (but that the record cannot be written), call the host, or carry file descriptors.
+//! A handler may call too: services of the host, and other plugins through it ([`Call::host`]). While it waits,
+//! the plugin serves others. [`Stream`] and [`Blob`] travel as file descriptors in params and results.
+//!
+//! What this crate deliberately does not do: install signal handlers, or print anything outside
+//! [`Plugin::run`] (but that the record cannot be written).
 //!
 //! What always holds: every request is answered exactly once while the host is there; queue, unanswered
 //! requests and outgoing bytes are bounded; nothing that the host sends makes it panic.
@@ -50,22 +53,32 @@
 mod answer;
 mod bell;
 mod call;
+mod calls;
 mod config;
 mod error;
+mod frames;
 mod handler;
 mod hello;
+mod host;
 mod ids;
 mod inbox;
 mod inherited;
+mod interface;
+mod link;
 mod log;
 mod outbox;
+mod outgoing;
 mod pace;
+mod pending;
+mod places;
 mod plugin;
 mod pool;
 mod relay;
 mod run;
+mod seat;
 mod service;
 mod session;
+mod source;
 mod stdio;
 mod task;
 mod watch;
@@ -75,9 +88,15 @@ pub use call::Call;
 pub use config::{Channel, Config, ConfigError, HELLO_TIMEOUT_DEFAULT};
 pub use error::{End, Error, exit};
 pub use handler::HandlerError;
+pub use host::{Host, Remote};
 pub use log::{Log, LogTarget};
+pub use pending::Pending;
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
-pub use rpc_plugin_wire::error::ErrorCode;
+pub use rpc_plugin_interface::{
+    AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, ErrorObject, Failure,
+    InterfaceTable, Local, Stream, interface,
+};
+pub use rpc_plugin_wire::error::{ErrorCode, Outcome};
 pub use rpc_plugin_wire::event::Level;
 pub use rpc_plugin_wire::life::HealthStatus;
 pub use rpc_plugin_wire::message::RequestId;

@@ -1,4 +1,4 @@
-//! Frames on their way to the host: one buffer, one writer at a time, many answers in one write(2).
+//! What waits for the socket: one buffer, one writer at a time, many answers in one write(2).
 //!
 //! Whoever finds nobody writing becomes the writer, and writes until nothing is left. Everybody else only
 //! appends. So answers that come while a write is under way go out together in the next one.
@@ -7,28 +7,25 @@
 //! read has no deadline of its own: the host's end, seen by the write or the reader, is what ends it.
 //!
 //! What always holds: whoever pushes pushes whole frames; while bytes are pending somebody is writing;
-//! the thread that reads from the host never waits for the host to read.
+//! the thread that reads from the host never waits for the host to read, because the host may be waiting for
+//! us to read.
 
 use crate::bell::Bell;
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, send};
-use rpc_plugin_wire::frame::is_oversized;
-use std::io::Write;
+use crate::error::{End, Error};
+use crate::frames::Frames;
 use std::mem::{swap, take};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Pending bytes from which on a worker waits until some are written. One frame always fits.
 const PENDING_BYTES_MAX: usize = 1024 * 1024;
-/// What the reading thread may add beyond that, so that heartbeats get through.
-const READER_RESERVE_BYTES: usize = 256 * 1024;
+/// Pending bytes with answers of the reading thread itself, beyond which the host is taken as one that asks and
+/// never reads. One frame always fits.
+const READER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Writes that the reading thread makes in a row before it lets the main thread go on.
 const READER_WRITES_MAX: usize = 4;
-/// Buffers that grew past this are given back once they are empty and little of them is used. Bytes.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 /// Whether frames were sent or left to whoever writes, or did not fit and are still where they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,16 +38,36 @@ pub(crate) enum Pushed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
 
+/// Why frames were not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Closed,
+    /// This many bytes wait already, and the host does not read.
+    Unread(usize),
+    /// There was no room in time, or whoever sends changed its mind.
+    TooLate,
+}
+
+impl Refused {
+    /// What this is for the thread that reads.
+    pub(crate) fn end(self) -> Result<End, Error> {
+        match self {
+            Refused::Closed | Refused::TooLate => Ok(End::HostGone),
+            Refused::Unread(bytes) => Err(Error::Violation(format!(
+                "it goes on asking and does not read: {bytes} bytes of answers wait for it"
+            ))),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// Whole frames that wait for the writer.
-    pending: Vec<u8>,
-    /// What the reading thread could not write without waiting; goes out before `pending`.
-    handed: Vec<u8>,
-    /// Bytes of `handed` that are written already.
-    handed_written: usize,
+    pending: Frames,
+    /// What could not be written without waiting; goes out before `pending`.
+    handed: Frames,
     /// An empty buffer to trade for `pending`.
-    spare: Vec<u8>,
+    spare: Frames,
     writing: bool,
     closed: bool,
     /// Threads that wait on `changed`: nobody is woken when nobody waits.
@@ -74,31 +91,37 @@ impl Outbox {
 
     /// Sends whole frames, or leaves them to the thread that is writing; waits while too much is pending.
     /// Empties `frames`. For threads other than the one that reads.
-    pub(crate) fn push(&self, frames: &mut Vec<u8>) -> Result<(), Closed> {
-        let mut state = self.room_for(frames.len(), PENDING_BYTES_MAX)?;
+    pub(crate) fn push(&self, frames: &mut Frames) -> Result<(), Closed> {
+        let mut state = self.room_for(frames.len())?;
         if state.writing {
-            append(&mut state.pending, frames);
+            state.pending.append(frames);
             return Ok(());
         }
         state.writing = true;
         drop(state);
-        let written = (&*self.connection).write_all(frames).is_ok();
-        recycle(frames);
+        let written = frames.send(&self.connection, true).is_ok();
+        frames.clear();
         self.drain(written)
     }
 
-    /// As [`Outbox::push`], for the thread that reads: what the socket does not take at once is left to
-    /// the main thread. It waits only when so much is pending that its reserve is used up too.
-    pub(crate) fn push_from_reader(&self, frames: &mut Vec<u8>) -> Result<(), Closed> {
+    /// As [`Outbox::push`], for the thread that reads, without any wait: what the socket does not take at once
+    /// is left to the main thread.
+    pub(crate) fn push_from_reader(&self, frames: &mut Frames) -> Result<(), Refused> {
         if frames.is_empty() {
             return Ok(());
         }
-        let state = self.room_for(frames.len(), PENDING_BYTES_MAX + READER_RESERVE_BYTES)?;
-        self.send_from_reader(state, frames)
+        let state = self.lock();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        if !state.has_room(frames.len(), READER_BYTES_MAX) {
+            return Err(Refused::Unread(state.pending.len()));
+        }
+        self.send_now(state, frames).map_err(|Closed| Refused::Closed)
     }
 
-    /// The same without any wait: takes nothing when too much is pending.
-    pub(crate) fn try_push_from_reader(&self, frames: &mut Vec<u8>) -> Result<Pushed, Closed> {
+    /// The same, but takes nothing when as much is pending as makes others wait.
+    pub(crate) fn try_push(&self, frames: &mut Frames) -> Result<Pushed, Closed> {
         let state = self.lock();
         if state.closed {
             return Err(Closed);
@@ -106,31 +129,59 @@ impl Outbox {
         if !state.has_room(frames.len(), PENDING_BYTES_MAX) {
             return Ok(Pushed::Nothing);
         }
-        self.send_from_reader(state, frames).map(|()| Pushed::All)
+        self.send_now(state, frames).map(|()| Pushed::All)
     }
 
-    fn send_from_reader<'s>(
-        &'s self,
-        mut state: MutexGuard<'s, State>,
-        frames: &mut Vec<u8>,
-    ) -> Result<(), Closed> {
+    /// Waits until there is room, at most until `deadline` or until it is not wanted any more, and sends then
+    /// without waiting. For threads other than the one that reads.
+    pub(crate) fn push_until(
+        &self,
+        frames: &mut Frames,
+        deadline: Instant,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<(), Refused> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return Err(Refused::Closed);
+            }
+            if state.has_room(frames.len(), PENDING_BYTES_MAX) {
+                return self.send_now(state, frames).map_err(|Closed| Refused::Closed);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !is_wanted() {
+                return Err(Refused::TooLate);
+            }
+            state.waiting += 1;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
+        }
+    }
+
+    /// Lets whoever waits for room ask whether it is still wanted.
+    pub(crate) fn nudge(&self) {
+        let state = self.lock();
+        self.wake(&state);
+    }
+
+    /// Sends without waiting; what the socket does not take is handed over.
+    fn send_now<'s>(&'s self, mut state: MutexGuard<'s, State>, frames: &mut Frames) -> Result<(), Closed> {
         if state.writing {
-            append(&mut state.pending, frames);
+            state.pending.append(frames);
             return Ok(());
         }
         state.writing = true;
         for _ in 0..READER_WRITES_MAX {
             drop(state);
-            let Ok(sent) = self.send_now(frames) else { return self.fail() };
-            frames.drain(..sent);
+            let Ok(is_sent) = frames.send(&self.connection, false) else { return self.fail() };
             state = self.lock();
-            if !frames.is_empty() {
+            if !is_sent {
                 break;
             }
+            frames.clear();
             if state.pending.is_empty() {
                 state.writing = false;
                 self.wake(&state);
-                recycle(frames);
                 return Ok(());
             }
             swap(&mut state.pending, frames);
@@ -141,20 +192,22 @@ impl Outbox {
     }
 
     /// Leaves frames to the main thread. Without any bound: for few and short ones, and for the end.
-    pub(crate) fn leave(&self, frames: &mut Vec<u8>) {
+    pub(crate) fn leave(&self, frames: &mut Frames) {
         let mut state = self.lock();
         if state.closed || frames.is_empty() {
             frames.clear();
         } else if state.writing {
-            append(&mut state.pending, frames);
+            state.pending.append(frames);
         } else {
             state.writing = true;
             self.hand_over(state, take(frames));
         }
     }
 
-    fn hand_over(&self, mut state: MutexGuard<'_, State>, frames: Vec<u8>) {
-        (state.handed, state.handed_written) = (frames, 0);
+    fn hand_over(&self, mut state: MutexGuard<'_, State>, frames: Frames) {
+        if !state.closed {
+            state.handed = frames;
+        }
         drop(state);
         self.handed_over.notify_one();
         self.bell.ring();
@@ -164,24 +217,20 @@ impl Outbox {
     /// the main thread, which has to look after the others between two writes.
     pub(crate) fn flush_now(&self) -> bool {
         loop {
-            let mut state = self.lock();
-            let (handed, written) = (take(&mut state.handed), state.handed_written);
-            drop(state);
-            let rest = handed.get(written..).unwrap_or_default();
-            if rest.is_empty() {
+            let mut handed = take(&mut self.lock().handed);
+            if handed.is_empty() {
                 return false;
             }
-            let Ok(sent) = self.send_now(rest) else {
+            let Ok(is_sent) = handed.send(&self.connection, false) else {
                 self.close();
                 return false;
             };
-            let is_sent = sent == rest.len();
             let mut state = self.lock();
             if state.closed {
                 return false;
             }
             if !is_sent {
-                (state.handed, state.handed_written) = (handed, written + sent);
+                state.handed = handed;
                 drop(state);
                 // The main thread may have been replaced meanwhile: see `flush_handed_over`.
                 self.handed_over.notify_one();
@@ -192,7 +241,7 @@ impl Outbox {
                 self.wake(&state);
                 return false;
             }
-            (state.handed, state.handed_written) = (take(&mut state.pending), 0);
+            state.handed = take(&mut state.pending);
             self.wake(&state);
         }
     }
@@ -208,10 +257,9 @@ impl Outbox {
             if state.closed {
                 return;
             }
-            let (handed, written) = (take(&mut state.handed), state.handed_written);
+            let mut handed = take(&mut state.handed);
             drop(state);
-            let rest = handed.get(written..).unwrap_or_default();
-            let written = (&*self.connection).write_all(rest).is_ok();
+            let written = handed.send(&self.connection, true).is_ok();
             if self.drain(written).is_err() {
                 return;
             }
@@ -236,8 +284,9 @@ impl Outbox {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        (state.pending, state.handed) = (Vec::new(), Vec::new());
+        let lost = (take(&mut state.pending), take(&mut state.handed));
         drop(state);
+        drop(lost);
         self.changed.notify_all();
         self.handed_over.notify_all();
         // Wakes whoever is blocked in read(2) or write(2). It fails only on a connection that is down.
@@ -254,14 +303,14 @@ impl Outbox {
         }
     }
 
-    fn room_for(&self, bytes: usize, bytes_max: usize) -> Result<MutexGuard<'_, State>, Closed> {
+    fn room_for(&self, bytes: usize) -> Result<MutexGuard<'_, State>, Closed> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return Err(Closed);
             }
             // Bytes are pending only while somebody writes, so this wait ends with that write.
-            if state.has_room(bytes, bytes_max) {
+            if state.has_room(bytes, PENDING_BYTES_MAX) {
                 return Ok(state);
             }
             state.waiting += 1;
@@ -272,7 +321,7 @@ impl Outbox {
 
     /// The writer's loop: writes what came while it wrote, until nothing is left.
     fn drain(&self, mut written: bool) -> Result<(), Closed> {
-        let mut buffer = Vec::new();
+        let mut buffer = Frames::default();
         loop {
             if !written {
                 return self.fail();
@@ -283,21 +332,21 @@ impl Outbox {
             }
             if state.pending.is_empty() {
                 state.writing = false;
-                if buffer.capacity() > 0 {
-                    recycle(&mut buffer);
+                if buffer.bytes.capacity() > 0 {
+                    buffer.clear();
                     state.spare = buffer;
                 }
                 self.wake(&state);
                 return Ok(());
             }
-            if buffer.capacity() == 0 {
+            if buffer.bytes.capacity() == 0 {
                 buffer = take(&mut state.spare);
             }
             buffer.clear();
             swap(&mut state.pending, &mut buffer);
             self.wake(&state);
             drop(state);
-            written = (&*self.connection).write_all(&buffer).is_ok();
+            written = buffer.send(&self.connection, true).is_ok();
         }
     }
 
@@ -305,40 +354,11 @@ impl Outbox {
         self.close();
         Err(Closed)
     }
-
-    /// Writes as much as the socket takes without waiting.
-    fn send_now(&self, frames: &[u8]) -> Result<usize, Errno> {
-        let mut sent = 0;
-        while let Some(rest) = frames.get(sent..).filter(|rest| !rest.is_empty()) {
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.connection.as_raw_fd(), rest, flags) {
-                Ok(bytes) => sent += bytes,
-                Err(Errno::EAGAIN) => break,
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(sent)
-    }
 }
 
 impl State {
     fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
         self.pending.is_empty() || self.pending.len() + bytes <= bytes_max
-    }
-}
-
-fn append(pending: &mut Vec<u8>, frames: &mut Vec<u8>) {
-    pending.extend_from_slice(frames);
-    recycle(frames);
-}
-
-/// Empties a buffer, and gives most of it back where it has become large and little of it is used.
-pub(crate) fn recycle(buffer: &mut Vec<u8>) {
-    let is_oversized = is_oversized(buffer.capacity(), buffer.len(), KEPT_BYTES_MAX);
-    buffer.clear();
-    if is_oversized {
-        buffer.shrink_to(KEPT_BYTES_MAX);
     }
 }
 

@@ -8,13 +8,16 @@
 use crate::call::Call;
 use crate::config::Config;
 use crate::error::{End, Error};
-use crate::handler::{Handler, HandlerError, Method, raw, typed};
+use crate::handler::{Handler, HandlerError, Method, callback_method, raw, typed};
 use crate::hello::{Offer, SDK, greet};
+use crate::host::Host;
+use crate::interface::Typed;
+use crate::link::Link;
 use crate::log::{Event, Log, LogOptions, LogTarget};
 use crate::service::{Health, Service, Work};
 use crate::session::{OnShutdown, Session};
 use rpc_plugin_wire::event::{Component, Level};
-use rpc_plugin_wire::handshake::check_capabilities;
+use rpc_plugin_wire::handshake::{FEATURE_FDS, check_capabilities};
 use rpc_plugin_wire::ident::{capability_of, check_capability, check_method};
 use rpc_plugin_wire::life::HealthStatus;
 use rpc_plugin_wire::limits::VERSION_BYTES_MAX;
@@ -39,14 +42,17 @@ const RESERVED_PREFIXES: [&str; 4] = ["host", "plugin", "admin", "rpc"];
 pub struct Plugin {
     pub(crate) version: String,
     pub(crate) methods: BTreeMap<Box<str>, Arc<Method>>,
-    interfaces: BTreeMap<String, Vec<u32>>,
+    pub(crate) interfaces: BTreeMap<String, Vec<u32>>,
+    pub(crate) typed: Typed,
     threads: usize,
     queue_max: usize,
     health: Box<Health>,
     on_shutdown: OnShutdown,
     log_options: LogOptions,
     pub(crate) log: Log,
-    faults: Vec<String>,
+    link: Link,
+    reentrant: bool,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Plugin {
@@ -60,10 +66,13 @@ impl Plugin {
             version: version.into(),
             methods: BTreeMap::new(),
             interfaces: BTreeMap::new(),
+            typed: Typed::default(),
             threads: THREADS_DEFAULT,
             queue_max: QUEUE_MAX_DEFAULT,
             health: Box::new(|| HealthStatus::Healthy),
             on_shutdown: Box::new(|| {}),
+            link: Link::default(),
+            reentrant: true,
             faults: Vec::new(),
         }
     }
@@ -97,7 +106,8 @@ impl Plugin {
         self.add(name, raw(handler))
     }
 
-    /// Serves these versions of an application interface; the host picks the highest that it knows.
+    /// Serves these versions of an application interface; the host picks the highest that it knows. A typed one is
+    /// served with [`Plugin::serve_interface`] instead.
     #[must_use]
     pub fn interface(mut self, name: &str, versions: impl Into<Vec<u32>>) -> Plugin {
         if let Err(error) = check_capability(name) {
@@ -126,11 +136,24 @@ impl Plugin {
         self
     }
 
-    /// How many handlers run at a time: 1 to 1024, 4 unless named.
+    /// How many handlers run at a time: 1 to 1024, 4 unless named. Those that wait for a call of their own do not
+    /// count ([`Plugin::reentrant`]).
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Plugin {
         self.check_range("threads", threads, &THREADS_RANGE);
         self.threads = threads;
+        self
+    }
+
+    /// Whether other calls may run while a handler waits for one that it has made itself; yes unless named. It
+    /// gives its place then, and at most 64 do at a time.
+    ///
+    /// With `false` it keeps its place, so that with one thread nothing runs between the beginning and the end of
+    /// a handler. A call that could only wait for itself, because every thread waits for a call that led to it, is
+    /// answered `would_deadlock` at once.
+    #[must_use]
+    pub fn reentrant(mut self, reentrant: bool) -> Plugin {
+        self.reentrant = reentrant;
         self
     }
 
@@ -174,6 +197,13 @@ impl Plugin {
         self.log.clone()
     }
 
+    /// The host, for threads of the author's own; handlers have [`Call::host`], which knows what the call is made
+    /// for. Until the host has taken the plugin, and after the end, its calls are `unavailable`.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        Host::new(self.link.clone(), None)
+    }
+
     /// The names of all methods, in order.
     pub fn methods(&self) -> impl Iterator<Item = &str> {
         self.methods.keys().map(|name| &**name)
@@ -202,13 +232,28 @@ impl Plugin {
     /// breaks the protocol, [`Error::Os`] when the operating system refuses threads or the connection.
     pub fn serve(self, config: Config, connection: UnixStream) -> Result<End, Error> {
         let capabilities = self.check()?;
+        let typed = self.typed.clone();
         self.begin_log(&config);
-        let Plugin { version, methods, interfaces, threads, queue_max, health, on_shutdown, log, .. } = self;
+        let Plugin {
+            version,
+            methods,
+            interfaces,
+            threads,
+            queue_max,
+            health,
+            on_shutdown,
+            log,
+            link,
+            reentrant,
+            ..
+        } = self;
         let (plugin_id, generation) = (config.plugin_id.clone(), config.generation);
         let work = Work::new();
-        let offer = Offer { version: &version, capabilities: &capabilities, interfaces: &interfaces };
+        let passes_fds = config.passes_fds();
+        let offer =
+            Offer { version: &version, capabilities: &capabilities, interfaces: &interfaces, passes_fds };
         log.say(Event::new("connected", Component::Auth, Level::Info, "the host took the connection"));
-        let (decoder, answer) = greet(&connection, config, &offer).inspect_err(|error| {
+        let (source, answer) = greet(&connection, config, &offer).inspect_err(|error| {
             let said = "the proof of identity failed";
             let event = Event::new("authentication_failed", Component::Auth, Level::Error, said);
             log.say(event.error(error.to_string()));
@@ -219,7 +264,13 @@ impl Plugin {
         let event =
             Event::new("authenticated", Component::Auth, Level::Info, "the host took the proof of identity");
         log.say(event.details(&told));
+        let interfaces = typed.agree(&answer.interfaces).inspect_err(|error| {
+            let said = "the host chose what was not offered";
+            log.say(Event::new("stopped", Component::Auth, Level::Error, said).error(error.to_string()));
+            log.finish();
+        })?;
         let frame_bytes_max = answer.frame_bytes_max;
+        let methods_count = methods.len();
         let service = Service {
             methods,
             capabilities,
@@ -227,16 +278,21 @@ impl Plugin {
             generation,
             version,
             frame_bytes_max,
+            interfaces,
+            has_fds: passes_fds && answer.features.iter().any(|feature| feature == FEATURE_FDS),
+            callback: callback_method(methods_count, &link, &log),
             health,
             work,
             log: log.clone(),
         };
-        let session = Session::start(connection, service, threads, queue_max).inspect_err(|error| {
+        let session = Session::start(connection, service, threads, queue_max, reentrant);
+        let session = session.inspect_err(|error| {
             let event = Event::new("stopped", Component::Runtime, Level::Error, "the session did not begin");
             log.say(event.error(error.to_string()));
             log.finish();
         })?;
-        session.serve(decoder, on_shutdown)
+        link.join(session.shared());
+        session.serve(source, on_shutdown)
     }
 
     /// Opens the plugin's own record, unless it is open, with what it begins with. No secret is in it: the token
@@ -271,7 +327,7 @@ impl Plugin {
         if faults.is_empty() { Ok(capabilities) } else { Err(Error::Definition(faults)) }
     }
 
-    fn add(mut self, name: &str, handler: Box<Handler>) -> Plugin {
+    pub(crate) fn add(mut self, name: &str, handler: Box<Handler>) -> Plugin {
         let capability = capability_of(name);
         if let Err(error) = check_method(name) {
             self.faults.push(format!("the method name {name:?} {error}"));
@@ -284,6 +340,7 @@ impl Plugin {
         } else {
             let mut method = Method::new(name, self.methods.len(), handler);
             method.log = self.log.clone();
+            method.link = self.link.clone();
             self.methods.insert(name.into(), Arc::new(method));
         }
         self

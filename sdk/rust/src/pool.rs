@@ -7,18 +7,21 @@
 //! What it deliberately does not do: run handlers, read, or write; the worker does that.
 //!
 //! What always holds: the queue is bounded; at most `threads` handlers run, of one thread more, so one is
-//! always left to read; an id is in here from the request until just before its answer is sent, so that
+//! always left to read (what becomes of those that wait is in `places`); an id is in here from the request until just before its answer is sent, so that
 //! the host may use it again as soon as it has the answer; while nobody reads, or something is queued that
 //! nobody reading works off, a thread is on its way to it, or all are busy; at most one is being woken.
 
 use crate::bell::Bell;
 use crate::call::Call;
 use crate::error::{End, Error};
+use crate::frames::Frames;
 use crate::ids::ById;
-use crate::outbox::recycle;
-use crate::task::{Job, Room, Step, Task, Tick};
+use crate::places::Waiter;
+use crate::source::Source;
+use crate::task::{Job, Refusal, Room, Step, Task, Tick};
 use crate::watch::{TICK, Watch};
-use rpc_plugin_wire::{FrameDecoder, RequestId};
+use rpc_plugin_interface::Context;
+use rpc_plugin_wire::RequestId;
 use std::collections::VecDeque;
 use std::mem::{swap, take};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -46,23 +49,30 @@ pub(crate) enum Role {
 }
 
 pub(crate) struct State {
-    queue: VecDeque<Job>,
+    pub(crate) queue: VecDeque<Job>,
     /// Queued and running calls. Only looked up, never walked to decide anything.
-    unanswered: ById<Call>,
+    pub(crate) unanswered: ById<Call>,
     pub(crate) role: Role,
     /// With the thread that reads while it does so, else here.
-    decoder: Option<FrameDecoder>,
-    /// Whether the decoder holds frames that nobody has looked at.
+    source: Option<Source>,
+    /// Whether it holds frames that nobody has looked at.
     unparsed: bool,
     /// Answers of the reading thread, not sent yet.
-    collected: Vec<u8>,
-    collected_frames: usize,
+    pub(crate) collected: Frames,
+    pub(crate) collected_frames: usize,
     /// Threads that wait for something to do.
     pub(crate) idle: usize,
     /// Whether one of them has been woken and is not there yet.
     waking: bool,
     /// Threads that run a handler or send its answer.
     pub(crate) running: usize,
+    /// Threads whose handler waits for a call of its own and has given its place.
+    pub(crate) waiting: usize,
+    /// These, and those that have kept it.
+    pub(crate) waiters: Vec<Waiter>,
+    pub(crate) last_waiter: u64,
+    /// All threads.
+    pub(crate) workers: usize,
     pub(crate) watch: Watch,
     runs: u64,
     /// Quick calls in a row that came soon after the one before, and when the last one came.
@@ -73,8 +83,10 @@ pub(crate) struct State {
 }
 
 pub(crate) struct Pool {
-    threads: usize,
+    pub(crate) threads: usize,
     queue_max: usize,
+    /// Whether a handler that waits gives its place.
+    pub(crate) reentrant: bool,
     bell: Arc<Bell>,
     state: Mutex<State>,
     queued: Condvar,
@@ -83,18 +95,22 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(threads: usize, queue_max: usize, bell: Arc<Bell>) -> Pool {
+    pub(crate) fn new(threads: usize, queue_max: usize, reentrant: bool, bell: Arc<Bell>) -> Pool {
         let state = State {
             queue: VecDeque::new(),
             unanswered: ById::default(),
             role: Role::Ended,
-            decoder: None,
+            source: None,
             unparsed: false,
-            collected: Vec::new(),
+            collected: Frames::default(),
             collected_frames: 0,
             idle: 0,
             waking: false,
             running: 0,
+            waiting: 0,
+            waiters: Vec::new(),
+            last_waiter: 0,
+            workers: threads + 1,
             watch: Watch::default(),
             runs: 0,
             streak: 0,
@@ -103,34 +119,38 @@ impl Pool {
             closed: false,
         };
         let (queued, all_done) = (Condvar::new(), Condvar::new());
-        Pool { threads, queue_max, bell, state: Mutex::new(state), queued, all_done }
+        Pool { threads, queue_max, reentrant, bell, state: Mutex::new(state), queued, all_done }
     }
 
     /// Lets reading begin.
-    pub(crate) fn open(&self, decoder: FrameDecoder) {
+    pub(crate) fn open(&self, source: Source) {
         let mut state = self.lock();
-        (state.decoder, state.unparsed) = (Some(decoder), true);
+        (state.source, state.unparsed) = (Some(source), true);
         state.role = Role::Free;
         self.wake_one(state);
     }
 
     /// Queues all of `jobs`, in order, for the thread with the reading role, which is to work them off.
-    /// Those that find the queue full go to `refused`.
+    /// Those that find the queue full, or could only wait for themselves, go to `refused`.
     ///
     /// # Errors
     /// The id of a job whose id is in use already; that job and those after it are not queued.
     pub(crate) fn submit(
         &self,
         jobs: &mut Vec<Job>,
-        mut refused: impl FnMut(&Call),
+        mut refused: impl FnMut(&Call, Refusal),
     ) -> Result<Room, RequestId> {
         let mut state = self.lock();
         for job in jobs.drain(..) {
             if state.unanswered.contains_key(job.call.id()) {
                 return Err(job.call.id().clone());
             }
+            if self.is_stuck(&state, job.call.chain()) {
+                refused(&job.call, Refusal::WouldDeadlock);
+                continue;
+            }
             if state.queue.len() >= self.queue_max {
-                refused(&job.call);
+                refused(&job.call, Refusal::QueueFull);
                 continue;
             }
             state.unanswered.insert(job.call.id().clone(), job.call.clone());
@@ -145,6 +165,11 @@ impl Pool {
         self.lock().unanswered.contains_key(id)
     }
 
+    /// Whether this very call is not answered yet.
+    pub(crate) fn is_unanswered_call(&self, call: &Context) -> bool {
+        self.lock().unanswered.get(call.id()).is_some_and(|known| known.context().is_same(call))
+    }
+
     /// The next thing to do; waits for one. A worker passes whether it has just sent the answer of a job
     /// that it ran without the reading role.
     pub(crate) fn next(&self, has_answered: bool) -> Task {
@@ -154,7 +179,7 @@ impl Pool {
         }
         loop {
             if state.closed {
-                if state.running == 0 {
+                if state.running + state.waiting == 0 {
                     self.all_done.notify_all();
                 }
                 return Task::Stop;
@@ -183,8 +208,8 @@ impl Pool {
     pub(crate) fn step(
         &self,
         done: Option<(u64, &Call)>,
-        answer: &mut Vec<u8>,
-        buffer: &mut Vec<u8>,
+        answer: &mut Frames,
+        buffer: &mut Frames,
         now: &mut Option<Instant>,
     ) -> Step {
         let mut state = self.lock();
@@ -203,7 +228,7 @@ impl Pool {
         }
         let Some((method, in_place)) = self.consider_first(&mut state, now) else {
             if state.collected.is_empty() {
-                return state.give_decoder(self.queue_max);
+                return state.give_source(self.queue_max);
             }
             return state.flush_into(buffer);
         };
@@ -211,7 +236,7 @@ impl Pool {
         if enough || (!in_place && !state.collected.is_empty()) {
             return state.flush_into(buffer);
         }
-        let Some(job) = state.queue.pop_front() else { return state.give_decoder(self.queue_max) };
+        let Some(job) = state.queue.pop_front() else { return state.give_source(self.queue_max) };
         state.running += 1;
         if in_place {
             state.runs += 1;
@@ -256,10 +281,10 @@ impl Pool {
         true
     }
 
-    /// The reading thread gives the decoder back, with answers of its own. It says whether frames are left.
-    pub(crate) fn give_back(&self, decoder: FrameDecoder, unparsed: bool, answers: &mut Vec<u8>) {
+    /// The reading thread gives the source back, with answers of its own. It says whether frames are left.
+    pub(crate) fn give_back(&self, source: Source, unparsed: bool, answers: &mut Frames) {
         let mut state = self.lock();
-        (state.decoder, state.unparsed) = (Some(decoder), unparsed);
+        (state.source, state.unparsed) = (Some(source), unparsed);
         if !answers.is_empty() {
             // Whoever asked for these asked for no handler: they are not kept for more.
             state.collect(answers, COLLECTED_MAX);
@@ -348,7 +373,7 @@ impl Pool {
     /// After [`Pool::close`]: waits until every handler has answered, at most until `deadline`.
     pub(crate) fn wait_all_done(&self, deadline: Instant) {
         let mut state = self.lock();
-        while state.running > 0 {
+        while state.running + state.waiting > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -363,11 +388,14 @@ impl Pool {
 
     /// Wakes a worker where one is needed. The woken one wakes the next, so nobody wakes more than one.
     /// A notify is a system call in any case, which is why it is avoided here and made without the lock.
-    fn wake_one(&self, mut state: MutexGuard<'_, State>) {
+    pub(crate) fn wake_one(&self, mut state: MutexGuard<'_, State>) {
         let needed = match state.role {
             Role::Free => true,
-            // The thread that has the role works the queue off.
-            Role::Held | Role::Running { .. } => false,
+            // The thread that has the role works the queue off. But when a handler gave its place while it waits,
+            // that thread may be reading.
+            Role::Held | Role::Running { .. } => {
+                state.waiting > 0 && !state.queue.is_empty() && state.running < self.threads
+            }
             Role::Ended => !state.queue.is_empty() && state.running < self.threads,
         };
         if needed && state.idle > 0 && !state.waking {
@@ -379,26 +407,25 @@ impl Pool {
 }
 
 impl State {
-    fn collect(&mut self, answers: &mut Vec<u8>, frames: usize) {
+    fn collect(&mut self, answers: &mut Frames, frames: usize) {
         self.collected_frames += frames;
         if self.collected.is_empty() {
             swap(&mut self.collected, answers);
         } else {
-            self.collected.extend_from_slice(answers);
-            recycle(answers);
+            self.collected.append(answers);
         }
     }
 
-    fn flush_into(&mut self, buffer: &mut Vec<u8>) -> Step {
+    fn flush_into(&mut self, buffer: &mut Frames) -> Step {
         swap(&mut self.collected, buffer);
         self.collected_frames = 0;
         Step::Flush
     }
 
-    fn give_decoder(&mut self, queue_max: usize) -> Step {
+    fn give_source(&mut self, queue_max: usize) -> Step {
         let queue_room = queue_max.saturating_sub(self.queue.len());
-        match self.decoder.take() {
-            Some(decoder) => Step::Read { decoder, unparsed: self.unparsed, queue_room },
+        match self.source.take() {
+            Some(source) => Step::Read { source, unparsed: self.unparsed, queue_room },
             None => Step::Stop,
         }
     }

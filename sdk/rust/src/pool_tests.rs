@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::handler::{HandlerError, Method, typed};
+use rpc_plugin_interface::context::Served;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,31 +21,32 @@ fn quick() -> Arc<Method> {
 }
 
 fn job(id: u64, method: &Arc<Method>) -> Job {
-    Job { call: Call::new(RequestId::Number(id), Arc::clone(method), None), params: None }
+    let call = Call::new(RequestId::Number(id), Arc::clone(method), Served::default(), Vec::new());
+    Job { call, params: None }
 }
 
 fn pool(threads: usize, queue_max: usize) -> Pool {
-    let pool = Pool::new(threads, queue_max, Arc::new(Bell::new().unwrap()));
-    pool.open(FrameDecoder::new(1024));
+    let pool = Pool::new(threads, queue_max, true, Arc::new(Bell::new().unwrap()));
+    pool.open(Source::new(1024));
     pool
 }
 
 fn submit(pool: &Pool, ids: impl IntoIterator<Item = u64>, method: &Arc<Method>) {
     let mut jobs = ids.into_iter().map(|id| job(id, method)).collect();
-    pool.submit(&mut jobs, |_| panic!("refused")).unwrap();
+    pool.submit(&mut jobs, |_, _| panic!("refused")).unwrap();
 }
 
 /// A step of a thread that has done nothing before.
 fn step(pool: &Pool) -> Step {
-    pool.step(None, &mut Vec::new(), &mut Vec::new(), &mut None)
+    pool.step(None, &mut Frames::default(), &mut Frames::default(), &mut None)
 }
 
 /// A step after a call whose answer is `answer`; what is to be flushed.
 fn step_after(pool: &Pool, job: &Job, run: u64, answer: &str) -> (Step, String) {
-    let mut flushed = Vec::new();
-    let mut answer = answer.to_owned().into_bytes();
+    let mut flushed = Frames::default();
+    let mut answer = Frames::from(answer.to_owned().into_bytes());
     let step = pool.step(Some((run, &job.call)), &mut answer, &mut flushed, &mut None);
-    (step, String::from_utf8(flushed).unwrap())
+    (step, String::from_utf8(flushed.bytes).unwrap())
 }
 
 fn take_role(pool: &Pool) {
@@ -58,7 +60,7 @@ fn the_queue_is_bounded_and_ids_are_unique_until_answered() {
     let mut refused = Vec::new();
     let mut submit = |ids: &[u64]| {
         let mut jobs = ids.iter().map(|id| job(*id, &method)).collect();
-        pool.submit(&mut jobs, |call| refused.push(call.id().clone()))
+        pool.submit(&mut jobs, |call, why| refused.push((call.id().clone(), why)))
     };
     assert_eq!(submit(&[1, 2, 3]), Ok(Room { jobs: 0, worked_off: true }));
     assert_eq!(submit(&[2]), Err(RequestId::Number(2)));
@@ -66,7 +68,7 @@ fn the_queue_is_bounded_and_ids_are_unique_until_answered() {
     assert_eq!(submit(&[1]), Err(RequestId::Number(1)), "running is not answered");
     pool.answered(&first.call);
     assert_eq!(submit(&[1]), Ok(Room { jobs: 0, worked_off: false }));
-    assert_eq!(refused, [RequestId::Number(3)]);
+    assert_eq!(refused, [(RequestId::Number(3), Refusal::QueueFull)]);
 }
 
 #[test]
@@ -129,7 +131,7 @@ fn without_the_monitor_a_quick_job_frees_the_role_first() {
         submit(&pool, [id], &method);
         // Calls that come far apart.
         let mut now = Some(Instant::now() + Duration::from_secs(id));
-        let next = pool.step(None, &mut Vec::new(), &mut Vec::new(), &mut now);
+        let next = pool.step(None, &mut Frames::default(), &mut Frames::default(), &mut now);
         let Step::HandedOver(job) = next else { panic!("{id}") };
         assert!(!pool.lock().watch.is_awake());
         pool.answered(&job.call);
@@ -158,13 +160,17 @@ fn a_job_that_blocks_loses_the_role_and_the_answers_before_it_are_not_lost() {
     assert!(matches!(pool.tick(begin), Tick::Watching(_)));
     assert!(matches!(pool.tick(begin + TICK / 2), Tick::Watching(_)), "less than a tick later");
     let Tick::Rescued { answers, method: 0 } = pool.tick(begin + TICK) else { panic!() };
-    assert_eq!(answers, b"first");
+    assert_eq!(answers.bytes, b"first");
     take_role(&pool);
     assert!(matches!(step(&pool), Step::Read { .. }), "the one that is stuck is all that may run");
-    let mut answer = b"second".to_vec();
-    let back = pool.step(Some((run, &second.call)), &mut answer, &mut Vec::new(), &mut None);
+    let mut answer = Frames::from(b"second".to_vec());
+    let back = pool.step(Some((run, &second.call)), &mut answer, &mut Frames::default(), &mut None);
     assert!(matches!(back, Step::Lost));
-    assert_eq!((answer, pool.lock().role), (b"second".to_vec(), Role::Held), "it sends its answer itself");
+    assert_eq!(
+        (answer.bytes, pool.lock().role),
+        (b"second".to_vec(), Role::Held),
+        "it sends its answer itself"
+    );
     assert!(matches!(pool.next(true), Task::Run(_)));
 }
 
@@ -216,13 +222,13 @@ fn workers(
                     Task::Stop => return,
                     Task::Read => match step(&pool) {
                         Step::HandedOver(job) => job,
-                        Step::Read { decoder, .. } => {
+                        Step::Read { source, .. } => {
                             // "Reads" until there is something in the queue.
                             let nothing = |state: &State| state.queue.is_empty() && !state.closed;
                             while nothing(&pool.lock()) {
                                 std::thread::yield_now();
                             }
-                            pool.give_back(decoder, false, &mut Vec::new());
+                            pool.give_back(source, false, &mut Frames::default());
                             pool.lock().role = Role::Free;
                             has_answered = false;
                             continue;

@@ -5,15 +5,18 @@
 //! What always holds: a handler's panic is an answer and never the end of its thread.
 
 use crate::answer::write_answer;
+use crate::frames::Frames;
 use crate::handler::{HandlerError, Method};
 use crate::log::{Failure, Log};
 use crate::task::Job;
+use rpc_plugin_wire::chain::entry_at_plugin;
 use rpc_plugin_wire::event::Level;
 use rpc_plugin_wire::life::{Capabilities, HealthStatus, Heartbeat};
 use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde::Serialize;
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +32,12 @@ pub(crate) struct Service {
     pub(crate) generation: Generation,
     pub(crate) version: String,
     pub(crate) frame_bytes_max: usize,
+    /// The version of each interface that this connection uses.
+    pub(crate) interfaces: Arc<BTreeMap<String, u32>>,
+    /// Whether file descriptors may travel.
+    pub(crate) has_fds: bool,
+    /// What serves `rpc.callback`.
+    pub(crate) callback: Arc<Method>,
     pub(crate) health: Box<Health>,
     pub(crate) work: Work,
     pub(crate) log: Log,
@@ -89,21 +98,47 @@ fn millis(time: Duration) -> u64 {
 
 impl Service {
     /// Runs a call's handler and appends its answer. Gives what kept that from being a result.
-    pub(crate) fn answer(&self, job: &Job, out: &mut Vec<u8>) -> Option<Box<Failure>> {
+    pub(crate) fn answer(&self, job: &Job, out: &mut Frames) -> Option<Box<Failure>> {
         let Job { call, params } = job;
         let mut failure = None;
         let is_result = write_answer(out, call.id(), self.frame_bytes_max, |out| {
             let ended =
                 unpanicked("the handler", || (call.inner_method().handler)(call, params.as_deref(), out));
             let is_panic = ended.is_err();
-            ended.and_then(|result| result).inspect_err(|error| failure = Some(failure_of(error, is_panic)))
+            let ended = ended.and_then(|result| result).and_then(|fds| self.check_fds(fds));
+            ended.inspect_err(|error| failure = Some(failure_of(error, is_panic)))
         });
+        // Callbacks that came with it cannot be called any more.
+        call.context().end();
+        call.close_fds();
         match failure {
             None if !is_result => {
                 let error = HandlerError::internal("the result is too large, or nested too deeply");
                 Some(failure_of(&error, false))
             }
             failure => failure,
+        }
+    }
+
+    fn check_fds(&self, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, HandlerError> {
+        if fds.is_empty() || self.has_fds {
+            return Ok(fds);
+        }
+        Err(HandlerError::internal(
+            "the result holds a stream or blob, and this host takes no file descriptors",
+        ))
+    }
+
+    /// The entry of a call that is served here, in the chains of those that are made for it.
+    pub(crate) fn entry_of(&self, id: &RequestId) -> String {
+        entry_at_plugin(&self.plugin_id, self.generation, id)
+    }
+
+    /// A call of the method of that number made its thread, which had the reading role, wait.
+    pub(crate) fn blocked(&self, number: usize) {
+        let mut all = self.methods.values().chain([&self.callback]);
+        if let Some(method) = all.find(|method| method.number == number) {
+            method.pace.blocked();
         }
     }
 
@@ -115,7 +150,7 @@ impl Service {
     }
 
     /// Answers `plugin.heartbeat`.
-    pub(crate) fn answer_heartbeat(&self, id: &RequestId, out: &mut Vec<u8>) {
+    pub(crate) fn answer_heartbeat(&self, id: &RequestId, out: &mut Frames) {
         write_answer(out, id, self.frame_bytes_max, |out| {
             let status = unpanicked("the health check", || (self.health)())?;
             push_json(out, &self.work.heartbeat(status))
@@ -123,7 +158,7 @@ impl Service {
     }
 
     /// Answers `plugin.capabilities`.
-    pub(crate) fn answer_capabilities(&self, id: &RequestId, out: &mut Vec<u8>) {
+    pub(crate) fn answer_capabilities(&self, id: &RequestId, out: &mut Frames) {
         let capabilities = Capabilities {
             plugin_id: self.plugin_id.clone(),
             version: self.version.clone(),
@@ -134,10 +169,10 @@ impl Service {
     }
 
     /// Answers `plugin.shutdown`.
-    pub(crate) fn answer_shutdown(&self, id: &RequestId, out: &mut Vec<u8>) {
+    pub(crate) fn answer_shutdown(&self, id: &RequestId, out: &mut Frames) {
         write_answer(out, id, self.frame_bytes_max, |out| {
             out.extend_from_slice(b"{}");
-            Ok(())
+            Ok(Vec::new())
         });
     }
 
@@ -156,8 +191,9 @@ fn failure_of(error: &HandlerError, is_panic: bool) -> Box<Failure> {
     Box::new(Failure { code: error.code(), text: error.message().to_owned(), is_panic })
 }
 
-fn push_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), HandlerError> {
-    Ok(serde_json::to_writer(out, value)?)
+fn push_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<Vec<OwnedFd>, HandlerError> {
+    serde_json::to_writer(out, value)?;
+    Ok(Vec::new())
 }
 
 /// Runs what the plugin's author wrote; a panic in it is an error. What was shared with it may be half

@@ -9,20 +9,20 @@
 
 use crate::answer::write_failure;
 use crate::bell::Bell;
+use crate::calls::Calls;
 use crate::error::{End, Error};
+use crate::frames::Frames;
 use crate::handler::HandlerError;
 use crate::log::Event;
 use crate::outbox::Outbox;
 use crate::pool::Pool;
 use crate::service::{Service, unpanicked};
+use crate::source::Source;
 use crate::task::Tick;
-use crate::worker::{Shared, Worker};
-use rpc_plugin_wire::FrameDecoder;
+use crate::worker::Shared;
 use rpc_plugin_wire::event::{Component, Level};
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long cancelled handlers have to answer when the session ends.
@@ -44,31 +44,34 @@ impl Session {
         service: Service,
         threads: usize,
         queue_max: usize,
+        reentrant: bool,
     ) -> Result<Session, Error> {
         let bell = Bell::new().map_err(|source| Error::Os { step: "make an eventfd", source })?;
         let (bell, connection) = (Arc::new(bell), Arc::new(connection));
-        let pool = Pool::new(threads, queue_max, Arc::clone(&bell));
+        let pool = Pool::new(threads, queue_max, reentrant, Arc::clone(&bell));
         let outbox = Outbox::new(Arc::clone(&connection), Arc::clone(&bell));
-        let session = Session { shared: Arc::new(Shared { connection, service, pool, outbox }), bell };
-        session.start_threads(threads + 1).map_err(|source| {
+        let shared = Arc::new_cyclic(|me| {
+            let (calls, me) = (Calls::default(), me.clone());
+            Shared { connection, service, pool, outbox, calls, me }
+        });
+        let session = Session { shared, bell };
+        let started = (0..=threads).try_for_each(|number| session.shared.start_worker(number));
+        started.map_err(|source| {
             session.close();
             Error::Os { step: "start a thread", source }
         })?;
         Ok(session)
     }
 
-    fn start_threads(&self, workers: usize) -> io::Result<()> {
-        for number in 0..workers {
-            let worker = Worker::new(Arc::clone(&self.shared));
-            thread::Builder::new().name(format!("plugin-work-{number}")).spawn(move || worker.work())?;
-        }
-        Ok(())
+    /// What all threads of it share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
-    /// Serves until the end. `decoder` holds what came after the answer to the hello.
-    pub(crate) fn serve(self, decoder: FrameDecoder, on_shutdown: OnShutdown) -> Result<End, Error> {
+    /// Serves until the end. `source` holds what came after the answer to the hello.
+    pub(crate) fn serve(self, source: Source, on_shutdown: OnShutdown) -> Result<End, Error> {
         let Shared { service, pool, outbox, .. } = &*self.shared;
-        pool.open(decoder);
+        pool.open(source);
         // Not before: the first answers are worth more than a record of how it began.
         service.log.start(Some(&self.shared));
         let end = self.attend();
@@ -77,7 +80,7 @@ impl Session {
             // which the panic's own message does.
             let _ = unpanicked("on_shutdown", on_shutdown);
         }
-        let mut answers = Vec::new();
+        let mut answers = Frames::default();
         for call in pool.close() {
             let error = HandlerError::cancelled().into_object();
             write_failure(&mut answers, call.id(), service.frame_bytes_max, error);
@@ -95,14 +98,13 @@ impl Session {
 
     /// Writes and watches until nothing more is read.
     fn attend(&self) -> Result<End, Error> {
-        let Shared { connection, service, pool, outbox } = &*self.shared;
+        let Shared { connection, service, pool, outbox, .. } = &*self.shared;
         loop {
             let is_left = outbox.flush_now();
             let time = match pool.tick(Instant::now()) {
                 Tick::End(end) => return end,
                 Tick::Rescued { mut answers, method } => {
-                    let blocked = service.methods.values().find(|known| known.number == method);
-                    blocked.inspect(|method| method.pace.blocked());
+                    service.blocked(method);
                     outbox.leave(&mut answers);
                     continue;
                 }
@@ -114,6 +116,7 @@ impl Session {
     }
 
     fn close(&self) {
+        self.shared.calls.close();
         self.shared.pool.close();
         self.shared.outbox.close();
     }

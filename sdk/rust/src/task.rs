@@ -4,7 +4,8 @@
 
 use crate::call::Call;
 use crate::error::{End, Error};
-use rpc_plugin_wire::FrameDecoder;
+use crate::frames::Frames;
+use crate::source::Source;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub(crate) enum Step {
     /// Send what was collected.
     Flush,
     /// Deal with the frames that are there, if so, else read.
-    Read { decoder: FrameDecoder, unparsed: bool, queue_room: usize },
+    Read { source: Source, unparsed: bool, queue_room: usize },
     /// The role was taken away during the last call, whose answer is still to be sent.
     Lost,
     /// The session has ended.
@@ -46,10 +47,18 @@ pub(crate) enum Tick {
     Watching(Duration),
     /// A call of this method blocked the reading thread. The answers were collected by that thread.
     Rescued {
-        answers: Vec<u8>,
+        answers: Frames,
         method: usize,
     },
     End(Result<End, Error>),
+}
+
+/// Why a call is not queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    QueueFull,
+    /// It could only wait for itself.
+    WouldDeadlock,
 }
 
 /// How much the queue still takes.

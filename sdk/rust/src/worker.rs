@@ -3,18 +3,22 @@
 //! What it deliberately does not do: decide which of the two; the pool does.
 //!
 //! What always holds: all frames of one read are dealt with before the next read; the answers of quick
-//! calls of one read go out together; a thread with the reading role waits for the host to take answers
-//! only when the outbox's reserve is used up and all others are busy.
+//! calls of one read go out together; a thread with the reading role never waits for the host to take answers.
 
-use crate::error::End;
+use crate::calls::Calls;
+use crate::error::{End, Error};
+use crate::frames::Frames;
 use crate::inbox::{Inbox, Taken};
-use crate::outbox::{Closed, Outbox, Pushed};
+use crate::outbox::{Closed, Outbox, Pushed, Refused};
 use crate::pool::Pool;
+use crate::seat::{self, Doing};
 use crate::service::Service;
+use crate::source::Source;
 use crate::task::{Job, Step, Task};
-use rpc_plugin_wire::FrameDecoder;
+use std::io;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::Instant;
 
 /// Parsing this many frames is short beside what it costs to read the clock again.
@@ -26,15 +30,32 @@ pub(crate) struct Shared {
     pub(crate) service: Service,
     pub(crate) pool: Pool,
     pub(crate) outbox: Outbox,
+    pub(crate) calls: Calls,
+    pub(crate) me: Weak<Shared>,
+}
+
+impl Shared {
+    /// Starts one more thread.
+    pub(crate) fn start_worker(self: &Arc<Shared>, number: usize) -> io::Result<()> {
+        let worker = Worker::new(Arc::clone(self));
+        thread::Builder::new().name(format!("plugin-work-{number}")).spawn(move || worker.work()).map(|_| ())
+    }
+
+    /// Nothing more is read: nobody waits for an answer any more.
+    fn end(&self, end: Result<End, Error>) {
+        self.calls.close();
+        self.outbox.nudge();
+        self.pool.end(end);
+    }
 }
 
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     inbox: Inbox,
     /// The answer of the call that is run.
-    answer: Vec<u8>,
+    answer: Frames,
     /// Answers on their way to the outbox.
-    sending: Vec<u8>,
+    sending: Frames,
     /// When the last call ended, as long as nothing was done since.
     now: Option<Instant>,
 }
@@ -52,11 +73,12 @@ enum Left {
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Worker {
         let inbox = Inbox::new(Arc::clone(&shared));
-        Worker { shared, inbox, answer: Vec::new(), sending: Vec::new(), now: None }
+        Worker { shared, inbox, answer: Frames::default(), sending: Frames::default(), now: None }
     }
 
     /// Works until the pool is closed.
     pub(crate) fn work(mut self) {
+        seat::take(Arc::as_ptr(&self.shared).addr());
         let mut has_answered = false;
         loop {
             has_answered = match self.shared.pool.next(has_answered) {
@@ -87,7 +109,7 @@ impl Worker {
             ran = None;
             match step {
                 Step::Run(job, run) => {
-                    self.run(&job);
+                    self.run(&job, Some(run));
                     ran = Some((job, run));
                 }
                 Step::HandedOver(job) => {
@@ -102,14 +124,14 @@ impl Worker {
                 Step::Flush => match self.flush() {
                     Ok(None) => {}
                     Ok(Some(left)) => return left,
-                    Err(Closed) => {
-                        shared.pool.end(Ok(End::HostGone));
+                    Err(refused) => {
+                        shared.end(refused.end());
                         return Left::Ended;
                     }
                 },
-                Step::Read { decoder, unparsed, queue_room } => {
+                Step::Read { source, unparsed, queue_room } => {
                     self.inbox.expect_room(queue_room);
-                    if self.read(decoder, unparsed).is_err() {
+                    if self.read(source, unparsed).is_err() {
                         return Left::Ended;
                     }
                 }
@@ -119,12 +141,12 @@ impl Worker {
     }
 
     /// Reads, unless there are frames already, and deals with them. Fails when that was the end.
-    fn read(&mut self, mut decoder: FrameDecoder, unparsed: bool) -> Result<(), ()> {
+    fn read(&mut self, mut source: Source, unparsed: bool) -> Result<(), ()> {
         self.now = None;
-        let taken = if unparsed { Ok(None) } else { self.inbox.read(&mut decoder) };
+        let taken = if unparsed { Ok(None) } else { source.read(&self.shared.connection) };
         let taken = taken.and_then(|end| match end {
             Some(end) => Ok(Taken::End(end)),
-            None => self.inbox.take_in(&mut decoder),
+            None => self.inbox.take_in(&mut source),
         });
         let end = match taken {
             Ok(taken @ (Taken::All | Taken::Full)) => {
@@ -132,7 +154,7 @@ impl Worker {
                     self.now = self.inbox.received;
                 }
                 let unparsed = matches!(taken, Taken::Full);
-                self.shared.pool.give_back(decoder, unparsed, &mut self.inbox.answers);
+                self.shared.pool.give_back(source, unparsed, &mut self.inbox.answers);
                 return Ok(());
             }
             Ok(Taken::End(end)) => Ok(end),
@@ -144,16 +166,17 @@ impl Worker {
         };
         // A host that is gone by now gets no answer; the plugin ends in any case.
         let _ = self.shared.outbox.push_from_reader(&mut self.inbox.answers);
-        self.shared.pool.end(end);
+        self.shared.end(end);
         Err(())
     }
 
     /// Sends what was collected. With all that the socket and the outbox take used up, the role goes to
-    /// another thread, and this one waits.
-    fn flush(&mut self) -> Result<Option<Left>, Closed> {
+    /// another thread, and this one waits. Where all are busy, nothing is run in place any more, so that this
+    /// happens at most once for each of them before somebody waits.
+    fn flush(&mut self) -> Result<Option<Left>, Refused> {
         self.now = None;
         let Shared { outbox, pool, .. } = &*self.shared;
-        if outbox.try_push_from_reader(&mut self.sending)? == Pushed::All {
+        if outbox.try_push(&mut self.sending).map_err(|Closed| Refused::Closed)? == Pushed::All {
             return Ok(None);
         }
         if pool.leave_to_send() {
@@ -166,10 +189,13 @@ impl Worker {
         Ok(None)
     }
 
-    fn run(&mut self, job: &Job) {
+    /// Runs a handler. `run` is its number where this thread has the reading role meanwhile.
+    fn run(&mut self, job: &Job, run: Option<u64>) {
         let begin = self.now.take().unwrap_or_else(Instant::now);
         let Shared { service, .. } = &*self.shared;
+        seat::set(Doing::Running { id: job.call.id().clone(), run });
         let failure = service.answer(job, &mut self.answer);
+        seat::set(Doing::Reading);
         let end = Instant::now();
         let took = end.saturating_duration_since(begin);
         service.work.count(failure.is_none(), end);
@@ -179,7 +205,7 @@ impl Worker {
     }
 
     fn run_and_send(&mut self, job: &Job) {
-        self.run(job);
+        self.run(job, None);
         self.now = None;
         // The id is free before the host can have the answer.
         self.shared.pool.answered(&job.call);

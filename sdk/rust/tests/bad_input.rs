@@ -135,7 +135,7 @@ fn never_messages() -> Vec<Case> {
         (text("{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"deadline_ms\":\"1\"}"), "is not a message"),
         (text("{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"fds\":17}"), "`fds` is more than 16"),
         (text("{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"fds\":-1}"), "is not a message"),
-        (text("{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"chain\":{}}"), "`chain` is not an array"),
+        (text("{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"chain\":{}}"), "`chain`: invalid type: map"),
         (text("{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"progress\":1}"), "is not a message"),
         (text("{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"result\":1}"), "`method` and an answer"),
         (

@@ -25,7 +25,7 @@ fn the_hello_says_who_the_plugin_is() {
             "token": "07".repeat(32), "plugin_id": "tested", "generation": 3, "protocols": [1],
             "version": "1.2.3", "sdk": concat!("rust/", env!("CARGO_PKG_VERSION")),
             "capabilities": ["big", "block", "echo", "fail", "kv", "panic"],
-            "interfaces": {"kv": [1, 2]}, "features": ["cancel"],
+            "interfaces": {"kv": [1, 2]}, "features": ["cancel", "progress", "fds", "callbacks"],
         })
     );
     host.end_of_stream();

@@ -10,10 +10,11 @@
 
 use crate::chain::Chain;
 use crate::error::{ErrorObject, cut_message};
+use crate::limits::STREAMS_MAX;
 use crate::message::{MessageError, RequestId};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -35,6 +36,7 @@ pub(crate) struct Envelope<'a> {
     pub(crate) fds: Option<u8>,
     pub(crate) chain: Option<Chain>,
     pub(crate) progress: Option<bool>,
+    pub(crate) streams: Option<Streams>,
 }
 
 impl<'a> Envelope<'a> {
@@ -169,6 +171,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
                 "fds" => self.once(&mut envelope.fds, "fds", &mut map)?,
                 "chain" => self.once(&mut envelope.chain, "chain", &mut map)?,
                 "progress" => self.once(&mut envelope.progress, "progress", &mut map)?,
+                "streams" => self.once(&mut envelope.streams, "streams", &mut map)?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -178,6 +181,36 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
         envelope.method = method.map(|Text(text)| text);
         envelope.error = error.map(|Object(error)| error);
         Ok(envelope)
+    }
+}
+
+/// The streams in band that a frame brings.
+#[derive(Debug, Default)]
+pub(crate) struct Streams(pub(crate) Vec<u64>);
+
+impl<'de> Deserialize<'de> for Streams {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Streams, D::Error> {
+        struct StreamsVisitor;
+        impl<'de> Visitor<'de> for StreamsVisitor {
+            type Value = Streams;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array of at most {STREAMS_MAX} integers as `streams`")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Streams, A::Error> {
+                let mut numbers = Vec::new();
+                while let Some(number) = seq.next_element()? {
+                    if numbers.len() >= STREAMS_MAX {
+                        return Err(A::Error::invalid_length(STREAMS_MAX + 1, &self));
+                    }
+                    if numbers.contains(&number) {
+                        return Err(A::Error::custom("a stream is named twice"));
+                    }
+                    numbers.push(number);
+                }
+                Ok(Streams(numbers))
+            }
+        }
+        deserializer.deserialize_seq(StreamsVisitor)
     }
 }
 

@@ -122,6 +122,8 @@ events! {
     LeftoversSwept = "leftovers_swept", Kernel, Warn;
     /// A generation begins: number persisted, token written, socket listening, executable checked.
     LaunchPrepared = "launch_prepared", Kernel, Info;
+    /// A generation waits for somebody to start its process by hand.
+    Awaited = "awaited", Kernel, Info;
     /// The process runs.
     Launched = "launched", Kernel, Info;
     /// A generation ended before its process ran.
@@ -162,6 +164,8 @@ events! {
     ShutdownRequested = "shutdown_requested", Runtime, Info;
     /// A signal was sent to the plugin's process group.
     SignalSent = "signal_sent", Kernel, Warn;
+    /// A generation whose process somebody started by hand is over; the process is left alone.
+    LetGo = "let_go", Kernel, Info;
     /// The process ended.
     Exited = "exited", Kernel, Info;
     /// A replacement will be launched.

@@ -25,6 +25,7 @@ pub mod json;
 pub mod life;
 pub mod limits;
 pub mod message;
+pub mod stream;
 mod write;
 
 pub use call_error::CallError;

@@ -34,6 +34,15 @@ pub const FDS_PER_FRAME_MAX: u8 = 16;
 /// File descriptors of one connection that wait for the frames that announce them (section 1).
 pub const FDS_WAITING_MAX: usize = 16;
 
+/// Bytes of a stream in band that may be with its receiver and not yet taken from there (section 6).
+pub const STREAM_WINDOW_BYTES: usize = 256 * 1024;
+
+/// Bytes of a stream in one frame.
+pub const STREAM_DATA_BYTES_MAX: usize = 32 * 1024;
+
+/// Streams in band on one connection, however they began.
+pub const STREAMS_MAX: usize = 16;
+
 /// Calls that may have led to a call (section 1); one more would be too deep.
 pub const CHAIN_MAX: usize = 32;
 

@@ -14,7 +14,7 @@ use crate::json::write_json;
 use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX, REQUEST_ID_MAX, REQUEST_ID_TEXT_BYTES_MAX};
 pub use crate::write::{
     NewRequest, request_bytes_max, to_one_line, write_cancel, write_error, write_notification,
-    write_progress, write_request, write_result,
+    write_progress, write_request, write_result, write_result_with_streams,
 };
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -97,6 +97,8 @@ pub struct Request<'a> {
     pub progress: bool,
     /// The calls that led to this one, outermost first; mostly none.
     pub chain: Chain,
+    /// The streams in band that it brings, instead of descriptors.
+    pub streams: Vec<u64>,
 }
 
 /// A message that wants no answer.
@@ -120,6 +122,8 @@ pub struct Response<'a> {
     pub result: Result<&'a RawValue, ErrorObject>,
     /// File descriptors that travel with this frame.
     pub fds: u8,
+    /// The streams in band that it brings, instead of descriptors.
+    pub streams: Vec<u64>,
 }
 
 /// One frame, understood.
@@ -219,6 +223,10 @@ impl<'a> Message<'a> {
         if fds > FDS_PER_FRAME_MAX {
             return wrong("`fds` is more than 16");
         }
+        let streams = envelope.streams.map(|streams| streams.0).unwrap_or_default();
+        if fds > 0 && !streams.is_empty() {
+            return wrong("it has `fds` and `streams`");
+        }
         if envelope.params.is_some_and(|params| !is_object(params)) {
             return wrong("`params` is not an object");
         }
@@ -238,6 +246,7 @@ impl<'a> Message<'a> {
                         fds,
                         progress: envelope.progress.unwrap_or(false),
                         chain: envelope.chain.unwrap_or_default(),
+                        streams,
                     })),
                     None => Ok(Message::Notification(Notification { method, params, fds })),
                 }
@@ -253,7 +262,7 @@ impl<'a> Message<'a> {
                     (None, Some(error)) => Err(error),
                     (None, None) => return wrong("it has no `method`, `result` or `error`"),
                 };
-                Ok(Message::Response(Response { id, result, fds }))
+                Ok(Message::Response(Response { id, result, fds, streams }))
             }
         }
     }

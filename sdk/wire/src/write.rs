@@ -56,6 +56,8 @@ pub struct NewRequest<'a> {
     pub fds: usize,
     /// The calls that led to this one.
     pub chain: &'a Chain,
+    /// The streams in band that it brings, instead of descriptors.
+    pub streams: &'a [u64],
 }
 
 /// Appends the frame of a request, line end included.
@@ -72,6 +74,7 @@ pub fn write_request(out: &mut Vec<u8>, request: &NewRequest<'_>) {
         out.extend_from_slice(b",\"progress\":true");
     }
     push_fds(out, request.fds);
+    push_streams(out, request.streams);
     if !request.chain.is_empty() {
         out.extend_from_slice(b",\"chain\":");
         push_json(out, request.chain);
@@ -93,6 +96,16 @@ pub fn write_result(out: &mut Vec<u8>, id: &RequestId, result: &RawValue, fds: u
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     push_json(out, id);
     push_fds(out, fds);
+    out.extend_from_slice(b",\"result\":");
+    push_text(out, result.get());
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the frame of an answer that brings these streams in band, line end included.
+pub fn write_result_with_streams(out: &mut Vec<u8>, id: &RequestId, result: &RawValue, streams: &[u64]) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    push_json(out, id);
+    push_streams(out, streams);
     out.extend_from_slice(b",\"result\":");
     push_text(out, result.get());
     out.extend_from_slice(b"}\n");
@@ -130,6 +143,13 @@ fn push_fds(out: &mut Vec<u8>, fds: usize) {
     if fds > 0 {
         out.extend_from_slice(b",\"fds\":");
         push_json(out, &fds);
+    }
+}
+
+fn push_streams(out: &mut Vec<u8>, streams: &[u64]) {
+    if !streams.is_empty() {
+        out.extend_from_slice(b",\"streams\":");
+        push_json(out, streams);
     }
 }
 

@@ -2,10 +2,11 @@
 //! call back.
 
 use super::Around;
-use crate::host::call::{CallOptions, Callee};
+use crate::host::call::Callee;
 use crate::reactor::{Asker, Command};
 use crate::state::call_error::CallError;
 use crate::state::route::Target;
+use rpc_plugin_interface::CallOptions;
 use rpc_plugin_interface::caller::Callee as OtherSide;
 use rpc_plugin_interface::transfer::CallBackFn;
 use rpc_plugin_interface::{Context, Outgoing, Parcel, Reply};

@@ -112,6 +112,9 @@ impl Plugin {
     /// The grace of a rung is over: the next one.
     pub(super) fn climb_down(&mut self, step: &mut Step<'_>, why: Why, rung: Rung) {
         let grace = self.spec.policy.term_grace;
+        if self.spec.awaited && rung != Rung::Preparation {
+            return self.let_go(step, why);
+        }
         match rung {
             Rung::Preparation => self.handle_preparation_timeout(step),
             Rung::Linger | Rung::Asked if !grace.is_zero() => {
@@ -188,6 +191,10 @@ impl Plugin {
                 self.launch(step);
             }
             Why::Restart => self.rest(step),
+            Why::Failure(reason) | Why::Lost(reason) if self.spec.awaited && self.desired == Desired::Up => {
+                let reason = with_exit(&reason, exit.as_ref());
+                self.wait_again(step, reason);
+            }
             Why::Failure(reason) => {
                 let reason = with_exit(&reason, exit.as_ref());
                 self.generation_failed(step, reason);

@@ -21,11 +21,13 @@ const UNHEALTHY_FROM: u32 = 2;
 impl Plugin {
     /// Sends a heartbeat, and sets the timer for the next.
     pub(super) fn handle_heartbeat_due(&mut self, step: &mut Step<'_>) {
-        let policy = &self.spec.policy;
-        let timeout = policy.heartbeat_timeout;
-        let interval = policy.heartbeat_interval;
+        let timeout = self.heartbeat_timeout();
+        let interval = self.spec.policy.heartbeat_interval;
         if let Phase::Running(_) = self.phase {
             self.arm_heartbeat(step, step.now.next_multiple(interval));
+        }
+        if self.is_heartbeat_outstanding(step) {
+            return;
         }
         let call = NewCall::own(Caller::Heartbeat, METHOD_HEARTBEAT, timeout);
         if let Some(session) = self.session.as_mut() {
@@ -44,6 +46,7 @@ impl Plugin {
 
     /// A heartbeat was answered, or not.
     pub(super) fn handle_heartbeat(&mut self, step: &mut Step<'_>, result: Result<Box<RawValue>, CallError>) {
+        self.heartbeat_waits = false;
         let answer = match result {
             Ok(raw) => result_object::<Heartbeat>(&raw)
                 .map_err(|error| format!("its heartbeat is malformed: {error}")),
@@ -122,7 +125,11 @@ impl Plugin {
         self.fail(step, format!("it proved its identity, but {lacks} did not come within {timeout:?}{last}"));
     }
 
-    fn handle_later_heartbeat(&mut self, step: &mut Step<'_>, status: Result<HealthStatus, String>) {
+    pub(super) fn handle_later_heartbeat(
+        &mut self,
+        step: &mut Step<'_>,
+        status: Result<HealthStatus, String>,
+    ) {
         let (state, problem) = match status {
             Ok(HealthStatus::Healthy) => (PluginState::Healthy, None),
             Ok(HealthStatus::Degraded) => (PluginState::Degraded, None),
@@ -147,7 +154,9 @@ impl Plugin {
         self.unwell_since.get_or_insert(step.now);
         self.phase = Phase::Running(state);
         let (missed, max) = (self.heartbeats_missed, self.spec.policy.heartbeat_misses_max);
-        if missed >= max {
+        if self.spec.awaited {
+            self.last_error = Some(format!("{missed} heartbeats in a row failed: {problem}"));
+        } else if missed >= max {
             self.fail(step, format!("{missed} heartbeats in a row failed; the last: {problem}"));
         } else {
             self.last_error = Some(format!("{missed} of {max} heartbeats in a row failed: {problem}"));

@@ -54,6 +54,7 @@ impl Plugin {
         self.unwell_since = None;
         self.heartbeat = None;
         self.heartbeats_missed = 0;
+        self.heartbeat_waits = false;
         self.enter(step, Phase::Preparing, Some(self.spec.policy.prepare_timeout));
         step.actions.push_back(Action::Prepare(self.key, generation));
     }
@@ -72,6 +73,9 @@ impl Plugin {
         match (self.phase.clone(), outcome) {
             (Phase::Preparing, Ok(token)) if current => {
                 self.token = Some(token);
+                if self.spec.awaited {
+                    return self.begin_to_wait(step, generation);
+                }
                 self.note(step, Note::new(EventKind::LaunchPrepared, "ready to launch"));
                 self.enter(step, Phase::Spawning(0), None);
                 self.spawn(step);
@@ -159,28 +163,35 @@ impl Plugin {
         peer: PeerIdentity,
         launched_uid: u32,
     ) -> bool {
-        let (Phase::Connecting, Some(process), true) =
-            (&self.phase, self.process, self.generation == Some(generation))
-        else {
-            return false;
-        };
-        let expected = PeerIdentity { pid: process.pid, uid: launched_uid };
-        if peer != expected {
-            self.refused_connections += 1;
-            if self.refused_connections <= REFUSED_NOTED_MAX {
-                let error = format!(
-                    "expected process {} of user {}, seen process {} of user {}",
-                    expected.pid, expected.uid, peer.pid, peer.uid
-                );
-                let note =
-                    Note::new(EventKind::ConnectionRefused, "a stranger connected to the plugin's socket");
-                self.note(step, note.error(error));
+        let is_expected = match (&self.phase, self.process) {
+            _ if self.generation != Some(generation) => return false,
+            (Phase::Connecting, None) if self.spec.awaited => self.take_awaited(step, peer, launched_uid),
+            (Phase::Connecting, Some(process)) => {
+                let expected = PeerIdentity { pid: process.pid, uid: launched_uid };
+                if peer != expected {
+                    let text = format!("expected process {} of user {}", expected.pid, expected.uid);
+                    self.refuse(step, &text, peer);
+                }
+                peer == expected
             }
+            _ => return false,
+        };
+        if !is_expected {
             return false;
         }
         self.greet(step, generation);
         self.note(step, Note::new(EventKind::Connected, "it connected"));
         true
+    }
+
+    /// Puts a stranger on record; some of many.
+    pub(super) fn refuse(&mut self, step: &mut Step<'_>, expected: &str, peer: PeerIdentity) {
+        self.refused_connections += 1;
+        if self.refused_connections <= REFUSED_NOTED_MAX {
+            let error = format!("{expected}, seen process {} of user {}", peer.pid, peer.uid);
+            let note = Note::new(EventKind::ConnectionRefused, "a stranger connected to the plugin's socket");
+            self.note(step, note.error(error));
+        }
     }
 
     /// Its connection is there: it has to prove who it is.
@@ -199,7 +210,7 @@ impl Plugin {
                 interfaces: self.spec.interfaces.clone(),
                 passes_fds: self.spec.policy.transport != Transport::Stdio,
             },
-            &self.spec.policy,
+            &self.session_policy(),
         );
         if self.spec.policy.transport == Transport::Stdio {
             session.tell_launch(&launch);

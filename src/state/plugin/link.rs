@@ -25,6 +25,23 @@ const LAST_BYTES_MAX: usize = 64 * 1024;
 /// Methods that callers from outside may not use: they belong to the protocol.
 const RESERVED: [&str; 4] = ["host", "plugin", "admin", "rpc"];
 
+/// What a call was, for its end.
+struct Asked {
+    /// The id of the request, if it was sent.
+    request: Option<u64>,
+    method: Cow<'static, str>,
+    took: Duration,
+}
+
+impl Asked {
+    fn unsent(method: Cow<'static, str>) -> Asked {
+        Asked { request: None, method, took: Duration::ZERO }
+    }
+}
+
+/// What came beside a result: descriptors, or the streams in band in their place.
+type Came = (Fds, Vec<u64>);
+
 impl Plugin {
     /// Handles up to `frames_max` frames that have arrived; whether there may be more.
     pub fn handle_frames(&mut self, step: &mut Step<'_>, generation: Generation, frames_max: usize) -> bool {
@@ -70,7 +87,9 @@ impl Plugin {
             self.send(step, NewCall { caller, method, params, timeout, chain, progress, fds })
         });
         match sent {
-            Err(error) => self.complete(step, key, None, asked, Err(error), Duration::ZERO, Fds::new()),
+            Err(error) => {
+                self.complete(step, key, Asked::unsent(asked), Err(error), Came::default());
+            }
             Ok(()) if audit == RpcAudit::All => {
                 let record = self.call_record(EventKind::CallStarted, request, asked, params_bytes);
                 step.actions.push_back(Action::Called(Box::new(record)));
@@ -107,7 +126,7 @@ impl Plugin {
         self.counts.calls += 1;
         if let Err(error) = self.send(step, call) {
             let method = Cow::Borrowed(METHOD_HEARTBEAT);
-            self.complete(step, key, None, method, Err(error), Duration::ZERO, Fds::new());
+            self.complete(step, key, Asked::unsent(method), Err(error), Came::default());
         }
         self.pump(step);
     }
@@ -126,7 +145,7 @@ impl Plugin {
             false => CallError::not_sent(ErrorCode::Cancelled, text),
         };
         let result = Err(error.at(&self.spec.id, self.generation));
-        self.record_end(step, Some(id), method, &result, took);
+        self.record_end(step, Asked { request: Some(id), method, took }, &result);
         self.pump(step);
     }
 
@@ -178,15 +197,16 @@ impl Plugin {
         &mut self,
         step: &mut Step<'_>,
         key: CallKey,
-        request: Option<u64>,
-        method: Cow<'static, str>,
+        asked: Asked,
         result: Result<Box<RawValue>, CallError>,
-        took: Duration,
-        fds: Fds,
+        came: Came,
     ) {
-        let is_recorded = self.record_end(step, request, method, &result, took);
+        let took = asked.took;
+        let is_recorded = self.record_end(step, asked, &result);
         let plugin_id = Some(self.spec.id.clone());
-        let end = CallEnd { result, plugin_id, generation: self.generation, took, is_recorded, fds };
+        let (fds, streams) = came;
+        let generation = self.generation;
+        let end = CallEnd { result, plugin_id, generation, took, is_recorded, fds, streams };
         step.actions.push_back(Action::Complete(key, end));
     }
 
@@ -194,11 +214,10 @@ impl Plugin {
     fn record_end(
         &mut self,
         step: &mut Step<'_>,
-        request: Option<u64>,
-        method: Cow<'static, str>,
+        asked: Asked,
         result: &Result<Box<RawValue>, CallError>,
-        took: Duration,
     ) -> bool {
+        let Asked { request, method, took } = asked;
         if result.is_err() {
             self.counts.calls_failed += 1;
         }
@@ -230,14 +249,27 @@ impl Plugin {
     fn handle_session_event(&mut self, step: &mut Step<'_>, event: SessionEvent) {
         match event {
             SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
-            SessionEvent::Completed { caller, id, method, result, took, fds } => match caller {
-                Caller::Call(key) => self.complete(step, key, Some(id), method, result, took, fds),
+            SessionEvent::Completed { caller, id, method, result, took, fds, streams } => match caller {
+                Caller::Call(key) => {
+                    let asked = Asked { request: Some(id), method, took };
+                    self.complete(step, key, asked, result, (fds, streams));
+                }
                 Caller::Heartbeat => self.handle_heartbeat(step, result),
                 Caller::Capabilities => self.handle_capabilities(step, result),
                 Caller::Shutdown => {}
             },
             SessionEvent::Progress(key, value) => step.actions.push_back(Action::Progress(key, value)),
             SessionEvent::Asked(asked) => self.handle_asked(step, asked),
+            SessionEvent::Streaming(named) => {
+                if let Some(generation) = self.generation {
+                    step.actions.push_back(Action::Streaming(self.key, generation, named));
+                }
+            }
+            SessionEvent::Stream(frame) => {
+                if let Some(generation) = self.generation {
+                    step.actions.push_back(Action::Stream(self.key, generation, frame));
+                }
+            }
             SessionEvent::Abandoned(id) => {
                 if let Some(generation) = self.generation {
                     step.actions.push_back(Action::Abandoned(self.key, generation, id));
@@ -267,7 +299,7 @@ impl Plugin {
         if let Some(generation) = self.generation {
             step.actions.push_back(Action::Trusted(self.key, generation));
         }
-        let timeout = self.spec.policy.ready_timeout;
+        let timeout = self.ready_timeout();
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
         let call = NewCall::own(Caller::Capabilities, METHOD_CAPABILITIES, timeout);
         // A refusal shows as a session that has ended, which is dealt with where it ends.
@@ -349,10 +381,10 @@ impl Plugin {
         session.close(&mut step.cx());
         // What the session still has to say: the ends of calls; a fault is being handled already.
         while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
-            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took, fds } =
-                event
+            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took, .. } = event
             {
-                self.complete(step, key, Some(id), method, result, took, fds);
+                let asked = Asked { request: Some(id), method, took };
+                self.complete(step, key, asked, result, Came::default());
             }
         }
         let Some(mut session) = self.session.take() else { return };

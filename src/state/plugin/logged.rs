@@ -12,6 +12,7 @@ use crate::state::session::Asked;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{HostEvent, METHOD_EVENT, METHOD_LOG, PluginLog};
 use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, RequestId};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -46,6 +47,24 @@ impl Plugin {
     ) {
         let Some(session) = self.session_mut(generation) else { return };
         session.answer(&mut step.cx(), id, result, fds);
+        self.pump(step);
+    }
+
+    /// See [`Supervisor::relay`](crate::state::supervisor::Supervisor::relay).
+    pub fn relay(
+        &mut self,
+        step: &mut Step<'_>,
+        generation: Generation,
+        frames: &[StreamFrame],
+        ended: Result<Option<u64>, String>,
+    ) {
+        let Some(session) = self.session_mut(generation) else { return };
+        frames.iter().for_each(|frame| session.send_stream(frame));
+        match ended {
+            Ok(None) => {}
+            Ok(Some(number)) => session.stream_closed(number),
+            Err(why) => session.refuse_stream(&mut step.cx(), why),
+        }
         self.pump(step);
     }
 

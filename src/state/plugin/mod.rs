@@ -7,11 +7,13 @@
 //! What always holds: at most one process; a generation number is used once; nothing is launched
 //! before its backoff is over; what comes from another generation than the current one is ignored.
 
+mod awaited;
 mod end;
 mod health;
 mod launch;
 mod link;
 mod logged;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +26,8 @@ use super::output::Rate;
 use super::permit::MayCall;
 use super::policy::{Policy, Transport};
 use super::session::{Introduction, Session};
-use super::time::{Time, millis};
+use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
-use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Desired, Heartbeat, PluginState};
 use rpc_plugin_wire::{Generation, PluginId, Token};
@@ -49,6 +50,8 @@ pub struct PluginSpec {
     pub may_call: MayCall,
     /// The last generation that was ever used; the next one is the one after it.
     pub last_generation: Option<Generation>,
+    /// Whether somebody starts it by hand: it is awaited, never launched or signalled.
+    pub awaited: bool,
 }
 
 /// Why a generation is being ended.
@@ -155,6 +158,8 @@ pub struct Plugin {
     unwell_since: Option<Time>,
     heartbeat: Option<(Time, Heartbeat)>,
     heartbeats_missed: u32,
+    /// Whether a heartbeat of one that is awaited is not answered yet.
+    heartbeat_waits: bool,
     /// Failures since the last healthy stretch.
     failures_in_row: u32,
     /// When the replacements within the restart window were decided. At most `restarts_max`.
@@ -190,6 +195,7 @@ impl Plugin {
             unwell_since: None,
             heartbeat: None,
             heartbeats_missed: 0,
+            heartbeat_waits: false,
             failures_in_row: 0,
             recent_restarts: VecDeque::new(),
             counts: Counts::default(),
@@ -315,34 +321,6 @@ impl Plugin {
     pub fn call_counts(&self) -> (u64, u64) {
         let in_flight = self.session.as_ref().map_or(0, Session::calls_in_flight);
         (in_flight as u64, self.counts.calls)
-    }
-
-    /// Everything that is known about it.
-    #[must_use]
-    pub fn status(&self, now: Time) -> PluginStatus {
-        let introduction = self.introduction.as_ref();
-        PluginStatus {
-            plugin_id: self.spec.id.clone(),
-            state: self.state(),
-            desired: self.desired,
-            generation: self.generation,
-            pid: self.pid(),
-            executable: self.spec.executable.clone(),
-            version: introduction.map(|introduction| introduction.version.clone()),
-            sdk: introduction.map(|introduction| introduction.sdk.clone()),
-            capabilities: self.capabilities().to_vec(),
-            uptime_ms: self.process.map(|process| millis(now.since(process.launched_at))),
-            restarts: self.counts.restarts,
-            next_launch_ms: self.backoff_until().map(|until| millis(until.since(now))),
-            calls_in_flight: self.call_counts().0,
-            calls_total: self.counts.calls,
-            calls_failed: self.counts.calls_failed,
-            late_answers: self.counts.late_answers,
-            heartbeat: self.heartbeat.as_ref().map(|(_, heartbeat)| heartbeat.clone()),
-            heartbeat_age_ms: self.heartbeat.as_ref().map(|(at, _)| millis(now.since(*at))),
-            heartbeats_missed: self.heartbeats_missed,
-            last_error: self.last_error.clone(),
-        }
     }
 
     /// Notes a change of state; whether there was one. Called after every step.

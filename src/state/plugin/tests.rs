@@ -6,6 +6,8 @@ use crate::state::keys::CallKey;
 use crate::state::policy::RestartPolicy;
 use serde_json::{Value, json};
 
+#[path = "tests_awaited.rs"]
+mod awaited;
 #[path = "tests_logged.rs"]
 mod logged;
 #[path = "tests_restart.rs"]
@@ -59,6 +61,7 @@ impl Bench {
             interfaces: BTreeMap::new(),
             may_call: Default::default(),
             last_generation: Some(Generation::try_from(41).unwrap()),
+            awaited: false,
         };
         Bench {
             plugin: Plugin::new(PluginKey(0), spec),
@@ -188,9 +191,11 @@ impl Bench {
         let asked = self.actions.drain(..).filter_map(|action| match action {
             Action::Prepare(_, generation) => Some(format!("prepare {generation}")),
             Action::Spawn(..) => Some("spawn".into()),
+            Action::Await(..) => Some("await".into()),
             Action::Discard(_, generation) => Some(format!("discard {generation}")),
             Action::Trusted(..) => Some("trusted".into()),
             Action::Asked(_, _, asked) => Some(format!("asked {}", asked.method)),
+            Action::Streaming(..) | Action::Stream(..) => None,
             Action::Abandoned(_, _, id) => Some(format!("abandoned {id}")),
             Action::CloseLink(..) => Some("close".into()),
             Action::Signal(_, _, StopSignal::Term) => Some("term".into()),

@@ -1,8 +1,9 @@
 //! A session behind its inbox: what each message means at each stage.
 
+use super::streams::Streams;
 use super::types::{Asked, Expectation, Fault, SessionEvent};
 use crate::state::call_error::CallError;
-use crate::state::fds::Fds;
+use crate::state::fds::{Fd, Fds};
 use crate::state::incoming::{Entered, Incoming};
 use crate::state::keys::{Caller, Cx};
 use crate::state::outbox::Outbox;
@@ -12,12 +13,12 @@ use rpc_plugin_wire::fds::Waiting;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{
     ErrorCode, ErrorObject, FrameError, Message, Notification, Request, RequestId, Response, message,
 };
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Bytes of an answer's frame beside its result, at the most.
@@ -45,10 +46,11 @@ pub(super) struct Core {
     pub(super) outgoing: Outgoing,
     pub(super) incoming: Incoming,
     /// Descriptors that came, and why they are a fault.
-    pub(super) came: Waiting<OwnedFd>,
+    pub(super) came: Waiting<Fd>,
     pub(super) came_wrong: Option<String>,
     /// Whether the peer takes descriptors.
     pub(super) takes_fds: bool,
+    pub(super) streams: Streams,
     pub(super) events: VecDeque<SessionEvent>,
     pub(super) frame_bytes_max: usize,
     pub(super) outbox_bytes_max: usize,
@@ -68,6 +70,7 @@ impl Core {
             came: Waiting::default(),
             came_wrong: None,
             takes_fds: false,
+            streams: Streams::default(),
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
             outbox_bytes_max: policy.outbox_bytes_max,
@@ -97,6 +100,14 @@ impl Core {
                 Err(error) => return self.refuse_fds(cx, error.to_string()),
             },
         };
+        let came = match &message {
+            Message::Request(m) => m.streams.as_slice(),
+            Message::Response(m) => m.streams.as_slice(),
+            Message::Notification(_) => &[],
+        };
+        if let Err(why) = self.streams.came(came) {
+            return self.refuse_fds(cx, why);
+        }
         match (self.stage, message) {
             (Stage::Closed, _) => {}
             (Stage::Greeting, Message::Request(request)) if request.method == METHOD_HELLO => {
@@ -157,6 +168,7 @@ impl Core {
                     chain: request.chain,
                     progress: request.progress,
                     fds,
+                    streams: request.streams,
                 })));
             }
             Entered::Full(what) => {
@@ -191,7 +203,11 @@ impl Core {
                 Ok(progress) => self.handle_progress(cx, progress),
                 Err(error) => self.refuse_params(cx, METHOD_PROGRESS, error),
             },
-            _ => {}
+            method => match StreamFrame::read(method, notification.params) {
+                Ok(None) => {}
+                Ok(Some(frame)) => self.events.push_back(SessionEvent::Stream(frame)),
+                Err(why) => self.refuse_fds(cx, why),
+            },
         }
     }
 
@@ -250,7 +266,7 @@ impl Core {
                 Err(CallError::answered(object).at(&expected.plugin_id, Some(expected.generation)))
             }
         };
-        self.complete(cx, pending, caller, result, fds);
+        self.complete(cx, pending, caller, result, (fds, response.streams));
     }
 
     /// Why no request of that id waits for an answer.
@@ -277,14 +293,44 @@ impl Core {
         }
         let result = result.and_then(|raw| self.check_answer(raw, &fds).map(|()| raw));
         match result {
-            Ok(result) => {
+            Ok(result) if fds.is_empty() || self.takes_fds => {
                 let offset = self.outbox.next_offset();
                 message::write_result(self.outbox.buffer(), id, result, fds.len());
                 self.outbox.attach(offset, fds, Some(id));
             }
+            Ok(result) => {
+                let numbers = self.stream_out(fds);
+                message::write_result_with_streams(self.outbox.buffer(), id, result, &numbers);
+            }
             Err(error) => self.write_answer_error(id, &error),
         }
         self.check_outbox(cx);
+    }
+
+    /// Whether descriptors can go out: as they are, beside those that the peer has not read yet, or as streams in band.
+    pub(super) fn check_fds(&self, fds: &Fds) -> Result<(), (ErrorCode, String)> {
+        if fds.is_empty() {
+            return Ok(());
+        }
+        if !self.takes_fds {
+            return self.streams.check(fds.len());
+        }
+        let (count, waiting) = (fds.len(), self.outbox.waiting_fds_count());
+        if waiting > 0 && waiting + count > OUTBOX_FDS_MAX {
+            let text = format!(
+                "its {count} file descriptors do not fit: {waiting} wait to be read already, at most {OUTBOX_FDS_MAX} may"
+            );
+            return Err((ErrorCode::Overloaded, text));
+        }
+        Ok(())
+    }
+
+    /// Has descriptors go out as streams in band; their numbers.
+    pub(super) fn stream_out(&mut self, fds: Fds) -> Vec<u64> {
+        let named: Vec<(u64, Fd)> = fds.into_iter().map(|fd| (self.streams.open(), fd)).collect();
+        let numbers = named.iter().map(|(number, _)| *number).collect();
+        self.events.push_back(SessionEvent::Streaming(named));
+        numbers
     }
 
     fn check_answer(&self, result: &RawValue, fds: &Fds) -> Result<(), ErrorObject> {
@@ -298,26 +344,11 @@ impl Core {
             let text = format!("the result's {bytes} bytes do not fit: {waiting} wait to be read already");
             return Err(ErrorObject::new(ErrorCode::Overloaded, text));
         }
-        if !fds.is_empty() && !self.takes_fds {
-            let text = "the result comes with file descriptors, which this connection does not pass";
-            return Err(ErrorObject::new(ErrorCode::InternalError, text));
-        }
-        if let Err(text) = self.check_fds(fds) {
-            return Err(ErrorObject::new(ErrorCode::Overloaded, text));
-        }
-        Ok(())
-    }
-
-    /// Whether there is room for these beside those that the peer has not read yet.
-    pub(super) fn check_fds(&self, fds: &Fds) -> Result<(), String> {
-        let waiting = self.outbox.waiting_fds_count();
-        if !fds.is_empty() && waiting > 0 && waiting + fds.len() > OUTBOX_FDS_MAX {
-            return Err(format!(
-                "its {} file descriptors do not fit: {waiting} wait to be read already, at most {OUTBOX_FDS_MAX} may",
-                fds.len()
-            ));
-        }
-        Ok(())
+        self.check_fds(fds).map_err(|(code, text)| {
+            // It is no fault of who asked.
+            let code = if code == ErrorCode::InvalidParams { ErrorCode::InternalError } else { code };
+            ErrorObject::new(code, text)
+        })
     }
 
     /// An error can be large too: that of another plugin, handed on. Then it is told without what makes it so.

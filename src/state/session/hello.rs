@@ -20,7 +20,11 @@ impl Core {
                 };
                 message::write_result(self.outbox.buffer(), &request.id, &result, 0);
                 self.stage = Stage::Open;
-                self.takes_fds = introduction.features.iter().any(|feature| feature == FEATURE_FDS);
+                let has = |name| introduction.features.iter().any(|feature| feature == name);
+                self.takes_fds = has(FEATURE_FDS);
+                if has(FEATURE_STREAMS) {
+                    self.streams.agree();
+                }
                 self.events.push_back(SessionEvent::Authenticated(introduction));
             }
         }
@@ -48,14 +52,11 @@ impl Core {
         }
         hello.check().map_err(|error| error.to_string())?;
         let interfaces = hello.negotiate(&expected.interfaces).map_err(|error| error.to_string())?;
-        let features: Vec<String> = FEATURES
-            .iter()
-            .filter(|feature| {
-                **feature != FEATURE_STREAMS && (expected.passes_fds || **feature != FEATURE_FDS)
-            })
-            .filter(|feature| hello.features.iter().any(|offered| offered == *feature))
-            .map(ToString::to_string)
-            .collect();
+        // Bulk data goes one way or the other, never both.
+        let left_out = if expected.passes_fds { FEATURE_STREAMS } else { FEATURE_FDS };
+        let ours = FEATURES.iter().filter(|feature| **feature != left_out);
+        let both = ours.filter(|feature| hello.features.iter().any(|offered| offered == *feature));
+        let features: Vec<String> = both.map(ToString::to_string).collect();
         let result = HelloResult {
             protocol: PROTOCOL_VERSION,
             host: concat!("rpc-plugin-system/", env!("CARGO_PKG_VERSION")).into(),

@@ -10,6 +10,7 @@
 mod core;
 mod hello;
 mod requests;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -24,6 +25,7 @@ use super::policy::Policy;
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
 use rpc_plugin_wire::message::{params_text, write_notification};
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{ErrorObject, FrameDecoder, FrameError, RequestId};
 use serde_json::value::RawValue;
 
@@ -68,12 +70,17 @@ impl Session {
 
     /// How many bytes of the last [`Session::space`] were read, and the descriptors that came with them.
     pub fn filled(&mut self, bytes: usize, fds: Fds) {
-        let is_early = !fds.is_empty() && self.core.stage == Stage::Greeting;
+        let why = match self.core.stage {
+            _ if fds.is_empty() => None,
+            Stage::Greeting => Some("file descriptors came before the proof"),
+            _ if !self.core.takes_fds => Some("file descriptors came, which were not agreed on"),
+            _ => None,
+        };
         if let Err(error) = self.core.came.received(bytes, fds) {
             self.core.came_wrong = Some(error.to_string());
         }
-        if is_early {
-            self.core.came_wrong = Some("file descriptors came before the proof".to_owned());
+        if let Some(why) = why {
+            self.core.came_wrong = Some(why.to_owned());
         }
         self.inbox.filled(bytes);
     }
@@ -223,6 +230,23 @@ impl Session {
         fds: Fds,
     ) {
         self.core.answer(cx, id, result, fds);
+    }
+
+    /// Sends a frame of a stream in band.
+    pub fn send_stream(&mut self, frame: &StreamFrame) {
+        if self.core.stage == Stage::Open {
+            frame.write(self.core.outbox.buffer());
+        }
+    }
+
+    /// A stream in band has ended in both directions.
+    pub fn stream_closed(&mut self, number: u64) {
+        self.core.streams.closed(number);
+    }
+
+    /// The peer broke the protocol of a stream.
+    pub fn refuse_stream(&mut self, cx: &mut Cx<'_>, why: String) {
+        self.core.refuse_fds(cx, why);
     }
 
     /// Tells how far a request of the peer is, if it still waits.

@@ -17,6 +17,50 @@ pub(super) const OWN_MAX: usize = 256;
 
 impl Core {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), CallError> {
+        self.check_request(&call)?;
+        let (id, offset) = (self.outgoing.next_id(), self.outbox.next_offset());
+        let next = self.streams.next_number();
+        let in_band = if self.takes_fds { 0 } else { call.fds.len() as u64 };
+        let numbers: Vec<u64> = (0..in_band).map(|at| next + 2 * at).collect();
+        let buffer = self.outbox.buffer();
+        let start = buffer.len();
+        let deadline_ms = Some(millis(call.timeout));
+        let (method, params) = (&*call.method, call.params.as_deref());
+        let (progress, chain) = (call.progress, &call.chain);
+        let fds = if self.takes_fds { call.fds.len() } else { 0 };
+        let streams = numbers.as_slice();
+        let request = NewRequest { id, method, params, deadline_ms, progress, fds, chain, streams };
+        message::write_request(buffer, &request);
+        // The line end does not count.
+        let frame_bytes = (buffer.len() - start).saturating_sub(1);
+        if frame_bytes > self.frame_bytes_max {
+            buffer.truncate(start);
+            return Err(self.too_large(frame_bytes));
+        }
+        let (plugin, generation) = (self.expectation.plugin, self.expectation.generation);
+        if self.takes_fds {
+            self.outbox.attach(offset, call.fds, None);
+        } else if !call.fds.is_empty() {
+            self.stream_out(call.fds);
+        }
+        let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
+        self.outgoing.insert(Pending {
+            caller: Some(call.caller),
+            id,
+            method: call.method,
+            timer: Some(timer),
+            offset,
+            end_offset: self.outbox.next_offset(),
+            sent_at: cx.now,
+            poisons: matches!(call.caller, Caller::Call(_)),
+            in_grace: false,
+            progress: call.progress,
+        });
+        Ok(())
+    }
+
+    /// Whether a request can go out, as far as that is known before it is written.
+    fn check_request(&self, call: &NewCall) -> Result<(), CallError> {
         let expected = &self.expectation;
         let refuse = |code, message: String| {
             Err(CallError::not_sent(code, message).at(&expected.plugin_id, Some(expected.generation)))
@@ -32,14 +76,11 @@ impl Core {
                 format!("{max} calls wait for an answer, which is the most"),
             );
         }
-        let too_large = |frame_bytes: usize, max: usize| {
-            refuse(ErrorCode::TooLarge, format!("the call takes {frame_bytes} bytes, a frame may have {max}"))
-        };
         // A first check by a bound, so that a huge call is refused before it is copied; and before the
         // outbox is looked at, which says `overloaded`, as if it could ever fit.
         let params_bytes = call.params.as_ref().map_or(0, String::len);
         if params_bytes > self.frame_bytes_max {
-            return too_large(params_bytes, self.frame_bytes_max);
+            return Err(self.too_large(params_bytes));
         }
         if is_call && self.outbox.waiting_bytes() + params_bytes > self.outbox_bytes_max {
             return refuse(
@@ -52,43 +93,16 @@ impl Core {
                 ),
             );
         }
-        if !call.fds.is_empty() && !self.takes_fds {
-            let text = "the call comes with file descriptors, which this connection does not pass";
-            return refuse(ErrorCode::InvalidParams, text.into());
+        if let Err((code, text)) = self.check_fds(&call.fds) {
+            return refuse(code, text);
         }
-        if let Err(text) = self.check_fds(&call.fds) {
-            return refuse(ErrorCode::Overloaded, text);
-        }
-        let (id, offset) = (self.outgoing.next_id(), self.outbox.next_offset());
-        let buffer = self.outbox.buffer();
-        let start = buffer.len();
-        let deadline_ms = Some(millis(call.timeout));
-        let (method, params) = (&*call.method, call.params.as_deref());
-        let (progress, fds, chain) = (call.progress, call.fds.len(), &call.chain);
-        let request = NewRequest { id, method, params, deadline_ms, progress, fds, chain };
-        message::write_request(buffer, &request);
-        // The line end does not count.
-        let frame_bytes = (buffer.len() - start).saturating_sub(1);
-        if frame_bytes > self.frame_bytes_max {
-            buffer.truncate(start);
-            return too_large(frame_bytes, self.frame_bytes_max);
-        }
-        self.outbox.attach(offset, call.fds, None);
-        let (plugin, generation) = (expected.plugin, expected.generation);
-        let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
-        self.outgoing.insert(Pending {
-            caller: Some(call.caller),
-            id,
-            method: call.method,
-            timer: Some(timer),
-            offset,
-            end_offset: self.outbox.next_offset(),
-            sent_at: cx.now,
-            poisons: is_call,
-            in_grace: false,
-            progress: call.progress,
-        });
         Ok(())
+    }
+
+    fn too_large(&self, frame_bytes: usize) -> CallError {
+        let text = format!("the call takes {frame_bytes} bytes, a frame may have {}", self.frame_bytes_max);
+        let expected = &self.expectation;
+        CallError::not_sent(ErrorCode::TooLarge, text).at(&expected.plugin_id, Some(expected.generation))
     }
 
     pub(super) fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
@@ -140,6 +154,7 @@ impl Core {
             result: Err(error),
             took,
             fds: Fds::new(),
+            streams: Vec::new(),
         });
     }
 
@@ -152,7 +167,7 @@ impl Core {
         let expected = &self.expectation;
         let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
             .at(&expected.plugin_id, Some(expected.generation));
-        self.complete(cx, pending, caller, Err(error), Fds::new());
+        self.complete(cx, pending, caller, Err(error), Default::default());
     }
 
     /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
@@ -174,7 +189,7 @@ impl Core {
             };
             let expected = &self.expectation;
             let error = error.at(&expected.plugin_id, Some(expected.generation));
-            self.complete(cx, pending, caller, Err(error), Fds::new());
+            self.complete(cx, pending, caller, Err(error), Default::default());
         }
     }
 
@@ -192,7 +207,7 @@ impl Core {
         let expected = &self.expectation;
         let error = CallError::not_sent(ErrorCode::Overloaded, text)
             .at(&expected.plugin_id, Some(expected.generation));
-        self.complete(cx, pending, caller, Err(error), Fds::new());
+        self.complete(cx, pending, caller, Err(error), Default::default());
     }
 
     /// Cancels the timer of a request that left the table, and takes its caller.
@@ -209,10 +224,11 @@ impl Core {
         pending: Pending,
         caller: Caller,
         result: Result<Box<RawValue>, CallError>,
-        fds: Fds,
+        came: (Fds, Vec<u64>),
     ) {
         let took = cx.now.since(pending.sent_at);
         let Pending { id, method, .. } = pending;
-        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds });
+        let (fds, streams) = came;
+        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds, streams });
     }
 }

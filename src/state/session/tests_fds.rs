@@ -210,7 +210,7 @@ fn they_come_with_an_answer_and_go_with_a_call_and_an_answer() {
     bench.read(&asks(5, 0), Fds::new());
     bench.answer(5, Ok("{}"), held(1).1);
     let answer = bench.write_all();
-    assert!(answer.contains("-32603") && answer.contains("does not pass"), "{answer}");
+    assert!(answer.contains("-32603") && answer.contains("passes neither"), "{answer}");
     assert!(bench.session.is_open());
 }
 

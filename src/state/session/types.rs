@@ -1,9 +1,10 @@
 //! What goes into a session and what comes out of it.
 
 use crate::state::call_error::CallError;
-use crate::state::fds::Fds;
+use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{CallKey, Caller, PluginKey};
 use crate::state::time::Time;
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{Chain, Generation, PluginId, RequestId, Token};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -90,7 +91,13 @@ pub enum SessionEvent {
         took: Duration,
         /// What came with the result.
         fds: Fds,
+        /// The streams in band that came with it instead.
+        streams: Vec<u64>,
     },
+    /// These descriptors went out as streams in band, under these numbers.
+    Streaming(Vec<(u64, Fd)>),
+    /// A frame of a stream in band came.
+    Stream(StreamFrame),
     /// A request of ours is under way.
     Progress(CallKey, Box<RawValue>),
     /// The plugin asks something of the host. To be answered with
@@ -191,6 +198,8 @@ pub struct Asked {
     pub progress: bool,
     /// What came with it.
     pub fds: Fds,
+    /// The streams in band that came with it instead.
+    pub streams: Vec<u64>,
 }
 
 /// A request whose caller has gone.

@@ -5,6 +5,7 @@
 
 use super::event::Event;
 use super::{Batch, LogOptions, Shared};
+use crate::frames::Frames;
 use crate::run::say;
 use crate::worker;
 use rpc_plugin_record::{Entry, PLUGIN_FILE_NAME, Place, Stream, StreamOptions, SystemDisk};
@@ -146,11 +147,11 @@ impl File {
 
 /// Sends events to the host. Waits while too much waits for the host already; nobody waits for this thread.
 fn send(session: &worker::Shared, events: Vec<Event>, lost: &mut u64) {
-    let mut frames = Vec::new();
+    let mut frames = Frames::default();
     for event in events {
         match event.to_params() {
             Some(params) if params.get().len() <= HOST_EVENT_BYTES_MAX => {
-                write_notification(&mut frames, METHOD_LOG, Some(params.get()));
+                write_notification(&mut frames.bytes, METHOD_LOG, Some(params.get()));
             }
             _ => *lost += 1,
         }

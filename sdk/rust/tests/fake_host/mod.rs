@@ -3,12 +3,16 @@
 //!
 //! What it deliberately does not do: check anything by itself.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_sdk::{Call, Channel, Config, End, Error, HandlerError, Plugin};
 use rpc_plugin_wire::{FrameDecoder, Token};
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::collections::VecDeque;
+use std::io::Write;
 use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
@@ -20,8 +24,13 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A good answer to the hello.
 pub const HELLO_ANSWER: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"protocol":1,"host":"test/1","frame_bytes_max":65536,"heartbeat_interval_ms":1000,"interfaces":{},"features":["cancel"]}}"#;
 
+/// One of a host that understands all that the SDK does.
+pub const HELLO_ANSWER_ALL: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"protocol":1,"host":"test/1","frame_bytes_max":4194304,"heartbeat_interval_ms":1000,"interfaces":{},"features":["cancel","progress","fds","callbacks"]}}"#;
+
 pub struct FakeHost {
     stream: UnixStream,
+    /// Descriptors that came and were not taken, in order.
+    fds: VecDeque<OwnedFd>,
     decoder: FrameDecoder,
     /// How often something was received.
     reads: usize,
@@ -77,7 +86,15 @@ impl FakeHost {
         thread::spawn(move || {
             let _ = end.send(plugin.serve(config, theirs));
         });
-        FakeHost { stream, decoder: FrameDecoder::new(16 << 20), reads: 0, ended }
+        FakeHost { stream, fds: VecDeque::new(), decoder: FrameDecoder::new(16 << 20), reads: 0, ended }
+    }
+
+    /// Runs `plugin` and answers its hello as a host that understands everything.
+    pub fn greeted_with_all(plugin: Plugin) -> FakeHost {
+        let mut host = FakeHost::start(plugin, config());
+        assert_eq!(host.recv()["method"], "host.hello");
+        host.send_line(HELLO_ANSWER_ALL);
+        host
     }
 
     /// Runs `plugin` and answers its hello.
@@ -103,6 +120,55 @@ impl FakeHost {
         self.send(format!("{line}\n").as_bytes());
     }
 
+    /// Sends a line with descriptors, whatever it announces.
+    pub fn send_line_with(&mut self, line: &str, fds: &[OwnedFd]) {
+        self.send_part_with(&format!("{line}\n"), fds);
+    }
+
+    /// Sends bytes with descriptors. A plugin that has ended already is no fault here.
+    pub fn send_part_with(&mut self, part: &str, fds: &[OwnedFd]) {
+        if let Ok(sent) = scm::send(self.stream.as_fd(), part.as_bytes(), fds, true) {
+            self.send(&part.as_bytes()[sent..]);
+        }
+    }
+
+    pub fn set_write_timeout(&self, timeout: Duration) {
+        self.stream.set_write_timeout(Some(timeout)).unwrap();
+    }
+
+    /// Whether the plugin has sent something that was not received.
+    pub fn has_more(&self) -> bool {
+        let mut polled = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).unwrap() > 0
+    }
+
+    pub fn raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    /// As many descriptors as the frame that was received last announces.
+    pub fn take_fds(&mut self, frame: &Value) -> Vec<OwnedFd> {
+        let count = usize::try_from(frame["fds"].as_u64().unwrap_or(0)).unwrap();
+        self.fds.drain(..count).collect()
+    }
+
+    /// Descriptors that came and were not taken.
+    pub fn fds_waiting(&self) -> usize {
+        self.fds.len()
+    }
+
+    /// Answers a request of the plugin.
+    pub fn answer(&mut self, request: &Value, result: &Value) {
+        self.send_line(&json!({"jsonrpc": "2.0", "id": request["id"], "result": result}).to_string());
+    }
+
+    /// The next frame, which must be this request of the plugin.
+    pub fn expect(&mut self, method: &str) -> Value {
+        let request = self.recv();
+        assert_eq!(request["method"], method, "{request}");
+        request
+    }
+
     pub fn request(&mut self, id: u64, method: &str, params: &Value) {
         self.send_line(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
     }
@@ -118,10 +184,12 @@ impl FakeHost {
                 return Some(serde_json::from_slice(frame).unwrap());
             }
             // 256 KiB: a packet that does not fit would be cut.
-            match self.stream.read(self.decoder.space(256 * 1024)) {
-                Ok(0) => return None,
-                Ok(bytes) => {
-                    self.decoder.filled(bytes);
+            match scm::receive(self.stream.as_fd(), self.decoder.space(256 * 1024)) {
+                Ok(Received { bytes: 0, .. }) => return None,
+                Ok(received) => {
+                    assert!(!received.truncated);
+                    self.decoder.filled(received.bytes);
+                    self.fds.extend(received.fds);
                     self.reads += 1;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,

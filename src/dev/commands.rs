@@ -1,0 +1,137 @@
+//! The lines that are typed, one after the other.
+//!
+//! What always holds: every line ends by its deadline; a line that fails does not end anything.
+
+use super::input::{Input, Request};
+use super::up;
+use super::view::View;
+use crate::ctl::Exit;
+use crate::host::{CallError, CallOptions, Host, HostError, PluginHandle};
+use crossbeam_channel::Receiver;
+use serde_json::value::RawValue;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+/// One plugin, and where to print.
+pub(super) struct Session<'a> {
+    pub(super) view: &'a View,
+    pub(super) host: &'a Host,
+    pub(super) plugin: &'a PluginHandle,
+    pub(super) timeout: Duration,
+}
+
+impl Session<'_> {
+    /// Starts the plugin, listens once it takes calls or is given up, and goes on until the end. What was the first
+    /// failure counts where a script speaks, not a person.
+    pub(super) fn serve(&self, inputs: &Receiver<Input>, listen: impl FnOnce() -> io::Result<()>) -> Exit {
+        let failure = self.lines(inputs, listen).unwrap_or_else(|error| match error.kind() {
+            // Nobody reads what is printed.
+            io::ErrorKind::BrokenPipe => None,
+            _ => Some(Exit::Failed),
+        });
+        failure.filter(|_| !io::stdin().is_terminal()).unwrap_or(Exit::Ok)
+    }
+
+    fn lines(
+        &self,
+        inputs: &Receiver<Input>,
+        listen: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<Option<Exit>> {
+        let folder = self.host.runtime_dir().display();
+        self.view.note(&format!("runtime folder {folder}; 'help' says what can be typed"))?;
+        let mut failure = self.bring_up(|| self.plugin.start(), None)?;
+        listen()?;
+        for input in inputs {
+            let ended = match input {
+                Input::Line(line) => self.answer(Request::read(&line))?,
+                Input::End(None) | Input::HostEnded => return Ok(failure),
+                Input::End(Some(why)) => {
+                    self.view.failed(&why)?;
+                    return Ok(failure.or(Some(Exit::Failed)));
+                }
+            };
+            match ended {
+                Ended::Well => {}
+                Ended::Failed(exit) => failure = failure.or(Some(exit)),
+                Ended::Quit => return Ok(failure),
+            }
+        }
+        Ok(failure)
+    }
+
+    fn answer(&self, request: Request<'_>) -> io::Result<Ended> {
+        match request {
+            Request::Nothing => {}
+            Request::Help => self.view.help()?,
+            Request::Quit => return Ok(Ended::Quit),
+            Request::Call(method, params) => return self.call(method, params),
+            Request::Restart => {
+                let before = self.plugin.status().ok().and_then(|status| status.generation);
+                let failure = self.bring_up(|| self.plugin.restart(), before)?;
+                return Ok(failure.map_or(Ended::Well, Ended::Failed));
+            }
+            Request::Status | Request::Capabilities => match (self.plugin.status(), request) {
+                (Ok(status), Request::Status) => self.view.status(&status)?,
+                (Ok(status), _) => self.view.capabilities(&status)?,
+                (Err(error), _) => return self.host_failed(&error),
+            },
+        }
+        Ok(Ended::Well)
+    }
+
+    /// Asks for a process, and waits until it takes calls.
+    fn bring_up<T>(
+        &self,
+        ask: impl FnOnce() -> Result<T, HostError>,
+        after: Option<crate::host::Generation>,
+    ) -> io::Result<Option<Exit>> {
+        match ask().and_then(|_| up(self.plugin, after, self.timeout)) {
+            Ok(()) => Ok(None),
+            Err(error) => match self.host_failed(&error)? {
+                Ended::Failed(exit) => Ok(Some(exit)),
+                Ended::Well | Ended::Quit => Ok(None),
+            },
+        }
+    }
+
+    fn call(&self, method: &str, params: Option<&str>) -> io::Result<Ended> {
+        let raw = match params.map(|params| RawValue::from_string(params.to_owned())).transpose() {
+            Ok(raw) => raw,
+            Err(error) => {
+                self.view.failed(&format!("{method}: its params are no JSON: {error}"))?;
+                return Ok(Ended::Failed(Exit::Usage));
+            }
+        };
+        let begin = Instant::now();
+        match self.plugin.call_raw(method, raw, CallOptions::default().timeout(self.timeout)) {
+            Ok(reply) => self.view.result(method, &reply).map(|()| Ended::Well),
+            Err(error) => {
+                self.view.call_failed(method, &error, begin.elapsed())?;
+                Ok(Ended::Failed(exit_of(&error)))
+            }
+        }
+    }
+
+    fn host_failed(&self, error: &HostError) -> io::Result<Ended> {
+        // It was ended while it was asked, which is told at the end.
+        if matches!(error, HostError::Ended) {
+            return Ok(Ended::Quit);
+        }
+        self.view.failed(&error.to_string())?;
+        Ok(Ended::Failed(match error {
+            HostError::Call(error) => exit_of(error),
+            _ => Exit::Failed,
+        }))
+    }
+}
+
+fn exit_of(error: &CallError) -> Exit {
+    Exit::from(error.code)
+}
+
+/// What a line came to.
+enum Ended {
+    Well,
+    Failed(Exit),
+    Quit,
+}

@@ -1,0 +1,184 @@
+//! What is printed: what happens to the plugin, what it prints, and what its calls came to.
+//!
+//! What always holds: what the plugin said is escaped; with `--json` each line is one object with a `type`; no line
+//! of one source stands inside another's.
+
+use super::input::WORDS;
+use crate::cli::text::{Style, escape_json, paint};
+use crate::ctl::{lay_out, sheet_of};
+use crate::host::{CallError, CallReply, EventKind, Level, LifecycleEvent, PluginStatus};
+use rpc_plugin_wire::event::Component;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// How a line begins that belongs to the one above it.
+const CONTINUED: &str = "           | ";
+
+/// See the module's text.
+pub(super) struct View {
+    json: bool,
+    colour: bool,
+    begin: Instant,
+}
+
+impl View {
+    pub(super) fn new(json: bool, colour: bool) -> View {
+        View { json, colour, begin: Instant::now() }
+    }
+
+    /// Something that happened to the plugin, or that it said.
+    pub(super) fn event(&self, event: &LifecycleEvent) -> io::Result<()> {
+        let note = &event.note;
+        if event.missed > 0 {
+            self.note(&format!("{} events were not printed: too many came at once", event.missed))?;
+        }
+        let level = note.level.unwrap_or_else(|| note.kind.level());
+        let kind = match note.kind.component() {
+            _ if note.kind == EventKind::StateChanged => "state",
+            Component::Stdout => "stdout",
+            Component::Stderr => "stderr",
+            Component::Plugin => "log",
+            _ => "event",
+        };
+        if self.json {
+            return self.object(json!({
+                "type": kind, "event": note.kind.as_str(), "level": level.as_str(), "message": note.message,
+                "generation": note.generation, "pid": note.pid, "error": note.error, "reason": note.reason,
+                "method": note.method, "details": note.details,
+            }));
+        }
+        let style = match (kind, level) {
+            (_, Level::Error) => Style::Bad,
+            (_, Level::Warn) => Style::Warn,
+            ("state", _) => Style::Strong,
+            ("event", _) | (_, Level::Debug) => Style::Faint,
+            _ => Style::Plain,
+        };
+        let mut text = match kind {
+            "event" => format!("{}: {}", note.kind, note.message),
+            _ => note.message.clone(),
+        };
+        let said = [("reason", &note.reason), ("error", &note.error)];
+        let said: Vec<String> = said
+            .iter()
+            .filter_map(|(name, text)| text.as_ref().map(|text| format!("{name}: {text}")))
+            .collect();
+        if !said.is_empty() {
+            text = format!("{text} ({})", said.join("; "));
+        }
+        self.text(kind, &text, style)
+    }
+
+    /// A word of this program.
+    pub(super) fn note(&self, text: &str) -> io::Result<()> {
+        if self.json {
+            return self.object(json!({"type": "note", "message": text}));
+        }
+        self.text("note", text, Style::Plain)
+    }
+
+    /// What a line asked for and did not get, for a reason that is not a call's.
+    pub(super) fn failed(&self, text: &str) -> io::Result<()> {
+        if self.json {
+            return self.object(json!({"type": "error", "message": text}));
+        }
+        self.text("error", text, Style::Bad)
+    }
+
+    pub(super) fn result(&self, method: &str, reply: &CallReply) -> io::Result<()> {
+        let generation = reply.generation;
+        if self.json {
+            let mut head = json!({
+                "type": "result", "method": method, "generation": generation, "took_ms": millis(reply.took),
+            })
+            .to_string();
+            // As it came: numbers keep their digits, objects their order.
+            head.truncate(head.len() - 1);
+            return self.line(&format!("{head},\"result\":{}}}", escape_json(reply.result.get())));
+        }
+        self.text("result", &format!("{method} took {:.3} ms", millis(reply.took)), Style::Good)?;
+        self.line(&lay_out(&reply.result))
+    }
+
+    pub(super) fn call_failed(&self, method: &str, error: &CallError, took: Duration) -> io::Result<()> {
+        let (name, code) = (error.code.name(), error.code.code());
+        if self.json {
+            return self.object(json!({
+                "type": "error", "method": method, "name": name, "code": code, "message": error.message,
+                "outcome": error.outcome.as_str(), "generation": error.generation, "took_ms": millis(took),
+                "data": error.data.as_deref().map(parsed),
+            }));
+        }
+        let text = format!("{method} took {:.3} ms: {name} ({code}): {}", millis(took), error.message);
+        self.text("error", &text, Style::Bad)?;
+        error.data.as_ref().map_or(Ok(()), |data| self.line(&lay_out(data)))
+    }
+
+    pub(super) fn status(&self, status: &PluginStatus) -> io::Result<()> {
+        if self.json {
+            return self.object(json!({"type": "status", "status": status}));
+        }
+        self.whole(&sheet_of(status, self.colour))
+    }
+
+    pub(super) fn capabilities(&self, status: &PluginStatus) -> io::Result<()> {
+        if self.json {
+            return self.object(json!({"type": "capabilities", "capabilities": status.capabilities}));
+        }
+        self.note(&format!("it can do {}", status.capabilities.join(", ")))
+    }
+
+    pub(super) fn help(&self) -> io::Result<()> {
+        if self.json {
+            let words: Vec<Value> =
+                WORDS.iter().map(|(word, does)| json!({"line": word, "does": does})).collect();
+            return self.object(json!({"type": "help", "help": words}));
+        }
+        let lines: String = WORDS.iter().map(|(word, does)| format!("  {word:<22}  {does}\n")).collect();
+        self.whole(&lines)
+    }
+
+    /// Time, kind and text; further lines of the text go on below, marked.
+    fn text(&self, kind: &str, text: &str, style: Style) -> io::Result<()> {
+        let mut out = String::new();
+        let mut lines = text.lines();
+        let at = format!("{:>8.3}s  ", self.begin.elapsed().as_secs_f64());
+        paint(&mut out, &at, Style::Faint, self.colour);
+        paint(&mut out, &format!("{kind:<6}  "), Style::Strong, self.colour);
+        paint(&mut out, lines.next().unwrap_or_default(), style, self.colour);
+        for line in lines {
+            out.push('\n');
+            paint(&mut out, CONTINUED, Style::Faint, self.colour);
+            paint(&mut out, line, style, self.colour);
+        }
+        self.line(&out)
+    }
+
+    fn object(&self, value: Value) -> io::Result<()> {
+        let Value::Object(mut members) = value else { return Ok(()) };
+        members.retain(|_, member| !member.is_null());
+        self.line(&escape_json(&Value::Object(members).to_string()))
+    }
+
+    fn line(&self, text: &str) -> io::Result<()> {
+        self.whole(&format!("{text}\n"))
+    }
+
+    /// In one piece: other threads print too.
+    fn whole(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// For the object of an error, which is not a result: its numbers may lose digits.
+fn parsed(data: &RawValue) -> Value {
+    serde_json::from_str(data.get()).unwrap_or(Value::Null)
+}

@@ -1,0 +1,90 @@
+//! Plugins that somebody starts by hand: what they are told, and who they are.
+//!
+//! What always holds: no value of a variable that an operator configured is told; their processes are watched and
+//! nothing else.
+
+use super::children::contract;
+use super::ward::{Process, Running};
+use super::{Reactor, Source};
+use crate::state::action::Note;
+use crate::state::keys::PluginKey;
+use crate::sys::process::Attached;
+use mio::Interest;
+use rpc_plugin_wire::Generation;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::handshake::ENV_HOST_PID;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+impl Reactor {
+    /// Lets whoever comes connect, and tells with which variables.
+    pub(super) fn begin_to_await(&mut self, key: PluginKey, generation: Generation) {
+        let ready = self.wards.get(&key).and_then(|ward| ward.ready.as_ref());
+        let ready = ready.filter(|ready| ready.generation == generation);
+        let (Some(ready), Some(plugin)) = (ready, self.supervisor.plugin(key)) else { return };
+        let Some(listening) = ready.listening.as_ref() else { return };
+        let fd = listening.listener.as_raw_fd();
+        let mut env = contract(ready, plugin.policy().transport, plugin.id(), self.runtime_dir.path());
+        env.push((ENV_HOST_PID.into(), std::process::id().to_string().into()));
+        let mut note = self.how_to_start(key, &env);
+        note.plugin_id = Some(plugin.id().clone());
+        note.generation = Some(generation);
+        match self.register(fd, Source::Listener(key, generation), Interest::READABLE) {
+            Ok(source) => {
+                let ready = self.wards.get_mut(&key).and_then(|ward| ward.ready.as_mut());
+                if let Some(listening) = ready.and_then(|ready| ready.listening.as_mut()) {
+                    listening.source = Some(source);
+                }
+                self.recorder.record(note);
+            }
+            Err(error) => self.fault("a socket that waits for a plugin could not be watched", &error),
+        }
+    }
+
+    fn how_to_start(&self, key: PluginKey, env: &[(OsString, OsString)]) -> Note {
+        let text = |text: &OsString| text.to_string_lossy().into_owned();
+        let environment: serde_json::Map<String, serde_json::Value> =
+            env.iter().map(|(name, value)| (text(name), text(value).into())).collect();
+        let spec = self.wards.get(&key).map(|ward| &ward.spec);
+        let command: Vec<String> = spec.map_or_else(Vec::new, |spec| {
+            std::iter::once(spec.executable.to_string_lossy().into_owned())
+                .chain(spec.args.iter().map(text))
+                .collect()
+        });
+        let names: Vec<String> =
+            spec.map_or_else(Vec::new, |spec| spec.env.iter().map(|(name, _)| text(name)).collect());
+        let folder = spec.map(|spec| spec.working_folder.display().to_string());
+        let note = Note::new(EventKind::Awaited, "it waits for somebody to start it with these variables");
+        note.details(serde_json::json!({
+            "environment": environment, "command": command, "working_folder": folder, "also_set": names,
+        }))
+    }
+
+    /// Whether a plugin is started by hand.
+    pub(super) fn is_awaited(&self, key: PluginKey) -> bool {
+        self.wards.get(&key).is_some_and(|ward| ward.spec.awaited)
+    }
+
+    /// Watches the process of whoever was taken.
+    pub(super) fn attach(
+        &mut self,
+        key: PluginKey,
+        generation: Generation,
+        attached: Attached,
+    ) -> io::Result<()> {
+        let exit_source =
+            self.register(attached.as_fd().as_raw_fd(), Source::Exit(key, generation), Interest::READABLE)?;
+        if let Some(ward) = self.wards.get_mut(&key) {
+            ward.running = Some(Running {
+                generation,
+                process: Process::ByHand(attached),
+                mark: OsString::new(),
+                exit_source,
+                stdout: None,
+                stderr: None,
+            });
+        }
+        Ok(())
+    }
+}
