@@ -2,29 +2,9 @@
 
 use super::super::core::OUTBOX_FDS_MAX;
 use super::*;
+use crate::state::fds::{Held, held};
 use crate::state::incoming::INCOMING_FDS_MAX;
 use serde_json::value::RawValue;
-use std::io::Read;
-use std::os::unix::net::UnixStream;
-
-/// Descriptors whose other ends tell whether they are open somewhere.
-struct Held(Vec<UnixStream>);
-
-fn held(count: usize) -> (Held, Fds) {
-    let pairs = (0..count).map(|_| UnixStream::pair().unwrap());
-    let (ours, theirs): (Vec<_>, Vec<_>) = pairs.map(|(ours, theirs)| (ours, theirs.into())).unzip();
-    (Held(ours), theirs)
-}
-
-impl Held {
-    fn open(&self) -> usize {
-        let is_open = |stream: &&UnixStream| {
-            stream.set_nonblocking(true).unwrap();
-            (&**stream).read(&mut [0; 1]).is_err()
-        };
-        self.0.iter().filter(is_open).count()
-    }
-}
 
 impl Bench {
     /// One that passes descriptors.
