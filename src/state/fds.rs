@@ -12,3 +12,27 @@ pub type Fds = Vec<Fd>;
 pub(crate) fn any() -> Fd {
     std::io::pipe().unwrap().0.into()
 }
+
+/// Descriptors whose other ends tell whether they are open somewhere.
+#[cfg(test)]
+pub(crate) struct Held(Vec<std::os::unix::net::UnixStream>);
+
+/// So many.
+#[cfg(test)]
+pub(crate) fn held(count: usize) -> (Held, Fds) {
+    let pairs = (0..count).map(|_| std::os::unix::net::UnixStream::pair().unwrap());
+    let (ours, theirs): (Vec<_>, Vec<_>) = pairs.map(|(ours, theirs)| (ours, theirs.into())).unzip();
+    (Held(ours), theirs)
+}
+
+#[cfg(test)]
+impl Held {
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        let is_open = |stream: &&std::os::unix::net::UnixStream| {
+            stream.set_nonblocking(true).unwrap();
+            std::io::Read::read(&mut &**stream, &mut [0; 1]).is_err()
+        };
+        self.0.iter().filter(is_open).count()
+    }
+}

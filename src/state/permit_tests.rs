@@ -22,8 +22,8 @@ fn host(plugins: &[&str], capabilities: &[&str]) -> (Supervisor, PluginKey) {
         policy: Policy::default(),
         interfaces: BTreeMap::new(),
         may_call: MayCall { plugins: names(plugins), capabilities: names(capabilities) },
-        awaited: false,
         last_generation: Some(Generation::try_from(6).unwrap()),
+        awaited: false,
     };
     let key = host.add(spec).unwrap();
     host.wish(Time::ZERO, key, crate::state::supervisor::Wish::Start);
@@ -121,8 +121,7 @@ fn the_call_has_what_the_request_has() {
         deadline: Some(now.plus(Duration::from_millis(300))),
         chain: before,
         progress: true,
-        fds: vec![std::io::pipe().unwrap().0.into()],
-        streams: Vec::new(),
+        fds: vec![crate::state::fds::any()],
         ..asked(Some(params))
     };
     let Forward(CallRequest { idempotent, spec, .. }) = host.permit(now, key, request).unwrap();

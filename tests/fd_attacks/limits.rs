@@ -192,9 +192,11 @@ fn a_plugin_that_takes_none_of_them_holds_only_so_many() {
 fn taker_body() {
     let Some(role) = raw::role() else { return };
     let mut raw = Raw::greet(&CAPABILITIES);
-    while role == "takes" {
-        let take = raw.until("take", &CAPABILITIES);
-        raw.say(json!({"id": take["id"], "result": {}}));
+    if role == "takes" {
+        loop {
+            let take = raw.until("take", &CAPABILITIES);
+            raw.say(json!({"id": take["id"], "result": {}}));
+        }
     }
     let go = raw.until("go", &CAPABILITIES);
     match role.as_str() {

@@ -307,6 +307,24 @@ impl Core {
         self.check_outbox(cx);
     }
 
+    /// Whether descriptors can go out: as they are, beside those that the peer has not read yet, or as streams in band.
+    pub(super) fn check_fds(&self, fds: &Fds) -> Result<(), (ErrorCode, String)> {
+        if fds.is_empty() {
+            return Ok(());
+        }
+        if !self.takes_fds {
+            return self.streams.check(fds.len());
+        }
+        let (count, waiting) = (fds.len(), self.outbox.waiting_fds_count());
+        if waiting > 0 && waiting + count > OUTBOX_FDS_MAX {
+            let text = format!(
+                "its {count} file descriptors do not fit: {waiting} wait to be read already, at most {OUTBOX_FDS_MAX} may"
+            );
+            return Err((ErrorCode::Overloaded, text));
+        }
+        Ok(())
+    }
+
     /// Has descriptors go out as streams in band; their numbers.
     pub(super) fn stream_out(&mut self, fds: Fds) -> Vec<u64> {
         let named: Vec<(u64, Fd)> = fds.into_iter().map(|fd| (self.streams.open(), fd)).collect();
@@ -326,31 +344,11 @@ impl Core {
             let text = format!("the result's {bytes} bytes do not fit: {waiting} wait to be read already");
             return Err(ErrorObject::new(ErrorCode::Overloaded, text));
         }
-        self.check_fds(fds).map_err(|(code, text)| match code {
-            ErrorCode::Overloaded => ErrorObject::new(code, text),
-            _ => ErrorObject::new(ErrorCode::InternalError, text),
+        self.check_fds(fds).map_err(|(code, text)| {
+            // It is no fault of who asked.
+            let code = if code == ErrorCode::InvalidParams { ErrorCode::InternalError } else { code };
+            ErrorObject::new(code, text)
         })
-    }
-
-    /// Whether descriptors can go out: as they are, where there is room beside those that the peer has not read yet, or
-    /// as streams in band.
-    pub(super) fn check_fds(&self, fds: &Fds) -> Result<(), (ErrorCode, String)> {
-        if fds.is_empty() {
-            return Ok(());
-        }
-        if !self.takes_fds {
-            return self.streams.check(fds.len());
-        }
-        let waiting = self.outbox.waiting_fds_count();
-        if waiting > 0 && waiting + fds.len() > OUTBOX_FDS_MAX {
-            let count = fds.len();
-            let text = format!(
-                "its {count} file descriptors do not fit: {waiting} wait to be read already, at most \
-                 {OUTBOX_FDS_MAX} may"
-            );
-            return Err((ErrorCode::Overloaded, text));
-        }
-        Ok(())
     }
 
     /// An error can be large too: that of another plugin, handed on. Then it is told without what makes it so.

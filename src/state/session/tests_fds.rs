@@ -2,29 +2,9 @@
 
 use super::super::core::OUTBOX_FDS_MAX;
 use super::*;
+use crate::state::fds::{Held, held};
 use crate::state::incoming::INCOMING_FDS_MAX;
 use serde_json::value::RawValue;
-use std::io::Read;
-use std::os::unix::net::UnixStream;
-
-/// Descriptors whose other ends tell whether they are open somewhere.
-struct Held(Vec<UnixStream>);
-
-fn held(count: usize) -> (Held, Fds) {
-    let pairs = (0..count).map(|_| UnixStream::pair().unwrap());
-    let (ours, theirs): (Vec<_>, Vec<_>) = pairs.map(|(ours, theirs)| (ours, theirs.into())).unzip();
-    (Held(ours), theirs)
-}
-
-impl Held {
-    fn open(&self) -> usize {
-        let is_open = |stream: &&UnixStream| {
-            stream.set_nonblocking(true).unwrap();
-            (&**stream).read(&mut [0; 1]).is_err()
-        };
-        self.0.iter().filter(is_open).count()
-    }
-}
 
 impl Bench {
     /// One that passes descriptors.
@@ -210,7 +190,7 @@ fn they_come_with_an_answer_and_go_with_a_call_and_an_answer() {
     bench.read(&asks(5, 0), Fds::new());
     bench.answer(5, Ok("{}"), held(1).1);
     let answer = bench.write_all();
-    assert!(answer.contains("-32603") && answer.contains("does not pass"), "{answer}");
+    assert!(answer.contains("-32603") && answer.contains("passes neither"), "{answer}");
     assert!(bench.session.is_open());
 }
 
