@@ -50,6 +50,10 @@ mod reactor;
 pub mod state;
 pub mod sys;
 
+/// Typed interfaces, and what travels in them: the crate `rpc-plugin-interface`, which host and plugin share.
+pub use rpc_plugin_interface as interface;
+pub use rpc_plugin_interface::interface;
+
 /// The guide for embedding programs: its Rust blocks are compiled by `cargo test`.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]

@@ -116,6 +116,10 @@ pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
         ("next launch", Cell::option(plugin.next_launch_ms.map(|wait| format!("in {}", ms(wait))))),
         ("calls", calls.into()),
     ];
+    if !plugin.interfaces.is_empty() {
+        let agreed = plugin.interfaces.iter().map(|(name, version)| format!("{name} {version}"));
+        rows.push(("interfaces", agreed.collect::<Vec<_>>().join(", ").into()));
+    }
     rows.extend(plugin.heartbeat.iter().flat_map(heartbeat_rows));
     rows.push(("heartbeat age", Cell::option(plugin.heartbeat_age_ms.map(ms))));
     rows.push(("heartbeats missed", bad_count(u64::from(plugin.heartbeats_missed))));

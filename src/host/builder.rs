@@ -15,6 +15,7 @@ use crate::sys::orphans::become_subreaper;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use crate::sys::sweep::sweep;
+use crate::sys::temporary::Folder;
 use crossbeam_channel::{Sender, bounded};
 use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::EventKind;
@@ -38,9 +39,13 @@ const SPIN_DEFAULT: Duration = Duration::from_micros(30);
 /// The most that it may be told to. Longer than a plugin's own work it serves nobody.
 const SPIN_MAX: Duration = Duration::from_millis(1);
 
+/// What the runtime folder of a host is called that has a temporary one.
+const TEMPORARY_PREFIX: &str = "rpc-plugins";
+
 /// What a host is to be like. [`HostBuilder::start`] makes it.
 pub struct HostBuilder {
-    runtime_dir: PathBuf,
+    /// `None`: a temporary one.
+    runtime_dir: Option<PathBuf>,
     event_log: bool,
     log_options: LogOptions,
     log_disk: Arc<dyn Disk>,
@@ -60,9 +65,9 @@ impl std::fmt::Debug for HostBuilder {
 }
 
 impl HostBuilder {
-    pub(super) fn new(runtime_dir: &Path) -> HostBuilder {
+    pub(super) fn new(runtime_dir: Option<&Path>) -> HostBuilder {
         HostBuilder {
-            runtime_dir: runtime_dir.to_owned(),
+            runtime_dir: runtime_dir.map(Path::to_owned),
             event_log: true,
             log_options: LogOptions::default(),
             log_disk: Arc::new(SystemDisk),
@@ -209,7 +214,16 @@ impl HostBuilder {
     /// The folder cannot be used or another host uses it; a thread, socket or file cannot be made.
     pub fn start(self) -> Result<Host, HostError> {
         sinks::check(&self.log_sinks, &self.log_options, self.event_log)?;
-        let runtime_dir = Arc::new(RuntimeDir::open(&self.runtime_dir).map_err(HostError::RuntimeDir)?);
+        let (temporary, path) = match &self.runtime_dir {
+            Some(path) => (None, path.clone()),
+            None => {
+                let folder = Folder::fresh(TEMPORARY_PREFIX)
+                    .map_err(|error| HostError::Setup("a temporary folder cannot be made", error))?;
+                let path = folder.path().to_owned();
+                (Some(folder), path)
+            }
+        };
+        let runtime_dir = Arc::new(RuntimeDir::open(&path).map_err(HostError::RuntimeDir)?);
         let log = if self.event_log {
             EventLog::start_on(runtime_dir.path(), &self.log_options, Arc::clone(&self.log_disk))
                 .map_err(|error| HostError::Setup("the event log cannot be opened", error))?
@@ -268,6 +282,7 @@ impl HostBuilder {
             sinks: Mutex::default(),
             callbacks: Callbacks::default(),
             called_back,
+            _temporary: temporary,
         };
         let around = Around {
             runtime_dir: inner.runtime_dir.path(),

@@ -168,6 +168,27 @@ impl PluginConfig {
         self
     }
 
+    /// The same started in that folder, which has to be absolute.
+    #[must_use]
+    pub fn working_folder(mut self, folder: impl AsRef<Path>) -> PluginConfig {
+        self.working_folder = folder.as_ref().to_owned();
+        self
+    }
+
+    /// The same, allowed to call the plugin of that id through its host; `*` is every plugin.
+    #[must_use]
+    pub fn may_call(mut self, plugin_id: impl Into<String>) -> PluginConfig {
+        self.may_call.plugins.push(plugin_id.into());
+        self
+    }
+
+    /// The same, allowed to call that capability through its host, whichever plugin serves it; `*` is every one.
+    #[must_use]
+    pub fn may_call_capability(mut self, capability: impl Into<String>) -> PluginConfig {
+        self.may_call.capabilities.push(capability.into());
+        self
+    }
+
     /// The same with an interface that the plugin must serve in one of these versions.
     #[must_use]
     pub fn interface(mut self, name: impl Into<String>, versions: &[u32]) -> PluginConfig {

@@ -7,6 +7,7 @@ use crate::ident::{Generation, PluginId};
 use crate::life::{Desired, Heartbeat, PluginState};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// `{}` → [`DaemonStatus`].
 pub const METHOD_STATUS: &str = "admin.status";
@@ -220,6 +221,9 @@ pub struct PluginStatus {
     pub sdk: Option<String>,
     /// What it can do, once it said so.
     pub capabilities: Vec<String>,
+    /// The versions of interfaces that were agreed on with it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interfaces: BTreeMap<String, u32>,
     /// Since this generation's process was launched. Milliseconds.
     pub uptime_ms: Option<u64>,
     /// Replacements since the daemon started.

@@ -2,13 +2,13 @@
 //! call back.
 
 use super::Around;
-use crate::host::call::{CallOptions, Callee};
+use crate::host::call::Callee;
 use crate::reactor::{Asker, Command};
 use crate::state::call_error::CallError;
 use crate::state::route::Target;
 use rpc_plugin_interface::caller::Callee as OtherSide;
 use rpc_plugin_interface::transfer::CallBackFn;
-use rpc_plugin_interface::{Context, Outgoing, Parcel, Reply};
+use rpc_plugin_interface::{CallOptions, Context, Outgoing, Parcel, Reply};
 use rpc_plugin_wire::life::{CallBack, METHOD_CALLBACK};
 use rpc_plugin_wire::message::params_text;
 use rpc_plugin_wire::{ErrorCode, PluginId};

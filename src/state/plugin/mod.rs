@@ -337,6 +337,7 @@ impl Plugin {
             version: introduction.map(|introduction| introduction.version.clone()),
             sdk: introduction.map(|introduction| introduction.sdk.clone()),
             capabilities: self.capabilities().to_vec(),
+            interfaces: self.interfaces().as_ref().clone(),
             uptime_ms: self.process.map(|process| millis(now.since(process.launched_at))),
             restarts: self.counts.restarts,
             next_launch_ms: self.backoff_until().map(|until| millis(until.since(now))),
