@@ -94,7 +94,7 @@ pub use pending::Pending;
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
 pub use rpc_plugin_interface::{
     AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, ErrorObject, Failure,
-    InterfaceTable, Local, Stream, interface,
+    InterfaceTable, Local, Stream, StreamDuring, interface,
 };
 pub use rpc_plugin_wire::error::{ErrorCode, Outcome};
 pub use rpc_plugin_wire::event::Level;
