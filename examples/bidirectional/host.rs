@@ -48,7 +48,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let _greeter = host.launch(greeter, SOON)?;
     // Without `may_call` the shop's call of the greeter is `denied`.
     let shop = PluginConfig::new("shop".parse()?, beside.with_file_name("bidirectional-plugin"));
-    let shop = host.launch(shop.may_call("greeter"), SOON)?;
+    let shop = host.launch(shop.may_call(["greeter"]), SOON)?;
 
     let confirm = Callback::new(|offer: Offer| {
         println!("{} for {} cents?", offer.good, offer.cents);

@@ -1,4 +1,5 @@
 //! Both directions: what the shop does for its host, and what the host does for the shop.
+#![allow(unreachable_pub, reason = "a crate of its own would export it")]
 
 use rpc_plugin_interface::{AppError, Callback, interface};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,6 @@
 //! What a greeter does: declared once, for the plugin that serves it and the host that calls it. In projects of their
 //! own it is a small crate that both depend on.
+#![allow(unreachable_pub, reason = "a crate of its own would export it")]
 
 rpc_plugin_interface::interface! {
     /// Greets people.

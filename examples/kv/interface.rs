@@ -1,4 +1,5 @@
 //! A store of texts by key, for the plugin that keeps it and the hosts that use it.
+#![allow(unreachable_pub, reason = "a crate of its own would export it")]
 
 use rpc_plugin_interface::{AppError, interface};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
 //! Files that go to a plugin and come back, for the plugin that keeps them and the host that has them kept.
+#![allow(unreachable_pub, reason = "a crate of its own would export it")]
 
 use rpc_plugin_interface::{AppError, Blob, Stream, interface};
 use serde::{Deserialize, Serialize};

@@ -62,7 +62,7 @@ impl Files for Folder {
     }
 
     fn sum(&self, _: &Context, memory: Blob) -> Result<Sum, HandlerError> {
-        Ok(Sum::copy(&mut memory.into_file(), &mut io::sink(), |_| ())?)
+        Ok(Sum::copy(&mut memory.reader(), &mut io::sink(), |_| ())?)
     }
 }
 

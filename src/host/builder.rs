@@ -214,15 +214,8 @@ impl HostBuilder {
     /// The folder cannot be used or another host uses it; a thread, socket or file cannot be made.
     pub fn start(self) -> Result<Host, HostError> {
         sinks::check(&self.log_sinks, &self.log_options, self.event_log)?;
-        let (temporary, path) = match &self.runtime_dir {
-            Some(path) => (None, path.clone()),
-            None => {
-                let folder = Folder::fresh(TEMPORARY_PREFIX)
-                    .map_err(|error| HostError::Setup("a temporary folder cannot be made", error))?;
-                let path = folder.path().to_owned();
-                (Some(folder), path)
-            }
-        };
+        self.offered.check()?;
+        let (path, temporary) = self.folder()?;
         let runtime_dir = Arc::new(RuntimeDir::open(&path).map_err(HostError::RuntimeDir)?);
         let log = if self.event_log {
             EventLog::start_on(runtime_dir.path(), &self.log_options, Arc::clone(&self.log_disk))
@@ -237,14 +230,10 @@ impl HostBuilder {
         }
         let ended = EndReason::default();
         let (attendants, questions) = (Attendants::default(), SinkQuestions::default());
-        if !self.offered.faults.is_empty() {
-            let faults = std::io::Error::other(self.offered.faults.join("; "));
-            return Err(HostError::Setup("the services of the host are defined wrongly", faults));
-        }
         let (called_back, serving) = (CalledBack::default(), Arc::default());
         let services = Running::new(self.offered, called_back.clone(), Arc::clone(&serving));
         let setup = Setup {
-            services: Some(Box::new(services)),
+            services: Box::new(services),
             runtime_dir: Arc::clone(&runtime_dir),
             log: log.clone(),
             control,
@@ -256,18 +245,7 @@ impl HostBuilder {
         let engine = Engine::new(setup, self.spin)
             .map_err(|error| HostError::Setup("the event loop cannot be made", error))?;
         let engine = Arc::new(engine);
-        let own = Arc::clone(&engine);
-        let (alive_sender, alive) = bounded(0);
-        let thread = std::thread::Builder::new()
-            .name("rpcplugin-loop".into())
-            .spawn(move || {
-                // Declared first, so dropped last, also in a panic.
-                let _alive: Sender<()> = alive_sender;
-                let _admin_socket = admin_socket;
-                own.run();
-            })
-            .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
-        let thread = EventLoop { id: thread.thread().id(), handle: Mutex::new(Some(thread)), alive };
+        let thread = start_loop(&engine, admin_socket)?;
         let port = engine.port().clone();
         attendants.on_sweep_wanted(move || {
             // If the queue is full, the next child that ends asks for it.
@@ -304,6 +282,16 @@ impl HostBuilder {
         Ok(Host { inner })
     }
 
+    /// The runtime folder, and the same as a temporary one that has just been made.
+    fn folder(&self) -> Result<(PathBuf, Option<Folder>), HostError> {
+        if let Some(path) = &self.runtime_dir {
+            return Ok((path.clone(), None));
+        }
+        let folder = Folder::fresh(TEMPORARY_PREFIX)
+            .map_err(|error| HostError::Setup("a temporary folder cannot be made", error))?;
+        Ok((folder.path().to_owned(), Some(folder)))
+    }
+
     fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<(Control, PrivateFile)>, HostError> {
         if !self.admin_socket {
             return Ok(None);
@@ -321,6 +309,22 @@ impl HostBuilder {
         };
         Ok(Some((control, file)))
     }
+}
+
+/// Gives the event loop its own thread, which keeps the admin socket's file as long as it lives.
+fn start_loop(engine: &Arc<Engine>, admin_socket: Option<PrivateFile>) -> Result<EventLoop, HostError> {
+    let own = Arc::clone(engine);
+    let (alive_sender, alive) = bounded(0);
+    let thread = std::thread::Builder::new()
+        .name("rpcplugin-loop".into())
+        .spawn(move || {
+            // Declared first, so dropped last, also in a panic.
+            let _alive: Sender<()> = alive_sender;
+            let _admin_socket = admin_socket;
+            own.run();
+        })
+        .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
+    Ok(EventLoop { id: thread.thread().id(), handle: Mutex::new(Some(thread)), alive })
 }
 
 /// Whether this program may use more than one core: with one, a caller that spins keeps the plugin from

@@ -130,6 +130,23 @@ impl PluginConfig {
         }
     }
 
+    /// The same, and it may call these plugins through its host (`host.call`), by their ids; `*` is every plugin.
+    #[must_use]
+    pub fn may_call<T: Into<String>>(mut self, plugins: impl IntoIterator<Item = T>) -> PluginConfig {
+        self.may_call.plugins.extend(plugins.into_iter().map(Into::into));
+        self
+    }
+
+    /// The same, and it may call whichever plugin has one of these capabilities; `*` is every capability.
+    #[must_use]
+    pub fn may_call_capabilities<T: Into<String>>(
+        mut self,
+        capabilities: impl IntoIterator<Item = T>,
+    ) -> PluginConfig {
+        self.may_call.capabilities.extend(capabilities.into_iter().map(Into::into));
+        self
+    }
+
     /// The same with one more argument.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<OsString>) -> PluginConfig {
@@ -172,20 +189,6 @@ impl PluginConfig {
     #[must_use]
     pub fn working_folder(mut self, folder: impl AsRef<Path>) -> PluginConfig {
         self.working_folder = folder.as_ref().to_owned();
-        self
-    }
-
-    /// The same, allowed to call the plugin of that id through its host; `*` is every plugin.
-    #[must_use]
-    pub fn may_call(mut self, plugin_id: impl Into<String>) -> PluginConfig {
-        self.may_call.plugins.push(plugin_id.into());
-        self
-    }
-
-    /// The same, allowed to call that capability through its host, whichever plugin serves it; `*` is every one.
-    #[must_use]
-    pub fn may_call_capability(mut self, capability: impl Into<String>) -> PluginConfig {
-        self.may_call.capabilities.push(capability.into());
         self
     }
 

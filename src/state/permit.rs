@@ -12,7 +12,7 @@ use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 
 /// Stands for every name.
-const ANY: &str = "*";
+pub const ANY: &str = "*";
 
 /// What a plugin may call through its host. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

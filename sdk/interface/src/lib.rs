@@ -34,7 +34,7 @@ pub use client::CallOptions;
 pub use context::Context;
 pub use during::StreamDuring;
 pub use error::HandlerError;
-pub use fd::{Blob, Stream};
+pub use fd::{Blob, BlobReader, Stream};
 pub use local::Local;
 pub use rpc_plugin_wire::call_error::CallError;
 pub use rpc_plugin_wire::error::{ErrorCode, ErrorObject};

@@ -15,7 +15,7 @@ use peer::Peer;
 pub(super) use peer::{CalledBack, Registered};
 use pool::{Job, Pool, Refused};
 
-use super::Inner;
+use super::{HostError, Inner};
 use crate::reactor::{Asker, Command, Port, ServiceRequest, Services as Serve};
 use crate::state::fds::Fds;
 use rpc_plugin_interface::context::Served;
@@ -103,6 +103,16 @@ impl Default for Offered {
 }
 
 impl Offered {
+    /// # Errors
+    /// All that is wrong with them.
+    pub(super) fn check(&self) -> Result<(), HostError> {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        let faults = std::io::Error::other(self.faults.join("; "));
+        Err(HostError::Setup("the services of the host are defined wrongly", faults))
+    }
+
     pub(super) fn add(&mut self, method: &str, handler: Arc<Handler>) {
         let prefix = capability_of(method);
         if let Err(error) = check_method(method) {

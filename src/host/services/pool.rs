@@ -167,7 +167,8 @@ impl Inner {
                 self.changed.wait_timeout(state, IDLE_MAX).unwrap_or_else(PoisonError::into_inner);
             state = next;
             state.idle -= 1;
-            if timed_out.timed_out() && !(self.has_place(&state) && !state.queue.is_empty()) {
+            let has_work = self.has_place(&state) && !state.queue.is_empty();
+            if timed_out.timed_out() && !has_work {
                 break;
             }
         }

@@ -3,7 +3,7 @@
 use super::streams::Streams;
 use super::types::{Asked, Expectation, Fault, SessionEvent};
 use crate::state::call_error::CallError;
-use crate::state::fds::Fds;
+use crate::state::fds::{Fd, Fds};
 use crate::state::incoming::{Entered, Incoming};
 use crate::state::keys::{Caller, Cx};
 use crate::state::outbox::Outbox;
@@ -19,7 +19,6 @@ use rpc_plugin_wire::{
 };
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Bytes of an answer's frame beside its result, at the most.
@@ -41,7 +40,7 @@ pub(super) struct Core {
     pub(super) outgoing: Outgoing,
     pub(super) incoming: Incoming,
     /// Descriptors that came, and why they are a fault.
-    pub(super) came: Waiting<OwnedFd>,
+    pub(super) came: Waiting<Fd>,
     pub(super) came_wrong: Option<String>,
     /// Whether the peer takes descriptors.
     pub(super) takes_fds: bool,
@@ -300,7 +299,7 @@ impl Core {
 
     /// Has descriptors go out as streams in band; their numbers.
     pub(super) fn stream_out(&mut self, fds: Fds) -> Vec<u64> {
-        let named: Vec<(u64, OwnedFd)> = fds.into_iter().map(|fd| (self.streams.open(), fd)).collect();
+        let named: Vec<(u64, Fd)> = fds.into_iter().map(|fd| (self.streams.open(), fd)).collect();
         let numbers = named.iter().map(|(number, _)| *number).collect();
         self.events.push_back(SessionEvent::Streaming(named));
         numbers
