@@ -60,7 +60,8 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     while let Some(event) = events.next_within(SOON) {
         if event.note.kind == EventKind::PluginEvent {
-            println!("the shop tells: {}", event.note.message);
+            let details = event.note.details.unwrap_or_default();
+            println!("the shop tells: {details}");
             break;
         }
     }
