@@ -55,12 +55,15 @@ impl fmt::Debug for CancelToken {
     }
 }
 
+/// Takes a value of progress.
+type Tell<'a> = Box<dyn Fn(&RawValue) + 'a>;
+
 /// Whom calls are made to, and what is to happen while they last; from [`Callee::on_progress`] and
 /// [`Callee::cancelled_by`], which a [`PluginHandle`](super::PluginHandle) and a
 /// [`CapabilityHandle`](super::CapabilityHandle) have. A typed client of it is `Client::new(watched)`.
 pub struct Watched<'a> {
     callee: Callee,
-    tell: Option<Box<dyn Fn(&RawValue) + 'a>>,
+    tell: Option<Tell<'a>>,
     token: Option<CancelToken>,
 }
 

@@ -6,6 +6,9 @@
 //! file descriptors, and [`Callback`], a function of the caller; [`scm`], the passing of descriptors. Host library and
 //! SDK both build on it, and re-export it.
 //!
+//! A crate of one's own with nothing but declarations and their types needs this one and `serde` alone. The repository's
+//! `examples/` show five of them with plugin and host: `greeter`, `kv`, `bidirectional`, `negotiated`, `streaming`.
+//!
 //! What it deliberately does not do: own a connection, or start a thread.
 //!
 //! What always holds: a descriptor has one owner at any time, and dropping that closes it.

@@ -4,13 +4,16 @@
 //! What it deliberately does not do: receive or close anything. `D` is whatever stands for a descriptor;
 //! dropping it is closing it.
 //!
-//! What always holds: at most [`FDS_WAITING_MAX`] wait once the frames that are there are handled, and at most one
-//! frame's more before that; each goes to one frame, in the order in which they came; one that no frame announced is
-//! found as soon as the bytes that it came with are handled.
+//! What always holds: at most [`FDS_WAITING_MAX`] wait once whole frames are handled; each goes to one frame, in the
+//! order in which they came; one that no frame announced is found as soon as the bytes that it came with are handled.
 
 use crate::limits::{FDS_PER_FRAME_MAX, FDS_WAITING_MAX};
 use std::collections::VecDeque;
 use std::fmt;
+
+/// One read brings the last bytes of a frame whose descriptors wait and the first byte of the next with its own: so many
+/// are there before either is handled.
+const FDS_UNHANDLED_MAX: usize = FDS_WAITING_MAX + FDS_PER_FRAME_MAX as usize;
 
 /// What a peer did wrong with its descriptors. The connection is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +68,7 @@ impl<D> Waiting<D> {
     pub fn received(&mut self, bytes: usize, fds: impl IntoIterator<Item = D>) -> Result<(), FdsError> {
         self.received_bytes += bytes as u64;
         for fd in fds {
-            if self.queue.len() >= FDS_WAITING_MAX + usize::from(FDS_PER_FRAME_MAX) {
+            if self.queue.len() >= FDS_UNHANDLED_MAX {
                 return Err(FdsError::TooMany);
             }
             self.queue.push_back((fd, self.received_bytes));
@@ -87,13 +90,12 @@ impl<D> Waiting<D> {
     /// To be asked when all whole frames are handled and `unhandled_bytes` of a further one are there.
     ///
     /// # Errors
-    /// [`FdsError::Unannounced`] when some came with bytes that are handled, [`FdsError::TooMany`].
+    /// [`FdsError::Unannounced`] when some came with bytes that are handled; [`FdsError::TooMany`] when more wait than
+    /// one frame may have.
     pub fn check(&self, unhandled_bytes: usize) -> Result<(), FdsError> {
-        if self.queue.len() > FDS_WAITING_MAX {
-            return Err(FdsError::TooMany);
-        }
         let handled = self.received_bytes.saturating_sub(unhandled_bytes as u64);
         match self.queue.iter().filter(|(_, came_at)| *came_at <= handled).count() {
+            0 if self.queue.len() > FDS_WAITING_MAX => Err(FdsError::TooMany),
             0 => Ok(()),
             count => Err(FdsError::Unannounced(count)),
         }
@@ -132,13 +134,24 @@ mod tests {
     fn they_do_not_pile_up() {
         let mut waiting = Waiting::default();
         waiting.received(1, vec![0; FDS_WAITING_MAX]).unwrap();
-        assert_eq!(waiting.check(1), Ok(()));
-        // Together with the end of the frame that announces the first.
+        assert_eq!(waiting.check(1), Ok(()), "its frame is not whole");
         waiting.received(1, [0]).unwrap();
-        assert_eq!(waiting.check(2), Err(FdsError::TooMany), "if it is not that end");
-        assert_eq!(waiting.take(FDS_WAITING_MAX).unwrap().len(), FDS_WAITING_MAX);
-        assert_eq!(waiting.check(1), Ok(()));
-        waiting.received(1, vec![0; 31]).unwrap();
+        assert_eq!(waiting.check(2), Err(FdsError::TooMany));
+        waiting.received(1, vec![0; FDS_WAITING_MAX - 1]).unwrap();
         assert_eq!(waiting.received(1, [0]), Err(FdsError::TooMany));
+        assert_eq!(waiting.take(FDS_UNHANDLED_MAX).unwrap().len(), FDS_UNHANDLED_MAX);
+    }
+
+    #[test]
+    fn those_of_the_next_frame_may_come_with_the_last_bytes_of_one_that_has_as_many_as_may_be() {
+        let mut waiting = Waiting::default();
+        for round in 0..30 {
+            // The end of the frame before, and the first byte of the next.
+            waiting.received(10, [round; FDS_WAITING_MAX]).unwrap();
+            if round > 0 {
+                assert_eq!(waiting.take(FDS_WAITING_MAX), Ok(vec![round - 1; FDS_WAITING_MAX]));
+            }
+            assert_eq!(waiting.check(1), Ok(()), "{round}");
+        }
     }
 }

@@ -13,7 +13,7 @@ mod pool;
 use current::Current;
 use peer::Peer;
 pub(super) use peer::{CalledBack, Registered};
-use pool::{Job, Pool, Refused};
+use pool::{IDLE_MAX, Job, Pool, Refused};
 
 use super::{HostError, Inner};
 use crate::reactor::{Asker, Command, Port, ServiceRequest, Services as Serve};
@@ -174,7 +174,7 @@ pub(super) struct Around {
 
 impl Running {
     pub(super) fn new(offered: Offered, callbacks: CalledBack, around: Arc<OnceLock<Around>>) -> Running {
-        let pool = Pool::new(offered.threads, offered.queue_max);
+        let pool = Pool::new(offered.threads, offered.queue_max, IDLE_MAX);
         Running { services: offered.services, callbacks, pool, around }
     }
 
@@ -226,8 +226,9 @@ impl Serve for Running {
         let call = ServiceCall { context: context.clone(), plugin_id, generation };
         let mut answer = Answer { port: around.port.clone(), asker: Some(asker) };
         let fds = asked.fds;
-        let run = Box::new(move || {
+        let run = Box::new(move |taken: Result<(), Refused>| {
             let handled = catch_unwind(AssertUnwindSafe(|| {
+                taken.map_err(|refused| refusal(refused, &call))?;
                 call.check()?;
                 handler(&call, params.as_deref(), fds)
             }));
@@ -235,24 +236,31 @@ impl Serve for Running {
             answer.give(handled.unwrap_or_else(|_| Err(internal("the service panicked".to_owned()))));
         });
         let current = Arc::new(Current { context: context.clone(), entry, pool: self.pool.clone() });
-        let refused = |refused| match refused {
-            Refused::Full(max) => {
-                let text = format!("{max} calls wait for the host's services, which is the most");
-                ErrorObject::new(ErrorCode::Overloaded, text)
-            }
-            Refused::WouldDeadlock => {
-                let text = format!("every thread of the host's services waits in {}", context.chain());
-                ErrorObject::new(ErrorCode::WouldDeadlock, text)
-            }
-            Refused::NoThread(why) => internal(format!("no thread can be started: {why}")),
-            Refused::Ended => ErrorObject::new(ErrorCode::Unavailable, "the host is ending"),
-        };
-        self.pool.submit(Job { current, run }).map_err(refused)?;
+        if let Err((refused, job)) = self.pool.submit(Job { current, run }) {
+            // It answers; were it dropped too, there would be two answers.
+            (job.run)(Err(refused));
+        }
         Ok(context)
     }
 
     fn end(&mut self) {
         self.pool.end();
+    }
+}
+
+/// What a plugin is told of a call that is not served.
+fn refusal(refused: Refused, call: &ServiceCall) -> ErrorObject {
+    match refused {
+        Refused::Full(max) => {
+            let text = format!("{max} calls wait for the host's services, which is the most");
+            ErrorObject::new(ErrorCode::Overloaded, text)
+        }
+        Refused::WouldDeadlock => {
+            let text = format!("every thread of the host's services waits, also in {}", call.chain());
+            ErrorObject::new(ErrorCode::WouldDeadlock, text)
+        }
+        Refused::NoThread(why) => internal(format!("no thread can be started: {why}")),
+        Refused::Ended => ErrorObject::new(ErrorCode::Unavailable, "the host is ending"),
     }
 }
 

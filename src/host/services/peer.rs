@@ -35,7 +35,8 @@ impl Peer {
 impl OtherSide for Peer {
     fn progress(&self, _: &Context, value: &str) {
         if let (Some(around), Ok(value)) = (self.around.get(), RawValue::from_string(value.to_owned())) {
-            around.port.deliver(Command::AskerProgress(self.asker.clone(), value));
+            // Dropped where much waits for the loop already: it is worth nothing later.
+            let _ = around.port.post(Command::AskerProgress(self.asker.clone(), value));
         }
     }
 

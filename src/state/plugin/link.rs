@@ -58,6 +58,13 @@ impl Plugin {
         self.pump(step);
     }
 
+    /// The system did not pass on the descriptors of the next frame.
+    pub fn handle_fds_refused(&mut self, step: &mut Step<'_>, generation: Generation, why: &str) {
+        let Some(session) = self.session_mut(generation) else { return };
+        session.fds_were_refused(&mut step.cx(), why);
+        self.pump(step);
+    }
+
     /// A request's deadline, or the grace after it, passed.
     pub fn handle_call_timer(&mut self, step: &mut Step<'_>, generation: Generation, id: u64) {
         let Some(session) = self.session_mut(generation) else { return };
@@ -380,7 +387,8 @@ impl Plugin {
                 self.complete(step, key, asked, result, Came::default());
             }
         }
-        let Some(session) = self.session.take() else { return };
+        let Some(mut session) = self.session.take() else { return };
+        session.withdraw_fds();
         let fits = session.waiting_bytes() <= LAST_BYTES_MAX;
         let last = if fits { session.all_waiting() } else { Vec::new() };
         if let Some(generation) = self.generation {

@@ -7,8 +7,8 @@ use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::outgoing::Pending;
 use crate::state::time::{millis, rounded};
-use rpc_plugin_wire::ErrorCode;
 use rpc_plugin_wire::message::{self, NewRequest};
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
 
 /// The host's own requests that may wait at once: heartbeats that were missed, one by one, between others
@@ -39,7 +39,7 @@ impl Core {
         }
         let (plugin, generation) = (self.expectation.plugin, self.expectation.generation);
         if self.takes_fds {
-            self.outbox.attach(offset, call.fds);
+            self.outbox.attach(offset, call.fds, None);
         } else if !call.fds.is_empty() {
             self.stream_out(call.fds);
         }
@@ -191,6 +191,23 @@ impl Core {
             let error = error.at(&expected.plugin_id, Some(expected.generation));
             self.complete(cx, pending, caller, Err(error), Default::default());
         }
+    }
+
+    /// The next frame's descriptors cannot be sent: it is not sent at all.
+    pub(super) fn refuse_parcel(&mut self, cx: &mut Cx<'_>, why: &str) {
+        let Some((offset, answers)) = self.outbox.withdraw_parcel() else { return };
+        let text = format!("file descriptors could not be sent along: {why}");
+        if let Some(id) = answers {
+            let error = ErrorObject::new(ErrorCode::Overloaded, text);
+            return message::write_error(self.outbox.buffer(), Some(&id), &error);
+        }
+        let id = self.outgoing.find_at(offset);
+        let Some(pending) = id.and_then(|id| self.outgoing.remove(id)) else { return };
+        let Some(caller) = self.settle(cx, &pending) else { return };
+        let expected = &self.expectation;
+        let error = CallError::not_sent(ErrorCode::Overloaded, text)
+            .at(&expected.plugin_id, Some(expected.generation));
+        self.complete(cx, pending, caller, Err(error), Default::default());
     }
 
     /// Cancels the timer of a request that left the table, and takes its caller.
