@@ -15,6 +15,7 @@ use crate::sys::orphans::become_subreaper;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use crate::sys::sweep::sweep;
+use crate::sys::temporary::Folder;
 use crossbeam_channel::{Sender, bounded};
 use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::EventKind;
@@ -38,9 +39,13 @@ const SPIN_DEFAULT: Duration = Duration::from_micros(30);
 /// The most that it may be told to. Longer than a plugin's own work it serves nobody.
 const SPIN_MAX: Duration = Duration::from_millis(1);
 
+/// What the runtime folder of a host is called that has a temporary one.
+const TEMPORARY_PREFIX: &str = "rpc-plugins";
+
 /// What a host is to be like. [`HostBuilder::start`] makes it.
 pub struct HostBuilder {
-    runtime_dir: PathBuf,
+    /// `None`: a temporary one.
+    runtime_dir: Option<PathBuf>,
     event_log: bool,
     log_options: LogOptions,
     log_disk: Arc<dyn Disk>,
@@ -60,9 +65,9 @@ impl std::fmt::Debug for HostBuilder {
 }
 
 impl HostBuilder {
-    pub(super) fn new(runtime_dir: &Path) -> HostBuilder {
+    pub(super) fn new(runtime_dir: Option<&Path>) -> HostBuilder {
         HostBuilder {
-            runtime_dir: runtime_dir.to_owned(),
+            runtime_dir: runtime_dir.map(Path::to_owned),
             event_log: true,
             log_options: LogOptions::default(),
             log_disk: Arc::new(SystemDisk),
@@ -210,7 +215,8 @@ impl HostBuilder {
     pub fn start(self) -> Result<Host, HostError> {
         sinks::check(&self.log_sinks, &self.log_options, self.event_log)?;
         self.offered.check()?;
-        let runtime_dir = Arc::new(RuntimeDir::open(&self.runtime_dir).map_err(HostError::RuntimeDir)?);
+        let (path, temporary) = self.folder()?;
+        let runtime_dir = Arc::new(RuntimeDir::open(&path).map_err(HostError::RuntimeDir)?);
         let log = if self.event_log {
             EventLog::start_on(runtime_dir.path(), &self.log_options, Arc::clone(&self.log_disk))
                 .map_err(|error| HostError::Setup("the event log cannot be opened", error))?
@@ -254,6 +260,7 @@ impl HostBuilder {
             sinks: Mutex::default(),
             callbacks: Callbacks::default(),
             called_back,
+            _temporary: temporary,
         };
         let around = Around {
             runtime_dir: inner.runtime_dir.path(),
@@ -273,6 +280,16 @@ impl HostBuilder {
         let port = inner.engine.port().clone();
         let _ = serving.set(services::Around { port, host: Arc::downgrade(&inner) });
         Ok(Host { inner })
+    }
+
+    /// The runtime folder, and the same as a temporary one that has just been made.
+    fn folder(&self) -> Result<(PathBuf, Option<Folder>), HostError> {
+        if let Some(path) = &self.runtime_dir {
+            return Ok((path.clone(), None));
+        }
+        let folder = Folder::fresh(TEMPORARY_PREFIX)
+            .map_err(|error| HostError::Setup("a temporary folder cannot be made", error))?;
+        Ok((folder.path().to_owned(), Some(folder)))
     }
 
     fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<(Control, PrivateFile)>, HostError> {

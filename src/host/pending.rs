@@ -4,13 +4,15 @@
 //! purpose; every wait ends, since every call ends by its deadline.
 
 use super::Inner;
-use super::call::{CallReply, canceller, reply};
+use super::call::{CallReply, at, canceller, reply};
 use super::services::Registered;
 use super::services::current::{wait_for, wait_with};
+use super::watched::CancelToken;
 use crate::reactor::{Awaited, Engine, Inbox, NextProgress, Shared, Slot, Taken};
 use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::route::Target;
+use rpc_plugin_wire::ErrorCode;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::cell::RefCell;
@@ -62,6 +64,25 @@ impl PendingCall {
     pub fn wait(self) -> CallResult {
         let end = wait_for(|| canceller(&self.host, &self.slot), || self.host.engine.wait(&self.slot));
         self.release(end?)
+    }
+
+    /// Waits for the end as [`PendingCall::wait`] does, tells of progress meanwhile, and gives up once `token` says so.
+    pub(super) fn wait_watched(
+        self,
+        tell: Option<&dyn Fn(&RawValue)>,
+        token: Option<&CancelToken>,
+    ) -> CallResult {
+        let _hook = token.map(|token| token.hook(canceller(&self.host, &self.slot)));
+        if let Some(tell) = tell {
+            self.progress().for_each(|value| tell(&value));
+        }
+        let end = wait_for(|| canceller(&self.host, &self.slot), || self.host.engine.wait(&self.slot))?;
+        if end.is_none() && token.is_some_and(CancelToken::is_cancelled) {
+            let text = "its caller cancelled the call; the plugin may have executed it";
+            let error = CallError::indeterminate(ErrorCode::Cancelled, text);
+            return Err(at(error, &self.target));
+        }
+        self.release(end)
     }
 
     /// Waits for the end of the call for so long.
