@@ -115,7 +115,8 @@ fn options() -> CallOptions {
 }
 
 fn scene() -> (Scene, PluginHandle, PluginHandle) {
-    let scene = Scene::with(|builder| builder.service_threads(2).serve_interface(Each::into_table(Calls::default())));
+    let scene =
+        Scene::with(|builder| builder.service_threads(2).serve_interface(Each::into_table(Calls::default())));
     let launch = Launch { threads: 2, ..Launch::default() };
     let (a, b) = (scene.up("a", &launch), scene.up("b", &launch));
     (scene, a, b)

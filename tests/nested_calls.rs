@@ -97,7 +97,11 @@ fn services_answer_a_plugin_that_serves_a_call_and_their_errors_arrive_as_themse
     assert_eq!(missing.data.unwrap().get(), r#"{"unknown":"Ur"}"#);
     let refused = [
         (service("nested.panic", json!({})), ErrorCode::InternalError, "panicked"),
-        (service("nested.none", json!({})), ErrorCode::MethodNotFound, "the host has no service \"nested.none\"; it has"),
+        (
+            service("nested.none", json!({})),
+            ErrorCode::MethodNotFound,
+            "the host has no service \"nested.none\"; it has",
+        ),
         (service("zone.of", json!({"town": "Ur"})), ErrorCode::InvalidParams, "town"),
         (service("nested.progress", json!({"n": "x"})), ErrorCode::InvalidParams, "invalid type"),
         (service("host.none", json!({})), ErrorCode::MethodNotFound, "host.none"),
@@ -265,7 +269,10 @@ fn progress_reaches_whoever_asked_on_every_way() {
         let seen: Vec<u64> = progress.by_ref().map(Result::unwrap).collect();
         let missed = call.progress().missed();
         rising(&seen, n);
-        assert!(seen.len() <= 256 && seen.len() as u64 + missed <= n && (n > 256) == (missed > 0), "{missed}");
+        assert!(
+            seen.len() <= 256 && seen.len() as u64 + missed <= n && (n > 256) == (missed > 0),
+            "{missed}"
+        );
         assert_eq!(call.wait().unwrap().result.get(), n.to_string());
         // From a service to a plugin, and from one plugin to another.
         for made in [service("nested.progress", params.clone()), of_plugin("b", "work.progress", params)] {
@@ -304,8 +311,11 @@ fn nobody_is_called_whom_the_configuration_does_not_name() {
     let _b = scene.up("b", &Launch::default());
     let a = scene.up("a", &Launch { may_call: vec![], ..Launch::default() });
     let c = scene.up("c", &Launch { may_call: vec!["b"], ..Launch::default() });
-    let by_capability =
-        || Made { capability: Some("work".into()), method: "work.go".into(), ..service("work.go", json!({})) };
+    let by_capability = || Made {
+        capability: Some("work".into()),
+        method: "work.go".into(),
+        ..service("work.go", json!({}))
+    };
     let table = [
         (&a, of_plugin("b", "work.go", json!({})), "plugin \"b\", see may_call"),
         (&a, by_capability(), "capability \"work\", see may_call_capabilities"),

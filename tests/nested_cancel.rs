@@ -30,6 +30,11 @@ fn serve_nested() {
     let _ = plugin.run();
 }
 
+/// A thread for each service that hangs, and one for reports.
+fn scene() -> Scene {
+    Scene::with(|builder| builder.service_threads(2))
+}
+
 /// Much longer than the test may take.
 fn options() -> CallOptions {
     CallOptions::default().timeout(SOON * 30)
@@ -66,13 +71,10 @@ fn assert_idle(plugins: &[&PluginHandle]) {
 
 #[test]
 fn dropping_the_outermost_call_ends_every_level_at_once() {
-    let scene = Scene::new();
+    let scene = scene();
     let (a, b) = (scene.up("a", &Launch::default()), scene.up("b", &Launch::default()));
-    let table: [(&[&str], &[&str]); 3] = [
-        (&["host", "b"], &["a", "host", "b"]),
-        (&["b"], &["a", "b"]),
-        (&["host"], &["a", "host"]),
-    ];
+    let table: [(&[&str], &[&str]); 3] =
+        [(&["host", "b"], &["a", "host", "b"]), (&["b"], &["a", "b"]), (&["host"], &["a", "host"])];
     for (hops, all) in table {
         let call = a.call_start("work.go", &Plan::of(hops).that_hangs().watched(), options()).unwrap();
         assert_entered(&scene, all);
@@ -86,14 +88,15 @@ fn dropping_the_outermost_call_ends_every_level_at_once() {
 
 #[test]
 fn a_deadline_ends_every_level_as_a_cancel_does() {
-    let scene = Scene::new();
+    let scene = scene();
     let (a, b) = (scene.up("a", &Launch::default()), scene.up("b", &Launch::default()));
     let short = CallOptions::default().timeout(std::time::Duration::from_millis(300));
     let call = a.call_start("work.go", &Plan::of(&["host", "b"]).that_hangs().watched(), short).unwrap();
     assert_entered(&scene, &["a", "host", "b"]);
     assert!(call.wait().is_err());
     // The innermost is cancelled; those above may see the end of what they wait for first.
-    let reports: Vec<String> = std::iter::repeat_with(|| scene.report()).take_while(|it| it != "b fd").collect();
+    let reports: Vec<String> =
+        std::iter::repeat_with(|| scene.report()).take_while(|it| it != "b fd").collect();
     assert!(reports.iter().all(|report| !report.contains("entered")), "{reports:?}");
     assert_idle(&[&a, &b]);
 }
@@ -120,13 +123,10 @@ fn a_call_that_a_plugin_drops_is_cancelled_at_its_host() {
 
 #[test]
 fn what_a_dead_plugin_waited_for_is_cancelled() {
-    let scene = Scene::new();
+    let scene = scene();
     let (a, b) = (scene.up("a", &Launch::default()), scene.up("b", &Launch::default()));
-    let table: [(&[&str], &[&str]); 3] = [
-        (&["host", "b"], &["host", "b"]),
-        (&["host"], &["host"]),
-        (&["b"], &["b"]),
-    ];
+    let table: [(&[&str], &[&str]); 3] =
+        [(&["host", "b"], &["host", "b"]), (&["host"], &["host"]), (&["b"], &["b"])];
     for (hops, all) in table {
         a.wait_routable(None, SOON).unwrap();
         let call = a.call_start("work.go", &Plan::of(hops).that_hangs().watched(), options()).unwrap();
@@ -145,8 +145,7 @@ fn two_hundred_calls_of_two_levels_are_cancelled_together() {
     let begin = Instant::now();
     for hops in [&["host", "b"][..], &["b", "host"]] {
         let plan = Plan::of(hops).that_hangs();
-        let calls: Vec<_> =
-            (0..200).map(|_| a.call_start("work.go", &plan, options()).unwrap()).collect();
+        let calls: Vec<_> = (0..200).map(|_| a.call_start("work.go", &plan, options()).unwrap()).collect();
         eventually("some are on their way", || (b.status().unwrap().calls_in_flight > 0).then_some(()));
         drop(calls);
         assert_idle(&[&a, &b]);

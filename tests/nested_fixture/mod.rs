@@ -106,8 +106,9 @@ pub fn plugin() -> Plugin {
     let variable = |name: &str| std::env::var(name).ok();
     let threads = variable("NEST_THREADS").map_or(1, |threads| threads.parse().unwrap());
     let id = variable("RPC_PLUGIN_SYSTEM_PLUGIN_ID").unwrap_or_default();
-    let plugin =
-        Plugin::new("1.0.0").threads(threads).reentrant(variable("NEST_REENTRANT").is_none_or(|yes| yes == "yes"));
+    let plugin = Plugin::new("1.0.0")
+        .threads(threads)
+        .reentrant(variable("NEST_REENTRANT").is_none_or(|yes| yes == "yes"));
     let (report, reports) = channel::<String>();
     let host = plugin.host().timeout(SOON);
     // What is told to the host after a call was cancelled is not part of that call.
@@ -252,14 +253,20 @@ impl Scene {
             })
             .service("nested.seen", move |_, seen: Value| {
                 let what = seen["what"].as_str().unwrap().to_owned();
-                of_plugins.lock().unwrap().send(what).map_err(|error| HandlerError::internal(error.to_string()))
+                of_plugins
+                    .lock()
+                    .unwrap()
+                    .send(what)
+                    .map_err(|error| HandlerError::internal(error.to_string()))
             })
             .service("nested.echo", |_, value: Value| Ok::<_, HandlerError>(value))
             .service("nested.progress", |call: &ServiceCall, count: Count| {
                 (0..count.n).for_each(|n| call.progress(&n));
                 Ok::<_, HandlerError>(count.n)
             })
-            .service("nested.panic", |_, (): ()| -> Result<(), HandlerError> { panic!("as this test wants") });
+            .service("nested.panic", |_, (): ()| -> Result<(), HandlerError> {
+                panic!("as this test wants")
+            });
         let host = further(builder).start().unwrap();
         place.set(host.clone()).unwrap();
         Scene { world, host, reports }
