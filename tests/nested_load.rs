@@ -1,6 +1,7 @@
 //! Calls within calls in numbers, between a live host and real plugins: both directions of a connection full at once,
 //! and a storm of random calls, cancels and kills.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout)]
 #![allow(unreachable_pub)]
 
 #[path = "stress/census.rs"]

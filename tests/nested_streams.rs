@@ -21,7 +21,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes, and a checksum of them in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,10 +202,11 @@ fn serve_nested() {
     let plugin = nested_fixture::plugin()
         .serve_interface(Bulk::into_table(Bulks))
         .method("work.use", |call: &Call, asked: Use| {
-            Ok::<_, HandlerError>(match asked.plugin {
+            match asked.plugin {
                 None => use_of(&BulkClient::new(call.host()))?,
                 Some(id) => use_of(&BulkClient::new(call.host().plugin(&id)))?,
-            })
+            }
+            Ok::<_, HandlerError>(())
         })
         .method("work.relay", |call: &Call, part: Part| {
             // The stream of somebody else goes on to another one.
@@ -242,16 +243,13 @@ fn open(plugins: &[&PluginHandle]) -> Vec<BTreeMap<String, usize>> {
 
 /// Does something, and waits until the same is open as before.
 fn leaves_nothing(what: &str, plugins: &[&PluginHandle], act: impl FnOnce()) {
-    let before = open(plugins);
+    let (before, mut now) = (open(plugins), Vec::new());
     act();
-    eventually(&format!("{what}: {before:?} is open again"), || {
-        let now = open(plugins);
-        (now == before).then_some(()).or_else(|| {
-            // So that a failure says what there was.
-            std::env::var_os("NEST_SHOW").is_some().then(|| println!("{now:?}"));
-            None
-        })
-    });
+    let begin = Instant::now();
+    while now != before {
+        assert!(begin.elapsed() < SOON, "{what}: open are {now:?}, and were {before:?}");
+        now = open(plugins);
+    }
 }
 
 /// Waits in the way of other tests of this file, which count what is open in the same process.

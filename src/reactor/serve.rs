@@ -63,9 +63,9 @@ impl Reactor {
         let taken = if asked.method == METHOD_CALL {
             self.supervisor.permit(now, key, asked).map(|forward| self.forward(now, &asker, forward))
         } else {
-            match self.call_of_maker(now, &asker, asked) {
-                Ok(forward) => Ok(self.forward(now, &asker, forward)),
-                Err(asked) => self.have_served(now, &asker, asked),
+            match self.maker_of(&asker, &asked) {
+                Some(maker) => Ok(self.forward(now, &asker, Forward::back(now, maker, asked))),
+                None => self.have_served(now, &asker, asked),
             }
         };
         match taken {
@@ -74,16 +74,15 @@ impl Reactor {
         }
     }
 
-    /// What calls a function that came with a call of another plugin: that plugin has it. What does not is given back.
-    fn call_of_maker(&mut self, now: Time, asker: &Asker, asked: Asked) -> Result<Forward, Asked> {
+    /// Whose function is called, where it came with a call of another plugin that is there still.
+    fn maker_of(&mut self, asker: &Asker, asked: &Asked) -> Option<PluginId> {
         if asked.method != METHOD_CALLBACK {
-            return Err(asked);
+            return None;
         }
-        let served = self.supervisor.served_call(asker.key, asker.generation, &asked.chain);
-        match served.and_then(|call| self.ends.asker_of(call)) {
-            Some(maker) => self.supervisor.call_back(now, (maker.key, maker.generation), asked),
-            None => Err(asked),
-        }
+        let served = self.supervisor.served_call(asker.key, asker.generation, &asked.chain)?;
+        let maker = self.ends.asker_of(served)?;
+        let plugin = self.supervisor.plugin(maker.key)?;
+        (plugin.generation() == Some(maker.generation)).then(|| plugin.id().clone())
     }
 
     fn have_served(&mut self, now: Time, asker: &Asker, asked: Asked) -> Result<Serving, ErrorObject> {

@@ -12,7 +12,7 @@ use super::session::{Asked, CallSpec};
 use super::supervisor::Supervisor;
 use super::time::Time;
 use rpc_plugin_wire::life::METHOD_CALLBACK;
-use rpc_plugin_wire::{Chain, Generation};
+use rpc_plugin_wire::{Chain, Generation, PluginId};
 
 impl Supervisor {
     /// The call for which a plugin makes one with that chain: the last in it, if this plugin serves it.
@@ -22,21 +22,13 @@ impl Supervisor {
         let request = served.strip_prefix(&here)?.parse().ok()?;
         self.session_mut(key, generation)?.call_of(request)
     }
+}
 
-    /// What a request for a function comes to that belongs to the plugin `maker`.
-    ///
-    /// # Errors
-    /// That plugin's process is another one by now; gives the request back.
-    pub fn call_back(
-        &self,
-        now: Time,
-        maker: (PluginKey, Generation),
-        asked: Asked,
-    ) -> Result<Forward, Asked> {
-        let (key, generation) = maker;
-        let Some(plugin) = self.plugin(key).filter(|plugin| plugin.generation() == Some(generation)) else {
-            return Err(asked);
-        };
+impl Forward {
+    /// What a request for a function of the plugin `maker` comes to. No `may_call` is asked: who was told of a function
+    /// may call it.
+    #[must_use]
+    pub fn back(now: Time, maker: PluginId, asked: Asked) -> Forward {
         let spec = CallSpec {
             method: METHOD_CALLBACK.to_owned(),
             params: asked.params.map(|params| String::from(Box::<str>::from(params))),
@@ -46,6 +38,6 @@ impl Supervisor {
             fds: asked.fds,
             is_callback: true,
         };
-        Ok(Forward(CallRequest { target: Target::Plugin(plugin.id().clone()), idempotent: false, spec }))
+        Forward(CallRequest { target: Target::Plugin(maker), idempotent: false, spec })
     }
 }
