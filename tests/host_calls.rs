@@ -174,7 +174,7 @@ fn a_plugin_that_takes_no_calls_says_why() {
     failed.stop().unwrap();
     host.remove(failed.id()).unwrap();
     let error = refused(call(&failed, "work", &json!({})), ErrorCode::UnknownPlugin, Outcome::NotSent);
-    says(&error, &["plugin failed", "there is no plugin of that id"]);
+    says(&error, &["plugin failed", "there is no plugin \"failed\""]);
 
     host.shutdown();
     let error = refused(call(&stopped, "work", &json!({})), ErrorCode::Unavailable, Outcome::NotSent);

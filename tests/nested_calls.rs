@@ -3,6 +3,7 @@
 //! What it deliberately does not do: cancelling (`nested_cancel.rs`), streams (`nested_streams.rs`), load
 //! (`nested_load.rs`).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout)]
 #![allow(unreachable_pub)]
 
 mod fixture;

@@ -30,6 +30,11 @@ fn serve_nested() {
     let _ = plugin.run();
 }
 
+/// A thread for each service that hangs, and one for reports.
+fn scene() -> Scene {
+    Scene::with(|builder| builder.service_threads(2))
+}
+
 /// Much longer than the test may take.
 fn options() -> CallOptions {
     CallOptions::default().timeout(SOON * 30)
@@ -66,7 +71,7 @@ fn assert_idle(plugins: &[&PluginHandle]) {
 
 #[test]
 fn dropping_the_outermost_call_ends_every_level_at_once() {
-    let scene = Scene::new();
+    let scene = scene();
     let (a, b) = (scene.up("a", &Launch::default()), scene.up("b", &Launch::default()));
     let table: [(&[&str], &[&str]); 3] =
         [(&["host", "b"], &["a", "host", "b"]), (&["b"], &["a", "b"]), (&["host"], &["a", "host"])];
@@ -83,7 +88,7 @@ fn dropping_the_outermost_call_ends_every_level_at_once() {
 
 #[test]
 fn a_deadline_ends_every_level_as_a_cancel_does() {
-    let scene = Scene::new();
+    let scene = scene();
     let (a, b) = (scene.up("a", &Launch::default()), scene.up("b", &Launch::default()));
     let short = CallOptions::default().timeout(std::time::Duration::from_millis(300));
     let call = a.call_start("work.go", &Plan::of(&["host", "b"]).that_hangs().watched(), short).unwrap();
@@ -118,7 +123,7 @@ fn a_call_that_a_plugin_drops_is_cancelled_at_its_host() {
 
 #[test]
 fn what_a_dead_plugin_waited_for_is_cancelled() {
-    let scene = Scene::new();
+    let scene = scene();
     let (a, b) = (scene.up("a", &Launch::default()), scene.up("b", &Launch::default()));
     let table: [(&[&str], &[&str]); 3] =
         [(&["host", "b"], &["host", "b"]), (&["host"], &["host"]), (&["b"], &["b"])];

@@ -79,7 +79,10 @@ impl PluginHandle {
     pub fn status(&self) -> Result<PluginStatus, HostError> {
         let answer = self.callee.host.ask(|reply| Command::Status(self.id.clone(), reply))?;
         answer.map(|status| *status).ok_or_else(|| {
-            let error = CallError::not_sent(ErrorCode::UnknownPlugin, "there is no plugin of that id");
+            let error = CallError::not_sent(
+                ErrorCode::UnknownPlugin,
+                format!("there is no plugin {:?}", self.id.as_str()),
+            );
             HostError::Call(error.at(&self.id, None))
         })
     }

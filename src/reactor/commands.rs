@@ -140,5 +140,6 @@ impl Reactor {
 }
 
 fn unknown(id: &PluginId) -> CallError {
-    CallError::not_sent(ErrorCode::UnknownPlugin, "there is no plugin of that id").at(id, None)
+    CallError::not_sent(ErrorCode::UnknownPlugin, format!("there is no plugin {:?}", id.as_str()))
+        .at(id, None)
 }

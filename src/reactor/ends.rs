@@ -97,6 +97,14 @@ impl Ends {
         CallKey(self.calls.insert(Call { at: None, sink: CallSink::Plugin(asker) }))
     }
 
+    /// The plugin that asked for a call.
+    pub(super) fn asker_of(&self, key: CallKey) -> Option<&Asker> {
+        match &self.calls.get(key.0)?.sink {
+            CallSink::Plugin(asker) => Some(asker),
+            _ => None,
+        }
+    }
+
     /// Says to which plugin a call went.
     pub(super) fn place_call(&mut self, key: CallKey, at: Option<PluginKey>) {
         if let Some(call) = self.calls.get_mut(key.0) {

@@ -16,7 +16,7 @@ use crate::state::permit::Forward;
 use crate::state::session::Asked;
 use crate::state::time::Time;
 use rpc_plugin_interface::Context;
-use rpc_plugin_wire::life::METHOD_CALL;
+use rpc_plugin_wire::life::{METHOD_CALL, METHOD_CALLBACK};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -63,34 +63,44 @@ impl Reactor {
         let taken = if asked.method == METHOD_CALL {
             self.supervisor.permit(now, key, asked).map(|forward| self.forward(now, &asker, forward))
         } else {
-            let left = asked.deadline.map(|deadline| deadline.since(now));
-            match self.supervisor.plugin(key) {
-                Some(plugin) => {
-                    let (asker, plugin_id) = (asker.clone(), plugin.id().clone());
-                    let interfaces = plugin.interfaces();
-                    let request = ServiceRequest { asker, plugin_id, asked, left, interfaces };
-                    self.services.take(request).map(|context| Some(Serving::Service(context)))
-                }
-                _ => {
-                    let text = format!("the host does not serve {:?}", asked.method);
-                    Err(ErrorObject::new(ErrorCode::MethodNotFound, text))
-                }
+            match self.maker_of(&asker, &asked) {
+                Some(maker) => Ok(self.forward(now, &asker, Forward::back(now, maker, asked))),
+                None => self.have_served(now, &asker, asked),
             }
         };
         match taken {
-            Ok(Some(serving)) => drop(self.servings.0.insert((key, generation, asker.id), serving)),
-            // It ended at once; the answer is on its way.
-            Ok(None) => {}
+            Ok(serving) => drop(self.servings.0.insert((key, generation, asker.id), serving)),
             Err(error) => self.answer_plugin(now, &asker, Err(error), Fds::new()),
         }
     }
 
+    /// Whose function is called, where it came with a call of another plugin that is there still.
+    fn maker_of(&mut self, asker: &Asker, asked: &Asked) -> Option<PluginId> {
+        if asked.method != METHOD_CALLBACK {
+            return None;
+        }
+        let served = self.supervisor.served_call(asker.key, asker.generation, &asked.chain)?;
+        let maker = self.ends.asker_of(served)?;
+        let plugin = self.supervisor.plugin(maker.key)?;
+        (plugin.generation() == Some(maker.generation)).then(|| plugin.id().clone())
+    }
+
+    fn have_served(&mut self, now: Time, asker: &Asker, asked: Asked) -> Result<Serving, ErrorObject> {
+        let left = asked.deadline.map(|deadline| deadline.since(now));
+        let Some(plugin) = self.supervisor.plugin(asker.key) else {
+            let text = format!("the host does not serve {:?}", asked.method);
+            return Err(ErrorObject::new(ErrorCode::MethodNotFound, text));
+        };
+        let (asker, plugin_id, interfaces) = (asker.clone(), plugin.id().clone(), plugin.interfaces());
+        self.services.take(ServiceRequest { asker, plugin_id, asked, left, interfaces }).map(Serving::Service)
+    }
+
     /// Makes the call that a plugin asked for.
-    fn forward(&mut self, now: Time, asker: &Asker, forward: Forward) -> Option<Serving> {
+    fn forward(&mut self, now: Time, asker: &Asker, forward: Forward) -> Serving {
         let call = self.ends.add_call_of_plugin(asker.clone());
         let at = self.supervisor.call(now, call, forward.0);
         self.ends.place_call(call, at);
-        Some(Serving::Forwarded(call))
+        Serving::Forwarded(call)
     }
 
     /// A call that a plugin asked for ended.

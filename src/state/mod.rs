@@ -10,6 +10,7 @@ pub mod action;
 pub mod call_error {
     pub use rpc_plugin_wire::CallError;
 }
+pub mod callback;
 pub mod fds;
 pub mod incoming;
 pub mod keys;

@@ -422,7 +422,8 @@ impl Supervisor {
 
 /// The error of a call or wait for a plugin that is not there.
 fn unknown(id: &PluginId) -> CallError {
-    CallError::not_sent(ErrorCode::UnknownPlugin, "there is no plugin of that id").at(id, None)
+    CallError::not_sent(ErrorCode::UnknownPlugin, format!("there is no plugin {:?}", id.as_str()))
+        .at(id, None)
 }
 
 #[cfg(test)]

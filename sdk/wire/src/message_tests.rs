@@ -146,5 +146,10 @@ fn params_are_an_object_or_absent() {
     #[derive(Deserialize)]
     struct Empty {}
     params_into::<Empty>(None).unwrap();
+    for empty in ["{}", "{ }"] {
+        let empty = RawValue::from_string(empty.to_owned()).unwrap();
+        params_into::<()>(Some(&empty)).unwrap();
+        params_into::<Empty>(Some(&empty)).unwrap();
+    }
     assert_eq!(params_into::<u8>(None).unwrap_err().kind(), ErrorCode::InvalidParams);
 }

@@ -20,7 +20,7 @@ pub use types::{Asked, CallSpec, Cancelled, Expectation, Fault, Introduction, Ne
 use self::core::{Core, Stage};
 use super::call_error::CallError;
 use super::fds::Fds;
-use super::keys::{Caller, Cx};
+use super::keys::{CallKey, Caller, Cx};
 use super::policy::Policy;
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
@@ -137,6 +137,15 @@ impl Session {
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.core.stage = Stage::Closed;
         self.core.end_calls(cx);
+    }
+
+    /// Whose call the request of that number is, while it waits for its answer.
+    #[must_use]
+    pub fn call_of(&self, request: u64) -> Option<CallKey> {
+        match self.core.outgoing.get(request)?.caller? {
+            Caller::Call(key) => Some(key),
+            _ => None,
+        }
     }
 
     /// The next thing that happened.
