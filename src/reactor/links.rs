@@ -182,11 +182,13 @@ impl Reactor {
                 Err(_) => return,
             }
         }
+        let announced = session.announced_streams();
         if link.full != full {
             link.full = full;
             let (fd, source) = (link.stream.as_raw_fd(), link.source);
             self.watch_writing(fd, source, full);
         }
+        self.go_on_with_streams(key, generation, announced);
     }
 
     /// Closes a connection, after one try to write the last bytes.

@@ -10,7 +10,6 @@ use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// How a process group is told to end.
@@ -48,8 +47,8 @@ pub enum Action {
     Complete(CallKey, CallEnd),
     /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
     Asked(PluginKey, Generation, Box<Asked>),
-    /// These descriptors went out as streams in band, under these numbers: relay between both.
-    Streaming(PluginKey, Generation, Vec<(u64, OwnedFd)>),
+    /// These streams in band came, and nobody will take them: end them.
+    RefuseStreams(PluginKey, Generation, Vec<u64>),
     /// A frame of a stream in band came.
     Stream(PluginKey, Generation, StreamFrame),
     /// The plugin does not wait any more for the answer to what it asked.

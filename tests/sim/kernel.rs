@@ -44,7 +44,7 @@ impl World {
                 let error = ErrorObject::new(ErrorCode::MethodNotFound, "no such method");
                 self.host.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
             }
-            Action::Abandoned(..) | Action::Streaming(..) | Action::Stream(..) => {}
+            Action::Abandoned(..) | Action::RefuseStreams(..) | Action::Stream(..) => {}
             Action::CloseLink(key, generation, last) => self.close_link((key, generation), &last),
             Action::Signal(key, generation, signal) => self.signal((key, generation), signal),
             Action::Progress(call, value) => self.tell(format_args!("  call {} goes on: {value}", call.0)),

@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,8 +94,8 @@ pub enum SessionEvent {
         /// The streams in band that came with it instead.
         streams: Vec<u64>,
     },
-    /// These descriptors went out as streams in band, under these numbers.
-    Streaming(Vec<(u64, OwnedFd)>),
+    /// These streams in band came, and nobody will take them.
+    Unwanted(Vec<u64>),
     /// A frame of a stream in band came.
     Stream(StreamFrame),
     /// A request of ours is under way.
