@@ -166,8 +166,9 @@ impl Reactor {
         let relay = Relay::new(number, fd, frame_bytes_max)?;
         let raw = relay.waited_fd().map(|fd| fd.as_raw_fd());
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let source =
-            raw.map(|raw| self.register(raw, Source::Stream(key, generation, number), interest)).transpose()?;
+        let source = raw
+            .map(|raw| self.register(raw, Source::Stream(key, generation, number), interest))
+            .transpose()?;
         Ok(Entry { relay, source, has_more: false })
     }
 

@@ -61,6 +61,14 @@ impl Stream {
         self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).ok_or_else(sent_away)
     }
 
+    /// A second handle of the same stream, for another thread: one that writes while this one reads.
+    ///
+    /// # Errors
+    /// It was sent away, or this process cannot have more descriptors.
+    pub fn try_clone(&self) -> io::Result<Stream> {
+        self.file().map(|file| OwnedFd::from(file).into())
+    }
+
     /// No more bytes will be written: the other side reads the end, and can still write. Where the descriptor is no
     /// socket, it is to be dropped instead.
     ///
@@ -377,8 +385,7 @@ mod tests {
         let sent: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
         for is_socket in [true, false] {
             let bytes = sent.clone();
-            let (there, mut ours) =
-                if is_socket { Stream::pair().unwrap() } else { Stream::pipe().unwrap() };
+            let (there, mut ours) = if is_socket { Stream::pair().unwrap() } else { Stream::pipe().unwrap() };
             let writer = std::thread::spawn(move || ours.write_all(&bytes));
             let blob = from_stream(there.into_fd().unwrap(), 3_000_000).unwrap();
             writer.join().unwrap().unwrap();

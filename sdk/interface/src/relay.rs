@@ -24,7 +24,9 @@ enum Kind {
     /// Or anything else that can be waited for.
     Pipe,
     /// A regular file, such as the memory of a blob: read from its beginning, always ready, never written.
-    File { offset: i64 },
+    File {
+        offset: i64,
+    },
 }
 
 /// See the module's text.

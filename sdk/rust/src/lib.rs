@@ -52,6 +52,7 @@
 
 mod answer;
 mod bell;
+mod beside;
 mod call;
 mod calls;
 mod config;
@@ -80,6 +81,7 @@ mod service;
 mod session;
 mod source;
 mod stdio;
+mod streams;
 mod task;
 mod watch;
 mod worker;
