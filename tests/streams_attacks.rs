@@ -14,7 +14,7 @@ use rpc_plugin_system::host::{
     CallOptions, ErrorCode, HandlerError, Host, PluginConfig, PluginHandle, PluginState, Policy,
     RestartPolicy, ServiceCall, Transport,
 };
-use rpc_plugin_wire::handshake::{ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_SOCKET};
+use rpc_plugin_wire::handshake::{ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_GENERATION, ENV_PLUGIN_SOCKET};
 use rpc_plugin_wire::limits::{STREAM_DATA_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX};
 use rpc_plugin_wire::stream::StreamFrame;
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ impl Bare {
                 None => continue,
                 Some("plugin.capabilities") => json!({"plugin_id": id, "version": "1",
                     "generation": generation, "capabilities": ["bare"]}),
-                Some("plugin.heartbeat") => json!({"status": "ok", "uptime_ms": 1, "work_count": 0,
+                Some("plugin.heartbeat") => json!({"status": "healthy", "uptime_ms": 1, "work_count": 0,
                     "last_success_unix_ms": null, "error_count": 0}),
                 Some(_) => return frame,
             };
@@ -151,10 +151,12 @@ fn serve_bare() {
     if let Some(path) = std::env::var_os(ENV_PLUGIN_SOCKET) {
         let connection = UnixStream::connect(path).unwrap();
         let token = std::fs::read_to_string(std::env::var_os(ENV_AUTH_TOKEN_FILE).unwrap()).unwrap();
+        let generation = std::env::var(ENV_PLUGIN_GENERATION).unwrap();
+        let generation = json!(generation.parse::<u64>().unwrap());
         let input: Box<dyn Read> = Box::new(connection.try_clone().unwrap());
         let mut bare = Bare { input: BufReader::new(input), output: Box::new(connection) };
         let features = json!(["fds", "streams"]);
-        let call = bare.greet("bare", &json!(1), &json!(token.trim()), &features);
+        let call = bare.greet("bare", &generation, &json!(token.trim()), &features);
         bare.attack(&how, &call);
         while !bare.recv().is_null() {}
         return;

@@ -66,7 +66,8 @@ struct Written {
 
 /// Bytes that show where each of them belongs.
 fn pattern(from: usize, bytes: usize) -> Vec<u8> {
-    (from..from + bytes).map(|at| (at % 251) as u8).collect()
+    let cycle: Vec<u8> = (0..251).collect();
+    cycle.repeat(bytes / 251 + 2)[from % 251..][..bytes].to_vec()
 }
 
 /// Writes that many bytes, or until that fails.
