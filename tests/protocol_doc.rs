@@ -5,8 +5,9 @@
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::handshake::{ENV_RESERVED, Hello, HelloResult, Launch, METHOD_HELLO, METHOD_LAUNCH};
 use rpc_plugin_wire::ident::check_method;
-use rpc_plugin_wire::life::{self, Cancel, Capabilities, Heartbeat};
+use rpc_plugin_wire::life::{self, CallBack, Cancel, Capabilities, Heartbeat, HostCall, HostEvent};
 use rpc_plugin_wire::message::{params_into, result_object};
+use rpc_plugin_wire::stream::{METHOD_STREAM_DATA, METHOD_STREAM_END, StreamFrame};
 use rpc_plugin_wire::{ErrorCode, Message, Request, RequestId, admin, limits};
 use std::collections::BTreeMap;
 
@@ -42,6 +43,12 @@ fn table<'a>(page: &'a str, header: &str) -> Vec<Vec<&'a str>> {
 /// Reads a request of the page as its method's type.
 fn read_request(request: &Request<'_>) -> Result<(), String> {
     check_method(&request.method).map_err(|error| error.to_string())?;
+    if &*request.method == life::METHOD_CALL {
+        params_into::<HostCall>(request.params).map_err(|error| error.to_string())?;
+    }
+    if &*request.method == life::METHOD_CALLBACK {
+        params_into::<CallBack>(request.params).map_err(|error| error.to_string())?;
+    }
     if &*request.method == METHOD_HELLO {
         let hello: Hello = params_into(request.params).map_err(|error| error.to_string())?;
         return hello.check().map_err(|error| error.to_string());
@@ -88,6 +95,12 @@ fn read_examples(page: &str) -> Result<Vec<String>, String> {
                 if notification.method == life::METHOD_CANCEL {
                     params_into::<Cancel>(notification.params).map_err(|error| fault(&error))?;
                 }
+                if let Err(why) = StreamFrame::read(&notification.method, notification.params) {
+                    return Err(fault(&why));
+                }
+                if notification.method == life::METHOD_EVENT {
+                    params_into::<HostEvent>(notification.params).map_err(|error| fault(&error))?;
+                }
                 if notification.method == METHOD_LAUNCH {
                     params_into::<Launch>(notification.params).map_err(|error| fault(&error))?;
                 }
@@ -111,7 +124,9 @@ fn read_examples(page: &str) -> Result<Vec<String>, String> {
 fn every_example_is_a_frame_of_the_protocol() {
     let methods = read_examples(DOC).unwrap();
     let needed = [METHOD_HELLO, life::METHOD_HEARTBEAT, life::METHOD_CAPABILITIES, life::METHOD_SHUTDOWN];
-    for method in needed.iter().chain(&[life::METHOD_CANCEL]) {
+    let both_ways = [life::METHOD_CALL, life::METHOD_EVENT, life::METHOD_CALLBACK, life::METHOD_PROGRESS];
+    let streams = [METHOD_STREAM_DATA, METHOD_STREAM_END];
+    for method in needed.iter().chain(&[life::METHOD_CANCEL]).chain(&both_ways).chain(&streams) {
         assert!(methods.iter().any(|seen| seen == method), "no example of {method}");
     }
     assert!(!DOC.contains("…\""), "an example is abbreviated");
@@ -207,6 +222,12 @@ fn the_numbers_and_names_of_the_page_are_the_codes() {
         ("(SCM_RIGHTS), 0..16", limits::FDS_PER_FRAME_MAX.into(), 16),
         ("Wire protocol, version 1", limits::PROTOCOL_VERSION as usize, 1),
         ("an integer 0..2^53-1", limits::REQUEST_ID_MAX as usize, (1 << 53) - 1),
+        ("more than 16 waiting", limits::FDS_WAITING_MAX, 16),
+        ("at most 32 strings of 1", limits::CHAIN_MAX, 32),
+        ("1 to 256 bytes, `PLUGIN", limits::CHAIN_ENTRY_BYTES_MAX, 256),
+        ("At first 256 KiB may be sent", limits::STREAM_WINDOW_BYTES, 256 << 10),
+        ("1 to 32 KiB in base64", limits::STREAM_DATA_BYTES_MAX, 32 << 10),
+        ("At most 16 streams are open", limits::STREAMS_MAX, 16),
     ] {
         assert!(DOC.contains(text), "the page does not say {text:?}");
         assert_eq!(number, value, "{text}");

@@ -101,6 +101,8 @@ pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
         plugin.calls_total, plugin.calls_failed, plugin.calls_in_flight, plugin.late_answers
     );
     let capabilities = Some(plugin.capabilities.join(", ")).filter(|list| !list.is_empty());
+    let interfaces = plugin.interfaces.iter().map(|(name, version)| format!("{name} {version}"));
+    let interfaces = Some(interfaces.collect::<Vec<_>>().join(", ")).filter(|list| !list.is_empty());
     let mut rows = vec![
         ("id", plugin.plugin_id.as_str().into()),
         ("state", state_cell(plugin.state)),
@@ -112,6 +114,7 @@ pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
         ("version", Cell::option(plugin.version.clone())),
         ("sdk", Cell::option(plugin.sdk.clone())),
         ("capabilities", Cell::option(capabilities)),
+        ("interfaces", Cell::option(interfaces)),
         ("restarts", plugin.restarts.to_string().into()),
         ("next launch", Cell::option(plugin.next_launch_ms.map(|wait| format!("in {}", ms(wait))))),
         ("calls", calls.into()),

@@ -20,6 +20,7 @@ use super::config_text::{Node, Source};
 use super::settings::{DAEMON, Limits, LogSettings, POLICY};
 use crate::eventlog::sinks::CommandLine;
 use crate::host::LogSink;
+use crate::state::permit::MayCall;
 use crate::state::policy::Policy;
 use rpc_plugin_wire::PluginId;
 use std::collections::BTreeMap;
@@ -74,6 +75,8 @@ pub struct PluginConfig {
     pub policy: Policy,
     /// Application interfaces it must serve, with the versions that are accepted.
     pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// What it may call through its host.
+    pub may_call: MayCall,
 }
 
 impl PluginConfig {
@@ -90,6 +93,7 @@ impl PluginConfig {
             autostart: true,
             policy,
             interfaces: BTreeMap::new(),
+            may_call: MayCall::default(),
         }
     }
 }
@@ -107,6 +111,7 @@ impl fmt::Debug for PluginConfig {
             .field("autostart", &self.autostart)
             .field("policy", &self.policy)
             .field("interfaces", &self.interfaces)
+            .field("may_call", &self.may_call)
             .finish()
     }
 }

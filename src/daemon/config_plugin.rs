@@ -11,6 +11,7 @@ use super::config_settings::{Written, check_policy, take_settings};
 use super::config_text::{Node, Object, Source};
 use super::settings::{POLICY, Value};
 use super::settings_value::quoted;
+use crate::state::permit::{ANY, MayCall};
 use crate::state::policy::Policy;
 use crate::sys::runtime_dir::reserved_name;
 use rpc_plugin_wire::PluginId;
@@ -31,8 +32,17 @@ pub const ARG_BYTES_MAX: usize = 128 * 1024 - 1;
 pub const PATH_BYTES_MAX: usize = 4095;
 
 /// What a plugin's object holds beside settings.
-pub(super) const KEYS: [&str; 7] =
-    ["executable", "args", "env", "pass_env", "working_dir", "autostart", "interfaces"];
+pub(super) const KEYS: [&str; 9] = [
+    "executable",
+    "args",
+    "env",
+    "pass_env",
+    "working_dir",
+    "autostart",
+    "interfaces",
+    "may_call",
+    "may_call_capabilities",
+];
 
 /// Reads the member `name` of `plugins`.
 pub(super) fn plugin_of<'a>(
@@ -67,10 +77,27 @@ pub(super) fn plugin_of<'a>(
     let autostart = object.take("autostart").and_then(|node| source.boolean(&node)).unwrap_or(true);
     let interfaces =
         object.take("interfaces").map_or_else(BTreeMap::new, |node| interfaces_of(source, &node));
+    let may_call = MayCall {
+        plugins: names_of(source, object.take("may_call"), "plugin id", check_plugin_id),
+        capabilities: names_of(source, object.take("may_call_capabilities"), "capability", |name| {
+            check_capability(name).map_err(|error| error.to_string())
+        }),
+    };
     let keys = KEYS.into_iter().chain(POLICY.iter().map(|setting| setting.key));
     source.unknown(&object, keys);
     let (id, executable) = (id?, executable?);
-    Some(PluginConfig { id, executable, args, env, pass_env, working_dir, autostart, policy, interfaces })
+    Some(PluginConfig {
+        id,
+        executable,
+        args,
+        env,
+        pass_env,
+        working_dir,
+        autostart,
+        policy,
+        interfaces,
+        may_call,
+    })
 }
 
 /// A plugin without own settings has nothing to contradict but the defaults, which were checked.
@@ -199,6 +226,33 @@ fn pass_env_of<'a>(source: &mut Source<'a>, node: &Node<'a>, env: &BTreeMap<Stri
         }
     }
     names
+}
+
+/// Names of what a plugin may call; `*` stands for all.
+fn names_of<'a>(
+    source: &mut Source<'a>,
+    node: Option<Node<'a>>,
+    what: &str,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let Some(node) = node else { return names };
+    for node in source.array(&node, CAPABILITIES_MAX).unwrap_or_default() {
+        let Some(name) = source.string(&node) else { continue };
+        let checked = if name == ANY { Ok(()) } else { check(&name) };
+        if let Err(problem) = checked {
+            source.error(&node, format!("{what} {} {problem}", quoted(&name)), "a name, or \"*\" for all");
+        } else if names.iter().any(|known| *known == *name) {
+            source.error(&node, format!("{} is listed twice", quoted(&name)), "each name once");
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn check_plugin_id(name: &str) -> Result<(), String> {
+    name.parse::<PluginId>().map(|_| ()).map_err(|error| error.to_string())
 }
 
 fn interfaces_of<'a>(source: &mut Source<'a>, node: &Node<'a>) -> BTreeMap<String, Vec<u32>> {

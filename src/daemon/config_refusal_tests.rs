@@ -4,7 +4,7 @@ use super::config::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, PLUGINS_MA
 use super::config_tests::{load, plugin};
 
 /// Every line: what follows `"executable"` in a plugin, and what its error says.
-const BAD_PLUGINS: [(&str, &str); 45] = [
+const BAD_PLUGINS: [(&str, &str); 47] = [
     (
         "\"heartbeat_intervall\": \"1s\"",
         "c.json:4: key \"plugins.echo.heartbeat_intervall\": unknown key; did you mean \"heartbeat_interval\"?; allowed: executable, args, env,",
@@ -98,6 +98,8 @@ const BAD_PLUGINS: [(&str, &str); 45] = [
         "key \"plugins.echo.interfaces.kv[0]\": is 4294967296; allowed: a whole number, 0 to 4294967295",
     ),
     ("\"interfaces\": {\"k v\": [1]}", "interface name contains ' '"),
+    ("\"may_call\": [\"a b\"]", "key \"plugins.echo.may_call[0]\": plugin id \"a b\""),
+    ("\"may_call_capabilities\": [\"kv\", \"kv\"]", "\"kv\" is listed twice"),
 ];
 
 #[test]

@@ -60,6 +60,8 @@ fn plugin_of(plugin: &PluginConfig, defaults: &Policy, env_values: EnvValues) ->
     map.insert("autostart".into(), plugin.autostart.into());
     let interfaces = plugin.interfaces.iter().map(|(name, versions)| (name.clone(), versions.clone().into()));
     map.insert("interfaces".into(), interfaces.collect::<Map<_, _>>().into());
+    map.insert("may_call".into(), plugin.may_call.plugins.clone().into());
+    map.insert("may_call_capabilities".into(), plugin.may_call.capabilities.clone().into());
     if let Some(path) = &plugin.working_dir {
         map.insert("working_dir".into(), text(path));
     }

@@ -69,7 +69,8 @@ fn no_error_and_no_debug_output_shows_a_variables_value() {
 const GOOD: &str = r#"{
   "plugins": {
     "kv": {"executable": "/usr/lib/kv", "heartbeat_interval": "1m", "autostart": false,
-           "interfaces": {"kv": [1, 2]}, "frame_bytes_max": 65536, "outbox_bytes_max": "1MiB"},
+           "interfaces": {"kv": [1, 2]}, "may_call": ["log", "*"], "may_call_capabilities": ["mail"],
+           "frame_bytes_max": 65536, "outbox_bytes_max": "1MiB"},
     "echo": {"executable": "/usr/lib/echo", "args": ["-v", "é\n"], "env": {"A": "1", "B": ""},
              "pass_env": ["PATH"], "working_dir": "/srv", "restart": "on-failure"}
   },
@@ -99,6 +100,10 @@ fn a_good_file_means_what_it_says() {
     };
     assert_eq!((kv.id.as_str(), &kv.policy, kv.autostart), ("kv", &own, false));
     assert_eq!(kv.interfaces["kv"], [1, 2]);
+    assert_eq!(
+        (kv.may_call.plugins.join(","), kv.may_call.capabilities.join(",")),
+        ("log,*".into(), "mail".into())
+    );
     assert_eq!(echo.policy, Policy { restart: RestartPolicy::OnFailure, ..defaults });
     assert_eq!((&echo.args[1][..], &echo.env["A"][..], &echo.pass_env[0][..]), ("é\n", "1", "PATH"));
     assert_eq!((echo.working_dir.clone(), echo.autostart), (Some("/srv".into()), true));

@@ -184,6 +184,7 @@ fn host_config(plugin: &PluginConfig) -> host::PluginConfig {
         host::PluginConfig::new(plugin.id.clone(), &plugin.executable).policy(plugin.policy.clone());
     config.args = plugin.args.iter().map(OsString::from).collect();
     config.interfaces.clone_from(&plugin.interfaces);
+    config.may_call.clone_from(&plugin.may_call);
     if let Some(folder) = &plugin.working_dir {
         config.working_folder.clone_from(folder);
     }

@@ -13,7 +13,7 @@ use crate::state::call_error::CallError;
 use crate::state::route::{CallRequest, Target};
 use crate::state::session::CallSpec;
 use rpc_plugin_interface::transfer::{Arrived, Parcel, provide};
-use rpc_plugin_interface::{Caller, Outgoing, Reply, caller};
+use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Reply, caller};
 use rpc_plugin_wire::message::fits_nesting;
 use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
 use serde::Serialize;
@@ -22,39 +22,6 @@ use serde_json::value::RawValue;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How one call is to be made. The default is what the plugin's policy says, made once, without progress.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CallOptions {
-    timeout: Option<Duration>,
-    idempotent: bool,
-    progress: bool,
-}
-
-impl CallOptions {
-    /// When the call ends at the latest; at most a day. It is for all tries together.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> CallOptions {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Whether the plugin may execute the call more than once. The host then repeats it by itself, within its
-    /// deadline, when it could not be sent, when the plugin was lost meanwhile, and when the plugin has too much to
-    /// do; also across a restart. What the plugin answers is never repeated. See [`CallError::tries`].
-    #[must_use]
-    pub fn idempotent(mut self, idempotent: bool) -> CallOptions {
-        self.idempotent = idempotent;
-        self
-    }
-
-    /// Whether the plugin is asked to tell of the call's progress; see [`PendingCall::progress`].
-    #[must_use]
-    pub fn progress(mut self, progress: bool) -> CallOptions {
-        self.progress = progress;
-        self
-    }
-}
 
 /// What a call came to, unparsed.
 #[derive(Debug)]
@@ -222,11 +189,14 @@ impl Callee {
         self.start_text(method, params.map(text_of_raw), Parcel::default(), options)
     }
 
-    fn pack<P: Serialize + ?Sized>(&self, params: &P) -> Result<(Option<String>, Parcel), CallError> {
+    pub(super) fn pack<P: Serialize + ?Sized>(
+        &self,
+        params: &P,
+    ) -> Result<(Option<String>, Parcel), CallError> {
         caller::pack(params).map_err(|error| at(error, &self.target))
     }
 
-    fn start_text(
+    pub(super) fn start_text(
         &self,
         method: &str,
         params: Option<String>,
@@ -286,7 +256,7 @@ pub(super) fn canceller(host: &Arc<Inner>, slot: &Slot) -> Box<dyn FnOnce() + Se
 }
 
 /// The error with the plugin, where the caller named one.
-fn at(error: CallError, target: &Target) -> CallError {
+pub(super) fn at(error: CallError, target: &Target) -> CallError {
     match target {
         Target::Plugin(id) => error.at(id, None),
         Target::Capability(_) => error,

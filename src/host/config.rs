@@ -130,6 +130,23 @@ impl PluginConfig {
         }
     }
 
+    /// The same, and it may call these plugins through its host (`host.call`), by their ids; `*` is every plugin.
+    #[must_use]
+    pub fn may_call<T: Into<String>>(mut self, plugins: impl IntoIterator<Item = T>) -> PluginConfig {
+        self.may_call.plugins.extend(plugins.into_iter().map(Into::into));
+        self
+    }
+
+    /// The same, and it may call whichever plugin has one of these capabilities; `*` is every capability.
+    #[must_use]
+    pub fn may_call_capabilities<T: Into<String>>(
+        mut self,
+        capabilities: impl IntoIterator<Item = T>,
+    ) -> PluginConfig {
+        self.may_call.capabilities.extend(capabilities.into_iter().map(Into::into));
+        self
+    }
+
     /// The same with one more argument.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<OsString>) -> PluginConfig {
@@ -165,6 +182,13 @@ impl PluginConfig {
     #[must_use]
     pub fn awaited(mut self, awaited: bool) -> PluginConfig {
         self.awaited = awaited;
+        self
+    }
+
+    /// The same started in that folder, which has to be absolute.
+    #[must_use]
+    pub fn working_folder(mut self, folder: impl AsRef<Path>) -> PluginConfig {
+        self.working_folder = folder.as_ref().to_owned();
         self
     }
 

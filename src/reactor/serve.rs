@@ -64,12 +64,12 @@ impl Reactor {
             self.supervisor.permit(now, key, asked).map(|forward| self.forward(now, &asker, forward))
         } else {
             let left = asked.deadline.map(|deadline| deadline.since(now));
-            match (&mut self.services, self.supervisor.plugin(key)) {
-                (Some(services), Some(plugin)) => {
+            match self.supervisor.plugin(key) {
+                Some(plugin) => {
                     let (asker, plugin_id) = (asker.clone(), plugin.id().clone());
                     let interfaces = plugin.interfaces();
                     let request = ServiceRequest { asker, plugin_id, asked, left, interfaces };
-                    services.take(request).map(|context| Some(Serving::Service(context)))
+                    self.services.take(request).map(|context| Some(Serving::Service(context)))
                 }
                 _ => {
                     let text = format!("the host does not serve {:?}", asked.method);

@@ -24,6 +24,7 @@ mod footprint;
 mod grow;
 mod limits;
 mod others;
+mod peers;
 mod record;
 mod start;
 mod subject;
@@ -73,6 +74,9 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if std::env::args().nth(1).as_deref() == Some(peers::WORD) {
+        return peers::serve();
+    }
     let options = options();
     match options.pass.clone() {
         Some(pass) => measure(&options, &pass),
@@ -116,6 +120,7 @@ fn measure(options: &Options, pass: &str) {
         limits::run(&mut board);
         calls::run(&mut board);
         calls::run_payloads(&mut board);
+        peers::run(&mut board);
         daemon::run(&mut board);
         record::run(&mut board);
         start::run(&mut board);

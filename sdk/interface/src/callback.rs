@@ -11,16 +11,18 @@ use crate::caller::{Reply, unpack};
 use crate::context::Context;
 use crate::transfer::{Arrived, CallBackFn, Parcel, call, collect, provide, put_callback};
 use rpc_plugin_wire::json::write_json;
+use rpc_plugin_wire::limits::REQUEST_ID_MAX;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The method of a call of a callback, for what is said about it.
 const METHOD: &str = "rpc.callback";
@@ -130,10 +132,18 @@ struct OnWire {
     callback: u64,
 }
 
+/// A number for a callback that is sent, of 53 bits. Whoever was not told it cannot guess it: a plugin shall not call
+/// what was sent to another one.
+fn next_number() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    static KEYS: OnceLock<RandomState> = OnceLock::new();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    KEYS.get_or_init(RandomState::new).hash_one(count) & REQUEST_ID_MAX
+}
+
 impl<A, R> Serialize for Callback<A, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let callback = NEXT.fetch_add(1, Ordering::Relaxed);
+        let callback = next_number();
         put_callback(callback, self.place.function()).map_err(S::Error::custom)?;
         OnWire { callback }.serialize(serializer)
     }

@@ -10,26 +10,40 @@ use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// How a client makes its calls. The default is what whoever carries them says, each made once.
+/// How a call is to be made. The default is what whoever carries it says (a host: the plugin's policy), made once,
+/// without progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CallOptions {
-    timeout: Option<Duration>,
-    idempotent: bool,
+    /// See [`CallOptions::timeout()`].
+    pub timeout: Option<Duration>,
+    /// See [`CallOptions::idempotent()`].
+    pub idempotent: bool,
+    /// See [`CallOptions::progress()`].
+    pub progress: bool,
 }
 
 impl CallOptions {
-    /// When a call ends at the latest.
+    /// When the call ends at the latest; at most a day. It is for all tries together.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> CallOptions {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Whether a call may be executed more than once, so that it can be repeated where it is not known to have
-    /// happened.
+    /// Whether the call may be executed more than once. The host then repeats it by itself, within its deadline, when
+    /// it could not be sent, when the plugin was lost meanwhile, and when the plugin has too much to do; also across
+    /// a restart. What the plugin answers is never repeated. See [`CallError::tries`].
     #[must_use]
     pub fn idempotent(mut self, idempotent: bool) -> CallOptions {
         self.idempotent = idempotent;
+        self
+    }
+
+    /// Whether the other side is asked to tell of the call's progress: for calls that are begun, and can be asked for
+    /// it meanwhile. Whoever makes the calls of a client is given a function instead (`on_progress`).
+    #[must_use]
+    pub fn progress(mut self, progress: bool) -> CallOptions {
+        self.progress = progress;
         self
     }
 }
@@ -47,7 +61,7 @@ pub fn make<C: Caller + ?Sized, R: DeserializeOwned>(
     arguments: impl FnOnce(&mut Writer),
 ) -> Result<R, CallError> {
     let (params, parcel) = write_arguments(arguments)?;
-    let CallOptions { timeout, idempotent } = options;
+    let CallOptions { timeout, idempotent, .. } = options;
     let method = Cow::Borrowed(method);
     let reply = caller.make(Outgoing { method: method.clone(), params, parcel, timeout, idempotent })?;
     unpack(&method, reply)

@@ -58,7 +58,6 @@ where
 {
     Box::new(move |call, params, out| {
         let arrived = Arrived { fds: call.take_fds(), call: Some(call.context().clone()) };
-        let params = params.filter(|params| !is_empty(params));
         let params: P = provide(arrived, || params_into(params))?;
         let result = handler(call, params).map_err(Into::into)?;
         let (written, parcel) = collect(|| write_json(out, &result));
@@ -73,12 +72,6 @@ pub(crate) fn beside_result(parcel: Parcel) -> Result<Vec<OwnedFd>, HandlerError
         return Ok(parcel.fds);
     }
     Err(HandlerError::internal("a callback can only stand in the params of a call, not in a result"))
-}
-
-/// Absent params are the same as an empty object (protocol section 1), so `()` has to take both.
-fn is_empty(params: &RawValue) -> bool {
-    let inside = params.get().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    inside.is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
 pub(crate) fn raw<E, F>(handler: F) -> Box<Handler>

@@ -37,31 +37,33 @@ impl Started {
 
     /// Waits for the end, with the result in JSON and what came beside it.
     pub(crate) fn wait(self) -> Result<Reply, CallError> {
-        let slot = Arc::clone(&self.slot);
-        let mut state = slot.lock();
-        if state.end.is_none() {
-            drop(state);
-            let _place = self
-                .session
-                .suspend(&slot)
-                .map_err(|text| CallError::indeterminate(ErrorCode::WouldDeadlock, text))?;
-            state = slot.lock();
-            while state.end.is_none() {
-                let left = self.deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() && state.progress.is_empty() {
-                    drop(state);
-                    self.give_up();
-                    state = slot.lock();
-                    continue;
-                }
-                state = self.tell(state);
-                if state.end.is_none() && state.progress.is_empty() {
-                    state = slot.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-                }
+        if !self.slot.is_over() {
+            let suspended = self.session.suspend(&self.slot);
+            let place = suspended.map_err(|text| CallError::indeterminate(ErrorCode::WouldDeadlock, text))?;
+            self.wait_over();
+            // Without the slot's lock: whoever has that of the places may ask for the slot's.
+            drop(place);
+        }
+        let end = self.tell(self.slot.lock()).end.take();
+        end.unwrap_or_else(|| Err(cancelled(true)))
+    }
+
+    /// Waits until it is over, telling of progress meanwhile.
+    fn wait_over(&self) {
+        let mut state = self.slot.lock();
+        while state.end.is_none() {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() && state.progress.is_empty() {
+                drop(state);
+                self.give_up();
+                return;
+            }
+            state = self.tell(state);
+            if state.end.is_none() && state.progress.is_empty() {
+                let waited = self.slot.changed.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
         }
-        let mut state = self.tell(state);
-        state.end.take().unwrap_or_else(|| Err(cancelled(true)))
     }
 
     /// The deadline has passed.

@@ -3,10 +3,12 @@
 //! Same frames, same envelope, same error codes as between host and plugin. Every method takes an
 //! object and answers with an object.
 
+use crate::error::{ErrorCode, ErrorObject};
 use crate::ident::{Generation, PluginId};
 use crate::life::{Desired, Heartbeat, PluginState};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// `{}` → [`DaemonStatus`].
 pub const METHOD_STATUS: &str = "admin.status";
@@ -115,6 +117,20 @@ pub struct CallParams {
     pub progress: bool,
 }
 
+impl CallParams {
+    /// Whether they name one of plugin and capability.
+    ///
+    /// # Errors
+    /// `invalid_params`.
+    pub fn check(&self) -> Result<(), ErrorObject> {
+        if self.plugin_id.is_some() != self.capability.is_some() {
+            return Ok(());
+        }
+        let text = "a call names a plugin_id or a capability: one of them, and not both";
+        Err(ErrorObject::new(ErrorCode::InvalidParams, text))
+    }
+}
+
 /// For members that are left out where they say nothing.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
 fn is_false(value: &bool) -> bool {
@@ -220,6 +236,9 @@ pub struct PluginStatus {
     pub sdk: Option<String>,
     /// What it can do, once it said so.
     pub capabilities: Vec<String>,
+    /// The version of each application interface that its connection uses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interfaces: BTreeMap<String, u32>,
     /// Since this generation's process was launched. Milliseconds.
     pub uptime_ms: Option<u64>,
     /// Replacements since the daemon started.

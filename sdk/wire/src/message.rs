@@ -327,17 +327,22 @@ pub fn fits_nesting(value: &[u8]) -> bool {
     !too_deep(value, NESTING_MAX - 1)
 }
 
-/// Reads typed params out of a frame; absent params read as an empty object, or as `null` where the
-/// type wants that.
+/// Reads typed params out of a frame; absent params and an empty object are the same (protocol section 1), and read
+/// as `null` where the type wants that.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidParams`] with what serde says.
 pub fn params_into<'a, P: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<P, ErrorObject> {
-    let parsed = match params {
+    let parsed = match params.filter(|params| !is_empty(params)) {
         Some(params) => serde_json::from_str(params.get()),
         None => serde_json::from_str("{}").or_else(|error| serde_json::from_str("null").map_err(|_| error)),
     };
     parsed.map_err(|error| ErrorObject::new(ErrorCode::InvalidParams, format!("invalid params: {error}")))
+}
+
+fn is_empty(params: &RawValue) -> bool {
+    let inside = params.get().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    inside.is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
 #[cfg(test)]

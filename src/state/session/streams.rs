@@ -6,14 +6,13 @@
 //! numbers, the plugin's odd ones; nothing of one of the host's is carried before the frame that announces it has
 //! begun to be written, and where that is withdrawn the stream never was.
 
-use crate::state::fds::Fds;
+use crate::state::fds::{Fd, Fds};
 use rpc_plugin_wire::ErrorCode;
 use rpc_plugin_wire::limits::{REQUEST_ID_MAX, STREAMS_MAX};
 use std::collections::{BTreeSet, VecDeque};
-use std::os::fd::OwnedFd;
 
 /// Descriptors that go out as streams in band, under these numbers.
-pub type Named = Vec<(u64, OwnedFd)>;
+pub type Named = Vec<(u64, Fd)>;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -118,10 +117,7 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fd() -> OwnedFd {
-        std::io::pipe().unwrap().0.into()
-    }
+    use crate::state::fds::{any as fd, held};
 
     #[test]
     fn numbers_belong_to_a_side_and_are_open_once() {
@@ -161,14 +157,14 @@ mod tests {
     fn a_stream_begins_with_its_frame_and_never_was_where_that_is_withdrawn() {
         let mut streams = Streams::default();
         streams.agree();
-        let (mut reader, writer) = std::io::pipe().unwrap();
+        let (ends, writer) = held(1);
         streams.open(10, vec![fd()]);
-        streams.open(20, vec![writer.into(), fd()]);
+        streams.open(20, writer.into_iter().chain([fd()]).collect());
         streams.open(30, vec![fd()]);
         assert!(streams.announced(|offset| offset < 10).is_empty());
         streams.withdrawn(20);
         streams.withdrawn(25);
-        assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0, "its descriptor is closed");
+        assert_eq!(ends.open(), 0, "its descriptor is closed");
         assert!(streams.named(2).is_err() && streams.named(6).is_ok());
         let numbers = |named: Named| named.into_iter().map(|(number, _)| number).collect::<Vec<_>>();
         assert_eq!(numbers(streams.announced(|offset| offset < 30)), [0]);

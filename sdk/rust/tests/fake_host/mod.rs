@@ -3,6 +3,7 @@
 //!
 //! What it deliberately does not do: check anything by itself.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_sdk::{Call, Channel, Config, End, Error, HandlerError, Plugin};
@@ -133,6 +134,12 @@ impl FakeHost {
 
     pub fn set_write_timeout(&self, timeout: Duration) {
         self.stream.set_write_timeout(Some(timeout)).unwrap();
+    }
+
+    /// Whether the plugin has sent something that was not received.
+    pub fn has_more(&self) -> bool {
+        let mut polled = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).unwrap() > 0
     }
 
     pub fn raw_fd(&self) -> RawFd {
