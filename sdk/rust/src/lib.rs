@@ -68,6 +68,7 @@
 
 mod answer;
 mod bell;
+mod beside;
 mod call;
 mod calls;
 mod config;
@@ -96,6 +97,7 @@ mod service;
 mod session;
 mod source;
 mod stdio;
+mod streams;
 mod task;
 mod watch;
 mod worker;
