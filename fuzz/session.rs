@@ -13,8 +13,12 @@ use rpc_plugin_system::state::time::Time;
 use rpc_plugin_system::state::wheel::Wheel;
 use rpc_plugin_wire::{Chain, ErrorCode, ErrorObject, Generation, Outcome, RequestId, Token};
 use serde_json::json;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What may become of a call.
@@ -24,6 +28,16 @@ enum Fate {
     Open(usize),
     Cancelled,
     Ended,
+}
+
+/// Operations from here on are about descriptors, progress, and requests that are given up.
+const BESIDE_MIN: u8 = 224;
+
+/// Descriptors of nothing.
+fn nulls(count: u8) -> Vec<OwnedFd> {
+    static NULL: OnceLock<File> = OnceLock::new();
+    let null = NULL.get_or_init(|| File::open("/dev/null").unwrap());
+    (0..count).map(|_| null.try_clone().unwrap().into()).collect()
 }
 
 struct Bench {
@@ -82,6 +96,10 @@ pub fn session(data: &[u8]) {
 impl Bench {
     fn operate<'a>(&mut self, operation: u8, argument: u8, later: &'a [u8]) -> &'a [u8] {
         let id = u64::from(argument % 16);
+        if let Some(beside) = operation.checked_sub(BESIDE_MIN) {
+            self.beside(beside, argument);
+            return later;
+        }
         match operation % 14 {
             0 => {
                 let (bytes, later) = later.split_at(usize::from(argument).min(later.len()));
@@ -108,6 +126,52 @@ impl Bench {
         later
     }
 
+    fn beside(&mut self, operation: u8, argument: u8) {
+        let id = argument % 16;
+        match operation % 10 {
+            // As many as are announced, or not: so many of each.
+            0 => self.push_fds(
+                &json!({"jsonrpc": "2.0", "id": argument, "method": "kv", "fds": argument % 4}),
+                argument / 4 % 4,
+            ),
+            1 => self.push_fds(&json!({"jsonrpc": "2.0", "id": id, "result": {}, "fds": id}), id),
+            2 => self
+                .push_fds(&json!({"jsonrpc": "2.0", "method": "rpc.x", "fds": argument % 20}), argument % 20),
+            // With the first byte of whatever comes next.
+            3 => self.read(b"{", nulls(argument % 40)),
+            4 => {
+                let params = json!({"id": id, "value": argument});
+                self.push_line(&json!({"jsonrpc": "2.0", "method": "rpc.progress", "params": params}));
+            }
+            5 => {
+                let params = json!({"id": argument});
+                self.push_line(&json!({"jsonrpc": "2.0", "method": "rpc.cancel", "params": params}));
+            }
+            6 => self.request_with(argument, nulls(argument % 17)),
+            7 => self.answer_with(argument, nulls(argument % 20)),
+            8 => {
+                let value = RawValue::from_string(format!("\"{}\"", "p".repeat(usize::from(argument) * 70)));
+                self.session.progress(&RequestId::Number(id.into()), &value.unwrap());
+            }
+            _ if argument > 200 => self.session.fds_were_dropped(),
+            _ => {
+                let mut cx = Cx { now: self.now, timers: &mut self.timers };
+                self.session.fds_were_refused(&mut cx, "too many");
+            }
+        }
+    }
+
+    fn push_fds(&mut self, value: &serde_json::Value, count: u8) {
+        self.read(format!("{value}\n").as_bytes(), nulls(count));
+    }
+
+    fn read(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) {
+        self.session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.session.filled(bytes.len(), fds);
+        let mut cx = Cx { now: self.now, timers: &mut self.timers };
+        while self.session.handle_frames(&mut cx, 2) {}
+    }
+
     fn push_line(&mut self, value: &serde_json::Value) {
         self.push(format!("{value}\n").as_bytes());
     }
@@ -132,6 +196,7 @@ impl Bench {
                 "generation": if is(2) { 2 } else { 1 },
                 "protocols": [u8::from(!is(3))], "version": "1",
                 "capabilities": if is(4) { json!([]) } else { json!(["echo"]) },
+                "features": if is(5) { json!(["fds"]) } else { json!([]) },
             },
         }));
         // An open session that gets another hello is over; a right one opens it only once.
@@ -139,6 +204,10 @@ impl Bench {
     }
 
     fn request(&mut self, argument: u8) {
+        self.request_with(argument, Vec::new());
+    }
+
+    fn request_with(&mut self, argument: u8, fds: Vec<OwnedFd>) {
         self.made += 1;
         let params = format!("{{\"x\":\"{}\"}}", "y".repeat(usize::from(argument) * 70));
         let call = NewCall {
@@ -148,7 +217,7 @@ impl Bench {
             timeout: Duration::from_millis(u64::from(argument % 64)),
             progress: argument & 1 == 1,
             chain: Chain::default(),
-            fds: Vec::new(),
+            fds,
         };
         let was_open = self.session.is_open();
         let mut cx = Cx { now: self.now, timers: &mut self.timers };
@@ -193,6 +262,20 @@ impl Bench {
         self.session.answer(&mut cx, &RequestId::Number(u64::from(argument)), Err(error), Vec::new());
     }
 
+    /// With a result that fits, or one that does not.
+    fn answer_with(&mut self, argument: u8, fds: Vec<OwnedFd>) {
+        let text = format!("\"{}\"", "r".repeat(usize::from(argument) * 70));
+        let result = RawValue::from_string(text).unwrap();
+        let mut cx = Cx { now: self.now, timers: &mut self.timers };
+        let was_open = self.session.is_open();
+        self.session.answer(&mut cx, &RequestId::Number(u64::from(argument)), Ok(&result), fds);
+        let small = self.session.waiting_bytes() <= policy().outbox_bytes_max + policy().frame_bytes_max;
+        assert!(
+            !was_open || !small || self.session.is_open(),
+            "a result that does not fit is no fault of the peer"
+        );
+    }
+
     fn check(&mut self) {
         while let Some(event) = self.session.poll_event() {
             assert!(!self.over, "after the fault came {event:?}");
@@ -205,6 +288,13 @@ impl Bench {
                     let sent = result.as_ref().err().is_none_or(|error| error.outcome != Outcome::NotSent);
                     assert!(!sent || self.written_bytes > before, "call {number} was never written");
                 }
+                SessionEvent::Progress(CallKey(number), _) => {
+                    let is_open = matches!(self.calls.get(&number), Some(Fate::Open(_)));
+                    assert!(is_open, "call {number} goes on after its end");
+                }
+                SessionEvent::Asked(asked) => {
+                    assert!(asked.fds.len() <= 16, "{} descriptors", asked.fds.len())
+                }
                 SessionEvent::Completed { caller, .. } => panic!("nobody asked as {caller:?}"),
                 _ => {}
             }
@@ -214,6 +304,7 @@ impl Bench {
         assert!(in_flight <= policy.calls_in_flight_max, "{in_flight} calls in flight");
         assert!(self.timers.len() <= in_flight, "more timers than calls");
         assert!(!self.over || (in_flight == 0 && !self.session.is_open()), "it goes on after its fault");
+        assert!(self.session.waiting_fds().len() <= 16 || self.session.waiting().is_empty());
         let waiting_bytes = self.session.waiting_bytes();
         assert_eq!(waiting_bytes, self.session.all_waiting().len());
         assert_eq!(waiting_bytes == 0, self.session.waiting().is_empty());

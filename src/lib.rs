@@ -20,9 +20,35 @@
 //! # }
 //! ```
 //!
+//! A plugin that serves a typed interface ([`interface!`]) is called as if it were a local object. Whole programs, each a
+//! plugin with its host, are in the repository's `examples/`: `greeter`, `kv`, `bidirectional`, `negotiated` and
+//! `streaming`; `docs/examples.md` shows what they print, `docs/embedding.md` explains them. In short:
+//!
+//! ```no_run
+//! use rpc_plugin_system::host::{Host, PluginConfig};
+//! use std::time::Duration;
+//!
+//! rpc_plugin_system::interface! {
+//!     /// Greets people.
+//!     pub trait Greeter = "greeter" version 1, client GreeterClient {
+//!         /// A greeting for somebody.
+//!         fn greet(name: String) -> String;
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let host = Host::temporary().start()?;
+//! let config = PluginConfig::new("greeter".parse()?, "/usr/local/lib/plugins/greeter");
+//! let plugin = host.launch(config, Duration::from_secs(10))?;
+//! println!("{}", GreeterClient::new(&plugin).greet("Ann")?);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | what it is |
 //! |---|---|
 //! | [`host`] | what an embedding program uses: [`host::Host`], [`host::PluginHandle`] |
+//! | [`interface`](mod@interface) | what a typed interface is made of, and what travels in it |
 //! | [`state`] | every decision, pure: events and the time in, actions out |
 //! | `reactor` | the event loop that carries the decisions out; not public |
 //! | [`sys`] | what is asked of Linux; the only unsafe code |
@@ -49,6 +75,10 @@ pub mod host;
 mod reactor;
 pub mod state;
 pub mod sys;
+
+/// Typed interfaces, and what travels in them: the crate `rpc-plugin-interface`, which host and plugin share.
+pub use rpc_plugin_interface as interface;
+pub use rpc_plugin_interface::interface;
 
 /// The guide for embedding programs: its Rust blocks are compiled by `cargo test`.
 #[cfg(doctest)]

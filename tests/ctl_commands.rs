@@ -164,6 +164,7 @@ executable         /opt/echo
 version            1.0.0
 sdk                rust/0.1.0
 capabilities       echo, sleep
+interfaces         -
 restarts           2
 next launch        -
 calls              40, 5 failed, 1 in flight, 6 answered late

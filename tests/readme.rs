@@ -44,20 +44,22 @@ fn the_two_commands_stand_in_blocks_of_their_own() {
 
 #[test]
 fn the_plugin_is_the_example_and_is_short() {
-    let example = read("examples/hello.rs");
-    let body: String = example
-        .lines()
-        .skip_while(|line| line.starts_with("//!") || line.is_empty())
-        .map(|line| format!("{line}\n"))
-        .collect();
-    assert!(body.lines().count() <= 15, "{} lines", body.lines().count());
-    assert_eq!(blocks(&read("README.md"), "rust")[0], body);
-    assert_eq!(blocks(&read("docs/plugin-authors.md"), "rust")[0], body, "the same in the guide");
+    let body = |path: &str| -> String {
+        let is_head = |line: &&str| line.starts_with("//!") || line.starts_with("#![") || line.is_empty();
+        read(path).lines().skip_while(is_head).map(|line| format!("{line}\n")).collect()
+    };
+    let shown = blocks(&read("README.md"), "rust");
+    assert_eq!(shown[0], body("examples/greeter/interface.rs"));
+    assert_eq!(shown[1], body("examples/greeter/plugin.rs"));
+    let lines = shown[0].lines().count() + shown[1].lines().count();
+    assert!(lines <= 35, "{lines} lines");
+    let guide = blocks(&read("docs/plugin-authors.md"), "rust");
+    assert!(guide.contains(&body("examples/hello.rs")), "the one without an interface is in the guide");
 }
 
 #[test]
 fn the_embedding_program_is_the_compiled_one_and_is_short() {
-    let shown = &blocks(&read("README.md"), "rust")[1];
+    let shown = &blocks(&read("README.md"), "rust")[2];
     assert!(shown.lines().count() <= 20, "{} lines", shown.lines().count());
     assert_eq!(*shown, blocks(&read("docs/embedding.md"), "rust")[0]);
 }

@@ -245,7 +245,7 @@ fn names_of<'a>(
         } else if names.iter().any(|known| *known == *name) {
             source.error(&node, format!("{} is listed twice", quoted(&name)), "each name once");
         } else {
-            names.push(name.into());
+            names.push(name);
         }
     }
     names

@@ -5,11 +5,11 @@
 
 use super::run::{Failure, print};
 use super::signals;
-use super::temporary::Folder;
 use crate::ctl::{self, Io};
 use crate::host::{Host, PluginConfig, PluginHandle};
 use crate::sys::orphans::kill_child;
 use crate::sys::process::keep_exit_statuses;
+use crate::sys::temporary::Folder;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;

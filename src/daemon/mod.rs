@@ -29,7 +29,6 @@ pub mod settings;
 mod settings_tests;
 mod settings_value;
 pub(crate) mod signals;
-pub(crate) mod temporary;
 
 pub use flags::PROGRAM;
 pub use run::main;

@@ -15,12 +15,12 @@ use crate::cli::text::{colour_wanted, escape};
 use crate::cli::{Args, Ask, UsageError};
 use crate::ctl::{Exit, PROGRAM};
 use crate::daemon::signals::Watch;
-use crate::daemon::temporary::Folder;
 use crate::host::{
     EventStream, Generation, Host, HostError, PluginConfig, PluginHandle, PluginId, Transport,
 };
 use crate::sys::process::keep_exit_statuses;
 use crate::sys::runtime_dir::reserved_name;
+use crate::sys::temporary::Folder;
 use commands::Session;
 use crossbeam_channel::{Sender, bounded};
 use input::{Input, read_lines};

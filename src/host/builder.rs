@@ -15,6 +15,7 @@ use crate::sys::orphans::become_subreaper;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use crate::sys::sweep::sweep;
+use crate::sys::temporary::Folder;
 use crossbeam_channel::{Sender, bounded};
 use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::EventKind;
@@ -38,9 +39,13 @@ const SPIN_DEFAULT: Duration = Duration::from_micros(30);
 /// The most that it may be told to. Longer than a plugin's own work it serves nobody.
 const SPIN_MAX: Duration = Duration::from_millis(1);
 
+/// What the runtime folder of a host is called that has a temporary one.
+const TEMPORARY_PREFIX: &str = "rpc-plugins";
+
 /// What a host is to be like. [`HostBuilder::start`] makes it.
 pub struct HostBuilder {
-    runtime_dir: PathBuf,
+    /// `None`: a temporary one.
+    runtime_dir: Option<PathBuf>,
     event_log: bool,
     log_options: LogOptions,
     log_disk: Arc<dyn Disk>,
@@ -60,9 +65,9 @@ impl std::fmt::Debug for HostBuilder {
 }
 
 impl HostBuilder {
-    pub(super) fn new(runtime_dir: &Path) -> HostBuilder {
+    pub(super) fn new(runtime_dir: Option<&Path>) -> HostBuilder {
         HostBuilder {
-            runtime_dir: runtime_dir.to_owned(),
+            runtime_dir: runtime_dir.map(Path::to_owned),
             event_log: true,
             log_options: LogOptions::default(),
             log_disk: Arc::new(SystemDisk),
@@ -209,7 +214,9 @@ impl HostBuilder {
     /// The folder cannot be used or another host uses it; a thread, socket or file cannot be made.
     pub fn start(self) -> Result<Host, HostError> {
         sinks::check(&self.log_sinks, &self.log_options, self.event_log)?;
-        let runtime_dir = Arc::new(RuntimeDir::open(&self.runtime_dir).map_err(HostError::RuntimeDir)?);
+        self.offered.check()?;
+        let (path, temporary) = self.folder()?;
+        let runtime_dir = Arc::new(RuntimeDir::open(&path).map_err(HostError::RuntimeDir)?);
         let log = if self.event_log {
             EventLog::start_on(runtime_dir.path(), &self.log_options, Arc::clone(&self.log_disk))
                 .map_err(|error| HostError::Setup("the event log cannot be opened", error))?
@@ -223,14 +230,10 @@ impl HostBuilder {
         }
         let ended = EndReason::default();
         let (attendants, questions) = (Attendants::default(), SinkQuestions::default());
-        if !self.offered.faults.is_empty() {
-            let faults = std::io::Error::other(self.offered.faults.join("; "));
-            return Err(HostError::Setup("the services of the host are defined wrongly", faults));
-        }
         let (called_back, serving) = (CalledBack::default(), Arc::default());
         let services = Running::new(self.offered, called_back.clone(), Arc::clone(&serving));
         let setup = Setup {
-            services: Some(Box::new(services)),
+            services: Box::new(services),
             runtime_dir: Arc::clone(&runtime_dir),
             log: log.clone(),
             control,
@@ -242,18 +245,7 @@ impl HostBuilder {
         let engine = Engine::new(setup, self.spin)
             .map_err(|error| HostError::Setup("the event loop cannot be made", error))?;
         let engine = Arc::new(engine);
-        let own = Arc::clone(&engine);
-        let (alive_sender, alive) = bounded(0);
-        let thread = std::thread::Builder::new()
-            .name("rpcplugin-loop".into())
-            .spawn(move || {
-                // Declared first, so dropped last, also in a panic.
-                let _alive: Sender<()> = alive_sender;
-                let _admin_socket = admin_socket;
-                own.run();
-            })
-            .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
-        let thread = EventLoop { id: thread.thread().id(), handle: Mutex::new(Some(thread)), alive };
+        let thread = start_loop(&engine, admin_socket)?;
         let port = engine.port().clone();
         attendants.on_sweep_wanted(move || {
             // If the queue is full, the next child that ends asks for it.
@@ -268,6 +260,7 @@ impl HostBuilder {
             sinks: Mutex::default(),
             callbacks: Callbacks::default(),
             called_back,
+            _temporary: temporary,
         };
         let around = Around {
             runtime_dir: inner.runtime_dir.path(),
@@ -289,6 +282,16 @@ impl HostBuilder {
         Ok(Host { inner })
     }
 
+    /// The runtime folder, and the same as a temporary one that has just been made.
+    fn folder(&self) -> Result<(PathBuf, Option<Folder>), HostError> {
+        if let Some(path) = &self.runtime_dir {
+            return Ok((path.clone(), None));
+        }
+        let folder = Folder::fresh(TEMPORARY_PREFIX)
+            .map_err(|error| HostError::Setup("a temporary folder cannot be made", error))?;
+        Ok((folder.path().to_owned(), Some(folder)))
+    }
+
     fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<(Control, PrivateFile)>, HostError> {
         if !self.admin_socket {
             return Ok(None);
@@ -306,6 +309,22 @@ impl HostBuilder {
         };
         Ok(Some((control, file)))
     }
+}
+
+/// Gives the event loop its own thread, which keeps the admin socket's file as long as it lives.
+fn start_loop(engine: &Arc<Engine>, admin_socket: Option<PrivateFile>) -> Result<EventLoop, HostError> {
+    let own = Arc::clone(engine);
+    let (alive_sender, alive) = bounded(0);
+    let thread = std::thread::Builder::new()
+        .name("rpcplugin-loop".into())
+        .spawn(move || {
+            // Declared first, so dropped last, also in a panic.
+            let _alive: Sender<()> = alive_sender;
+            let _admin_socket = admin_socket;
+            own.run();
+        })
+        .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
+    Ok(EventLoop { id: thread.thread().id(), handle: Mutex::new(Some(thread)), alive })
 }
 
 /// Whether this program may use more than one core: with one, a caller that spins keeps the plugin from

@@ -12,9 +12,8 @@ use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::route::{CallRequest, Target};
 use crate::state::session::CallSpec;
-use rpc_plugin_interface::CallOptions;
 use rpc_plugin_interface::transfer::{Arrived, Parcel, provide};
-use rpc_plugin_interface::{Caller, Outgoing, Reply, caller};
+use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Reply, caller};
 use rpc_plugin_wire::message::fits_nesting;
 use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
 use serde::Serialize;
@@ -190,11 +189,14 @@ impl Callee {
         self.start_text(method, params.map(text_of_raw), Parcel::default(), options)
     }
 
-    fn pack<P: Serialize + ?Sized>(&self, params: &P) -> Result<(Option<String>, Parcel), CallError> {
+    pub(super) fn pack<P: Serialize + ?Sized>(
+        &self,
+        params: &P,
+    ) -> Result<(Option<String>, Parcel), CallError> {
         caller::pack(params).map_err(|error| at(error, &self.target))
     }
 
-    fn start_text(
+    pub(super) fn start_text(
         &self,
         method: &str,
         params: Option<String>,
@@ -254,7 +256,7 @@ pub(super) fn canceller(host: &Arc<Inner>, slot: &Slot) -> Box<dyn FnOnce() + Se
 }
 
 /// The error with the plugin, where the caller named one.
-fn at(error: CallError, target: &Target) -> CallError {
+pub(super) fn at(error: CallError, target: &Target) -> CallError {
     match target {
         Target::Plugin(id) => error.at(id, None),
         Target::Capability(_) => error,

@@ -4,6 +4,7 @@
 //! cancels what is still in it.
 
 use super::pending::{CallResult, PendingCall};
+use super::services::current::wait_with;
 use crate::reactor::{Engine, Inbox};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,7 +96,8 @@ impl<K> CallSet<K> {
             Some(ended) => ended,
             None => {
                 let home = self.home.as_ref().filter(|_| !self.is_empty())?;
-                home.wait_for(&self.inbox, until);
+                let calls = self.calls.iter().flatten().map(|(_, call)| call);
+                wait_with(|| PendingCall::canceller_of(calls), || home.wait_for(&self.inbox, until));
                 self.inbox.take()?
             }
         };

@@ -2,7 +2,9 @@
 
 use super::Inner;
 use super::call::Callee;
+use crate::state::call_error::CallError;
 use crate::state::route::Target;
+use rpc_plugin_interface::{Caller, Outgoing, Reply};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -33,5 +35,12 @@ impl Deref for CapabilityHandle {
 
     fn deref(&self) -> &Callee {
         &self.callee
+    }
+}
+
+/// For typed clients of an interface: `Client::new(&handle)`, or of a clone.
+impl Caller for CapabilityHandle {
+    fn make(&self, call: Outgoing) -> Result<Reply, CallError> {
+        self.callee.make(call)
     }
 }

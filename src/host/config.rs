@@ -185,6 +185,13 @@ impl PluginConfig {
         self
     }
 
+    /// The same started in that folder, which has to be absolute.
+    #[must_use]
+    pub fn working_folder(mut self, folder: impl AsRef<Path>) -> PluginConfig {
+        self.working_folder = folder.as_ref().to_owned();
+        self
+    }
+
     /// The same with an interface that the plugin must serve in one of these versions.
     #[must_use]
     pub fn interface(mut self, name: impl Into<String>, versions: &[u32]) -> PluginConfig {

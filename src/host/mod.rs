@@ -23,6 +23,7 @@ mod pending;
 mod plugin;
 mod services;
 mod sinks;
+mod watched;
 
 pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
 pub use crate::reactor::{LifecycleEvent, PrintedLine};
@@ -48,12 +49,14 @@ pub use rpc_plugin_wire::life::{Desired, PluginState};
 pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
 pub use services::ServiceCall;
 pub use sinks::LogSink;
+pub use watched::{CancelToken, Watched};
 
 use crate::eventlog::EventLog;
 use crate::reactor::{Command, EndReason, Engine, LaunchSpec, PostError};
 use crate::state::plugin::PluginSpec;
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
+use crate::sys::temporary::Folder;
 use callbacks::Callbacks;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sinks::Sinks;
@@ -78,6 +81,8 @@ pub(crate) struct Inner {
     sinks: Mutex<Sinks>,
     callbacks: Callbacks,
     called_back: services::CalledBack,
+    /// Last, so that it is dropped last: everything else may write to it.
+    _temporary: Option<Folder>,
 }
 
 /// The thread of the event loop.
@@ -156,7 +161,15 @@ impl Host {
     /// Sets up a host with a runtime folder: private, its own, made if only its last part is missing.
     #[must_use]
     pub fn builder(runtime_dir: impl AsRef<Path>) -> HostBuilder {
-        HostBuilder::new(runtime_dir.as_ref())
+        HostBuilder::new(Some(runtime_dir.as_ref()))
+    }
+
+    /// Sets up a host whose runtime folder is a new one in the folder for temporary files, and is removed with the
+    /// host: for programs that need neither the record nor the control socket once they have ended. One that is
+    /// killed leaves the folder behind.
+    #[must_use]
+    pub fn temporary() -> HostBuilder {
+        HostBuilder::new(None)
     }
 
     /// The runtime folder, without symbolic links.
@@ -202,6 +215,19 @@ impl Host {
             return Err(HostError::PluginExists(id));
         }
         Ok(PluginHandle::new(Arc::clone(&self.inner), id))
+    }
+
+    /// Takes a plugin into care, starts it, and waits until it takes calls: [`Host::add`], [`PluginHandle::start`] and
+    /// [`PluginHandle::wait_routable`] in one.
+    ///
+    /// # Errors
+    /// As those three. Where it is added and does not take calls within `timeout`, it stays in care as its policy
+    /// says, and [`Host::plugin`] gives it.
+    pub fn launch(&self, config: PluginConfig, timeout: Duration) -> Result<PluginHandle, HostError> {
+        let plugin = self.add(config)?;
+        plugin.start()?;
+        plugin.wait_routable(None, timeout)?;
+        Ok(plugin)
     }
 
     /// Gives a plugin up that is down.

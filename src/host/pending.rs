@@ -4,13 +4,15 @@
 //! purpose; every wait ends, since every call ends by its deadline.
 
 use super::Inner;
-use super::call::{CallReply, canceller, reply};
+use super::call::{CallReply, at, canceller, reply};
 use super::services::Registered;
-use super::services::current::wait_for;
+use super::services::current::{wait_for, wait_with};
+use super::watched::CancelToken;
 use crate::reactor::{Awaited, Engine, Inbox, NextProgress, Shared, Slot, Taken};
 use crate::state::action::CallEnd;
 use crate::state::call_error::CallError;
 use crate::state::route::Target;
+use rpc_plugin_wire::ErrorCode;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::cell::RefCell;
@@ -64,6 +66,25 @@ impl PendingCall {
         self.release(end?)
     }
 
+    /// Waits for the end as [`PendingCall::wait`] does, tells of progress meanwhile, and gives up once `token` says so.
+    pub(super) fn wait_watched(
+        self,
+        tell: Option<&dyn Fn(&RawValue)>,
+        token: Option<&CancelToken>,
+    ) -> CallResult {
+        let _hook = token.map(|token| token.hook(canceller(&self.host, &self.slot)));
+        if let Some(tell) = tell {
+            self.progress().for_each(|value| tell(&value));
+        }
+        let end = wait_for(|| canceller(&self.host, &self.slot), || self.host.engine.wait(&self.slot))?;
+        if end.is_none() && token.is_some_and(CancelToken::is_cancelled) {
+            let text = "its caller cancelled the call; the plugin may have executed it";
+            let error = CallError::indeterminate(ErrorCode::Cancelled, text);
+            return Err(at(error, &self.target));
+        }
+        self.release(end)
+    }
+
     /// Waits for the end of the call for so long.
     ///
     /// # Errors
@@ -71,7 +92,7 @@ impl PendingCall {
     pub fn wait_timeout(self, timeout: Duration) -> Result<CallResult, PendingCall> {
         // An instant that cannot be told is none.
         let until = Instant::now().checked_add(timeout);
-        self.host.engine.wait_for(&self.slot, until);
+        wait_with(|| canceller(&self.host, &self.slot), || self.host.engine.wait_for(&self.slot, until));
         self.try_wait()
     }
 
@@ -152,6 +173,15 @@ impl PendingCall {
         self.release(end)
     }
 
+    /// What cancels those of the first one's host.
+    pub(super) fn canceller_of<'a>(calls: impl Iterator<Item = &'a PendingCall>) -> Box<dyn FnOnce() + Send> {
+        let mut calls = calls.peekable();
+        let Some(host) = calls.peek().map(|call| Arc::clone(&call.host)) else { return Box::new(|| {}) };
+        let of_host = calls.filter(|call| Arc::ptr_eq(&call.host, &host));
+        let slots = of_host.map(|call| call.slot.clone()).collect();
+        Box::new(move || host.engine.cancel(slots))
+    }
+
     /// Cancels many at once, which is one command to the loop.
     pub(super) fn cancel_all(calls: impl Iterator<Item = PendingCall>) {
         let mut host = None;
@@ -198,7 +228,8 @@ impl ProgressIter<'_> {
         if let Some(value) = slot.take_progress() {
             return Some(value);
         }
-        self.call.host.engine.wait_for(&NextProgress(slot), until);
+        let host = &self.call.host;
+        wait_with(|| canceller(host, slot), || host.engine.wait_for(&NextProgress(slot), until));
         slot.take_progress()
     }
 
@@ -280,6 +311,7 @@ pub fn wait_any(calls: &mut Vec<PendingCall>) -> Option<(usize, CallResult)> {
                 Err(call) => calls.insert(place, call),
             }
         }
-        host.engine.wait_for(&AnyOf { calls, shared: RefCell::default() }, None);
+        let any = AnyOf { calls, shared: RefCell::default() };
+        wait_with(|| PendingCall::canceller_of(calls.iter()), || host.engine.wait_for(&any, None));
     }
 }

@@ -8,6 +8,7 @@ use crate::state::call_error::CallError;
 use crate::state::route::Target;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
+use rpc_plugin_interface::{Caller, Outgoing, Reply};
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
@@ -117,5 +118,12 @@ impl Deref for PluginHandle {
 
     fn deref(&self) -> &Callee {
         &self.callee
+    }
+}
+
+/// For typed clients of an interface: `Client::new(&handle)`, or of a clone.
+impl Caller for PluginHandle {
+    fn make(&self, call: Outgoing) -> Result<Reply, CallError> {
+        self.callee.make(call)
     }
 }

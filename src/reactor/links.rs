@@ -160,11 +160,14 @@ impl Reactor {
 
     /// Writes as much as a plugin takes.
     pub(super) fn write_link(&mut self, key: PluginKey, generation: Generation) {
-        let link = self.wards.get_mut(&key).and_then(|ward| ward.link.as_mut());
-        let Some(link) = link.filter(|link| link.generation == generation) else { return };
-        let Some(session) = self.supervisor.session_mut(key, generation) else { return };
         let mut full = false;
-        while !full && !session.waiting().is_empty() {
+        while !full {
+            let link = self.wards.get(&key).and_then(|ward| ward.link.as_ref());
+            let Some(link) = link.filter(|link| link.generation == generation) else { return };
+            let Some(session) = self.supervisor.session_mut(key, generation) else { return };
+            if session.waiting().is_empty() {
+                break;
+            }
             let fds = session.waiting_fds();
             let written = match fds.is_empty() {
                 true => (&link.stream).write(session.waiting()),
@@ -174,19 +177,20 @@ impl Reactor {
                 Ok(bytes) => session.wrote(bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => full = true,
+                // Those of all programs of this user count, until they are received: it may well be another's fault.
                 Err(error) if error.raw_os_error() == Some(nix::libc::ETOOMANYREFS) => {
-                    self.fault("a plugin does not take the file descriptors sent to it", &error);
-                    return self.supervisor.handle_end_of_stream(self.now(), key, generation);
+                    let why = error.to_string();
+                    self.supervisor.handle_fds_refused(self.now(), key, generation, &why);
                 }
                 // Broken: reading tells the end.
                 Err(_) => return,
             }
         }
-        if link.full != full {
-            link.full = full;
-            let (fd, source) = (link.stream.as_raw_fd(), link.source);
-            self.watch_writing(fd, source, full);
-        }
+        let link = self.wards.get_mut(&key).and_then(|ward| ward.link.as_mut());
+        let Some(link) = link.filter(|link| link.full != full) else { return };
+        link.full = full;
+        let (fd, source) = (link.stream.as_raw_fd(), link.source);
+        self.watch_writing(fd, source, full);
     }
 
     /// Closes a connection, after one try to write the last bytes.

@@ -21,6 +21,7 @@ mod output;
 mod record;
 mod relays;
 mod serve;
+mod setup;
 mod slab;
 mod slot;
 mod ward;
@@ -36,10 +37,10 @@ pub(crate) use mail::{Command, NewCall, Port, PostError};
 pub(crate) use output::Output;
 pub use output::PrintedLine;
 pub(crate) use serve::{ServiceRequest, Services};
+pub(crate) use setup::{Control, EndReason, Setup, SinkQuestion, SinkQuestions};
 pub(crate) use slot::{Awaited, NextProgress, Shared, Slot, Taken};
 pub(crate) use ward::LaunchSpec;
 
-use crate::eventlog::EventLog;
 use crate::state::action::{Action, CallEnd, Note};
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
@@ -57,15 +58,13 @@ use mio::{Events, Interest, Poll, Token};
 use record::Recorder;
 use relays::Relays;
 use rpc_plugin_wire::Generation;
-use rpc_plugin_wire::admin::SinkStatus;
 use rpc_plugin_wire::event::EventKind;
 use serve::Servings;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixListener;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ward::Ward;
 use workers::Workers;
@@ -96,39 +95,6 @@ enum Source {
     /// With its key among the clients.
     ControlClient(u64),
 }
-
-/// The control interface of a host.
-pub(crate) struct Control {
-    pub(crate) listener: UnixListener,
-    pub(crate) service: Box<dyn ControlService>,
-    /// Whether clients have to wait for [`Command::OpenControl`].
-    pub(crate) held: bool,
-    pub(crate) clients_max: usize,
-    pub(crate) frame_bytes_max: usize,
-}
-
-/// What a host is made of.
-pub(crate) struct Setup {
-    pub(crate) runtime_dir: Arc<RuntimeDir>,
-    pub(crate) log: EventLog,
-    pub(crate) control: Option<Control>,
-    /// What plugins may ask of the embedding program.
-    pub(crate) services: Option<Box<dyn Services>>,
-    /// Adopt and end what plugins leave behind.
-    pub(crate) subreaper: bool,
-    /// Children that are no plugins, and whose own threads look after them.
-    pub(crate) attendants: Attendants,
-    /// How each sink of the record does.
-    pub(crate) sinks: SinkQuestions,
-    pub(crate) ended: EndReason,
-}
-
-/// Asks each sink how it does; set once they run.
-pub(crate) type SinkQuestions = Arc<OnceLock<Vec<SinkQuestion>>>;
-pub(crate) type SinkQuestion = Box<dyn Fn() -> SinkStatus + Send + Sync>;
-
-/// Why a host ended; set when it has.
-pub(crate) type EndReason = Arc<OnceLock<String>>;
 
 /// See the module's text.
 pub(crate) struct Reactor {
@@ -163,7 +129,7 @@ pub(crate) struct Reactor {
     /// Its listener, once clients are let in.
     control_source: Option<u64>,
     workers: Workers,
-    services: Option<Box<dyn Services>>,
+    services: Box<dyn Services>,
     servings: Servings,
     relays: Relays,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
@@ -444,9 +410,7 @@ impl Reactor {
             self.end_orphans();
         }
         self.workers.end();
-        if let Some(services) = &mut self.services {
-            services.end();
-        }
+        self.services.end();
         let reason = self.end_reason.take().unwrap_or_default();
         self.recorder.record(Note::new(EventKind::HostStopped, "the host ended").reason(reason.clone()));
         let _ = self.ended.set(reason);

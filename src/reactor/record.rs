@@ -50,10 +50,10 @@ impl Recorder {
 
     pub(super) fn record(&mut self, note: Note) {
         let at = SystemTime::now();
-        // What a plugin prints or says is for the record, and for those who asked for it. Its events are for everybody
-        // who listens.
-        let is_said = note.kind != EventKind::PluginEvent
-            && matches!(note.kind.component(), Component::Stdout | Component::Stderr | Component::Plugin);
+        // What a plugin prints or logs is for the record, and for those who asked for it; its events are for everybody.
+        let is_said =
+            matches!(note.kind.component(), Component::Stdout | Component::Stderr | Component::Plugin)
+                && note.kind != EventKind::PluginEvent;
         self.publish(at, &note, is_said);
         let socket_path = self.socket_path(&note);
         self.write(entry_of(note, at, socket_path));

@@ -87,12 +87,13 @@ impl Reactor {
 
     fn have_served(&mut self, now: Time, asker: &Asker, asked: Asked) -> Result<Serving, ErrorObject> {
         let left = asked.deadline.map(|deadline| deadline.since(now));
-        let (Some(services), Some(plugin)) = (&mut self.services, self.supervisor.plugin(asker.key)) else {
+        let Some(plugin) = self.supervisor.plugin(asker.key) else {
             let text = format!("the host does not serve {:?}", asked.method);
             return Err(ErrorObject::new(ErrorCode::MethodNotFound, text));
         };
         let (asker, plugin_id, interfaces) = (asker.clone(), plugin.id().clone(), plugin.interfaces());
-        services.take(ServiceRequest { asker, plugin_id, asked, left, interfaces }).map(Serving::Service)
+        let request = ServiceRequest { asker, plugin_id, asked, left, interfaces };
+        self.services.take(request).map(Serving::Service)
     }
 
     /// Makes the call that a plugin asked for.

@@ -1,7 +1,7 @@
 //! What the state machines want done, and what they want recorded.
 
 use super::call_error::CallError;
-use super::fds::Fds;
+use super::fds::{Fd, Fds};
 use super::keys::{CallKey, PluginKey, WaitKey};
 use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
@@ -10,7 +10,6 @@ use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// How a process group is told to end.
@@ -49,7 +48,7 @@ pub enum Action {
     /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
     Asked(PluginKey, Generation, Box<Asked>),
     /// These descriptors went out as streams in band, under these numbers: relay between both.
-    Streaming(PluginKey, Generation, Vec<(u64, OwnedFd)>),
+    Streaming(PluginKey, Generation, Vec<(u64, Fd)>),
     /// A frame of a stream in band came.
     Stream(PluginKey, Generation, StreamFrame),
     /// The plugin does not wait any more for the answer to what it asked.

@@ -4,10 +4,13 @@
 //! table is bounded.
 
 use rpc_plugin_wire::RequestId;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Requests of one peer that may wait at once; a further one is answered `overloaded`.
 pub const INCOMING_MAX: usize = 1024;
+
+/// Descriptors that came with them and may be held for one peer at once; a request beyond that is answered `overloaded`.
+pub const INCOMING_FDS_MAX: usize = 128;
 
 /// What entering a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,38 +19,45 @@ pub enum Entered {
     Waiting,
     /// Its id waits already: the peer broke the protocol.
     Duplicate,
-    /// The table is full; answer `overloaded`, the request is not in it.
-    Full,
+    /// The table is full of these; answer `overloaded`, the request is not in it.
+    Full(&'static str),
 }
 
 /// The table.
 #[derive(Debug, Default)]
 pub struct Incoming {
-    waiting: BTreeSet<RequestId>,
+    /// Each with how many descriptors came with it.
+    waiting: BTreeMap<RequestId, usize>,
+    fds: usize,
 }
 
 impl Incoming {
-    /// Enters a request.
-    pub fn enter(&mut self, id: &RequestId) -> Entered {
-        if self.waiting.contains(id) {
+    /// Enters a request with which so many descriptors came.
+    pub fn enter(&mut self, id: &RequestId, fds: usize) -> Entered {
+        if self.waiting.contains_key(id) {
             Entered::Duplicate
         } else if self.waiting.len() >= INCOMING_MAX {
-            Entered::Full
+            Entered::Full("requests")
+        } else if fds > 0 && self.fds + fds > INCOMING_FDS_MAX {
+            Entered::Full("file descriptors of requests")
         } else {
-            self.waiting.insert(id.clone());
+            self.fds += fds;
+            self.waiting.insert(id.clone(), fds);
             Entered::Waiting
         }
     }
 
     /// Takes a request out to answer it; whether it was there.
     pub fn leave(&mut self, id: &RequestId) -> bool {
-        self.waiting.remove(id)
+        let fds = self.waiting.remove(id);
+        self.fds -= fds.unwrap_or(0);
+        fds.is_some()
     }
 
     /// Whether a request of that id waits.
     #[must_use]
     pub fn contains(&self, id: &RequestId) -> bool {
-        self.waiting.contains(id)
+        self.waiting.contains_key(id)
     }
 
     /// How many wait.
@@ -71,11 +81,24 @@ mod tests {
     fn the_table_is_bounded_and_each_id_is_there_once() {
         let mut incoming = Incoming::default();
         for number in 0..INCOMING_MAX as u64 {
-            assert_eq!(incoming.enter(&number.into()), Entered::Waiting);
+            assert_eq!(incoming.enter(&number.into(), 0), Entered::Waiting);
         }
-        assert_eq!(incoming.enter(&7.into()), Entered::Duplicate);
-        assert_eq!(incoming.enter(&99_999.into()), Entered::Full);
+        assert_eq!(incoming.enter(&7.into(), 0), Entered::Duplicate);
+        assert_eq!(incoming.enter(&99_999.into(), 0), Entered::Full("requests"));
         assert!(incoming.leave(&7.into()) && !incoming.leave(&7.into()));
-        assert_eq!(incoming.enter(&99_999.into()), Entered::Waiting);
+        assert_eq!(incoming.enter(&99_999.into(), 0), Entered::Waiting);
+    }
+
+    #[test]
+    fn descriptors_are_held_for_so_many_requests_only() {
+        let mut incoming = Incoming::default();
+        for number in 0..INCOMING_FDS_MAX as u64 / 16 {
+            assert_eq!(incoming.enter(&number.into(), 16), Entered::Waiting);
+        }
+        assert!(matches!(incoming.enter(&100.into(), 1), Entered::Full(_)));
+        assert_eq!(incoming.enter(&100.into(), 0), Entered::Waiting, "one without is no matter");
+        assert!(incoming.leave(&100.into()) && incoming.leave(&0.into()));
+        assert_eq!(incoming.enter(&0.into(), 16), Entered::Waiting);
+        assert!(matches!(incoming.enter(&100.into(), 1), Entered::Full(_)));
     }
 }

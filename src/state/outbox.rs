@@ -5,11 +5,22 @@
 //! withdrawn before that is never handed out.
 
 use super::fds::Fds;
+use rpc_plugin_wire::RequestId;
 use rpc_plugin_wire::frame::is_oversized;
 use std::collections::VecDeque;
 
 /// Capacity above this is given back when the outbox runs empty and little of it was used. Bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Descriptors of one frame.
+#[derive(Debug)]
+struct Parcel {
+    /// Where the frame begins.
+    at: u64,
+    fds: Fds,
+    /// The request that the frame answers, if it is an answer.
+    answers: Option<RequestId>,
+}
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -22,8 +33,8 @@ pub struct Outbox {
     /// Withdrawn frames that lie ahead, by their offsets (from, to), in order. None begins at `written`.
     withdrawn: VecDeque<(u64, u64)>,
     withdrawn_bytes: usize,
-    /// Descriptors that go with the first byte of the frames at these offsets, in order.
-    parcels: VecDeque<(u64, Fds)>,
+    /// Descriptors that go with the first byte of their frames, in order.
+    parcels: VecDeque<Parcel>,
 }
 
 impl Outbox {
@@ -32,7 +43,7 @@ impl Outbox {
     #[must_use]
     pub fn waiting(&self) -> &[u8] {
         let withdrawn = self.withdrawn.front().map(|(from, _)| self.index(*from));
-        let parcel = self.parcels.iter().map(|(at, _)| self.index(*at)).find(|at| *at > self.written);
+        let parcel = self.parcels.iter().map(|parcel| self.index(parcel.at)).find(|at| *at > self.written);
         let end = [withdrawn, parcel].into_iter().flatten().min().unwrap_or(self.bytes.len());
         self.bytes.get(self.written..end).unwrap_or_default()
     }
@@ -41,16 +52,49 @@ impl Outbox {
     #[must_use]
     pub fn waiting_fds(&self) -> &Fds {
         match self.parcels.front() {
-            Some((at, fds)) if self.index(*at) == self.written => fds,
+            Some(parcel) if self.index(parcel.at) == self.written => &parcel.fds,
             _ => const { &Fds::new() },
         }
     }
 
-    /// Says that these descriptors go with the frame that begins at `offset`, which is the last one put in.
-    pub fn attach(&mut self, offset: u64, fds: Fds) {
+    /// How many descriptors wait.
+    #[must_use]
+    pub fn waiting_fds_count(&self) -> usize {
+        self.parcels.iter().map(|parcel| parcel.fds.len()).sum()
+    }
+
+    /// Says that these descriptors go with the frame that begins at `offset`, which is the last one put in; and which
+    /// request of the peer it answers, if it does.
+    pub fn attach(&mut self, offset: u64, fds: Fds, answers: Option<&RequestId>) {
         if !fds.is_empty() {
-            self.parcels.push_back((offset, fds));
+            self.parcels.push_back(Parcel { at: offset, fds, answers: answers.cloned() });
         }
+    }
+
+    /// Takes back the next frame, which has descriptors that cannot be sent: where it began, and the request that it
+    /// answers. `None` where the next one has none.
+    pub fn withdraw_parcel(&mut self) -> Option<(u64, Option<RequestId>)> {
+        let at = self.parcels.front().map(|parcel| parcel.at).filter(|at| self.index(*at) == self.written)?;
+        let to = self.frame_end(at);
+        let answers = self.parcels.front_mut().and_then(|parcel| parcel.answers.take());
+        self.withdraw(at, to).then_some((at, answers))
+    }
+
+    /// Takes back every frame that has descriptors with it still: for bytes that are sent without.
+    pub fn withdraw_parcels(&mut self) {
+        while let Some(at) = self.parcels.front().map(|parcel| parcel.at) {
+            let to = self.frame_end(at);
+            if !self.withdraw(at, to) {
+                self.parcels.pop_front();
+            }
+        }
+    }
+
+    /// Where the frame that begins at `offset` ends: behind its line end, which is the first one.
+    fn frame_end(&self, offset: u64) -> u64 {
+        let frame = self.bytes.get(self.index(offset)..).unwrap_or_default();
+        let bytes = frame.iter().position(|byte| *byte == b'\n').map_or(frame.len(), |last| last + 1);
+        offset + bytes as u64
     }
 
     /// All that waits, in one piece.
@@ -100,7 +144,7 @@ impl Outbox {
         }
         let at = self.withdrawn.partition_point(|(other, _)| *other < from);
         self.withdrawn.insert(at, (from, to));
-        self.parcels.retain(|(at, _)| *at != from);
+        self.parcels.retain(|parcel| parcel.at != from);
         self.withdrawn_bytes += usize::try_from(to.saturating_sub(from)).unwrap_or(0);
         self.skip_withdrawn();
         true
@@ -178,12 +222,12 @@ mod tests {
 
     #[test]
     fn descriptors_go_with_the_first_byte_of_their_frame() {
-        let fd = || std::io::pipe().unwrap().0.into();
+        let fd = crate::state::fds::any;
         let mut outbox = Outbox::default();
         let push = |outbox: &mut Outbox, frame: &str, fds: Fds| {
             let from = outbox.next_offset();
             outbox.buffer().extend_from_slice(frame.as_bytes());
-            outbox.attach(from, fds);
+            outbox.attach(from, fds, None);
             (from, outbox.next_offset())
         };
         push(&mut outbox, "one\n", vec![]);

@@ -135,6 +135,12 @@ impl Outgoing {
         self.iter().find(|(_, pending)| pending.caller == Some(caller)).map(|(id, _)| id)
     }
 
+    /// The id of the request whose frame begins there.
+    #[must_use]
+    pub fn find_at(&self, offset: u64) -> Option<u64> {
+        self.iter().find(|(_, pending)| pending.offset == offset).map(|(id, _)| id)
+    }
+
     /// How many calls wait, those included whose caller has gone.
     #[must_use]
     pub fn calls(&self) -> usize {

@@ -385,6 +385,11 @@ impl Supervisor {
         self.step(now, key, |plugin, step| plugin.handle_end_of_stream(step, generation));
     }
 
+    /// See [`Plugin::handle_fds_refused`].
+    pub fn handle_fds_refused(&mut self, now: Time, key: PluginKey, generation: Generation, why: &str) {
+        self.step(now, key, |plugin, step| plugin.handle_fds_refused(step, generation, why));
+    }
+
     /// See [`Plugin::handle_exit`].
     pub fn handle_exit(&mut self, now: Time, key: PluginKey, generation: Generation, exit: ExitReport) {
         self.step(now, key, |plugin, step| plugin.handle_exit(step, generation, exit));

@@ -26,6 +26,7 @@ mod raw;
 pub mod runtime_dir;
 pub mod spawn;
 pub mod sweep;
+pub(crate) mod temporary;
 #[cfg(test)]
 mod testing;
 pub mod token;

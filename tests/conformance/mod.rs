@@ -308,7 +308,8 @@ fn judge_admin(
             params_into::<admin::ActParams>(params).map(|read| format!("{read:?}"))
         }
         admin::METHOD_WAIT => params_into::<admin::WaitParams>(params).map(|read| format!("{read:?}")),
-        admin::METHOD_CALL => params_into::<admin::CallParams>(params).map(|read| format!("{read:?}")),
+        admin::METHOD_CALL => params_into::<admin::CallParams>(params)
+            .and_then(|read| read.check().map(|()| format!("{read:?}"))),
         _ => return Err((Fault::UnknownMethod, format!("no admin method is called {method}"))),
     }
     .map_err(shape)

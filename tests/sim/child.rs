@@ -3,10 +3,13 @@
 //! What it deliberately does not do: know the host. It keeps what it said, so that the checks can
 //! hold what the host reports against it.
 
+use crate::asks::Asking;
 use crate::nature::{Abilities, Greeting, Nature, Reply};
 use fastrand::Rng;
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
-use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_SHUTDOWN};
+use rpc_plugin_wire::life::{
+    Cancel, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_PROGRESS, METHOD_SHUTDOWN, Progress,
+};
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{FrameDecoder, Generation, Message, PluginId, Request, RequestId, Token};
 use serde_json::{Value, json};
@@ -37,7 +40,7 @@ pub struct Child {
     pub greeted_right: bool,
     pub was_able: bool,
     pub was_well: bool,
-    next_id: u64,
+    pub asking: Asking,
     served: u64,
 }
 
@@ -60,7 +63,7 @@ impl Child {
             greeted_right: false,
             was_able: false,
             was_well: false,
-            next_id: 1,
+            asking: Asking::default(),
             served: 0,
         }
     }
@@ -127,14 +130,20 @@ impl Child {
                     assert!(launch.plugin_id == self.id && launch.generation == self.generation);
                     assert!(launch.token.matches(&self.token));
                 }
+                Message::Notification(note) if note.method == METHOD_PROGRESS => {
+                    let progress: Progress = params_into(note.params).expect("an id is in it");
+                    let RequestId::Text(id) = progress.id else { panic!("it asks by texts") };
+                    self.asking.goes_on(&id);
+                }
                 Message::Notification(note) => panic!("an unknown notification {}", note.method),
-                Message::Response(_) => {}
+                Message::Response(response) => {
+                    if let Some(RequestId::Text(id)) = &response.id {
+                        self.asking.answered(id);
+                    }
+                }
             }
             if rng.u32(0..1000) < self.nature.asks_permille {
-                let id = format!("q{}", self.next_id);
-                let params = json!({"level": "info", "message": "it lives"});
-                let ask = json!({"jsonrpc": "2.0", "id": id, "method": "host.log", "params": params});
-                self.next_id += 1;
+                let ask = self.asking.say(rng);
                 acts.push((Duration::ZERO, Doing::Send(line(&ask))));
             }
         }
@@ -165,6 +174,11 @@ impl Child {
             }
             _ => {
                 self.served += 1;
+                if request.progress || rng.u8(0..20) == 0 {
+                    let told = json!({"id": id, "value": self.served});
+                    let told = line(&json!({"jsonrpc": "2.0", "method": "rpc.progress", "params": told}));
+                    acts.push((delay / 2, Doing::Send(told)));
+                }
                 let wrong = rng.u32(0..1000) < self.nature.wrong_permille;
                 let reply = if wrong { *rng.choice(&self.nature.wrong).unwrap() } else { Reply::Right };
                 let right = json!({"method": request.method, "salt": rng.u64(..)});

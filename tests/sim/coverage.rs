@@ -25,7 +25,7 @@ const ELSEWHERE: [EventKind; 16] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 47] = [
+const WANTED: [&str; 53] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -43,6 +43,12 @@ const WANTED: [&str; 47] = [
     "call application answered",
     "call cancelled by its caller",
     "call repeated across a restart ok",
+    "asked call ok",
+    "asked call denied",
+    "asked call deadline_exceeded",
+    "asked call given up",
+    "asked call of one that is gone",
+    "asked call goes on",
     "probe ok",
     "wait ok",
     "wait deadline_exceeded not_sent",

@@ -7,7 +7,6 @@ use crate::world::{Event, Prepared, Process, World};
 use rpc_plugin_system::state::action::{Action, StopSignal};
 use rpc_plugin_system::state::plugin::SpawnFailure;
 use rpc_plugin_system::state::policy::Transport;
-use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use rpc_plugin_wire::{Message, Outcome, RequestId, Token};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ impl World {
             while let Some(action) = self.host.poll_action() {
                 self.perform(action);
             }
+            self.given_up.clear();
             match self.host.poll_waiting() {
                 Some((key, generation)) => self.host_writes((key, generation)),
                 None => return,
@@ -39,15 +39,20 @@ impl World {
                 let process = &self.processes[&(key, generation)];
                 assert!(process.child.greeted_right, "trusted without a right hello");
             }
-            // Nobody serves anything here.
-            Action::Asked(key, generation, asked) => {
-                let error = ErrorObject::new(ErrorCode::MethodNotFound, "no such method");
-                self.host.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
+            Action::Asked(key, generation, asked) => self.child_asks((key, generation), *asked),
+            Action::Abandoned(key, generation, request) => self.child_gives_up((key, generation), &request),
+            Action::CloseLink(key, generation, last) => {
+                self.close_link((key, generation), &last);
+                self.child_is_gone((key, generation));
             }
-            Action::Abandoned(..) | Action::Streaming(..) | Action::Stream(..) => {}
-            Action::CloseLink(key, generation, last) => self.close_link((key, generation), &last),
+            Action::Streaming(..) | Action::Stream(..) => {}
             Action::Signal(key, generation, signal) => self.signal((key, generation), signal),
-            Action::Progress(call, value) => self.tell(format_args!("  call {} goes on: {value}", call.0)),
+            Action::Progress(call, value) => {
+                self.tell(format_args!("  call {} goes on: {value}", call.0));
+                let is_known = self.ledger.is_open(call) || self.given_up.contains(&call);
+                assert!(is_known, "call {} goes on after its end", call.0);
+                self.tell_child_progress(call, &value);
+            }
             Action::Called(record) => {
                 self.tell(format_args!(
                     "  on record: {} {:?} {:?}",
@@ -55,6 +60,8 @@ impl World {
                 ));
                 self.coverage.saw(&format!("event {}", record.kind));
             }
+            // It ended, and was given up before that could be handed over: nobody is told.
+            Action::Complete(call, _) if self.given_up.contains(&call) => {}
             Action::Complete(call, end) => {
                 self.tell(format_args!("  call {} ends: {:?}", call.0, end.result));
                 if end.result.is_ok() && self.ledger.times_begun(call) > 1 {
@@ -70,10 +77,13 @@ impl World {
                 self.ledger.end(self.now, call, &end, |id: Id, wire_id| {
                     processes[&id].child.answers.get(&wire_id).cloned().unwrap_or_default()
                 });
+                self.tell_child(call, &end);
                 if end.result.is_err_and(|error| error.outcome == Outcome::Indeterminate)
                     && let Some((id, wire_id)) = self.ledger.begun(call)
+                    // A plugin that was given up meanwhile has no connection left to owe on.
+                    && let Some(slot) = self.slots.iter().find(|slot| slot.key == id.0)
                 {
-                    let grace = self.slot(id.0).policy.cancel_grace;
+                    let grace = slot.policy.cancel_grace;
                     self.overdue.push((self.now.plus(grace), id, wire_id));
                 }
             }

@@ -10,6 +10,7 @@
 #![allow(clippy::print_stderr, missing_docs, unreachable_pub)]
 
 mod acts;
+mod asks;
 mod checks;
 mod child;
 mod coverage;

@@ -1,6 +1,7 @@
 //! People and programs that use the host: they start, stop, restart, wait, call, cancel, and hand it
 //! what is stale.
 
+use crate::asks;
 use crate::kernel::UID;
 use crate::nature::Nature;
 use crate::policies;
@@ -24,7 +25,7 @@ impl World {
             executable: format!("/plugins/{id}"),
             policy: policy.clone(),
             interfaces: BTreeMap::from([("kv".to_owned(), vec![2])]),
-            may_call: Default::default(),
+            may_call: asks::random_may_call(&mut self.rng),
             last_generation,
             awaited: false,
         };
@@ -150,6 +151,10 @@ impl World {
 
     fn cancel(&mut self) {
         let Some(key) = self.ledger.any_open(&mut self.rng) else { return };
+        if self.forwards.contains_key(&key) {
+            // That is its child's to give up.
+            return;
+        }
         self.tell(format_args!("cancel {}", key.0));
         self.coverage.saw("call cancelled by its caller");
         self.ledger.cancel(key);

@@ -107,6 +107,7 @@ fn converge(world: &mut World) {
     let before = generations(world);
     world.run_until(world.now.plus(Duration::from_secs(1)));
     assert_eq!(generations(world), before, "a healthy plugin was replaced");
+    world.check_asks();
 }
 
 fn end(world: &mut World) {

@@ -14,7 +14,7 @@ use rpc_plugin_system::state::keys::{CallKey, PluginKey};
 use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::supervisor::Supervisor;
 use rpc_plugin_system::state::time::Time;
-use rpc_plugin_wire::{Generation, PluginId, Token};
+use rpc_plugin_wire::{Generation, PluginId, RequestId, Token};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -99,6 +99,10 @@ pub struct World {
     pub ledger: Ledger,
     /// Where the host said that a call went.
     pub calls_at: BTreeMap<CallKey, Option<PluginKey>>,
+    /// Calls that children asked for, and by which request.
+    pub forwards: BTreeMap<CallKey, (Id, RequestId)>,
+    /// Of those, what was given up while actions wait.
+    pub given_up: BTreeSet<CallKey>,
     /// Calls that passed their deadline: until when they may be answered, and where.
     pub overdue: Vec<(Time, Id, u64)>,
     pub models: BTreeMap<PluginKey, Model>,
@@ -128,6 +132,8 @@ impl World {
             held: BTreeSet::new(),
             ledger: Ledger::default(),
             calls_at: BTreeMap::new(),
+            forwards: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             overdue: Vec::new(),
             models: BTreeMap::new(),
             coverage: Coverage::default(),

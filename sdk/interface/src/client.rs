@@ -40,7 +40,7 @@ impl CallOptions {
     }
 
     /// Whether the other side is asked to tell of the call's progress: for calls that are begun, and can be asked for
-    /// it meanwhile.
+    /// it meanwhile. Whoever makes the calls of a client is given a function instead (`on_progress`).
     #[must_use]
     pub fn progress(mut self, progress: bool) -> CallOptions {
         self.progress = progress;

@@ -6,7 +6,7 @@ use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Outcome};
 use serde::Serialize;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, io};
 
 /// The error that a handler answers with: a code, one sentence for a person, and data for a program.
 ///
@@ -88,6 +88,11 @@ impl<E: std::error::Error + 'static> From<E> for HandlerError {
         }
         if let Some(error) = error.downcast_ref::<CallError>() {
             return HandlerError(of_nested(error));
+        }
+        // That of a stream whose call was cancelled.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(object) = inner.and_then(|inner| inner.downcast_ref::<ErrorObject>()) {
+            return HandlerError(object.clone());
         }
         HandlerError::internal(text)
     }

@@ -189,10 +189,32 @@ impl Blob {
         Ok(all)
     }
 
-    /// The file itself, for mmap(2) or a [`Read`] of one's own.
+    /// Reads it from its beginning. Any number of readers do not disturb each other.
+    #[must_use]
+    pub fn reader(&self) -> BlobReader<'_> {
+        BlobReader { blob: self, at: 0 }
+    }
+
+    /// The file itself, for mmap(2). Its offset is shared with everybody who has the same blob, and may be anywhere:
+    /// [`Blob::reader`] reads without it.
     #[must_use]
     pub fn into_file(self) -> File {
         self.file
+    }
+}
+
+/// See [`Blob::reader`].
+#[derive(Debug)]
+pub struct BlobReader<'b> {
+    blob: &'b Blob,
+    at: u64,
+}
+
+impl Read for BlobReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.blob.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
     }
 }
 
@@ -283,6 +305,9 @@ mod tests {
             let there: Blob = travel(&blob).unwrap();
             assert_eq!(there.to_vec(100_000).unwrap(), [7; 100_000]);
             assert!(there.to_vec(99_999).is_err());
+            let mut read = Vec::new();
+            there.reader().read_to_end(&mut read).unwrap();
+            assert_eq!(read, [7; 100_000], "from its beginning, wherever the offset is");
             assert!(there.into_file().write_all(b"x").is_err());
         }
     }

@@ -6,6 +6,9 @@
 //! file descriptors, and [`Callback`], a function of the caller; [`scm`], the passing of descriptors. Host library and
 //! SDK both build on it, and re-export it.
 //!
+//! A crate of one's own with nothing but declarations and their types needs this one and `serde` alone. The repository's
+//! `examples/` show five of them with plugin and host: `greeter`, `kv`, `bidirectional`, `negotiated`, `streaming`.
+//!
 //! What it deliberately does not do: own a connection, or start a thread.
 //!
 //! What always holds: a descriptor has one owner at any time, and dropping that closes it.
@@ -17,6 +20,7 @@ pub mod callback;
 pub mod caller;
 pub mod client;
 pub mod context;
+mod during;
 pub mod error;
 pub mod fd;
 mod interface;
@@ -31,8 +35,9 @@ pub use callback::Callback;
 pub use caller::{Caller, Outgoing, Reply};
 pub use client::CallOptions;
 pub use context::Context;
+pub use during::StreamDuring;
 pub use error::HandlerError;
-pub use fd::{Blob, Stream};
+pub use fd::{Blob, BlobReader, Stream};
 pub use local::Local;
 pub use rpc_plugin_wire::call_error::CallError;
 pub use rpc_plugin_wire::error::{ErrorCode, ErrorObject};

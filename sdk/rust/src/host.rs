@@ -52,6 +52,13 @@ impl Host {
         Host { on_progress: Some(Arc::new(on_progress)), ..self }
     }
 
+    /// The same for calls that are made while `call` is served: they are part of it, and end with it. For the methods of
+    /// typed interfaces, which have a [`Context`]; handlers of other methods have [`Call::host`](crate::Call::host).
+    #[must_use]
+    pub fn during(&self, call: &Context) -> Host {
+        Host { context: Some(call.clone()), ..self.clone() }
+    }
+
     /// Calls a service of the host and waits for the result. A handler that waits gives its place to other
     /// calls, unless [`Plugin::reentrant`](crate::Plugin::reentrant) says otherwise.
     ///

@@ -1,21 +1,37 @@
 //! Write a plugin for rpc_plugin_system in a few lines.
 //!
-//! What this crate is for: a plugin author names methods and gives a handler for each. The rest is done
-//! here: configuration from the environment, the proof towards the host, heartbeats, cancellation, a
-//! bounded pool of threads for the handlers, and the end when the host asks for it or is gone.
+//! What this crate is for: a plugin author declares an interface and implements its trait, or names methods and gives
+//! a handler for each. The rest is done here: configuration from the environment, the proof towards the host,
+//! heartbeats, cancellation, a bounded pool of threads for the handlers, and the end when the host asks for it or is
+//! gone.
 //!
 //! ```no_run
-//! use rpc_plugin_sdk::{Call, HandlerError, Plugin};
+//! use rpc_plugin_sdk::{Context, HandlerError, Plugin, interface};
 //!
-//! #[derive(serde::Deserialize, serde::Serialize)]
-//! struct Message { message: String }
+//! interface! {
+//!     /// Greets people.
+//!     pub trait Greeter = "greeter" version 1, client GreeterClient {
+//!         /// A greeting for somebody.
+//!         fn greet(name: String) -> String;
+//!     }
+//! }
+//!
+//! struct Polite;
+//!
+//! impl Greeter for Polite {
+//!     fn greet(&self, _: &Context, name: String) -> Result<String, HandlerError> {
+//!         Ok(format!("Good day, {name}."))
+//!     }
+//! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     Plugin::new("1.0.0")
-//!         .method("echo", |_: &Call, params: Message| -> Result<Message, HandlerError> { Ok(params) })
-//!         .run()
+//!     Plugin::new("1.0.0").serve_interface(Polite.into_table()).run()
 //! }
 //! ```
+//!
+//! Whole programs to copy from, each a plugin with its host, are in the repository's `examples/`: `greeter`, `kv` (a
+//! store on disk), `bidirectional` (the plugin calls back), `negotiated` (two versions), `streaming` (streams,
+//! progress, cancelling). `docs/examples.md` shows what they print, `docs/plugin-authors.md` explains them.
 //!
 //! Handlers run on a small pool ([`Plugin::threads`]) behind a bounded queue ([`Plugin::queue_max`]), so
 //! that a slow one does not stop the heartbeat. A handler that takes long asks its [`Call`] whether it is
@@ -40,8 +56,8 @@
 //! A plugin keeps a record of its own, `plugin-events.jsonl` in its folder: how it began and ended, handlers that
 //! failed, and what its author says with [`Call::log`] and [`Plugin::log`].
 //!
-//! A handler may call too: services of the host, and other plugins through it ([`Call::host`]). While it waits,
-//! the plugin serves others. [`Stream`] and [`Blob`] travel as file descriptors in params and results.
+//! A handler may call too: services of the host, and other plugins through it ([`Call::host`], [`Host::during`]).
+//! While it waits, the plugin serves others. [`Stream`] and [`Blob`] travel as file descriptors in params and results.
 //!
 //! What this crate deliberately does not do: install signal handlers, or print anything outside
 //! [`Plugin::run`] (but that the record cannot be written).
@@ -94,7 +110,7 @@ pub use pending::Pending;
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
 pub use rpc_plugin_interface::{
     AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, ErrorObject, Failure,
-    InterfaceTable, Local, Stream, interface,
+    InterfaceTable, Local, Stream, StreamDuring, interface,
 };
 pub use rpc_plugin_wire::error::{ErrorCode, Outcome};
 pub use rpc_plugin_wire::event::Level;

@@ -3,6 +3,7 @@
 //! Same frames, same envelope, same error codes as between host and plugin. Every method takes an
 //! object and answers with an object.
 
+use crate::error::{ErrorCode, ErrorObject};
 use crate::ident::{Generation, PluginId};
 use crate::life::{Desired, Heartbeat, PluginState};
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,20 @@ pub struct CallParams {
     /// Whether to tell of its progress, as `rpc.progress` with the id of this request.
     #[serde(default, skip_serializing_if = "is_false")]
     pub progress: bool,
+}
+
+impl CallParams {
+    /// Whether they name one of plugin and capability.
+    ///
+    /// # Errors
+    /// `invalid_params`.
+    pub fn check(&self) -> Result<(), ErrorObject> {
+        if self.plugin_id.is_some() != self.capability.is_some() {
+            return Ok(());
+        }
+        let text = "a call names a plugin_id or a capability: one of them, and not both";
+        Err(ErrorObject::new(ErrorCode::InvalidParams, text))
+    }
 }
 
 /// For members that are left out where they say nothing.

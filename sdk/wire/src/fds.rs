@@ -141,4 +141,17 @@ mod tests {
         waiting.received(1, vec![0; 31]).unwrap();
         assert_eq!(waiting.received(1, [0]), Err(FdsError::TooMany));
     }
+
+    #[test]
+    fn those_of_the_next_frame_may_come_with_the_last_bytes_of_one_that_has_as_many_as_may_be() {
+        let mut waiting = Waiting::default();
+        for round in 0..30 {
+            // The end of the frame before, and the first byte of the next.
+            waiting.received(10, [round; FDS_WAITING_MAX]).unwrap();
+            if round > 0 {
+                assert_eq!(waiting.take(FDS_WAITING_MAX), Ok(vec![round - 1; FDS_WAITING_MAX]));
+            }
+            assert_eq!(waiting.check(1), Ok(()), "{round}");
+        }
+    }
 }

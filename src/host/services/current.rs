@@ -41,11 +41,6 @@ impl Current {
         let _restore = Restore(CURRENT.with(|place| place.replace(Some(Arc::clone(self)))));
         run()
     }
-
-    /// Whether the other one is a call that this one led to.
-    pub(super) fn led_to(&self, other: &Current) -> bool {
-        other.context.chain().contains(&self.entry)
-    }
 }
 
 /// What the calling thread works on.
@@ -73,21 +68,44 @@ pub(in crate::host) fn inherit(spec: &mut CallSpec) -> Result<(), CallError> {
     Ok(())
 }
 
+/// The place of a thread that waits, which is another's meanwhile.
+struct Place(Pool);
+
+impl Place {
+    fn give_up(current: &Current) -> Place {
+        current.pool.begin_wait();
+        Place(current.pool.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.end_wait();
+    }
+}
+
+/// Waits as `wait` does: the place of this thread is another's meanwhile, and where what it works on is cancelled, so is
+/// what it waits for.
+pub(in crate::host) fn wait_with<T>(
+    cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>,
+    wait: impl FnOnce() -> T,
+) -> T {
+    let Some(current) = current() else { return wait() };
+    let place = Place::give_up(&current);
+    let hook = current.context.hook(cancel());
+    let end = wait();
+    drop((hook, place));
+    end
+}
+
 /// Waits as `wait` does, which gives nothing once `cancel` was called: its place is another's meanwhile, and where what
 /// this thread works on is cancelled, so is the wait.
 pub(in crate::host) fn wait_for<T>(
     cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>,
     wait: impl FnOnce() -> Option<T>,
 ) -> Result<Option<T>, CallError> {
-    struct Place(Pool);
-    impl Drop for Place {
-        fn drop(&mut self) {
-            self.0.end_wait();
-        }
-    }
     let Some(current) = current() else { return Ok(wait()) };
-    current.pool.begin_wait();
-    let place = Place(current.pool.clone());
+    let place = Place::give_up(&current);
     let hook = current.context.hook(cancel());
     let end = wait();
     drop((hook, place));

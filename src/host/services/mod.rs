@@ -13,9 +13,9 @@ mod pool;
 use current::Current;
 use peer::Peer;
 pub(super) use peer::{CalledBack, Registered};
-use pool::{Job, Pool, Refused};
+use pool::{IDLE_MAX, Job, Pool, Refused};
 
-use super::Inner;
+use super::{HostError, Inner};
 use crate::reactor::{Asker, Command, Port, ServiceRequest, Services as Serve};
 use crate::state::fds::Fds;
 use rpc_plugin_interface::context::Served;
@@ -103,6 +103,16 @@ impl Default for Offered {
 }
 
 impl Offered {
+    /// # Errors
+    /// All that is wrong with them.
+    pub(super) fn check(&self) -> Result<(), HostError> {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        let faults = std::io::Error::other(self.faults.join("; "));
+        Err(HostError::Setup("the services of the host are defined wrongly", faults))
+    }
+
     pub(super) fn add(&mut self, method: &str, handler: Arc<Handler>) {
         let prefix = capability_of(method);
         if let Err(error) = check_method(method) {
@@ -164,7 +174,7 @@ pub(super) struct Around {
 
 impl Running {
     pub(super) fn new(offered: Offered, callbacks: CalledBack, around: Arc<OnceLock<Around>>) -> Running {
-        let pool = Pool::new(offered.threads, offered.queue_max);
+        let pool = Pool::new(offered.threads, offered.queue_max, IDLE_MAX);
         Running { services: offered.services, callbacks, pool, around }
     }
 
@@ -216,8 +226,9 @@ impl Serve for Running {
         let call = ServiceCall { context: context.clone(), plugin_id, generation };
         let mut answer = Answer { port: around.port.clone(), asker: Some(asker) };
         let fds = asked.fds;
-        let run = Box::new(move || {
+        let run = Box::new(move |taken: Result<(), Refused>| {
             let handled = catch_unwind(AssertUnwindSafe(|| {
+                taken.map_err(|refused| refusal(refused, &call))?;
                 call.check()?;
                 handler(&call, params.as_deref(), fds)
             }));
@@ -225,24 +236,31 @@ impl Serve for Running {
             answer.give(handled.unwrap_or_else(|_| Err(internal("the service panicked".to_owned()))));
         });
         let current = Arc::new(Current { context: context.clone(), entry, pool: self.pool.clone() });
-        let refused = |refused| match refused {
-            Refused::Full(max) => {
-                let text = format!("{max} calls wait for the host's services, which is the most");
-                ErrorObject::new(ErrorCode::Overloaded, text)
-            }
-            Refused::WouldDeadlock => {
-                let text = format!("every thread of the host's services waits in {}", context.chain());
-                ErrorObject::new(ErrorCode::WouldDeadlock, text)
-            }
-            Refused::NoThread(why) => internal(format!("no thread can be started: {why}")),
-            Refused::Ended => ErrorObject::new(ErrorCode::Unavailable, "the host is ending"),
-        };
-        self.pool.submit(Job { current, run }).map_err(refused)?;
+        if let Err((refused, job)) = self.pool.submit(Job { current, run }) {
+            // It answers; were it dropped too, there would be two answers.
+            (job.run)(Err(refused));
+        }
         Ok(context)
     }
 
     fn end(&mut self) {
         self.pool.end();
+    }
+}
+
+/// What a plugin is told of a call that is not served.
+fn refusal(refused: Refused, call: &ServiceCall) -> ErrorObject {
+    match refused {
+        Refused::Full(max) => {
+            let text = format!("{max} calls wait for the host's services, which is the most");
+            ErrorObject::new(ErrorCode::Overloaded, text)
+        }
+        Refused::WouldDeadlock => {
+            let text = format!("every thread of the host's services waits, also in {}", call.chain());
+            ErrorObject::new(ErrorCode::WouldDeadlock, text)
+        }
+        Refused::NoThread(why) => internal(format!("no thread can be started: {why}")),
+        Refused::Ended => ErrorObject::new(ErrorCode::Unavailable, "the host is ending"),
     }
 }
 

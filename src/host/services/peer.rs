@@ -6,10 +6,9 @@ use crate::host::call::Callee;
 use crate::reactor::{Asker, Command};
 use crate::state::call_error::CallError;
 use crate::state::route::Target;
-use rpc_plugin_interface::CallOptions;
 use rpc_plugin_interface::caller::Callee as OtherSide;
 use rpc_plugin_interface::transfer::CallBackFn;
-use rpc_plugin_interface::{Context, Outgoing, Parcel, Reply};
+use rpc_plugin_interface::{CallOptions, Context, Outgoing, Parcel, Reply};
 use rpc_plugin_wire::life::{CallBack, METHOD_CALLBACK};
 use rpc_plugin_wire::message::params_text;
 use rpc_plugin_wire::{ErrorCode, PluginId};
@@ -36,7 +35,7 @@ impl Peer {
 impl OtherSide for Peer {
     fn progress(&self, _: &Context, value: &str) {
         if let (Some(around), Ok(value)) = (self.around.get(), RawValue::from_string(value.to_owned())) {
-            // Left out where the event loop is that far behind: it is worth nothing later.
+            // Dropped where much waits for the loop already: it is worth nothing later.
             let _ = around.port.post(Command::AskerProgress(self.asker.clone(), value));
         }
     }

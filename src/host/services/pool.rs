@@ -4,10 +4,11 @@
 //! plugin gives its place to another, so that calls can go back and forth to any depth.
 //!
 //! What always holds: at most `threads` of those that do not wait run at once, but for those that have just stopped
-//! waiting; there are at most [`WAITING_MAX`] threads more; the queue is bounded.
+//! waiting; there are at most [`WAITING_MAX`] threads more; the queue is bounded; what nobody can ever run, because all
+//! threads wait for what is queued, is refused and not left to its deadline.
 
 use super::current::Current;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,20 +16,20 @@ use std::time::Duration;
 /// Threads that may wait for a plugin and have given up their place.
 pub(super) const WAITING_MAX: usize = 64;
 /// How long a thread without anything to do stays.
-const IDLE_MAX: Duration = Duration::from_secs(10);
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// One piece of work, and what it is part of.
+/// One piece of work, and what it is part of. It is told where it cannot be done.
 pub(super) struct Job {
     pub(super) current: Arc<Current>,
-    pub(super) run: Box<dyn FnOnce() + Send>,
+    pub(super) run: Box<dyn FnOnce(Result<(), Refused>) + Send>,
 }
 
-/// Why a job was not taken.
+/// Why a job is not done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// Too many wait.
     Full(usize),
-    /// All threads wait, in calls that led to this one: it could only wait for itself.
+    /// All threads wait, for this one and others that no thread is left for.
     WouldDeadlock,
     /// No thread can be made.
     NoThread(String),
@@ -44,7 +45,6 @@ struct State {
     /// How many of those wait for a plugin.
     waiting: usize,
     threads: usize,
-    idle: usize,
     ended: bool,
 }
 
@@ -55,55 +55,57 @@ pub(super) struct Pool(Arc<Inner>);
 struct Inner {
     threads: usize,
     queue_max: usize,
+    idle_max: Duration,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Pool {
-    pub(super) fn new(threads: usize, queue_max: usize) -> Pool {
-        Pool(Arc::new(Inner { threads, queue_max, state: Mutex::default(), changed: Condvar::new() }))
+    pub(super) fn new(threads: usize, queue_max: usize, idle_max: Duration) -> Pool {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Pool(Arc::new(Inner { threads, queue_max, idle_max, state, changed }))
     }
 
     /// Queues a job. Never waits.
-    pub(super) fn submit(&self, job: Job) -> Result<(), Refused> {
+    pub(super) fn submit(&self, job: Job) -> Result<(), (Refused, Job)> {
         let mut state = self.0.lock();
         if state.ended {
-            return Err(Refused::Ended);
+            return Err((Refused::Ended, job));
         }
         if state.queue.len() >= self.0.queue_max {
-            return Err(Refused::Full(self.0.queue_max));
+            return Err((Refused::Full(self.0.queue_max), job));
         }
-        let stuck =
-            state.waiting >= state.running.len() && state.running.len() >= self.0.threads + WAITING_MAX;
-        if stuck && state.running.iter().all(|current| current.led_to(&job.current)) {
-            return Err(Refused::WouldDeadlock);
+        if self.0.is_stuck(&state, &job.current) {
+            return Err((Refused::WouldDeadlock, job));
         }
         state.queue.push_back(job);
-        self.have_it_taken(state).map_err(Refused::NoThread)
+        self.have_it_taken(&mut state).map_err(|(why, job)| (Refused::NoThread(why), job))
     }
 
-    /// Has a thread look at the queue, if one may work on it. On failure nothing is queued that nobody will take.
-    fn have_it_taken(&self, mut state: MutexGuard<'_, State>) -> Result<(), String> {
-        if state.queue.is_empty() || !self.0.has_place(&state) {
+    /// Has threads look at the queue, where they may work on it. On failure nothing is queued that nobody will take.
+    fn have_it_taken(&self, state: &mut State) -> Result<(), (String, Job)> {
+        let places = self.0.threads.saturating_sub(state.running.len() - state.waiting);
+        let wanted = state.queue.len().min(places);
+        if wanted == 0 {
             return Ok(());
         }
-        if state.idle > 0 {
-            self.0.changed.notify_one();
-            return Ok(());
-        }
-        if state.threads >= self.0.threads + WAITING_MAX {
+        self.0.changed.notify_one();
+        // Those that are idle, or begin, or have been notified and not looked yet: each takes one.
+        let free = state.threads.saturating_sub(state.running.len());
+        if free >= wanted || state.threads >= self.0.threads + WAITING_MAX {
             return Ok(());
         }
         let pool = self.clone();
         let thread = std::thread::Builder::new().name("rpcplugin-serve".into());
-        match thread.spawn(move || pool.0.work()) {
-            Ok(_) => state.threads += 1,
-            Err(error) if state.threads == 0 => {
-                state.queue.pop_back();
-                return Err(error.to_string());
+        match (thread.spawn(move || pool.work()), state.threads) {
+            (Ok(_), _) => state.threads += 1,
+            (Err(error), 0) => {
+                if let Some(job) = state.queue.pop_back() {
+                    return Err((error.to_string(), job));
+                }
             }
             // Those that there are get to it.
-            Err(_) => {}
+            (Err(_), _) => {}
         }
         Ok(())
     }
@@ -112,7 +114,14 @@ impl Pool {
     pub(super) fn begin_wait(&self) {
         let mut state = self.0.lock();
         state.waiting += 1;
-        let _ = self.have_it_taken(state);
+        let _ = self.have_it_taken(&mut state);
+        // What was queued before this wait began may be what it waits for.
+        let newest = state.queue.back().filter(|job| self.0.is_stuck(&state, &job.current));
+        let refused = newest.is_some().then(|| state.queue.pop_back()).flatten();
+        drop(state);
+        if let Some(job) = refused {
+            let _ = catch_unwind(AssertUnwindSafe(|| (job.run)(Err(Refused::WouldDeadlock))));
+        }
     }
 
     /// It goes on.
@@ -120,7 +129,7 @@ impl Pool {
         self.0.lock().waiting -= 1;
     }
 
-    /// Takes no more, and cancels what runs; what is queued is dropped.
+    /// Takes no more, and cancels what runs; what is queued is refused.
     pub(super) fn end(&self) {
         let mut state = self.0.lock();
         state.ended = true;
@@ -128,10 +137,44 @@ impl Pool {
         let running = state.running.clone();
         drop(state);
         self.0.changed.notify_all();
-        drop(queued);
+        for job in queued {
+            let _ = catch_unwind(AssertUnwindSafe(|| (job.run)(Err(Refused::Ended))));
+        }
         for current in running {
             let _ = catch_unwind(AssertUnwindSafe(|| current.context.cancel()));
         }
+    }
+
+    fn work(&self) {
+        let inner = &self.0;
+        let mut state = inner.lock();
+        loop {
+            if state.ended {
+                break;
+            }
+            if inner.has_place(&state)
+                && let Some(job) = state.queue.pop_front()
+            {
+                let Job { current, run } = job;
+                state.running.push(Arc::clone(&current));
+                // Where more wait and more may run, this thread is not to be their only one.
+                let _ = self.have_it_taken(&mut state);
+                drop(state);
+                // The panic handler has reported it; who asked is answered by what the job dropped.
+                let _ = catch_unwind(AssertUnwindSafe(|| current.enter(|| run(Ok(())))));
+                state = inner.lock();
+                state.running.retain(|known| !Arc::ptr_eq(known, &current));
+                continue;
+            }
+            let (next, timed_out) =
+                inner.changed.wait_timeout(state, inner.idle_max).unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            let is_wanted = inner.has_place(&state) && !state.queue.is_empty();
+            if timed_out.timed_out() && !is_wanted {
+                break;
+            }
+        }
+        state.threads -= 1;
     }
 }
 
@@ -144,33 +187,20 @@ impl Inner {
         state.running.len() - state.waiting < self.threads
     }
 
-    fn work(&self) {
-        let mut state = self.lock();
-        loop {
-            if state.ended {
-                break;
-            }
-            if self.has_place(&state)
-                && let Some(job) = state.queue.pop_front()
-            {
-                let Job { current, run } = job;
-                state.running.push(Arc::clone(&current));
-                drop(state);
-                // The panic handler has reported it; who asked is answered by what the job dropped.
-                let _ = catch_unwind(AssertUnwindSafe(|| current.enter(run)));
-                state = self.lock();
-                state.running.retain(|known| !Arc::ptr_eq(known, &current));
-                continue;
-            }
-            state.idle += 1;
-            let (next, timed_out) =
-                self.changed.wait_timeout(state, IDLE_MAX).unwrap_or_else(PoisonError::into_inner);
-            state = next;
-            state.idle -= 1;
-            if timed_out.timed_out() && !(self.has_place(&state) && !state.queue.is_empty()) {
-                break;
-            }
+    /// Whether nobody will ever run this: there can be no more threads, and each of them waits in a call that led to
+    /// this one or to another that is queued.
+    fn is_stuck(&self, state: &State, wanted: &Current) -> bool {
+        let all_wait = state.waiting >= state.running.len();
+        if !all_wait || state.running.len() < self.threads + WAITING_MAX {
+            return false;
         }
-        state.threads -= 1;
+        let queued = state.queue.iter().map(|job| &*job.current);
+        let chains = queued.chain([wanted]).map(|current| current.context.chain());
+        let led_to: BTreeSet<&str> = chains.flat_map(rpc_plugin_wire::Chain::entries).collect();
+        state.running.iter().all(|running| led_to.contains(running.entry.as_str()))
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -25,6 +25,23 @@ const LAST_BYTES_MAX: usize = 64 * 1024;
 /// Methods that callers from outside may not use: they belong to the protocol.
 const RESERVED: [&str; 4] = ["host", "plugin", "admin", "rpc"];
 
+/// What a call was, for its end.
+struct Asked {
+    /// The id of the request, if it was sent.
+    request: Option<u64>,
+    method: Cow<'static, str>,
+    took: Duration,
+}
+
+impl Asked {
+    fn unsent(method: Cow<'static, str>) -> Asked {
+        Asked { request: None, method, took: Duration::ZERO }
+    }
+}
+
+/// What came beside a result: descriptors, or the streams in band in their place.
+type Came = (Fds, Vec<u64>);
+
 impl Plugin {
     /// Handles up to `frames_max` frames that have arrived; whether there may be more.
     pub fn handle_frames(&mut self, step: &mut Step<'_>, generation: Generation, frames_max: usize) -> bool {
@@ -38,6 +55,13 @@ impl Plugin {
     pub fn handle_end_of_stream(&mut self, step: &mut Step<'_>, generation: Generation) {
         let Some(session) = self.session_mut(generation) else { return };
         session.handle_end_of_stream(&mut step.cx());
+        self.pump(step);
+    }
+
+    /// The system did not pass on the descriptors of the next frame.
+    pub fn handle_fds_refused(&mut self, step: &mut Step<'_>, generation: Generation, why: &str) {
+        let Some(session) = self.session_mut(generation) else { return };
+        session.fds_were_refused(&mut step.cx(), why);
         self.pump(step);
     }
 
@@ -64,7 +88,7 @@ impl Plugin {
         });
         match sent {
             Err(error) => {
-                self.complete(step, key, None, asked, Err(error), Duration::ZERO, Default::default())
+                self.complete(step, key, Asked::unsent(asked), Err(error), Came::default());
             }
             Ok(()) if audit == RpcAudit::All => {
                 let record = self.call_record(EventKind::CallStarted, request, asked, params_bytes);
@@ -102,7 +126,7 @@ impl Plugin {
         self.counts.calls += 1;
         if let Err(error) = self.send(step, call) {
             let method = Cow::Borrowed(METHOD_HEARTBEAT);
-            self.complete(step, key, None, method, Err(error), Duration::ZERO, Default::default());
+            self.complete(step, key, Asked::unsent(method), Err(error), Came::default());
         }
         self.pump(step);
     }
@@ -121,7 +145,7 @@ impl Plugin {
             false => CallError::not_sent(ErrorCode::Cancelled, text),
         };
         let result = Err(error.at(&self.spec.id, self.generation));
-        self.record_end(step, Some(id), method, &result, took);
+        self.record_end(step, Asked { request: Some(id), method, took }, &result);
         self.pump(step);
     }
 
@@ -173,13 +197,12 @@ impl Plugin {
         &mut self,
         step: &mut Step<'_>,
         key: CallKey,
-        request: Option<u64>,
-        method: Cow<'static, str>,
+        asked: Asked,
         result: Result<Box<RawValue>, CallError>,
-        took: Duration,
-        came: (Fds, Vec<u64>),
+        came: Came,
     ) {
-        let is_recorded = self.record_end(step, request, method, &result, took);
+        let took = asked.took;
+        let is_recorded = self.record_end(step, asked, &result);
         let plugin_id = Some(self.spec.id.clone());
         let (fds, streams) = came;
         let generation = self.generation;
@@ -191,11 +214,10 @@ impl Plugin {
     fn record_end(
         &mut self,
         step: &mut Step<'_>,
-        request: Option<u64>,
-        method: Cow<'static, str>,
+        asked: Asked,
         result: &Result<Box<RawValue>, CallError>,
-        took: Duration,
     ) -> bool {
+        let Asked { request, method, took } = asked;
         if result.is_err() {
             self.counts.calls_failed += 1;
         }
@@ -229,7 +251,8 @@ impl Plugin {
             SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
             SessionEvent::Completed { caller, id, method, result, took, fds, streams } => match caller {
                 Caller::Call(key) => {
-                    self.complete(step, key, Some(id), method, result, took, (fds, streams));
+                    let asked = Asked { request: Some(id), method, took };
+                    self.complete(step, key, asked, result, (fds, streams));
                 }
                 Caller::Heartbeat => self.handle_heartbeat(step, result),
                 Caller::Capabilities => self.handle_capabilities(step, result),
@@ -360,10 +383,12 @@ impl Plugin {
         while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
             if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took, .. } = event
             {
-                self.complete(step, key, Some(id), method, result, took, Default::default());
+                let asked = Asked { request: Some(id), method, took };
+                self.complete(step, key, asked, result, Came::default());
             }
         }
-        let Some(session) = self.session.take() else { return };
+        let Some(mut session) = self.session.take() else { return };
+        session.withdraw_fds();
         let fits = session.waiting_bytes() <= LAST_BYTES_MAX;
         let last = if fits { session.all_waiting() } else { Vec::new() };
         if let Some(generation) = self.generation {

@@ -87,26 +87,23 @@ impl Plugin {
         method: &str,
         params: Option<&RawValue>,
     ) -> Result<(), ErrorObject> {
-        self.admit_said(step, method, params)?;
+        self.admit_said(step, params)?;
         let note = if method == METHOD_LOG { note_of(params_into(params)?) } else { event_of(params)? };
         self.note(step, note);
         Ok(())
     }
 
-    fn admit_said(
-        &mut self,
-        step: &mut Step<'_>,
-        method: &str,
-        params: Option<&RawValue>,
-    ) -> Result<(), ErrorObject> {
+    fn admit_said(&mut self, step: &mut Step<'_>, params: Option<&RawValue>) -> Result<(), ErrorObject> {
         let mut told = Vec::new();
         let bytes = params.map_or(0, |params| params.get().len());
         let is_refused = self.log_rate.refuse(step.now, 1, bytes, &mut told);
         for printed in told {
             if let Printed::Dropped { lines, bytes } = printed {
-                let text =
-                    format!("{lines} events of {method} came too fast; see output_bytes_per_second_max");
-                let details = json!({"stream": method, "lines": lines, "bytes": bytes});
+                // Both have one allowance.
+                let text = format!(
+                    "{lines} events of {METHOD_LOG} or {METHOD_EVENT} came too fast; see output_bytes_per_second_max"
+                );
+                let details = json!({"stream": METHOD_LOG, "lines": lines, "bytes": bytes});
                 self.note(step, Note::new(EventKind::OutputDropped, text).details(details));
             }
         }

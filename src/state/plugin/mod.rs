@@ -13,6 +13,7 @@ mod health;
 mod launch;
 mod link;
 mod logged;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -25,9 +26,8 @@ use super::output::Rate;
 use super::permit::MayCall;
 use super::policy::{Policy, Transport};
 use super::session::{Introduction, Session};
-use super::time::{Time, millis};
+use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
-use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Desired, Heartbeat, PluginState};
 use rpc_plugin_wire::{Generation, PluginId, Token};
@@ -321,35 +321,6 @@ impl Plugin {
     pub fn call_counts(&self) -> (u64, u64) {
         let in_flight = self.session.as_ref().map_or(0, Session::calls_in_flight);
         (in_flight as u64, self.counts.calls)
-    }
-
-    /// Everything that is known about it.
-    #[must_use]
-    pub fn status(&self, now: Time) -> PluginStatus {
-        let introduction = self.introduction.as_ref();
-        PluginStatus {
-            plugin_id: self.spec.id.clone(),
-            state: self.state(),
-            desired: self.desired,
-            generation: self.generation,
-            pid: self.pid(),
-            executable: self.spec.executable.clone(),
-            version: introduction.map(|introduction| introduction.version.clone()),
-            sdk: introduction.map(|introduction| introduction.sdk.clone()),
-            capabilities: self.capabilities().to_vec(),
-            interfaces: (*self.interfaces()).clone(),
-            uptime_ms: self.process.map(|process| millis(now.since(process.launched_at))),
-            restarts: self.counts.restarts,
-            next_launch_ms: self.backoff_until().map(|until| millis(until.since(now))),
-            calls_in_flight: self.call_counts().0,
-            calls_total: self.counts.calls,
-            calls_failed: self.counts.calls_failed,
-            late_answers: self.counts.late_answers,
-            heartbeat: self.heartbeat.as_ref().map(|(_, heartbeat)| heartbeat.clone()),
-            heartbeat_age_ms: self.heartbeat.as_ref().map(|(at, _)| millis(now.since(*at))),
-            heartbeats_missed: self.heartbeats_missed,
-            last_error: self.last_error.clone(),
-        }
     }
 
     /// Notes a change of state; whether there was one. Called after every step.

@@ -96,3 +96,85 @@ fn a_log_that_is_asked_for_is_answered_and_its_rate_is_bounded() {
     // One of the first was an answered one.
     assert_eq!(dropped.details.as_ref().unwrap()["lines"], 1002 - admitted);
 }
+
+impl Bench {
+    /// Events of the plugin's own since the last time: names and details.
+    fn events_of_its_own(&mut self) -> Vec<(String, Value)> {
+        let notes = self.actions.drain(..).filter_map(|action| match action {
+            Action::Note(note) if note.kind == EventKind::PluginEvent => Some(note),
+            _ => None,
+        });
+        notes.map(|note| (note.message.clone(), note.details.clone().unwrap())).collect()
+    }
+
+    fn asks_event(&mut self, id: u64, params: &Value) -> Value {
+        self.frame(&json!({"jsonrpc": "2.0", "id": id, "method": "host.event", "params": params}));
+        self.answered()
+    }
+}
+
+#[test]
+fn an_event_of_a_plugin_is_on_record_with_its_name_and_data() {
+    let mut bench = Bench::new(policy());
+    bench.up();
+    bench.events_of_its_own();
+    let named = json!({"name": "cache.full", "data": {"bytes": 7}});
+    assert_eq!(bench.asks_event(1, &named)["result"], json!({}));
+    bench.frame(&json!({"jsonrpc": "2.0", "method": "host.event", "params": {"name": "é"}}));
+    let longest = "n".repeat(64);
+    assert_eq!(bench.asks_event(2, &json!({"name": longest, "data": null}))["result"], json!({}));
+    let expected = [
+        ("cache.full".to_owned(), named),
+        ("é".to_owned(), json!({"name": "é"})),
+        (longest.clone(), json!({"name": longest})),
+    ];
+    assert_eq!(bench.events_of_its_own(), expected);
+}
+
+#[test]
+fn a_malformed_event_is_refused_or_told_and_harms_nobody() {
+    let mut bench = Bench::new(policy());
+    bench.up();
+    bench.noted();
+    for params in [
+        json!({}),
+        json!({"name": ""}),
+        json!({"name": 1}),
+        json!({"name": "n".repeat(65)}),
+        json!({"name": "a\nb"}),
+        json!({"name": "a", "more": 1}),
+    ] {
+        assert_eq!(bench.asks_event(1, &params)["error"]["code"], -32602, "{params}");
+        assert!(bench.noted().is_empty(), "{params}");
+        bench.frame(&json!({"jsonrpc": "2.0", "method": "host.event", "params": params}));
+        let notes = bench.noted();
+        assert_eq!((notes.len(), notes[0].level), (1, Some(Level::Warn)), "{params}");
+        assert!(notes[0].message.contains("host.event") && notes[0].error.is_some(), "{:?}", notes[0]);
+    }
+    assert_eq!(bench.plugin.state(), PluginState::Healthy);
+}
+
+#[test]
+fn logs_and_events_have_one_allowance() {
+    let mut bench = Bench::new(Policy { output_bytes_per_second_max: 64 * 1024, ..policy() });
+    bench.up();
+    bench.noted();
+    let event = json!({"name": "n"});
+    for _ in 0..500 {
+        bench.logs(&json!({"level": "info", "message": "m"}));
+        bench.frame(&json!({"jsonrpc": "2.0", "method": "host.event", "params": event}));
+    }
+    let admitted = bench.actions.drain(..).filter(
+        |action| matches!(action, Action::Note(note) if matches!(note.kind, EventKind::PluginLogged | EventKind::PluginEvent)),
+    );
+    let admitted = admitted.count();
+    assert!((100..130).contains(&admitted), "{admitted}");
+    assert_eq!(bench.asks_event(1, &event)["error"]["code"], -32005);
+    bench.pass(Duration::from_millis(1100));
+    bench.write();
+    assert_eq!(bench.asks_event(2, &event)["result"], json!({}));
+    let dropped = bench.noted();
+    assert_eq!((dropped.len(), dropped[0].kind), (1, EventKind::OutputDropped));
+    assert!(dropped[0].message.contains("host.log or host.event"), "{}", dropped[0].message);
+    assert_eq!(dropped[0].details.as_ref().unwrap()["lines"], 1001 - admitted);
+}

@@ -3,7 +3,7 @@
 use super::streams::Streams;
 use super::types::{Asked, Expectation, Fault, SessionEvent};
 use crate::state::call_error::CallError;
-use crate::state::fds::Fds;
+use crate::state::fds::{Fd, Fds};
 use crate::state::incoming::{Entered, Incoming};
 use crate::state::keys::{Caller, Cx};
 use crate::state::outbox::Outbox;
@@ -19,11 +19,16 @@ use rpc_plugin_wire::{
 };
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Bytes of an answer's frame beside its result, at the most.
 const ANSWER_ENVELOPE_BYTES: usize = 512;
+/// An error's frame of so many bytes is always told as it is.
+const ERROR_BYTES_SMALL: usize = 4096;
+/// Characters that are kept of the message of one that does not fit.
+const ERROR_TEXT_CHARS: usize = 256;
+/// Descriptors that may wait for a peer to read them. Those of one frame always may.
+pub(super) const OUTBOX_FDS_MAX: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -41,7 +46,7 @@ pub(super) struct Core {
     pub(super) outgoing: Outgoing,
     pub(super) incoming: Incoming,
     /// Descriptors that came, and why they are a fault.
-    pub(super) came: Waiting<OwnedFd>,
+    pub(super) came: Waiting<Fd>,
     pub(super) came_wrong: Option<String>,
     /// Whether the peer takes descriptors.
     pub(super) takes_fds: bool,
@@ -140,6 +145,9 @@ impl Core {
 
     /// What came beside the bytes breaks the protocol.
     pub(super) fn refuse_fds(&mut self, cx: &mut Cx<'_>, why: String) {
+        if self.stage == Stage::Greeting {
+            return self.reject(cx, None, why);
+        }
         self.refuse(cx, None, ErrorObject::new(ErrorCode::InvalidRequest, why.clone()), why);
     }
 
@@ -149,7 +157,7 @@ impl Core {
             let error = ErrorObject::new(ErrorCode::InvalidRequest, why.clone());
             return self.refuse(cx, Some(&request.id), error, why);
         }
-        match self.incoming.enter(&request.id) {
+        match self.incoming.enter(&request.id, fds.len()) {
             Entered::Waiting => {
                 let deadline = request.deadline_ms.map(|ms| cx.now.plus(Duration::from_millis(ms)));
                 self.events.push_back(SessionEvent::Asked(Box::new(Asked {
@@ -163,8 +171,9 @@ impl Core {
                     streams: request.streams,
                 })));
             }
-            Entered::Full => {
-                let error = ErrorObject::new(ErrorCode::Overloaded, "too many requests wait for the host");
+            Entered::Full(what) => {
+                let text = format!("too many {what} wait for the host");
+                let error = ErrorObject::new(ErrorCode::Overloaded, text);
                 message::write_error(self.outbox.buffer(), Some(&request.id), &error);
                 self.check_outbox(cx);
             }
@@ -217,7 +226,12 @@ impl Core {
             let why = format!("{METHOD_PROGRESS} names request {}, which was never made", progress.id);
             return self.fault(cx, Fault::Violation(why));
         };
-        let pending = self.outgoing.get(id).filter(|pending| pending.progress);
+        let pending = self.outgoing.get(id);
+        if pending.is_some_and(|pending| !self.outbox.has_begun(pending.offset)) {
+            let why = format!("{METHOD_PROGRESS} names request {id}, which has not been asked yet");
+            return self.fault(cx, Fault::Violation(why));
+        }
+        let pending = pending.filter(|pending| pending.progress);
         if let Some(Caller::Call(key)) = pending.and_then(|pending| pending.caller) {
             self.events.push_back(SessionEvent::Progress(key, progress.value));
         }
@@ -278,29 +292,42 @@ impl Core {
             return;
         }
         let result = result.and_then(|raw| self.check_answer(raw, &fds).map(|()| raw));
-        let offset = self.outbox.next_offset();
         match result {
             Ok(result) if fds.is_empty() || self.takes_fds => {
+                let offset = self.outbox.next_offset();
                 message::write_result(self.outbox.buffer(), id, result, fds.len());
-                self.outbox.attach(offset, fds);
+                self.outbox.attach(offset, fds, Some(id));
             }
             Ok(result) => {
                 let numbers = self.stream_out(fds);
                 message::write_result_with_streams(self.outbox.buffer(), id, result, &numbers);
             }
-            Err(error) => message::write_error(self.outbox.buffer(), Some(id), &error),
+            Err(error) => self.write_answer_error(id, &error),
         }
         self.check_outbox(cx);
     }
 
-    /// Whether descriptors can go out: as they are, or as streams in band.
+    /// Whether descriptors can go out: as they are, beside those that the peer has not read yet, or as streams in band.
     pub(super) fn check_fds(&self, fds: &Fds) -> Result<(), (ErrorCode, String)> {
-        if fds.is_empty() || self.takes_fds { Ok(()) } else { self.streams.check(fds.len()) }
+        if fds.is_empty() {
+            return Ok(());
+        }
+        if !self.takes_fds {
+            return self.streams.check(fds.len());
+        }
+        let (count, waiting) = (fds.len(), self.outbox.waiting_fds_count());
+        if waiting > 0 && waiting + count > OUTBOX_FDS_MAX {
+            let text = format!(
+                "its {count} file descriptors do not fit: {waiting} wait to be read already, at most {OUTBOX_FDS_MAX} may"
+            );
+            return Err((ErrorCode::Overloaded, text));
+        }
+        Ok(())
     }
 
     /// Has descriptors go out as streams in band; their numbers.
     pub(super) fn stream_out(&mut self, fds: Fds) -> Vec<u64> {
-        let named: Vec<(u64, OwnedFd)> = fds.into_iter().map(|fd| (self.streams.open(), fd)).collect();
+        let named: Vec<(u64, Fd)> = fds.into_iter().map(|fd| (self.streams.open(), fd)).collect();
         let numbers = named.iter().map(|(number, _)| *number).collect();
         self.events.push_back(SessionEvent::Streaming(named));
         numbers
@@ -317,7 +344,28 @@ impl Core {
             let text = format!("the result's {bytes} bytes do not fit: {waiting} wait to be read already");
             return Err(ErrorObject::new(ErrorCode::Overloaded, text));
         }
-        self.check_fds(fds).map_err(|(_, text)| ErrorObject::new(ErrorCode::InternalError, text))
+        self.check_fds(fds).map_err(|(code, text)| {
+            // It is no fault of who asked.
+            let code = if code == ErrorCode::InvalidParams { ErrorCode::InternalError } else { code };
+            ErrorObject::new(code, text)
+        })
+    }
+
+    /// An error can be large too: that of another plugin, handed on. Then it is told without what makes it so.
+    fn write_answer_error(&mut self, id: &RequestId, error: &ErrorObject) {
+        let waiting = self.outbox.waiting_bytes();
+        let buffer = self.outbox.buffer();
+        let start = buffer.len();
+        message::write_error(buffer, Some(id), error);
+        let bytes = buffer.len() - start;
+        let fits = bytes <= self.frame_bytes_max && waiting + bytes <= self.outbox_bytes_max;
+        if bytes > ERROR_BYTES_SMALL && !fits {
+            buffer.truncate(start);
+            let mut text: String = error.message.chars().take(ERROR_TEXT_CHARS).collect();
+            text.push_str(" (the rest of the error does not fit)");
+            let short = ErrorObject { code: error.code, message: text.into(), data: None };
+            message::write_error(buffer, Some(id), &short);
+        }
     }
 
     /// Says how far a request of the peer is. Dropped where the peer does not read: it is worth nothing later.

@@ -171,6 +171,17 @@ impl Session {
         self.core.outbox.waiting_fds()
     }
 
+    /// The system does not pass on the descriptors of [`Session::waiting_fds`] now: their frame is taken back, and who
+    /// waits for it is told. Calls end with an event, `overloaded`, `not_sent`.
+    pub fn fds_were_refused(&mut self, cx: &mut Cx<'_>, why: &str) {
+        self.core.refuse_parcel(cx, why);
+    }
+
+    /// Takes back what would go with descriptors, before last bytes are sent without them.
+    pub fn withdraw_fds(&mut self) {
+        self.core.outbox.withdraw_parcels();
+    }
+
     /// All that waits to be written.
     #[must_use]
     pub fn all_waiting(&self) -> Vec<u8> {

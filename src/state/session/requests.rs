@@ -7,8 +7,8 @@ use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::outgoing::Pending;
 use crate::state::time::{millis, rounded};
-use rpc_plugin_wire::ErrorCode;
 use rpc_plugin_wire::message::{self, NewRequest};
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
 
 /// The host's own requests that may wait at once: heartbeats that were missed, one by one, between others
@@ -17,44 +17,7 @@ pub(super) const OWN_MAX: usize = 256;
 
 impl Core {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), CallError> {
-        let expected = &self.expectation;
-        let refuse = |code, message: String| {
-            Err(CallError::not_sent(code, message).at(&expected.plugin_id, Some(expected.generation)))
-        };
-        if self.stage != Stage::Open {
-            return refuse(ErrorCode::Unavailable, "the connection is not open".into());
-        }
-        let is_call = matches!(call.caller, Caller::Call(_));
-        if is_call && self.outgoing.calls() >= self.calls_in_flight_max {
-            let max = self.calls_in_flight_max;
-            return refuse(
-                ErrorCode::Overloaded,
-                format!("{max} calls wait for an answer, which is the most"),
-            );
-        }
-        let too_large = |frame_bytes: usize, max: usize| {
-            refuse(ErrorCode::TooLarge, format!("the call takes {frame_bytes} bytes, a frame may have {max}"))
-        };
-        // A first check by a bound, so that a huge call is refused before it is copied; and before the
-        // outbox is looked at, which says `overloaded`, as if it could ever fit.
-        let params_bytes = call.params.as_ref().map_or(0, String::len);
-        if params_bytes > self.frame_bytes_max {
-            return too_large(params_bytes, self.frame_bytes_max);
-        }
-        if is_call && self.outbox.waiting_bytes() + params_bytes > self.outbox_bytes_max {
-            return refuse(
-                ErrorCode::Overloaded,
-                format!(
-                    "the call's {params_bytes} bytes do not fit: {} wait to be written to the plugin already, \
-                     at most {} may",
-                    self.outbox.waiting_bytes(),
-                    self.outbox_bytes_max
-                ),
-            );
-        }
-        if let Err((code, text)) = self.check_fds(&call.fds) {
-            return refuse(code, text);
-        }
+        self.check_request(&call)?;
         let (id, offset) = (self.outgoing.next_id(), self.outbox.next_offset());
         let next = self.streams.next_number();
         let in_band = if self.takes_fds { 0 } else { call.fds.len() as u64 };
@@ -72,11 +35,11 @@ impl Core {
         let frame_bytes = (buffer.len() - start).saturating_sub(1);
         if frame_bytes > self.frame_bytes_max {
             buffer.truncate(start);
-            return too_large(frame_bytes, self.frame_bytes_max);
+            return Err(self.too_large(frame_bytes));
         }
-        let (plugin, generation) = (expected.plugin, expected.generation);
+        let (plugin, generation) = (self.expectation.plugin, self.expectation.generation);
         if self.takes_fds {
-            self.outbox.attach(offset, call.fds);
+            self.outbox.attach(offset, call.fds, None);
         } else if !call.fds.is_empty() {
             self.stream_out(call.fds);
         }
@@ -89,11 +52,57 @@ impl Core {
             offset,
             end_offset: self.outbox.next_offset(),
             sent_at: cx.now,
-            poisons: is_call,
+            poisons: matches!(call.caller, Caller::Call(_)),
             in_grace: false,
             progress: call.progress,
         });
         Ok(())
+    }
+
+    /// Whether a request can go out, as far as that is known before it is written.
+    fn check_request(&self, call: &NewCall) -> Result<(), CallError> {
+        let expected = &self.expectation;
+        let refuse = |code, message: String| {
+            Err(CallError::not_sent(code, message).at(&expected.plugin_id, Some(expected.generation)))
+        };
+        if self.stage != Stage::Open {
+            return refuse(ErrorCode::Unavailable, "the connection is not open".into());
+        }
+        let is_call = matches!(call.caller, Caller::Call(_));
+        if is_call && self.outgoing.calls() >= self.calls_in_flight_max {
+            let max = self.calls_in_flight_max;
+            return refuse(
+                ErrorCode::Overloaded,
+                format!("{max} calls wait for an answer, which is the most"),
+            );
+        }
+        // A first check by a bound, so that a huge call is refused before it is copied; and before the
+        // outbox is looked at, which says `overloaded`, as if it could ever fit.
+        let params_bytes = call.params.as_ref().map_or(0, String::len);
+        if params_bytes > self.frame_bytes_max {
+            return Err(self.too_large(params_bytes));
+        }
+        if is_call && self.outbox.waiting_bytes() + params_bytes > self.outbox_bytes_max {
+            return refuse(
+                ErrorCode::Overloaded,
+                format!(
+                    "the call's {params_bytes} bytes do not fit: {} wait to be written to the plugin already, \
+                     at most {} may",
+                    self.outbox.waiting_bytes(),
+                    self.outbox_bytes_max
+                ),
+            );
+        }
+        if let Err((code, text)) = self.check_fds(&call.fds) {
+            return refuse(code, text);
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, frame_bytes: usize) -> CallError {
+        let text = format!("the call takes {frame_bytes} bytes, a frame may have {}", self.frame_bytes_max);
+        let expected = &self.expectation;
+        CallError::not_sent(ErrorCode::TooLarge, text).at(&expected.plugin_id, Some(expected.generation))
     }
 
     pub(super) fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
@@ -182,6 +191,23 @@ impl Core {
             let error = error.at(&expected.plugin_id, Some(expected.generation));
             self.complete(cx, pending, caller, Err(error), Default::default());
         }
+    }
+
+    /// The next frame's descriptors cannot be sent: it is not sent at all.
+    pub(super) fn refuse_parcel(&mut self, cx: &mut Cx<'_>, why: &str) {
+        let Some((offset, answers)) = self.outbox.withdraw_parcel() else { return };
+        let text = format!("file descriptors could not be sent along: {why}");
+        if let Some(id) = answers {
+            let error = ErrorObject::new(ErrorCode::Overloaded, text);
+            return message::write_error(self.outbox.buffer(), Some(&id), &error);
+        }
+        let id = self.outgoing.find_at(offset);
+        let Some(pending) = id.and_then(|id| self.outgoing.remove(id)) else { return };
+        let Some(caller) = self.settle(cx, &pending) else { return };
+        let expected = &self.expectation;
+        let error = CallError::not_sent(ErrorCode::Overloaded, text)
+            .at(&expected.plugin_id, Some(expected.generation));
+        self.complete(cx, pending, caller, Err(error), Default::default());
     }
 
     /// Cancels the timer of a request that left the table, and takes its caller.

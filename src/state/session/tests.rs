@@ -12,6 +12,8 @@ use std::time::Duration;
 
 #[path = "tests_bounds.rs"]
 mod bounds;
+#[path = "tests_fds.rs"]
+mod fds;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,7 +1,7 @@
 //! What goes into a session and what comes out of it.
 
 use crate::state::call_error::CallError;
-use crate::state::fds::Fds;
+use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{CallKey, Caller, PluginKey};
 use crate::state::time::Time;
 use rpc_plugin_wire::stream::StreamFrame;
@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +95,7 @@ pub enum SessionEvent {
         streams: Vec<u64>,
     },
     /// These descriptors went out as streams in band, under these numbers.
-    Streaming(Vec<(u64, OwnedFd)>),
+    Streaming(Vec<(u64, Fd)>),
     /// A frame of a stream in band came.
     Stream(StreamFrame),
     /// A request of ours is under way.

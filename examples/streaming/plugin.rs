@@ -1,0 +1,71 @@
+//! Keeps files in its working folder, which come and go through streams. Its host launches it:
+//!
+//! ```bash
+//! cargo build --examples && cargo run --example streaming-host
+//! ```
+//!
+//! What always holds: a file is there as a whole or not at all; of an upload that was cancelled nothing is left.
+#![forbid(unsafe_code)]
+
+mod interface;
+
+use interface::{Files, FilesError, Sum};
+use rpc_plugin_sdk::{Blob, Context, Failure, HandlerError, Plugin, Stream};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Default)]
+struct Folder {
+    uploads: AtomicU64,
+}
+
+/// A file that is not whole yet. Unless it is kept, it goes.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0); // where it was kept, it has another name by now
+    }
+}
+
+fn path_of(name: &str) -> Result<PathBuf, FilesError> {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_good) {
+        return Err(FilesError::BadName { name: name.to_owned() });
+    }
+    Ok(format!("{name}.file").into())
+}
+
+impl Files for Folder {
+    fn upload(&self, call: &Context, name: String, content: Stream) -> Result<Sum, Failure<FilesError>> {
+        let path = path_of(&name)?;
+        let part = Part(format!("{}.part", self.uploads.fetch_add(1, Ordering::Relaxed)).into());
+        let mut file = File::create(&part.0)?;
+        // Reading ends with the stream, or as soon as the call is cancelled.
+        let sum = Sum::copy(&mut content.during(call)?, &mut file, |mib| call.progress(&mib))?;
+        file.sync_all()?;
+        std::fs::rename(&part.0, path)?;
+        Ok(sum)
+    }
+
+    fn download(&self, call: &Context, name: String, into: Stream) -> Result<Sum, Failure<FilesError>> {
+        let mut file = match File::open(path_of(&name)?) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(FilesError::Missing { name }.into());
+            }
+            opened => opened?,
+        };
+        Ok(Sum::copy(&mut file, &mut into.during(call)?, |mib| call.progress(&mib))?)
+    }
+
+    fn sum(&self, _: &Context, memory: Blob) -> Result<Sum, HandlerError> {
+        Ok(Sum::copy(&mut memory.reader(), &mut io::sink(), |_| ())?)
+    }
+}
+
+fn main() -> ExitCode {
+    Plugin::new("1.0.0").serve_interface(Folder::default().into_table()).run()
+}

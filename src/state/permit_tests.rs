@@ -1,0 +1,156 @@
+//! Who may call what through its host, and what becomes of the rest of a request.
+
+use super::*;
+use crate::state::plugin::PluginSpec;
+use crate::state::policy::Policy;
+use rpc_plugin_wire::{Chain, Generation, RequestId};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+/// A host with plugin `a`, which may do this.
+fn host(plugins: &[&str], capabilities: &[&str]) -> (Supervisor, PluginKey) {
+    let mut host = Supervisor::new(0);
+    let spec = PluginSpec {
+        id: "a".parse().unwrap(),
+        executable: "/a".into(),
+        policy: Policy::default(),
+        interfaces: BTreeMap::new(),
+        may_call: MayCall { plugins: names(plugins), capabilities: names(capabilities) },
+        last_generation: Some(Generation::try_from(6).unwrap()),
+        awaited: false,
+    };
+    let key = host.add(spec).unwrap();
+    host.wish(Time::ZERO, key, crate::state::supervisor::Wish::Start);
+    (host, key)
+}
+
+fn asked(params: Option<Value>) -> Asked {
+    Asked {
+        id: RequestId::Number(9),
+        method: "host.call".into(),
+        params: params.map(|params| to_raw_value(&params).unwrap()),
+        deadline: None,
+        chain: Chain::default(),
+        progress: false,
+        fds: Vec::new(),
+        streams: Vec::new(),
+    }
+}
+
+fn permit(plugins: &[&str], capabilities: &[&str], params: &Value) -> Result<Target, ErrorCode> {
+    let (host, key) = host(plugins, capabilities);
+    let permitted = host.permit(Time::ZERO, key, asked(Some(params.clone())));
+    permitted.map(|forward| forward.0.target).map_err(|error| error.kind())
+}
+
+#[test]
+fn nothing_is_permitted_that_is_not_named() {
+    let by_id = json!({"plugin_id": "b", "method": "kv.get"});
+    let by_capability = json!({"capability": "kv", "method": "kv.get"});
+    for (plugins, capabilities, id_may, capability_may) in [
+        (&[][..], &[][..], false, false),
+        (&["b"], &[], true, false),
+        (&["*"], &[], true, false),
+        (&["c", "b"], &[], true, false),
+        (&["c"], &["kv2"], false, false),
+        (&["kv"], &["b"], false, false),
+        (&[], &["kv"], false, true),
+        (&[], &["*"], false, true),
+        (&["b*", "B", ""], &["k", "kv.get", ""], false, false),
+        (&["*"], &["*"], true, true),
+    ] {
+        let expected = id_may.then(|| Target::Plugin("b".parse().unwrap())).ok_or(ErrorCode::Denied);
+        assert_eq!(permit(plugins, capabilities, &by_id), expected, "{plugins:?}");
+        let expected = capability_may.then(|| Target::Capability("kv".into())).ok_or(ErrorCode::Denied);
+        assert_eq!(permit(plugins, capabilities, &by_capability), expected, "{capabilities:?}");
+    }
+    // Itself is a plugin like any other.
+    assert_eq!(permit(&["b"], &[], &json!({"plugin_id": "a", "method": "m"})), Err(ErrorCode::Denied));
+    let (host, key) = host(&["*"], &["*"]);
+    let stranger = PluginKey(key.0 + 1);
+    let error = host.permit(Time::ZERO, stranger, asked(Some(by_id))).unwrap_err();
+    assert_eq!(error.kind(), ErrorCode::Denied);
+}
+
+#[test]
+fn a_refusal_names_what_would_permit_it() {
+    let (host, key) = host(&[], &[]);
+    for (params, setting) in [
+        (json!({"plugin_id": "b", "method": "m"}), "may_call"),
+        (json!({"capability": "kv", "method": "m"}), "may_call_capabilities"),
+    ] {
+        let error = host.permit(Time::ZERO, key, asked(Some(params))).unwrap_err();
+        assert!(error.message.contains(setting), "{error}");
+    }
+}
+
+#[test]
+fn what_is_malformed_is_told_before_what_is_denied() {
+    for params in [
+        json!({}),
+        json!({"plugin_id": "b"}),
+        json!({"method": "m"}),
+        json!({"plugin_id": "b", "capability": "kv", "method": "m"}),
+        json!({"plugin_id": "no/b", "method": "m"}),
+        json!({"plugin_id": 1, "method": "m"}),
+        json!({"plugin_id": "b", "method": "m", "params": [1]}),
+        json!({"plugin_id": "b", "method": "m", "params": "x"}),
+        json!({"plugin_id": "b", "method": "m", "more": 1}),
+        json!({"plugin_id": "b", "method": "m", "idempotent": 1}),
+    ] {
+        assert_eq!(permit(&[], &[], &params), Err(ErrorCode::InvalidParams), "{params}");
+    }
+    let (host, key) = host(&["*"], &["*"]);
+    let error = host.permit(Time::ZERO, key, asked(None)).unwrap_err();
+    assert_eq!(error.kind(), ErrorCode::InvalidParams);
+}
+
+#[test]
+fn the_call_has_what_the_request_has() {
+    let (host, key) = host(&["b"], &[]);
+    let now = Time::ZERO.plus(Duration::from_secs(5));
+    let params = json!({"plugin_id": "b", "method": "kv.put", "params": {"k": [1, 2]}, "idempotent": true});
+    let before = Chain::default().and("a/7/3").unwrap();
+    let request = Asked {
+        deadline: Some(now.plus(Duration::from_millis(300))),
+        chain: before,
+        progress: true,
+        fds: vec![crate::state::fds::any()],
+        ..asked(Some(params))
+    };
+    let Forward(CallRequest { idempotent, spec, .. }) = host.permit(now, key, request).unwrap();
+    assert!(idempotent && spec.progress && !spec.is_callback);
+    assert_eq!((spec.method.as_str(), spec.params.as_deref()), ("kv.put", Some("{\"k\":[1,2]}")));
+    assert_eq!((spec.timeout, spec.fds.len()), (Some(Duration::from_millis(300)), 1));
+    assert_eq!(spec.chain.to_string(), "a/7/3 -> host:a/7/9");
+    let plain = json!({"plugin_id": "b", "method": "kv.get"});
+    let Forward(CallRequest { idempotent, spec, .. }) =
+        host.permit(now, key, asked(Some(plain.clone()))).unwrap();
+    assert_eq!((idempotent, spec.timeout, spec.params.as_deref()), (false, None, None));
+    // A deadline that has passed is one.
+    let late = Asked { deadline: Some(Time::ZERO), ..asked(Some(plain.clone())) };
+    assert_eq!(host.permit(now, key, late).unwrap().0.spec.timeout, Some(Duration::ZERO));
+    let mut chain = Chain::default();
+    while let Some(longer) = chain.and("b/1/1") {
+        chain = longer;
+    }
+    let error = host.permit(now, key, Asked { chain, ..asked(Some(plain)) }).unwrap_err();
+    assert_eq!(error.kind(), ErrorCode::WouldDeadlock);
+    assert!(error.message.contains("b/1/1 -> b/1/1"), "{error}");
+}
+
+#[test]
+fn params_are_handed_on_as_they_came() {
+    let (host, key) = host(&["*"], &[]);
+    let text =
+        r#"{"plugin_id":"b","method":"m","params":{ "n": 1.50, "big": 123456789012345678901234567890 }}"#;
+    let request = Asked { params: Some(RawValue::from_string(text.into()).unwrap()), ..asked(None) };
+    let spec = host.permit(Time::ZERO, key, request).unwrap().0.spec;
+    assert_eq!(spec.params.as_deref(), Some(r#"{ "n": 1.50, "big": 123456789012345678901234567890 }"#));
+}
