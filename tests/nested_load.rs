@@ -71,7 +71,7 @@ fn calls_of_256_kib_fill_both_directions_and_all_end() {
                     assert_eq!(reply.result.get().len(), params.get().len());
                     let last = ended.fetch_add(1, Ordering::SeqCst);
                     if last.is_multiple_of(100) {
-                        most.fetch_max(a.status().unwrap().calls_in_flight as u64, Ordering::SeqCst);
+                        most.fetch_max(a.status().unwrap().calls_in_flight, Ordering::SeqCst);
                     }
                 }
             });
@@ -196,7 +196,7 @@ fn storm(scene: &Scene, seed: u64, time: Duration) -> (Arc<Tally>, u64) {
         for number in 0..8 {
             let (plugins, tally, is_over) = (&plugins, &tally, &is_over);
             scope.spawn(move || {
-                let mut dice = Dice((seed + number) * 0x9e37_79b9 | 1);
+                let mut dice = Dice(((seed + number) * 0x9e37_79b9) | 1);
                 while !is_over.load(Ordering::SeqCst) {
                     one_call(plugins, &mut dice, tally);
                 }
