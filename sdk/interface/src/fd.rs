@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// Largest blob that is taken in band, where its receiver has to make the memory of it. Bytes.
 pub const BLOB_IN_BAND_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// How long the receiver of a blob in band waits for its next byte. Seconds.
+/// How long the receiver of a blob in band waits for its next byte.
 const BLOB_STALL: Duration = Duration::from_secs(30);
 
 /// Bytes to or from the other side, at the speed of the kernel. [`Read`] and [`Write`] block until the other
@@ -250,9 +250,10 @@ struct Patient(File);
 
 impl Read for Patient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let timeout = PollTimeout::try_from(BLOB_STALL).unwrap_or(PollTimeout::MAX);
         loop {
             let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut polled, PollTimeout::try_from(BLOB_STALL).unwrap_or(PollTimeout::MAX)) {
+            match poll(&mut polled, timeout) {
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
                 Ok(0) => {

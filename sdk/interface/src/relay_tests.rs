@@ -55,7 +55,10 @@ fn bytes_go_both_ways_and_each_way_ends_by_itself() {
 fn a_window_is_sent_and_no_more_until_credit_comes() {
     let (app, theirs) = Stream::pair().unwrap();
     let mut relay = relay(theirs);
-    let writer = std::thread::spawn(move || (&mut { app }).write_all(&vec![1; 3 * STREAM_WINDOW_BYTES]));
+    let writer = std::thread::spawn(move || {
+        let mut app = app;
+        app.write_all(&vec![1; 3 * STREAM_WINDOW_BYTES])
+    });
     let mut sent = 0;
     let mut idle = 0;
     while idle < 100 {

@@ -51,7 +51,7 @@ impl NoBulk {
 
     pub(crate) fn into_text(self) -> String {
         match self {
-            NoBulk::Never => "it holds a stream or blob, and this host takes none".to_owned(),
+            NoBulk::Never => "a stream or blob, and this host takes no file descriptors".to_owned(),
             NoBulk::Full(text) => text,
         }
     }
