@@ -11,7 +11,7 @@
 mod interface;
 
 use interface::{FilesClient, FilesError, Sum};
-use rpc_plugin_system::host::{CancelToken, Host, PluginConfig, PluginHandle};
+use rpc_plugin_system::host::{CallOptions, CancelToken, Host, PluginConfig, PluginHandle};
 use rpc_plugin_system::interface::{Blob, CallFailure, Stream};
 use std::error::Error;
 use std::fs::File;
@@ -58,6 +58,8 @@ fn run() -> Result<(), Box<dyn Error>> {
 fn there_and_back(plugin: &PluginHandle, path: &Path) -> Result<(), Box<dyn Error>> {
     let tell = |mib: u64| println!("  {mib} MiB");
     let files = FilesClient::new(plugin.on_progress(tell));
+    // A call has 30 seconds otherwise, which is short for a large file.
+    let files = files.with(CallOptions::default().timeout(Duration::from_secs(3600)));
     println!("upload");
     let mut source = File::open(path)?;
     let sum = upload(&mut source, |content| files.upload("report", content))??;

@@ -287,7 +287,7 @@ impl HostBuilder {
         if let Some(path) = &self.runtime_dir {
             return Ok((path.clone(), None));
         }
-        let folder = Folder::fresh(TEMPORARY_PREFIX)
+        let folder = Folder::new(TEMPORARY_PREFIX)
             .map_err(|error| HostError::Setup("a temporary folder cannot be made", error))?;
         Ok((folder.path().to_owned(), Some(folder)))
     }

@@ -186,11 +186,15 @@ impl Reactor {
                 Err(_) => return,
             }
         }
+        let announced =
+            self.supervisor.session_mut(key, generation).map(|session| session.announced_streams());
         let link = self.wards.get_mut(&key).and_then(|ward| ward.link.as_mut());
-        let Some(link) = link.filter(|link| link.full != full) else { return };
-        link.full = full;
-        let (fd, source) = (link.stream.as_raw_fd(), link.source);
-        self.watch_writing(fd, source, full);
+        if let Some(link) = link.filter(|link| link.full != full) {
+            link.full = full;
+            let (fd, source) = (link.stream.as_raw_fd(), link.source);
+            self.watch_writing(fd, source, full);
+        }
+        self.go_on_with_streams(key, generation, announced.unwrap_or_default());
     }
 
     /// Closes a connection, after one try to write the last bytes.

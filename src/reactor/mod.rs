@@ -341,7 +341,9 @@ impl Reactor {
                 asked.fds.extend(self.accept_streams(now, key, generation, &asked.streams));
                 self.serve_plugin(now, key, generation, *asked);
             }
-            Action::Streaming(key, generation, named) => self.open_streams(now, key, generation, named),
+            Action::RefuseStreams(key, generation, numbers) => {
+                self.refuse_streams(now, key, generation, &numbers);
+            }
             Action::Stream(key, generation, frame) => self.take_stream(now, key, generation, frame),
             Action::Abandoned(key, generation, id) => self.abandon(now, key, generation, id),
             Action::Complete(call, mut end) => {

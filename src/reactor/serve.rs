@@ -92,8 +92,7 @@ impl Reactor {
             return Err(ErrorObject::new(ErrorCode::MethodNotFound, text));
         };
         let (asker, plugin_id, interfaces) = (asker.clone(), plugin.id().clone(), plugin.interfaces());
-        let request = ServiceRequest { asker, plugin_id, asked, left, interfaces };
-        self.services.take(request).map(Serving::Service)
+        self.services.take(ServiceRequest { asker, plugin_id, asked, left, interfaces }).map(Serving::Service)
     }
 
     /// Makes the call that a plugin asked for.

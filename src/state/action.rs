@@ -1,7 +1,7 @@
 //! What the state machines want done, and what they want recorded.
 
 use super::call_error::CallError;
-use super::fds::{Fd, Fds};
+use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, WaitKey};
 use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
@@ -47,8 +47,8 @@ pub enum Action {
     Complete(CallKey, CallEnd),
     /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
     Asked(PluginKey, Generation, Box<Asked>),
-    /// These descriptors went out as streams in band, under these numbers: relay between both.
-    Streaming(PluginKey, Generation, Vec<(u64, Fd)>),
+    /// These streams in band came, and nobody will take them: end them.
+    RefuseStreams(PluginKey, Generation, Vec<u64>),
     /// A frame of a stream in band came.
     Stream(PluginKey, Generation, StreamFrame),
     /// The plugin does not wait any more for the answer to what it asked.

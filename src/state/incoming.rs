@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 pub const INCOMING_MAX: usize = 1024;
 
 /// Descriptors that came with them and may be held for one peer at once; a request beyond that is answered `overloaded`.
-pub const INCOMING_FDS_MAX: usize = 128;
+/// More than what can be read of one peer in a turn of the event loop, before anything is answered.
+pub const INCOMING_FDS_MAX: usize = 256;
 
 /// What entering a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

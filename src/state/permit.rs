@@ -7,7 +7,6 @@ use super::route::{CallRequest, Target};
 use super::session::{Asked, CallSpec};
 use super::supervisor::Supervisor;
 use super::time::Time;
-use rpc_plugin_wire::chain::entry_at_host;
 use rpc_plugin_wire::life::HostCall;
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
@@ -32,7 +31,7 @@ impl Supervisor {
     /// What a `host.call` of that plugin comes to.
     ///
     /// # Errors
-    /// `invalid_params`, `denied`, or `would_deadlock` where too many calls led to it.
+    /// `invalid_params`, or `denied`.
     pub fn permit(&self, now: Time, key: PluginKey, asked: Asked) -> Result<Forward, ErrorObject> {
         let HostCall { plugin_id, capability, method, params, idempotent } =
             params_into(asked.params.as_deref())?;
@@ -61,23 +60,12 @@ impl Supervisor {
             let text = format!("this plugin may not call {what}");
             return Err(ErrorObject::new(ErrorCode::Denied, text));
         }
-        let entry = self.plugin(key).and_then(|plugin| Some((plugin.id(), plugin.generation()?)));
-        let chain = match entry.map(|(id, generation)| entry_at_host(id, generation, &asked.id)) {
-            Some(entry) => asked.chain.and(&entry).ok_or_else(|| {
-                let text = format!(
-                    "{} calls led to this one, which is the most: {}",
-                    asked.chain.len(),
-                    asked.chain
-                );
-                ErrorObject::new(ErrorCode::WouldDeadlock, text)
-            })?,
-            None => asked.chain,
-        };
         let spec = CallSpec {
             method,
             params: params.map(|params| String::from(Box::<str>::from(params))),
             timeout: asked.deadline.map(|deadline| deadline.since(now)),
-            chain,
+            // The host serves none of it itself.
+            chain: asked.chain,
             progress: asked.progress,
             fds: asked.fds,
             is_callback: false,

@@ -265,7 +265,7 @@ impl Supervisor {
         });
     }
 
-    /// A stream in band: sends these frames of it, and where it has ended, makes room for another; or ends the
+    /// A stream in band: sends these frames of it, and where it is over, makes room for another; or ends the
     /// connection, because the plugin broke its protocol.
     pub fn relay(
         &mut self,

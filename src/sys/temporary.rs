@@ -13,19 +13,11 @@ const TRIES_MAX: u32 = 16;
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one, whose name begins like this.
-    ///
-    /// # Errors
-    /// It cannot be made; also where somebody else has made it.
-    pub(crate) fn new(prefix: &str) -> std::io::Result<Folder> {
-        Folder::make(&format!("{prefix}-{}", std::process::id()))
-    }
-
-    /// The same under a name that no other of this process has.
+    /// Makes one, whose name begins like this and goes on by chance.
     ///
     /// # Errors
     /// It cannot be made.
-    pub(crate) fn fresh(prefix: &str) -> std::io::Result<Folder> {
+    pub(crate) fn new(prefix: &str) -> std::io::Result<Folder> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -63,7 +55,7 @@ mod tests {
 
     #[test]
     fn each_is_another_one_private_and_gone_at_the_end() {
-        let folders = [Folder::fresh("rps-folder").unwrap(), Folder::fresh("rps-folder").unwrap()];
+        let folders = [Folder::new("rps-folder").unwrap(), Folder::new("rps-folder").unwrap()];
         assert_ne!(folders[0].path(), folders[1].path());
         let path = folders[0].path().to_owned();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);

@@ -202,7 +202,7 @@ impl Life {
                 self.supervisor.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
             }
             Action::Progress(..) | Action::Abandoned(..) => {}
-            Action::Streaming(..) | Action::Stream(..) => {}
+            Action::RefuseStreams(..) | Action::Stream(..) => {}
             Action::CloseLink(_, _, last) => {
                 self.written.extend(last);
                 self.closed = true;

@@ -174,9 +174,7 @@ impl Made {
         let mut host = call.host();
         if self.has_progress {
             let seen = Arc::clone(&seen);
-            host = host.on_progress(move |value| {
-                seen.lock().unwrap().push(serde_json::from_str::<u64>(value.get()).unwrap());
-            });
+            host = host.on_progress(move |value: u64| seen.lock().unwrap().push(value));
         }
         let remote = match (&self.plugin, &self.capability) {
             (Some(id), _) => Some(host.plugin(id)),

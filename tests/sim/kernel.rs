@@ -45,7 +45,7 @@ impl World {
                 self.close_link((key, generation), &last);
                 self.child_is_gone((key, generation));
             }
-            Action::Streaming(..) | Action::Stream(..) => {}
+            Action::RefuseStreams(..) | Action::Stream(..) => {}
             Action::Signal(key, generation, signal) => self.signal((key, generation), signal),
             Action::Progress(call, value) => {
                 self.tell(format_args!("  call {} goes on: {value}", call.0));

@@ -7,18 +7,26 @@
 //! to process through the kernel alone.
 
 use crate::transfer::{put_fd, take_fd};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::de::Error as _;
 use serde::ser::{Error as _, SerializeStruct as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
+use std::time::Duration;
+
+/// Largest blob that is taken in band, where its receiver has to make the memory of it. Bytes.
+pub const BLOB_IN_BAND_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// How long the receiver of a blob in band waits for its next byte. Seconds.
+const BLOB_STALL: Duration = Duration::from_secs(30);
 
 /// Bytes to or from the other side, at the speed of the kernel. [`Read`] and [`Write`] block until the other
 /// side writes, reads or closes; dropping it closes.
@@ -52,6 +60,14 @@ impl Stream {
     /// It was sent away.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).ok_or_else(sent_away)
+    }
+
+    /// A second handle of the same stream, for another thread: one that writes while this one reads.
+    ///
+    /// # Errors
+    /// It was sent away, or this process cannot have more descriptors.
+    pub fn try_clone(&self) -> io::Result<Stream> {
+        self.file().map(|file| OwnedFd::from(file).into())
     }
 
     /// No more bytes will be written: the other side reads the end, and can still write. Where the descriptor is no
@@ -128,6 +144,9 @@ impl<'de> Deserialize<'de> for Stream {
 
 /// A piece of memory that travels as one descriptor, whatever its size: memfd_create(2), sealed, so that whoever
 /// gets it can rely on what it read. Reading it copies nothing but what is asked for.
+///
+/// Over a connection that passes no descriptors its bytes come as a stream, which whoever reads the params or the
+/// result takes in first: at most 1 GiB, with no pause of more than 30 s.
 #[derive(Debug)]
 pub struct Blob {
     file: File,
@@ -154,10 +173,27 @@ impl Blob {
             .or_else(|_| memfd_create(c"rpc-plugin-blob", flags))?;
         let mut file = File::from(fd);
         fill(&mut file)?;
+        file.rewind()?;
         let bytes = file.metadata()?.len();
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals | SealFlag::F_SEAL_SEAL))?;
         Ok(Blob { file, bytes })
+    }
+
+    /// A blob of exactly so many bytes of a stream, for that is how one comes in band.
+    fn from_stream(stream: File, bytes: u64) -> io::Result<Blob> {
+        if bytes > BLOB_IN_BAND_BYTES_MAX {
+            let text = format!("a blob of {bytes} bytes in band, {BLOB_IN_BAND_BYTES_MAX} are the most");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
+        let mut stream = Patient(stream).take(bytes);
+        Blob::filled_by(|file| match io::copy(&mut stream, file)? {
+            all if all == bytes => Ok(()),
+            fewer => {
+                let text = format!("a blob ended after {fewer} bytes, {bytes} were announced");
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))
+            }
+        })
     }
 
     /// Its size in bytes.
@@ -203,6 +239,36 @@ impl Blob {
     }
 }
 
+/// Whether it is a socket or a pipe.
+fn is_stream(file: &File) -> io::Result<bool> {
+    let kind = file.metadata()?.file_type();
+    Ok(kind.is_socket() || kind.is_fifo())
+}
+
+/// Waits for bytes, but not for ever.
+struct Patient(File);
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, PollTimeout::try_from(BLOB_STALL).unwrap_or(PollTimeout::MAX)) {
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+                Ok(0) => {
+                    let text = format!("no byte of a blob came for {BLOB_STALL:?}");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+                Ok(_) => {}
+            }
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
 /// See [`Blob::reader`].
 #[derive(Debug)]
 pub struct BlobReader<'b> {
@@ -242,6 +308,9 @@ impl<'de> Deserialize<'de> for Blob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Blob, D::Error> {
         let BlobOnWire { blob, bytes } = BlobOnWire::deserialize(deserializer)?;
         let file = File::from(take_fd(blob).map_err(D::Error::custom)?);
+        if is_stream(&file).map_err(D::Error::custom)? {
+            return Blob::from_stream(file, bytes).map_err(D::Error::custom);
+        }
         let seals = fcntl(&file, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
         let needed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_WRITE;
         if !seals.is_ok_and(|seals| seals.contains(needed)) {
@@ -326,6 +395,40 @@ mod tests {
         let arrived = Arrived { fds: parcel.fds, call: None };
         let read: Result<Blob, _> = provide(arrived, || serde_json::from_str(&text.replace('3', "4")));
         assert!(read.unwrap_err().to_string().contains("3 bytes, 4 were announced"));
+    }
+
+    fn from_stream(fd: OwnedFd, bytes: u64) -> Result<Blob, String> {
+        let (text, parcel) = collect(|| {
+            let place = put_fd(fd).unwrap();
+            format!("{{\"$blob\":{place},\"bytes\":{bytes}}}")
+        });
+        let arrived = Arrived { fds: parcel.fds, call: None };
+        provide(arrived, || serde_json::from_str(&text)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_blob_comes_out_of_a_stream_whole_and_sealed_or_not_at_all() {
+        let sent: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+        for is_socket in [true, false] {
+            let bytes = sent.clone();
+            let (there, mut ours) = if is_socket { Stream::pair().unwrap() } else { Stream::pipe().unwrap() };
+            let writer = std::thread::spawn(move || ours.write_all(&bytes));
+            let blob = from_stream(there.into_fd().unwrap(), 3_000_000).unwrap();
+            writer.join().unwrap().unwrap();
+            assert!(blob.to_vec(3_000_000).unwrap() == sent);
+            assert!(blob.into_file().write_all(b"x").is_err(), "it is sealed");
+        }
+        let (there, mut ours) = Stream::pair().unwrap();
+        ours.write_all(b"abc").unwrap();
+        assert_eq!(from_stream(there.into_fd().unwrap(), 2).unwrap().to_vec(2).unwrap(), b"ab");
+        let (there, mut ours) = Stream::pair().unwrap();
+        ours.write_all(b"abc").unwrap();
+        drop(ours);
+        let error = from_stream(there.into_fd().unwrap(), 4).unwrap_err();
+        assert!(error.contains("ended after 3 bytes, 4 were announced"), "{error}");
+        let (there, _ours) = Stream::pair().unwrap();
+        let error = from_stream(there.into_fd().unwrap(), BLOB_IN_BAND_BYTES_MAX + 1).unwrap_err();
+        assert!(error.contains("are the most"), "{error}");
     }
 
     fn tempfile() -> File {

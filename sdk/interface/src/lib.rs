@@ -25,6 +25,7 @@ pub mod error;
 pub mod fd;
 mod interface;
 pub mod local;
+pub mod relay;
 pub mod scm;
 pub mod table;
 pub mod transfer;

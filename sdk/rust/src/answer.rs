@@ -4,19 +4,19 @@
 //!
 //! What always holds: exactly one whole frame is appended, and it is no longer than the limit.
 
+use crate::beside::Beside;
 use crate::frames::Frames;
 use crate::handler::HandlerError;
 use rpc_plugin_wire::message::{fits_nesting, to_one_line, write_error};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
-use std::os::fd::OwnedFd;
 
-/// Appends the answer that `produce` makes: the JSON that it appends as result, with the descriptors that it
-/// gives, or its error. Says whether a result was written.
+/// Appends the answer that `produce` makes: the JSON that it appends as result, with what it gives beside it, or
+/// its error. Says whether a result was written.
 pub(crate) fn write_answer(
     frames: &mut Frames,
     id: &RequestId,
     frame_bytes_max: usize,
-    produce: impl FnOnce(&mut Vec<u8>) -> Result<Vec<OwnedFd>, HandlerError>,
+    produce: impl FnOnce(&mut Vec<u8>) -> Result<Beside, HandlerError>,
 ) -> bool {
     let out = &mut frames.bytes;
     let at = out.len();
@@ -25,8 +25,8 @@ pub(crate) fn write_answer(
     push_id(out, id);
     out.extend_from_slice(b",\"result\":");
     let result_at = out.len();
-    let fds = match produce(out) {
-        Ok(fds) => fds,
+    let beside = match produce(out) {
+        Ok(beside) => beside,
         Err(error) => {
             out.truncate(at);
             write_failure(frames, id, frame_bytes_max, error.into_object());
@@ -41,13 +41,11 @@ pub(crate) fn write_answer(
     }
     // A raw value may hold line ends between its tokens.
     to_one_line(out.get_mut(result_at..).unwrap_or_default());
-    if !fds.is_empty() {
-        out.extend_from_slice(format!(",\"fds\":{}", fds.len()).as_bytes());
-    }
+    out.extend_from_slice(beside.member().as_bytes());
     out.extend_from_slice(b"}\n");
     let frame_bytes = out.len() - at - 1;
     if frame_bytes <= frame_bytes_max {
-        frames.attach(at, fds);
+        frames.attach(at, beside);
         return true;
     }
     out.truncate(at);
@@ -84,7 +82,7 @@ mod tests {
 
     fn answer(max: usize, produce: impl FnOnce(&mut Vec<u8>) -> Result<(), HandlerError>) -> (bool, String) {
         let mut out = Frames::from(b"before\n".to_vec());
-        let produce = |out: &mut Vec<u8>| produce(out).map(|()| Vec::new());
+        let produce = |out: &mut Vec<u8>| produce(out).map(|()| Beside::Nothing);
         let ok = write_answer(&mut out, &RequestId::Text("a\"b".into()), max, produce);
         let text = String::from_utf8(out.bytes).unwrap();
         let frame = text.strip_prefix("before\n").unwrap().strip_suffix('\n').unwrap().to_owned();

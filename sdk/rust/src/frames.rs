@@ -1,16 +1,17 @@
-//! Whole frames on their way to the host, with the descriptors that travel with some of them.
+//! Whole frames on their way to the host, with the descriptors or streams that travel with some of them.
 //!
 //! What it deliberately does not do: wait for room, or decide who writes; the outbox does that.
 //!
 //! What always holds: descriptors go out with the first byte of their frame and with no byte before it, however the
 //! frames were joined and however few bytes the socket takes; ours are closed as soon as the kernel has its own.
 
+use crate::beside::Beside;
 use nix::sys::socket::{MsgFlags, send};
 use rpc_plugin_interface::scm;
 use rpc_plugin_wire::frame::is_oversized;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 /// Buffers that grew past this are given back once they are empty and little of them is used. Bytes.
@@ -22,8 +23,8 @@ pub(crate) struct Frames {
     pub(crate) bytes: Vec<u8>,
     /// How many of them the socket has taken.
     written: usize,
-    /// The places of frames with descriptors, in order.
-    parcels: VecDeque<(usize, Vec<OwnedFd>)>,
+    /// The places of frames with something beside them, in order.
+    parcels: VecDeque<(usize, Beside)>,
 }
 
 impl Frames {
@@ -36,10 +37,10 @@ impl Frames {
         self.len() == 0
     }
 
-    /// Says that `fds` travel with the frame that begins at byte `at`. No later frame has some already.
-    pub(crate) fn attach(&mut self, at: usize, fds: Vec<OwnedFd>) {
-        if !fds.is_empty() {
-            self.parcels.push_back((at, fds));
+    /// Says what travels with the frame that begins at byte `at`. No later frame has something already.
+    pub(crate) fn attach(&mut self, at: usize, beside: Beside) {
+        if !matches!(beside, Beside::Nothing) {
+            self.parcels.push_back((at, beside));
         }
     }
 
@@ -48,7 +49,7 @@ impl Frames {
         let shift = self.bytes.len();
         self.bytes.extend_from_slice(more.bytes.get(more.written..).unwrap_or_default());
         let written = more.written;
-        self.parcels.extend(more.parcels.drain(..).map(|(at, fds)| (shift + at - written, fds)));
+        self.parcels.extend(more.parcels.drain(..).map(|(at, beside)| (shift + at - written, beside)));
         more.clear();
     }
 
@@ -65,14 +66,14 @@ impl Frames {
     /// Writes all of it, or as much as the socket takes without waiting. Says whether that was all.
     pub(crate) fn send(&mut self, socket: &UnixStream, wait: bool) -> io::Result<bool> {
         while !self.is_empty() {
-            let fds = self.parcels.front().filter(|(at, _)| *at == self.written).map(|(_, fds)| fds);
-            let next = self.parcels.get(usize::from(fds.is_some()));
+            let beside = self.parcels.front().filter(|(at, _)| *at == self.written).map(|(_, beside)| beside);
+            let begins = beside.is_some();
+            let next = self.parcels.get(usize::from(begins));
             let end = next.map_or(self.bytes.len(), |(at, _)| *at);
             let part = self.bytes.get(self.written..end).unwrap_or_default();
-            let takes_fds = fds.is_some();
-            let sent = match fds {
-                Some(fds) => scm::send(socket.as_fd(), part, fds, wait),
-                None => {
+            let sent = match beside {
+                Some(Beside::Fds(fds)) => scm::send(socket.as_fd(), part, fds, wait),
+                _ => {
                     let patience = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
                     send(socket.as_raw_fd(), part, MsgFlags::MSG_NOSIGNAL | patience).map_err(io::Error::from)
                 }
@@ -80,8 +81,8 @@ impl Frames {
             match sent {
                 Ok(bytes) => {
                     self.written += bytes;
-                    if takes_fds {
-                        self.parcels.pop_front();
+                    if begins && let Some((_, Beside::Streams(opening))) = self.parcels.pop_front() {
+                        opening.begin();
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -111,7 +112,8 @@ mod tests {
         let pad = "x".repeat(pad);
         let text = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"fds\":{count},\"pad\":\"{pad}\"}}\n");
         frames.bytes.extend_from_slice(text.as_bytes());
-        frames.attach(at, (0..count).map(|_| io::pipe().unwrap().0.into()).collect());
+        let fds: Vec<_> = (0..count).map(|_| io::pipe().unwrap().0.into()).collect();
+        frames.attach(at, if fds.is_empty() { Beside::Nothing } else { Beside::Fds(fds) });
     }
 
     #[test]
@@ -157,7 +159,7 @@ mod tests {
         let mut frames = Frames::default();
         let (reader, writer) = io::pipe().unwrap();
         frames.bytes.extend_from_slice(b"{}\n");
-        frames.attach(0, vec![writer.into()]);
+        frames.attach(0, Beside::Fds(vec![writer.into()]));
         frames.clear();
         assert_eq!(io::read_to_string(reader).unwrap(), "");
         assert!(frames.is_empty());

@@ -95,10 +95,10 @@ fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Resul
     sent.map_err(|error| Error::HelloUnanswered(format!("it could not be sent: {error}")))
 }
 
-/// What this SDK understands.
+/// What this SDK understands. Descriptors travel as they are or in band, never both.
 fn features(passes_fds: bool) -> Vec<String> {
-    let has = |feature: &&str| *feature != FEATURE_STREAMS && (*feature != FEATURE_FDS || passes_fds);
-    FEATURES.into_iter().filter(has).map(str::to_owned).collect()
+    let left_out = if passes_fds { FEATURE_STREAMS } else { FEATURE_FDS };
+    FEATURES.into_iter().filter(|feature| *feature != left_out).map(str::to_owned).collect()
 }
 
 fn fill(
@@ -140,6 +140,9 @@ fn understand(frame: &[u8]) -> Result<Option<HelloResult>, Error> {
             Err(Error::Violation(format!("it sent {:?} before it answered the hello", request.method)))
         }
         Message::Response(Response { fds: 1.., .. }) => wrong("announces file descriptors".to_owned()),
+        Message::Response(Response { streams, .. }) if !streams.is_empty() => {
+            wrong("announces streams in band".to_owned())
+        }
         // Without an id: the host could not even read it.
         Message::Response(Response {
             result: Err(error),

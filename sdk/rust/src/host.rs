@@ -45,11 +45,16 @@ impl Host {
         Host { timeout: Some(timeout), ..self }
     }
 
-    /// Asks to be told how far calls are. `on_progress` gets what the other side says, in JSON, on the thread that
-    /// waits for the end; of what comes faster than that, the newest 64.
+    /// Asks to be told how far calls are. `tell` gets each value that the other side says, on the thread that waits for
+    /// the end; one that is no `T` is passed over, and of what comes faster than that, the newest 64 are told.
     #[must_use]
-    pub fn on_progress(self, on_progress: impl Fn(&RawValue) + Send + Sync + 'static) -> Host {
-        Host { on_progress: Some(Arc::new(on_progress)), ..self }
+    pub fn on_progress<T: DeserializeOwned>(self, tell: impl Fn(T) + Send + Sync + 'static) -> Host {
+        let tell = move |value: &RawValue| {
+            if let Ok(value) = serde_json::from_str(value.get()) {
+                tell(value);
+            }
+        };
+        Host { on_progress: Some(Arc::new(tell)), ..self }
     }
 
     /// The same for calls that are made while `call` is served: they are part of it, and end with it. For the methods of
@@ -161,8 +166,8 @@ impl Remote {
 
     /// As [`Host::on_progress`].
     #[must_use]
-    pub fn on_progress(self, on_progress: impl Fn(&RawValue) + Send + Sync + 'static) -> Remote {
-        Remote { host: self.host.on_progress(on_progress), ..self }
+    pub fn on_progress<T: DeserializeOwned>(self, tell: impl Fn(T) + Send + Sync + 'static) -> Remote {
+        Remote { host: self.host.on_progress(tell), ..self }
     }
 
     /// Calls a method of it and waits for the result.

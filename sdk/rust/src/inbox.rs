@@ -8,6 +8,7 @@
 //! another thread can go on reading.
 
 use crate::answer::write_failure;
+use crate::beside::Bulk;
 use crate::call::Call;
 use crate::error::{End, Error};
 use crate::frames::Frames;
@@ -27,7 +28,9 @@ use rpc_plugin_wire::life::{
     METHOD_SHUTDOWN, Progress,
 };
 use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Message, Notification, Outcome, Request, RequestId, Response};
+use serde_json::value::RawValue;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,21 +102,24 @@ impl Inbox {
         Ok(Taken::All)
     }
 
-    /// The descriptors that a frame announces.
+    /// The descriptors that a frame announces, and those of the streams in band that it announces.
     fn fds_of(&self, message: &Message<'_>, waiting: &mut Waiting<OwnedFd>) -> Result<Vec<OwnedFd>, Error> {
-        let count = match message {
-            Message::Request(Request { fds, .. })
-            | Message::Notification(Notification { fds, .. })
-            | Message::Response(Response { fds, .. }) => *fds,
+        let (count, numbers) = match message {
+            Message::Request(Request { fds, streams, .. })
+            | Message::Response(Response { fds, streams, .. }) => (*fds, streams.as_slice()),
+            Message::Notification(Notification { fds, .. }) => (*fds, [].as_slice()),
         };
-        if count == 0 {
-            return Ok(Vec::new());
+        let not_agreed =
+            |what| Err(Error::Violation(format!("it announces {what}, which were not agreed on")));
+        match &self.shared.service.bulk {
+            _ if count == 0 && numbers.is_empty() => Ok(Vec::new()),
+            Bulk::Fds if count > 0 => {
+                waiting.take(count.into()).map_err(|error| Error::Violation(error.to_string()))
+            }
+            Bulk::Streams(streams) if count == 0 => streams.came(numbers).map_err(Error::Violation),
+            _ if count > 0 => not_agreed("file descriptors"),
+            _ => not_agreed("streams in band"),
         }
-        if !self.shared.service.has_fds {
-            let text = "it announces file descriptors, which were not agreed on";
-            return Err(Error::Violation(text.to_owned()));
-        }
-        waiting.take(count.into()).map_err(|error| Error::Violation(error.to_string()))
     }
 
     /// Queues the requests read so far.
@@ -165,10 +171,21 @@ impl Inbox {
                 let Progress { id, value } = params_into(notification.params).map_err(wrong)?;
                 self.shared.calls.progress(&id, value);
             }
-            // One that a later version of the protocol knows.
-            _ => {}
+            _ => self.handle_stream(method, notification.params)?,
         }
         Ok(())
+    }
+
+    /// A frame of a stream; any other notification is one that a later version of the protocol knows.
+    fn handle_stream(&self, method: &str, params: Option<&RawValue>) -> Result<(), Error> {
+        let Some(frame) = StreamFrame::read(method, params).map_err(Error::Violation)? else { return Ok(()) };
+        match self.shared.service.bulk.streams() {
+            Some(streams) => streams.take(frame).map_err(Error::Violation),
+            None => {
+                let text = "a frame is of a stream in band, which were not agreed on";
+                Err(Error::Violation(text.to_owned()))
+            }
+        }
     }
 
     fn cancel(&mut self, id: &RequestId) {

@@ -35,7 +35,7 @@
 //!
 //! Handlers run on a small pool ([`Plugin::threads`]) behind a bounded queue ([`Plugin::queue_max`]), so
 //! that a slow one does not stop the heartbeat. A handler that takes long asks its [`Call`] whether it is
-//! cancelled, or sleeps with [`Call::wait`]:
+//! cancelled, or sleeps with [`wait`](Context::wait):
 //!
 //! ```no_run
 //! # use rpc_plugin_sdk::{Call, HandlerError, Plugin};
@@ -68,6 +68,7 @@
 
 mod answer;
 mod bell;
+mod beside;
 mod call;
 mod calls;
 mod config;
@@ -96,6 +97,7 @@ mod service;
 mod session;
 mod source;
 mod stdio;
+mod streams;
 mod task;
 mod watch;
 mod worker;

@@ -42,6 +42,8 @@ impl Shared {
         let now = Instant::now();
         let (left, deadline) = time_for(context, timeout, now)?;
         let Parcel { fds, callbacks } = parcel;
+        let packed = self.service.bulk.pack(fds);
+        let beside = packed.map_err(|error| CallError::not_sent(error.code(), error.into_text()))?;
         let slot = Arc::new(Slot::new(context.cloned(), on_progress.is_some()));
         let id = self.calls.open(&slot, callbacks)?;
         let mut frames = Frames::default();
@@ -51,12 +53,12 @@ impl Shared {
             params: params.as_deref(),
             deadline_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)),
             progress: on_progress.is_some(),
-            fds: fds.len(),
+            fds: beside.fds(),
             chain: &chain,
-            ..NewRequest::default()
+            streams: &beside.numbers(),
         };
         write_request(&mut frames.bytes, &request);
-        frames.attach(0, fds);
+        frames.attach(0, beside);
         let sent = self.send_request(&slot, &mut frames, deadline);
         sent.inspect_err(|_| self.calls.not_sent(id))?;
         let is_unwanted = self.calls.sent(id);
@@ -85,9 +87,6 @@ impl Shared {
         if parcel.fds.len() > usize::from(FDS_PER_FRAME_MAX) {
             let fds = parcel.fds.len();
             return invalid(format!("{fds} file descriptors in one call, {FDS_PER_FRAME_MAX} are the most"));
-        }
-        if !parcel.fds.is_empty() && !self.service.has_fds {
-            return invalid("a stream or blob, and this host takes no file descriptors".to_owned());
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! What always holds: a definition with a fault is refused before anything is connected, and all its
 //! faults are named.
 
+use crate::beside::Bulk;
 use crate::call::Call;
 use crate::config::Config;
 use crate::error::{End, Error};
@@ -17,7 +18,7 @@ use crate::log::{Event, Log, LogOptions, LogTarget};
 use crate::service::{Health, Service, Work};
 use crate::session::{OnShutdown, Session};
 use rpc_plugin_wire::event::{Component, Level};
-use rpc_plugin_wire::handshake::{FEATURE_FDS, check_capabilities};
+use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, check_capabilities};
 use rpc_plugin_wire::ident::{capability_of, check_capability, check_method};
 use rpc_plugin_wire::life::HealthStatus;
 use rpc_plugin_wire::limits::VERSION_BYTES_MAX;
@@ -271,6 +272,10 @@ impl Plugin {
         })?;
         let frame_bytes_max = answer.frame_bytes_max;
         let methods_count = methods.len();
+        let has = |name: &str| answer.features.iter().any(|feature| feature == name);
+        let (fds, streams) = (passes_fds && has(FEATURE_FDS), !passes_fds && has(FEATURE_STREAMS));
+        let bulk = Bulk::agreed(fds, streams, frame_bytes_max)
+            .map_err(|source| Error::Os { step: "make an epoll instance", source })?;
         let service = Service {
             methods,
             capabilities,
@@ -279,7 +284,7 @@ impl Plugin {
             version,
             frame_bytes_max,
             interfaces,
-            has_fds: passes_fds && answer.features.iter().any(|feature| feature == FEATURE_FDS),
+            bulk,
             callback: callback_method(methods_count, &link, &log),
             health,
             work,

@@ -5,6 +5,7 @@
 //! What always holds: a handler's panic is an answer and never the end of its thread.
 
 use crate::answer::write_answer;
+use crate::beside::{Beside, Bulk};
 use crate::frames::Frames;
 use crate::handler::{HandlerError, Method};
 use crate::log::{Failure, Log};
@@ -34,8 +35,8 @@ pub(crate) struct Service {
     pub(crate) frame_bytes_max: usize,
     /// The version of each interface that this connection uses.
     pub(crate) interfaces: Arc<BTreeMap<String, u32>>,
-    /// Whether file descriptors may travel.
-    pub(crate) has_fds: bool,
+    /// How file descriptors travel.
+    pub(crate) bulk: Bulk,
     /// What serves `rpc.callback`.
     pub(crate) callback: Arc<Method>,
     pub(crate) health: Box<Health>,
@@ -105,7 +106,7 @@ impl Service {
             let ended =
                 unpanicked("the handler", || (call.inner_method().handler)(call, params.as_deref(), out));
             let is_panic = ended.is_err();
-            let ended = ended.and_then(|result| result).and_then(|fds| self.check_fds(fds));
+            let ended = ended.and_then(|result| result).and_then(|fds| self.pack(fds));
             ended.inspect_err(|error| failure = Some(failure_of(error, is_panic)))
         });
         // Callbacks that came with it cannot be called any more.
@@ -120,13 +121,9 @@ impl Service {
         }
     }
 
-    fn check_fds(&self, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, HandlerError> {
-        if fds.is_empty() || self.has_fds {
-            return Ok(fds);
-        }
-        Err(HandlerError::internal(
-            "the result holds a stream or blob, and this host takes no file descriptors",
-        ))
+    fn pack(&self, fds: Vec<OwnedFd>) -> Result<Beside, HandlerError> {
+        let wrong = |text: String| HandlerError::internal(format!("the result cannot go out: {text}"));
+        self.bulk.pack(fds).map_err(|error| wrong(error.into_text()))
     }
 
     /// The entry of a call that is served here, in the chains of those that are made for it.
@@ -172,7 +169,7 @@ impl Service {
     pub(crate) fn answer_shutdown(&self, id: &RequestId, out: &mut Frames) {
         write_answer(out, id, self.frame_bytes_max, |out| {
             out.extend_from_slice(b"{}");
-            Ok(Vec::new())
+            Ok(Beside::Nothing)
         });
     }
 
@@ -191,9 +188,9 @@ fn failure_of(error: &HandlerError, is_panic: bool) -> Box<Failure> {
     Box::new(Failure { code: error.code(), text: error.message().to_owned(), is_panic })
 }
 
-fn push_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<Vec<OwnedFd>, HandlerError> {
+fn push_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<Beside, HandlerError> {
     serde_json::to_writer(out, value)?;
-    Ok(Vec::new())
+    Ok(Beside::Nothing)
 }
 
 /// Runs what the plugin's author wrote; a panic in it is an error. What was shared with it may be half

@@ -55,7 +55,9 @@ impl Session {
             Shared { connection, service, pool, outbox, calls, me }
         });
         let session = Session { shared, bell };
-        let started = (0..=threads).try_for_each(|number| session.shared.start_worker(number));
+        let started = (0..=threads)
+            .try_for_each(|number| session.shared.start_worker(number))
+            .and_then(|()| session.shared.start_streams());
         started.map_err(|source| {
             session.close();
             Error::Os { step: "start a thread", source }
@@ -118,6 +120,7 @@ impl Session {
     fn close(&self) {
         self.shared.calls.close();
         self.shared.pool.close();
+        self.shared.close_streams();
         self.shared.outbox.close();
     }
 }

@@ -41,8 +41,25 @@ impl Shared {
         thread::Builder::new().name(format!("plugin-work-{number}")).spawn(move || worker.work()).map(|_| ())
     }
 
+    /// Starts the thread that carries streams in band, where there are some.
+    pub(crate) fn start_streams(self: &Arc<Shared>) -> io::Result<()> {
+        let Some(streams) = self.service.bulk.streams().map(Arc::clone) else { return Ok(()) };
+        let shared = Arc::clone(self);
+        let run = move || streams.run(&shared.outbox);
+        thread::Builder::new().name("plugin-streams".into()).spawn(run).map(|_| ())
+    }
+
+    pub(crate) fn close_streams(&self) {
+        if let Some(streams) = self.service.bulk.streams() {
+            streams.close();
+        }
+    }
+
     /// Nothing more is read: nobody waits for an answer any more.
     fn end(&self, end: Result<End, Error>) {
+        if !matches!(end, Ok(End::Shutdown)) {
+            self.close_streams();
+        }
         self.calls.close();
         self.outbox.nudge();
         self.pool.end(end);

@@ -238,7 +238,7 @@ fn progress_goes_both_ways_where_it_is_wanted() {
     let plugin = plugin().method("work", move |call: &Call, (): ()| {
         call.progress(&json!({"done": 1}));
         let told = told.lock().unwrap().clone();
-        let host = call.host().on_progress(move |value| told.send(value.get().to_owned()).unwrap());
+        let host = call.host().on_progress(move |value: Value| told.send(value.to_string()).unwrap());
         let result: Value = host.call("svc", &())?;
         call.progress(&json!({"done": 2}));
         Ok::<_, HandlerError>(result)

@@ -8,7 +8,7 @@ mod fake_host;
 
 use fake_host::{FakeHost, HELLO_ANSWER, code, config, plugin};
 use rpc_plugin_interface::{Context, HandlerError, InterfaceTable};
-use rpc_plugin_sdk::{Error, Plugin};
+use rpc_plugin_sdk::{Error, Host, Plugin};
 use serde_json::json;
 
 mod v1 {
@@ -117,4 +117,39 @@ fn what_is_there_twice_fails_the_start() {
         let Err(Error::Definition(faults)) = host.end() else { panic!("the plugin goes on") };
         assert!(faults.iter().any(|fault| fault.contains(expected)), "{faults:?} should say {expected}");
     }
+}
+
+#[test]
+fn what_a_typed_method_calls_is_part_of_the_call_that_it_serves() {
+    rpc_plugin_sdk::interface! {
+        trait Asks = "asks" version 1, client AsksClient {
+            fn ask() -> u32;
+        }
+    }
+    struct Asker(Host);
+    impl Asks for Asker {
+        fn ask(&self, call: &Context) -> Result<u32, HandlerError> {
+            Ok(self.0.during(call).call("svc.number", &())?)
+        }
+    }
+    let plugin = plugin();
+    let asker = Asker(plugin.host());
+    let mut host = FakeHost::greeted(plugin.serve_interface(asker.into_table()));
+    host.send_line(
+        r#"{"jsonrpc":"2.0","id":7,"method":"asks.ask","deadline_ms":5000,"chain":["front/3/7"]}"#,
+    );
+    let asked = host.expect("svc.number");
+    let chain = asked["chain"].as_array().unwrap();
+    assert_eq!((&chain[0], chain.len()), (&json!("front/3/7"), 2), "{asked}");
+    assert!(asked["deadline_ms"].as_u64().unwrap() <= 5000, "{asked}");
+    host.answer(&asked, &json!(5));
+    assert_eq!(host.recv(), json!({"jsonrpc": "2.0", "id": 7, "result": 5}));
+    // Cancelled with it.
+    host.request(8, "asks.ask", &json!({}));
+    let asked = host.expect("svc.number");
+    host.cancel(8);
+    let mut after = [host.recv(), host.recv()];
+    after.sort_by_key(|frame| frame["method"].is_null());
+    assert_eq!((&after[0]["method"], &after[0]["params"]["id"]), (&json!("rpc.cancel"), &asked["id"]));
+    assert_eq!((&after[1]["id"], code(&after[1])), (&json!(8), -32800));
 }

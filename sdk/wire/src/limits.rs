@@ -40,7 +40,7 @@ pub const STREAM_WINDOW_BYTES: usize = 256 * 1024;
 /// Bytes of a stream in one frame.
 pub const STREAM_DATA_BYTES_MAX: usize = 32 * 1024;
 
-/// Streams in band on one connection, however they began.
+/// Streams in band of one connection that are open, of those that either side began.
 pub const STREAMS_MAX: usize = 16;
 
 /// Calls that may have led to a call (section 1); one more would be too deep.

@@ -248,6 +248,7 @@ impl<'a> Message<'a> {
                         chain: envelope.chain.unwrap_or_default(),
                         streams,
                     })),
+                    None if !streams.is_empty() => wrong("a notification has `streams`"),
                     None => Ok(Message::Notification(Notification { method, params, fds })),
                 }
             }

@@ -5,7 +5,8 @@
 //! ways, and each way ends by itself.
 //!
 //! What always holds: no more than [`STREAM_WINDOW_BYTES`] of a stream are with its receiver and not yet taken from
-//! there; bytes come in the order in which they were sent, or the connection ends.
+//! there; bytes come in the order in which they were sent, or the connection ends; each way of a stream has one end
+//! and one drop, after which both sides have forgotten it, so that its number is free.
 
 use crate::limits::{STREAM_DATA_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::message::{params_into, write_notification};
@@ -22,7 +23,7 @@ pub const METHOD_STREAM_DATA: &str = "rpc.stream.data";
 pub const METHOD_STREAM_ACK: &str = "rpc.stream.ack";
 /// The sender has no more bytes.
 pub const METHOD_STREAM_END: &str = "rpc.stream.end";
-/// The receiver wants no more bytes.
+/// The receiver wants no more bytes, or has passed on all that there were.
 pub const METHOD_STREAM_DROP: &str = "rpc.stream.drop";
 
 /// One frame of a stream.
@@ -146,7 +147,7 @@ pub enum StreamFault {
     OutOfOrder(u64, u64),
     /// More bytes than it had credit for: so many too many.
     NoCredit(u64),
-    /// Data, or an end, after the end.
+    /// Something of one way after that had its end.
     AfterEnd,
     /// More credit than bytes were sent.
     TooMuchCredit,
@@ -169,33 +170,53 @@ impl fmt::Display for StreamFault {
     }
 }
 
+/// Bytes of a data frame beside its data, at the most.
+const DATA_ENVELOPE_BYTES: usize = 256;
+
 /// The sending side of one way of a stream.
 #[derive(Debug)]
 pub struct Outflow {
     stream: u64,
     seq: u64,
     credit: u64,
-    is_over: bool,
+    data_bytes_max: usize,
+    is_ended: bool,
+    is_dropped: bool,
 }
 
 impl Outflow {
-    /// One that may send a whole window.
+    /// One that may send a whole window, in frames of at most so many bytes.
     #[must_use]
-    pub fn new(stream: u64) -> Outflow {
-        Outflow { stream, seq: 0, credit: STREAM_WINDOW_BYTES as u64, is_over: false }
+    pub fn new(stream: u64, frame_bytes_max: usize) -> Outflow {
+        let fits = frame_bytes_max.saturating_sub(DATA_ENVELOPE_BYTES) / 4 * 3;
+        let data_bytes_max = fits.clamp(1, STREAM_DATA_BYTES_MAX);
+        let credit = STREAM_WINDOW_BYTES as u64;
+        Outflow { stream, seq: 0, credit, data_bytes_max, is_ended: false, is_dropped: false }
     }
 
-    /// How many bytes may be sent in one frame now; none once it is over.
+    /// How many bytes may be sent in one frame now; none once it ended or nobody wants them.
     #[must_use]
     pub fn allowance(&self) -> usize {
         let credit = usize::try_from(self.credit).unwrap_or(usize::MAX);
-        if self.is_over { 0 } else { credit.min(STREAM_DATA_BYTES_MAX) }
+        if self.is_ended || self.is_dropped { 0 } else { credit.min(self.data_bytes_max) }
     }
 
-    /// Whether nothing more can be sent.
+    /// Whether the end was sent.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// Whether the receiver wants no more.
+    #[must_use]
+    pub fn is_dropped(&self) -> bool {
+        self.is_dropped
+    }
+
+    /// Whether both sides have said all that there is to say.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.is_over
+        self.is_ended && self.is_dropped
     }
 
     /// The frame of these bytes, at most [`Outflow::allowance`] of them.
@@ -205,25 +226,31 @@ impl Outflow {
         StreamFrame::Data { stream: self.stream, seq: self.seq - 1, data }
     }
 
-    /// The frame that says that there are no more bytes; once.
+    /// The frame that says that there are no more bytes; once. Due also after [`Outflow::dropped`].
     pub fn end(&mut self) -> Option<StreamFrame> {
-        let was_over = std::mem::replace(&mut self.is_over, true);
-        (!was_over).then_some(StreamFrame::End { stream: self.stream })
+        let was_ended = std::mem::replace(&mut self.is_ended, true);
+        (!was_ended).then_some(StreamFrame::End { stream: self.stream })
     }
 
     /// The receiver took bytes.
     ///
     /// # Errors
-    /// [`StreamFault::TooMuchCredit`].
+    /// [`StreamFault::TooMuchCredit`]; [`StreamFault::AfterEnd`] where it wanted no more.
     pub fn acknowledged(&mut self, credit: u64) -> Result<(), StreamFault> {
+        if self.is_dropped {
+            return Err(StreamFault::AfterEnd);
+        }
         let sum = self.credit.checked_add(credit).filter(|sum| *sum <= STREAM_WINDOW_BYTES as u64);
         self.credit = sum.ok_or(StreamFault::TooMuchCredit)?;
         Ok(())
     }
 
-    /// The receiver wants no more.
-    pub fn dropped(&mut self) {
-        self.is_over = true;
+    /// The receiver wants no more, or has passed on all.
+    ///
+    /// # Errors
+    /// [`StreamFault::AfterEnd`]: it said so before.
+    pub fn dropped(&mut self) -> Result<(), StreamFault> {
+        if std::mem::replace(&mut self.is_dropped, true) { Err(StreamFault::AfterEnd) } else { Ok(()) }
     }
 }
 
@@ -236,7 +263,7 @@ pub struct Inflow {
     held: u64,
     /// Bytes that were taken and for which no credit was given back.
     owed: u64,
-    is_over: bool,
+    is_ended: bool,
     is_dropped: bool,
 }
 
@@ -244,13 +271,25 @@ impl Inflow {
     /// One that nothing came of.
     #[must_use]
     pub fn new(stream: u64) -> Inflow {
-        Inflow { stream, next_seq: 0, held: 0, owed: 0, is_over: false, is_dropped: false }
+        Inflow { stream, next_seq: 0, held: 0, owed: 0, is_ended: false, is_dropped: false }
     }
 
     /// Whether no more bytes will come.
     #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// Whether the sender was told that nobody wants more.
+    #[must_use]
+    pub fn is_dropped(&self) -> bool {
+        self.is_dropped
+    }
+
+    /// Whether both sides have said all that there is to say.
+    #[must_use]
     pub fn is_over(&self) -> bool {
-        self.is_over
+        self.is_ended && self.is_dropped
     }
 
     /// Data came; whether anybody wants it.
@@ -258,7 +297,7 @@ impl Inflow {
     /// # Errors
     /// What is wrong with it.
     pub fn received(&mut self, seq: u64, bytes: usize) -> Result<bool, StreamFault> {
-        if self.is_over {
+        if self.is_ended {
             return Err(StreamFault::AfterEnd);
         }
         if seq != self.next_seq {
@@ -281,7 +320,7 @@ impl Inflow {
     /// # Errors
     /// [`StreamFault::AfterEnd`].
     pub fn ended(&mut self) -> Result<(), StreamFault> {
-        if std::mem::replace(&mut self.is_over, true) { Err(StreamFault::AfterEnd) } else { Ok(()) }
+        if std::mem::replace(&mut self.is_ended, true) { Err(StreamFault::AfterEnd) } else { Ok(()) }
     }
 
     /// So many bytes were taken from here.
@@ -293,17 +332,17 @@ impl Inflow {
 
     /// The frame that gives credit back, once enough was taken for one to be worth it.
     pub fn acknowledge(&mut self) -> Option<StreamFrame> {
-        if self.is_over || self.is_dropped || self.owed < STREAM_WINDOW_BYTES as u64 / 4 {
+        if self.is_ended || self.is_dropped || self.owed < STREAM_WINDOW_BYTES as u64 / 4 {
             return None;
         }
         let credit = std::mem::take(&mut self.owed);
         Some(StreamFrame::Ack { stream: self.stream, credit })
     }
 
-    /// The frame that says that nobody wants more; once, and not after the end.
+    /// The frame that says that nobody wants more, or that all was passed on; once.
     pub fn give_up(&mut self) -> Option<StreamFrame> {
         let was_dropped = std::mem::replace(&mut self.is_dropped, true);
-        (!was_dropped && !self.is_over).then_some(StreamFrame::Drop { stream: self.stream })
+        (!was_dropped).then_some(StreamFrame::Drop { stream: self.stream })
     }
 }
 
@@ -346,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_sender_stops_without_credit_and_a_receiver_holds_it_to_that() {
-        let (mut outflow, mut inflow) = (Outflow::new(1), Inflow::new(1));
+        let (mut outflow, mut inflow) = (Outflow::new(1, 1 << 20), Inflow::new(1));
         let mut sent = 0;
         while outflow.allowance() > 0 {
             let StreamFrame::Data { seq, data, .. } = outflow.send(vec![0; outflow.allowance()]) else {
@@ -369,13 +408,19 @@ mod tests {
     }
 
     #[test]
-    fn each_way_ends_once() {
-        let (mut outflow, mut inflow) = (Outflow::new(1), Inflow::new(1));
+    fn each_way_has_one_end_and_one_drop_in_either_order() {
+        let (mut outflow, mut inflow) = (Outflow::new(1, 1 << 20), Inflow::new(1));
         assert!(outflow.end().is_some() && outflow.end().is_none() && outflow.allowance() == 0);
         inflow.ended().unwrap();
         assert_eq!(inflow.ended(), Err(StreamFault::AfterEnd));
         assert_eq!(inflow.received(0, 1), Err(StreamFault::AfterEnd));
-        assert_eq!(inflow.give_up(), None, "there is nothing to give up");
+        assert!(!inflow.is_over() && inflow.give_up().is_some() && inflow.give_up().is_none());
+        assert!(inflow.is_over() && !outflow.is_over());
+        outflow.acknowledged(0).unwrap();
+        outflow.dropped().unwrap();
+        assert!(outflow.is_over());
+        assert_eq!(outflow.dropped(), Err(StreamFault::AfterEnd));
+        assert_eq!(outflow.acknowledged(0), Err(StreamFault::AfterEnd));
     }
 
     #[test]
@@ -384,8 +429,20 @@ mod tests {
         assert!(inflow.give_up().is_some() && inflow.give_up().is_none());
         assert_eq!(inflow.received(0, 1000), Ok(false));
         assert_eq!(inflow.acknowledge(), None, "whoever gave up gives no credit");
-        let mut outflow = Outflow::new(1);
-        outflow.dropped();
-        assert!(outflow.is_over() && outflow.allowance() == 0 && outflow.end().is_none());
+        let mut outflow = Outflow::new(1, 1 << 20);
+        outflow.dropped().unwrap();
+        assert!(outflow.allowance() == 0 && !outflow.is_over(), "the end is due");
+        assert!(outflow.end().is_some() && outflow.is_over());
+    }
+
+    #[test]
+    fn a_full_data_frame_fits_the_smallest_frame_that_may_be_agreed_on() {
+        for frame_bytes_max in [16 * 1024, 40_000, 1 << 20] {
+            let mut outflow = Outflow::new(crate::limits::REQUEST_ID_MAX, frame_bytes_max);
+            outflow.seq = u64::MAX / 2;
+            let mut frame = Vec::new();
+            outflow.send(vec![0; outflow.allowance()]).write(&mut frame);
+            assert!(frame.len() <= frame_bytes_max && outflow.allowance() > 11_000, "{frame_bytes_max}");
+        }
     }
 }

@@ -260,11 +260,7 @@ impl Plugin {
             },
             SessionEvent::Progress(key, value) => step.actions.push_back(Action::Progress(key, value)),
             SessionEvent::Asked(asked) => self.handle_asked(step, asked),
-            SessionEvent::Streaming(named) => {
-                if let Some(generation) = self.generation {
-                    step.actions.push_back(Action::Streaming(self.key, generation, named));
-                }
-            }
+            SessionEvent::Unwanted(numbers) => self.refuse_streams(step, numbers),
             SessionEvent::Stream(frame) => {
                 if let Some(generation) = self.generation {
                     step.actions.push_back(Action::Stream(self.key, generation, frame));

@@ -28,6 +28,7 @@ impl Plugin {
             METHOD_LOG | METHOD_EVENT => self.take_said(step, &asked.method, asked.params.as_deref()),
             _ => return step.actions.push_back(Action::Asked(self.key, generation, asked)),
         };
+        self.refuse_streams(step, asked.streams);
         let answer = said.map(|()| RawValue::from_string("{}".to_owned()).unwrap_or_default());
         // What follows from it is seen by whoever handles this event.
         if let Some(session) = self.session_mut(generation) {
@@ -48,6 +49,13 @@ impl Plugin {
         let Some(session) = self.session_mut(generation) else { return };
         session.answer(&mut step.cx(), id, result, fds);
         self.pump(step);
+    }
+
+    /// Has streams that nobody takes be ended.
+    pub(super) fn refuse_streams(&self, step: &mut Step<'_>, numbers: Vec<u64>) {
+        if let Some(generation) = self.generation.filter(|_| !numbers.is_empty()) {
+            step.actions.push_back(Action::RefuseStreams(self.key, generation, numbers));
+        }
     }
 
     /// See [`Supervisor::relay`](crate::state::supervisor::Supervisor::relay).

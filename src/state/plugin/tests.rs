@@ -195,7 +195,7 @@ impl Bench {
             Action::Discard(_, generation) => Some(format!("discard {generation}")),
             Action::Trusted(..) => Some("trusted".into()),
             Action::Asked(_, _, asked) => Some(format!("asked {}", asked.method)),
-            Action::Streaming(..) | Action::Stream(..) => None,
+            Action::RefuseStreams(..) | Action::Stream(..) => None,
             Action::Abandoned(_, _, id) => Some(format!("abandoned {id}")),
             Action::CloseLink(..) => Some("close".into()),
             Action::Signal(_, _, StopSignal::Term) => Some("term".into()),

@@ -172,6 +172,7 @@ impl Core {
                 })));
             }
             Entered::Full(what) => {
+                self.refuse_streams(request.streams);
                 let text = format!("too many {what} wait for the host");
                 let error = ErrorObject::new(ErrorCode::Overloaded, text);
                 message::write_error(self.outbox.buffer(), Some(&request.id), &error);
@@ -205,7 +206,10 @@ impl Core {
             },
             method => match StreamFrame::read(method, notification.params) {
                 Ok(None) => {}
-                Ok(Some(frame)) => self.events.push_back(SessionEvent::Stream(frame)),
+                Ok(Some(frame)) => match self.streams.named(frame.stream()) {
+                    Ok(()) => self.events.push_back(SessionEvent::Stream(frame)),
+                    Err(why) => self.refuse_fds(cx, why),
+                },
                 Err(why) => self.refuse_fds(cx, why),
             },
         }
@@ -252,7 +256,12 @@ impl Core {
             let why = format!("an answer to unknown id {id}, which {}", self.why_unknown(id));
             return self.fault(cx, Fault::Violation(why));
         };
-        let Some(caller) = self.settle(cx, &pending) else {
+        let caller = self.settle(cx, &pending);
+        let mut streams = response.streams;
+        if !matches!(caller, Some(Caller::Call(_))) || response.result.is_err() {
+            self.refuse_streams(std::mem::take(&mut streams));
+        }
+        let Some(caller) = caller else {
             // An answer to what its caller cancelled is as the protocol wants it, within the deadline.
             if !pending.in_grace {
                 return;
@@ -266,7 +275,7 @@ impl Core {
                 Err(CallError::answered(object).at(&expected.plugin_id, Some(expected.generation)))
             }
         };
-        self.complete(cx, pending, caller, result, (fds, response.streams));
+        self.complete(cx, pending, caller, result, (fds, streams));
     }
 
     /// Why no request of that id waits for an answer.
@@ -299,8 +308,9 @@ impl Core {
                 self.outbox.attach(offset, fds, Some(id));
             }
             Ok(result) => {
-                let numbers = self.stream_out(fds);
+                let (offset, numbers) = (self.outbox.next_offset(), self.streams.next_numbers(fds.len()));
                 message::write_result_with_streams(self.outbox.buffer(), id, result, &numbers);
+                self.streams.open(offset, fds);
             }
             Err(error) => self.write_answer_error(id, &error),
         }
@@ -325,12 +335,20 @@ impl Core {
         Ok(())
     }
 
-    /// Has descriptors go out as streams in band; their numbers.
-    pub(super) fn stream_out(&mut self, fds: Fds) -> Vec<u64> {
-        let named: Vec<(u64, Fd)> = fds.into_iter().map(|fd| (self.streams.open(), fd)).collect();
-        let numbers = named.iter().map(|(number, _)| *number).collect();
-        self.events.push_back(SessionEvent::Streaming(named));
-        numbers
+    /// Streams came that nobody will take.
+    fn refuse_streams(&mut self, numbers: Vec<u64>) {
+        if !numbers.is_empty() {
+            self.events.push_back(SessionEvent::Unwanted(numbers));
+        }
+    }
+
+    /// Takes a request back, with the streams that it would have begun, if nothing of it was written.
+    pub(super) fn withdraw(&mut self, from: u64, to: u64) -> bool {
+        let is_withdrawn = self.outbox.withdraw(from, to);
+        if is_withdrawn {
+            self.streams.withdrawn(from);
+        }
+        is_withdrawn
     }
 
     fn check_answer(&self, result: &RawValue, fds: &Fds) -> Result<(), ErrorObject> {

@@ -15,6 +15,7 @@ mod streams;
 mod tests;
 mod types;
 
+pub use streams::Named;
 pub use types::{Asked, CallSpec, Cancelled, Expectation, Fault, Introduction, NewCall, SessionEvent};
 
 use self::core::{Core, Stage};
@@ -248,7 +249,19 @@ impl Session {
         }
     }
 
-    /// A stream in band has ended in both directions.
+    /// Streams in band whose frames have been begun to be written since this was asked last.
+    pub fn announced_streams(&mut self) -> Named {
+        let Core { streams, outbox, .. } = &mut self.core;
+        streams.announced(|offset| outbox.has_begun(offset))
+    }
+
+    /// Bytes of the longest frame that the peer takes.
+    #[must_use]
+    pub fn frame_bytes_max(&self) -> usize {
+        self.core.frame_bytes_max
+    }
+
+    /// A stream in band is over.
     pub fn stream_closed(&mut self, number: u64) {
         self.core.streams.closed(number);
     }

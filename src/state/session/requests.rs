@@ -19,9 +19,8 @@ impl Core {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), CallError> {
         self.check_request(&call)?;
         let (id, offset) = (self.outgoing.next_id(), self.outbox.next_offset());
-        let next = self.streams.next_number();
-        let in_band = if self.takes_fds { 0 } else { call.fds.len() as u64 };
-        let numbers: Vec<u64> = (0..in_band).map(|at| next + 2 * at).collect();
+        let in_band = if self.takes_fds { 0 } else { call.fds.len() };
+        let numbers = self.streams.next_numbers(in_band);
         let buffer = self.outbox.buffer();
         let start = buffer.len();
         let deadline_ms = Some(millis(call.timeout));
@@ -41,7 +40,7 @@ impl Core {
         if self.takes_fds {
             self.outbox.attach(offset, call.fds, None);
         } else if !call.fds.is_empty() {
-            self.stream_out(call.fds);
+            self.streams.open(offset, call.fds);
         }
         let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
         self.outgoing.insert(Pending {
@@ -110,7 +109,8 @@ impl Core {
         let pending = self.outgoing.get_mut(id)?;
         pending.caller = None;
         let (method, took) = (pending.method.clone(), cx.now.since(pending.sent_at));
-        let was_sent = !self.outbox.withdraw(pending.offset, pending.end_offset);
+        let (from, to) = (pending.offset, pending.end_offset);
+        let was_sent = !self.withdraw(from, to);
         if was_sent {
             message::write_cancel(self.outbox.buffer(), id);
         } else if let Some(pending) = self.outgoing.remove(id) {
@@ -123,14 +123,15 @@ impl Core {
         let grace_end = cx.now.plus(self.cancel_grace);
         let Some(pending) = self.outgoing.get_mut(id) else { return };
         pending.timer = None;
-        if self.outbox.withdraw(pending.offset, pending.end_offset) {
+        let (method, in_grace, poisons) = (pending.method.clone(), pending.in_grace, pending.poisons);
+        let (from, to) = (pending.offset, pending.end_offset);
+        if self.withdraw(from, to) {
             return self.expire_unsent(cx, id);
         }
-        let method = pending.method.clone();
-        if pending.in_grace {
+        if in_grace {
             return self.fault(cx, Fault::Poisoned(method.into_owned(), self.cancel_grace));
         }
-        if !pending.poisons && self.outgoing.own() > OWN_MAX {
+        if !poisons && self.outgoing.own() > OWN_MAX {
             return self.fault(cx, Fault::Poisoned(method.into_owned(), self.cancel_grace));
         }
         let Some(pending) = self.outgoing.get_mut(id) else { return };
@@ -174,7 +175,7 @@ impl Core {
     /// even if last bytes are still sent.
     pub(super) fn end_calls(&mut self, cx: &mut Cx<'_>) {
         while let Some(pending) = self.outgoing.pop() {
-            let withdrawn = self.outbox.withdraw(pending.offset, pending.end_offset);
+            let withdrawn = self.withdraw(pending.offset, pending.end_offset);
             let Some(caller) = self.settle(cx, &pending) else { continue };
             let error = if withdrawn {
                 CallError::not_sent(

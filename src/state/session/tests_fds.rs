@@ -96,7 +96,9 @@ fn sixteen_with_one_frame_and_sixteen_with_the_next_in_the_same_read() {
 fn any_other_number_ends_the_connection_and_closes_them_all() {
     let line = |announced| asks(1, announced);
     let half = line(0)[..10].to_vec();
-    let cases: [(&str, Vec<(Vec<u8>, usize)>, &str); 8] = [
+    /// A name, bytes and how many descriptors with each read, and what the reason says.
+    type Case = (&'static str, Vec<(Vec<u8>, usize)>, &'static str);
+    let cases: [Case; 8] = [
         ("none of one", vec![(line(1), 0)], "announces 1 file descriptors, 0 came"),
         ("one of two", vec![(line(2), 1)], "announces 2 file descriptors, 1 came"),
         ("two of one", vec![(line(1), 2)], "1 file descriptors came that no frame announces"),

@@ -1,7 +1,7 @@
 //! What goes into a session and what comes out of it.
 
 use crate::state::call_error::CallError;
-use crate::state::fds::{Fd, Fds};
+use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller, PluginKey};
 use crate::state::time::Time;
 use rpc_plugin_wire::stream::StreamFrame;
@@ -94,8 +94,8 @@ pub enum SessionEvent {
         /// The streams in band that came with it instead.
         streams: Vec<u64>,
     },
-    /// These descriptors went out as streams in band, under these numbers.
-    Streaming(Vec<(u64, Fd)>),
+    /// These streams in band came, and nobody will take them.
+    Unwanted(Vec<u64>),
     /// A frame of a stream in band came.
     Stream(StreamFrame),
     /// A request of ours is under way.
