@@ -21,11 +21,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Largest blob that is taken in band, where its receiver has to make the memory of it. Bytes.
-pub const BLOB_IN_BAND_BYTES_MAX: u64 = 1 << 30;
+pub const BLOB_IN_BAND_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How long the receiver of a blob in band waits for its next byte. Seconds.
-const BLOB_STALL_SECONDS: u16 = 30;
+const BLOB_STALL: Duration = Duration::from_secs(30);
 
 /// Bytes to or from the other side, at the speed of the kernel. [`Read`] and [`Write`] block until the other
 /// side writes, reads or closes; dropping it closes.
@@ -251,11 +252,11 @@ impl Read for Patient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut polled, PollTimeout::from(BLOB_STALL_SECONDS * 1000)) {
+            match poll(&mut polled, PollTimeout::try_from(BLOB_STALL).unwrap_or(PollTimeout::MAX)) {
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
                 Ok(0) => {
-                    let text = format!("no byte of a blob came for {BLOB_STALL_SECONDS} s");
+                    let text = format!("no byte of a blob came for {BLOB_STALL:?}");
                     return Err(io::Error::new(io::ErrorKind::TimedOut, text));
                 }
                 Ok(_) => {}
