@@ -99,9 +99,8 @@ impl Reactor {
                 let _ = reply.try_send(list);
             }
             Command::Call(call) => drop(self.begin_call(now, *call)),
-            command @ (Command::Answered(..) | Command::AskerProgress(..)) => {
-                self.handle_answered(now, command);
-            }
+            Command::Answered(asker, result, fds) => self.answer_plugin(now, &asker, result, fds),
+            Command::AskerProgress(asker, value) => self.tell_asker_progress(now, &asker, &value),
             Command::Cancel(slots) => self.cancel_calls(now, &slots),
             Command::Subscribe(sender, with_said) => self.recorder.subscribe(sender, with_said),
             Command::Record(note) => self.recorder.record(*note),

@@ -51,7 +51,7 @@ pub(crate) enum Command {
     List(Sender<Vec<PluginStatus>>),
     Call(Box<NewCall>),
     /// A service answers a plugin: with JSON, or why not, and what travels with it.
-    Answered(Asker, Result<String, ErrorObject>, Fds),
+    Answered(Asker, Result<Box<RawValue>, ErrorObject>, Fds),
     /// A service tells a plugin how far it is.
     AskerProgress(Asker, Box<RawValue>),
     /// The callers of these have gone.

@@ -7,8 +7,8 @@
 //! What always holds: each request is answered once, or its connection has ended; what nobody waits for any more is
 //! cancelled.
 
+use super::Reactor;
 use super::ends::Asker;
-use super::{Command, Reactor};
 use crate::state::action::CallEnd;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, PluginKey};
@@ -155,22 +155,6 @@ impl Reactor {
                 Some(Serving::Forwarded(call)) => self.cancel_call(now, call),
                 None => {}
             }
-        }
-    }
-
-    pub(super) fn handle_answered(&mut self, now: Time, command: Command) {
-        match command {
-            Command::Answered(asker, result, fds) => {
-                let result = result.and_then(|text| {
-                    RawValue::from_string(text).map_err(|error| {
-                        let text = format!("the result is no JSON: {error}");
-                        ErrorObject::new(ErrorCode::InternalError, text)
-                    })
-                });
-                self.answer_plugin(now, &asker, result, fds);
-            }
-            Command::AskerProgress(asker, value) => self.tell_asker_progress(now, &asker, &value),
-            _ => {}
         }
     }
 }

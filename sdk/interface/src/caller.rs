@@ -4,6 +4,7 @@
 
 use crate::context::Context;
 use crate::transfer::{Arrived, Parcel, collect, provide};
+use rpc_plugin_wire::life::METHOD_CALLBACK;
 use rpc_plugin_wire::message::params_text;
 use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
 use serde::Serialize;
@@ -81,6 +82,16 @@ pub trait Callee: Send + Sync {
     /// # Errors
     /// As [`Caller::make`].
     fn make(&self, call: &Context, made: Outgoing) -> Result<Reply, CallError>;
+}
+
+/// The request that calls a function of the other side, which came in the params of a call as number `id`.
+#[must_use]
+pub fn callback(id: u64, params: Option<&str>, parcel: Parcel) -> Outgoing {
+    let params = match params {
+        Some(params) => format!("{{\"id\":{id},\"params\":{params}}}"),
+        None => format!("{{\"id\":{id}}}"),
+    };
+    Outgoing { method: Cow::Borrowed(METHOD_CALLBACK), params: Some(params), parcel, ..Outgoing::default() }
 }
 
 /// Serialises params and what travels beside them.

@@ -90,7 +90,7 @@ impl Local {
         let mut result = Vec::new();
         let answered = function(&context, params.as_deref(), fds, &mut result);
         context.end();
-        let fds = answered?.fds;
+        let fds = answered?;
         let internal =
             |error: &dyn fmt::Display| ErrorObject::new(ErrorCode::InternalError, error.to_string());
         let result = String::from_utf8(result).map_err(|error| internal(&error))?;

@@ -10,8 +10,10 @@ use crate::context::Context;
 use crate::error::HandlerError;
 use crate::transfer::{Arrived, Parcel, collect, provide};
 use rpc_plugin_wire::json::write_json;
+use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 /// Serves one method: the call, its params and the descriptors that came with them go in; the result is appended as
 /// JSON, and what travels beside it given back. After an error, what was appended is to be thrown away.
 pub type MethodFn = Arc<
-    dyn Fn(&Context, Option<&RawValue>, Vec<OwnedFd>, &mut Vec<u8>) -> Result<Parcel, ErrorObject>
+    dyn Fn(&Context, Option<&RawValue>, Vec<OwnedFd>, &mut Vec<u8>) -> Result<Vec<OwnedFd>, ErrorObject>
         + Send
         + Sync,
 >;
@@ -95,14 +97,41 @@ impl InterfaceTable {
     }
 }
 
-fn answer<R: Serialize>(result: &R, out: &mut Vec<u8>) -> Result<Parcel, ErrorObject> {
-    let internal = |text: String| ErrorObject::new(ErrorCode::InternalError, text);
+/// Serves one call with typed params and result: reads the params and what came beside them, and appends the result to
+/// `out` as JSON. Gives the descriptors that travel with it.
+///
+/// # Errors
+/// `invalid_params`, what `handler` gives, and `internal_error` when the result does not serialise.
+pub fn serve_typed<P: DeserializeOwned, R: Serialize>(
+    call: &Context,
+    params: Option<&RawValue>,
+    fds: Vec<OwnedFd>,
+    out: &mut Vec<u8>,
+    handler: impl FnOnce(P) -> Result<R, ErrorObject>,
+) -> Result<Vec<OwnedFd>, ErrorObject> {
+    let arrived = Arrived { fds, call: Some(call.clone()) };
+    let params = provide(arrived, || params_into(params))?;
+    answer(&handler(params)?, out)
+}
+
+fn answer<R: Serialize>(result: &R, out: &mut Vec<u8>) -> Result<Vec<OwnedFd>, ErrorObject> {
     let (written, parcel) = collect(|| write_json(out, result));
-    written.map_err(|error| internal(format!("the result does not serialise: {error}")))?;
-    if !parcel.callbacks.is_empty() {
-        return Err(internal("a callback stands in the result, where nobody could call it any more".into()));
+    written.map_err(|error| {
+        ErrorObject::new(ErrorCode::InternalError, format!("the result does not serialise: {error}"))
+    })?;
+    beside_result(parcel)
+}
+
+/// The descriptors of a result, which has nothing else beside it.
+///
+/// # Errors
+/// `internal_error` when a callback stands in it, where nobody could call it any more.
+pub fn beside_result(parcel: Parcel) -> Result<Vec<OwnedFd>, ErrorObject> {
+    if parcel.callbacks.is_empty() {
+        return Ok(parcel.fds);
     }
-    Ok(parcel)
+    let text = "a callback can only stand in the params of a call, not in a result";
+    Err(ErrorObject::new(ErrorCode::InternalError, text))
 }
 
 impl fmt::Debug for InterfaceTable {

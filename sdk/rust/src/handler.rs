@@ -9,9 +9,9 @@ use crate::link::Link;
 use crate::log::Log;
 use crate::pace::Pace;
 pub use rpc_plugin_interface::HandlerError;
-use rpc_plugin_interface::transfer::{Arrived, Parcel, collect, provide};
+use rpc_plugin_interface::table::{beside_result, serve_typed};
+use rpc_plugin_interface::transfer::collect;
 use rpc_plugin_wire::ErrorCode;
-use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::life::{CallBack, METHOD_CALLBACK};
 use rpc_plugin_wire::message::params_into;
 use serde::Serialize;
@@ -57,21 +57,9 @@ where
     F: Fn(&Call, P) -> Result<R, E> + Send + Sync + 'static,
 {
     Box::new(move |call, params, out| {
-        let arrived = Arrived { fds: call.take_fds(), call: Some(call.context().clone()) };
-        let params: P = provide(arrived, || params_into(params))?;
-        let result = handler(call, params).map_err(Into::into)?;
-        let (written, parcel) = collect(|| write_json(out, &result));
-        written.map_err(|error| HandlerError::internal(format!("the result does not serialise: {error}")))?;
-        beside_result(parcel)
+        let handle = |params| handler(call, params).map_err(|error| error.into().into_object());
+        Ok(serve_typed::<P, R>(call.context(), params, call.take_fds(), out, handle)?)
     })
-}
-
-/// The descriptors of a result, which has nothing else beside it.
-pub(crate) fn beside_result(parcel: Parcel) -> Result<Vec<OwnedFd>, HandlerError> {
-    if parcel.callbacks.is_empty() {
-        return Ok(parcel.fds);
-    }
-    Err(HandlerError::internal("a callback can only stand in the params of a call, not in a result"))
 }
 
 pub(crate) fn raw<E, F>(handler: F) -> Box<Handler>
@@ -83,7 +71,7 @@ where
         // Around all of it: the handler serialises its result itself.
         let (result, parcel) = collect(|| handler(call, params));
         out.extend_from_slice(result.map_err(Into::into)?.get().as_bytes());
-        beside_result(parcel)
+        Ok(beside_result(parcel)?)
     })
 }
 
@@ -98,7 +86,7 @@ pub(crate) fn callback_method(number: usize, link: &Link, log: &Log) -> Arc<Meth
         })?;
         let (result, parcel) = collect(|| function(params.as_deref(), call.take_fds()));
         out.extend_from_slice(result?.as_bytes());
-        beside_result(parcel)
+        Ok(beside_result(parcel)?)
     };
     let mut method = Method::new(METHOD_CALLBACK, number, Box::new(handler));
     (method.link, method.log) = (link.clone(), log.clone());

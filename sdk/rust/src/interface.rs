@@ -6,7 +6,7 @@
 //! highest where it named none. A method that this version does not have is answered `method_not_found`.
 
 use crate::error::Error;
-use crate::handler::{Handler, HandlerError, beside_result};
+use crate::handler::{Handler, HandlerError};
 use crate::plugin::Plugin;
 use rpc_plugin_interface::table::MethodFn;
 use rpc_plugin_interface::{InterfaceTable, Interfaces};
@@ -78,6 +78,6 @@ fn dispatch(interface: &'static str, functions: BTreeMap<u32, MethodFn>) -> Box<
                 format!("version {version} of {interface:?}, which this connection uses, has no {method:?}");
             return Err(HandlerError::new(ErrorCode::MethodNotFound, text));
         };
-        beside_result(function(call.context(), params, call.take_fds(), out)?)
+        Ok(function(call.context(), params, call.take_fds(), out)?)
     })
 }

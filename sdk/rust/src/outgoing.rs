@@ -13,15 +13,13 @@ use crate::outbox::Refused;
 use crate::pending::{OnProgress, Started};
 use crate::seat::{self, Doing};
 use crate::worker::Shared;
-use rpc_plugin_interface::caller::{Callee, Outgoing, Reply};
+use rpc_plugin_interface::caller::{Callee, Outgoing, Reply, callback};
 use rpc_plugin_interface::context::Context;
 use rpc_plugin_interface::transfer::Parcel;
 use rpc_plugin_wire::ident::check_method;
-use rpc_plugin_wire::life::METHOD_CALLBACK;
 use rpc_plugin_wire::limits::{CHAIN_MAX, FDS_PER_FRAME_MAX};
 use rpc_plugin_wire::message::{NewRequest, fits_nesting, write_cancel, write_progress, write_request};
 use rpc_plugin_wire::{CallError, Chain, ErrorCode};
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -241,12 +239,7 @@ impl Callee for Shared {
         params: Option<String>,
         parcel: Parcel,
     ) -> Result<Reply, CallError> {
-        let params = match params {
-            Some(params) => format!("{{\"id\":{id},\"params\":{params}}}"),
-            None => format!("{{\"id\":{id}}}"),
-        };
-        let method = Cow::Borrowed(METHOD_CALLBACK);
-        self.make_for(call, Outgoing { method, params: Some(params), parcel, ..Outgoing::default() })
+        self.make_for(call, callback(id, params.as_deref(), parcel))
     }
 
     fn make(&self, call: &Context, made: Outgoing) -> Result<Reply, CallError> {

@@ -19,13 +19,11 @@ use super::{HostError, Inner};
 use crate::reactor::{Asker, Command, Port, ServiceRequest, Services as Serve};
 use crate::state::fds::Fds;
 use rpc_plugin_interface::context::Served;
-use rpc_plugin_interface::table::MethodFn;
-use rpc_plugin_interface::transfer::{Arrived, collect, provide};
-use rpc_plugin_interface::{Context, HandlerError, Parcel};
+use rpc_plugin_interface::table::{MethodFn, serve_typed};
+use rpc_plugin_interface::{Context, HandlerError};
 use rpc_plugin_wire::chain::entry_at_host;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::ident::{capability_of, check_method};
-use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::life::{CallBack, METHOD_CALL, METHOD_CALLBACK, METHOD_EVENT, METHOD_LOG};
 use rpc_plugin_wire::message::{fits_nesting, params_into};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId};
@@ -79,7 +77,7 @@ impl Deref for ServiceCall {
 }
 
 /// What a handler gives: its result in JSON, and what travels with it.
-type Handled = Result<(String, Parcel), ErrorObject>;
+type Handled = Result<(Vec<u8>, Fds), ErrorObject>;
 /// Params and what came with them in, the result out.
 pub(super) type Handler = dyn Fn(&ServiceCall, Option<&RawValue>, Fds) -> Handled + Send + Sync;
 
@@ -134,14 +132,10 @@ where
     F: Fn(&ServiceCall, P) -> Result<R, E> + Send + Sync + 'static,
 {
     Arc::new(move |call, params, fds| {
-        let arrived = Arrived { fds, call: Some(call.context.clone()) };
-        let params: P = provide(arrived, || params_into(params))?;
-        let result = handler(call, params).map_err(|error| error.into().into_object())?;
-        let mut text = Vec::new();
-        let (written, parcel) = collect(|| write_json(&mut text, &result));
-        written.map_err(|error| internal(format!("the result does not serialise: {error}")))?;
-        let text = String::from_utf8(text).map_err(|error| internal(error.to_string()))?;
-        Ok((text, parcel))
+        let handle = |params| handler(call, params).map_err(|error| error.into().into_object());
+        let mut out = Vec::new();
+        let fds = serve_typed::<P, R>(&call.context, params, fds, &mut out, handle)?;
+        Ok((out, fds))
     })
 }
 
@@ -149,9 +143,18 @@ where
 pub(super) fn of_table(function: MethodFn) -> Arc<Handler> {
     Arc::new(move |call, params, fds| {
         let mut out = Vec::new();
-        let parcel = function(call, params, fds, &mut out)?;
-        String::from_utf8(out).map(|text| (text, parcel)).map_err(|error| internal(error.to_string()))
+        let fds = function(&call.context, params, fds, &mut out)?;
+        Ok((out, fds))
     })
+}
+
+/// What a handler wrote, if the plugin will take it.
+fn result_of(out: Vec<u8>) -> Result<Box<RawValue>, ErrorObject> {
+    if !fits_nesting(&out) {
+        return Err(internal("the result is nested deeper than 127 levels".to_owned()));
+    }
+    let text = String::from_utf8(out).map_err(|error| internal(error.to_string()))?;
+    RawValue::from_string(text).map_err(|error| internal(format!("the result is no JSON: {error}")))
 }
 
 fn internal(text: String) -> ErrorObject {
@@ -190,8 +193,9 @@ impl Running {
                 let text = format!("there is no callback {id} of a call that is under way");
                 ErrorObject::new(ErrorCode::MethodNotFound, text)
             })?;
-            let handler: Arc<Handler> =
-                Arc::new(move |_, params, fds| function(params, fds).map(|text| (text, Parcel::default())));
+            let handler: Arc<Handler> = Arc::new(move |_, params, fds| {
+                function(params, fds).map(|text| (text.into_bytes(), Fds::new()))
+            });
             return Ok((handler, params));
         }
         let method = &request.asked.method;
@@ -273,10 +277,9 @@ struct Answer {
 impl Answer {
     fn give(&mut self, handled: Handled) {
         let Some(asker) = self.asker.take() else { return };
-        let (result, fds) = match handled {
-            Ok((text, parcel)) if fits_nesting(text.as_bytes()) => (Ok(text), parcel.fds),
-            Ok(_) => (Err(internal("the result is nested deeper than 127 levels".to_owned())), Vec::new()),
-            Err(error) => (Err(error), Vec::new()),
+        let (result, fds) = match handled.and_then(|(out, fds)| Ok((result_of(out)?, fds))) {
+            Ok((result, fds)) => (Ok(result), fds),
+            Err(error) => (Err(error), Fds::new()),
         };
         self.port.deliver(Command::Answered(asker, result, fds));
     }

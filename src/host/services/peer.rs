@@ -6,14 +6,11 @@ use crate::host::call::Callee;
 use crate::reactor::{Asker, Command};
 use crate::state::call_error::CallError;
 use crate::state::route::Target;
-use rpc_plugin_interface::caller::Callee as OtherSide;
+use rpc_plugin_interface::caller::{Callee as OtherSide, callback};
 use rpc_plugin_interface::transfer::CallBackFn;
 use rpc_plugin_interface::{CallOptions, Context, Outgoing, Parcel, Reply};
-use rpc_plugin_wire::life::{CallBack, METHOD_CALLBACK};
-use rpc_plugin_wire::message::params_text;
 use rpc_plugin_wire::{ErrorCode, PluginId};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -47,13 +44,7 @@ impl OtherSide for Peer {
         params: Option<String>,
         parcel: Parcel,
     ) -> Result<Reply, CallError> {
-        let params = params.map(RawValue::from_string).transpose().map_err(|error| {
-            CallError::not_sent(ErrorCode::InvalidParams, format!("the params are no JSON: {error}"))
-        })?;
-        let params = params_text(&CallBack { id, params })
-            .map_err(|error| CallError::not_sent(ErrorCode::InvalidParams, error.message))?;
-        let call = Outgoing { method: Cow::Borrowed(METHOD_CALLBACK), params, parcel, ..Outgoing::default() };
-        self.callee()?.make_call(call, CallOptions::default(), true)
+        self.callee()?.make_call(callback(id, params.as_deref(), parcel), CallOptions::default(), true)
     }
 
     fn make(&self, _: &Context, made: Outgoing) -> Result<Reply, CallError> {
