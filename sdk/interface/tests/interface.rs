@@ -299,7 +299,7 @@ fn a_callback_runs_at_the_caller_while_the_call_lasts() {
     assert!(error.message.contains("has ended"), "{error}");
 
     let back = client.callback_back().unwrap_err();
-    assert!(back.message.contains("a callback stands in the result"), "{back}");
+    assert!(back.message.contains("not in a result"), "{back}");
 }
 
 #[test]
