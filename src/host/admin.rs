@@ -6,12 +6,12 @@
 
 use crate::reactor::{Answer, ControlCx, ControlService, Reply};
 use crate::state::action::{CallEnd, Note};
-use crate::state::call_error::CallError;
 use crate::state::route::{CallRequest, Target};
 use crate::state::session::CallSpec;
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
     HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY, ROUTE_MODE_DIRECT,

@@ -6,8 +6,8 @@
 //! What always holds: each runs once; they are bounded; the threads are there only where there is a callback, and
 //! end with the host once those that were taken have run.
 
-use crate::state::call_error::CallError;
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::ErrorCode;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -2,9 +2,9 @@
 
 use super::Inner;
 use super::call::Callee;
-use crate::state::call_error::CallError;
 use crate::state::route::Target;
 use rpc_plugin_interface::{Caller, Outgoing, Reply};
+use rpc_plugin_wire::CallError;
 use std::ops::Deref;
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 
 use super::config::PluginConfigError;
 use crate::reactor::PostError;
-use crate::state::call_error::CallError;
 use crate::sys::runtime_dir::RuntimeDirError;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::PluginId;
 use std::fmt;
 

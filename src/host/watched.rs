@@ -6,9 +6,9 @@
 //! What always holds: what is told is told on the thread that waits for the call, before it returns.
 
 use super::call::{CallReply, Callee, at};
-use crate::state::call_error::CallError;
 use rpc_plugin_interface::context::{Context, Hook, Served};
 use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Reply, caller};
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::{ErrorCode, RequestId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

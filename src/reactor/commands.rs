@@ -8,9 +8,9 @@ use super::mail::{Command, NewCall};
 use super::slot::Slot;
 use super::ward::Ward;
 use super::{COMMANDS_PER_TURN, Reactor};
-use crate::state::call_error::CallError;
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::time::Time;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::{ErrorCode, PluginId};
 use serde_json::value::RawValue;
 

@@ -1,9 +1,9 @@
 //! What the state machines want done, and what they want recorded.
 
-use super::call_error::CallError;
 use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, WaitKey};
 use super::session::Asked;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::stream::StreamFrame;

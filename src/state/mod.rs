@@ -6,10 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
-/// Where it is from.
-pub mod call_error {
-    pub use rpc_plugin_wire::CallError;
-}
 pub mod callback;
 pub mod fds;
 pub mod incoming;

@@ -8,13 +8,13 @@
 //! became routable; what is kept to be sent again is bounded; nothing is tried where nobody takes calls.
 
 use super::action::{Action, CallEnd, Note};
-use super::call_error::CallError;
 use super::keys::{CallKey, PluginKey, Timer};
 use super::policy::{Policy, RpcAudit};
 use super::route::{CallRequest, Target};
 use super::supervisor::Supervisor;
 use super::time::{Time, rounded};
 use super::wheel::TimerKey;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{ErrorCode, Outcome, PluginId};
 use std::collections::BTreeMap;

@@ -6,10 +6,10 @@
 //! several such to the one that was picked longest ago; so equals take turns. What is remembered for that
 //! is one number a plugin.
 
-use super::call_error::CallError;
 use super::keys::PluginKey;
 use super::plugin::Plugin;
 use super::session::CallSpec;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{ErrorCode, PluginId};
 use std::cmp::Reverse;

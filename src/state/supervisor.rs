@@ -7,7 +7,6 @@
 //! and the plugins with bytes to write in [`Supervisor::poll_waiting`].
 
 use super::action::{Action, CallEnd, Note};
-use super::call_error::CallError;
 use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, Timer, WaitKey};
 use super::plugin::{ExitReport, PeerIdentity, Plugin, PluginSpec, SpawnFailure, Step};
@@ -17,6 +16,7 @@ use super::session::Session;
 use super::time::Time;
 use super::waits::{Goal, WAITS_MAX, Waits};
 use super::wheel::Wheel;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId, RequestId, Token};

@@ -3,11 +3,11 @@
 //! What always holds: a wait ends exactly once, unless who waits has gone; the table is bounded.
 
 use super::action::Action;
-use super::call_error::CallError;
 use super::keys::{PluginKey, Timer, WaitKey};
 use super::plugin::Plugin;
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{ErrorCode, Generation};
 use std::collections::{BTreeMap, VecDeque};

@@ -1,11 +1,11 @@
 //! Every call and every wait that was ever made, and how each ended: exactly once, honestly, in time.
 
 use rpc_plugin_system::state::action::CallEnd;
-use rpc_plugin_system::state::call_error::CallError;
 use rpc_plugin_system::state::keys::{CallKey, PluginKey, WaitKey};
 use rpc_plugin_system::state::supervisor::Supervisor;
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_system::state::waits::Goal;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

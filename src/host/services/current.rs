@@ -6,9 +6,9 @@
 //! What always holds: a thread works on at most one; outside of a service there is none, which costs one look.
 
 use super::pool::Pool;
-use crate::state::call_error::CallError;
 use crate::state::session::CallSpec;
 use rpc_plugin_interface::Context;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::ErrorCode;
 use std::cell::RefCell;
 use std::sync::Arc;

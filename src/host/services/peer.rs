@@ -4,11 +4,11 @@
 use super::Around;
 use crate::host::call::Callee;
 use crate::reactor::{Asker, Command};
-use crate::state::call_error::CallError;
 use crate::state::route::Target;
 use rpc_plugin_interface::caller::{Callee as OtherSide, callback};
 use rpc_plugin_interface::transfer::CallBackFn;
 use rpc_plugin_interface::{CallOptions, Context, Outgoing, Parcel, Reply};
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::{ErrorCode, PluginId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;

@@ -6,8 +6,8 @@
 
 use crate::eventlog::sinks::{Event, Fault, Target as SinkTarget};
 use crate::reactor::{Engine, NewCall, PostError, Slot};
-use crate::state::call_error::CallError;
 use crate::state::route::{CallRequest, Target};
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::{ErrorCode, PluginId};
 use serde_json::value::RawValue;
 use std::sync::Arc;

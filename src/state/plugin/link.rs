@@ -2,11 +2,11 @@
 
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, CallEnd, CallRecord, Note};
-use crate::state::call_error::CallError;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller};
 use crate::state::policy::RpcAudit;
 use crate::state::session::{CallSpec, Cancelled, Fault, Introduction, NewCall, SessionEvent};
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::{capability_of, check_method};
 use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, PluginState};

@@ -2,13 +2,13 @@
 
 use super::streams::Streams;
 use super::types::{Asked, Expectation, Fault, SessionEvent};
-use crate::state::call_error::CallError;
 use crate::state::fds::{Fd, Fds};
 use crate::state::incoming::{Entered, Incoming};
 use crate::state::keys::{Caller, Cx};
 use crate::state::outbox::Outbox;
 use crate::state::outgoing::Outgoing;
 use crate::state::policy::Policy;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::fds::Waiting;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};

@@ -19,10 +19,10 @@ pub use streams::Named;
 pub use types::{Asked, CallSpec, Cancelled, Expectation, Fault, Introduction, NewCall, SessionEvent};
 
 use self::core::{Core, Stage};
-use super::call_error::CallError;
 use super::fds::Fds;
 use super::keys::{CallKey, Caller, Cx};
 use super::policy::Policy;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
 use rpc_plugin_wire::message::{params_text, write_notification};

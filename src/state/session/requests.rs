@@ -2,11 +2,11 @@
 
 use super::core::{Core, Stage};
 use super::types::{Cancelled, Fault, NewCall, SessionEvent};
-use crate::state::call_error::CallError;
 use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::outgoing::Pending;
 use crate::state::time::{millis, rounded};
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::message::{self, NewRequest};
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde_json::value::RawValue;

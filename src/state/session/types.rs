@@ -1,9 +1,9 @@
 //! What goes into a session and what comes out of it.
 
-use crate::state::call_error::CallError;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller, PluginKey};
 use crate::state::time::Time;
+use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{Chain, Generation, PluginId, RequestId, Token};
 use serde_json::value::RawValue;
