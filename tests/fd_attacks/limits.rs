@@ -86,15 +86,20 @@ fn a_host_that_can_open_no_more_loses_the_sender_only() {
 #[test]
 #[ignore = "body of a child process"]
 fn in_flight_body() {
+    let world = World::new();
     // The bound is for those without CAP_SYS_RESOURCE and CAP_SYS_ADMIN.
     if Uid::effective().is_root() {
         let nobody = 65534;
+        // Where the programs were built may be closed to others: what is launched is copied before.
+        let programs = [world.program("echo"), raw::plugin(&world, "raw", "", "").executable];
+        for path in programs.iter().map(|path| path.as_path()).chain([world.path()]) {
+            std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).unwrap();
+        }
         setresgid(nobody.into(), nobody.into(), nobody.into()).unwrap();
         setresuid(nobody.into(), nobody.into(), nobody.into()).unwrap();
         // So that /proc/self can be read again.
         nix::sys::prctl::set_dumpable(true).unwrap();
     }
-    let world = World::new();
     let host = crate::host(&world, &Arc::new(Held::default()));
     let echo = up(world.echo(&host, "echo"));
     let policy = Policy { ready_timeout: SOON, hello_timeout: SOON, ..calm() };
