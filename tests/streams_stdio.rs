@@ -21,7 +21,7 @@ use rpc_plugin_wire::limits::{STREAM_WINDOW_BYTES, STREAMS_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 use std::thread;
@@ -339,6 +339,11 @@ fn much_goes_through_in_little_memory() {
     assert!(grown.0 < 16 * 1024 && grown.1 < 16 * 1024, "KiB of host and plugin: {grown:?}");
 }
 
+/// What a writer is told whose reader has gone: EPIPE, or ECONNRESET where bytes of it were not read (unix(7)).
+fn is_gone(error: &str) -> bool {
+    error == "BrokenPipe" || error == "ConnectionReset"
+}
+
 #[test]
 fn a_reader_that_stops_stops_the_sender_and_calls_go_on() {
     let _alone = alone();
@@ -366,16 +371,16 @@ fn a_reader_that_stops_stops_the_sender_and_calls_go_on() {
     assert!(bytes < STREAM_WINDOW_BYTES + BUFFERS_BYTES, "{bytes}");
     // A reader that goes lets the writer know, on either side.
     call::<_, ()>(&plugin, "bulk.release", &json!({})).unwrap();
-    assert_eq!(writer.join().unwrap(), ErrorKind::BrokenPipe);
+    assert!(is_gone(&format!("{:?}", writer.join().unwrap())));
     filling.read_exact(&mut [0; 100]).unwrap();
     drop(filling);
     let filled: Written = fill.wait().unwrap().parse().unwrap();
-    assert_eq!(filled.error, "BrokenPipe");
+    assert!(is_gone(&filled.error), "{filled:?}");
     assert!(filled.bytes < STREAM_WINDOW_BYTES + BUFFERS_BYTES, "{filled:?}");
     let (mut ours, stream) = Stream::pair().unwrap();
     let writer = thread::spawn(move || write_pattern(&mut ours, usize::MAX).error);
     call::<_, ()>(&plugin, "bulk.read_some", &One { stream }).unwrap();
-    assert_eq!(writer.join().unwrap(), "BrokenPipe");
+    assert!(is_gone(&writer.join().unwrap()));
 }
 
 #[test]
@@ -400,7 +405,7 @@ fn a_plugin_that_is_killed_ends_its_streams_and_leaves_nothing_behind() {
         assert!(rest.len() < STREAM_WINDOW_BYTES + BUFFERS_BYTES, "{}", rest.len());
         assert_eq!(ours.read(&mut [0]).unwrap(), 0);
         let error = eventually("the writer is told", || ours.write(b"x").err());
-        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        assert!(is_gone(&format!("{:?}", error.kind())), "{error}");
         drop((given, ours));
         eventually("it is gone", || (!is_alive(pid)).then_some(()));
         plugin.wait_for(PluginState::Failed, SOON).unwrap();
