@@ -11,7 +11,6 @@ use crate::state::session::CallSpec;
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
     HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY, ROUTE_MODE_DIRECT,
@@ -19,8 +18,8 @@ use rpc_plugin_wire::admin::{
 };
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
-use rpc_plugin_wire::message::{params_into, result_object};
-use rpc_plugin_wire::{ErrorCode, ErrorObject, PluginId};
+use rpc_plugin_wire::message::{params_into, raw_into_text, result_object};
+use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, PluginId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -174,7 +173,7 @@ fn call(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject
         None => Target::Capability(capability.unwrap_or_default().into()),
     };
     note_call(cx, &target, &method);
-    let params = params.map(|params| String::from(Box::<str>::from(params)));
+    let params = params.map(raw_into_text);
     let spec = CallSpec { method, params, timeout, progress, ..CallSpec::default() };
     let request = CallRequest { target, idempotent, spec };
     Ok(cx.call(request, move |mut end| {

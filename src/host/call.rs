@@ -13,9 +13,8 @@ use crate::state::route::{CallRequest, Target};
 use crate::state::session::CallSpec;
 use rpc_plugin_interface::transfer::{Arrived, Parcel, provide};
 use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Reply, caller};
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::message::fits_nesting;
-use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
+use rpc_plugin_wire::message::{fits_nesting, raw_into_text};
+use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -110,7 +109,7 @@ impl Callee {
         params: Option<Box<RawValue>>,
         options: CallOptions,
     ) -> Result<CallReply, CallError> {
-        self.call_text(method, params.map(text_of_raw), Parcel::default(), options)
+        self.call_text(method, params.map(raw_into_text), Parcel::default(), options)
     }
 
     fn call_text(
@@ -141,18 +140,9 @@ impl Callee {
     }
 
     /// Makes a call that is packed already; `is_callback`: into a call of the plugin's own.
-    pub(super) fn make_call(
-        &self,
-        call: Outgoing,
-        options: CallOptions,
-        is_callback: bool,
-    ) -> Result<Reply, CallError> {
+    pub(super) fn make_call(&self, call: Outgoing, is_callback: bool) -> Result<Reply, CallError> {
         let Outgoing { method, params, parcel, timeout, idempotent } = call;
-        let options = CallOptions {
-            timeout: timeout.or(options.timeout),
-            idempotent: idempotent || options.idempotent,
-            ..options
-        };
+        let options = CallOptions { timeout, idempotent, progress: false };
         let slot = Slot::default();
         let (mut call, _registered) = self.new_call(&method, params, parcel, options, &slot)?;
         call.request.spec.is_callback = is_callback;
@@ -186,13 +176,10 @@ impl Callee {
         params: Option<Box<RawValue>>,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
-        self.start_text(method, params.map(text_of_raw), Parcel::default(), options)
+        self.start_text(method, params.map(raw_into_text), Parcel::default(), options)
     }
 
-    pub(super) fn pack<P: Serialize + ?Sized>(
-        &self,
-        params: &P,
-    ) -> Result<(Option<String>, Parcel), CallError> {
+    fn pack<P: Serialize + ?Sized>(&self, params: &P) -> Result<(Option<String>, Parcel), CallError> {
         caller::pack(params).map_err(|error| at(error, &self.target))
     }
 
@@ -245,7 +232,7 @@ impl Callee {
 /// For typed clients of an interface.
 impl Caller for Callee {
     fn make(&self, call: Outgoing) -> Result<Reply, CallError> {
-        self.make_call(call, CallOptions::default(), false)
+        self.make_call(call, false)
     }
 }
 
@@ -280,8 +267,4 @@ pub(super) fn reply(end: Option<CallEnd>, target: &Target) -> Result<CallReply, 
     let result = end.result?;
     let CallEnd { plugin_id, generation, took, fds, .. } = end;
     Ok(CallReply { result, fds, plugin_id, generation, took })
-}
-
-fn text_of_raw(raw: Box<RawValue>) -> String {
-    String::from(Box::<str>::from(raw))
 }

@@ -7,8 +7,7 @@
 //! end with the host once those that were taken have run.
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::ErrorCode;
+use rpc_plugin_wire::{CallError, ErrorCode};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -3,8 +3,7 @@
 use super::config::PluginConfigError;
 use crate::reactor::PostError;
 use crate::sys::runtime_dir::RuntimeDirError;
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::{CallError, PluginId};
 use std::fmt;
 
 /// Why the host cannot do what it was asked.

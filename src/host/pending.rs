@@ -11,8 +11,7 @@ use super::watched::CancelToken;
 use crate::reactor::{Awaited, Engine, Inbox, NextProgress, Shared, Slot, Taken};
 use crate::state::action::CallEnd;
 use crate::state::route::Target;
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::ErrorCode;
+use rpc_plugin_wire::{CallError, ErrorCode};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::cell::RefCell;
@@ -62,8 +61,7 @@ impl PendingCall {
     /// # Errors
     /// As [`Callee::call`](super::Callee::call).
     pub fn wait(self) -> CallResult {
-        let end = wait_for(|| canceller(&self.host, &self.slot), || self.host.engine.wait(&self.slot));
-        self.release(end?)
+        self.wait_watched(None, None)
     }
 
     /// Waits for the end as [`PendingCall::wait`] does, tells of progress meanwhile, and gives up once `token` says so.

@@ -8,8 +8,7 @@
 use super::call::{CallReply, Callee, at};
 use rpc_plugin_interface::context::{Context, Hook, Served};
 use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Reply, caller};
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::{ErrorCode, RequestId};
+use rpc_plugin_wire::{CallError, ErrorCode, RequestId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -118,8 +117,8 @@ impl<'a> Watched<'a> {
         P: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        let (params, parcel) = self.callee.pack(params)?;
-        let made = Outgoing { method: method.to_owned().into(), params, parcel, ..Outgoing::default() };
+        let made =
+            caller::outgoing(method.to_owned(), params).map_err(|error| at(error, &self.callee.target))?;
         caller::unpack(method, self.make(made)?)
     }
 }

@@ -10,8 +10,7 @@ use super::ward::Ward;
 use super::{COMMANDS_PER_TURN, Reactor};
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::time::Time;
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::{ErrorCode, PluginId};
+use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
 use serde_json::value::RawValue;
 
 impl Reactor {

@@ -16,9 +16,10 @@ use crate::state::route::CallRequest;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::waits::Goal;
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameDecoder, Message, PluginId, RequestId, message};
+use rpc_plugin_wire::{
+    CallError, ErrorCode, ErrorObject, FrameDecoder, Message, PluginId, RequestId, message,
+};
 use serde_json::value::RawValue;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;

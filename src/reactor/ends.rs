@@ -8,9 +8,8 @@ use super::slot::Fill;
 use crate::state::action::CallEnd;
 use crate::state::keys::{CallKey, PluginKey, WaitKey};
 use crossbeam_channel::Sender;
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::{Generation, RequestId};
+use rpc_plugin_wire::{CallError, Generation, RequestId};
 use serde_json::value::RawValue;
 
 /// One request of one control client.

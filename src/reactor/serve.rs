@@ -12,7 +12,7 @@ use super::ends::Asker;
 use crate::state::action::CallEnd;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, PluginKey};
-use crate::state::permit::Forward;
+use crate::state::route::CallRequest;
 use crate::state::session::Asked;
 use crate::state::time::Time;
 use rpc_plugin_interface::Context;
@@ -61,10 +61,10 @@ impl Reactor {
     pub(super) fn serve_plugin(&mut self, now: Time, key: PluginKey, generation: Generation, asked: Asked) {
         let asker = Asker { key, generation, id: asked.id.clone() };
         let taken = if asked.method == METHOD_CALL {
-            self.supervisor.permit(now, key, asked).map(|forward| self.forward(now, &asker, forward))
+            self.supervisor.permit(now, key, asked).map(|request| self.forward(now, &asker, request))
         } else {
             match self.maker_of(&asker, &asked) {
-                Some(maker) => Ok(self.forward(now, &asker, Forward::back(now, maker, asked))),
+                Some(maker) => Ok(self.forward(now, &asker, CallRequest::back(now, maker, asked))),
                 None => self.have_served(now, &asker, asked),
             }
         };
@@ -96,9 +96,9 @@ impl Reactor {
     }
 
     /// Makes the call that a plugin asked for.
-    fn forward(&mut self, now: Time, asker: &Asker, forward: Forward) -> Serving {
+    fn forward(&mut self, now: Time, asker: &Asker, request: CallRequest) -> Serving {
         let call = self.ends.add_call_of_plugin(asker.clone());
-        let at = self.supervisor.call(now, call, forward.0);
+        let at = self.supervisor.call(now, call, request);
         self.ends.place_call(call, at);
         Serving::Forwarded(call)
     }

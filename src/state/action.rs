@@ -3,11 +3,10 @@
 use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, WaitKey};
 use super::session::Asked;
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{Generation, PluginId, RequestId};
+use rpc_plugin_wire::{CallError, Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;

@@ -6,12 +6,10 @@
 //! What always holds: a function is looked for only where the call was made that is being served.
 
 use super::keys::{CallKey, PluginKey};
-use super::permit::Forward;
 use super::route::{CallRequest, Target};
 use super::session::{Asked, CallSpec};
 use super::supervisor::Supervisor;
 use super::time::Time;
-use rpc_plugin_wire::life::METHOD_CALLBACK;
 use rpc_plugin_wire::{Chain, Generation, PluginId};
 
 impl Supervisor {
@@ -24,20 +22,12 @@ impl Supervisor {
     }
 }
 
-impl Forward {
+impl CallRequest {
     /// What a request for a function of the plugin `maker` comes to. No `may_call` is asked: who was told of a function
     /// may call it.
     #[must_use]
-    pub fn back(now: Time, maker: PluginId, asked: Asked) -> Forward {
-        let spec = CallSpec {
-            method: METHOD_CALLBACK.to_owned(),
-            params: asked.params.map(|params| String::from(Box::<str>::from(params))),
-            timeout: asked.deadline.map(|deadline| deadline.since(now)),
-            chain: asked.chain,
-            progress: asked.progress,
-            fds: asked.fds,
-            is_callback: true,
-        };
-        Forward(CallRequest { target: Target::Plugin(maker), idempotent: false, spec })
+    pub fn back(now: Time, maker: PluginId, asked: Asked) -> CallRequest {
+        let spec = CallSpec { is_callback: true, ..CallSpec::for_asked(now, asked) };
+        CallRequest { target: Target::Plugin(maker), idempotent: false, spec }
     }
 }

@@ -8,7 +8,7 @@ use super::session::{Asked, CallSpec};
 use super::supervisor::Supervisor;
 use super::time::Time;
 use rpc_plugin_wire::life::HostCall;
-use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::message::{params_into, raw_into_text};
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 
 /// Stands for every name.
@@ -23,16 +23,12 @@ pub struct MayCall {
     pub capabilities: Vec<String>,
 }
 
-/// A call that a plugin asked for and may make.
-#[derive(Debug)]
-pub struct Forward(pub CallRequest);
-
 impl Supervisor {
     /// What a `host.call` of that plugin comes to.
     ///
     /// # Errors
     /// `invalid_params`, or `denied`.
-    pub fn permit(&self, now: Time, key: PluginKey, asked: Asked) -> Result<Forward, ErrorObject> {
+    pub fn permit(&self, now: Time, key: PluginKey, asked: Asked) -> Result<CallRequest, ErrorObject> {
         let HostCall { plugin_id, capability, method, params, idempotent } =
             params_into(asked.params.as_deref())?;
         if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
@@ -60,17 +56,10 @@ impl Supervisor {
             let text = format!("this plugin may not call {what}");
             return Err(ErrorObject::new(ErrorCode::Denied, text));
         }
-        let spec = CallSpec {
-            method,
-            params: params.map(|params| String::from(Box::<str>::from(params))),
-            timeout: asked.deadline.map(|deadline| deadline.since(now)),
-            // The host serves none of it itself.
-            chain: asked.chain,
-            progress: asked.progress,
-            fds: asked.fds,
-            is_callback: false,
-        };
-        Ok(Forward(CallRequest { target, idempotent, spec }))
+        // The host serves none of it itself, so the chain is the plugin's as it is.
+        let params = params.map(raw_into_text);
+        let spec = CallSpec { method, params, ..CallSpec::for_asked(now, asked) };
+        Ok(CallRequest { target, idempotent, spec })
     }
 }
 

@@ -14,9 +14,8 @@ use super::route::{CallRequest, Target};
 use super::supervisor::Supervisor;
 use super::time::{Time, rounded};
 use super::wheel::TimerKey;
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::{ErrorCode, Outcome, PluginId};
+use rpc_plugin_wire::{CallError, ErrorCode, Outcome, PluginId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

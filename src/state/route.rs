@@ -9,9 +9,8 @@
 use super::keys::PluginKey;
 use super::plugin::Plugin;
 use super::session::CallSpec;
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::life::PluginState;
-use rpc_plugin_wire::{ErrorCode, PluginId};
+use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;

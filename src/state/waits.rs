@@ -7,9 +7,8 @@ use super::keys::{PluginKey, Timer, WaitKey};
 use super::plugin::Plugin;
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::life::PluginState;
-use rpc_plugin_wire::{ErrorCode, Generation};
+use rpc_plugin_wire::{CallError, ErrorCode, Generation};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 

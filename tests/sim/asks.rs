@@ -7,7 +7,7 @@ use crate::world::World;
 use fastrand::Rng;
 use rpc_plugin_system::state::action::CallEnd;
 use rpc_plugin_system::state::keys::CallKey;
-use rpc_plugin_system::state::permit::{Forward, MayCall};
+use rpc_plugin_system::state::permit::MayCall;
 use rpc_plugin_system::state::session::Asked;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
 use serde_json::value::RawValue;
@@ -88,7 +88,7 @@ impl World {
                 self.coverage.saw(&format!("asked call {}", error.kind().name()));
                 self.host.answer(self.now, id, &request, Err(error), Vec::new());
             }
-            Ok(Forward(mut call)) => {
+            Ok(mut call) => {
                 let key = self.ledger.new_call(self.now, call.spec.timeout.unwrap(), false);
                 if call.idempotent {
                     self.ledger.may_repeat(key);

@@ -5,8 +5,7 @@ use rpc_plugin_system::state::keys::{CallKey, PluginKey, WaitKey};
 use rpc_plugin_system::state::supervisor::Supervisor;
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_system::state::waits::Goal;
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
+use rpc_plugin_wire::{CallError, ErrorCode, Generation, Outcome, PluginId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -104,6 +104,18 @@ pub fn pack<P: Serialize + ?Sized>(params: &P) -> Result<(Option<String>, Parcel
     Ok((text, parcel))
 }
 
+/// A call with typed params and what travels beside them.
+///
+/// # Errors
+/// As [`pack`].
+pub fn outgoing<P: Serialize + ?Sized>(
+    method: impl Into<Cow<'static, str>>,
+    params: &P,
+) -> Result<Outgoing, CallError> {
+    let (params, parcel) = pack(params)?;
+    Ok(Outgoing { method: method.into(), params, parcel, ..Outgoing::default() })
+}
+
 /// Makes a call with typed params and result.
 ///
 /// # Errors
@@ -115,10 +127,8 @@ where
     P: Serialize + ?Sized,
     R: DeserializeOwned,
 {
-    let (params, parcel) = pack(params)?;
-    let method = Cow::Borrowed(method);
-    let reply = caller.make(Outgoing { method: method.clone(), params, parcel, ..Outgoing::default() })?;
-    unpack(&method, reply)
+    let reply = caller.make(outgoing(method, params)?)?;
+    unpack(method, reply)
 }
 
 /// Reads a typed result.

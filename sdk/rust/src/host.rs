@@ -6,7 +6,7 @@
 
 use crate::link::Link;
 use crate::pending::{OnProgress, Pending, Started};
-use rpc_plugin_interface::caller::{Caller, Outgoing, Reply, pack};
+use rpc_plugin_interface::caller::{Caller, Outgoing, Reply, outgoing};
 use rpc_plugin_interface::context::Context;
 use rpc_plugin_wire::ident::{check_capability, check_method};
 use rpc_plugin_wire::life::{METHOD_CALL, METHOD_EVENT};
@@ -88,9 +88,7 @@ impl Host {
     where
         P: Serialize + ?Sized,
     {
-        let (params, parcel) = pack(params)?;
-        let made = Outgoing { method: Cow::Owned(method.to_owned()), params, parcel, ..Outgoing::default() };
-        Ok(Pending::new(self.begin(made)?, method))
+        Ok(Pending::new(self.begin(outgoing(method.to_owned(), params)?)?, method))
     }
 
     /// Tells the host that something happened: it is put on record, and told to whoever listens. `name` is the
@@ -191,9 +189,7 @@ impl Remote {
     where
         P: Serialize + ?Sized,
     {
-        let (params, parcel) = pack(params)?;
-        let made = Outgoing { method: Cow::Owned(method.to_owned()), params, parcel, ..Outgoing::default() };
-        Ok(Pending::new(self.begin(made)?, method))
+        Ok(Pending::new(self.begin(outgoing(method.to_owned(), params)?)?, method))
     }
 
     fn begin(&self, made: Outgoing) -> Result<Started, CallError> {

@@ -5,7 +5,7 @@
 
 use crate::error::{ErrorCode, ErrorObject};
 use crate::ident::{Generation, PluginId};
-use crate::life::{Desired, Heartbeat, PluginState};
+use crate::life::{Desired, Heartbeat, PluginState, is_false};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -129,12 +129,6 @@ impl CallParams {
         let text = "a call names a plugin_id or a capability: one of them, and not both";
         Err(ErrorObject::new(ErrorCode::InvalidParams, text))
     }
-}
-
-/// For members that are left out where they say nothing.
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// `result` of call.

@@ -178,8 +178,10 @@ pub struct HostCall {
     pub idempotent: bool,
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
+/// For members that are left out where they say nothing.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+pub(crate) fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What a plugin tells whoever listens at the host: [`METHOD_EVENT`].

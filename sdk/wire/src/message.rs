@@ -306,6 +306,12 @@ fn check_params(text: &str) -> Result<bool, ErrorObject> {
     Err(ErrorObject::new(ErrorCode::InvalidParams, what))
 }
 
+/// The text of a raw value, without a copy.
+#[must_use]
+pub fn raw_into_text(raw: Box<RawValue>) -> String {
+    String::from(Box::<str>::from(raw))
+}
+
 /// Reads a typed result that must be an object. serde's derived types would also take an array of
 /// their members in order, which this protocol does not have.
 ///

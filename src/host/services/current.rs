@@ -8,8 +8,7 @@
 use super::pool::Pool;
 use crate::state::session::CallSpec;
 use rpc_plugin_interface::Context;
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::ErrorCode;
+use rpc_plugin_wire::{CallError, ErrorCode};
 use std::cell::RefCell;
 use std::sync::Arc;
 

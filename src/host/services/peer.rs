@@ -7,9 +7,8 @@ use crate::reactor::{Asker, Command};
 use crate::state::route::Target;
 use rpc_plugin_interface::caller::{Callee as OtherSide, callback};
 use rpc_plugin_interface::transfer::CallBackFn;
-use rpc_plugin_interface::{CallOptions, Context, Outgoing, Parcel, Reply};
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::{ErrorCode, PluginId};
+use rpc_plugin_interface::{Context, Outgoing, Parcel, Reply};
+use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -44,7 +43,7 @@ impl OtherSide for Peer {
         params: Option<String>,
         parcel: Parcel,
     ) -> Result<Reply, CallError> {
-        self.callee()?.make_call(callback(id, params.as_deref(), parcel), CallOptions::default(), true)
+        self.callee()?.make_call(callback(id, params.as_deref(), parcel), true)
     }
 
     fn make(&self, _: &Context, made: Outgoing) -> Result<Reply, CallError> {

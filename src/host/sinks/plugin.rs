@@ -7,8 +7,8 @@
 use crate::eventlog::sinks::{Event, Fault, Target as SinkTarget};
 use crate::reactor::{Engine, NewCall, PostError, Slot};
 use crate::state::route::{CallRequest, Target};
-use rpc_plugin_wire::CallError;
-use rpc_plugin_wire::{ErrorCode, PluginId};
+use rpc_plugin_wire::message::raw_into_text;
+use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl Plugin {
             .map_err(|error| not_sent(ErrorCode::InternalError, error.to_string()))?;
         let slot = Slot::default();
         let mut request = CallRequest::new(Target::Plugin(self.id.clone()), METHOD);
-        request.spec.params = Some(String::from(Box::<str>::from(params)));
+        request.spec.params = Some(raw_into_text(params));
         request.spec.timeout = Some(timeout);
         let call = NewCall { request, reply: slot.fill() };
         let end = self.engine.call(call, &slot).map_err(|error| match error {

@@ -4,11 +4,10 @@ use super::{Phase, Plugin, Step};
 use crate::state::action::Note;
 use crate::state::keys::{Caller, LifeTimer, Timer};
 use crate::state::session::NewCall;
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{HealthStatus, Heartbeat, METHOD_HEARTBEAT, PluginState};
 use rpc_plugin_wire::message::result_object;
-use rpc_plugin_wire::{ErrorCode, Outcome};
+use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
 use serde_json::value::RawValue;
 use std::time::Duration;
 

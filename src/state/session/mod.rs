@@ -22,12 +22,11 @@ use self::core::{Core, Stage};
 use super::fds::Fds;
 use super::keys::{CallKey, Caller, Cx};
 use super::policy::Policy;
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
 use rpc_plugin_wire::message::{params_text, write_notification};
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{ErrorObject, FrameDecoder, FrameError, RequestId};
+use rpc_plugin_wire::{CallError, ErrorObject, FrameDecoder, FrameError, RequestId};
 use serde_json::value::RawValue;
 
 /// See the module's text.

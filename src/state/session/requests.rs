@@ -6,9 +6,8 @@ use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::outgoing::Pending;
 use crate::state::time::{millis, rounded};
-use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::message::{self, NewRequest};
-use rpc_plugin_wire::{ErrorCode, ErrorObject};
+use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
 
 /// The host's own requests that may wait at once: heartbeats that were missed, one by one, between others

@@ -3,9 +3,9 @@
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller, PluginKey};
 use crate::state::time::Time;
-use rpc_plugin_wire::CallError;
+use rpc_plugin_wire::message::raw_into_text;
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{Chain, Generation, PluginId, RequestId, Token};
+use rpc_plugin_wire::{CallError, Chain, Generation, PluginId, RequestId, Token};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -167,6 +167,19 @@ pub struct CallSpec {
 }
 
 impl CallSpec {
+    /// A call that is made because a plugin asked: of the same method and params, with what is left of the deadline.
+    pub(in crate::state) fn for_asked(now: Time, asked: Asked) -> CallSpec {
+        CallSpec {
+            method: asked.method,
+            params: asked.params.map(raw_into_text),
+            timeout: asked.deadline.map(|deadline| deadline.since(now)),
+            chain: asked.chain,
+            progress: asked.progress,
+            fds: asked.fds,
+            is_callback: false,
+        }
+    }
+
     /// The same call once more. Nothing travels with it, because that can be sent once only.
     pub(in crate::state) fn again(&self) -> CallSpec {
         CallSpec {
