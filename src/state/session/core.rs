@@ -12,6 +12,7 @@ use rpc_plugin_wire::CallError;
 use rpc_plugin_wire::fds::Waiting;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
+use rpc_plugin_wire::limits::FDS_PER_FRAME_MAX;
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{
@@ -322,10 +323,15 @@ impl Core {
         if fds.is_empty() {
             return Ok(());
         }
-        if !self.takes_fds {
-            return self.streams.check(fds.len());
+        let (count, count_max) = (fds.len(), usize::from(FDS_PER_FRAME_MAX));
+        if count > count_max {
+            let text = format!("it comes with {count} file descriptors, a frame may have {count_max}");
+            return Err((ErrorCode::InvalidParams, text));
         }
-        let (count, waiting) = (fds.len(), self.outbox.waiting_fds_count());
+        if !self.takes_fds {
+            return self.streams.check(count);
+        }
+        let waiting = self.outbox.waiting_fds_count();
         if waiting > 0 && waiting + count > OUTBOX_FDS_MAX {
             let text = format!(
                 "its {count} file descriptors do not fit: {waiting} wait to be read already, at most {OUTBOX_FDS_MAX} may"

@@ -218,6 +218,26 @@ fn a_peer_that_does_not_read_holds_only_so_many() {
 }
 
 #[test]
+fn a_call_or_an_answer_with_more_than_a_frame_may_have_is_refused_and_they_are_closed() {
+    for passes in [true, false] {
+        let mut bench = if passes { Bench::passing() } else { Bench::open() };
+        let (there, fds) = held(17);
+        let error = bench.call_fds(1, fds).unwrap_err();
+        assert_eq!((error.code, error.outcome), (ErrorCode::InvalidParams, Outcome::NotSent));
+        assert!(error.message.contains("17 file descriptors, a frame may have 16"), "{error}");
+        assert_eq!(there.open(), 0);
+        bench.read(&asks(5, 0), Fds::new());
+        let (there, fds) = held(17);
+        bench.answer(5, Ok("{}"), fds);
+        assert!(bench.session.waiting_fds().is_empty());
+        let answer = bench.write_all();
+        // It is no fault of who asked.
+        assert!(answer.contains("-32603") && answer.contains("a frame may have 16"), "{answer}");
+        assert_eq!((there.open(), bench.session.is_open()), (0, true));
+    }
+}
+
+#[test]
 fn for_requests_that_are_not_answered_only_so_many_are_held() {
     let mut bench = Bench::passing();
     let mut asked = Vec::new();
