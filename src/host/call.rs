@@ -11,8 +11,9 @@ use crate::reactor::{NewCall, PostError, Slot};
 use crate::state::action::CallEnd;
 use crate::state::route::{CallRequest, Target};
 use crate::state::session::CallSpec;
-use rpc_plugin_interface::transfer::{Arrived, Parcel, provide};
-use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Reply, caller};
+use rpc_plugin_interface::arrived::{Arrived, provide};
+use rpc_plugin_interface::client::unpack;
+use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Parcel, Reply, caller};
 use rpc_plugin_wire::message::{fits_nesting, raw_into_text};
 use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
 use serde::Serialize;
@@ -96,7 +97,7 @@ impl Callee {
         let reply = self.call_text(method, params, parcel, options)?;
         let (plugin_id, generation) = (reply.plugin_id.clone(), reply.generation);
         let unexpected = |error| CallError { plugin_id, generation, ..error };
-        caller::unpack(method, Reply { result: reply.result, fds: reply.fds }).map_err(unexpected)
+        unpack(method, Reply { result: reply.result, fds: reply.fds }).map_err(unexpected)
     }
 
     /// Calls a method with params that are JSON already: an object, or nothing.

@@ -6,6 +6,7 @@
 //! What always holds: what is told is told on the thread that waits for the call, before it returns.
 
 use super::call::{CallReply, Callee, at};
+use rpc_plugin_interface::client::unpack;
 use rpc_plugin_interface::context::{Context, Hook, Served};
 use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Reply, caller};
 use rpc_plugin_wire::{CallError, ErrorCode, RequestId};
@@ -119,7 +120,7 @@ impl<'a> Watched<'a> {
     {
         let made =
             caller::outgoing(method.to_owned(), params).map_err(|error| at(error, &self.callee.target))?;
-        caller::unpack(method, self.make(made)?)
+        unpack(method, self.make(made)?)
     }
 }
 

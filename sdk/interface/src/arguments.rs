@@ -6,7 +6,7 @@
 //! [`Option`] is `None`.
 
 use crate::CallError;
-use crate::transfer::{Parcel, collect};
+use crate::parcel::{Parcel, collect};
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde::de::value::Error as PlainError;

@@ -7,9 +7,11 @@
 //! one is sent, it has a number of its own.
 
 use crate::arguments::{PassedAs, read_arguments, write_arguments};
-use crate::caller::{Reply, unpack};
+use crate::arrived::{Arrived, provide, served_call};
+use crate::caller::Reply;
+use crate::client::unpack;
 use crate::context::Context;
-use crate::transfer::{Arrived, CallBackFn, Parcel, call, collect, provide, put_callback};
+use crate::parcel::{CallBackFn, Parcel, collect, put_callback};
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::limits::REQUEST_ID_MAX;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
@@ -152,7 +154,7 @@ impl<A, R> Serialize for Callback<A, R> {
 impl<'de, A, R> Deserialize<'de> for Callback<A, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Callback<A, R>, D::Error> {
         let OnWire { callback: id } = OnWire::deserialize(deserializer)?;
-        let call = call().map_err(D::Error::custom)?;
+        let call = served_call().map_err(D::Error::custom)?;
         Ok(Callback { place: Place::There { call, id }, types: PhantomData })
     }
 }

@@ -2,13 +2,11 @@
 //!
 //! What it deliberately does not do: carry a call anywhere; who implements [`Caller`] does.
 
-use crate::context::Context;
-use crate::transfer::{Arrived, Parcel, collect, provide};
+use crate::parcel::{Parcel, collect};
 use rpc_plugin_wire::life::METHOD_CALLBACK;
 use rpc_plugin_wire::message::params_text;
-use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
+use rpc_plugin_wire::{CallError, ErrorCode};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
@@ -60,30 +58,6 @@ impl<C: Caller + ?Sized> Caller for std::sync::Arc<C> {
     }
 }
 
-/// The other side of a connection, as the one who serves its calls sees it.
-pub trait Callee: Send + Sync {
-    /// Tells how far `call` is, if whoever made it asked. `value` is JSON.
-    fn progress(&self, call: &Context, value: &str);
-
-    /// Calls a function that came with the params of `call`.
-    ///
-    /// # Errors
-    /// As [`Caller::make`].
-    fn call_back(
-        &self,
-        call: &Context,
-        id: u64,
-        params: Option<String>,
-        parcel: Parcel,
-    ) -> Result<Reply, CallError>;
-
-    /// Makes a call in the other direction, for `call`: its chain and what is left of its deadline go along.
-    ///
-    /// # Errors
-    /// As [`Caller::make`].
-    fn make(&self, call: &Context, made: Outgoing) -> Result<Reply, CallError>;
-}
-
 /// The request that calls a function of the other side, which came in the params of a call as number `id`.
 #[must_use]
 pub fn callback(id: u64, params: Option<&str>, parcel: Parcel) -> Outgoing {
@@ -114,31 +88,4 @@ pub fn outgoing<P: Serialize + ?Sized>(
 ) -> Result<Outgoing, CallError> {
     let (params, parcel) = pack(params)?;
     Ok(Outgoing { method: method.into(), params, parcel, ..Outgoing::default() })
-}
-
-/// Makes a call with typed params and result.
-///
-/// # Errors
-/// As [`Caller::make`]; `invalid_params` when params do not serialise; `internal_error` when the result is not what
-/// was expected.
-pub fn call<C, P, R>(caller: &C, method: &'static str, params: &P) -> Result<R, CallError>
-where
-    C: Caller + ?Sized,
-    P: Serialize + ?Sized,
-    R: DeserializeOwned,
-{
-    let reply = caller.make(outgoing(method, params)?)?;
-    unpack(method, reply)
-}
-
-/// Reads a typed result.
-///
-/// # Errors
-/// `internal_error`, answered, when it is not what was expected.
-pub fn unpack<R: DeserializeOwned>(method: &str, reply: Reply) -> Result<R, CallError> {
-    let Reply { result, fds } = reply;
-    provide(Arrived { fds, call: None }, || serde_json::from_str(result.get())).map_err(|error| {
-        let message = format!("the result of {method} is not what was expected: {error}");
-        CallError { outcome: Outcome::Answered, ..CallError::not_sent(ErrorCode::InternalError, message) }
-    })
 }

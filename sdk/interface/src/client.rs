@@ -4,8 +4,10 @@
 //! short because of what is here.
 
 use crate::arguments::{Writer, write_arguments};
-use crate::caller::{Caller, Outgoing, unpack};
-use rpc_plugin_wire::CallError;
+use crate::arrived::{Arrived, provide};
+use crate::caller::{Caller, Outgoing, Reply, outgoing};
+use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -65,6 +67,33 @@ pub fn make<C: Caller + ?Sized, R: DeserializeOwned>(
     let method = Cow::Borrowed(method);
     let reply = caller.make(Outgoing { method: method.clone(), params, parcel, timeout, idempotent })?;
     unpack(&method, reply)
+}
+
+/// Makes a call with typed params and result.
+///
+/// # Errors
+/// As [`Caller::make`]; `invalid_params` when params do not serialise; `internal_error` when the result is not what
+/// was expected.
+pub fn call<C, P, R>(caller: &C, method: &'static str, params: &P) -> Result<R, CallError>
+where
+    C: Caller + ?Sized,
+    P: Serialize + ?Sized,
+    R: DeserializeOwned,
+{
+    let reply = caller.make(outgoing(method, params)?)?;
+    unpack(method, reply)
+}
+
+/// Reads a typed result.
+///
+/// # Errors
+/// `internal_error`, answered, when it is not what was expected.
+pub fn unpack<R: DeserializeOwned>(method: &str, reply: Reply) -> Result<R, CallError> {
+    let Reply { result, fds } = reply;
+    provide(Arrived { fds, call: None }, || serde_json::from_str(result.get())).map_err(|error| {
+        let message = format!("the result of {method} is not what was expected: {error}");
+        CallError { outcome: Outcome::Answered, ..CallError::not_sent(ErrorCode::InternalError, message) }
+    })
 }
 
 /// Whether an interface can be called this, and why not. Evaluated by the compiler.

@@ -5,7 +5,8 @@
 //! What always holds: once cancelled, a call stays cancelled; nobody waits in [`Context::wait`] any more, each
 //! function given to [`Context::on_cancel`] has run once, and the descriptor of [`Context::cancel_fd`] is readable.
 
-use crate::caller::{Callee, Caller, Outgoing, Reply};
+use crate::caller::{Caller, Outgoing, Reply};
+use crate::parcel::Parcel;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::{CallError, Chain, ErrorCode, ErrorObject, RequestId};
@@ -17,6 +18,30 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// The other side of a connection, as the one who serves its calls sees it.
+pub trait Callee: Send + Sync {
+    /// Tells how far `call` is, if whoever made it asked. `value` is JSON.
+    fn progress(&self, call: &Context, value: &str);
+
+    /// Calls a function that came with the params of `call`.
+    ///
+    /// # Errors
+    /// As [`Caller::make`].
+    fn call_back(
+        &self,
+        call: &Context,
+        id: u64,
+        params: Option<String>,
+        parcel: Parcel,
+    ) -> Result<Reply, CallError>;
+
+    /// Makes a call in the other direction, for `call`: its chain and what is left of its deadline go along.
+    ///
+    /// # Errors
+    /// As [`Caller::make`].
+    fn make(&self, call: &Context, made: Outgoing) -> Result<Reply, CallError>;
+}
 
 /// A call that is served. Clones are the same call, for handlers with threads of their own.
 #[derive(Clone)]

@@ -6,7 +6,8 @@
 //! What always holds: a value that was sent keeps its own descriptor only where it says so; bytes go from process
 //! to process through the kernel alone.
 
-use crate::transfer::{put_fd, take_fd};
+use crate::arrived::take_fd;
+use crate::parcel::put_fd;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -328,7 +329,8 @@ impl<'de> Deserialize<'de> for Blob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::{Arrived, collect, provide};
+    use crate::arrived::{Arrived, provide};
+    use crate::parcel::collect;
 
     /// A value there and back again, as a call would take it.
     fn travel<T: Serialize, R: for<'de> Deserialize<'de>>(value: &T) -> Result<R, String> {

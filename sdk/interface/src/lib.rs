@@ -16,6 +16,7 @@
 
 pub mod app_error;
 mod arguments;
+pub mod arrived;
 pub mod callback;
 pub mod caller;
 pub mod client;
@@ -25,13 +26,14 @@ pub mod error;
 pub mod fd;
 mod interface;
 pub mod local;
+pub mod parcel;
 pub mod relay;
 pub mod scm;
 pub mod table;
-pub mod transfer;
 
 pub use app_error::{AppError, CallFailure, Failure};
 pub use arguments::{PassedAs, Value};
+pub use arrived::Arrived;
 pub use callback::Callback;
 pub use caller::{Caller, Outgoing, Reply};
 pub use client::CallOptions;
@@ -40,10 +42,10 @@ pub use during::StreamDuring;
 pub use error::HandlerError;
 pub use fd::{Blob, BlobReader, Stream};
 pub use local::Local;
+pub use parcel::Parcel;
 pub use rpc_plugin_wire::call_error::CallError;
 pub use rpc_plugin_wire::error::{ErrorCode, ErrorObject};
 pub use table::{InterfaceError, InterfaceTable, Interfaces};
-pub use transfer::{Arrived, Parcel};
 
 /// What the code that [`interface!`] writes is made of. Not for others.
 #[doc(hidden)]

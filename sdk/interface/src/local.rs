@@ -3,13 +3,13 @@
 //! What it deliberately does not do: cancel, let a deadline pass, or report progress. What a handler sees of its
 //! deadline is true, and nobody acts on it.
 //!
-//! What always holds: arguments and results go through JSON and descriptors through [`transfer`](crate::transfer),
+//! What always holds: arguments and results go through JSON and descriptors beside them ([`Parcel`]),
 //! as they would on a connection.
 
-use crate::caller::{Callee, Caller, Outgoing, Reply};
-use crate::context::{Context, Served};
+use crate::caller::{Caller, Outgoing, Reply};
+use crate::context::{Callee, Context, Served};
+use crate::parcel::{CallBackFn, Parcel};
 use crate::table::{InterfaceTable, MethodFn};
-use crate::transfer::{CallBackFn, Parcel};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, RequestId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;

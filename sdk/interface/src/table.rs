@@ -6,9 +6,10 @@
 //! What always holds: the methods of a table are called `INTERFACE.METHOD`; a name and version is there once.
 
 use crate::arguments::{Arguments, read_arguments};
+use crate::arrived::{Arrived, provide};
 use crate::context::Context;
 use crate::error::HandlerError;
-use crate::transfer::{Arrived, Parcel, collect, provide};
+use crate::parcel::{Parcel, collect};
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};

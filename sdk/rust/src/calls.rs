@@ -10,7 +10,7 @@ use crate::hello::HELLO_ID;
 use crate::ids::Keyed;
 use rpc_plugin_interface::caller::Reply;
 use rpc_plugin_interface::context::Context;
-use rpc_plugin_interface::transfer::CallBackFn;
+use rpc_plugin_interface::parcel::CallBackFn;
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation, RequestId};
 use serde_json::value::RawValue;

@@ -19,8 +19,7 @@ use crate::pool::COLLECTED_BYTES_MAX;
 use crate::source::Source;
 use crate::task::{Job, Refusal};
 use crate::worker::Shared;
-use rpc_plugin_interface::caller::Callee;
-use rpc_plugin_interface::context::Served;
+use rpc_plugin_interface::context::{Callee, Served};
 use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::fds::Waiting;
 use rpc_plugin_wire::life::{

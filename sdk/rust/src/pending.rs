@@ -5,7 +5,8 @@
 
 use crate::calls::{Slot, SlotState, cancelled};
 use crate::worker::Shared;
-use rpc_plugin_interface::caller::{Reply, unpack};
+use rpc_plugin_interface::caller::Reply;
+use rpc_plugin_interface::client::unpack;
 use rpc_plugin_wire::{CallError, ErrorCode};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;

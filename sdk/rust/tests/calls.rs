@@ -61,7 +61,7 @@ fn other_plugins_are_called_through_the_host_and_events_told_to_it() {
         let host = call.host();
         host.event("index_built", &json!({"rows": 3}))?;
         let one: u32 = host.plugin("kv").idempotent().call("kv.get", &json!({"key": "a"}))?;
-        let two: u32 = rpc_plugin_interface::caller::call(&host.capability("kv"), "kv.size", &())?;
+        let two: u32 = rpc_plugin_interface::client::call(&host.capability("kv"), "kv.size", &())?;
         Ok::<_, HandlerError>(one + two)
     });
     let mut host = FakeHost::greeted(plugin);
@@ -311,7 +311,7 @@ fn one_thread_keeps_many_calls_under_way_and_dropping_cancels() {
 
 #[test]
 fn functions_can_be_called_back_while_their_call_lasts() {
-    use rpc_plugin_interface::transfer::Parcel;
+    use rpc_plugin_interface::parcel::Parcel;
     use rpc_plugin_interface::{Caller, Outgoing};
     let plugin = plugin().threads(1).method("go", |call: &Call, (): ()| {
         let add = |params: Option<&serde_json::value::RawValue>, _| {

@@ -217,7 +217,7 @@ impl Serve for Running {
         let generation = asker.generation;
         let peer =
             Peer { around: Arc::clone(&self.around), asker: asker.clone(), plugin_id: plugin_id.clone() };
-        let peer: Arc<dyn rpc_plugin_interface::caller::Callee> = Arc::new(peer);
+        let peer: Arc<dyn rpc_plugin_interface::context::Callee> = Arc::new(peer);
         let entry = entry_at_host(&plugin_id, generation, &asked.id);
         let served = Served {
             deadline: left.and_then(|left| Instant::now().checked_add(left)),

@@ -5,8 +5,9 @@ use super::Around;
 use crate::host::call::Callee;
 use crate::reactor::{Asker, Command};
 use crate::state::route::Target;
-use rpc_plugin_interface::caller::{Callee as OtherSide, callback};
-use rpc_plugin_interface::transfer::CallBackFn;
+use rpc_plugin_interface::caller::callback;
+use rpc_plugin_interface::context;
+use rpc_plugin_interface::parcel::CallBackFn;
 use rpc_plugin_interface::{Context, Outgoing, Parcel, Reply};
 use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
 use serde_json::value::RawValue;
@@ -28,7 +29,7 @@ impl Peer {
     }
 }
 
-impl OtherSide for Peer {
+impl context::Callee for Peer {
     fn progress(&self, _: &Context, value: &str) {
         if let (Some(around), Ok(value)) = (self.around.get(), RawValue::from_string(value.to_owned())) {
             // Dropped where much waits for the loop already: it is worth nothing later.
