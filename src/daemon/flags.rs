@@ -2,7 +2,7 @@
 //!
 //! What always holds: help, parser and `docs/rpcplugind.md` come from this one table.
 
-use super::settings::{FlagRow, flag_rows};
+use super::config::{FlagRow, flag_rows};
 use crate::cli::{
     Command, Example, Flag, FlagGroup, HELP_COMMAND, HELP_FLAG, Program, Section, VERSION_FLAG, runtime_dir,
 };

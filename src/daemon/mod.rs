@@ -5,29 +5,11 @@
 
 mod awaited;
 pub mod config;
-mod config_error;
-mod config_log;
-mod config_plugin;
-#[cfg(test)]
-mod config_refusal_tests;
-mod config_runtime_dir;
-mod config_settings;
-mod config_show;
-mod config_sinks;
-#[cfg(test)]
-mod config_sinks_tests;
-#[cfg(test)]
-mod config_tests;
-mod config_text;
 mod demo;
 #[path = "../../examples/echo/plugin.rs"]
 mod echo;
 mod flags;
 mod run;
-pub mod settings;
-#[cfg(test)]
-mod settings_tests;
-mod settings_value;
 pub(crate) mod signals;
 
 pub use flags::PROGRAM;

@@ -3,10 +3,8 @@
 //! What always holds: whatever ends the daemon in an orderly way ends every plugin first; what it says
 //! on standard error names what happened and what to do.
 
-use super::config::{Config, FlagValues, PluginConfig, Sources};
-use super::config_show::EnvValues;
+use super::config::{Config, EnvValues, FlagValues, PluginConfig, Sources, flag_rows};
 use super::flags::{CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, SERVE_ECHO, WAIT};
-use super::settings::flag_rows;
 use super::{awaited, demo, echo, signals};
 use crate::cli::{Args, Ask};
 use crate::host::{self, Host, HostError};

@@ -1,7 +1,7 @@
 //! How a configuration comes together from file, flags and environment, and how errors add up.
 
-use super::config::*;
 use super::settings::Limits;
+use super::*;
 use crate::state::policy::{Policy, RestartPolicy};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -270,7 +270,7 @@ fn the_documentation_has_every_key_and_its_examples_are_good_configurations() {
         examples += 1;
     }
     assert_eq!(examples, 4);
-    for key in ["runtime_dir", "defaults", "plugins"].iter().chain(&super::config_plugin::KEYS) {
+    for key in ["runtime_dir", "defaults", "plugins"].iter().chain(&super::plugin::KEYS) {
         assert!(doc.contains(&format!("| `{key}` | ")), "docs/configuration.md lacks {key}");
     }
 }

@@ -8,8 +8,8 @@
 //! shows, it reads back as the same value; a row takes no value outside of what it says is allowed.
 //! Whether settings contradict each other is for [`Policy::check`].
 
-use super::settings_value::{Checked, show_bytes};
-pub use super::settings_value::{Kind, Value};
+use super::value::{Checked, show_bytes};
+pub use super::value::{Kind, Value};
 use crate::eventlog::sinks::{BATCH_MAX, SinkOptions};
 use crate::eventlog::{Durability, LogOptions, QUEUE_MAX_DEFAULT};
 use crate::state::policy::{OUTPUT_BYTES_RANGE, Policy, RestartPolicy, RpcAudit, Transport};

@@ -1,7 +1,7 @@
 //! Configurations that are wrong in every way we could think of, each with the error it must give.
 
-use super::config::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, PLUGINS_MAX};
-use super::config_tests::{load, plugin};
+use super::tests::{load, plugin};
+use super::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, PLUGINS_MAX};
 
 /// Every line: what follows `"executable"` in a plugin, and what its error says.
 const BAD_PLUGINS: [(&str, &str); 47] = [

@@ -6,11 +6,11 @@
 //! What always holds: paths are absolute; nothing in arguments or environment is more than execve(2)
 //! takes for one string; the variables of the contract are not among what the operator sets.
 
-use super::config::PluginConfig;
-use super::config_settings::{Written, check_policy, take_settings};
-use super::config_text::{Node, Object, Source};
+use super::PluginConfig;
+use super::json::{Node, Object, Source};
+use super::read_settings::{Written, check_policy, take_settings};
 use super::settings::{POLICY, Value};
-use super::settings_value::quoted;
+use super::value::quoted;
 use crate::state::permit::{ANY, MayCall};
 use crate::state::policy::Policy;
 use crate::sys::runtime_dir::reserved_name;

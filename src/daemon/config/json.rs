@@ -7,9 +7,9 @@
 //! What always holds: a key that stands twice is an error; a value of the wrong kind is an error that
 //! names both kinds and does not show the value.
 
-use super::config_error::{ConfigErrors, nearest};
+use super::error::{ConfigErrors, nearest};
 use super::settings::Value;
-use super::settings_value::quoted;
+use super::value::quoted;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;

@@ -8,21 +8,41 @@
 //! ids that are unique, and socket paths that fit; everything that is wrong is told at once, each
 //! with its file, line and key.
 
-pub use super::config_error::{ConfigError, ConfigErrors, ERRORS_MAX};
-use super::config_log::take_log;
-pub use super::config_plugin::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, plugin_from_flag};
-use super::config_plugin::{absolute_path, plugin_of, read_flag};
-use super::config_runtime_dir::{check_socket_paths, resolve_runtime_dir};
-use super::config_settings::{Written, apply_flags, check_policy, take_settings};
-pub use super::config_show::{EnvValues, HIDDEN};
-use super::config_sinks::Beside;
-use super::config_text::{Node, Source};
-use super::settings::{DAEMON, Limits, LogSettings, POLICY};
+mod error;
+mod json;
+mod log;
+mod plugin;
+mod read_settings;
+mod runtime_dir;
+pub mod settings;
+mod show;
+mod sinks;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_refusals;
+#[cfg(test)]
+mod tests_settings;
+#[cfg(test)]
+mod tests_sinks;
+mod value;
+
 use crate::eventlog::sinks::CommandLine;
 use crate::host::LogSink;
 use crate::state::permit::MayCall;
 use crate::state::policy::Policy;
+pub use error::{ConfigError, ConfigErrors, ERRORS_MAX};
+use json::{Node, Source};
+use log::take_log;
+pub use plugin::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, plugin_from_flag};
+use plugin::{absolute_path, plugin_of, read_flag};
+use read_settings::{Written, apply_flags, check_policy, take_settings};
 use rpc_plugin_wire::PluginId;
+use runtime_dir::{check_socket_paths, resolve_runtime_dir};
+use settings::{DAEMON, Limits, LogSettings, POLICY};
+pub use settings::{FlagRow, flag_rows};
+pub use show::{EnvValues, HIDDEN};
+use sinks::Beside;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -190,13 +210,13 @@ fn read(path: &Path) -> Result<String, ReadError> {
 }
 
 /// Where a plugin or the runtime folder was configured, for errors that show only later.
-pub(super) enum Origin<'a> {
+enum Origin<'a> {
     Key(Node<'a>),
     Other(String),
 }
 
 /// Puts a file's text, if there is a file, and everything else together.
-pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Result<Config, ConfigErrors> {
+fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Result<Config, ConfigErrors> {
     let (path, text) = file.unwrap_or((Path::new(""), "{}"));
     let mut source = Source { path, text, errors: ConfigErrors::default() };
     let mut limits = Limits::default();
@@ -253,7 +273,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
 }
 
 /// Plugins with where they were configured.
-pub(super) type Plugins<'a> = Vec<(PluginConfig, Origin<'a>)>;
+type Plugins<'a> = Vec<(PluginConfig, Origin<'a>)>;
 
 fn file_plugins<'a>(
     source: &mut Source<'a>,
@@ -280,7 +300,7 @@ fn flag_plugins<'a>(source: &mut Source<'a>, flags: &[String], defaults: &Policy
     let mut ids: BTreeMap<PluginId, String> =
         plugins.iter().map(|(plugin, origin)| (plugin.id.clone(), origin.place(source))).collect();
     for text in flags {
-        let place = format!("--plugin {}", super::settings_value::quoted(text));
+        let place = format!("--plugin {}", value::quoted(text));
         match read_flag(text, defaults) {
             Err((problem, allowed)) => source.errors.add(place, problem, allowed),
             Ok(plugin) => {
@@ -307,7 +327,7 @@ impl Origin<'_> {
         }
     }
 
-    pub(super) fn error(&self, source: &mut Source<'_>, problem: String, allowed: String) {
+    fn error(&self, source: &mut Source<'_>, problem: String, allowed: String) {
         match self {
             Origin::Key(node) => source.error(node, problem, allowed),
             Origin::Other(place) => source.errors.add(place.clone(), problem, allowed),

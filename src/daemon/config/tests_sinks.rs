@@ -1,8 +1,8 @@
 //! Sinks and packing in configurations: what is taken, what is refused and how, and that it is shown as it was read.
 
-use super::config::{Config, FlagValues};
-use super::config_show::EnvValues;
-use super::config_tests::{load, load_with};
+use super::show::EnvValues;
+use super::tests::{load, load_with};
+use super::{Config, FlagValues};
 use crate::eventlog::sinks::{CommandLine, Prefix, SINKS_MAX, SinkTarget, SyslogFormat};
 use crate::host::LogSink;
 use rpc_plugin_wire::event::Level;

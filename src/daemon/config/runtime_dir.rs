@@ -7,8 +7,8 @@
 //! What always holds: the folder's path is absolute; the file comes after the flag and before the
 //! environment.
 
-use super::config::{Origin, Plugins, Sources};
-use super::config_text::Source;
+use super::json::Source;
+use super::{Origin, Plugins, Sources};
 use crate::cli::runtime_dir::{self, RuntimeDir, RuntimeDirError};
 use crate::sys::runtime_dir::ADMIN_SOCKET;
 use rpc_plugin_wire::limits::SOCKET_PATH_BYTES_MAX;

@@ -6,12 +6,12 @@
 //! What always holds: names are unique, because cursors are kept by them; paths are absolute; a key that the
 //! type of a sink does not have is an error.
 
-use super::config::Plugins;
-use super::config_plugin::{ARG_BYTES_MAX, ARGS_MAX, absolute_path, check_path};
-use super::config_settings::take_settings;
-use super::config_text::{Node, Object, Source};
+use super::Plugins;
+use super::json::{Node, Object, Source};
+use super::plugin::{ARG_BYTES_MAX, ARGS_MAX, absolute_path, check_path};
+use super::read_settings::take_settings;
 use super::settings::{SINK, SinkSettings};
-use super::settings_value::quoted;
+use super::value::quoted;
 use crate::eventlog::sinks::{CommandLine, Prefix, SINKS_MAX, SinkOptions, SinkTarget, SyslogFormat};
 use crate::host::LogSink;
 use rpc_plugin_wire::PluginId;

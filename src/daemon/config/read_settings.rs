@@ -5,10 +5,10 @@
 //! What always holds: a contradiction is told at a key or flag that the operator wrote and that takes
 //! part in it, if there is one.
 
-use super::config_error::ConfigErrors;
-use super::config_text::{Node, Object, Source};
+use super::error::ConfigErrors;
+use super::json::{Node, Object, Source};
 use super::settings::{DAEMON, Kind, LOG, Limits, LogSettings, POLICY, Setting, Value};
-use super::settings_value::quoted;
+use super::value::quoted;
 use crate::state::policy::{Policy, PolicyError};
 
 /// Settings that [`Policy::check`] holds against each other.

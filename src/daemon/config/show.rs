@@ -5,9 +5,9 @@
 //! What always holds: every default setting is there; of a plugin's settings, those that differ from
 //! the defaults; read again, it gives the same configuration, unless values were hidden.
 
-use super::config::{Config, PluginConfig};
-use super::config_sinks::{FORMATS, PREFIXES};
 use super::settings::{DAEMON, LOG, POLICY, SINK, Setting, SinkSettings};
+use super::sinks::{FORMATS, PREFIXES};
+use super::{Config, PluginConfig};
 use crate::eventlog::sinks::{CommandLine, SinkTarget};
 use crate::host::LogSink;
 use crate::state::policy::Policy;

@@ -1,10 +1,10 @@
 //! The object `log` of a configuration: how the record is kept.
 
-use super::config::Config;
-use super::config_settings::take_settings;
-use super::config_sinks::{Beside, COMPRESS, SINKS, take_beside};
-use super::config_text::{Node, Source};
+use super::Config;
+use super::json::{Node, Source};
+use super::read_settings::take_settings;
 use super::settings::{LOG, LogSettings};
+use super::sinks::{Beside, COMPRESS, SINKS, take_beside};
 use crate::eventlog::LogOptions;
 
 /// Takes the settings of the record out of the object.
