@@ -1,8 +1,10 @@
 //! Versions of interfaces between a host and a real plugin, which is this program once more.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod daemon_fixture;
 mod fixture;
 
+use daemon_fixture::Raw;
 use fixture::{SOON, World, eventually, quick};
 use rpc_plugin_interface::{CallFailure, Context, ErrorCode, Failure, HandlerError};
 use rpc_plugin_sdk::Plugin;
@@ -26,6 +28,17 @@ mod v2 {
         pub trait Kv = "kv" version 2, client KvClient {
             fn get(key: String) -> Result<String, KvError>;
             fn version() -> Option<u32>;
+        }
+    }
+}
+
+mod numbers {
+    rpc_plugin_interface::interface! {
+        pub trait Numbers = "numbers" version 1, client NumbersClient {
+            /// What came, read as doubles and written again.
+            fn back(values: Vec<f64>) -> Vec<f64>;
+            /// Something that JSON has no number for.
+            fn none() -> f64;
         }
     }
 }
@@ -60,13 +73,23 @@ impl v2::Kv for Store {
     }
 }
 
+impl numbers::Numbers for Store {
+    fn back(&self, _: &Context, values: Vec<f64>) -> Result<Vec<f64>, HandlerError> {
+        Ok(values)
+    }
+    fn none(&self, _: &Context) -> Result<f64, HandlerError> {
+        Ok(f64::NAN)
+    }
+}
+
 /// Not a test by itself: the plugin that the others start.
 #[test]
 #[ignore = "started as a plugin by the other tests"]
 fn serve_two_versions() {
     let plugin = Plugin::new("1.0.0")
         .serve_interface(v1::Kv::into_table(Store))
-        .serve_interface(v2::Kv::into_table(Store));
+        .serve_interface(v2::Kv::into_table(Store))
+        .serve_interface(numbers::Numbers::into_table(Store));
     // Where this fails the host that started it says why.
     let _ = plugin.run();
 }
@@ -136,5 +159,52 @@ fn no_common_version_fails_the_start_with_both_lists() {
     assert!(error.contains(expected), "{error}");
     let refused = kv.wait_routable(None, SOON).unwrap_err().to_string();
     assert!(refused.contains(expected), "{refused}");
+    host.shutdown();
+}
+
+/// 10,000 finite doubles of every size, subnormals and both zeros among them.
+fn doubles() -> Vec<f64> {
+    let mut random = fastrand::Rng::with_seed(11);
+    let any = std::iter::repeat_with(|| f64::from_bits(random.u64(..))).filter(|double| double.is_finite());
+    let mut doubles: Vec<f64> = any.take(9_996).collect();
+    doubles.extend([0.0, -0.0, f64::MIN_POSITIVE / 3.0, f64::MAX]);
+    doubles
+}
+
+fn bits(doubles: &[f64]) -> Vec<u64> {
+    doubles.iter().map(|double| double.to_bits()).collect()
+}
+
+#[test]
+fn doubles_come_back_bit_by_bit_from_the_host_and_through_the_admin_socket() {
+    let world = World::new();
+    let host = world.builder().admin_socket(true).start().unwrap();
+    let kv = up(&world, &host, None);
+    let sent = doubles();
+    assert_eq!(sent.len(), 10_000);
+    let client = numbers::NumbersClient::new(&*kv);
+    assert_eq!(bits(&client.back(sent.clone()).unwrap()), bits(&sent), "typed on both sides");
+    let mut admin = Raw::connect(host.runtime_dir());
+    let call = json!({"plugin_id": "kv", "method": "numbers.back", "params": {"values": sent}});
+    let answer = admin.ask("admin.call", &call);
+    let back: Vec<f64> = serde_json::from_value(answer["result"]["result"].clone()).unwrap();
+    assert_eq!(bits(&back), bits(&sent), "as JSON through the daemon's socket");
+    host.shutdown();
+}
+
+#[test]
+fn what_json_has_no_number_for_is_an_error_and_no_null() {
+    let world = World::new();
+    let host = world.host();
+    let kv = up(&world, &host, None);
+    let client = numbers::NumbersClient::new(&*kv);
+    let error = client.back(vec![1.0, f64::INFINITY]).unwrap_err();
+    assert_eq!((error.code, error.outcome), (ErrorCode::InvalidParams, Outcome::NotSent));
+    assert!(error.message.contains("inf is no number in JSON"), "{error}");
+    let error = client.none().unwrap_err();
+    assert_eq!(error.code, ErrorCode::InternalError);
+    assert!(error.message.contains("NaN is no number in JSON"), "{error}");
+    let by_hand = kv.call::<_, Value>("numbers.back", &json!({"values": [f64::NAN]})).unwrap_err();
+    assert!(by_hand.to_string().contains("null"), "`json!` has made it null before anybody could see it: {by_hand}");
     host.shutdown();
 }

@@ -141,10 +141,10 @@ impl ErrorObject {
         ErrorObject { code: code.code(), message, data: None }
     }
 
-    /// The same with `data`. A value that cannot be written as JSON is left out.
+    /// The same with `data`. A value that cannot be written as JSON, such as one with NaN in it, is left out.
     #[must_use]
     pub fn with_data<T: Serialize + ?Sized>(mut self, data: &T) -> ErrorObject {
-        self.data = serde_json::value::to_raw_value(data).ok();
+        self.data = crate::json::to_raw(data).ok();
         self
     }
 

@@ -5,13 +5,16 @@
 //! in it needs an escape. What it deliberately does not do: anything that serde_json can: numbers, keys and
 //! strings that need escapes are its work.
 //!
-//! What always holds: the bytes are those of [`serde_json::to_writer`], for every value.
+//! What always holds: the bytes are those of [`serde_json::to_writer`], for every value but a float that JSON has no
+//! number for: serde_json writes `null` for NaN and the infinities, which the reader would take for "absent"; here they are
+//! errors.
 
 use serde::ser::{
-    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 use serde_json::Error;
+use serde_json::value::RawValue;
 
 /// Structs of such names are serde_json's own: raw values and numbers of any precision.
 const PRIVATE_PREFIX: &str = "$serde_json::private::";
@@ -19,9 +22,21 @@ const PRIVATE_PREFIX: &str = "$serde_json::private::";
 /// Appends `value` as JSON without white space. After an error, what was appended before it stays.
 ///
 /// # Errors
-/// Those of [`serde_json::to_writer`]: the value's own, and map keys that are no strings or numbers.
+/// Those of [`serde_json::to_writer`]: the value's own, and map keys that are no strings or numbers. NaN and the
+/// infinities.
 pub fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Result<(), Error> {
     value.serialize(Writer(out))
+}
+
+/// Writes `value` as a raw value, which is checked once more on the way: for what is not on the way of a call.
+///
+/// # Errors
+/// Those of [`write_json`].
+pub fn to_raw<T: Serialize + ?Sized>(value: &T) -> Result<Box<RawValue>, Error> {
+    let mut json = Vec::new();
+    write_json(&mut json, value)?;
+    // It always is UTF-8: strings are, and the rest is ASCII.
+    RawValue::from_string(String::from_utf8(json).map_err(Error::custom)?)
 }
 
 /// Bytes that are checked at once.
@@ -137,6 +152,11 @@ macro_rules! scalars {
     };
 }
 
+#[cold]
+fn no_number(value: f64) -> Error {
+    Error::custom(format_args!("{value} is no number in JSON; send `Option::None` or a string in its place"))
+}
+
 impl<'a> Serializer for Writer<'a> {
     type Ok = ();
     type Error = Error;
@@ -152,7 +172,14 @@ impl<'a> Serializer for Writer<'a> {
         serialize_bool bool, serialize_char char,
         serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64, serialize_i128 i128,
         serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_u128 u128,
-        serialize_f32 f32, serialize_f64 f64,
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), Error> {
+        if value.is_finite() { serde_json::to_writer(self.0, &value) } else { Err(no_number(value.into())) }
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<(), Error> {
+        if value.is_finite() { serde_json::to_writer(self.0, &value) } else { Err(no_number(value)) }
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Error> {

@@ -76,7 +76,6 @@ fn each_kind_of_value_is_written_as_serde_json_does() {
         u128::MAX,
     ));
     same(&(0.1f32, 0.1f64, f64::MAX, f64::MIN_POSITIVE, -0.0, 1e300, 1.0));
-    same(&[f64::NAN, f64::INFINITY]);
     same(&[Some(1), None]);
     same::<[u8]>(&[]);
     same(&super::Bytes(b"\x00\xff"));
@@ -90,6 +89,42 @@ fn each_kind_of_value_is_written_as_serde_json_does() {
     same(&Kind::New(Box::new(kind.clone())));
     same(&kind);
     same(&(Tagged::A { x: 1 }, Untagged::A(1), Untagged::B { y: 2 }));
+}
+
+#[test]
+fn a_float_that_json_has_no_number_for_is_an_error_wherever_it_stands() {
+    #[derive(Serialize)]
+    struct Deep {
+        inner: Vec<Option<f64>>,
+    }
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut out = Vec::new();
+        let error = write_json(&mut out, &Deep { inner: vec![None, Some(1.5), Some(bad)] }).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{bad} is no number in JSON")), "{error}");
+        assert!(write_json(&mut out, &(bad as f32)).is_err() && to_raw(&bad).is_err());
+        assert!(write_json(&mut out, &BTreeMap::from([("k", bad)])).is_err());
+    }
+    assert_eq!(to_raw(&[0.1, -0.0]).unwrap().get(), "[0.1,-0.0]");
+}
+
+#[test]
+fn floats_come_back_bit_by_bit() {
+    // A xorshift of 64 bits: every exponent, subnormals too.
+    let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..10_000 {
+        bits ^= bits << 13;
+        bits ^= bits >> 7;
+        bits ^= bits << 17;
+        let (double, single) = (f64::from_bits(bits), f32::from_bits(bits as u32));
+        if double.is_finite() {
+            let back: f64 = serde_json::from_str(to_raw(&double).unwrap().get()).unwrap();
+            assert_eq!(back.to_bits(), double.to_bits(), "{double:e}");
+        }
+        if single.is_finite() {
+            let back: f32 = serde_json::from_str(to_raw(&single).unwrap().get()).unwrap();
+            assert_eq!(back.to_bits(), single.to_bits(), "{single:e}");
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::chain::Chain;
 use crate::envelope::{Envelope, Object, too_deep};
 use crate::error::{ErrorCode, ErrorObject, cut_message};
 use crate::ident::{IdentError, check_method};
-use crate::json::write_json;
+use crate::json::{to_raw, write_json};
 use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX, REQUEST_ID_MAX, REQUEST_ID_TEXT_BYTES_MAX};
 pub use crate::write::{
     NewRequest, request_bytes_max, to_one_line, write_cancel, write_error, write_notification,
@@ -289,7 +289,7 @@ pub fn params_text<P: Serialize + ?Sized>(params: &P) -> Result<Option<String>, 
 /// # Errors
 /// As [`params_text`].
 pub fn params_from<P: Serialize + ?Sized>(params: &P) -> Result<Option<Box<RawValue>>, ErrorObject> {
-    let raw = serde_json::value::to_raw_value(params).map_err(|error| unserialisable(&error))?;
+    let raw = to_raw(params).map_err(|error| unserialisable(&error))?;
     check_params(raw.get()).map(|is_there| is_there.then_some(raw))
 }
 
