@@ -8,7 +8,7 @@ use daemon_fixture::Raw;
 use fixture::{SOON, World, eventually, quick};
 use rpc_plugin_interface::{CallFailure, Context, ErrorCode, Failure, HandlerError};
 use rpc_plugin_sdk::Plugin;
-use rpc_plugin_system::host::{Host, PluginConfig, PluginHandle, Policy};
+use rpc_plugin_system::host::{Host, Outcome, PluginConfig, PluginHandle, Policy};
 use serde_json::{Value, json};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
