@@ -205,6 +205,9 @@ fn what_json_has_no_number_for_is_an_error_and_no_null() {
     assert_eq!(error.code, ErrorCode::InternalError);
     assert!(error.message.contains("NaN is no number in JSON"), "{error}");
     let by_hand = kv.call::<_, Value>("numbers.back", &json!({"values": [f64::NAN]})).unwrap_err();
-    assert!(by_hand.to_string().contains("null"), "`json!` has made it null before anybody could see it: {by_hand}");
+    assert!(
+        by_hand.to_string().contains("null"),
+        "`json!` has made it null before anybody could see it: {by_hand}"
+    );
     host.shutdown();
 }

@@ -16,12 +16,14 @@ use crate::state::route::CallRequest;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::waits::Goal;
+use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::{
     CallError, ErrorCode, ErrorObject, FrameDecoder, Message, PluginId, RequestId, message,
 };
 use serde_json::value::RawValue;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -189,16 +191,19 @@ impl Client {
 
     /// Reads once. `closed`: the kernel said that the client has closed its end.
     pub(super) fn read(&mut self, closed: bool) -> ReadOutcome {
-        match (&self.stream).read(self.inbox.space(READ_BYTES)) {
-            Ok(0) => {
+        // Nothing here takes descriptors: those that come are closed.
+        match scm::receive(self.stream.as_fd(), self.inbox.space(READ_BYTES)) {
+            Ok(Received { bytes: 0, .. }) => {
                 let truncated = self.inbox.finish().err();
                 let error = truncated.map(|error| ErrorObject::new(ErrorCode::ParseError, error.to_string()));
                 ReadOutcome::Over(error)
             }
-            Ok(bytes) => {
+            Ok(Received { bytes, fds, truncated }) => {
                 self.inbox.filled(bytes);
-                // A short read has drained the socket: epoll(7) tells when there is more.
-                if bytes < READ_BYTES && !closed { ReadOutcome::Drained } else { ReadOutcome::More }
+                // A short read has drained the socket, and epoll(7) tells when there is more; but a read also ends behind
+                // bytes with descriptors, whatever follows.
+                let is_all = bytes < READ_BYTES && fds.is_empty() && !truncated;
+                if is_all && !closed { ReadOutcome::Drained } else { ReadOutcome::More }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => ReadOutcome::Drained,
             Err(error) if error.kind() == ErrorKind::Interrupted => ReadOutcome::More,
@@ -301,6 +306,7 @@ pub(super) type Clients = Slab<Client>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     fn client() -> (Client, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -324,6 +330,32 @@ mod tests {
         client.answer(&RequestId::Number(99), &answer);
         client.answer(&RequestId::Number(100), &answer);
         assert!(!client.write());
+    }
+
+    #[test]
+    fn a_client_that_attaches_descriptors_does_not_stall_itself_and_they_are_closed() {
+        let (mut client, mut theirs) = client();
+        let request = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}\n";
+        // 16 are received, 20 are more than that.
+        for count in [1, 16, 20] {
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            let raw = vec![std::os::fd::AsRawFd::as_raw_fd(&writer); count];
+            let parts = [std::io::IoSlice::new(request)];
+            let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
+            let (fd, flags) = (std::os::fd::AsRawFd::as_raw_fd(&theirs), nix::sys::socket::MsgFlags::empty());
+            nix::sys::socket::sendmsg::<()>(fd, &parts, &rights, flags, None).unwrap();
+            drop(writer);
+            theirs.write_all(request).unwrap();
+            assert!(
+                matches!(client.read(false), ReadOutcome::More),
+                "{count}: the kernel ends the read there"
+            );
+            assert!(matches!(client.read(false), ReadOutcome::Drained), "{count}");
+            for _ in 0..2 {
+                assert!(matches!(client.take(), Taken::Request(asked) if asked.method == "m"), "{count}");
+            }
+            assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "{count}: nobody has its other end");
+        }
     }
 
     #[test]

@@ -17,7 +17,6 @@ use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 /// Bytes read from a plugin at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -27,8 +26,6 @@ const LONG_READ_BYTES: usize = SOCKET_BUFFER_BYTES;
 const SOCKET_BUFFER_BYTES: usize = 256 * 1024;
 /// Reads from one plugin in a turn; then others have theirs.
 const READS_PER_TURN: usize = 4;
-/// How soon control connections are accepted again after that failed.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// Connections accepted from one listener in a turn.
 const ACCEPTS_PER_TURN: usize = 16;
 
@@ -45,9 +42,12 @@ impl Reactor {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                // Out of descriptors or memory: who connected waits, and so does the deadline.
-                Err(error) => return self.fault("a plugin's connection could not be accepted", &error),
+                Err(error) => {
+                    let source = listening.source;
+                    return self.accept_failed(now, source, "a plugin's connection", &error);
+                }
             };
+            self.accepted();
             if self.admit(now, key, generation, stream) {
                 // One connection is taken: nobody else needs to be listened to.
                 return self.stop_listening(key, generation);
@@ -137,7 +137,7 @@ impl Reactor {
                 }
                 Ok(Received { bytes, fds, truncated }) => {
                     // A read ends behind bytes with descriptors, whatever follows.
-                    let is_all = bytes < room && fds.is_empty();
+                    let is_all = bytes < room && fds.is_empty() && !truncated;
                     session.filled(bytes, fds);
                     if truncated {
                         session.fds_were_dropped();
@@ -213,6 +213,7 @@ impl Reactor {
             let Some(control) = &self.control else { return };
             match control.listener.accept() {
                 Ok((stream, _)) => {
+                    self.accepted();
                     if let Err(error) = self.admit_client(stream) {
                         self.fault("a control connection could not be watched", &error);
                     }
@@ -220,13 +221,37 @@ impl Reactor {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // Out of descriptors, probably. No further edge tells when there is one again.
-                    self.accept_again = Some(now.plus(ACCEPT_AGAIN));
-                    return self.fault("a control connection could not be accepted", &error);
+                    return self.accept_failed(now, self.control_source, "a control connection", &error);
                 }
             }
         }
         self.unfinished.extend(self.control_source);
+    }
+
+    /// A connection could not be accepted, for want of descriptors or memory most likely. It waits in the kernel, and no
+    /// further edge tells of it.
+    fn accept_failed(&mut self, now: Time, source: Option<u64>, whose: &str, error: &io::Error) {
+        self.accept_later.extend(source);
+        if self.accepting.failed(now) {
+            let text = format!("{whose} could not be accepted, and is tried again; raise `ulimit -n`");
+            self.recorder.record(Note::new(EventKind::HostShortage, text).error(error.to_string()));
+        }
+    }
+
+    /// A connection was accepted.
+    fn accepted(&mut self) {
+        if self.accept_later.is_empty() && self.accepting.passed() {
+            self.recorder.record(Note::new(EventKind::HostShortageOver, "connections are accepted again"));
+        }
+    }
+
+    /// Accepts what could not be accepted before, once it is time.
+    pub(super) fn accept_again(&mut self, now: Time) {
+        if self.accepting.is_due(now) {
+            for source in std::mem::take(&mut self.accept_later) {
+                self.handle_source(now, source, false);
+            }
+        }
     }
 
     fn admit_client(&mut self, stream: UnixStream) -> io::Result<()> {

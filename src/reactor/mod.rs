@@ -44,6 +44,7 @@ pub(crate) use ward::LaunchSpec;
 use crate::state::action::{Action, CallEnd, Note};
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
+use crate::state::shortage::Shortage;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::wheel::Wheel;
@@ -123,8 +124,9 @@ pub(crate) struct Reactor {
     clients: Clients,
     /// Control clients that may have bytes to write.
     answered: BTreeSet<u64>,
-    /// When control connections are to be accepted again, after that failed.
-    accept_again: Option<Time>,
+    /// Listeners whose connections could not be accepted, and when that is tried again.
+    accept_later: BTreeSet<u64>,
+    accepting: Shortage,
     control: Option<Control>,
     /// Its listener, once clients are let in.
     control_source: Option<u64>,
@@ -176,7 +178,8 @@ impl Reactor {
             ends: Ends::default(),
             clients: Clients::default(),
             answered: BTreeSet::new(),
-            accept_again: None,
+            accept_later: BTreeSet::new(),
+            accepting: Shortage::default(),
             control: setup.control,
             control_source: None,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
@@ -228,9 +231,7 @@ impl Reactor {
         let now = self.take_commands(now);
         self.supervisor.handle_time(now);
         self.record_waiting(now);
-        if self.accept_again.take_if(|at| *at <= now).is_some() {
-            self.accept_clients(now);
-        }
+        self.accept_again(now);
         self.settle(now);
         Ok(())
     }
@@ -240,7 +241,7 @@ impl Reactor {
             self.supervisor.next_at(),
             self.printing.next_at(),
             self.end_by,
-            self.accept_again,
+            self.accepting.next_at(),
             self.holding.next_at(),
         ];
         let until = until.into_iter().flatten().min();

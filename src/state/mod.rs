@@ -19,6 +19,7 @@ pub mod policy;
 pub mod retry;
 pub mod route;
 pub mod session;
+pub mod shortage;
 pub mod supervisor;
 pub mod time;
 pub mod waits;

@@ -1,17 +1,19 @@
 //! Where the system itself has no more descriptors to give, and where a plugin takes none.
 
-use crate::fixture::{SOON, World, calm, eventually, up};
+use crate::fixture::{SOON, World, calm, eventually, next_event, up};
 use crate::raw::{self, Raw, frame, nulls};
 use crate::{Held, fds_by_kind, options, reason, unharmed};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
+};
 use nix::unistd::{Uid, setresgid, setresuid};
 use rpc_plugin_interface::Stream;
 use rpc_plugin_system::host::{EventKind, Policy, RestartPolicy};
 use rpc_plugin_wire::{ErrorCode, Outcome};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::IoSlice;
+use std::io::{IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -80,6 +82,40 @@ fn exhausted_body() {
 #[test]
 fn a_host_that_can_open_no_more_loses_the_sender_only() {
     raw::alone("limits::exhausted_body");
+}
+
+/// Run by `what_could_not_be_accepted_is_accepted_once_there_is_room` in a process of its own.
+#[test]
+#[ignore = "body of a child process"]
+fn accept_body() {
+    let world = World::new();
+    let host = world.builder().admin_socket(true).start().unwrap();
+    let events = host.subscribe(100).unwrap();
+    let address = UnixAddr::new(&host.runtime_dir().join("admin.sock")).unwrap();
+    let client = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+    let (filling, undo) = leave_room(0);
+    connect(client.as_raw_fd(), &address).unwrap();
+    let shortage = next_event(&events, EventKind::HostShortage).note;
+    assert!(shortage.message.contains("could not be accepted") && shortage.error.is_some(), "{shortage:?}");
+    drop(filling);
+    undo();
+    let mut client = UnixStream::from(client);
+    client.set_read_timeout(Some(SOON)).unwrap();
+    client.write_all(&frame(json!({"id": 1, "method": "admin.status", "params": {}}))).unwrap();
+    let mut answer = [0; 16];
+    client.read_exact(&mut answer).expect("it is answered, though no further connection comes");
+    loop {
+        match events.next_within(SOON).expect("its end is told").note.kind {
+            EventKind::HostShortageOver => break,
+            EventKind::HostShortage => panic!("told twice, however often it was tried"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_accepted_is_accepted_once_there_is_room() {
+    raw::alone("limits::accept_body");
 }
 
 /// Run by `descriptors_that_the_system_does_not_pass_on_fail_their_call_only` in a process of its own.

@@ -184,6 +184,10 @@ events! {
     HostStopped = "host_stopped", Runtime, Info;
     /// Something in the environment failed, and the host goes on.
     HostFault = "host_fault", Kernel, Error;
+    /// The host lacks descriptors, processes, memory or room on a disk. What it was needed for waits and is tried again.
+    HostShortage = "host_shortage", Kernel, Error;
+    /// The host has again what it lacked.
+    HostShortageOver = "host_shortage_over", Kernel, Info;
     /// The record ended in the middle of a line, which was removed.
     RecordRepaired = "record_repaired", Kernel, Warn;
     /// Events are missing before this one, or may be missing after a power failure.
