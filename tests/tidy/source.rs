@@ -3,6 +3,7 @@
 //! What this file deliberately does not do: understand macros or types. It knows comments, strings,
 //! braces and paths, which is what the rules are about.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// One source file.
@@ -31,6 +32,7 @@ impl Source {
             || self.path.contains("/tests/")
             || self.path.ends_with("_tests.rs")
             || self.path.ends_with("/tests.rs")
+            || self.path.contains("/tests_")
     }
 
     /// The module of `src/` that it belongs to: `sys` for `src/sys/spawn.rs` and `src/sys.rs`.
@@ -51,7 +53,7 @@ impl Source {
             let after = &rest[token.len()..];
             match after.find(';') {
                 Some(end) if token == "use" && !after.trim_start().starts_with('<') => {
-                    spell_out("", &after[..end], &mut |path| found.push((line, path)));
+                    spell_out("", &after[..end], &mut |path, _| found.push((line, path)));
                     line += newlines(&after[..end]);
                     rest = &after[end..];
                 }
@@ -62,6 +64,129 @@ impl Source {
             }
         }
         found
+    }
+
+    /// Every name that a `use` brings in.
+    pub(crate) fn imports(&self) -> Vec<Import> {
+        let mut found = Vec::new();
+        for (from, to) in self.use_statements() {
+            let before = self.code[..from].trim_end();
+            let exported = before.ends_with("pub")
+                || before.ends_with(')')
+                    && before.rfind("pub(").is_some_and(|at| {
+                        before[at..].find(')').is_some_and(|close| at + close + 1 == before.len())
+                    });
+            let line = newlines(&self.code[..from]) + 1;
+            let mut take = |path: String, renamed: Option<&str>| {
+                let last = path.rsplit("::").next().unwrap_or_default().to_owned();
+                let name = renamed.map_or_else(|| last.clone(), str::to_owned);
+                found.push(Import { path, last, name, exported, line });
+            };
+            spell_out("", &self.code[from + "use".len()..to], &mut take);
+        }
+        found
+    }
+
+    /// Where each `use` begins, and where its semicolon is.
+    fn use_statements(&self) -> Vec<(usize, usize)> {
+        let starts = self.code.match_indices("use ").map(|(at, _)| at);
+        let starts = starts.filter(|at| self.code[..*at].chars().next_back().is_none_or(|c| !is_ident(c)));
+        starts.filter_map(|at| Some((at, at + self.code[at..].find(';')?))).collect()
+    }
+
+    /// Whether a name stands in the code other than in a `use`.
+    pub(crate) fn uses(&self, name: &str) -> bool {
+        let mut rest = 0;
+        let has = |text: &str| text.split(|c| !is_ident(c)).any(|word| word == name);
+        for (from, to) in self.use_statements() {
+            if self.code.get(rest..from).is_some_and(has) {
+                return true;
+            }
+            rest = to;
+        }
+        self.code.get(rest..).is_some_and(has)
+    }
+
+    /// Each item that is declared here: its keyword, its name, its line.
+    fn items(&self) -> Vec<(&'static str, String, usize)> {
+        const KEYWORDS: [&str; 8] =
+            ["struct", "enum", "trait", "type", "fn", "const", "static", "macro_rules!"];
+        let mut found = Vec::new();
+        for (number, line) in (1..).zip(self.code.lines()) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            for (at, word) in words.iter().enumerate() {
+                let Some(keyword) = KEYWORDS.iter().find(|keyword| **keyword == *word) else { continue };
+                let name = words.get(at + 1).map(|next| next.chars().take_while(|c| is_ident(*c)).collect());
+                // An associated type is no type of its own; it is indented, as its `impl` or `trait` has it.
+                if *keyword != "type" || !line.starts_with(' ') {
+                    found.extend(
+                        name.filter(|name: &String| !name.is_empty()).map(|name| (*keyword, name, number)),
+                    );
+                }
+            }
+        }
+        found
+    }
+
+    /// The names of all items that are declared here.
+    pub(crate) fn item_names(&self) -> BTreeSet<String> {
+        self.items().into_iter().map(|(_, name, _)| name).collect()
+    }
+
+    /// Each type and trait that is declared here, with its line.
+    pub(crate) fn types(&self) -> Vec<(String, usize)> {
+        let kinds = ["struct", "enum", "trait", "type"];
+        let types = self.items().into_iter().filter(|(keyword, ..)| kinds.contains(keyword));
+        types.map(|(_, name, line)| (name, line)).collect()
+    }
+
+    /// The type of each inherent `impl` block, with its line.
+    pub(crate) fn inherent_impls(&self) -> Vec<(String, usize)> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        for (number, line) in (1..).zip(self.code.split_inclusive('\n')) {
+            let indent = line.find(|c: char| !c.is_whitespace());
+            let from = at + indent.unwrap_or(0);
+            at += line.len();
+            if indent.is_none() {
+                continue;
+            }
+            let Some(header) = self.code[from..].strip_prefix("impl") else { continue };
+            let Some(header) = header.split(['{', ';']).next().filter(|_| header.starts_with([' ', '<']))
+            else {
+                continue;
+            };
+            let header = behind_generics(header);
+            let of_trait = header.split_whitespace().any(|word| word == "for");
+            let name = header.split(['<', ' ', '\n']).next().unwrap_or_default().rsplit("::").next();
+            found.extend(
+                name.filter(|name| !of_trait && !name.is_empty()).map(|name| (name.to_owned(), number)),
+            );
+        }
+        found
+    }
+
+    /// The modules that are declared for tests only.
+    pub(crate) fn test_modules(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (from, to) in test_parts(&self.code) {
+            let words: Vec<&str> = self.code[from..to].split_whitespace().collect();
+            let named = words.iter().position(|word| *word == "mod").and_then(|at| words.get(at + 1));
+            found.extend(named.map(|name| name.trim_end_matches(';').to_owned()));
+        }
+        found
+    }
+
+    /// How many lines hold code: neither blank nor comment.
+    pub(crate) fn code_lines(&self) -> usize {
+        self.code
+            .lines()
+            .zip(self.text.lines())
+            .filter(|(code, text)| {
+                // The inside of a string is blanked, and code all the same.
+                !code.trim().is_empty() || !text.trim().is_empty() && !text.trim_start().starts_with("//")
+            })
+            .count()
     }
 
     /// Every function with a body: name, first line, lines.
@@ -88,6 +213,66 @@ impl Source {
     }
 }
 
+/// A name that a `use` brings in.
+pub(crate) struct Import {
+    pub(crate) path: String,
+    /// The last name of the path.
+    pub(crate) last: String,
+    /// What it is called here.
+    pub(crate) name: String,
+    /// Whether others can import it from here.
+    pub(crate) exported: bool,
+    pub(crate) line: usize,
+}
+
+/// The same file without what is compiled for tests only; lines stay.
+pub(crate) fn blank_tests(source: &Source) -> Source {
+    let (mut text, mut code) = (source.text.clone(), source.code.clone());
+    for (from, to) in test_parts(&source.code).into_iter().rev() {
+        let lines = "\n".repeat(newlines(&code[from..to]));
+        let (first, last) = (newlines(&code[..from]), newlines(&code[..to]));
+        code.replace_range(from..to, &lines);
+        let kept =
+            (0..).zip(text.lines()).map(|(at, line)| if (first..=last).contains(&at) { "" } else { line });
+        text = kept.collect::<Vec<_>>().join("\n");
+    }
+    Source { path: source.path.clone(), text, code }
+}
+
+/// Where each item begins and ends that stands below `#[cfg(test)]`.
+fn test_parts(code: &str) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    for (from, _) in code.match_indices("#[cfg(test)]") {
+        if found.last().is_some_and(|(_, end)| from < *end) {
+            continue;
+        }
+        let mut item = from;
+        while code[item..].trim_start().starts_with("#[") {
+            item += code[item..].find(']').map_or(1, |end| end + 1);
+        }
+        let declaration = code[item..].find(';').map_or(code.len(), |end| item + end + 1);
+        found.push((from, body_end(&code[item..]).map_or(declaration, |end| item + end)));
+    }
+    found
+}
+
+/// What stands behind the `<…>` that a text may begin with.
+fn behind_generics(text: &str) -> &str {
+    let text = text.trim_start();
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' if !text[..at].ends_with('-') => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return if at == 0 { text } else { text[at + 1..].trim_start() };
+        }
+    }
+    text
+}
+
 fn is_ident(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
@@ -110,12 +295,12 @@ fn path_bytes(text: &str) -> usize {
 }
 
 /// Spells out a `use` tree below `prefix`.
-fn spell_out(prefix: &str, tree: &str, found: &mut dyn FnMut(String)) {
+fn spell_out(prefix: &str, tree: &str, found: &mut dyn FnMut(String, Option<&str>)) {
     let tree = tree.trim().trim_start_matches("::");
     let Some(open) = tree.find('{') else {
-        let path = tree.split(" as ").next().unwrap_or_default().trim();
-        let path = format!("{prefix}{path}");
-        return found(path.strip_suffix("::self").unwrap_or(&path).to_owned());
+        let mut parts = tree.split(" as ").map(str::trim);
+        let path = format!("{prefix}{}", parts.next().unwrap_or_default());
+        return found(path.strip_suffix("::self").unwrap_or(&path).to_owned(), parts.next());
     };
     let prefix = format!("{prefix}{}", tree[..open].trim());
     let inside = tree[open + 1..].strip_suffix('}').unwrap_or(&tree[open + 1..]);
