@@ -384,3 +384,94 @@ fn the_embedding_example_runs_and_the_library_prints_nothing() {
     let error = String::from_utf8(out.stderr).unwrap();
     assert!(!out.status.success() && error.contains("/does/not/exist"), "{error}");
 }
+
+#[test]
+fn a_damaged_folder_fails_its_plugin_and_no_other() {
+    let world = World::new();
+    let run = world.runtime_dir();
+    // As a host before left them.
+    let before = world.host();
+    for id in ["garbage", "file", "link", "open", "fine"] {
+        assert_eq!(up_in(&world, &before, id), 1);
+    }
+    before.shutdown();
+    std::fs::write(run.join("garbage/generation"), "xyz\n").unwrap();
+    std::fs::remove_dir_all(run.join("file")).unwrap();
+    std::fs::write(run.join("file"), "").unwrap();
+    std::fs::remove_dir_all(run.join("link")).unwrap();
+    symlink("/tmp", run.join("link")).unwrap();
+    std::fs::set_permissions(run.join("open"), PermissionsExt::from_mode(0o777)).unwrap();
+
+    let host = world.host();
+    let damaged =
+        [("garbage", "holds"), ("file", "not a folder"), ("link", "symbolic link"), ("open", "0777")];
+    let damaged = damaged.map(|(id, why)| {
+        let policy = Policy { restarts_max: 0, ..fixture::quick() };
+        let config = PluginConfig::new(id.parse().unwrap(), world.program("echo"));
+        let plugin = host.add(config.policy(policy)).expect("it is taken into care");
+        plugin.start().unwrap();
+        (plugin, why)
+    });
+    assert_eq!(up_in(&world, &host, "fine"), 2);
+    for (plugin, why) in &damaged {
+        plugin.wait_for(PluginState::Failed, SOON).unwrap();
+        let error = plugin.status().unwrap().last_error.unwrap();
+        assert!(error.contains("could not be prepared") && error.contains(why), "{}: {error}", plugin.id());
+    }
+    // Repaired, it goes on without a restart of the host, after the number that is there now.
+    std::fs::write(run.join("garbage/generation"), "41\n").unwrap();
+    let (garbage, _) = &damaged[0];
+    garbage.start().unwrap();
+    eventually("the number that is used is seen", || {
+        let status = garbage.status().unwrap();
+        let is_seen = status.last_error.is_some_and(|error| error.contains("holds 41"));
+        (status.state == PluginState::Failed && is_seen).then_some(())
+    });
+    garbage.start().unwrap();
+    assert_eq!(garbage.wait_routable(None, SOON).unwrap().generation.unwrap().get(), 42);
+    host.shutdown();
+}
+
+/// Brings the echo plugin up under that id; its generation.
+fn up_in(world: &World, host: &Host, id: &str) -> u64 {
+    let plugin = world.echo(host, id);
+    up(&plugin);
+    plugin.status().unwrap().generation.unwrap().get()
+}
+
+#[test]
+fn a_lost_number_goes_on_from_the_record() {
+    type Lose = fn(&Path);
+    let losses: [Lose; 4] = [
+        |path| std::fs::remove_file(path).unwrap(),
+        |path| std::fs::write(path, "").unwrap(),
+        |path| std::fs::write(path, [0; 16]).unwrap(),
+        |path| std::fs::write(path, "1\n").unwrap(),
+    ];
+    let world = World::new();
+    for (at, lose) in losses.iter().enumerate() {
+        let host = world.host();
+        for restart in 0..3 {
+            let id = "numbered";
+            let seen = match restart {
+                0 => up_in(&world, &host, id),
+                _ => {
+                    let plugin = host.plugin(&id.parse().unwrap()).unwrap();
+                    let before = plugin.status().unwrap().generation;
+                    plugin.restart().unwrap();
+                    plugin.wait_routable(before, SOON).unwrap().generation.unwrap().get()
+                }
+            };
+            assert_eq!(seen, at as u64 * 3 + restart + 1, "after loss {at}");
+        }
+        host.shutdown();
+        lose(&world.runtime_dir().join("numbered/generation"));
+    }
+    // What somebody put in the record's place is no help, and no hindrance.
+    let record = world.runtime_dir().join("numbered/events.jsonl");
+    std::fs::remove_file(&record).unwrap();
+    nix::unistd::mkfifo(&record, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let host = world.host();
+    assert_eq!(up_in(&world, &host, "numbered"), 2);
+    host.shutdown();
+}

@@ -11,7 +11,7 @@ use std::fmt;
 pub enum HostError {
     /// The runtime folder cannot be used.
     RuntimeDir(RuntimeDirError),
-    /// A plugin's folder cannot be used: which plugin, and why.
+    /// A plugin's socket does not fit below the runtime folder: which plugin, and why.
     PluginFolder(PluginId, String),
     /// A plugin's configuration contradicts itself.
     Config(PluginId, PluginConfigError),

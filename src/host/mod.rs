@@ -59,6 +59,7 @@ use crate::sys::runtime_dir::RuntimeDir;
 use crate::sys::temporary::Folder;
 use callbacks::Callbacks;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use rpc_plugin_record::{Backward, FILE_NAME};
 use sinks::Sinks;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -181,15 +182,13 @@ impl Host {
     /// Takes a plugin into care. It is down until it is started.
     ///
     /// # Errors
-    /// The configuration contradicts itself, the id is taken, the plugin's folder cannot be used, its
-    /// persisted generation cannot be read, or the host has ended.
+    /// The configuration contradicts itself, the id is taken, its socket's path is too long, or the host has ended. A
+    /// folder of the plugin that is damaged fails its launches, and nothing else.
     pub fn add(&self, config: PluginConfig) -> Result<PluginHandle, HostError> {
         config.check()?;
         let id = config.id.clone();
         self.inner.runtime_dir.check_plugin(&id).map_err(|error| HostError::folder(&id, error))?;
-        let folder =
-            self.inner.runtime_dir.plugin_folder(&id).map_err(|error| HostError::folder(&id, error))?;
-        let last_generation = generation::read(&folder).map_err(|error| HostError::folder(&id, error))?;
+        let last_generation = self.last_generation(&id);
         let spec = PluginSpec {
             id: id.clone(),
             executable: match config.awaited {
@@ -215,6 +214,14 @@ impl Host {
             return Err(HostError::PluginExists(id));
         }
         Ok(PluginHandle::new(Arc::clone(&self.inner), id))
+    }
+
+    /// The last generation that was ever used, by the number in the plugin's folder and by its record: either may be
+    /// lost. What cannot be read is told when a launch needs it.
+    fn last_generation(&self, id: &PluginId) -> Option<Generation> {
+        let folder = self.inner.runtime_dir.plugin_folder(id).ok()?;
+        let persisted = generation::read(&folder).ok().flatten();
+        persisted.max(last_recorded_generation(folder.path()))
     }
 
     /// Takes a plugin into care, starts it, and waits until it takes calls: [`Host::add`], [`PluginHandle::start`] and
@@ -365,4 +372,15 @@ impl Host {
     pub fn sweep_orphans(&self) -> Result<(), HostError> {
         self.inner.post(Command::SweepOrphans)
     }
+}
+
+/// Lines of a record, from its end, that are looked at for a generation. Each has one but those of the record itself.
+const RECORD_LINES_MAX: usize = 256;
+
+/// The generation of the newest event that has one. Generations rise, and what happens to an earlier one comes before the
+/// next begins.
+fn last_recorded_generation(folder: &Path) -> Option<Generation> {
+    let mut lines = Backward::new(folder, FILE_NAME);
+    let lines = std::iter::from_fn(|| lines.next_line().ok().flatten()).take(RECORD_LINES_MAX);
+    lines.filter_map(|line| line.record()?.0.generation_id).next()
 }

@@ -6,7 +6,7 @@ use super::{Command, Reactor, Source};
 use crate::state::action::{Note, StopSignal};
 use crate::state::keys::PluginKey;
 use crate::state::output::Stream;
-use crate::state::plugin::{ExitReport, SpawnFailure};
+use crate::state::plugin::{ExitReport, PrepareFailure, SpawnFailure};
 use crate::state::policy::Transport;
 use crate::state::time::Time;
 use crate::sys::launch::{self, Needs, PreparedLaunch};
@@ -38,7 +38,7 @@ fn prepare(
     generation: Generation,
     transport: Transport,
     executable: Option<&Path>,
-) -> Result<PreparedLaunch, String> {
+) -> Result<PreparedLaunch, PrepareFailure> {
     let folder = runtime_dir.plugin_folder(id).map_err(|error| error.to_string())?;
     let needs = Needs {
         // With stdio, the first frame says it: what runs elsewhere cannot read files of this machine.
@@ -46,7 +46,8 @@ fn prepare(
         listener: transport == Transport::Unix,
         executable,
     };
-    launch::prepare(&folder, id, generation, needs).map_err(|error| error.to_string())
+    launch::prepare(&folder, id, generation, needs)
+        .map_err(|error| PrepareFailure { used: error.used(), reason: error.to_string() })
 }
 
 /// The variables of the contract.
@@ -116,7 +117,7 @@ impl Reactor {
         now: Time,
         key: PluginKey,
         generation: Generation,
-        outcome: Result<Box<PreparedLaunch>, String>,
+        outcome: Result<Box<PreparedLaunch>, PrepareFailure>,
     ) {
         let outcome = outcome.map(|launch| {
             let (ready, token) = Ready::new(*launch);

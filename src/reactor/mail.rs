@@ -11,7 +11,7 @@ use super::ward::LaunchSpec;
 use crate::state::action::Note;
 use crate::state::fds::Fds;
 use crate::state::keys::PluginKey;
-use crate::state::plugin::PluginSpec;
+use crate::state::plugin::{PluginSpec, PrepareFailure};
 use crate::state::route::CallRequest;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Subscribe(Sender<LifecycleEvent>, bool),
     Record(Box<Note>),
     /// A worker's preparation returned.
-    Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, String>),
+    Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, PrepareFailure>),
     /// Control clients need not wait any longer.
     OpenControl,
     /// Something on record became durable for which answers wait.

@@ -9,7 +9,7 @@
 use super::action::{Action, CallEnd, Note};
 use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, Timer, WaitKey};
-use super::plugin::{ExitReport, PeerIdentity, Plugin, PluginSpec, SpawnFailure, Step};
+use super::plugin::{ExitReport, PeerIdentity, Plugin, PluginSpec, PrepareFailure, SpawnFailure, Step};
 use super::retry::Retries;
 use super::route::{CallRequest, Routes, Target};
 use super::session::Session;
@@ -338,7 +338,7 @@ impl Supervisor {
         now: Time,
         key: PluginKey,
         generation: Generation,
-        outcome: Result<Token, String>,
+        outcome: Result<Token, PrepareFailure>,
     ) {
         self.step(now, key, |plugin, step| plugin.handle_prepared(step, generation, outcome));
     }

@@ -53,8 +53,8 @@ impl fmt::Display for GenerationError {
             GenerationError::Used { path, last, wanted } => {
                 return write!(
                     f,
-                    "{} holds {last}, so generation {wanted} cannot be used; somebody else wrote it, and the next \
-                     numbers are tried",
+                    "{} holds {last}, so generation {wanted} cannot be used; the next launch \
+                     takes the number after it",
                     path.display()
                 );
             }

@@ -64,6 +64,15 @@ pub enum PrepareError {
 }
 
 impl PrepareError {
+    /// The number that was used already, if that is what failed.
+    #[must_use]
+    pub fn used(&self) -> Option<Generation> {
+        match self {
+            PrepareError::Generation(GenerationError::Used { last, .. }) => Some(*last),
+            _ => None,
+        }
+    }
+
     /// The failed step, as a word for events.
     #[must_use]
     pub fn step(&self) -> &'static str {
@@ -180,6 +189,8 @@ mod tests {
         assert_eq!(fails(1, Path::new("/does/not/exist")), "executable");
         assert_eq!(names(&plugin), ["generation"]);
         assert_eq!(fails(1, &program), "generation", "a failed start has used its number");
+        let used = prepare(&private(&plugin), &id, number(1), all(&program)).unwrap_err();
+        assert_eq!(used.used(), Some(number(1)));
 
         file(&plugin, "echo.sock", "in the way", 0o600);
         assert_eq!(fails(2, &program), "listener");

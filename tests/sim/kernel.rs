@@ -140,7 +140,7 @@ impl World {
             Ok(token)
         } else {
             self.coverage.saw("prepare fails");
-            Err("no space left on device".to_owned())
+            Err("no space left on device".to_owned().into())
         };
         self.host.handle_prepared(self.now, id.0, id.1, outcome);
     }

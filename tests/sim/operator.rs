@@ -219,7 +219,7 @@ impl World {
         let pid = self.processes[&(key, generation)].pid;
         let taken = self.host.handle_connection(now, key, generation, PeerIdentity { pid, uid: UID }, UID);
         assert!(!taken, "a stale connection is taken");
-        self.host.handle_prepared(now, key, generation, Err("late".into()));
+        self.host.handle_prepared(now, key, generation, Err("late".to_owned().into()));
         self.check_ignored("a stale event");
         for what in ["stale exit", "stale connection", "stale preparation"] {
             self.coverage.saw(what);

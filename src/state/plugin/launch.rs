@@ -34,6 +34,21 @@ pub struct SpawnFailure {
     pub busy: bool,
 }
 
+/// Why a generation could not be prepared for launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrepareFailure {
+    /// In words.
+    pub reason: String,
+    /// The number that turned out to have been used already, if that is why. The next one is the one after it.
+    pub used: Option<Generation>,
+}
+
+impl From<String> for PrepareFailure {
+    fn from(reason: String) -> PrepareFailure {
+        PrepareFailure { reason, used: None }
+    }
+}
+
 impl Plugin {
     /// Begins a new generation.
     pub(super) fn launch(&mut self, step: &mut Step<'_>) {
@@ -64,7 +79,7 @@ impl Plugin {
         &mut self,
         step: &mut Step<'_>,
         generation: Generation,
-        outcome: Result<Token, String>,
+        outcome: Result<Token, PrepareFailure>,
     ) {
         let current = self.preparing == Some(generation);
         if current {
@@ -80,19 +95,21 @@ impl Plugin {
                 self.enter(step, Phase::Spawning(0), None);
                 self.spawn(step);
             }
-            (Phase::Preparing, Err(error)) if current => {
+            (Phase::Preparing, Err(PrepareFailure { reason, used })) if current => {
                 let note = Note::new(EventKind::LaunchFailed, "it could not be prepared for launch");
-                self.note(step, note.error(error.clone()));
-                self.generation_failed(step, format!("it could not be prepared for launch: {error}"));
+                self.note(step, note.error(reason.clone()));
+                self.generation = self.generation.max(used);
+                self.generation_failed(step, format!("it could not be prepared for launch: {reason}"));
             }
             (Phase::Ending(why, _), outcome) if current => {
-                if outcome.is_ok() {
-                    step.actions.push_back(Action::Discard(self.key, generation));
+                match outcome {
+                    Ok(_) => step.actions.push_back(Action::Discard(self.key, generation)),
+                    Err(PrepareFailure { used, .. }) => self.generation = self.generation.max(used),
                 }
                 self.ended(step, why, None);
             }
             (_, Ok(_)) => step.actions.push_back(Action::Discard(self.key, generation)),
-            (_, Err(_)) => {}
+            (_, Err(PrepareFailure { used, .. })) => self.generation = self.generation.max(used),
         }
     }
 

@@ -18,7 +18,7 @@ mod status;
 mod tests;
 
 pub use end::ExitReport;
-pub use launch::{PeerIdentity, SpawnFailure};
+pub use launch::{PeerIdentity, PrepareFailure, SpawnFailure};
 
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};

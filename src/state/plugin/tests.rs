@@ -341,6 +341,28 @@ fn a_preparation_that_hangs_is_given_up_and_never_joined_by_a_second() {
 }
 
 #[test]
+fn a_number_that_turns_out_to_be_used_is_not_approached_one_by_one() {
+    let used = |number: u64| PrepareFailure { reason: "used".into(), used: Some(number.try_into().unwrap()) };
+    let mut bench = Bench::new(policy());
+    bench.start();
+    assert_eq!(bench.asked(), ["prepare 42"]);
+    let generation = bench.generation();
+    bench.act(|plugin, step| plugin.handle_prepared(step, generation, Err(used(900))));
+    bench.pass(MS * 1000);
+    assert_eq!(bench.asked(), ["prepare 901"]);
+    let generation = bench.generation();
+    // A lower one says nothing new.
+    bench.act(|plugin, step| plugin.handle_prepared(step, generation, Err(used(7))));
+    bench.pass(MS * 1000);
+    assert_eq!(bench.asked(), ["prepare 902"]);
+    bench.act(|plugin, step| plugin.stop(step));
+    let generation = bench.generation();
+    bench.act(|plugin, step| plugin.handle_prepared(step, generation, Err(used(950))));
+    bench.start();
+    assert_eq!(bench.asked(), ["prepare 951"]);
+}
+
+#[test]
 fn a_preparation_that_hangs_while_it_is_stopped_leaves_it_stopped() {
     let mut bench = Bench::new(policy());
     bench.start();
