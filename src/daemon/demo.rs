@@ -29,16 +29,26 @@ pub(super) fn run(stay: bool) -> Result<ExitCode, Failure> {
     let runtime_dir = folder.path().join("run");
     say("A host starts, and launches the built-in echo plugin as a process of its own.")?;
     let host = Host::builder(&runtime_dir).admin_socket(true).adopt_orphans(true).start()?;
+    signals.end_with(&host)?;
     std::thread::scope(|scope| {
         // Ctrl-C ends the host at any step, and then the next step fails.
-        let watch = scope.spawn(|| signals.wait(&host));
+        let watch = std::thread::Builder::new().name("signals".into());
+        let watch = match watch.spawn_scoped(scope, || signals.wait(&host)) {
+            Ok(watch) => watch,
+            Err(error) => {
+                host.shutdown();
+                return Err(error.into());
+            }
+        };
         let result = tour(&host, &executable, &runtime_dir, stay);
         if !stay || result.is_err() {
             host.shutdown();
         }
         // A panic there is a bug that the panic handler has reported.
         match watch.join() {
-            Ok(true) if !stay => result.map_err(|_| Failure::failed("the tour was interrupted by a signal")),
+            Ok(Ok(true)) if !stay => {
+                result.map_err(|_| Failure::failed("the tour was interrupted by a signal"))
+            }
             _ => result,
         }
     })?;

@@ -9,6 +9,8 @@ use super::{awaited, demo, echo, signals};
 use crate::cli::{Args, Ask};
 use crate::host::{self, Host, HostError};
 use crate::sys::process::keep_exit_statuses;
+use rpc_plugin_wire::PluginId;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -48,7 +50,7 @@ impl From<std::io::Error> for Failure {
 
 /// Runs the daemon. `words` are its arguments without its own name.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match answer(words) {
+    match signals::unblock().map_err(Failure::from).and_then(|()| answer(words)) {
         Ok(code) => code,
         Err(failure) => {
             // Nowhere is left to tell that this failed.
@@ -93,6 +95,7 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
     }
     // Before any thread or plugin: signals that come from here on are not lost.
     let signals = signals::Watch::start()?;
+    signals.end_on_panic();
     keep_exit_statuses()?;
     let host = Host::builder(&make_way(&config)?)
         .admin_socket(true)
@@ -102,7 +105,39 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
         .log_sinks(config.sinks.clone())
         .adopt_orphans(true)
         .start()?;
-    let events = if awaited.is_empty() { None } else { Some(host.subscribe(awaited::EVENTS_MAX)?) };
+    let ran = run(&host, signals, args, &config, &awaited);
+    // However that ended: the plugins end before the daemon does.
+    host.shutdown();
+    ran?;
+    let why =
+        host.end_reason().ok_or_else(|| Failure::failed("the event loop broke; see its message above"))?;
+    if host.has_failed() {
+        return Err(Failure::failed(why));
+    }
+    say(args, &host, "ended", why)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Adds and starts the plugins, says that it is ready, and acts on signals until the host has ended. Every thread is made
+/// before it says so.
+fn run(
+    host: &Host,
+    signals: signals::Watch,
+    args: &Args,
+    config: &Config,
+    awaited: &BTreeSet<PluginId>,
+) -> Result<(), Failure> {
+    let no_thread = |error| Failure::from(HostError::Setup("a thread of the daemon cannot be made", error));
+    signals.end_with(host).map_err(no_thread)?;
+    let json = args.is_set(JSON);
+    let printing = if awaited.is_empty() {
+        None
+    } else {
+        let events = host.subscribe(awaited::EVENTS_MAX)?;
+        let thread = std::thread::Builder::new().name("awaited".into());
+        // It ends with the host.
+        Some(thread.spawn(move || awaited::print_each(events, json)).map_err(no_thread)?)
+    };
     for plugin in &config.plugins {
         let is_awaited = awaited.contains(&plugin.id);
         let handle = host.add(host_config(plugin).awaited(is_awaited))?;
@@ -111,17 +146,13 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
         }
     }
     host.release_admin_socket()?;
-    say(args, &host, "ready", &format!("{} plugins", config.plugins.len()))?;
-    let json = args.is_set(JSON);
-    std::thread::scope(|scope| {
-        // It ends with the host.
-        events.map(|events| scope.spawn(move || awaited::print_each(events, json)));
-        signals.wait(&host)
-    });
-    let why =
-        host.end_reason().ok_or_else(|| Failure::failed("the event loop broke; see its message above"))?;
-    say(args, &host, "ended", why)?;
-    Ok(ExitCode::SUCCESS)
+    say(args, host, "ready", &format!("{} plugins", config.plugins.len()))?;
+    signals.wait(host)?;
+    // Its panic was reported, if there was one.
+    if let Some(printing) = printing {
+        let _ = printing.join();
+    }
+    Ok(())
 }
 
 /// One line on standard output: what the daemon has come to.

@@ -4,37 +4,92 @@
 //! person at a terminal has lost patience. A further SIGTERM does not, since service managers and scripts
 //! repeat it without meaning more by it. SIGHUP and SIGUSR1 are put on record and change nothing.
 //!
-//! What always holds: a signal that came after [`Watch::start`] is acted on, however early; the daemon
-//! also notices when its host ends by itself.
+//! What always holds: a signal that came after [`Watch::start`] is acted on, however early, and whatever mask the daemon
+//! was started with; the daemon also notices when its host ends by itself; where signals cannot be received any more, or
+//! a thread that nobody watches panicked, [`Watch::wait`] returns with an error instead of leaving the daemon deaf.
 
 use crate::host::{Host, Note};
+use nix::sys::signal::SigSet;
 use rpc_plugin_wire::event::EventKind;
 use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
-use std::io;
+use signal_hook::iterator::backend::{Handle, SignalDelivery};
+use signal_hook::iterator::exfiltrator::SignalOnly;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, OnceLock};
 
-/// See the module's text.
+/// What threads are called whose panics cost their own work only, because they are caught there.
+const CAUGHT_THREADS: [&str; 2] = ["rpcplugin-work", "rpcplugin-serve"];
+
+/// Lets every signal come through: whoever started this process may have blocked some, and threads and masks are
+/// inherited. For the beginning of `main`, before there are threads.
+///
+/// # Errors
+/// Those of pthread_sigmask(3).
+pub(crate) fn unblock() -> io::Result<()> {
+    Ok(SigSet::empty().thread_set_mask()?)
+}
+
+/// The signals of this process, and what else ends it.
 pub(crate) struct Watch {
-    signals: Signals,
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    /// The first panic of a thread that nobody watches.
+    panicked: Arc<OnceLock<String>>,
 }
 
 impl Watch {
     /// Takes the signals over.
     pub(crate) fn start() -> io::Result<Watch> {
-        Ok(Watch { signals: Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1])? })
+        let (read, write) = UnixStream::pair()?;
+        let signals = [SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1];
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, signals)?;
+        Ok(Watch { delivery, panicked: Arc::default() })
     }
 
-    /// Acts on signals until the host has ended; whether one of them ended it.
-    pub(crate) fn wait(mut self, host: &Host) -> bool {
-        let handle = self.signals.handle();
-        std::thread::scope(|scope| {
-            // An operator may end the host through the admin socket, and then no signal comes.
-            scope.spawn(|| {
-                host.wait_ended();
+    /// Has a panic of any thread end [`Watch::wait`], but for those whose panics are caught. The panic is reported on
+    /// standard error as before.
+    pub(crate) fn end_on_panic(&self) {
+        let (report, panicked) = (std::panic::take_hook(), self.panics());
+        std::panic::set_hook(Box::new(move |panic| {
+            report(panic);
+            panicked(std::thread::current().name());
+        }));
+    }
+
+    /// What is told of a panic in a thread of that name.
+    fn panics(&self) -> impl Fn(Option<&str>) + Send + Sync + 'static {
+        let (handle, panicked) = (self.delivery.handle(), Arc::clone(&self.panicked));
+        move |thread| {
+            let name = thread.unwrap_or("without a name");
+            if !CAUGHT_THREADS.contains(&name) {
+                // Of several, the first counts.
+                let _ =
+                    panicked.set(format!("thread {name} panicked, which is a bug; see its message above"));
                 handle.close();
-            });
-            let mut is_ending = false;
-            for signal in self.signals.forever() {
+            }
+        }
+    }
+
+    /// Has the end of the host end [`Watch::wait`]: an operator may end it through the admin socket, and then no signal
+    /// comes.
+    ///
+    /// # Errors
+    /// No thread can be made.
+    pub(crate) fn end_with(&self, host: &Host) -> io::Result<()> {
+        let (host, handle) = (host.clone(), self.delivery.handle());
+        let thread = std::thread::Builder::new().name("host-end".into());
+        thread.spawn(move || wait_and_close(host, &handle)).map(drop)
+    }
+
+    /// Acts on signals until the host has ended; whether one of them ended it. To be called after
+    /// [`Watch::end_with`].
+    ///
+    /// # Errors
+    /// Signals cannot be received any more, or a thread panicked; the host may not have ended.
+    pub(crate) fn wait(mut self, host: &Host) -> io::Result<bool> {
+        let mut is_ending = false;
+        while let Some(pending) = self.delivery.poll_pending(&mut wait_readable)? {
+            for signal in pending {
                 match signal {
                     // Somebody who presses Ctrl-C again does not want to wait any more.
                     SIGINT if is_ending => host.begin_kill("SIGINT came again"),
@@ -50,11 +105,89 @@ impl Watch {
                     }
                 }
             }
-            is_ending
-        })
+        }
+        match self.panicked.get() {
+            Some(text) => Err(io::Error::other(text.clone())),
+            None => Ok(is_ending),
+        }
+    }
+}
+
+fn wait_and_close(host: Host, handle: &Handle) {
+    host.wait_ended();
+    drop(host);
+    handle.close();
+}
+
+/// Waits until a handler has written to the pipe; false when it is closed.
+fn wait_readable(pipe: &mut UnixStream) -> io::Result<bool> {
+    loop {
+        match pipe.read(&mut [0]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(io::Error::new(error.kind(), format!("signals cannot be received: {error}")));
+            }
+            Ok(bytes) => return Ok(bytes > 0),
+        }
     }
 }
 
 fn name(signal: i32) -> &'static str {
     signal_hook::low_level::signal_name(signal).unwrap_or("an unknown signal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn watch(read: UnixStream, write: UnixStream) -> Watch {
+        let none: [i32; 0] = [];
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, none).unwrap();
+        Watch { delivery, panicked: Arc::default() }
+    }
+
+    #[test]
+    fn a_mask_that_was_inherited_is_lifted() {
+        let unblocked = thread::spawn(|| {
+            SigSet::all().thread_set_mask().unwrap();
+            let before = SigSet::thread_get_mask().unwrap();
+            unblock().unwrap();
+            (before.contains(nix::sys::signal::SIGTERM), SigSet::thread_get_mask().unwrap())
+        });
+        let (was_blocked, after) = unblocked.join().unwrap();
+        assert!(was_blocked && after == SigSet::empty());
+    }
+
+    #[test]
+    fn a_pipe_that_cannot_be_read_and_a_panic_end_the_wait_with_an_error() {
+        let host = Host::temporary().start().unwrap();
+        let (read, write) = UnixStream::pair().unwrap();
+        // A read that fails.
+        read.set_nonblocking(true).unwrap();
+        let error = watch(read, write).wait(&host).unwrap_err().to_string();
+        assert!(error.starts_with("signals cannot be received: "), "{error}");
+
+        let (read, write) = UnixStream::pair().unwrap();
+        let watch = watch(read, write);
+        let panicked = watch.panics();
+        panicked(Some("rpcplugin-work"));
+        assert!(!watch.delivery.handle().is_closed(), "it was caught");
+        panicked(Some("event-log"));
+        panicked(None);
+        let error = watch.wait(&host).unwrap_err().to_string();
+        assert!(error.starts_with("thread event-log panicked"), "{error}");
+        host.shutdown();
+        assert!(!host.has_failed(), "it was asked to end");
+    }
+
+    #[test]
+    fn the_end_of_the_host_ends_the_wait() {
+        let host = Host::temporary().start().unwrap();
+        let (read, write) = UnixStream::pair().unwrap();
+        let watch = watch(read, write);
+        watch.end_with(&host).unwrap();
+        host.begin_shutdown("the test wants it");
+        assert!(!watch.wait(&host).unwrap(), "no signal ended it");
+    }
 }

@@ -102,22 +102,30 @@ fn try_run(args: &Args) -> Result<Exit, Failure> {
     let events = host.subscribe_to_all(EVENTS_MAX)?;
     let plugin = host.add(config)?;
     let (sender, inputs) = bounded(1);
+    signals.end_with(&host)?;
     let exit = std::thread::scope(|scope| {
-        scope.spawn(|| show(&view, events));
         let ended = sender.clone();
         let of_signals = host.clone();
-        scope.spawn(move || {
-            signals.wait(&of_signals);
-            // Nobody takes it any more where the end came from the input.
-            let _ = ended.send(Input::HostEnded);
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let started = thread("dev-show").spawn_scoped(scope, || show(&view, events)).and_then(|_| {
+            thread("dev-signals").spawn_scoped(scope, move || {
+                // Where signals cannot be received any more, that ends it too.
+                let _ = signals.wait(&of_signals);
+                // Nobody takes it any more where the end came from the input.
+                let _ = ended.send(Input::HostEnded);
+            })
         });
+        if let Err(error) = started {
+            host.shutdown();
+            return Err(error.into());
+        }
         let session = Session { view: &view, host: &host, plugin: &plugin, timeout };
         let exit = session.serve(&inputs, || listen(sender.clone()));
         // Whoever reads lines still is left with nobody to give them to.
         drop(inputs);
         host.shutdown();
-        exit
-    });
+        Ok::<_, Failure>(exit)
+    })?;
     match view.note("the plugin has ended") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(exit),

@@ -40,7 +40,19 @@ impl fmt::Display for HostError {
             HostError::PluginFolder(id, why) => write!(f, "plugin {id}: {why}"),
             HostError::Config(id, why) => write!(f, "plugin {id}: {why}"),
             HostError::PluginExists(id) => write!(f, "plugin {id}: there is a plugin of that id already"),
-            HostError::Setup(what, error) => write!(f, "{what}: {error}"),
+            HostError::Setup(what, error) => {
+                write!(f, "{what}: {error}")?;
+                match error.raw_os_error() {
+                    Some(libc::EAGAIN) => write!(
+                        f,
+                        "; the limit of processes and threads is reached: raise `ulimit -u`, the service's TasksMax, or the \
+                         cgroup's pids.max"
+                    ),
+                    Some(libc::EMFILE) => write!(f, "; raise `ulimit -n`"),
+                    Some(libc::ENFILE) => write!(f, "; raise the sysctl fs.file-max"),
+                    _ => Ok(()),
+                }
+            }
             HostError::Call(error) => error.fmt(f),
             HostError::Busy => write!(f, "too much is asked of the host at once; ask again"),
             HostError::Ended => write!(f, "the host has ended"),
@@ -62,5 +74,17 @@ impl From<PostError> for HostError {
             PostError::Full => HostError::Busy,
             PostError::Ended => HostError::Ended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_made_is_told_with_what_to_raise() {
+        let error = std::io::Error::from_raw_os_error(libc::EAGAIN);
+        let text = HostError::Setup("the event loop's thread cannot be started", error).to_string();
+        assert!(text.contains("cannot be started: ") && text.contains("TasksMax"), "{text}");
     }
 }

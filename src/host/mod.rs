@@ -58,7 +58,7 @@ use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
 use crate::sys::temporary::Folder;
 use callbacks::Callbacks;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use rpc_plugin_record::{Backward, FILE_NAME};
 use sinks::Sinks;
 use std::path::Path;
@@ -96,6 +96,10 @@ pub(crate) struct EventLoop {
 }
 
 impl EventLoop {
+    fn has_ended(&self) -> bool {
+        self.alive.try_recv() == Err(TryRecvError::Disconnected)
+    }
+
     /// Waits for its end, as any number of threads may at once.
     fn wait(&self) {
         let _ = self.alive.recv();
@@ -333,7 +337,14 @@ impl Host {
     /// Why the host ended. `None` while it lives, and where its event loop panicked, which is a bug.
     #[must_use]
     pub fn end_reason(&self) -> Option<&str> {
-        self.inner.ended.get().map(String::as_str)
+        self.inner.ended.get().map(|ended| ended.reason.as_str())
+    }
+
+    /// Whether the host ended by itself, because its event loop could not go on: the reason is on record, or a panic was
+    /// reported on standard error. False while it lives, and where somebody ended it.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.inner.thread.has_ended() && self.inner.ended.get().is_none_or(|ended| ended.is_fault)
     }
 
     /// Waits until the host has ended: by [`Host::begin_shutdown`], or by an operator's
@@ -383,4 +394,20 @@ fn last_recorded_generation(folder: &Path) -> Option<Generation> {
     let mut lines = Backward::new(folder, FILE_NAME);
     let lines = std::iter::from_fn(|| lines.next_line().ok().flatten()).take(RECORD_LINES_MAX);
     lines.filter_map(|line| line.record()?.0.generation_id).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_ends_by_itself_is_told_from_an_end_that_somebody_asked_for() {
+        let host = Host::temporary().start().unwrap();
+        assert!(!host.has_failed() && host.end_reason().is_none());
+        host.inner.engine.go_deaf();
+        host.wait_ended();
+        let reason = host.end_reason().unwrap();
+        assert!(host.has_failed() && reason.contains("it cannot be woken"), "{reason}");
+        assert!(matches!(host.plugins(), Err(HostError::Ended)), "nobody waits for it");
+    }
 }

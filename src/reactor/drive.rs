@@ -67,6 +67,13 @@ impl Engine {
         Ok(Engine { gate, port, reactor: Mutex::new(Some(reactor)), spin })
     }
 
+    /// As if the loop could not be woken once.
+    #[cfg(test)]
+    pub(crate) fn go_deaf(&self) {
+        self.gate.go_deaf();
+        self.gate.call();
+    }
+
     pub(crate) fn port(&self) -> &Port {
         &self.port
     }
@@ -292,5 +299,6 @@ impl Reactor {
         let text = "the event loop cannot go on";
         self.recorder.record(Note::new(EventKind::HostFault, text).error(error.to_string()));
         self.end_reason = Some(format!("{text}: {error}"));
+        self.is_broken = true;
     }
 }

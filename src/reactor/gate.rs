@@ -12,12 +12,15 @@
 //! called at once; the driver is woken if and only if it sleeps.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::thread::Thread;
 use std::time::Duration;
 
 /// How long the loop may be without a driver while callers take turns; then its own thread looks.
 pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// How often it is tried to wake the driver, before it counts as deaf.
+const WAKE_TRIES: usize = 3;
 
 /// Nobody drives; the loop's thread looks at the next tick.
 const IDLE: u8 = 0;
@@ -36,6 +39,8 @@ pub(super) struct Gate {
     /// How often callers have driven.
     turns: AtomicU64,
     waker: mio::Waker,
+    /// The driver could not be woken.
+    deaf: AtomicBool,
     /// The loop's own thread, once it runs.
     thread: OnceLock<Thread>,
 }
@@ -48,6 +53,7 @@ impl Gate {
             parked: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
             waker,
+            deaf: AtomicBool::new(false),
             thread: OnceLock::new(),
         }
     }
@@ -113,14 +119,29 @@ impl Gate {
     pub(super) fn call(&self) {
         fence(Ordering::SeqCst);
         match self.state.load(Ordering::SeqCst) {
-            ASLEEP if self.swap(ASLEEP, DRIVEN) => {
-                // Fails only on a broken eventfd; the command is then seen at the next wake-up.
-                let _ = self.waker.wake();
-            }
+            ASLEEP if self.swap(ASLEEP, DRIVEN) => self.wake(),
             IDLE if self.swap(IDLE, CALLED) => self.unpark(),
             // Somebody else has done that just now, or it is awake.
             _ => {}
         }
+    }
+
+    /// As if a driver could not be woken.
+    #[cfg(test)]
+    pub(super) fn go_deaf(&self) {
+        self.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Wakes the driver. That fails only on a broken eventfd; then the loop ends when it next wakes, as it does for a heartbeat.
+    fn wake(&self) {
+        if (0..WAKE_TRIES).all(|_| self.waker.wake().is_err()) {
+            self.deaf.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a driver could not be woken: what is posted may lie there unseen.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Relaxed)
     }
 
     /// Counts a caller that is about to sleep; false when nobody drives, so that it should itself.

@@ -37,7 +37,7 @@ pub(crate) use mail::{Command, NewCall, Port, PostError};
 pub(crate) use output::Output;
 pub use output::PrintedLine;
 pub(crate) use serve::{ServiceRequest, Services};
-pub(crate) use setup::{Control, EndReason, Setup, SinkQuestion, SinkQuestions};
+pub(crate) use setup::{Control, EndReason, Ended, Setup, SinkQuestion, SinkQuestions};
 pub(crate) use slot::{Awaited, NextProgress, Shared, Slot, Taken};
 pub(crate) use ward::LaunchSpec;
 
@@ -148,6 +148,8 @@ pub(crate) struct Reactor {
     end_by: Option<Time>,
     /// Set once the host ends: why.
     end_reason: Option<String>,
+    /// The loop cannot go on.
+    is_broken: bool,
     /// Where the reason is left for those who wait for the end.
     ended: EndReason,
 }
@@ -196,6 +198,7 @@ impl Reactor {
             sinks: setup.sinks,
             end_by: None,
             end_reason: None,
+            is_broken: false,
             ended: setup.ended,
         };
         if reactor.control.as_ref().is_some_and(|control| !control.held) {
@@ -216,6 +219,9 @@ impl Reactor {
     /// due does.
     fn turn(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
         self.woken = 0;
+        if self.gate.is_deaf() {
+            return Err(io::Error::other("it cannot be woken: writing to its eventfd fails"));
+        }
         self.wait(wait_max)?;
         let now = self.now();
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
@@ -416,7 +422,7 @@ impl Reactor {
         self.services.end();
         let reason = self.end_reason.take().unwrap_or_default();
         self.recorder.record(Note::new(EventKind::HostStopped, "the host ended").reason(reason.clone()));
-        let _ = self.ended.set(reason);
+        let _ = self.ended.set(Ended { reason, is_fault: self.is_broken });
     }
 }
 

@@ -38,5 +38,13 @@ pub(crate) struct Setup {
 pub(crate) type SinkQuestions = Arc<OnceLock<Vec<SinkQuestion>>>;
 pub(crate) type SinkQuestion = Box<dyn Fn() -> SinkStatus + Send + Sync>;
 
-/// Why a host ended; set when it has.
-pub(crate) type EndReason = Arc<OnceLock<String>>;
+/// How a host ended; set when it has.
+pub(crate) type EndReason = Arc<OnceLock<Ended>>;
+
+/// The end of a host.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) reason: String,
+    /// Its event loop could not go on. Otherwise somebody asked for it.
+    pub(crate) is_fault: bool,
+}
