@@ -394,7 +394,7 @@ fn a_damaged_folder_fails_its_plugin_and_no_other() {
     for id in ["garbage", "file", "link", "open", "fine"] {
         assert_eq!(up_in(&world, &before, id), 1);
     }
-    before.shutdown();
+    drop(before);
     std::fs::write(run.join("garbage/generation"), "xyz\n").unwrap();
     std::fs::remove_dir_all(run.join("file")).unwrap();
     std::fs::write(run.join("file"), "").unwrap();
@@ -462,7 +462,8 @@ fn a_lost_number_goes_on_from_the_record() {
                     plugin.wait_routable(before, SOON).unwrap().generation.unwrap().get()
                 }
             };
-            assert_eq!(seen, at as u64 * 3 + restart + 1, "after loss {at}");
+            // Some more may have been used than are on record.
+            assert_eq!(seen, at as u64 * (3 + 16) + restart + 1, "after loss {at}");
         }
         host.shutdown();
         lose(&world.runtime_dir().join("numbered/generation"));

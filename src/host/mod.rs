@@ -220,12 +220,14 @@ impl Host {
         Ok(PluginHandle::new(Arc::clone(&self.inner), id))
     }
 
-    /// The last generation that was ever used, by the number in the plugin's folder and by its record: either may be
+    /// The last generation that was ever used, by the number in the plugin's folder, or by its record where that number is
     /// lost. What cannot be read is told when a launch needs it.
     fn last_generation(&self, id: &PluginId) -> Option<Generation> {
         let folder = self.inner.runtime_dir.plugin_folder(id).ok()?;
         let persisted = generation::read(&folder).ok().flatten();
-        persisted.max(last_recorded_generation(folder.path()))
+        let recorded = last_recorded_generation(folder.path()).filter(|recorded| Some(*recorded) > persisted);
+        // A number is in its file before anything is on record: the file was lost, and so may the last events be.
+        recorded.map(|recorded| (0..UNRECORDED_MAX).fold(recorded, |last, _| last.next())).or(persisted)
     }
 
     /// Takes a plugin into care, starts it, and waits until it takes calls: [`Host::add`], [`PluginHandle::start`] and
@@ -385,6 +387,8 @@ impl Host {
     }
 }
 
+/// Generations that may have been used and are not on record, because their host was killed before it was written.
+const UNRECORDED_MAX: u64 = 16;
 /// Lines of a record, from its end, that are looked at for a generation. Each has one but those of the record itself.
 const RECORD_LINES_MAX: usize = 256;
 
