@@ -1,4 +1,4 @@
-//! The smallest plugin that does something: README shows it, and `tests/readme.rs` runs it.
+//! The smallest plugin that does something: README shows it, and `tests/house/readme.rs` runs it.
 
 use rpc_plugin_sdk::{Call, HandlerError, Plugin};
 

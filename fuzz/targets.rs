@@ -1,7 +1,7 @@
 //! The bodies of the fuzz targets: what must hold for any bytes.
 //!
 //! What this file is for: one body for two users, cargo-fuzz (`fuzz_targets/`) and the ordinary test
-//! run, which replays the committed corpus on stable (`tests/fuzz_corpus.rs`). What it deliberately
+//! run, which replays the committed corpus on stable (`tests/attacks/fuzz_corpus.rs`). What it deliberately
 //! does not do: anything but call the code and assert. A broken promise is a panic.
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

@@ -1,0 +1,11 @@
+//! Bytes, descriptors and signals that no honest peer sends, against a live host and against what is pure.
+#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bad_input;
+mod descriptors;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+mod fuzz_corpus;
+mod stress;
+mod transcript;

@@ -1,0 +1,114 @@
+//! `rpcpluginctl logs --verify` on chains that hold and that do not.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use crate::fixtures::ctl::{Folder, Ran, Run};
+use rpc_plugin_record::{Entry, FILE_NAME, Place, Stream, StreamOptions, SystemDisk, hash_line};
+use rpc_plugin_system::ctl::Exit;
+use rpc_plugin_wire::event::EventKind;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+fn write(folder: &Path, chain: bool, count: usize) {
+    fs::create_dir_all(folder).unwrap();
+    let place = Place { base: folder.to_owned(), below: None };
+    let options =
+        StreamOptions { chain, file_bytes_max: 64 * 1024, files_max: 8, ..StreamOptions::default() };
+    let mut stream = Stream::new(place, FILE_NAME, options, Arc::new(SystemDisk));
+    for n in 0..count {
+        let mut entry = Entry::new(EventKind::Stdout).message(format!("{n} {}", "x".repeat(6000)));
+        entry.fit();
+        stream.push(&entry).unwrap();
+        stream.write().unwrap();
+    }
+}
+
+fn verify(folder: &Folder, words: &[&str]) -> Ran {
+    Run::new(&folder.0).run(&[&["logs", "--verify"], words].concat())
+}
+
+#[test]
+fn a_chain_that_holds_is_told_with_its_head() {
+    let folder = Folder::new();
+    write(&folder.0.join("kv"), true, 30);
+    write(&folder.0, false, 2);
+    write(&folder.0, true, 3);
+    fs::create_dir(folder.0.join("new")).unwrap();
+    let ran = verify(&folder, &["--all"]);
+    assert_eq!((ran.exit, &*ran.stderr), (Exit::Ok, ""));
+    let current = fs::read_to_string(folder.0.join("kv/events.jsonl")).unwrap();
+    let head: String =
+        hash_line(current.lines().last().unwrap().as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(
+        lines[0],
+        "daemon  3 lines hold (seq 3 to 5); 2 lines before them are from before log.chain was on"
+    );
+    assert_eq!(
+        lines[2..],
+        ["kv      30 lines hold (seq 1 to 30)", &format!("        head {head}"), "new     no lines"]
+    );
+    let json: Value = serde_json::from_str(&verify(&folder, &["kv", "--json"]).stdout).unwrap();
+    assert_eq!((&json["holds"], &json["streams"][0]["head"]), (&json!(true), &json!(head)));
+    assert_eq!(json["streams"][0].get("fault"), None);
+}
+
+#[test]
+fn the_first_line_that_does_not_fit_is_named_and_has_an_exit_code() {
+    type Change = fn(&mut Vec<String>);
+    let table: [(&str, Change, &str, Value); 3] = [
+        (
+            "altered",
+            |lines| lines[2] = lines[2].replace("x ", "y ").replace("xx", "xy"),
+            "line 3 (seq 3) was altered",
+            json!({"kind": "altered", "line": 3, "seq": 3}),
+        ),
+        (
+            "removed",
+            |lines| drop(lines.drain(3..5)),
+            "line 4 (seq 6) comes after 2 lines that were removed",
+            json!({"kind": "removed", "line": 4, "seq": 6, "removed": 2}),
+        ),
+        (
+            "inserted",
+            |lines| lines.insert(4, lines[1].clone()),
+            "line 5 (seq 2) was inserted",
+            json!({"kind": "inserted", "line": 5, "seq": 2}),
+        ),
+    ];
+    for (name, change, sentence, fault) in table {
+        let folder = Folder::new();
+        write(&folder.0.join("kv"), true, 30);
+        write(&folder.0.join("web"), true, 3);
+        // The oldest of the rotated files.
+        let path = folder.0.join("kv/events.jsonl.1");
+        let mut lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+        change(&mut lines);
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
+        let ran = verify(&folder, &["--all"]);
+        assert_eq!((ran.exit, ran.exit.code()), (Exit::Unverified, 8), "{name}");
+        assert!(ran.stdout.contains(&format!("kv      {sentence}\n")), "{name}: {}", ran.stdout);
+        assert!(ran.stdout.contains("web     3 lines hold"), "{name}: {}", ran.stdout);
+        assert!(ran.stderr.contains("1 of 3 records"), "{name}: {}", ran.stderr);
+        assert_eq!(verify(&folder, &["web"]).exit, Exit::Ok);
+        let json = verify(&folder, &["kv", "--json"]);
+        let document: Value = serde_json::from_str(&json.stdout).unwrap();
+        assert_eq!((json.exit, &document["holds"]), (Exit::Unverified, &json!(false)), "{name}");
+        assert_eq!(document["streams"][0]["fault"], fault, "{name}");
+        let error: Value = serde_json::from_str(&json.stderr).unwrap();
+        assert_eq!(
+            (&error["error"]["name"], &error["error"]["exit_code"]),
+            (&json!("unverified"), &json!(8))
+        );
+    }
+}
+
+#[test]
+fn a_record_without_a_chain_is_not_called_whole() {
+    let folder = Folder::new();
+    write(&folder.0.join("kv"), false, 4);
+    let ran = verify(&folder, &[]);
+    assert_eq!(ran.exit, Exit::Unverified);
+    assert_eq!(ran.stdout, "kv  4 lines without a hash chain: log.chain is off\n");
+}

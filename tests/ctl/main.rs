@@ -1,0 +1,15 @@
+//! `rpcpluginctl` against daemons that are played, and its reading of the record.
+#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod binary;
+mod call;
+mod commands;
+mod failures;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+mod logs;
+mod logs_chain;
+mod logs_choose;
+mod logs_follow;
+mod logs_large;

@@ -1,0 +1,427 @@
+//! The admin socket under clients that are strangers, wrong, many, slow or gone: each costs itself only.
+//!
+//! What every command means is tested with rpcpluginctl; here it is the connection.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use crate::fixtures::daemon::{NOBODY, Raw, as_nobody, chmod, is_root, records};
+use crate::fixtures::world::{SOON, World, eventually, next_event, patient};
+use rpc_plugin_system::host::{Host, PluginConfig, PluginHandle};
+use rpc_plugin_wire::event::{EventKind, Record};
+use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+fn host(world: &World) -> Host {
+    world.builder().admin_socket(true).start().unwrap()
+}
+
+/// The echo plugin, healthy.
+fn echo(world: &World, host: &Host) -> PluginHandle {
+    let config = PluginConfig::new("echo".parse().unwrap(), world.program("echo"));
+    let plugin = host.add(config.policy(patient())).unwrap();
+    plugin.start().unwrap();
+    plugin.wait_routable(None, SOON).unwrap();
+    plugin
+}
+
+fn clients(host: &Host) -> u64 {
+    let mut client = Raw::connect(host.runtime_dir());
+    client.ask("admin.status", &json!({}))["result"]["clients"].as_u64().unwrap()
+}
+
+#[test]
+fn the_socket_is_for_its_user_only_and_goes_with_its_host() {
+    let world = World::new();
+    let host = host(&world);
+    let socket = host.runtime_dir().join("admin.sock");
+    let found = socket.symlink_metadata().unwrap();
+    assert!(found.file_type().is_socket());
+    assert_eq!(found.permissions().mode() & 0o7777, 0o600);
+    assert!(Raw::connect(host.runtime_dir()).is_served());
+    host.shutdown();
+    assert!(!socket.exists());
+    drop(host);
+    // A host that does not want one has none.
+    let plain = world.host();
+    assert!(!plain.runtime_dir().join("admin.sock").exists());
+}
+
+#[test]
+fn who_comes_before_the_plugins_are_added_waits_for_them() {
+    let world = World::new();
+    let host = world.builder().admin_socket(true).hold_admin_socket(true).start().unwrap();
+    let mut early = UnixStream::connect(host.runtime_dir().join("admin.sock")).unwrap();
+    early.set_read_timeout(Some(SOON)).unwrap();
+    early.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"admin.plugins\"}\n").unwrap();
+    echo(&world, &host);
+    host.release_admin_socket().unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\n") {
+        let mut bytes = [0; 4096];
+        let count = early.read(&mut bytes).unwrap();
+        assert!(count > 0, "closed");
+        answer.extend_from_slice(&bytes[..count]);
+    }
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["result"]["plugins"][0]["plugin_id"], "echo", "{answer}");
+}
+
+/// Not a test by itself: the process that the next one starts as another user.
+#[test]
+#[ignore = "started by the next test"]
+fn ask_as_somebody_else() {
+    let socket = std::env::var_os("CONNECT_TO").expect("the next test says where");
+    match UnixStream::connect(socket) {
+        Err(error) => println!("\nfailed: {:?}", error.kind()),
+        Ok(mut stream) => {
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            // It may be closed already.
+            let _ = stream.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"admin.shutdown\"}\n");
+            let mut said = Vec::new();
+            let _ = stream.read_to_end(&mut said);
+            println!("\nsaid: {}", String::from_utf8(said).unwrap());
+        }
+    }
+}
+
+#[test]
+fn another_user_is_denied_and_on_record() {
+    if !is_root() {
+        // Only root can start a process as somebody else.
+        return;
+    }
+    let world = World::new();
+    let host = host(&world);
+    let events = host.subscribe(100).unwrap();
+    let copy = world.path().join("somebody");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    chmod(&copy, 0o755);
+    chmod(world.path(), 0o711);
+    let socket = host.runtime_dir().join("admin.sock");
+    let somebody = || {
+        let mut command = Command::new(&copy);
+        command.args(["--exact", "admin_socket::ask_as_somebody_else", "--ignored", "--nocapture"]);
+        let output = as_nobody(command.env("CONNECT_TO", &socket)).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = somebody();
+    assert!(said.contains("\nfailed: PermissionDenied\n"), "{said}");
+    chmod(host.runtime_dir(), 0o711);
+    let said = somebody();
+    assert!(said.contains("\nfailed: PermissionDenied\n"), "the socket itself is 0600: {said}");
+    chmod(&socket, 0o666);
+    let said = somebody();
+    assert!(
+        said.contains("\"code\":-32007") && said.contains("user 65534 may not control this host"),
+        "{said}"
+    );
+    let note = next_event(&events, EventKind::AdminDenied).note;
+    assert_eq!(note.details.unwrap()["peer_uid"], NOBODY);
+    assert!(Raw::connect(host.runtime_dir()).is_served(), "the host was not ended");
+    host.shutdown();
+    let denied: Vec<Record> =
+        records(host.runtime_dir(), "").into_iter().filter(|record| record.event == "admin_denied").collect();
+    assert_eq!((denied.len(), &*denied[0].level), (1, "warn"));
+    assert!(denied[0].socket_path.as_ref().unwrap().ends_with("/admin.sock"));
+}
+
+#[test]
+fn what_is_no_request_is_answered_once_and_ends_that_connection_only() {
+    let world = World::new();
+    let host = host(&world);
+    let mut other = Raw::connect(host.runtime_dir());
+    assert!(other.is_served());
+    let whole = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"admin.status\"}\n";
+    let oversized = format!("{{\"jsonrpc\":\"2.0\",\"x\":\"{}\"}}\n", "x".repeat(FRAME_BYTES_MAX_DEFAULT));
+    let table: [(&str, &[u8], i64); 10] = [
+        ("no JSON", b"hello, host!\n", -32700),
+        ("no UTF-8", b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}\n", -32700),
+        ("nothing", b"\n", -32700),
+        ("a batch", b"[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"admin.status\"}]\n", -32700),
+        ("no version", b"{\"id\":1,\"method\":\"admin.status\"}\n", -32600),
+        ("an answer", b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n", -32600),
+        ("a bad id", b"{\"jsonrpc\":\"2.0\",\"id\":1.5,\"method\":\"admin.status\"}\n", -32600),
+        (
+            "params that are a list",
+            b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"admin.status\",\"params\":[]}\n",
+            -32600,
+        ),
+        ("a frame that is too long", oversized.as_bytes(), -32006),
+        ("one that never ends", &oversized.as_bytes()[..FRAME_BYTES_MAX_DEFAULT + 2], -32006),
+    ];
+    for (what, bytes, code) in table {
+        let mut client = Raw::connect(host.runtime_dir());
+        // It may close before it has read all of it.
+        let _ = client.stream.get_mut().write_all(bytes);
+        let answer = client.next().unwrap_or_else(|| panic!("{what}: no answer"));
+        assert_eq!(
+            (&answer["error"]["code"], &answer["id"]),
+            (&json!(code), &Value::Null),
+            "{what}: {answer}"
+        );
+        assert_eq!(client.next(), None, "{what}: the connection ends");
+        assert!(other.is_served(), "{what}");
+    }
+    // Half a request and an end is no request.
+    let mut client = Raw::connect(host.runtime_dir());
+    client.send(&whole[..20]);
+    drop(client);
+    eventually("one client is left beside the one that asks", || (clients(&host) == 2).then_some(()));
+    assert!(other.is_served());
+}
+
+#[test]
+fn a_request_that_cannot_be_met_is_answered_and_the_connection_goes_on() {
+    let world = World::new();
+    let host = host(&world);
+    let plugin = world.echo(&host, "echo");
+    let mut client = Raw::connect(host.runtime_dir());
+    let table: [(&str, Value, i64, &str); 16] = [
+        ("admin.nonsense", json!({}), -32601, "there are admin.status, "),
+        ("echo", json!({}), -32601, "there is no admin method"),
+        ("host.hello", json!({}), -32601, "there is no admin method"),
+        ("admin.plugin", json!({}), -32602, "plugin_id"),
+        ("admin.plugin", json!({"plugin_id": 7}), -32602, ""),
+        ("admin.plugin", json!({"plugin_id": "../x"}), -32602, ""),
+        ("admin.plugin", json!({"plugin_id": "echo", "more": 1}), -32602, "more"),
+        ("admin.plugin", json!({"plugin_id": "nobody"}), -32008, "nobody"),
+        ("admin.heartbeat", json!({"plugin_id": "nobody"}), -32008, ""),
+        ("admin.stop", json!({"plugin_id": "nobody"}), -32008, ""),
+        ("admin.wait", json!({"plugin_id": "nobody", "state": "healthy"}), -32008, ""),
+        ("admin.wait", json!({"plugin_id": "echo", "state": "splendid"}), -32602, "splendid"),
+        (
+            "admin.wait",
+            json!({"plugin_id": "echo", "state": "healthy", "timeout_ms": 86_400_001}),
+            -32602,
+            "a day",
+        ),
+        ("admin.call", json!({"plugin_id": "echo", "method": "echo", "params": 3}), -32602, "JSON object"),
+        ("admin.call", json!({"plugin_id": "nobody", "method": "echo"}), -32008, ""),
+        ("admin.call", json!({"plugin_id": "echo", "method": "echo"}), -32002, "the plugin is stopped"),
+    ];
+    for (method, params, code, part) in table {
+        let answer = client.ask(method, &params);
+        let error = &answer["error"];
+        assert_eq!((&error["code"], &answer["id"]), (&json!(code), &json!(1)), "{method} {params}: {answer}");
+        assert!(error["message"].as_str().unwrap().contains(part), "{method} {params}: {answer}");
+    }
+    // Notifications may be added to the protocol, so they are passed over.
+    client.send("{\"jsonrpc\":\"2.0\",\"method\":\"admin.shutdown\"}\n");
+    client.send("{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{\"id\":7}}\n");
+    assert!(client.is_served());
+    assert!(plugin.status().is_ok());
+}
+
+#[test]
+fn requests_are_answered_however_they_arrive() {
+    let world = World::new();
+    let host = host(&world);
+    let _plugin = echo(&world, &host);
+    // Many in one write.
+    let mut client = Raw::connect(host.runtime_dir());
+    let request = |id: u64| match id % 2 {
+        0 => json!({"jsonrpc": "2.0", "id": id, "method": "admin.status"}),
+        _ => json!({"jsonrpc": "2.0", "id": id, "method": "admin.call",
+                    "params": {"plugin_id": "echo", "method": "echo", "params": {"n": id}}}),
+    };
+    let frames: String = (1..=200).map(|id| format!("{}\n", request(id))).collect();
+    client.send(&frames);
+    let mut answered = BTreeSet::new();
+    for _ in 0..200 {
+        let answer = client.next().unwrap();
+        let id = answer["id"].as_u64().unwrap();
+        match id % 2 {
+            0 => assert!(answer["result"]["pid"].is_u64(), "{answer}"),
+            _ => assert_eq!(answer["result"]["result"], json!({"n": id}), "{answer}"),
+        }
+        assert!(answered.insert(id), "twice: {id}");
+    }
+    // Byte by byte.
+    let mut client = Raw::connect(host.runtime_dir());
+    for byte in format!("{}\n", request(2)).bytes() {
+        client.send([byte]);
+    }
+    assert_eq!(client.next().unwrap()["id"], 2);
+    // Those that wait at once are bounded; the rest is told so, and later ones are served again.
+    for id in 0..300 {
+        client.request(
+            id,
+            "admin.wait",
+            &json!({"plugin_id": "echo", "state": "failed", "timeout_ms": 600_000}),
+        );
+    }
+    for _ in 0..44 {
+        let answer = client.next().unwrap();
+        assert_eq!(answer["error"]["code"], -32005, "{answer}");
+    }
+    assert!(Raw::connect(host.runtime_dir()).is_served());
+}
+
+#[test]
+fn there_is_room_for_64_clients_and_the_next_is_told_so() {
+    let world = World::new();
+    let host = host(&world);
+    let mut connected: Vec<Raw> = (0..64).map(|_| Raw::connect(host.runtime_dir())).collect();
+    assert!(connected.iter_mut().all(Raw::is_served));
+    let mut late = Raw::connect(host.runtime_dir());
+    let refused = late.next().unwrap();
+    assert_eq!((&refused["error"]["code"], &refused["id"]), (&json!(-32005), &Value::Null), "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("64 control clients"), "{refused}");
+    assert_eq!(late.next(), None);
+    assert!(connected.iter_mut().all(Raw::is_served), "nobody else is harmed");
+    connected.pop();
+    eventually("there is room again", || {
+        let mut client = Raw::connect(host.runtime_dir());
+        client.request(1, "admin.status", &json!({}));
+        client.next().filter(|answer| answer["result"].is_object())
+    });
+}
+
+/// Asks for some 10 MiB and reads nothing: it is served as far as its answers find room, and nobody else
+/// notices. Beyond 16 MiB of answers to calls it would be dropped, which is tested beside the client.
+#[test]
+fn a_client_that_does_not_read_waits_and_harms_nobody() {
+    let world = World::new();
+    let host = host(&world);
+    let plugin = echo(&world, &host);
+    // A list of plugins of about 256 KiB.
+    for n in 0..64 {
+        let executable = format!("/{n:04000}");
+        host.add(PluginConfig::new(format!("p{n}").parse().unwrap(), executable)).unwrap();
+    }
+    let mut other = Raw::connect(host.runtime_dir());
+    assert!(other.is_served());
+    let mut slow = Raw::connect(host.runtime_dir());
+    let frame = |id| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"admin.plugins\"}}\n");
+    slow.send((0..40).map(frame).collect::<String>());
+    for n in 0..20 {
+        assert!(other.is_served());
+        let answer: Value = plugin.call("echo", &json!({"n": n})).unwrap();
+        assert_eq!(answer, json!({"n": n}));
+    }
+    assert_eq!(clients(&host), 3, "it may still read");
+    // Once it reads, it gets all that it asked for, in order.
+    for id in 0..40 {
+        let answer = slow.next().unwrap();
+        assert_eq!((&answer["id"], answer["result"]["plugins"].as_array().unwrap().len()), (&json!(id), 65));
+    }
+    // One that never does is gone when it goes.
+    slow.send((0..40).map(frame).collect::<String>());
+    drop(slow);
+    eventually("it is dropped", || (clients(&host) == 2).then_some(()));
+    assert!(other.is_served());
+}
+
+/// The same for answers that a plugin makes.
+#[test]
+fn a_client_that_reads_late_gets_all_its_answers() {
+    let world = World::new();
+    let host = host(&world);
+    let _plugin = echo(&world, &host);
+    let mut client = Raw::connect(host.runtime_dir());
+    let text = "x".repeat(100 << 10);
+    for id in 0..8 {
+        let params = json!({"plugin_id": "echo", "method": "echo", "params": {"text": text}});
+        client.request(id, "admin.call", &params);
+    }
+    eventually("all are answered", || {
+        let mut other = Raw::connect(host.runtime_dir());
+        let status = other.ask("admin.status", &json!({}));
+        (status["result"]["calls_total"] == 8 && status["result"]["calls_in_flight"] == 0).then_some(())
+    });
+    for _ in 0..8 {
+        let answer = client.next().unwrap();
+        assert_eq!(answer["result"]["result"]["text"], text);
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_its_calls() {
+    let world = World::new();
+    let host = host(&world);
+    let plugin = echo(&world, &host);
+    let events = host.subscribe(1000).unwrap();
+    let mut client = Raw::connect(host.runtime_dir());
+    let sleep =
+        json!({"plugin_id": "echo", "method": "sleep", "params": {"ms": 600_000}, "timeout_ms": 600_000});
+    client.request(1, "admin.call", &sleep);
+    client.request(2, "admin.wait", &json!({"plugin_id": "echo", "state": "failed", "timeout_ms": 600_000}));
+    eventually("the call is in flight", || (plugin.status().unwrap().calls_in_flight == 1).then_some(()));
+    drop(client);
+    // Ten minutes early: the plugin was told, and answered.
+    let ended = next_event(&events, EventKind::CallFailed).note;
+    assert_eq!(ended.method.as_deref(), Some("sleep"));
+    eventually("it is answered", || (plugin.status().unwrap().calls_in_flight == 0).then_some(()));
+    assert_eq!(plugin.status().unwrap().late_answers, 0, "that is as the protocol wants it");
+    eventually("it is forgotten", || (clients(&host) == 1).then_some(()));
+}
+
+#[test]
+fn a_call_names_a_plugin_or_a_capability() {
+    let world = World::new();
+    let host = host(&world);
+    let _plugin = echo(&world, &host);
+    let mut client = Raw::connect(host.runtime_dir());
+    let both = json!({"plugin_id": "echo", "capability": "echo", "method": "echo"});
+    for params in [json!({"method": "echo"}), both] {
+        let answer = client.ask("admin.call", &params);
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+    }
+    let answer =
+        client.ask("admin.call", &json!({"capability": "echo", "method": "echo", "params": {"n": 1}}));
+    assert_eq!(
+        (&answer["result"]["plugin_id"], &answer["result"]["result"]),
+        (&json!("echo"), &json!({"n": 1}))
+    );
+    let answer = client.ask("admin.call", &json!({"capability": "kv", "method": "kv.get"}));
+    assert_eq!(answer["error"]["data"], json!({"outcome": "not_sent"}), "no plugin is named: {answer}");
+    let routes = client.ask("admin.routes", &json!({}))["result"]["routes"].clone();
+    let modes: Vec<&str> =
+        routes.as_array().unwrap().iter().map(|route| route["mode"].as_str().unwrap()).collect();
+    assert_eq!(modes, ["direct-plugin-id", "capability"].repeat(modes.len() / 2));
+}
+
+#[test]
+fn every_action_is_on_record_with_who_asked() {
+    let world = World::new();
+    let host = host(&world);
+    let _plugin = echo(&world, &host);
+    let mut client = Raw::connect(host.runtime_dir());
+    client
+        .ask("admin.call", &json!({"plugin_id": "echo", "method": "echo", "params": {"secret": "hunter2"}}));
+    for method in ["admin.restart", "admin.stop", "admin.start"] {
+        let answer = client.ask(method, &json!({"plugin_id": "echo"}));
+        assert!(answer["result"]["state"].is_string(), "{method}: {answer}");
+    }
+    // Looking is no action.
+    for method in ["admin.status", "admin.plugins", "admin.routes"] {
+        client.ask(method, &json!({}));
+    }
+    assert_eq!(client.ask("admin.shutdown", &json!({}))["result"], json!({}));
+    host.wait_ended();
+    let reason = host.end_reason().unwrap().to_owned();
+    let own = std::process::id();
+    assert!(
+        reason.contains("an operator asked for it") && reason.contains(&format!("process {own}")),
+        "{reason}"
+    );
+    let runtime_dir = host.runtime_dir().to_owned();
+    drop((host, _plugin));
+    let actions = |id: &str| -> Vec<Value> {
+        let records = records(&runtime_dir, id).into_iter().filter(|record| record.event == "admin_action");
+        let details = |record: Record| {
+            assert!(record.socket_path.as_ref().unwrap().ends_with("/admin.sock"), "{record:?}");
+            serde_json::from_str(record.details.unwrap().get()).unwrap()
+        };
+        records.map(details).collect()
+    };
+    let uid = nix::unistd::geteuid().as_raw();
+    let expected = |action: &str| json!({"action": action, "peer_pid": own, "peer_uid": uid});
+    assert_eq!(actions("echo"), ["call", "restart", "stop", "start"].map(expected));
+    assert_eq!(actions(""), [expected("shutdown")]);
+    assert!(!world.record("echo").contains("hunter2"), "params are not for the record");
+}

@@ -1,0 +1,323 @@
+//! What a host launches and what it refuses, seen through the host library: checks of the executable,
+//! words for every failure, and what a launched process finds.
+//!
+//! Each system call behind it is tested in `src/sys`; here it is the whole way to the operator's eyes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use crate::fixtures::world::{SOON, World, eventually, is_alive, next_event, patient};
+use rpc_plugin_system::host::{Host, HostError, PluginConfig, PluginHandle, Policy, RestartPolicy};
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::life::PluginState;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// One try only.
+fn once() -> Policy {
+    Policy { restart: RestartPolicy::Never, ..patient() }
+}
+
+fn add(host: &Host, id: &str, executable: &Path) -> PluginHandle {
+    host.add(PluginConfig::new(id.parse().unwrap(), executable).policy(once())).unwrap()
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Why a launch failed.
+fn reason(plugin: &PluginHandle) -> String {
+    plugin.start().unwrap();
+    let status = plugin.wait_for(PluginState::Failed, SOON).unwrap();
+    assert_eq!(status.pid, None);
+    status.last_error.unwrap()
+}
+
+/// Starts it, waits until its process runs, and gives its pid.
+fn launched(plugin: &PluginHandle) -> u32 {
+    plugin.start().unwrap();
+    eventually("the process runs", || plugin.status().unwrap().pid)
+}
+
+/// A folder with that mode and a program in it.
+fn folder_with_program(world: &World, name: &str, mode: u32) -> PathBuf {
+    let folder = world.path().join(name);
+    std::fs::create_dir(&folder).unwrap();
+    let program = folder.join("program");
+    std::fs::copy(world.program("echo"), &program).unwrap();
+    chmod(&program, 0o700);
+    chmod(&folder, mode);
+    program
+}
+
+/// A file whose content does not matter, with that mode.
+fn file(world: &World, name: &str, mode: u32) -> PathBuf {
+    let path = world.script(name, "#!/bin/sh\n");
+    chmod(&path, mode);
+    path
+}
+
+#[test]
+fn what_is_no_safe_executable_is_refused_with_what_is_wrong_and_what_to_do() {
+    let world = World::new();
+    let host = world.host();
+    let target = world.program("echo");
+    let link = world.path().join("link");
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let fifo = world.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let table: Vec<(PathBuf, &[&str])> = vec![
+        (world.path().join("missing"), &["does not exist", "put the file there"]),
+        (
+            link,
+            &["is a symbolic link to ", "/echo;", "expected the file itself", "name the file it leads to"],
+        ),
+        (world.path().to_owned(), &["is a folder; expected a regular file", "correct the path"]),
+        (fifo, &["is a named pipe; expected a regular file"]),
+        (file(&world, "data", 0o600), &["is not executable for uid", "mode 0600", "run `chmod a+x "]),
+        (
+            file(&world, "by-group", 0o770),
+            &["can be changed by other users", "mode 0770", "expected no write", "run `chmod go-w "],
+        ),
+        (file(&world, "by-others", 0o707), &["can be changed by other users", "mode 0707"]),
+        (file(&world, "set-uid", 0o4700), &["another user or group", "mode 4700", "run `chmod ug-s "]),
+        (file(&world, "set-gid", 0o2710), &["another user or group", "mode 2710"]),
+        (
+            folder_with_program(&world, "open", 0o777),
+            &["cannot be trusted", "/open ", "mode 0777", "expected", "chmod"],
+        ),
+        (folder_with_program(&world, "group", 0o770), &["cannot be trusted", "/group ", "mode 0770"]),
+    ];
+    for (index, (path, expected)) in table.iter().enumerate() {
+        let text = reason(&add(&host, &format!("p{index}"), path));
+        assert!(text.contains(&format!("executable {} ", path.display())), "{text}");
+        for part in *expected {
+            assert!(text.contains(part), "{text}\n  lacks {part:?}");
+        }
+        let record = eventually("the record tells of its end", || {
+            Some(world.record(&format!("p{index}"))).filter(|record| record.contains("\"gave_up\""))
+        });
+        assert!(record.contains("\"launch_failed\"") && !record.contains("\"launched\""), "{record}");
+    }
+    let relative = PluginConfig::new("relative".parse().unwrap(), "bin/echo");
+    match host.add(relative) {
+        Err(HostError::Config(id, error)) => {
+            let text = error.to_string();
+            assert!(id.as_str() == "relative" && text.contains("bin/echo is not absolute"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_of_another_user_is_refused() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can give a file away; the rule itself has a test in sys.
+        return;
+    }
+    let world = World::new();
+    let host = world.host();
+    let path = file(&world, "theirs", 0o755);
+    std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+    let text = reason(&add(&host, "theirs", &path));
+    assert!(text.contains("belongs to uid 65534; expected uid 0") && text.contains("copy it"), "{text}");
+}
+
+#[test]
+fn a_sticky_folder_that_all_may_write_to_is_fine() {
+    let world = World::new();
+    let host = world.host();
+    let plugin = add(&host, "sticky", &folder_with_program(&world, "sticky", 0o1777));
+    plugin.start().unwrap();
+    plugin.wait_routable(None, SOON).unwrap();
+}
+
+#[test]
+fn a_failed_exec_says_in_words_what_is_wrong() {
+    let world = World::new();
+    let host = world.host();
+    // The start of a program for an IBM mainframe (e_machine 22, big-endian).
+    let mut foreign = b"\x7fELF\x02\x02\x01".to_vec();
+    foreign.resize(64, 0);
+    (foreign[17], foreign[19], foreign[23]) = (2, 22, 1);
+    let elf = world.script("foreign", "");
+    std::fs::write(&elf, foreign).unwrap();
+    let private = world.script("private-interpreter", "");
+    chmod(&private, 0o600);
+    let table: [(PathBuf, &[&str]); 6] = [
+        (
+            world.script("no-interpreter", "#!/does/not/exist -x\n"),
+            &["\"execute it\"", "ENOENT", "its interpreter /does/not/exist does not exist; install it"],
+        ),
+        (world.script("windows", "#!/bin/sh\r\necho\r\n"), &["ENOENT", "carriage return", "Unix line ends"]),
+        (
+            world.script("closed-interpreter", &format!("#!{}\n", private.display())),
+            &["EACCES", "its interpreter ", "private-interpreter may not be executed"],
+        ),
+        (world.script("nothing", "#!\n"), &["ENOEXEC", "names no interpreter"]),
+        (world.script("text", "hello\n"), &["ENOEXEC", "neither a program for this machine nor a script"]),
+        (elf, &["ENOEXEC", "not a program for this machine's architecture"]),
+    ];
+    for (index, (path, expected)) in table.iter().enumerate() {
+        let text = reason(&add(&host, &format!("p{index}"), path));
+        assert!(text.contains(&format!("launching {} failed", path.display())), "{text}");
+        for part in *expected {
+            assert!(text.contains(part), "{text}\n  lacks {part:?}");
+        }
+    }
+    let mut config = PluginConfig::new("folder".parse().unwrap(), world.program("echo")).policy(once());
+    config.working_folder = world.path().join("gone");
+    let text = reason(&host.add(config).unwrap());
+    assert!(text.contains("ENOENT") && text.contains("/gone cannot be entered"), "{text}");
+}
+
+#[test]
+fn a_busy_executable_is_launched_once_it_is_written_and_given_up_in_words_if_it_never_is() {
+    let world = World::new();
+    let host = world.host();
+    let events = host.subscribe(1000).unwrap();
+    let path = world.program("echo");
+    let writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let plugin = add(&host, "busy", &path);
+    plugin.start().unwrap();
+    next_event(&events, EventKind::LaunchPrepared);
+    assert_eq!(plugin.status().unwrap().state, PluginState::Starting);
+    drop(writer);
+    plugin.wait_routable(None, SOON).unwrap();
+
+    let path = world.path().join("never");
+    std::fs::copy(world.program("echo"), &path).unwrap();
+    chmod(&path, 0o700);
+    let _writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let text = reason(&add(&host, "never", &path));
+    assert!(text.contains("ETXTBSY") && text.contains("has the file open for writing"), "{text}");
+    assert!(text.contains("renaming a finished one"), "{text}");
+}
+
+/// While the checked file is busy, another takes its name; then the launch goes on.
+#[test]
+fn what_was_checked_is_what_is_executed() {
+    let world = World::new();
+    let host = world.host();
+    let events = host.subscribe(1000).unwrap();
+    let path = world.path().join("plugin");
+    std::fs::copy(world.program("echo"), &path).unwrap();
+    chmod(&path, 0o700);
+    let writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let plugin = add(&host, "swapped", &path);
+    plugin.start().unwrap();
+    next_event(&events, EventKind::LaunchPrepared);
+    std::fs::rename(world.program("failure"), &path).unwrap();
+    drop(writer);
+    let status = plugin.wait_routable(None, SOON).unwrap();
+    assert_eq!(
+        status.capabilities,
+        ["crash", "echo", "sleep"],
+        "the file that was checked is the echo plugin"
+    );
+    let runs = std::fs::read_link(format!("/proc/{}/exe", status.pid.unwrap())).unwrap();
+    assert!(runs.to_str().unwrap().ends_with("/plugin (deleted)"), "{runs:?}");
+    // The next generation is checked anew, and is the other file.
+    let again = host.add(PluginConfig::new("again".parse().unwrap(), &path).policy(once())).unwrap();
+    again.start().unwrap();
+    assert_eq!(again.wait_routable(None, SOON).unwrap().capabilities, ["sleep", "work"]);
+}
+
+#[test]
+fn a_script_is_a_plugin_and_its_interpreter_finds_it() {
+    let world = World::new();
+    let host = world.host();
+    let echo = world.program("echo");
+    let script = world.script("script", &format!("#!/bin/sh\nexec {}\n", echo.display()));
+    let plugin = add(&host, "script", &script);
+    plugin.start().unwrap();
+    plugin.wait_routable(None, SOON).unwrap();
+    let answer: Value = plugin.call("echo", &json!({"a": 1})).unwrap();
+    assert_eq!(answer, json!({"a": 1}));
+}
+
+fn variables(pid: u32) -> BTreeMap<String, String> {
+    // execve(2) lets the launcher go on a moment before the new environment is in place.
+    let environment = eventually("its environment is in place", || {
+        let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+        (!environment.is_empty()).then_some(environment)
+    });
+    let entries = environment.split_terminator('\0').map(|entry| entry.split_once('=').unwrap());
+    entries.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn descriptors(pid: u32) -> BTreeMap<u32, String> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap().path());
+    let number = |path: &Path| path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    entries.map(|p| (number(&p), std::fs::read_link(&p).unwrap().display().to_string())).collect()
+}
+
+#[test]
+fn a_plugin_finds_exactly_what_the_contract_says() {
+    let world = World::new();
+    let host = world.host();
+    let failure = world.program("failure");
+    let mut config = PluginConfig::new("bare".parse().unwrap(), &failure)
+        .arg("one")
+        .arg("two words")
+        .env("FAILURE_MODE", "never-connect")
+        .env("EMPTY", "")
+        .policy(once());
+    config.working_folder = world.path().to_owned();
+    let plugin = host.add(config).unwrap();
+    let pid = launched(&plugin);
+    let token_file = host.runtime_dir().join("bare/token.1").display().to_string();
+    let socket = host.runtime_dir().join("bare/bare.sock").display().to_string();
+    let expected = [
+        ("EMPTY", ""),
+        ("FAILURE_MODE", "never-connect"),
+        ("RPC_PLUGIN_SYSTEM_AUTH_TOKEN_FILE", &token_file),
+        ("RPC_PLUGIN_SYSTEM_PLUGIN_GENERATION", "1"),
+        ("RPC_PLUGIN_SYSTEM_PLUGIN_ID", "bare"),
+        ("RPC_PLUGIN_SYSTEM_PLUGIN_SOCKET", &socket),
+    ];
+    let expected: BTreeMap<String, String> =
+        expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    assert_eq!(variables(pid), expected);
+
+    let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert_eq!(arguments, format!("{}\0one\0two words\0", failure.display()));
+    assert_eq!(std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), world.path().canonicalize().unwrap());
+
+    let descriptors = descriptors(pid);
+    assert_eq!(descriptors.keys().copied().collect::<Vec<_>>(), [0, 1, 2], "{descriptors:?}");
+    assert_eq!(descriptors[&0], "/dev/null");
+    assert!(descriptors[&1].starts_with("pipe:") && descriptors[&2].starts_with("pipe:"), "{descriptors:?}");
+    assert_ne!(descriptors[&1], descriptors[&2]);
+
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let own = pid.to_string();
+    assert_eq!((fields[2], fields[3], fields[4]), (&*own, &*own, "0"), "group, session, no terminal: {stat}");
+    host.shutdown();
+    assert!(!is_alive(pid));
+}
+
+#[test]
+fn a_script_finds_itself_as_descriptor_3_and_every_signal_as_it_should_be() {
+    let world = World::new();
+    let host = world.host();
+    let script = world.script("script", "#!/bin/sh\nexec sleep 1000\n");
+    let config = PluginConfig::new("script".parse().unwrap(), &script);
+    let plugin = host.add(config.policy(once())).unwrap();
+    let pid = launched(&plugin);
+    eventually("the script has become sleep", || {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+        (name == "sleep\n").then_some(())
+    });
+    let descriptors = descriptors(pid);
+    assert_eq!(descriptors.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3], "{descriptors:?}");
+    assert_eq!(Path::new(&descriptors[&3]), script.canonicalize().unwrap());
+    assert_eq!(std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    for mask in ["SigBlk", "SigIgn", "SigCgt"] {
+        let line = status.lines().find(|line| line.starts_with(mask)).unwrap();
+        assert!(line.ends_with("\t0000000000000000"), "{line}");
+    }
+}

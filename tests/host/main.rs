@@ -1,0 +1,18 @@
+//! The host library: launching plugins, the proof of who they are, their health, failures and ends.
+#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod awaited;
+mod drive;
+mod end;
+mod failures;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+mod health;
+mod launch;
+mod library;
+mod output;
+mod proof;
+mod smoke;
+mod transports;
+mod watched;

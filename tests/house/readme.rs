@@ -1,0 +1,75 @@
+//! README.md: what it promises and shows is what there is.
+//!
+//! What it deliberately does not do: look at the other pages; `docs.rs` does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use crate::fixtures::world::{SOON, World, patient};
+use rpc_plugin_system::host::PluginConfig;
+use std::path::PathBuf;
+
+fn read(path: &str) -> String {
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    std::fs::read_to_string(PathBuf::from(root).join(path)).unwrap()
+}
+
+/// The blocks of a page whose fence begins with this language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut block: Option<(bool, String)> = None;
+    for line in page.lines() {
+        match (line.strip_prefix("```"), &mut block) {
+            (Some(fence), None) => {
+                block = Some((fence.split(',').next() == Some(language), String::new()));
+            }
+            (Some(_), Some((wanted, text))) => {
+                found.extend(wanted.then(|| std::mem::take(text)));
+                block = None;
+            }
+            (None, Some((_, text))) => *text += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_two_commands_stand_in_blocks_of_their_own() {
+    let page = read("README.md");
+    let commands: Vec<String> =
+        blocks(&page, "").into_iter().filter(|block| block.starts_with("cargo ")).collect();
+    assert_eq!(commands, ["cargo run --release -- demo\n", "cargo test --workspace\n"]);
+}
+
+#[test]
+fn the_plugin_is_the_example_and_is_short() {
+    let body = |path: &str| -> String {
+        let is_head = |line: &&str| line.starts_with("//!") || line.starts_with("#![") || line.is_empty();
+        read(path).lines().skip_while(is_head).map(|line| format!("{line}\n")).collect()
+    };
+    let shown = blocks(&read("README.md"), "rust");
+    assert_eq!(shown[0], body("examples/greeter/interface.rs"));
+    assert_eq!(shown[1], body("examples/greeter/plugin.rs"));
+    let lines = shown[0].lines().count() + shown[1].lines().count();
+    assert!(lines <= 35, "{lines} lines");
+    let guide = blocks(&read("docs/plugin-authors.md"), "rust");
+    assert!(guide.contains(&body("examples/hello.rs")), "the one without an interface is in the guide");
+}
+
+#[test]
+fn the_embedding_program_is_the_compiled_one_and_is_short() {
+    let shown = &blocks(&read("README.md"), "rust")[2];
+    assert!(shown.lines().count() <= 20, "{} lines", shown.lines().count());
+    assert_eq!(*shown, blocks(&read("docs/embedding.md"), "rust")[0]);
+}
+
+#[test]
+fn the_plugin_of_the_readme_greets() {
+    let world = World::new();
+    let host = world.host();
+    let config = PluginConfig::new("hello".parse().unwrap(), world.program("hello")).policy(patient());
+    let hello = host.add(config).unwrap();
+    hello.start().unwrap();
+    hello.wait_routable(None, SOON).unwrap();
+    let greeting: String = hello.call("greet", &serde_json::json!({"name": "world"})).unwrap();
+    assert_eq!(greeting, "Hello, world!");
+}

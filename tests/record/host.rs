@@ -1,0 +1,57 @@
+//! A host whose disk hangs: in mode strict answers wait for their record, but not for ever, and plugins are
+//! supervised as before.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use crate::fixtures::disk::{Faults, FaultyDisk};
+use crate::fixtures::world::{SOON, World, calm, eventually, is_alive, signal, up};
+use nix::sys::signal::Signal;
+use rpc_plugin_system::eventlog::{Durability, LogOptions};
+use rpc_plugin_system::host::{PluginConfig, Policy, RestartPolicy};
+use rpc_plugin_system::state::policy::RpcAudit;
+use rpc_plugin_wire::event::EventKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const HOLD_MAX: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_disk_that_hangs_delays_one_answer_and_stops_nothing() {
+    let world = World::new();
+    let disk = Arc::new(FaultyDisk::default());
+    let options = LogOptions { durability: Durability::Strict, hold_max: HOLD_MAX, ..LogOptions::default() };
+    let host = world.builder().log_options(options).log_disk(disk.clone()).start().unwrap();
+    let policy = Policy { rpc_audit: RpcAudit::All, restart: RestartPolicy::Always, ..calm() };
+    let config = PluginConfig::new("echo".parse().unwrap(), world.program("echo")).policy(policy);
+    let plugin = up(host.add(config).unwrap());
+    let call = || {
+        let begin = Instant::now();
+        let answer: serde_json::Value = plugin.call("echo", &serde_json::json!({"a": 1})).unwrap();
+        assert_eq!(answer, serde_json::json!({"a": 1}));
+        begin.elapsed()
+    };
+    call();
+    disk.set(Faults { hangs: true, ..Faults::default() });
+    assert!(call() >= HOLD_MAX, "its record cannot be durable, so it waits as long as it may");
+    // The disk is known to be stuck now: nothing else is held. Twenty held calls would take six seconds.
+    let begin = Instant::now();
+    for _ in 0..20 {
+        call();
+    }
+    assert!(begin.elapsed() < HOLD_MAX * 10, "{:?}", begin.elapsed());
+    // A plugin that ends is replaced all the same.
+    let before = plugin.status().unwrap();
+    signal(before.pid.unwrap(), Signal::SIGKILL);
+    let after = plugin.wait_routable(before.generation, SOON).unwrap();
+    assert!(after.generation > before.generation && is_alive(after.pid.unwrap()));
+    disk.heal();
+    // Once the disk confirms something, answers wait for it again, which now is quick.
+    eventually("what was let through early is on record", || {
+        call();
+        assert!(host.flush_events(SOON));
+        let folder = world.runtime_dir();
+        let own = std::fs::read_to_string(folder.join("events.jsonl")).unwrap_or_default();
+        let told = |text: &str| text.lines().any(|line| line.contains(EventKind::RecordGap.as_str()));
+        (told(&own) || told(&world.record("echo"))).then_some(())
+    });
+    host.shutdown();
+}

@@ -1,0 +1,22 @@
+//! The SDK: wire, interfaces, and plugins against a host that is played.
+#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bad_input;
+mod both_full;
+mod calls;
+mod conformance;
+mod environment;
+mod fake_host;
+mod fd_attacks;
+mod fds;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+mod interface;
+mod interfaces;
+mod log;
+mod nested_storm;
+mod quick_calls;
+mod session;
+mod typed_calls;
+mod wire_conformance;
