@@ -6,13 +6,18 @@
 //!
 //! What always holds: an [`Executable`] is an open regular file that only root or our effective user
 //! could change, reached over folders that only they could change ([`super::folder`]). The launch
-//! executes this open file, so a path that is swapped afterwards changes nothing.
+//! executes this open file, so a path that is swapped afterwards changes nothing. The interpreter that a `#!` line
+//! names, and the one that it names itself, and so on, are checked as the executable is, but that links to them are
+//! followed, as `/bin/sh` is one. The kernel opens them by their paths, which only root and our user can change.
+//! What an interpreter goes on to run is its own affair: of `#!/usr/bin/env X`, `env` is checked and `X` is not.
 //!
 //! A file capability (capabilities(7)) is not refused. Mind that the kernel clears the parent-death
 //! signal of such a program at its start (prctl(2)).
 #![forbid(unsafe_code)]
 
-use super::folder::{FolderError, Trust, kind, open_trusted, permissions};
+use super::folder::{
+    Folder, FolderError, FolderProblem, Trust, find_trusted, kind, open_trusted, permissions,
+};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -28,6 +33,9 @@ use std::path::{Path, PathBuf};
 
 /// How much of a file the kernel looks at to see how it is started: `BINPRM_BUF_SIZE`. Bytes.
 const HEAD_BYTES: usize = 256;
+
+/// Interpreters one after the other that the kernel follows (fs/exec.c).
+const INTERPRETERS_MAX: usize = 6;
 
 /// How the kernel starts a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +114,8 @@ pub enum ExecutableProblem {
     NotExecutable(u32, u32),
     /// Its file system is mounted `noexec`.
     NoExecMount,
+    /// The interpreter of this path, of its `#!` line or of the interpreter's own, may not be used.
+    Interpreter(PathBuf, Box<ExecutableProblem>),
     /// The system call failed.
     System(Errno),
 }
@@ -121,51 +131,61 @@ pub struct ExecutableError {
 
 impl fmt::Display for ExecutableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use ExecutableProblem as P;
-        let path = self.path.display();
-        write!(f, "executable {path} ")?;
-        match &self.problem {
-            P::NotAbsolute => {
-                write!(f, "is a relative path; expected an absolute path, which begins with '/'")
-            }
-            P::Missing => write!(f, "does not exist; correct the path or put the file there"),
-            P::Symlink(target) => write!(
-                f,
-                "is a symbolic link to {}; expected the file itself, so that a changed link cannot change what \
-                 runs; name the file it leads to",
-                target.display()
-            ),
-            P::NotAFile(seen) => write!(f, "is {seen}; expected a regular file; correct the path"),
-            P::Folder(error) => write!(f, "cannot be trusted: {error}"),
-            P::Writable(mode, owner) => write!(
-                f,
-                "can be changed by other users (mode {mode:04o}, owner uid {owner}); expected no write permission \
-                 for group and others; run `chmod go-w {path}`"
-            ),
-            P::SetId(mode, owner) => write!(
-                f,
-                "would run as another user or group (mode {mode:04o}, owner uid {owner}); expected neither set-uid \
-                 nor set-gid; run `chmod ug-s {path}`"
-            ),
-            P::Owner(owner, uid) => write!(
-                f,
-                "belongs to uid {owner}; expected uid 0 or {uid}, so that nobody else can change it (in a user \
-                 namespace, 65534 is any user that is not mapped into it); copy it or change its owner"
-            ),
-            P::NotExecutable(mode, owner) => write!(
-                f,
-                "is not executable for uid {} (mode {mode:04o}, owner uid {owner}); run `chmod a+x {path}`",
-                nix::unistd::geteuid()
-            ),
-            P::NoExecMount => write!(
-                f,
-                "is on a file system mounted noexec; move it to another one, or mount that one with exec"
-            ),
-            P::System(Errno::EACCES) => {
-                write!(f, "cannot be opened for reading: permission denied; run `chmod a+r {path}`")
-            }
-            P::System(errno) => write!(f, "cannot be opened: {} ({errno:?})", errno.desc()),
+        write!(f, "executable ")?;
+        describe(f, &self.path, &self.problem)
+    }
+}
+
+/// What is wrong with the file of that path, after a word for what it is.
+fn describe(f: &mut fmt::Formatter<'_>, path: &Path, problem: &ExecutableProblem) -> fmt::Result {
+    use ExecutableProblem as P;
+    let path = path.display();
+    write!(f, "{path} ")?;
+    match problem {
+        P::Interpreter(interpreter, problem) => {
+            write!(f, "is a script, and its interpreter ")?;
+            describe(f, interpreter, problem)
         }
+        P::NotAbsolute => {
+            write!(f, "is a relative path; expected an absolute path, which begins with '/'")
+        }
+        P::Missing => write!(f, "does not exist; correct the path or put the file there"),
+        P::Symlink(target) => write!(
+            f,
+            "is a symbolic link to {}; expected the file itself, so that a changed link cannot change what \
+                 runs; name the file it leads to",
+            target.display()
+        ),
+        P::NotAFile(seen) => write!(f, "is {seen}; expected a regular file; correct the path"),
+        P::Folder(error) => write!(f, "cannot be trusted: {error}"),
+        P::Writable(mode, owner) => write!(
+            f,
+            "can be changed by other users (mode {mode:04o}, owner uid {owner}); expected no write permission \
+                 for group and others; run `chmod go-w {path}`"
+        ),
+        P::SetId(mode, owner) => write!(
+            f,
+            "would run as another user or group (mode {mode:04o}, owner uid {owner}); expected neither set-uid \
+                 nor set-gid; run `chmod ug-s {path}`"
+        ),
+        P::Owner(owner, uid) => write!(
+            f,
+            "belongs to uid {owner}; expected uid 0 or {uid}, so that nobody else can change it (in a user \
+                 namespace, 65534 is any user that is not mapped into it); copy it or change its owner"
+        ),
+        P::NotExecutable(mode, owner) => write!(
+            f,
+            "is not executable for uid {} (mode {mode:04o}, owner uid {owner}); run `chmod a+x {path}`",
+            nix::unistd::geteuid()
+        ),
+        P::NoExecMount => write!(
+            f,
+            "is on a file system mounted noexec; move it to another one, or mount that one with exec"
+        ),
+        P::System(Errno::EACCES) => {
+            write!(f, "cannot be opened for reading: permission denied; run `chmod a+r {path}`")
+        }
+        P::System(errno) => write!(f, "cannot be opened: {} ({errno:?})", errno.desc()),
     }
 }
 
@@ -187,6 +207,18 @@ fn open_as(path: &Path, trust: Trust) -> Result<Executable, ExecutableProblem> {
         return Err(ExecutableProblem::NotAFile("a folder"));
     };
     let folder = open_trusted(parent, trust).map_err(ExecutableProblem::Folder)?;
+    let (file, format) = open_in(&folder, name, trust, |owner| trust.of_file(owner))?;
+    check_interpreter(&format, trust, INTERPRETERS_MAX)?;
+    Ok(Executable { path: path.to_owned(), file, format })
+}
+
+/// Opens a file of a folder and checks all about it but what its first line names.
+fn open_in(
+    folder: &Folder,
+    name: &OsStr,
+    trust: Trust,
+    is_trusted: impl Fn(u32) -> bool,
+) -> Result<(File, Format), ExecutableProblem> {
     // First without opening the file as such: opening a device can have effects.
     let looked_at =
         openat(&folder.fd, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
@@ -196,11 +228,35 @@ fn open_as(path: &Path, trust: Trust) -> Result<Executable, ExecutableProblem> {
     // What counts is the file that is open now.
     let stat = fstat(&fd)?;
     check_kind(&fd, &stat)?;
-    check_permissions(&stat, trust)?;
+    check_permissions(&stat, trust, is_trusted)?;
     check_access(&fd, &stat)?;
     let file = File::from(fd);
     let format = format_of(&file)?;
-    Ok(Executable { path: path.to_owned(), file, format })
+    Ok((file, format))
+}
+
+/// Checks the interpreter that a first line names, and what that names in turn.
+fn check_interpreter(format: &Format, trust: Trust, left: usize) -> Result<(), ExecutableProblem> {
+    let Format::Script { interpreter } = format else { return Ok(()) };
+    // What names nothing, or too many one after the other, the kernel refuses.
+    if interpreter.as_os_str().is_empty() || left == 0 {
+        return Ok(());
+    }
+    let fail = |problem| ExecutableProblem::Interpreter(interpreter.clone(), Box::new(problem));
+    if !interpreter.is_absolute() {
+        // The kernel would look for it in the working folder.
+        return Err(fail(ExecutableProblem::NotAbsolute));
+    }
+    let (folder, name) = match find_trusted(interpreter, trust) {
+        Ok(found) => found,
+        // Only root or our user can put one there; the launch says that there is none, and what to do.
+        Err(FolderError { problem: FolderProblem::Missing, .. }) => return Ok(()),
+        Err(error) => return Err(fail(ExecutableProblem::Folder(error))),
+    };
+    // An owner that a user namespace does not map is as good as that of the folders it lies in: else no script of the
+    // machine's could run there.
+    let (_, format) = open_in(&folder, &name, trust, |owner| trust.of_folder(owner)).map_err(fail)?;
+    check_interpreter(&format, trust, left - 1).map_err(fail)
 }
 
 fn check_kind(fd: &OwnedFd, stat: &FileStat) -> Result<(), ExecutableProblem> {
@@ -215,9 +271,13 @@ fn check_kind(fd: &OwnedFd, stat: &FileStat) -> Result<(), ExecutableProblem> {
     Err(ExecutableProblem::NotAFile(seen))
 }
 
-fn check_permissions(stat: &FileStat, trust: Trust) -> Result<(), ExecutableProblem> {
+fn check_permissions(
+    stat: &FileStat,
+    trust: Trust,
+    is_trusted: impl Fn(u32) -> bool,
+) -> Result<(), ExecutableProblem> {
     let (mode, owner) = (permissions(stat), stat.st_uid);
-    if !trust.of_file(owner) {
+    if !is_trusted(owner) {
         return Err(ExecutableProblem::Owner(owner, trust.uid()));
     }
     if mode & 0o022 != 0 {

@@ -45,6 +45,83 @@ fn the_interpreter_is_what_the_kernel_takes_it_for() {
     }
 }
 
+/// What is wrong with the last interpreter, and which that is.
+fn interpreter_problem(path: &Path) -> (PathBuf, P) {
+    let mut problem = problem(path);
+    let mut last = None;
+    while let P::Interpreter(path, inner) = problem {
+        (last, problem) = (Some(path), *inner);
+    }
+    (last.expect("an interpreter is at fault"), problem)
+}
+
+#[test]
+fn an_interpreter_is_checked_as_the_executable_is_along_the_whole_chain() {
+    let root = folder();
+    let sh = std::fs::read("/bin/sh").unwrap();
+    let interpreter = file(root.path(), "interpreter", &sh, 0o755);
+    let direct = file(root.path(), "direct", format!("#!{} -e\n", interpreter.display()), 0o755);
+    let middle = file(root.path(), "middle", format!("#!{}\n", interpreter.display()), 0o755);
+    let second = file(root.path(), "second", format!("#!{}\n", middle.display()), 0o755);
+    let link = root.path().join("link");
+    symlink(&interpreter, &link).unwrap();
+    let linked = file(root.path(), "linked", format!("#!{}\n", link.display()), 0o755);
+    for path in [&direct, &middle, &second, &linked] {
+        open(path).unwrap();
+    }
+    let owner = nix::unistd::geteuid().as_raw();
+    for (mode, expected) in [
+        (0o775, P::Writable(0o775, owner)),
+        (0o757, P::Writable(0o757, owner)),
+        (0o4755, P::SetId(0o4755, owner)),
+        (0o2755, P::SetId(0o2755, owner)),
+        (0o644, P::NotExecutable(0o644, owner)),
+    ] {
+        chmod(&interpreter, mode);
+        for path in [&direct, &middle, &second] {
+            assert_eq!(interpreter_problem(path), (interpreter.clone(), expected.clone()));
+        }
+        assert_eq!(interpreter_problem(&linked), (link.clone(), expected));
+        let text = open(&second).unwrap_err().to_string();
+        let named = format!("its interpreter {} is a script, and its interpreter", middle.display());
+        assert!(text.contains(&named) && text.contains("chmod"), "{text}");
+    }
+    chmod(&interpreter, 0o755);
+    if nix::unistd::geteuid().is_root() && nix::unistd::chown(&interpreter, Some(12345.into()), None).is_ok()
+    {
+        assert_eq!(interpreter_problem(&second).1, P::Owner(12345, 0));
+    }
+}
+
+#[test]
+fn the_way_to_an_interpreter_is_checked_too() {
+    let root = folder();
+    let open_folder = subfolder(&root.path().join("open"));
+    let interpreter = file(&open_folder, "sh", std::fs::read("/bin/sh").unwrap(), 0o755);
+    let link = root.path().join("link");
+    symlink("open/sh", &link).unwrap();
+    let direct = file(root.path(), "direct", format!("#!{}\n", interpreter.display()), 0o755);
+    let linked = file(root.path(), "linked", format!("#!{}\n", link.display()), 0o755);
+    chmod(&open_folder, 0o777);
+    for path in [&direct, &linked] {
+        assert!(matches!(interpreter_problem(path).1, P::Folder(error) if error.path == open_folder));
+    }
+    chmod(&open_folder, 0o1777);
+    for path in [&direct, &linked] {
+        open(path).unwrap();
+    }
+    let relative = file(root.path(), "relative", "#!sh\n", 0o755);
+    assert_eq!(interpreter_problem(&relative), ("sh".into(), P::NotAbsolute));
+    let folder_named = file(root.path(), "folder", format!("#!{}\n", open_folder.display()), 0o755);
+    assert_eq!(interpreter_problem(&folder_named).1, P::NotAFile("a folder"));
+    // The launch says what is missing, and that they go in a circle.
+    open(&file(root.path(), "missing", format!("#!{}/none/sh\n", root.path().display()), 0o755)).unwrap();
+    for (name, other) in [("one", "other"), ("other", "one")] {
+        file(root.path(), name, format!("#!{}\n", root.path().join(other).display()), 0o755);
+    }
+    open(&root.path().join("one")).unwrap();
+}
+
 #[test]
 fn what_others_can_change_is_refused() {
     let root = folder();

@@ -27,6 +27,9 @@ use std::path::{Component, Path, PathBuf};
 /// Most folders and links passed on the way to one path. Also what ends a circle of links.
 const STEPS_MAX: usize = 256;
 
+/// Most links that are followed one after the other where a path ends, as the kernel does (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
 /// Whose files are trusted.
 #[derive(Debug, Clone, Copy)]
 pub struct Trust {
@@ -97,6 +100,8 @@ pub enum FolderProblem {
     Missing,
     /// It is something else.
     NotAFolder,
+    /// It ends with `/` or `..`, and a file is expected.
+    NotAFile,
     /// Group or others can write to it, and it is not sticky.
     Writable {
         /// Permission bits.
@@ -137,6 +142,7 @@ impl fmt::Display for FolderError {
                 write!(f, "folder {path} does not exist; create it or correct the path")
             }
             FolderProblem::NotAFolder => write!(f, "{path} is not a folder; correct the path"),
+            FolderProblem::NotAFile => write!(f, "{path} is a folder; expected a file; correct the path"),
             FolderProblem::Writable { mode, owner } => write!(
                 f,
                 "folder {path} can be changed by other users (mode {mode:04o}, owner uid {owner}); expected no \
@@ -214,6 +220,38 @@ pub fn open_trusted(path: &Path, trust: Trust) -> Result<Folder, FolderError> {
         }
     }
     Ok(here)
+}
+
+/// Finds a file by its absolute path, checking every step of the way, and following links also where the path ends: the
+/// folder that the file itself is in, and its name there. The file need not be what it should be, but it is there.
+///
+/// # Errors
+/// As [`open_trusted`]; of the file itself, that it is missing.
+pub fn find_trusted(path: &Path, trust: Trust) -> Result<(Folder, OsString), FolderError> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let fail = |problem| FolderError { path: path.clone(), problem };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(fail(FolderProblem::NotAFile));
+        };
+        let folder = open_trusted(parent, trust)?;
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let look = || -> Result<Option<OsString>, FolderProblem> {
+            let fd = openat(&folder.fd, name, flags, Mode::empty())?;
+            let stat = fstat(&fd)?;
+            if kind(&stat) != SFlag::S_IFLNK {
+                return Ok(None);
+            }
+            // In a sticky folder anybody may have put a link.
+            check_owner(&stat, trust)?;
+            Ok(Some(readlinkat(&fd, "")?))
+        };
+        match look().map_err(fail)? {
+            None => return Ok((folder, name.to_owned())),
+            Some(target) => path = folder.path.join(target),
+        }
+    }
+    Err(FolderError { path, problem: FolderProblem::TooManySteps })
 }
 
 /// Puts the path's components before what is pending already.

@@ -30,4 +30,5 @@ pub(crate) mod temporary;
 #[cfg(test)]
 mod testing;
 pub mod token;
+pub mod trusted_file;
 pub mod unread;

@@ -31,6 +31,7 @@ use crate::eventlog::sinks::CommandLine;
 use crate::host::LogSink;
 use crate::state::permit::MayCall;
 use crate::state::policy::Policy;
+use crate::sys::trusted_file::{TrustedFileError, open_trusted_file};
 pub use error::{ConfigError, ConfigErrors, ERRORS_MAX};
 use json::{Node, Source};
 use log::take_log;
@@ -46,7 +47,6 @@ use sinks::Beside;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -178,6 +178,10 @@ impl Config {
                 let allowed = "a file that the daemon can read";
                 errors.add(path.display().to_string(), format!("cannot be read: {error}"), allowed);
             }
+            Err(ReadError::Untrusted(error)) => {
+                let allowed = "a file that only root or the daemon's user can change, in folders of which the same is true";
+                errors.add(path.display().to_string(), format!("is not obeyed: {error}"), allowed);
+            }
             Err(ReadError::TooLarge) => {
                 let allowed = format!("at most {FILE_BYTES_MAX} bytes");
                 errors.add(path.display().to_string(), "is too large", allowed);
@@ -192,13 +196,17 @@ impl Config {
 
 enum ReadError {
     Io(io::Error),
+    Untrusted(TrustedFileError),
     TooLarge,
     NotUtf8 { line: usize },
 }
 
 fn read(path: &Path) -> Result<String, ReadError> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(ReadError::Io)?;
+    let file = open_trusted_file(path).map_err(|error| match error {
+        TrustedFileError::Io(error) => ReadError::Io(error),
+        error => ReadError::Untrusted(error),
+    })?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(ReadError::Io)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(ReadError::TooLarge);

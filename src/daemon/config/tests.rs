@@ -4,6 +4,7 @@ use super::settings::Limits;
 use super::*;
 use crate::state::policy::{Policy, RestartPolicy};
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -229,6 +230,9 @@ fn the_runtime_folder_is_what_is_told_first() {
 fn a_file_that_cannot_be_read_is_told_by_its_name() {
     let folder = std::env::temp_dir().join(format!("rps-config-{:016x}", fastrand::u64(..)));
     std::fs::create_dir(&folder).unwrap();
+    // Whatever the umask is.
+    let chmod = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    chmod(&folder, 0o700);
     let path = folder.join("c.json");
     let load = |path: &Path| {
         let sources = Sources {
@@ -242,12 +246,37 @@ fn a_file_that_cannot_be_read_is_told_by_its_name() {
     let error = load(&path).unwrap_err();
     assert!(error.contains("c.json: cannot be read: No such file"), "{error}");
     std::fs::write(&path, b"{\n\n\"\xff\": 1}").unwrap();
+    chmod(&path, 0o600);
     assert!(load(&path).unwrap_err().contains("c.json:3: is not UTF-8"));
     std::fs::write(&path, vec![b' '; FILE_BYTES_MAX as usize + 1]).unwrap();
     assert!(load(&path).unwrap_err().contains("c.json: is too large; allowed: at most 4194304 bytes"));
     std::fs::write(&path, GOOD).unwrap();
     assert_eq!(load(&path).unwrap().plugins.len(), 2);
-    assert!(load(&folder).unwrap_err().contains("cannot be read: "));
+    assert!(load(&folder).unwrap_err().contains("is no regular file"));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_file_that_others_may_write_is_refused() {
+    let folder = std::env::temp_dir().join(format!("rps-config-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir(&folder).unwrap();
+    let chmod = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let path = folder.join("c.json");
+    std::fs::write(&path, GOOD).unwrap();
+    for (of_file, of_folder, named) in
+        [(0o666, 0o755, "c.json"), (0o664, 0o755, "c.json"), (0o644, 0o777, "rps-config")]
+    {
+        chmod(&path, of_file);
+        chmod(&folder, of_folder);
+        let (flags, environment) = (FlagValues::default(), |_: &str| None);
+        let sources = Sources { file: Some(&path), flags: &flags, environment: &environment, is_root: true };
+        let error = Config::load(&sources).unwrap_err().to_string();
+        assert!(
+            error.contains("c.json: is not obeyed: ") && error.contains("can be changed by other users"),
+            "{error}"
+        );
+        assert!(error.contains(named) && error.contains("chmod go-w"), "{error}");
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
