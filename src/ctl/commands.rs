@@ -4,7 +4,7 @@ use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::pretty::pretty;
-use super::{Session, show, table};
+use super::{Invocation, show, table};
 use crate::cli::text::{Style, escape_json, shorten};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::{self, ActParams, CallParams, CallReply, PluginRef, WaitParams};
@@ -34,7 +34,7 @@ enum Deadline {
     Daemons,
 }
 
-impl Session<'_> {
+impl Invocation<'_> {
     /// Asks the daemon; the answer as it came.
     fn ask<P: Serialize>(&self, method: &str, params: &P, kept: Deadline) -> Result<Box<RawValue>, Failure> {
         self.ask_with_progress(method, params, kept, &mut |_| {})

@@ -58,7 +58,7 @@ pub struct Io<'a> {
 }
 
 /// One run: what was asked, of which daemon.
-struct Session<'a> {
+struct Invocation<'a> {
     args: &'a Args,
     runtime_dir: RuntimeDir,
     timeout: Duration,
@@ -122,8 +122,8 @@ fn answer(
         Ask::Run => {
             let is_root = nix::unistd::geteuid().is_root();
             let runtime_dir = runtime_dir::resolve(args.get("runtime-dir"), env, is_root)?;
-            let session = Session { args, runtime_dir, timeout: timeout(args)? };
-            session.run(stdin, out)
+            let invocation = Invocation { args, runtime_dir, timeout: timeout(args)? };
+            invocation.run(stdin, out)
         }
     }
 }
@@ -155,7 +155,7 @@ fn version(out: &mut Out<'_>) -> Result<(), Failure> {
     out.safe(&format!("{} {} (protocol {PROTOCOL_VERSION})\n", PROGRAM.name, PROGRAM.version))
 }
 
-impl Session<'_> {
+impl Invocation<'_> {
     fn run(&self, stdin: &mut dyn Read, out: &mut Out<'_>) -> Result<(), Failure> {
         match self.args.command.map_or("", |command| command.name) {
             "call" => self.call(out, stdin),

@@ -13,14 +13,14 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 /// One plugin, and where to print.
-pub(super) struct Session<'a> {
+pub(super) struct Console<'a> {
     pub(super) view: &'a View,
     pub(super) host: &'a Host,
     pub(super) plugin: &'a PluginHandle,
     pub(super) timeout: Duration,
 }
 
-impl Session<'_> {
+impl Console<'_> {
     /// Starts the plugin, listens once it takes calls or is given up, and goes on until the end. What was the first
     /// failure counts where a script speaks, not a person.
     pub(super) fn serve(&self, inputs: &Receiver<Input>, listen: impl FnOnce() -> io::Result<()>) -> Exit {

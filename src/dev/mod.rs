@@ -21,7 +21,7 @@ use crate::host::{
 use crate::sys::process::keep_exit_statuses;
 use crate::sys::runtime_dir::reserved_name;
 use crate::sys::temporary::Folder;
-use commands::Session;
+use commands::Console;
 use crossbeam_channel::{Sender, bounded};
 use input::{Input, read_lines};
 use std::ffi::OsString;
@@ -119,8 +119,8 @@ fn try_run(args: &Args) -> Result<Exit, Failure> {
             host.shutdown();
             return Err(error.into());
         }
-        let session = Session { view: &view, host: &host, plugin: &plugin, timeout };
-        let exit = session.serve(&inputs, || listen(sender.clone()));
+        let console = Console { view: &view, host: &host, plugin: &plugin, timeout };
+        let exit = console.serve(&inputs, || listen(sender.clone()));
         // Whoever reads lines still is left with nobody to give them to.
         drop(inputs);
         host.shutdown();

@@ -11,6 +11,7 @@ use crate::state::session::CallSpec;
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
+use rpc_plugin_peer::check_object;
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
     HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY, ROUTE_MODE_DIRECT,
@@ -164,9 +165,7 @@ fn call(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject
     let params: CallParams = params_into(params)?;
     params.check()?;
     let CallParams { plugin_id, capability, method, params, timeout_ms, idempotent, progress } = params;
-    if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
-        return Err(ErrorObject::new(ErrorCode::InvalidParams, "the params of a call are a JSON object"));
-    }
+    params.as_ref().map_or(Ok(()), |params| check_object(params.get()))?;
     let timeout = timeout_ms.map(|timeout_ms| deadline(Some(timeout_ms))).transpose()?;
     let target = match plugin_id {
         Some(id) => Target::Plugin(id),

@@ -14,7 +14,8 @@ use crate::state::session::CallSpec;
 use rpc_plugin_interface::arrived::{Arrived, provide};
 use rpc_plugin_interface::client::unpack;
 use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Parcel, Reply, caller};
-use rpc_plugin_wire::message::{fits_nesting, raw_into_text};
+use rpc_plugin_peer::check_params;
+use rpc_plugin_wire::message::raw_into_text;
 use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -206,15 +207,7 @@ impl Callee {
         options: CallOptions,
         slot: &Slot,
     ) -> Result<(NewCall, Option<Registered>), CallError> {
-        let refuse = |message: &'static str| {
-            Err(at(CallError::not_sent(ErrorCode::InvalidParams, message), &self.target))
-        };
-        if params.as_ref().is_some_and(|params| !params.starts_with('{')) {
-            return refuse("params are not a JSON object");
-        }
-        if params.as_ref().is_some_and(|params| !fits_nesting(params.as_bytes())) {
-            return refuse("params are nested deeper than 127 levels, which is the most");
-        }
+        check_params(params.as_deref()).map_err(|refused| at(refused.into(), &self.target))?;
         let mut spec = CallSpec {
             method: method.to_owned(),
             params,

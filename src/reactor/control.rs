@@ -10,13 +10,14 @@ use super::SinkQuestions;
 use super::ends::{Ends, Ticket};
 use super::slab::Slab;
 use crate::state::action::{CallEnd, Note};
-use crate::state::outbox::Outbox;
+use crate::state::fds::Fd;
 use crate::state::plugin::PeerIdentity;
 use crate::state::route::CallRequest;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::waits::Goal;
 use rpc_plugin_interface::scm::{self, Received};
+use rpc_plugin_peer::SendQueue;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::{
     CallError, ErrorCode, ErrorObject, FrameDecoder, Message, PluginId, RequestId, message,
@@ -134,7 +135,7 @@ pub(super) struct Client {
     pub(super) source: u64,
     pub(super) peer: PeerIdentity,
     inbox: FrameDecoder,
-    outbox: Outbox,
+    outbox: SendQueue<Fd>,
     waiting: usize,
     /// Nothing more is taken from it until it has read.
     paused: bool,
@@ -182,7 +183,7 @@ impl Client {
             source: u64::MAX,
             peer,
             inbox: FrameDecoder::new(frame_bytes_max),
-            outbox: Outbox::default(),
+            outbox: SendQueue::default(),
             waiting: 0,
             paused: false,
             full: false,
@@ -257,7 +258,7 @@ impl Client {
         if self.waiting >= REQUESTS_PER_CLIENT_MAX {
             let text = format!("{REQUESTS_PER_CLIENT_MAX} requests of this client wait already");
             let error = ErrorObject::new(ErrorCode::Overloaded, text);
-            message::write_error(self.outbox.buffer(), Some(id), &error);
+            self.outbox.write(|out| message::write_error(out, Some(id), &error));
             return false;
         }
         self.waiting += 1;
@@ -267,29 +268,29 @@ impl Client {
     /// Answers a request that was entered.
     pub(super) fn answer(&mut self, id: &RequestId, answer: &Answer) {
         self.waiting = self.waiting.saturating_sub(1);
-        match answer {
-            Ok(result) => message::write_result(self.outbox.buffer(), id, result, 0),
-            Err(error) => message::write_error(self.outbox.buffer(), Some(id), error),
-        }
+        self.outbox.write(|out| match answer {
+            Ok(result) => message::write_result(out, id, result, 0),
+            Err(error) => message::write_error(out, Some(id), error),
+        });
     }
 
     /// Tells of the progress of what it asked for. A client that does not read misses it, and is not dropped for it.
     pub(super) fn progress(&mut self, id: &RequestId, value: &RawValue) {
         if self.outbox.waiting_bytes() <= OUTBOX_BYTES_PAUSE {
-            message::write_progress(self.outbox.buffer(), id, value.get());
+            self.outbox.write(|out| message::write_progress(out, id, value.get()));
         }
     }
 
     /// Says why the client is not served.
     pub(super) fn refuse(&mut self, error: &ErrorObject) {
-        message::write_error(self.outbox.buffer(), None, error);
+        self.outbox.write(|out| message::write_error(out, None, error));
         self.write();
     }
 
     /// Writes as much as the client takes; false when the connection is over.
     pub(super) fn write(&mut self) -> bool {
         while !self.outbox.is_empty() {
-            match (&self.stream).write(self.outbox.waiting()) {
+            match (&self.stream).write(self.outbox.waiting().0) {
                 Ok(bytes) => self.outbox.wrote(bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

@@ -12,10 +12,10 @@ use super::{Reactor, Source};
 use crate::state::action::CallEnd;
 use crate::state::fds::Fds;
 use crate::state::keys::PluginKey;
-use crate::state::session::Named;
 use crate::state::time::Time;
 use mio::Interest;
 use rpc_plugin_interface::relay::Relay;
+use rpc_plugin_peer::Named;
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::limits::STREAM_DATA_BYTES_MAX;
 use rpc_plugin_wire::stream::{StreamFault, StreamFrame};
@@ -55,7 +55,12 @@ impl Relays {
 impl Reactor {
     /// Bytes went to a plugin: begins streams whose frames were among them, and goes on with others as far as there
     /// is room now.
-    pub(super) fn go_on_with_streams(&mut self, key: PluginKey, generation: Generation, announced: Named) {
+    pub(super) fn go_on_with_streams(
+        &mut self,
+        key: PluginKey,
+        generation: Generation,
+        announced: Named<OwnedFd>,
+    ) {
         if announced.is_empty() && self.relays.open.is_empty() {
             return;
         }

@@ -8,10 +8,7 @@
 pub mod action;
 pub mod callback;
 pub mod fds;
-pub mod incoming;
 pub mod keys;
-pub mod outbox;
-pub mod outgoing;
 pub mod output;
 pub mod permit;
 pub mod plugin;

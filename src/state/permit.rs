@@ -7,6 +7,7 @@ use super::route::{CallRequest, Target};
 use super::session::{Asked, CallSpec};
 use super::supervisor::Supervisor;
 use super::time::Time;
+use rpc_plugin_peer::check_object;
 use rpc_plugin_wire::life::HostCall;
 use rpc_plugin_wire::message::{params_into, raw_into_text};
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
@@ -31,9 +32,7 @@ impl Supervisor {
     pub fn permit(&self, now: Time, key: PluginKey, asked: Asked) -> Result<CallRequest, ErrorObject> {
         let HostCall { plugin_id, capability, method, params, idempotent } =
             params_into(asked.params.as_deref())?;
-        if params.as_ref().is_some_and(|params| !params.get().starts_with('{')) {
-            return Err(ErrorObject::new(ErrorCode::InvalidParams, "the params of a call are a JSON object"));
-        }
+        params.as_ref().map_or(Ok(()), |params| check_object(params.get()))?;
         let allowed = |names: &[String], name: &str| names.iter().any(|known| known == name || known == ANY);
         let may_call = self.plugin(key).map(|plugin| plugin.may_call());
         let (target, is_allowed, what) = match (plugin_id, capability) {

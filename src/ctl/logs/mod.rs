@@ -18,7 +18,7 @@ mod verify;
 
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use super::{Session, table};
+use super::{Invocation, table};
 use filter::Filter;
 use rpc_plugin_record::{FILE_NAME, PLUGIN_FILE_NAME};
 use rpc_plugin_wire::PluginId;
@@ -96,7 +96,7 @@ impl Unread {
     }
 }
 
-impl Session<'_> {
+impl Invocation<'_> {
     pub(super) fn logs(&self, out: &mut Out<'_>) -> Result<(), Failure> {
         self.check_flags()?;
         let filter = Filter::new(self.args)?;

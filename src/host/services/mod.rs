@@ -21,6 +21,7 @@ use crate::state::fds::Fds;
 use rpc_plugin_interface::context::Served;
 use rpc_plugin_interface::table::{MethodFn, serve_typed};
 use rpc_plugin_interface::{Context, HandlerError};
+use rpc_plugin_peer::is_reserved;
 use rpc_plugin_wire::chain::entry_at_host;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::ident::{capability_of, check_method};
@@ -40,8 +41,6 @@ use std::time::Instant;
 pub(super) const SERVICE_THREADS_DEFAULT: usize = 4;
 /// Requests that wait for one of them, unless the builder says otherwise.
 pub(super) const SERVICE_QUEUE_MAX_DEFAULT: usize = 1024;
-/// Prefixes that the protocol keeps for itself; `host` is the host's own.
-const RESERVED: [&str; 3] = ["plugin", "admin", "rpc"];
 /// Methods that every host has.
 const BUILT_IN: [&str; 4] = [METHOD_HELLO, METHOD_LOG, METHOD_CALL, METHOD_EVENT];
 
@@ -112,10 +111,11 @@ impl Offered {
     }
 
     pub(super) fn add(&mut self, method: &str, handler: Arc<Handler>) {
-        let prefix = capability_of(method);
+        // Names below `host` are the host's own to give.
+        let is_reserved = is_reserved(method) && capability_of(method) != "host";
         if let Err(error) = check_method(method) {
             self.faults.push(format!("the service name {method:?} {error}"));
-        } else if RESERVED.contains(&prefix) || BUILT_IN.contains(&method) {
+        } else if is_reserved || BUILT_IN.contains(&method) {
             self.faults.push(format!("the service name {method:?} belongs to the protocol"));
         } else if self.services.insert(method.to_owned(), handler).is_some() {
             self.faults.push(format!("the service {method:?} is there twice"));

@@ -6,8 +6,9 @@ use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller};
 use crate::state::policy::RpcAudit;
 use crate::state::session::{CallSpec, Cancelled, Fault, Introduction, NewCall, SessionEvent};
+use rpc_plugin_peer::check_method_of_call;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::ident::{capability_of, check_method};
+use rpc_plugin_wire::ident::capability_of;
 use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, PluginState};
 use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::{CallError, ErrorCode, Generation};
@@ -20,9 +21,6 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// Last bytes for a peer whose connection ends, beyond which none are sent.
 const LAST_BYTES_MAX: usize = 64 * 1024;
-
-/// Methods that callers from outside may not use: they belong to the protocol.
-const RESERVED: [&str; 4] = ["host", "plugin", "admin", "rpc"];
 
 /// What a call was, for its end.
 struct Asked {
@@ -168,12 +166,8 @@ impl Plugin {
         let refuse = |code, message: String| {
             Err(CallError::not_sent(code, message).at(&self.spec.id, self.generation))
         };
-        if let Err(error) = check_method(method) {
-            return refuse(ErrorCode::InvalidRequest, format!("the method name {error}"));
-        }
-        let capability = capability_of(method);
-        if RESERVED.contains(&capability) {
-            return refuse(ErrorCode::Denied, format!("methods of {capability:?} belong to the protocol"));
+        if let Err(refused) = check_method_of_call(method) {
+            return refuse(refused.code, refused.why);
         }
         match self.phase {
             Phase::Running(state) if state.is_routable() => {}
@@ -182,6 +176,7 @@ impl Plugin {
             }
             _ => return Err(self.unavailable()),
         }
+        let capability = capability_of(method);
         if !self.serves(capability) {
             let known = self.capabilities().join(", ");
             return refuse(

@@ -245,7 +245,7 @@ impl Plugin {
     /// Whether bytes wait to be written to it.
     #[must_use]
     pub fn has_waiting_bytes(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| !session.waiting().is_empty())
+        self.session.as_ref().is_some_and(|session| session.waiting_bytes() > 0)
     }
 
     /// Whether a call that waits to be written may wait for others, which makes one write of many: another

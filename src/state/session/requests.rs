@@ -1,181 +1,179 @@
 //! Requests of ours: how each begins, and the one way in which each ends (protocol section 5).
 
-use super::core::{Core, Stage};
 use super::types::{Cancelled, Fault, NewCall, SessionEvent};
+use super::{OwnRequest, Session, Stage};
 use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
-use crate::state::outgoing::Pending;
 use crate::state::time::{millis, rounded};
-use rpc_plugin_wire::message::{self, NewRequest};
-use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
+use rpc_plugin_peer::{Expired, GivenUp, NewRequest, Refused, Span, Unanswered};
+use rpc_plugin_wire::message::{self, write_cancel, write_error, write_request};
+use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Message};
 use serde_json::value::RawValue;
+use std::time::Duration;
 
-/// The host's own requests that may wait at once: heartbeats that were missed, one by one, between others
-/// that were answered. A peer that leaves more unanswered has lost count.
-pub(super) const OWN_MAX: usize = 256;
+impl Session {
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// `unavailable` when the session is not open, `too_large`, `overloaded`; all `not_sent`.
+    pub fn request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), CallError> {
+        self.try_request(cx, call).map_err(|refused| self.here(refused.into()))
+    }
 
-impl Core {
-    pub(super) fn request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), CallError> {
-        self.check_request(&call)?;
-        let (id, offset) = (self.outgoing.next_id(), self.outbox.next_offset());
-        let in_band = if self.takes_fds { 0 } else { call.fds.len() };
-        let numbers = self.streams.next_numbers(in_band);
-        let buffer = self.outbox.buffer();
-        let start = buffer.len();
-        let deadline_ms = Some(millis(call.timeout));
-        let (method, params) = (&*call.method, call.params.as_deref());
-        let (progress, chain) = (call.progress, &call.chain);
-        let fds = if self.takes_fds { call.fds.len() } else { 0 };
-        let streams = numbers.as_slice();
-        let request = NewRequest { id, method, params, deadline_ms, progress, fds, chain, streams };
-        message::write_request(buffer, &request);
-        // The line end does not count.
-        let frame_bytes = (buffer.len() - start).saturating_sub(1);
-        if frame_bytes > self.frame_bytes_max {
-            buffer.truncate(start);
-            return Err(self.too_large(frame_bytes));
-        }
-        let (plugin, generation) = (self.expectation.plugin, self.expectation.generation);
-        if self.takes_fds {
-            self.outbox.attach(offset, call.fds, None);
-        } else if !call.fds.is_empty() {
-            self.streams.open(offset, call.fds);
-        }
-        let timer = cx.timers.insert(cx.now.plus(call.timeout), Timer::Call(plugin, generation, id));
-        self.outgoing.insert(Pending {
-            caller: Some(call.caller),
-            id,
-            method: call.method,
-            timer: Some(timer),
-            offset,
-            end_offset: self.outbox.next_offset(),
-            sent_at: cx.now,
-            poisons: matches!(call.caller, Caller::Call(_)),
-            in_grace: false,
-            progress: call.progress,
-        });
+    fn try_request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), Refused> {
+        self.check_room(&call)?;
+        let NewCall { caller, method, params, timeout, chain, progress, fds } = call;
+        let (fds, numbers) = self.pack(fds)?;
+        let request = message::NewRequest {
+            id: self.requests.next_id(),
+            method: &method,
+            params: params.as_deref(),
+            deadline_ms: Some(millis(timeout)),
+            progress,
+            fds: fds.len(),
+            chain: &chain,
+            streams: &numbers,
+        };
+        let written = self.queue.write_within(self.frame_bytes_max, |out| write_request(out, &request));
+        let span = written.map_err(|frame_bytes| {
+            self.streams.never_sent(&numbers);
+            self.too_large(frame_bytes)
+        })?;
+        self.send_beside(span, fds, &numbers);
+        let is_call = matches!(caller, Caller::Call(_));
+        let asked = NewRequest { method, is_call, wants_progress: progress };
+        let id = self.requests.open(asked, OwnRequest { caller, timer: None }, cx.now)?;
+        self.requests.sent(id, span);
+        self.arm(cx, id, timeout);
         Ok(())
     }
 
     /// Whether a request can go out, as far as that is known before it is written.
-    fn check_request(&self, call: &NewCall) -> Result<(), CallError> {
-        let expected = &self.expectation;
-        let refuse = |code, message: String| {
-            Err(CallError::not_sent(code, message).at(&expected.plugin_id, Some(expected.generation)))
-        };
+    fn check_room(&self, call: &NewCall) -> Result<(), Refused> {
         if self.stage != Stage::Open {
-            return refuse(ErrorCode::Unavailable, "the connection is not open".into());
+            return Err(Refused::new(ErrorCode::Unavailable, "the connection is not open"));
         }
         let is_call = matches!(call.caller, Caller::Call(_));
-        if is_call && self.outgoing.calls() >= self.calls_in_flight_max {
-            let max = self.calls_in_flight_max;
-            return refuse(
-                ErrorCode::Overloaded,
-                format!("{max} calls wait for an answer, which is the most"),
-            );
+        if is_call {
+            self.requests.check()?;
         }
         // A first check by a bound, so that a huge call is refused before it is copied; and before the
-        // outbox is looked at, which says `overloaded`, as if it could ever fit.
+        // queue is looked at, which says `overloaded`, as if it could ever fit.
         let params_bytes = call.params.as_ref().map_or(0, String::len);
         if params_bytes > self.frame_bytes_max {
             return Err(self.too_large(params_bytes));
         }
-        if is_call && self.outbox.waiting_bytes() + params_bytes > self.outbox_bytes_max {
-            return refuse(
-                ErrorCode::Overloaded,
-                format!(
-                    "the call's {params_bytes} bytes do not fit: {} wait to be written to the plugin already, \
-                     at most {} may",
-                    self.outbox.waiting_bytes(),
-                    self.outbox_bytes_max
-                ),
+        let (waiting, waiting_max) = (self.queue.waiting_bytes(), self.outbox_bytes_max);
+        if is_call && waiting + params_bytes > waiting_max {
+            let text = format!(
+                "the call's {params_bytes} bytes do not fit: {waiting} wait to be written to the plugin already, \
+                 at most {waiting_max} may"
             );
-        }
-        if let Err((code, text)) = self.check_fds(&call.fds) {
-            return refuse(code, text);
+            return Err(Refused::new(ErrorCode::Overloaded, text));
         }
         Ok(())
     }
 
-    fn too_large(&self, frame_bytes: usize) -> CallError {
+    fn too_large(&self, frame_bytes: usize) -> Refused {
         let text = format!("the call takes {frame_bytes} bytes, a frame may have {}", self.frame_bytes_max);
-        let expected = &self.expectation;
-        CallError::not_sent(ErrorCode::TooLarge, text).at(&expected.plugin_id, Some(expected.generation))
+        Refused::new(ErrorCode::TooLarge, text)
     }
 
-    pub(super) fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
-        let id = self.outgoing.find(caller)?;
-        let pending = self.outgoing.get_mut(id)?;
-        pending.caller = None;
-        let (method, took) = (pending.method.clone(), cx.now.since(pending.sent_at));
-        let (from, to) = (pending.offset, pending.end_offset);
-        let was_sent = !self.withdraw(from, to);
-        if was_sent {
-            message::write_cancel(self.outbox.buffer(), id);
-        } else if let Some(pending) = self.outgoing.remove(id) {
-            self.settle(cx, &pending);
-        }
-        Some(Cancelled { id, method, was_sent, took })
+    /// Names this plugin and generation in an error.
+    pub(super) fn here(&self, error: CallError) -> CallError {
+        error.at(&self.expectation.plugin_id, Some(self.expectation.generation))
     }
 
-    pub(super) fn handle_timer(&mut self, cx: &mut Cx<'_>, id: u64) {
-        let grace_end = cx.now.plus(self.cancel_grace);
-        let Some(pending) = self.outgoing.get_mut(id) else { return };
-        pending.timer = None;
-        let (method, in_grace, poisons) = (pending.method.clone(), pending.in_grace, pending.poisons);
-        let (from, to) = (pending.offset, pending.end_offset);
-        if self.withdraw(from, to) {
-            return self.expire_unsent(cx, id);
+    fn arm(&mut self, cx: &mut Cx<'_>, id: u64, after: Duration) {
+        let timer = Timer::Call(self.expectation.plugin, self.expectation.generation, id);
+        let timer = cx.timers.insert(cx.now.plus(after), timer);
+        if let Some(request) = self.requests.get_mut(id) {
+            request.waiter.timer = Some(timer);
         }
-        if in_grace {
-            return self.fault(cx, Fault::Poisoned(method.into_owned(), self.cancel_grace));
+    }
+
+    /// Cancels the timer of a request that left the table.
+    pub(super) fn disarm(&self, cx: &mut Cx<'_>, request: &Unanswered<OwnRequest>) {
+        if let Some(timer) = request.waiter.timer {
+            cx.timers.cancel(timer);
         }
-        if !poisons && self.outgoing.own() > OWN_MAX {
-            return self.fault(cx, Fault::Poisoned(method.into_owned(), self.cancel_grace));
-        }
-        let Some(pending) = self.outgoing.get_mut(id) else { return };
-        if pending.poisons {
-            let (plugin, generation) = (self.expectation.plugin, self.expectation.generation);
-            pending.in_grace = true;
-            pending.timer = Some(cx.timers.insert(grace_end, Timer::Call(plugin, generation, id)));
-        }
-        // Without a caller it was cancelled before, and the peer knows.
-        let Some(caller) = pending.caller.take() else { return };
-        let took = cx.now.since(pending.sent_at);
-        message::write_cancel(self.outbox.buffer(), id);
-        let message = format!("no answer within {:?}", rounded(took));
-        let expected = &self.expectation;
-        let error = CallError::indeterminate(ErrorCode::DeadlineExceeded, message)
-            .at(&expected.plugin_id, Some(expected.generation));
-        self.events.push_back(SessionEvent::Completed {
-            caller,
+    }
+
+    /// Takes the frame of a request back, with the streams that it would have begun, if nothing of it was written.
+    fn withdraw(&mut self, frame: Option<Span>) -> bool {
+        let Some(frame) = frame.filter(|frame| self.queue.withdraw(*frame)) else { return false };
+        self.streams.withdrawn(frame);
+        true
+    }
+
+    /// The caller of a request has gone: withdraws it, or tells the peer and drops its answer. `None`: there is no
+    /// such request.
+    pub fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
+        let is_meant =
+            |request: &&Unanswered<OwnRequest>| request.waiter.caller == caller && !request.is_over;
+        let request = self.requests.iter().find(is_meant)?;
+        let (id, frame) = (request.id, request.frame());
+        let withdrawn = self.withdraw(frame);
+        let cancelled = |request: &Unanswered<OwnRequest>, was_sent| Cancelled {
             id,
-            method,
-            result: Err(error),
-            took,
-            fds: Fds::new(),
-            streams: Vec::new(),
-        });
+            method: request.asked.method.clone(),
+            was_sent,
+            took: cx.now.since(request.made_at),
+        };
+        match self.requests.cancel(id, withdrawn)? {
+            GivenUp::Unsent(request) => {
+                let cancelled = cancelled(&request, false);
+                self.disarm(cx, &request);
+                Some(cancelled)
+            }
+            GivenUp::Sent(request) => {
+                self.queue.write(|out| write_cancel(out, id));
+                Some(cancelled(request, true))
+            }
+        }
     }
 
-    /// Ends a request whose deadline passed before a byte of it was written. Its frame is withdrawn.
-    fn expire_unsent(&mut self, cx: &mut Cx<'_>, id: u64) {
-        let Some(pending) = self.outgoing.remove(id) else { return };
-        let Some(caller) = pending.caller else { return };
-        let took = cx.now.since(pending.sent_at);
-        let message = format!("the plugin did not read it within {:?}", rounded(took));
-        let expected = &self.expectation;
-        let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
-            .at(&expected.plugin_id, Some(expected.generation));
-        self.complete(cx, pending, caller, Err(error), Default::default());
+    /// The deadline of request `id`, or the grace after it, passed.
+    pub fn handle_timer(&mut self, cx: &mut Cx<'_>, id: u64) {
+        let withdrawn = self.withdraw(self.requests.get(id).and_then(Unanswered::frame));
+        let (is_call, told) = match self.requests.expire(id, withdrawn) {
+            None => return,
+            Some(Expired::Unsent(request)) => {
+                let waited = rounded(cx.now.since(request.made_at));
+                let message = format!("the plugin did not read it within {waited:?}");
+                let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message);
+                return self.complete_with(cx, request, error);
+            }
+            Some(Expired::Poisoned(method)) => {
+                return self.fault(cx, Fault::Poisoned(method.into_owned(), self.cancel_grace));
+            }
+            Some(Expired::Cancelled(request)) => (request.asked.is_call, None),
+            Some(Expired::Late(request)) => {
+                let told = (request.waiter.caller, request.asked.method.clone(), request.made_at);
+                (request.asked.is_call, Some(told))
+            }
+        };
+        if is_call {
+            self.arm(cx, id, self.cancel_grace);
+        }
+        let Some((caller, method, made_at)) = told else { return };
+        self.queue.write(|out| write_cancel(out, id));
+        let took = cx.now.since(made_at);
+        let message = format!("no answer within {:?}", rounded(took));
+        let error = self.here(CallError::indeterminate(ErrorCode::DeadlineExceeded, message));
+        let (result, fds, streams) = (Err(error), Fds::new(), Vec::new());
+        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds, streams });
     }
 
     /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
     /// even if last bytes are still sent.
     pub(super) fn end_calls(&mut self, cx: &mut Cx<'_>) {
-        while let Some(pending) = self.outgoing.pop() {
-            let withdrawn = self.withdraw(pending.offset, pending.end_offset);
-            let Some(caller) = self.settle(cx, &pending) else { continue };
+        while let Some(request) = self.requests.pop() {
+            let withdrawn = self.withdraw(request.frame());
+            self.disarm(cx, &request);
+            if request.is_over {
+                continue;
+            }
             let error = if withdrawn {
                 CallError::not_sent(
                     ErrorCode::Unavailable,
@@ -187,48 +185,43 @@ impl Core {
                     "the connection ended before the answer came; the plugin may have executed the call",
                 )
             };
-            let expected = &self.expectation;
-            let error = error.at(&expected.plugin_id, Some(expected.generation));
-            self.complete(cx, pending, caller, Err(error), Default::default());
+            self.complete_with(cx, request, error);
         }
     }
 
-    /// The next frame's descriptors cannot be sent: it is not sent at all.
-    pub(super) fn refuse_parcel(&mut self, cx: &mut Cx<'_>, why: &str) {
-        let Some((offset, answers)) = self.outbox.withdraw_parcel() else { return };
+    /// The system does not pass on the descriptors that go with the next bytes now: their frame is taken back, and who
+    /// waits for it is told. Calls end with an event, `overloaded`, `not_sent`.
+    pub fn fds_were_refused(&mut self, cx: &mut Cx<'_>, why: &str) {
+        let Some((span, frame)) = self.queue.withdraw_attached() else { return };
         let text = format!("file descriptors could not be sent along: {why}");
-        if let Some(id) = answers {
+        if let Ok(Message::Response(answer)) = Message::parse(frame.trim_ascii_end()) {
             let error = ErrorObject::new(ErrorCode::Overloaded, text);
-            return message::write_error(self.outbox.buffer(), Some(&id), &error);
+            self.queue.write(|out| write_error(out, answer.id.as_ref(), &error));
+            return;
         }
-        let id = self.outgoing.find_at(offset);
-        let Some(pending) = id.and_then(|id| self.outgoing.remove(id)) else { return };
-        let Some(caller) = self.settle(cx, &pending) else { return };
-        let expected = &self.expectation;
-        let error = CallError::not_sent(ErrorCode::Overloaded, text)
-            .at(&expected.plugin_id, Some(expected.generation));
-        self.complete(cx, pending, caller, Err(error), Default::default());
+        let id = self.requests.iter().find(|request| request.frame() == Some(span)).map(|request| request.id);
+        let Some(request) = id.and_then(|id| self.requests.remove(id)) else { return };
+        self.disarm(cx, &request);
+        self.complete_with(cx, request, CallError::not_sent(ErrorCode::Overloaded, text));
     }
 
-    /// Cancels the timer of a request that left the table, and takes its caller.
-    pub(super) fn settle(&self, cx: &mut Cx<'_>, pending: &Pending) -> Option<Caller> {
-        if let Some(timer) = pending.timer {
-            cx.timers.cancel(timer);
-        }
-        pending.caller
+    fn complete_with(&mut self, cx: &Cx<'_>, request: Unanswered<OwnRequest>, error: CallError) {
+        let error = self.here(error);
+        self.complete(cx, request, Err(error), Fds::new(), Vec::new());
     }
 
+    /// Tells the end of a request to whoever waits for it.
     pub(super) fn complete(
         &mut self,
         cx: &Cx<'_>,
-        pending: Pending,
-        caller: Caller,
+        request: Unanswered<OwnRequest>,
         result: Result<Box<RawValue>, CallError>,
-        came: (Fds, Vec<u64>),
+        fds: Fds,
+        streams: Vec<u64>,
     ) {
-        let took = cx.now.since(pending.sent_at);
-        let Pending { id, method, .. } = pending;
-        let (fds, streams) = came;
+        let took = cx.now.since(request.made_at);
+        let Unanswered { id, asked, waiter: OwnRequest { caller, .. }, .. } = request;
+        let method = asked.method;
         self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds, streams });
     }
 }

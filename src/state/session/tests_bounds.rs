@@ -1,8 +1,7 @@
 //! The bounds of one session: frame size, calls in flight, waiting bytes, requests of the peer.
 
-use super::super::requests::OWN_MAX;
 use super::*;
-use crate::state::incoming::INCOMING_MAX;
+use rpc_plugin_peer::OWN_MAX;
 
 /// Params that make the frame of a call exactly `frame_bytes` long.
 fn params_for(frame_bytes: usize) -> String {

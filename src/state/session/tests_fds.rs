@@ -1,10 +1,8 @@
 //! What comes and goes beside the bytes: descriptors, and what the plugin asks of the host with or without them.
 
-use super::super::core::OUTBOX_FDS_MAX;
+use super::super::answers::OUTBOX_FDS_MAX;
 use super::*;
 use crate::state::fds::{Held, held};
-use crate::state::incoming::INCOMING_FDS_MAX;
-use serde_json::value::RawValue;
 
 impl Bench {
     /// One that passes descriptors.

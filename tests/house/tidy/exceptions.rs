@@ -134,7 +134,6 @@ pub(crate) const NAMES_OF_SEVERAL: &[&str] = &[
     "src/ Running",
     "src/ RuntimeDir",
     "src/ RuntimeDirError",
-    "src/ Session",
     "src/ Shared",
     "src/ Slot",
     "src/ Source",
@@ -164,7 +163,7 @@ pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
     "sdk/rust/src/outgoing.rs Shared",
     "sdk/rust/src/places.rs Pool",
     "sdk/rust/src/run.rs Plugin",
-    "src/ctl/logs/mod.rs Session",
+    "src/ctl/logs/mod.rs Invocation",
     "src/host/watched.rs Callee",
     "src/reactor/awaited.rs Reactor",
     "src/reactor/children.rs Reactor",
@@ -187,8 +186,6 @@ pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
     "src/state/plugin/logged.rs Plugin",
     "src/state/plugin/status.rs Plugin",
     "src/state/retry.rs Supervisor",
-    "src/state/session/hello.rs Core",
-    "src/state/session/requests.rs Core",
 ];
 
 /// Files with doc comments whose first sentence does not stand alone.
@@ -255,7 +252,6 @@ pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
     "src/state/action.rs",
     "src/state/fds.rs",
     "src/state/keys.rs",
-    "src/state/outbox.rs",
     "src/state/output/mod.rs",
     "src/state/plugin/end.rs",
     "src/state/plugin/launch.rs",
@@ -264,7 +260,6 @@ pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
     "src/state/retry.rs",
     "src/state/route.rs",
     "src/state/session/mod.rs",
-    "src/state/session/streams.rs",
     "src/state/supervisor.rs",
     "src/sys/folder.rs",
     "src/sys/spawn.rs",

@@ -1,0 +1,38 @@
+//! One connection of the protocol in either role, host or plugin: bytes and time in, bytes and events out.
+//!
+//! What this crate is for: all that both sides of a connection do alike, each in one part. [`Receiver`] turns bytes into
+//! messages with their descriptors, [`SendQueue`] holds frames until they are written, [`RequestsOut`] and [`RequestsIn`]
+//! know which requests are not answered, [`Streams`] which streams in band are open, and [`check()`] what may be sent at
+//! all. What it deliberately does not do: read, write, wait, know the time, or decide what a request means. Its shells
+//! do: the host's sessions (one thread, one of each part), and the SDK (many threads, a lock around each part).
+//!
+//! What always holds: no part holds another, or calls one; every part is bounded; nothing that a peer sends makes one
+//! panic; what a descriptor is (`F`) is the shell's, and dropping it closes it.
+//!
+//! # Locks of a shell with many threads
+//!
+//! Each part has a lock of its own, and two are held at once in one place only: a request's [`Span`] is noted
+//! ([`RequestsOut::sent`]) before the lock of the queue that gave it is released, so that no answer can come before it.
+//! Frames are made without any lock, in a [`SendQueue`] of the thread's own, and moved behind those that wait by
+//! [`SendQueue::append`]. One thread at a time writes to the socket, without a lock: it appends what waits to a queue of
+//! its own first, which counts it as begun. Where nobody writes and nothing waits, a thread writes its own frames at once
+//! ([`SendQueue::pass`]).
+#![forbid(unsafe_code)]
+
+mod check;
+mod receiver;
+mod requests_in;
+mod requests_out;
+mod role;
+mod send_queue;
+mod streams;
+pub mod time;
+
+pub use check::{Refused, check, check_fds, check_method_of_call, check_object, check_params, is_reserved};
+pub use receiver::{Agreed, Receiver, Violation};
+pub use requests_in::{NotEntered, RequestsIn};
+pub use requests_out::{Expired, GivenUp, NewRequest, OWN_MAX, RequestsOut, Unanswered};
+pub use role::Role;
+pub use send_queue::{SendQueue, Span};
+pub use streams::{Named, Streams};
+pub use time::Time;

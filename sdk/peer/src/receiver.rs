@@ -1,0 +1,229 @@
+//! What the peer sends: bytes until they are messages, and descriptors until the messages that announce them.
+//!
+//! What it deliberately does not do: read from a socket, or know what a message means. What always holds: at most a
+//! frame and one read are buffered; each descriptor goes to the one frame that announces it; a frame brings nothing that
+//! both sides have not agreed on.
+
+use rpc_plugin_wire::fds::{FdsError, Waiting};
+use rpc_plugin_wire::{ErrorCode, FrameDecoder, FrameError, Message, MessageError};
+
+/// What the two sides agreed on in the hello and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agreed {
+    /// Largest frame, line end not counted. Bytes.
+    pub frame_bytes_max: usize,
+    /// Whether frames bring file descriptors.
+    pub fds: bool,
+    /// Whether frames bring streams in band.
+    pub streams: bool,
+}
+
+/// How the peer broke the protocol. Its connection is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The code that tells the peer.
+    pub code: ErrorCode,
+    /// What is wrong, in words.
+    pub why: String,
+}
+
+impl Violation {
+    /// A request, or what came beside it, that this protocol does not have.
+    #[must_use]
+    pub fn invalid(why: impl ToString) -> Violation {
+        Violation { code: ErrorCode::InvalidRequest, why: why.to_string() }
+    }
+}
+
+impl From<FrameError> for Violation {
+    fn from(error: FrameError) -> Violation {
+        let code = match error {
+            FrameError::TooLong { .. } => ErrorCode::TooLarge,
+            FrameError::Truncated { .. } => ErrorCode::ParseError,
+        };
+        Violation { code, why: error.to_string() }
+    }
+}
+
+impl From<MessageError> for Violation {
+    fn from(error: MessageError) -> Violation {
+        Violation { code: error.code(), why: error.to_string() }
+    }
+}
+
+/// The receiving end of a connection. `F` is a descriptor; dropping it closes it.
+#[derive(Debug)]
+pub struct Receiver<F> {
+    decoder: FrameDecoder,
+    fds: Waiting<F>,
+    /// `None` before the hello is answered.
+    agreed: Option<Agreed>,
+    /// What was wrong with descriptors as they came; told by the next [`Receiver::next`].
+    fault: Option<Violation>,
+}
+
+impl<F> Receiver<F> {
+    /// A receiver for a connection whose hello is not answered, of frames of at most `frame_bytes_max` bytes.
+    #[must_use]
+    pub fn new(frame_bytes_max: usize) -> Receiver<F> {
+        let decoder = FrameDecoder::new(frame_bytes_max);
+        Receiver { decoder, fds: Waiting::default(), agreed: None, fault: None }
+    }
+
+    /// Counts from the next frame on.
+    pub fn agree(&mut self, agreed: Agreed) {
+        self.decoder.set_frame_bytes_max(agreed.frame_bytes_max);
+        self.agreed = Some(agreed);
+    }
+
+    /// Room to read `bytes` more bytes into; follow with [`Receiver::filled`].
+    pub fn space(&mut self, bytes: usize) -> &mut [u8] {
+        self.decoder.space(bytes)
+    }
+
+    /// Reads into `buffer` from now on; see [`FrameDecoder::lend`].
+    pub fn lend(&mut self, buffer: &mut Vec<u8>) {
+        self.decoder.lend(buffer);
+    }
+
+    /// Gives a lent buffer back.
+    pub fn give_back(&mut self, buffer: &mut Vec<u8>) {
+        self.decoder.give_back(buffer);
+    }
+
+    /// Says how many bytes of [`Receiver::space`] one read filled, which descriptors came with them, and whether the
+    /// kernel dropped some of those (MSG_CTRUNC).
+    pub fn filled(&mut self, bytes: usize, fds: Vec<F>, were_dropped: bool) {
+        self.decoder.filled(bytes);
+        let unwanted = match self.agreed {
+            _ if fds.is_empty() => None,
+            None => Some("file descriptors came before the proof"),
+            Some(agreed) => (!agreed.fds).then_some("file descriptors came, which were not agreed on"),
+        };
+        let dropped = were_dropped.then_some(
+            "more file descriptors came at once than a frame may have, or than this process may open",
+        );
+        let counted = self.fds.received(bytes, fds).map_err(|error| error.to_string());
+        let why = dropped.or(unwanted).map(str::to_owned).or(counted.err());
+        self.fault = why.map(|why| self.beside(why)).or(self.fault.take());
+    }
+
+    /// The next whole message with its descriptors; `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// What the peer did wrong.
+    #[expect(clippy::should_implement_trait, reason = "what it gives borrows from it")]
+    pub fn next(&mut self) -> Result<Option<(Message<'_>, Vec<F>)>, Violation> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let unhandled_bytes = self.decoder.buffered_bytes();
+        let (agreed, code) = (self.agreed, self.code_beside());
+        let beside = |why: FdsError| Violation { code, why: why.to_string() };
+        let Some(frame) = self.decoder.next_frame()? else {
+            return self.fds.check(unhandled_bytes).map(|()| None).map_err(beside);
+        };
+        let message = Message::parse(frame)?;
+        let (count, has_streams) = match &message {
+            Message::Request(request) => (request.fds, !request.streams.is_empty()),
+            Message::Response(response) => (response.fds, !response.streams.is_empty()),
+            Message::Notification(notification) => (notification.fds, false),
+        };
+        if has_streams && !agreed.is_some_and(|agreed| agreed.streams) {
+            let why = "a frame brings streams in band, which were not agreed on".to_owned();
+            return Err(Violation { code, why });
+        }
+        let fds = if count > 0 { self.fds.take(count.into()).map_err(beside)? } else { Vec::new() };
+        Ok(Some((message, fds)))
+    }
+
+    /// How many bytes of a frame that is not whole are there.
+    #[must_use]
+    pub fn unfinished_bytes(&self) -> usize {
+        self.decoder.buffered_bytes()
+    }
+
+    /// Whether the stream may end here, once [`Receiver::next`] has nothing more.
+    ///
+    /// # Errors
+    /// It ends inside a frame.
+    pub fn finish(&self) -> Result<(), Violation> {
+        Ok(self.decoder.finish()?)
+    }
+
+    fn beside(&self, why: String) -> Violation {
+        Violation { code: self.code_beside(), why }
+    }
+
+    /// What tells a fault that is not of the frame itself: before the proof nothing else is asked (protocol section 3).
+    fn code_beside(&self) -> ErrorCode {
+        if self.agreed.is_some() { ErrorCode::InvalidRequest } else { ErrorCode::NotAuthenticated }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: &[u8] = b"{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"fds\":2}\n";
+
+    fn receiver(fds: bool, streams: bool) -> Receiver<u8> {
+        let mut receiver = Receiver::new(100);
+        receiver.agree(Agreed { frame_bytes_max: 1000, fds, streams });
+        receiver
+    }
+
+    /// Reads bytes with descriptors; all frames with theirs, or what is wrong.
+    fn read(receiver: &mut Receiver<u8>, bytes: &[u8], fds: &[u8]) -> Result<Vec<Vec<u8>>, Violation> {
+        receiver.space(bytes.len()).copy_from_slice(bytes);
+        receiver.filled(bytes.len(), fds.to_vec(), false);
+        std::iter::from_fn(|| receiver.next().map(|read| read.map(|(_, fds)| fds)).transpose()).collect()
+    }
+
+    #[test]
+    fn descriptors_come_with_the_frame_that_announces_them_however_the_bytes_are_cut() {
+        for at in 1..FRAME.len() {
+            let mut receiver = receiver(true, false);
+            let (first, rest) = FRAME.split_at(at);
+            assert_eq!(read(&mut receiver, first, &[1, 2]), Ok(vec![]));
+            assert_eq!(receiver.unfinished_bytes(), at);
+            assert!(receiver.finish().is_err());
+            assert_eq!(read(&mut receiver, rest, &[]), Ok(vec![vec![1, 2]]));
+            assert!(receiver.finish().is_ok());
+        }
+    }
+
+    #[test]
+    fn what_was_not_agreed_on_is_a_violation_with_the_bytes_it_came_with() {
+        let streams = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\",\"streams\":[3]}\n";
+        let why = |read: Result<Vec<Vec<u8>>, Violation>| read.unwrap_err();
+        assert!(why(read(&mut receiver(false, true), FRAME, &[1, 2])).why.contains("not agreed on"));
+        assert!(why(read(&mut receiver(false, true), b"{", &[1])).why.contains("not agreed on"));
+        assert!(why(read(&mut receiver(true, false), streams, &[])).why.contains("not agreed on"));
+        assert_eq!(read(&mut receiver(false, true), streams, &[]), Ok(vec![vec![]]));
+        let before = why(read(&mut Receiver::new(100), b"{", &[1]));
+        assert_eq!(before.code, ErrorCode::NotAuthenticated, "{before:?}");
+        assert_eq!(why(read(&mut Receiver::new(100), streams, &[])).code, ErrorCode::NotAuthenticated);
+    }
+
+    #[test]
+    fn descriptors_that_do_not_add_up_are_a_violation() {
+        let why = |read: Result<Vec<Vec<u8>>, Violation>| read.unwrap_err().why;
+        assert!(why(read(&mut receiver(true, false), FRAME, &[1])).contains("announces 2"));
+        assert!(why(read(&mut receiver(true, false), FRAME, &[1, 2, 3])).contains("no frame announces"));
+        assert!(why(read(&mut receiver(true, false), b"{", &[0; 17])).contains("more than 16"));
+        let mut dropped = receiver(true, false);
+        dropped.filled(0, Vec::new(), true);
+        assert!(dropped.next().unwrap_err().why.contains("at once"));
+    }
+
+    #[test]
+    fn the_limit_counts_from_the_next_frame_on() {
+        let mut receiver = receiver(false, false);
+        let long = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"pad\":\"{}\"}}\n", "x".repeat(200));
+        assert_eq!(read(&mut receiver, long.as_bytes(), &[]), Ok(vec![vec![]]));
+        let violation = read(&mut Receiver::new(100), long.as_bytes(), &[]).unwrap_err();
+        assert_eq!(violation.code, ErrorCode::TooLarge);
+        assert_eq!(read(&mut receiver, b"[]\n", &[]).unwrap_err().code, ErrorCode::ParseError);
+    }
+}
