@@ -1,20 +1,103 @@
-//! One call as its handler sees it: all that [`Context`] tells, which method it is, the plugin's record, and the
-//! way back to the host.
+//! Methods of a plugin, their handlers, and one call as its handler sees it.
 //!
-//! What it deliberately does not do: stop a handler by force. A handler that never asks is never stopped.
+//! What it deliberately does not do: run handlers, or stop one by force. A handler that never asks whether it is
+//! cancelled is never stopped.
+//!
+//! What always holds: every handler is one shape inside, whatever its types: raw params in, JSON appended.
 
-use crate::handler::Method;
-use crate::host::Host;
+use crate::host::{Host, HostLink};
 use crate::log::{Log, OfCall};
-use crate::service::unpanicked;
+use crate::monitor::Pace;
+use crate::panics::catch;
+use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::caller::{Caller, Outgoing, Reply};
 use rpc_plugin_interface::context::{Context, Served};
-use rpc_plugin_wire::{CallError, RequestId};
+use rpc_plugin_interface::parcel::collect;
+use rpc_plugin_interface::table::{beside_result, serve_typed};
+use rpc_plugin_wire::life::{CallBack, METHOD_CALLBACK};
+use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::{CallError, ErrorCode, RequestId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use std::fmt;
 use std::mem::take;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Raw params in; appends the result as JSON and gives the descriptors that travel with it. What it appended
+/// before an error is thrown away.
+pub(crate) type Handler =
+    dyn Fn(&Call, Option<&RawValue>, &mut Vec<u8>) -> Result<Vec<OwnedFd>, HandlerError> + Send + Sync;
+
+/// One method of a plugin.
+pub(crate) struct Method {
+    pub(crate) name: Arc<str>,
+    /// In the order in which the author named them.
+    pub(crate) number: usize,
+    pub(crate) handler: Box<Handler>,
+    pub(crate) pace: Pace,
+    pub(crate) log: Log,
+    pub(crate) link: HostLink,
+}
+
+impl Method {
+    pub(crate) fn new(name: &str, number: usize, handler: Box<Handler>) -> Method {
+        Method {
+            name: name.into(),
+            number,
+            handler,
+            pace: Pace::new(),
+            log: Log::off(),
+            link: HostLink::default(),
+        }
+    }
+}
+
+pub(crate) fn typed<P, R, E, F>(handler: F) -> Box<Handler>
+where
+    P: DeserializeOwned,
+    R: Serialize,
+    E: Into<HandlerError>,
+    F: Fn(&Call, P) -> Result<R, E> + Send + Sync + 'static,
+{
+    Box::new(move |call, params, out| {
+        let handle = |params| handler(call, params).map_err(|error| error.into().into_object());
+        Ok(serve_typed::<P, R>(call.context(), params, call.take_fds(), out, handle)?)
+    })
+}
+
+pub(crate) fn raw<E, F>(handler: F) -> Box<Handler>
+where
+    E: Into<HandlerError>,
+    F: Fn(&Call, Option<&RawValue>) -> Result<Box<RawValue>, E> + Send + Sync + 'static,
+{
+    Box::new(move |call, params, out| {
+        // Around all of it: the handler serialises its result itself.
+        let (result, parcel) = collect(|| handler(call, params));
+        out.extend_from_slice(result.map_err(Into::into)?.get().as_bytes());
+        Ok(beside_result(parcel)?)
+    })
+}
+
+/// What serves `rpc.callback`: the functions that came with calls of this plugin's.
+pub(crate) fn callback_method(number: usize, link: &HostLink, log: &Log) -> Arc<Method> {
+    let session = link.clone();
+    let handler = move |call: &Call, params: Option<&RawValue>, out: &mut Vec<u8>| {
+        let CallBack { id, params } = params_into(params)?;
+        let function = session.requester()?.requests.callback(id).ok_or_else(|| {
+            let text = format!("there is no callback {id}, or the call that it came with has ended");
+            HandlerError::new(ErrorCode::MethodNotFound, text)
+        })?;
+        let (result, parcel) = collect(|| function(params.as_deref(), call.take_fds()));
+        out.extend_from_slice(result?.as_bytes());
+        Ok(beside_result(parcel)?)
+    };
+    let mut method = Method::new(METHOD_CALLBACK, number, Box::new(handler));
+    (method.link, method.log) = (link.clone(), log.clone());
+    Arc::new(method)
+}
 
 /// A call that a handler works on. Clones are the same call, for handlers with threads of their own.
 ///
@@ -42,7 +125,7 @@ impl Call {
     /// The plugin's own record; what is recorded through it names this call.
     #[must_use]
     pub fn log(&self) -> Log {
-        self.method.log.of_call(&self.method, self.request())
+        self.method.log.of_call(self.for_log())
     }
 
     /// The host, to make calls for this one: its chain and what is left of its deadline go along, and when it is
@@ -78,13 +161,13 @@ impl Call {
     }
 
     pub(crate) fn for_log(&self) -> OfCall {
-        OfCall { method: Arc::clone(&self.method), request: self.request() }
+        OfCall { method: Arc::clone(&self.method.name), request: self.request() }
     }
 
     /// Cancels it. What its author wants to be run then may panic.
     pub(crate) fn cancel(&self) {
         // There is nobody to tell; the panic's own message is on stderr.
-        let _ = unpanicked("on_cancel", || self.context.cancel());
+        let _ = catch("on_cancel", || self.context.cancel());
     }
 
     pub(crate) fn inner_method(&self) -> &Method {

@@ -6,7 +6,7 @@
 //! What always holds: a message names every variable that is missing or malformed, not only the first;
 //! no byte is sent to a process that did not launch this one.
 
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use crate::inherited;
 use nix::sys::socket::{self, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -70,37 +70,6 @@ pub struct Config {
     /// token's file, which is the plugin's own.
     pub log_folder: Option<PathBuf>,
 }
-
-/// What is wrong with the environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// None of the host's variables is there: started by hand.
-    ByHand,
-    /// One sentence for each variable that is missing or malformed.
-    Variables(Vec<String>),
-    /// No variable is there, and the first line on standard input is not the one of a host: why not.
-    FirstLine(String),
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::ByHand => {
-                write!(f, "none of {} is set: no host started this process", ENV_CONTRACT.join(", "))
-            }
-            ConfigError::Variables(faults) => {
-                write!(f, "the environment is not the one that a host makes: {}", faults.join("; "))
-            }
-            ConfigError::FirstLine(fault) => write!(
-                f,
-                "no variable of a host is set, and the first line on standard input is no rpc.launch: {fault}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 impl Config {
     /// Whether the connection passes file descriptors: a socket does.

@@ -2,8 +2,8 @@
 //!
 //! What it deliberately does not do: errors of one call; those are [`crate::HandlerError`].
 
-use crate::config::ConfigError;
 use rpc_plugin_wire::ErrorObject;
+use rpc_plugin_wire::handshake::ENV_CONTRACT;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -36,6 +36,37 @@ pub enum End {
     /// The connection reached end of stream, or broke: the host is gone.
     HostGone,
 }
+
+/// What is wrong with the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// None of the host's variables is there: started by hand.
+    ByHand,
+    /// One sentence for each variable that is missing or malformed.
+    Variables(Vec<String>),
+    /// No variable is there, and the first line on standard input is not the one of a host: why not.
+    FirstLine(String),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::ByHand => {
+                write!(f, "none of {} is set: no host started this process", ENV_CONTRACT.join(", "))
+            }
+            ConfigError::Variables(faults) => {
+                write!(f, "the environment is not the one that a host makes: {}", faults.join("; "))
+            }
+            ConfigError::FirstLine(fault) => write!(
+                f,
+                "no variable of a host is set, and the first line on standard input is no rpc.launch: {fault}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
 
 /// A session that did not come about, or ended by a fault.
 #[derive(Debug)]

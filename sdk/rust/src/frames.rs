@@ -5,7 +5,7 @@
 //! What always holds: descriptors go out with the first byte of their frame and with no byte before it, however the
 //! frames were joined and however few bytes the socket takes; ours are closed as soon as the kernel has its own.
 
-use crate::beside::Beside;
+use crate::attachments::Attachments;
 use nix::sys::socket::{MsgFlags, send};
 use rpc_plugin_interface::scm;
 use rpc_plugin_wire::frame::is_oversized;
@@ -23,8 +23,8 @@ pub(crate) struct Frames {
     pub(crate) bytes: Vec<u8>,
     /// How many of them the socket has taken.
     written: usize,
-    /// The places of frames with something beside them, in order.
-    parcels: VecDeque<(usize, Beside)>,
+    /// The places of frames with something attachments them, in order.
+    parcels: VecDeque<(usize, Attachments)>,
 }
 
 impl Frames {
@@ -38,9 +38,9 @@ impl Frames {
     }
 
     /// Says what travels with the frame that begins at byte `at`. No later frame has something already.
-    pub(crate) fn attach(&mut self, at: usize, beside: Beside) {
-        if !matches!(beside, Beside::Nothing) {
-            self.parcels.push_back((at, beside));
+    pub(crate) fn attach(&mut self, at: usize, attachments: Attachments) {
+        if !matches!(attachments, Attachments::None) {
+            self.parcels.push_back((at, attachments));
         }
     }
 
@@ -49,7 +49,8 @@ impl Frames {
         let shift = self.bytes.len();
         self.bytes.extend_from_slice(more.bytes.get(more.written..).unwrap_or_default());
         let written = more.written;
-        self.parcels.extend(more.parcels.drain(..).map(|(at, beside)| (shift + at - written, beside)));
+        self.parcels
+            .extend(more.parcels.drain(..).map(|(at, attachments)| (shift + at - written, attachments)));
         more.clear();
     }
 
@@ -66,13 +67,17 @@ impl Frames {
     /// Writes all of it, or as much as the socket takes without waiting. Says whether that was all.
     pub(crate) fn send(&mut self, socket: &UnixStream, wait: bool) -> io::Result<bool> {
         while !self.is_empty() {
-            let beside = self.parcels.front().filter(|(at, _)| *at == self.written).map(|(_, beside)| beside);
-            let begins = beside.is_some();
+            let attachments = self
+                .parcels
+                .front()
+                .filter(|(at, _)| *at == self.written)
+                .map(|(_, attachments)| attachments);
+            let begins = attachments.is_some();
             let next = self.parcels.get(usize::from(begins));
             let end = next.map_or(self.bytes.len(), |(at, _)| *at);
             let part = self.bytes.get(self.written..end).unwrap_or_default();
-            let sent = match beside {
-                Some(Beside::Fds(fds)) => scm::send(socket.as_fd(), part, fds, wait),
+            let sent = match attachments {
+                Some(Attachments::Fds(fds)) => scm::send(socket.as_fd(), part, fds, wait),
                 _ => {
                     let patience = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
                     send(socket.as_raw_fd(), part, MsgFlags::MSG_NOSIGNAL | patience).map_err(io::Error::from)
@@ -81,7 +86,7 @@ impl Frames {
             match sent {
                 Ok(bytes) => {
                     self.written += bytes;
-                    if begins && let Some((_, Beside::Streams(opening))) = self.parcels.pop_front() {
+                    if begins && let Some((_, Attachments::Streams(opening))) = self.parcels.pop_front() {
                         opening.begin();
                     }
                 }
@@ -113,7 +118,7 @@ mod tests {
         let text = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"fds\":{count},\"pad\":\"{pad}\"}}\n");
         frames.bytes.extend_from_slice(text.as_bytes());
         let fds: Vec<_> = (0..count).map(|_| io::pipe().unwrap().0.into()).collect();
-        frames.attach(at, if fds.is_empty() { Beside::Nothing } else { Beside::Fds(fds) });
+        frames.attach(at, if fds.is_empty() { Attachments::None } else { Attachments::Fds(fds) });
     }
 
     #[test]
@@ -159,7 +164,7 @@ mod tests {
         let mut frames = Frames::default();
         let (reader, writer) = io::pipe().unwrap();
         frames.bytes.extend_from_slice(b"{}\n");
-        frames.attach(0, Beside::Fds(vec![writer.into()]));
+        frames.attach(0, Attachments::Fds(vec![writer.into()]));
         frames.clear();
         assert_eq!(io::read_to_string(reader).unwrap(), "");
         assert!(frames.is_empty());

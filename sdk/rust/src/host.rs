@@ -1,11 +1,11 @@
 //! What a plugin can ask of its host: services, other plugins, and what it wants others to know.
 //!
-//! What it deliberately does not do: send anything; the session does that.
+//! What it deliberately does not do: send anything; [`Requester`] does that.
 //!
 //! What always holds: a call made for another one carries its chain, has no more time than it, and ends with it.
 
-use crate::link::Link;
-use crate::pending::{OnProgress, Pending, Started};
+use crate::pending::Pending;
+use crate::requester::{OnProgress, OpenRequest, Requester};
 use rpc_plugin_interface::caller::{Caller, Outgoing, Reply, outgoing};
 use rpc_plugin_interface::context::Context;
 use rpc_plugin_wire::ident::{check_capability, check_method};
@@ -17,8 +17,34 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+
+/// The way from a plugin's definition to its session, which comes later and ends earlier than some who use it. Clones
+/// lead to the same session.
+#[derive(Clone, Default)]
+pub(crate) struct HostLink(Arc<Mutex<Weak<Requester>>>);
+
+impl HostLink {
+    /// Leads to this session from now on. Does not keep it alive.
+    pub(crate) fn join(&self, requester: &Arc<Requester>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(requester);
+    }
+
+    /// The session's way to the host.
+    ///
+    /// # Errors
+    /// `unavailable`: there is no session.
+    pub(crate) fn requester(&self) -> Result<Arc<Requester>, CallError> {
+        let requester = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        requester.ok_or_else(no_session)
+    }
+}
+
+/// The error of whoever would call without a session.
+pub(crate) fn no_session() -> CallError {
+    CallError::not_sent(ErrorCode::Unavailable, "there is no session with a host, or not yet, or no longer")
+}
 
 /// The host, to be called: from [`Call::host`](crate::Call::host) for the call that is served, from
 /// [`Plugin::host`](crate::Plugin::host) for threads of the author's own. Clones are the same.
@@ -27,14 +53,14 @@ use std::time::Duration;
 /// [`Host::capability`] reach other plugins.
 #[derive(Clone)]
 pub struct Host {
-    link: Link,
+    link: HostLink,
     context: Option<Context>,
     timeout: Option<Duration>,
     on_progress: Option<OnProgress>,
 }
 
 impl Host {
-    pub(crate) fn new(link: Link, context: Option<Context>) -> Host {
+    pub(crate) fn new(link: HostLink, context: Option<Context>) -> Host {
         Host { link, context, timeout: None, on_progress: None }
     }
 
@@ -98,11 +124,11 @@ impl Host {
     /// As [`Host::call`].
     pub fn event<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), CallError> {
         #[derive(Serialize)]
-        struct Event<'a, T: ?Sized> {
+        struct EventParams<'a, T: ?Sized> {
             name: &'a str,
             data: &'a T,
         }
-        self.call::<_, serde::de::IgnoredAny>(METHOD_EVENT, &Event { name, data }).map(|_| ())
+        self.call::<_, serde::de::IgnoredAny>(METHOD_EVENT, &EventParams { name, data }).map(|_| ())
     }
 
     /// Another plugin, which the host has to allow (`may_call`).
@@ -117,9 +143,9 @@ impl Host {
         Remote { host: self.clone(), target: Target::Capability(capability.to_owned()), idempotent: false }
     }
 
-    fn begin(&self, made: Outgoing) -> Result<Started, CallError> {
+    fn begin(&self, made: Outgoing) -> Result<OpenRequest, CallError> {
         let made = Outgoing { timeout: made.timeout.or(self.timeout), ..made };
-        self.link.session()?.begin(self.context.as_ref(), made, self.on_progress.clone())
+        self.link.requester()?.begin(self.context.as_ref(), made, self.on_progress.clone())
     }
 }
 
@@ -192,7 +218,7 @@ impl Remote {
         Ok(Pending::new(self.begin(outgoing(method.to_owned(), params)?)?, method))
     }
 
-    fn begin(&self, made: Outgoing) -> Result<Started, CallError> {
+    fn begin(&self, made: Outgoing) -> Result<OpenRequest, CallError> {
         let params = self.envelope(&made)?;
         self.host.begin(Outgoing { method: Cow::Borrowed(METHOD_CALL), params: Some(params), ..made })
     }
@@ -252,7 +278,7 @@ mod tests {
 
     #[test]
     fn what_is_passed_on_is_what_the_host_reads() {
-        let host = Host::new(Link::default(), None);
+        let host = Host::new(HostLink::default(), None);
         let read = |text: String| serde_json::from_str::<HostCall>(&text).unwrap();
         let call = read(host.plugin("kv").envelope(&made("kv.get", Some("{\"key\": 1}"))).unwrap());
         assert_eq!(call.plugin_id.unwrap().to_string(), "kv");
@@ -265,7 +291,7 @@ mod tests {
 
     #[test]
     fn what_the_host_would_end_the_connection_for_is_refused_here() {
-        let host = Host::new(Link::default(), None);
+        let host = Host::new(HostLink::default(), None);
         let code = |remote: Remote, made| remote.envelope(&made).unwrap_err().code;
         assert_eq!(code(host.plugin("no/id"), made("a", None)), ErrorCode::UnknownPlugin);
         assert_eq!(code(host.capability("a b"), made("a", None)), ErrorCode::Unavailable);

@@ -4,21 +4,20 @@
 //! What it deliberately does not do: run handlers. It answers the protocol's own methods itself, so a
 //! heartbeat is answered however busy the handlers are.
 //!
-//! What always holds: a request's id is in use once; between two calls nothing is left in here, so that
-//! another thread can go on reading.
+//! What always holds: a request's id is in use once; between two reads nothing is left in here, so that another thread
+//! can go on reading.
 
-use crate::answer::write_failure;
-use crate::beside::Bulk;
+use crate::attachments::FdTransport;
 use crate::call::Call;
 use crate::error::{End, Error};
 use crate::frames::Frames;
-use crate::handler::HandlerError;
 use crate::log::Event;
-use crate::outbox::Refused;
+use crate::outbox::PushError;
 use crate::pool::COLLECTED_BYTES_MAX;
-use crate::source::Source;
-use crate::task::{Job, Refusal};
-use crate::worker::Shared;
+use crate::service::write_failure;
+use crate::session::{Session, would_deadlock};
+use crate::task::{Input, Job, Refusal, Step};
+use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::context::{Callee, Served};
 use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::fds::Waiting;
@@ -28,7 +27,7 @@ use rpc_plugin_wire::life::{
 };
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Message, Notification, Outcome, Request, RequestId, Response};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Message, Notification, Request, RequestId, Response};
 use serde_json::value::RawValue;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -38,7 +37,7 @@ use std::time::{Duration, Instant};
 const BATCH_MAX: usize = 32;
 
 pub(crate) struct Inbox {
-    shared: Arc<Shared>,
+    session: Arc<Session>,
     /// Requests for the queue, and how many there may be before they are queued.
     batch: Vec<Job>,
     batch_max: usize,
@@ -51,8 +50,8 @@ pub(crate) struct Inbox {
     pub(crate) frames: usize,
 }
 
-/// What became of the frames.
-pub(crate) enum Taken {
+/// What became of the frames that were read.
+pub(crate) enum Parsed {
     All,
     /// Some are left, because the queue is full and can be worked off.
     Full,
@@ -60,9 +59,9 @@ pub(crate) enum Taken {
 }
 
 impl Inbox {
-    pub(crate) fn new(shared: Arc<Shared>) -> Inbox {
+    pub(crate) fn new(session: Arc<Session>) -> Inbox {
         let (batch, answers) = (Vec::with_capacity(BATCH_MAX), Frames::default());
-        Inbox { shared, batch, batch_max: 1, full: false, answers, received: None, frames: 0 }
+        Inbox { session, batch, batch_max: 1, full: false, answers, received: None, frames: 0 }
     }
 
     /// Says how many calls the queue takes.
@@ -71,8 +70,11 @@ impl Inbox {
         self.full = false;
     }
 
-    /// Deals with every whole frame that is there, as long as the queue takes what they ask for.
-    pub(crate) fn take_in(&mut self, source: &mut Source) -> Result<Taken, Error> {
+    /// Deals with every whole frame that is there, as long as the queue takes what they ask for. The last requests stay in
+    /// here, for [`Inbox::hand_over`].
+    pub(crate) fn take_in(&mut self, input: &mut Input) -> Result<Parsed, Error> {
+        let source = &mut input.source;
+        input.unparsed = true;
         (self.received, self.frames) = (None, 0);
         while let Some(frame) =
             source.decoder.next_frame().map_err(|error| Error::Violation(error.to_string()))?
@@ -81,24 +83,24 @@ impl Inbox {
             self.frames += 1;
             let fds = self.fds_of(&message, &mut source.fds)?;
             if let Some(end) = self.handle(message, fds)? {
-                return Ok(Taken::End(end));
+                return Ok(Parsed::End(end));
             }
             if self.batch.len() >= self.batch_max {
                 self.submit()?;
             }
             if self.full {
-                return Ok(Taken::Full);
+                return Ok(Parsed::Full);
             }
             if self.answers.len() >= COLLECTED_BYTES_MAX {
-                let pushed = self.shared.outbox.push_from_reader(&mut self.answers);
-                if let Some(end) = pushed.err().map(Refused::end) {
-                    return end.map(Taken::End);
+                let pushed = self.session.outbox.push_from_reader(&mut self.answers);
+                if let Some(end) = pushed.err().map(PushError::end) {
+                    return end.map(Parsed::End);
                 }
             }
         }
-        self.submit()?;
         source.check()?;
-        Ok(Taken::All)
+        input.unparsed = false;
+        Ok(Parsed::All)
     }
 
     /// The descriptors that a frame announces, and those of the streams in band that it announces.
@@ -110,12 +112,12 @@ impl Inbox {
         };
         let not_agreed =
             |what| Err(Error::Violation(format!("it announces {what}, which were not agreed on")));
-        match &self.shared.service.bulk {
+        match &self.session.service.terms.fd_transport {
             _ if count == 0 && numbers.is_empty() => Ok(Vec::new()),
-            Bulk::Fds if count > 0 => {
+            FdTransport::Fds if count > 0 => {
                 waiting.take(count.into()).map_err(|error| Error::Violation(error.to_string()))
             }
-            Bulk::Streams(streams) if count == 0 => streams.came(numbers).map_err(Error::Violation),
+            FdTransport::Streams(streams) if count == 0 => streams.came(numbers).map_err(Error::Violation),
             _ if count > 0 => not_agreed("file descriptors"),
             _ => not_agreed("streams in band"),
         }
@@ -123,23 +125,30 @@ impl Inbox {
 
     /// Queues the requests read so far.
     pub(crate) fn submit(&mut self) -> Result<(), Error> {
-        let Inbox { shared, batch, answers, .. } = self;
+        let Inbox { session, batch, answers, .. } = self;
         if batch.is_empty() {
             return Ok(());
         }
-        let room = shared.pool.submit(batch, |call, refusal| {
-            let error = match refusal {
-                Refusal::QueueFull => {
-                    ErrorObject::new(ErrorCode::Overloaded, "the plugin's queue of calls is full")
-                }
-                Refusal::WouldDeadlock => would_deadlock(call),
-            };
-            write_failure(answers, call.id(), shared.service.frame_bytes_max, error);
-        });
+        let frame_bytes_max = session.service.terms.frame_bytes_max;
+        let room = session.pool.submit(batch, |call, why| refuse(answers, frame_bytes_max, call, why));
         let room = room.map_err(|id| twice(&id))?;
         self.expect_room(room.jobs);
         self.full = room.jobs == 0 && room.worked_off;
         Ok(())
+    }
+
+    /// Hands the requests and answers of a whole read to the pool. Returns what the reading thread is to do next;
+    /// `sending` and `now` as for [`Pool::step`](crate::pool::Pool::step).
+    pub(crate) fn hand_over(
+        &mut self,
+        input: Input,
+        sending: &mut Frames,
+        now: &mut Option<Instant>,
+    ) -> Result<Step, Error> {
+        let Inbox { session, batch, answers, .. } = self;
+        let frame_bytes_max = session.service.terms.frame_bytes_max;
+        let refuse = |answers: &mut Frames, call: &Call, why| refuse(answers, frame_bytes_max, call, why);
+        session.pool.take_in(input, batch, answers, sending, now, refuse).map_err(|id| twice(&id))
     }
 
     /// The end, where the message asks for it. What it does not want of `fds` is closed.
@@ -148,7 +157,7 @@ impl Inbox {
             Message::Request(request) => self.handle_request(request, fds),
             Message::Notification(notification) => self.handle_notification(&notification).map(|()| None),
             Message::Response(Response { id, result, .. }) => {
-                if self.shared.calls.answer(id.as_ref(), result, fds) {
+                if self.session.requester.requests.answer(id.as_ref(), result, fds) {
                     return Ok(None);
                 }
                 let id = id.map_or_else(|| "null".to_owned(), |id| id.to_string());
@@ -168,7 +177,7 @@ impl Inbox {
             }
             METHOD_PROGRESS => {
                 let Progress { id, value } = params_into(notification.params).map_err(wrong)?;
-                self.shared.calls.progress(&id, value);
+                self.session.requester.requests.progress(&id, value);
             }
             _ => self.handle_stream(method, notification.params)?,
         }
@@ -178,7 +187,7 @@ impl Inbox {
     /// A frame of a stream; any other notification is one that a later version of the protocol knows.
     fn handle_stream(&self, method: &str, params: Option<&RawValue>) -> Result<(), Error> {
         let Some(frame) = StreamFrame::read(method, params).map_err(Error::Violation)? else { return Ok(()) };
-        match self.shared.service.bulk.streams() {
+        match self.session.service.terms.fd_transport.streams() {
             Some(streams) => streams.take(frame).map_err(Error::Violation),
             None => {
                 let text = "a frame is of a stream in band, which were not agreed on";
@@ -188,26 +197,26 @@ impl Inbox {
     }
 
     fn cancel(&mut self, id: &RequestId) {
-        if let Some(call) = self.shared.pool.cancel(id) {
+        if let Some(call) = self.session.pool.cancel(id) {
             let error = HandlerError::cancelled().into_object();
-            write_failure(&mut self.answers, call.id(), self.shared.service.frame_bytes_max, error);
+            write_failure(&mut self.answers, call.id(), self.session.service.terms.frame_bytes_max, error);
         } else {
-            self.shared.cancel_nested();
+            self.session.requester.end_cancelled();
         }
     }
 
     fn handle_request(&mut self, request: Request<'_>, fds: Vec<OwnedFd>) -> Result<Option<End>, Error> {
-        let shared = Arc::clone(&self.shared);
-        let service = &shared.service;
+        let session = Arc::clone(&self.session);
+        let service = &session.service;
         let method = service.methods.get(&*request.method);
         if let Some(method) = method.or((request.method == METHOD_CALLBACK).then_some(&service.callback)) {
             let deadline = request.deadline_ms.and_then(|deadline_ms| {
                 let received = *self.received.get_or_insert_with(Instant::now);
                 received.checked_add(Duration::from_millis(deadline_ms))
             });
-            let callee: Arc<dyn Callee> = self.shared.clone();
+            let callee: Arc<dyn Callee> = self.session.clone();
             let (wants_progress, chain) = (request.progress, request.chain);
-            let interfaces = Arc::clone(&service.interfaces);
+            let interfaces = Arc::clone(&service.terms.interfaces);
             let served = Served { deadline, wants_progress, chain, callee: Some(callee), interfaces };
             let call = Call::new(request.id, Arc::clone(method), served, fds);
             self.batch.push(Job { call, params: request.params.map(ToOwned::to_owned) });
@@ -216,7 +225,7 @@ impl Inbox {
         // What is answered here must not overtake the check of the ids before it.
         self.submit()?;
         let id = request.id;
-        if shared.pool.is_unanswered(&id) {
+        if session.pool.is_unanswered(&id) {
             return Err(twice(&id));
         }
         match &*request.method {
@@ -234,19 +243,20 @@ impl Inbox {
             }
             unknown => {
                 let error = service.method_not_found(unknown).into_object();
-                write_failure(&mut self.answers, &id, service.frame_bytes_max, error);
+                write_failure(&mut self.answers, &id, service.terms.frame_bytes_max, error);
             }
         }
         Ok(None)
     }
 }
 
-/// What a call is answered with that could only wait for itself.
-pub(crate) fn would_deadlock(call: &Call) -> ErrorObject {
-    let chain = call.chain();
-    let text = format!("every thread of this plugin waits for a call that led to this one: {chain}");
-    let data = serde_json::json!({"outcome": Outcome::NotSent, "chain": chain});
-    ErrorObject::new(ErrorCode::WouldDeadlock, text).with_data(&data)
+/// Answers a call that the pool did not take.
+fn refuse(answers: &mut Frames, frame_bytes_max: usize, call: &Call, why: Refusal) {
+    let error = match why {
+        Refusal::QueueFull => ErrorObject::new(ErrorCode::Overloaded, "the plugin's queue of calls is full"),
+        Refusal::WouldDeadlock => would_deadlock(call.chain()),
+    };
+    write_failure(answers, call.id(), frame_bytes_max, error);
 }
 
 fn twice(id: &RequestId) -> Error {

@@ -66,53 +66,53 @@
 //! requests and outgoing bytes are bounded; nothing that the host sends makes it panic.
 #![deny(unsafe_code)]
 
-mod answer;
-mod bell;
-mod beside;
+mod attachments;
 mod call;
-mod calls;
 mod config;
+mod current_call;
 mod error;
 mod frames;
-mod handler;
 mod hello;
 mod host;
 mod ids;
 mod inbox;
 mod inherited;
 mod interface;
-mod link;
 mod log;
+mod main_thread;
+mod monitor;
 mod outbox;
-mod outgoing;
-mod pace;
+mod panics;
 mod pending;
-mod places;
+mod pipes;
 mod plugin;
 mod pool;
-mod relay;
+mod reply_slot;
+mod requester;
+mod requests_out;
 mod run;
-mod seat;
 mod service;
 mod session;
 mod source;
+mod stderr;
 mod stdio;
 mod streams;
+mod suspension;
 mod task;
-mod watch;
+mod terms;
+mod wake_pipe;
 mod worker;
 
 pub use call::Call;
-pub use config::{Channel, Config, ConfigError, HELLO_TIMEOUT_DEFAULT};
-pub use error::{End, Error, exit};
-pub use handler::HandlerError;
+pub use config::{Channel, Config, HELLO_TIMEOUT_DEFAULT};
+pub use error::{ConfigError, End, Error, exit};
 pub use host::{Host, Remote};
 pub use log::{Log, LogTarget};
 pub use pending::Pending;
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
 pub use rpc_plugin_interface::{
     AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, ErrorObject, Failure,
-    InterfaceTable, Local, Stream, StreamDuring, interface,
+    HandlerError, InterfaceTable, Local, Stream, StreamDuring, interface,
 };
 pub use rpc_plugin_wire::error::{ErrorCode, Outcome};
 pub use rpc_plugin_wire::event::Level;

@@ -10,9 +10,9 @@
 //! the thread that reads from the host never waits for the host to read, because the host may be waiting for
 //! us to read.
 
-use crate::bell::Bell;
 use crate::error::{End, Error};
 use crate::frames::Frames;
+use crate::wake_pipe::WakePipe;
 use std::mem::{swap, take};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -40,7 +40,7 @@ pub(crate) struct Closed;
 
 /// Why frames were not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum PushError {
     Closed,
     /// This many bytes wait already, and the host does not read.
     Unread(usize),
@@ -48,12 +48,12 @@ pub(crate) enum Refused {
     TooLate,
 }
 
-impl Refused {
+impl PushError {
     /// What this is for the thread that reads.
     pub(crate) fn end(self) -> Result<End, Error> {
         match self {
-            Refused::Closed | Refused::TooLate => Ok(End::HostGone),
-            Refused::Unread(bytes) => Err(Error::Violation(format!(
+            PushError::Closed | PushError::TooLate => Ok(End::HostGone),
+            PushError::Unread(bytes) => Err(Error::Violation(format!(
                 "it goes on asking and does not read: {bytes} bytes of answers wait for it"
             ))),
         }
@@ -61,7 +61,7 @@ impl Refused {
 }
 
 #[derive(Default)]
-struct State {
+struct OutboxState {
     /// Whole frames that wait for the writer.
     pending: Frames,
     /// What could not be written without waiting; goes out before `pending`.
@@ -76,17 +76,17 @@ struct State {
 
 pub(crate) struct Outbox {
     connection: Arc<UnixStream>,
-    bell: Arc<Bell>,
-    state: Mutex<State>,
+    wake_pipe: Arc<WakePipe>,
+    state: Mutex<OutboxState>,
     changed: Condvar,
     handed_over: Condvar,
 }
 
 impl Outbox {
-    /// Rings the bell when there is something for [`Outbox::flush_now`].
-    pub(crate) fn new(connection: Arc<UnixStream>, bell: Arc<Bell>) -> Outbox {
+    /// Wakes the main thread when there is something for [`Outbox::flush_now`].
+    pub(crate) fn new(connection: Arc<UnixStream>, wake_pipe: Arc<WakePipe>) -> Outbox {
         let (changed, handed_over) = (Condvar::new(), Condvar::new());
-        Outbox { connection, bell, state: Mutex::default(), changed, handed_over }
+        Outbox { connection, wake_pipe, state: Mutex::default(), changed, handed_over }
     }
 
     /// Sends whole frames, or leaves them to the thread that is writing; waits while too much is pending.
@@ -106,18 +106,18 @@ impl Outbox {
 
     /// As [`Outbox::push`], for the thread that reads, without any wait: what the socket does not take at once
     /// is left to the main thread.
-    pub(crate) fn push_from_reader(&self, frames: &mut Frames) -> Result<(), Refused> {
+    pub(crate) fn push_from_reader(&self, frames: &mut Frames) -> Result<(), PushError> {
         if frames.is_empty() {
             return Ok(());
         }
         let state = self.lock();
         if state.closed {
-            return Err(Refused::Closed);
+            return Err(PushError::Closed);
         }
         if !state.has_room(frames.len(), READER_BYTES_MAX) {
-            return Err(Refused::Unread(state.pending.len()));
+            return Err(PushError::Unread(state.pending.len()));
         }
-        self.send_now(state, frames).map_err(|Closed| Refused::Closed)
+        self.send_now(state, frames).map_err(|Closed| PushError::Closed)
     }
 
     /// The same, but takes nothing when as much is pending as makes others wait.
@@ -139,18 +139,18 @@ impl Outbox {
         frames: &mut Frames,
         deadline: Instant,
         is_wanted: impl Fn() -> bool,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), PushError> {
         let mut state = self.lock();
         loop {
             if state.closed {
-                return Err(Refused::Closed);
+                return Err(PushError::Closed);
             }
             if state.has_room(frames.len(), PENDING_BYTES_MAX) {
-                return self.send_now(state, frames).map_err(|Closed| Refused::Closed);
+                return self.send_now(state, frames).map_err(|Closed| PushError::Closed);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || !is_wanted() {
-                return Err(Refused::TooLate);
+                return Err(PushError::TooLate);
             }
             state.waiting += 1;
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -161,11 +161,15 @@ impl Outbox {
     /// Lets whoever waits for room ask whether it is still wanted.
     pub(crate) fn nudge(&self) {
         let state = self.lock();
-        self.wake(&state);
+        self.wake_waiting(&state);
     }
 
     /// Sends without waiting; what the socket does not take is handed over.
-    fn send_now<'s>(&'s self, mut state: MutexGuard<'s, State>, frames: &mut Frames) -> Result<(), Closed> {
+    fn send_now<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, OutboxState>,
+        frames: &mut Frames,
+    ) -> Result<(), Closed> {
         if state.writing {
             state.pending.append(frames);
             return Ok(());
@@ -181,11 +185,11 @@ impl Outbox {
             frames.clear();
             if state.pending.is_empty() {
                 state.writing = false;
-                self.wake(&state);
+                self.wake_waiting(&state);
                 return Ok(());
             }
             swap(&mut state.pending, frames);
-            self.wake(&state);
+            self.wake_waiting(&state);
         }
         self.hand_over(state, take(frames));
         Ok(())
@@ -204,13 +208,13 @@ impl Outbox {
         }
     }
 
-    fn hand_over(&self, mut state: MutexGuard<'_, State>, frames: Frames) {
+    fn hand_over(&self, mut state: MutexGuard<'_, OutboxState>, frames: Frames) {
         if !state.closed {
             state.handed = frames;
         }
         drop(state);
         self.handed_over.notify_one();
-        self.bell.ring();
+        self.wake_pipe.wake();
     }
 
     /// Writes of what was handed over as much as the socket takes. Says whether something is left. For
@@ -238,11 +242,11 @@ impl Outbox {
             }
             if state.pending.is_empty() {
                 state.writing = false;
-                self.wake(&state);
+                self.wake_waiting(&state);
                 return false;
             }
             state.handed = take(&mut state.pending);
-            self.wake(&state);
+            self.wake_waiting(&state);
         }
     }
 
@@ -293,17 +297,17 @@ impl Outbox {
         let _ = self.connection.shutdown(Shutdown::Both);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self, state: &State) {
+    fn wake_waiting(&self, state: &OutboxState) {
         if state.waiting > 0 {
             self.changed.notify_all();
         }
     }
 
-    fn room_for(&self, bytes: usize) -> Result<MutexGuard<'_, State>, Closed> {
+    fn room_for(&self, bytes: usize) -> Result<MutexGuard<'_, OutboxState>, Closed> {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -336,7 +340,7 @@ impl Outbox {
                     buffer.clear();
                     state.spare = buffer;
                 }
-                self.wake(&state);
+                self.wake_waiting(&state);
                 return Ok(());
             }
             if buffer.bytes.capacity() == 0 {
@@ -344,7 +348,7 @@ impl Outbox {
             }
             buffer.clear();
             swap(&mut state.pending, &mut buffer);
-            self.wake(&state);
+            self.wake_waiting(&state);
             drop(state);
             written = buffer.send(&self.connection, true).is_ok();
         }
@@ -356,7 +360,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
         self.pending.is_empty() || self.pending.len() + bytes <= bytes_max
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 fn outbox() -> (Arc<Outbox>, UnixStream, thread::JoinHandle<()>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let bell = Arc::new(Bell::new().unwrap());
-    let outbox = Arc::new(Outbox::new(Arc::new(ours), bell));
+    let wake_pipe = Arc::new(WakePipe::new().unwrap());
+    let outbox = Arc::new(Outbox::new(Arc::new(ours), wake_pipe));
     let flusher = Arc::clone(&outbox);
     (outbox, theirs, thread::spawn(move || flusher.flush_handed_over()))
 }
@@ -93,6 +93,6 @@ fn a_host_that_is_gone_closes_the_outbox_for_all() {
     let (outbox, theirs, flusher) = outbox();
     drop(theirs);
     assert_eq!(outbox.push(&mut b"a\n".to_vec().into()), Err(Closed));
-    assert_eq!(outbox.push_from_reader(&mut b"b\n".to_vec().into()), Err(Refused::Closed));
+    assert_eq!(outbox.push_from_reader(&mut b"b\n".to_vec().into()), Err(PushError::Closed));
     flusher.join().unwrap();
 }

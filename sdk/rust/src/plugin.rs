@@ -5,18 +5,18 @@
 //! What always holds: a definition with a fault is refused before anything is connected, and all its
 //! faults are named.
 
-use crate::beside::Bulk;
-use crate::call::Call;
+use crate::attachments::FdTransport;
+use crate::call::{Call, Handler, Method, callback_method, raw, typed};
 use crate::config::Config;
 use crate::error::{End, Error};
-use crate::handler::{Handler, HandlerError, Method, callback_method, raw, typed};
 use crate::hello::{Offer, SDK, greet};
-use crate::host::Host;
-use crate::interface::Typed;
-use crate::link::Link;
+use crate::host::{Host, HostLink};
+use crate::interface::{Typed, dispatch};
 use crate::log::{Event, Log, LogOptions, LogTarget};
+use crate::main_thread::{MainThread, OnShutdown};
 use crate::service::{Health, Service, Work};
-use crate::session::{OnShutdown, Session};
+use crate::terms::Terms;
+use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, check_capabilities};
 use rpc_plugin_wire::ident::{capability_of, check_capability, check_method};
@@ -51,7 +51,7 @@ pub struct Plugin {
     on_shutdown: OnShutdown,
     log_options: LogOptions,
     pub(crate) log: Log,
-    link: Link,
+    link: HostLink,
     reentrant: bool,
     pub(crate) faults: Vec<String>,
 }
@@ -72,7 +72,7 @@ impl Plugin {
             queue_max: QUEUE_MAX_DEFAULT,
             health: Box::new(|| HealthStatus::Healthy),
             on_shutdown: Box::new(|| {}),
-            link: Link::default(),
+            link: HostLink::default(),
             reentrant: true,
             faults: Vec::new(),
         }
@@ -116,6 +116,38 @@ impl Plugin {
         }
         if self.interfaces.insert(name.to_owned(), versions.into()).is_some() {
             self.faults.push(format!("the interface {name:?} is there twice"));
+        }
+        self
+    }
+
+    /// Serves one version of a typed interface: what `into_table` of its trait gives
+    /// ([`interface!`](rpc_plugin_interface::interface!)). Several versions of one interface may be served; a
+    /// connection uses one of them, which [`Context::interface_version`](crate::Context::interface_version) tells. The same version twice, or one of its
+    /// methods by another way, fails the start.
+    #[must_use]
+    pub fn serve_interface(mut self, table: InterfaceTable) -> Plugin {
+        let (name, version) = (table.name(), table.version());
+        if let Err(error) = check_capability(name) {
+            self.faults.push(format!("the interface name {name:?} {error}"));
+        }
+        if !self.typed.tables.versions().contains_key(name) && self.interfaces.contains_key(name) {
+            self.faults.push(format!("the interface {name:?} is there twice"));
+        }
+        let before = self.typed.tables.clone();
+        if let Err(error) = self.typed.tables.add(table.clone()) {
+            self.faults.push(error.to_string());
+            return self;
+        }
+        let versions = self.interfaces.entry(name.to_owned()).or_default();
+        versions.push(version);
+        versions.sort_unstable();
+        for (method, _) in table.methods() {
+            let functions = self.typed.tables.functions(method);
+            let handler = dispatch(name, functions);
+            if !before.functions(method).is_empty() {
+                self.methods.remove(method);
+            }
+            self = self.add(method, handler);
         }
         self
     }
@@ -274,29 +306,26 @@ impl Plugin {
         let methods_count = methods.len();
         let has = |name: &str| answer.features.iter().any(|feature| feature == name);
         let (fds, streams) = (passes_fds && has(FEATURE_FDS), !passes_fds && has(FEATURE_STREAMS));
-        let bulk = Bulk::agreed(fds, streams, frame_bytes_max)
+        let fd_transport = FdTransport::agreed(fds, streams, frame_bytes_max)
             .map_err(|source| Error::Os { step: "make an epoll instance", source })?;
+        let terms = Terms { plugin_id, generation, frame_bytes_max, interfaces, fd_transport };
         let service = Service {
             methods,
             capabilities,
-            plugin_id,
-            generation,
             version,
-            frame_bytes_max,
-            interfaces,
-            bulk,
+            terms: Arc::new(terms),
             callback: callback_method(methods_count, &link, &log),
             health,
             work,
             log: log.clone(),
         };
-        let session = Session::start(connection, service, threads, queue_max, reentrant);
+        let session = MainThread::start(connection, service, threads, queue_max, reentrant);
         let session = session.inspect_err(|error| {
             let event = Event::new("stopped", Component::Runtime, Level::Error, "the session did not begin");
             log.say(event.error(error.to_string()));
             log.finish();
         })?;
-        link.join(session.shared());
+        link.join(session.requester());
         session.serve(source, on_shutdown)
     }
 

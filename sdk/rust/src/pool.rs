@@ -1,27 +1,34 @@
 //! What the threads share: the requests that are not answered yet, the queue, and who reads from the host.
 //!
-//! One thread at a time has the *reading role*. It works off the queue itself as long as the calls are
-//! quick; before one that may take long it gives the role up and wakes another thread for it. When a call
-//! that seemed quick blocks after all, [`Pool::tick`] takes the role from its thread.
+//! One thread at a time has the *reading role*. It runs calls itself as long as they are quick: one that it has just read
+//! directly, those that came with it from the queue, where others find them should it be kept. Before a call that may take
+//! long it gives the role up and wakes another thread for it. When a call that seemed quick blocks after all,
+//! [`Pool::tick`] takes the role from its thread.
 //!
-//! What it deliberately does not do: run handlers, read, or write; the worker does that.
+//! A handler that waits for a request of its own gives its place, and the reading role if it has that, to another thread;
+//! one more is started where there would be none left. Where it keeps its place instead, a call that could only wait for
+//! itself is found.
 //!
-//! What always holds: the queue is bounded; at most `threads` handlers run, of one thread more, so one is
-//! always left to read (what becomes of those that wait is in `places`); an id is in here from the request until just before its answer is sent, so that
-//! the host may use it again as soon as it has the answer; while nobody reads, or something is queued that
-//! nobody reading works off, a thread is on its way to it, or all are busy; at most one is being woken.
+//! What it deliberately does not do: run handlers, read, write, wait for a handler, or start threads.
+//!
+//! What always holds: the queue is bounded; at most `threads` handlers run, of one thread more, so one is always left to
+//! read; there is a further thread for each handler that waits without a place, which goes on at once, so that for a moment
+//! more than `threads` may run; an id is in here from the request until just before its answer is sent, so that the host may
+//! use it again as soon as it has the answer; while nobody reads, or something is queued that nobody reading works off, a
+//! thread is on its way to it, or all are busy; at most one is being woken.
 
-use crate::bell::Bell;
 use crate::call::Call;
 use crate::error::{End, Error};
 use crate::frames::Frames;
 use crate::ids::ById;
-use crate::places::Waiter;
+use crate::monitor::{Monitor, TICK};
+use crate::reply_slot::ReplySlot;
 use crate::source::Source;
-use crate::task::{Job, Refusal, Room, Step, Task, Tick};
-use crate::watch::{TICK, Watch};
+use crate::suspension::{WAITING_MAX, Waiters};
+use crate::task::{AfterSuspend, Input, Job, Refusal, Room, Step, Task, Tick};
+use crate::wake_pipe::WakePipe;
 use rpc_plugin_interface::Context;
-use rpc_plugin_wire::RequestId;
+use rpc_plugin_wire::{Chain, RequestId};
 use std::collections::VecDeque;
 use std::mem::{swap, take};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -48,32 +55,29 @@ pub(crate) enum Role {
     Running { run: u64, method: usize },
 }
 
-pub(crate) struct State {
-    pub(crate) queue: VecDeque<Job>,
+pub(crate) struct PoolState {
+    queue: VecDeque<Job>,
     /// Queued and running calls. Only looked up, never walked to decide anything.
-    pub(crate) unanswered: ById<Call>,
-    pub(crate) role: Role,
+    unanswered: ById<Call>,
+    role: Role,
     /// With the thread that reads while it does so, else here.
-    source: Option<Source>,
-    /// Whether it holds frames that nobody has looked at.
-    unparsed: bool,
+    input: Option<Input>,
     /// Answers of the reading thread, not sent yet.
-    pub(crate) collected: Frames,
-    pub(crate) collected_frames: usize,
+    collected: Frames,
+    collected_frames: usize,
     /// Threads that wait for something to do.
-    pub(crate) idle: usize,
+    idle: usize,
     /// Whether one of them has been woken and is not there yet.
     waking: bool,
     /// Threads that run a handler or send its answer.
-    pub(crate) running: usize,
-    /// Threads whose handler waits for a call of its own and has given its place.
-    pub(crate) waiting: usize,
+    running: usize,
+    /// Threads whose handler waits for a request of its own and has given its place.
+    waiting: usize,
     /// These, and those that have kept it.
-    pub(crate) waiters: Vec<Waiter>,
-    pub(crate) last_waiter: u64,
+    waiters: Waiters,
     /// All threads.
-    pub(crate) workers: usize,
-    pub(crate) watch: Watch,
+    workers: usize,
+    monitor: Monitor,
     runs: u64,
     /// Quick calls in a row that came soon after the one before, and when the last one came.
     streak: usize,
@@ -83,35 +87,34 @@ pub(crate) struct State {
 }
 
 pub(crate) struct Pool {
-    pub(crate) threads: usize,
+    threads: usize,
     queue_max: usize,
     /// Whether a handler that waits gives its place.
-    pub(crate) reentrant: bool,
-    bell: Arc<Bell>,
-    state: Mutex<State>,
+    reentrant: bool,
+    wake_pipe: Arc<WakePipe>,
+    state: Mutex<PoolState>,
     queued: Condvar,
     /// Told when the pool is closed and no worker runs any more.
     all_done: Condvar,
 }
 
 impl Pool {
-    pub(crate) fn new(threads: usize, queue_max: usize, reentrant: bool, bell: Arc<Bell>) -> Pool {
-        let state = State {
+    /// `threads` is how many handlers run at once; one thread more belongs to it.
+    pub(crate) fn new(threads: usize, queue_max: usize, reentrant: bool, wake_pipe: Arc<WakePipe>) -> Pool {
+        let state = PoolState {
             queue: VecDeque::new(),
             unanswered: ById::default(),
             role: Role::Ended,
-            source: None,
-            unparsed: false,
+            input: None,
             collected: Frames::default(),
             collected_frames: 0,
             idle: 0,
             waking: false,
             running: 0,
             waiting: 0,
-            waiters: Vec::new(),
-            last_waiter: 0,
+            waiters: Waiters::default(),
             workers: threads + 1,
-            watch: Watch::default(),
+            monitor: Monitor::default(),
             runs: 0,
             streak: 0,
             last_quick: None,
@@ -119,45 +122,100 @@ impl Pool {
             closed: false,
         };
         let (queued, all_done) = (Condvar::new(), Condvar::new());
-        Pool { threads, queue_max, reentrant, bell, state: Mutex::new(state), queued, all_done }
+        Pool { threads, queue_max, reentrant, wake_pipe, state: Mutex::new(state), queued, all_done }
     }
 
     /// Lets reading begin.
     pub(crate) fn open(&self, source: Source) {
         let mut state = self.lock();
-        (state.source, state.unparsed) = (Some(source), true);
+        state.input = Some(Input { source, unparsed: true });
         state.role = Role::Free;
         self.wake_one(state);
     }
 
     /// Queues all of `jobs`, in order, for the thread with the reading role, which is to work them off.
-    /// Those that find the queue full, or could only wait for themselves, go to `refused`.
+    /// Those that find the queue full, or could only wait for themselves, go to `refuse`.
     ///
     /// # Errors
     /// The id of a job whose id is in use already; that job and those after it are not queued.
     pub(crate) fn submit(
         &self,
         jobs: &mut Vec<Job>,
-        mut refused: impl FnMut(&Call, Refusal),
+        mut refuse: impl FnMut(&Call, Refusal),
     ) -> Result<Room, RequestId> {
         let mut state = self.lock();
         for job in jobs.drain(..) {
-            if state.unanswered.contains_key(job.call.id()) {
-                return Err(job.call.id().clone());
+            if let Some(job) = self.admit(&mut state, job, 0, &mut refuse)? {
+                state.queue.push_back(job);
             }
-            if self.is_stuck(&state, job.call.chain()) {
-                refused(&job.call, Refusal::WouldDeadlock);
-                continue;
-            }
-            if state.queue.len() >= self.queue_max {
-                refused(&job.call, Refusal::QueueFull);
-                continue;
-            }
-            state.unanswered.insert(job.call.id().clone(), job.call.clone());
-            state.queue.push_back(job);
         }
         let jobs = self.queue_max.saturating_sub(state.queue.len());
         Ok(Room { jobs, worked_off: state.running < self.threads })
+    }
+
+    /// What the reading thread is to do with what it has read: `jobs`, of which it may run the first one at once, and
+    /// answers of its own. The others are queued. `refuse`, `buffer` and `now` as for [`Pool::submit`] and
+    /// [`Pool::step`].
+    ///
+    /// # Errors
+    /// As [`Pool::submit`].
+    pub(crate) fn take_in(
+        &self,
+        input: Input,
+        jobs: &mut Vec<Job>,
+        answers: &mut Frames,
+        buffer: &mut Frames,
+        now: &mut Option<Instant>,
+        refuse: impl Fn(&mut Frames, &Call, Refusal),
+    ) -> Result<Step, RequestId> {
+        let mut state = self.lock();
+        state.input = Some(input);
+        let (mut first, mut fault) = (None, None);
+        for job in jobs.drain(..) {
+            let ahead = usize::from(first.is_some());
+            match self.admit(&mut state, job, ahead, &mut |call, why| refuse(answers, call, why)) {
+                Ok(Some(job)) if first.is_none() && state.queue.is_empty() => first = Some(job),
+                Ok(Some(job)) => state.queue.push_back(job),
+                Ok(None) => {}
+                Err(id) => {
+                    fault = Some(id);
+                    break;
+                }
+            }
+        }
+        if let Some(id) = fault {
+            state.queue_first(first);
+            return Err(id);
+        }
+        if !answers.is_empty() {
+            // Whoever asked for these asked for no handler: they are not kept for more.
+            state.collect(answers, COLLECTED_MAX);
+        }
+        Ok(self.decide(state, first, buffer, now))
+    }
+
+    /// Checks a job against the table of unanswered calls and the bounds, with `ahead` more in the queue than there
+    /// are. `None`: it was refused.
+    fn admit(
+        &self,
+        state: &mut PoolState,
+        job: Job,
+        ahead: usize,
+        refuse: &mut impl FnMut(&Call, Refusal),
+    ) -> Result<Option<Job>, RequestId> {
+        if state.unanswered.contains_key(job.call.id()) {
+            return Err(job.call.id().clone());
+        }
+        let refusal = if self.is_stuck(state, job.call.chain()) {
+            Refusal::WouldDeadlock
+        } else if state.queue.len() + ahead >= self.queue_max {
+            Refusal::QueueFull
+        } else {
+            state.unanswered.insert(job.call.id().clone(), job.call.clone());
+            return Ok(Some(job));
+        };
+        refuse(&job.call, refusal);
+        Ok(None)
     }
 
     /// Whether a request of that id is not answered yet.
@@ -204,7 +262,7 @@ impl Pool {
 
     /// What the thread with the reading role is to do next. It passes the number of the call that it has
     /// just run, if so, with the answer, which is collected unless the role is lost; `buffer` is empty and
-    /// receives what is to be flushed; `now` is the time where it is known.
+    /// receives what is to be sent; `now` is the time where it is known.
     pub(crate) fn step(
         &self,
         done: Option<(u64, &Call)>,
@@ -222,21 +280,42 @@ impl Pool {
             state.running -= 1;
             state.collect(answer, 1);
         }
+        self.decide(state, None, buffer, now)
+    }
+
+    /// `first` is a job that comes before those of the queue.
+    fn decide(
+        &self,
+        mut state: MutexGuard<'_, PoolState>,
+        first: Option<Job>,
+        buffer: &mut Frames,
+        now: &mut Option<Instant>,
+    ) -> Step {
         if state.closed {
             state.role = Role::Ended;
             return Step::Stop;
         }
-        let Some((method, in_place)) = self.consider_first(&mut state, now) else {
-            if state.collected.is_empty() {
-                return state.give_source(self.queue_max);
-            }
-            return state.flush_into(buffer);
+        let queued = state.queue.len() + usize::from(first.is_some());
+        let method = first.as_ref().or(state.queue.front()).map(|job| job.call.inner_method());
+        let next = method.filter(|_| state.running < self.threads).map(|method| {
+            let backlog = |quick_ns| u64::try_from(queued).unwrap_or(u64::MAX).saturating_mul(quick_ns);
+            let is_quick = method.pace.quick_ns().is_some_and(|quick_ns| backlog(quick_ns) <= BACKLOG_NS_MAX);
+            (method.number, is_quick)
+        });
+        let Some((method, is_quick)) = next else {
+            state.queue_first(first);
+            return state.read(buffer, self.queue_max);
         };
+        let in_place = is_quick && self.is_watched(&mut state, queued, now);
         let enough = state.collected_frames >= COLLECTED_MAX || state.collected.len() >= COLLECTED_BYTES_MAX;
         if enough || (!in_place && !state.collected.is_empty()) {
-            return state.flush_into(buffer);
+            state.queue_first(first);
+            state.take_collected(buffer);
+            return Step::Flush;
         }
-        let Some(job) = state.queue.pop_front() else { return state.give_source(self.queue_max) };
+        let Some(job) = first.or_else(|| state.queue.pop_front()) else {
+            return state.read(buffer, self.queue_max);
+        };
         state.running += 1;
         if in_place {
             state.runs += 1;
@@ -249,24 +328,10 @@ impl Pool {
         Step::HandedOver(job)
     }
 
-    /// The method of the first job of the queue, if one may run now, and whether the reading thread is to run
-    /// it itself.
-    fn consider_first(&self, state: &mut State, now: &mut Option<Instant>) -> Option<(usize, bool)> {
-        if state.running >= self.threads {
-            return None;
-        }
-        let method = state.queue.front()?.call.inner_method();
-        let queued = state.queue.len();
-        let backlog = |quick_ns| u64::try_from(queued).unwrap_or(u64::MAX).saturating_mul(quick_ns);
-        let quick = method.pace.quick_ns().is_some_and(|quick_ns| backlog(quick_ns) <= BACKLOG_NS_MAX);
-        let number = method.number;
-        Some((number, quick && self.is_watched(state, queued, now)))
-    }
-
     /// Whether the monitor ticks, so that a call which blocks does not keep the role. It is woken when
     /// quick calls are many; few are not worth the ticks.
-    fn is_watched(&self, state: &mut State, queued: usize, now: &mut Option<Instant>) -> bool {
-        if state.watch.is_awake() {
+    fn is_watched(&self, state: &mut PoolState, queued: usize, now: &mut Option<Instant>) -> bool {
+        if state.monitor.is_awake() {
             return true;
         }
         let now = *now.get_or_insert_with(Instant::now);
@@ -276,27 +341,21 @@ impl Pool {
         if state.streak + queued <= BURST {
             return false;
         }
-        state.watch.wake();
-        self.bell.ring();
+        state.monitor.wake();
+        self.wake_pipe.wake();
         true
     }
 
-    /// The reading thread gives the source back, with answers of its own. It says whether frames are left.
-    pub(crate) fn give_back(&self, source: Source, unparsed: bool, answers: &mut Frames) {
-        let mut state = self.lock();
-        (state.source, state.unparsed) = (Some(source), unparsed);
-        if !answers.is_empty() {
-            // Whoever asked for these asked for no handler: they are not kept for more.
-            state.collect(answers, COLLECTED_MAX);
-        }
-    }
-
-    /// The reading thread gives the role up to send answers, for which it may have to wait. Fails when
-    /// all others are busy; if not, it is to come back through [`Pool::next`] as having answered.
-    pub(crate) fn leave_to_send(&self) -> bool {
+    /// Gives the reading role up to send answers, for which the thread may have to wait; `input` goes to whoever reads
+    /// next. Fails when all others are busy; if not, the thread is to come back through [`Pool::next`] as having
+    /// answered.
+    pub(crate) fn leave_to_send(&self, input: &mut Option<Input>) -> bool {
         let mut state = self.lock();
         if state.running >= self.threads {
             return false;
+        }
+        if let Some(input) = input.take() {
+            state.input = Some(input);
         }
         state.running += 1;
         state.role = Role::Free;
@@ -310,7 +369,7 @@ impl Pool {
         state.role = Role::Ended;
         state.end = Some(end);
         self.wake_one(state);
-        self.bell.ring();
+        self.wake_pipe.wake();
     }
 
     /// For the main thread: the end if it is there, and the monitor's work.
@@ -324,7 +383,7 @@ impl Pool {
             _ => None,
         };
         let runs = state.runs;
-        if state.watch.tick(now, run, runs) {
+        if state.monitor.tick(now, run, runs) {
             let Role::Running { method, .. } = state.role else { return Tick::Watching(TICK) };
             state.role = Role::Free;
             state.collected_frames = 0;
@@ -332,7 +391,7 @@ impl Pool {
             self.wake_one(state);
             return Tick::Rescued { answers, method };
         }
-        state.watch.left(now).map_or(Tick::Asleep, Tick::Watching)
+        state.monitor.left(now).map_or(Tick::Asleep, Tick::Watching)
     }
 
     /// Says that the answer of `call` is about to be sent.
@@ -382,13 +441,76 @@ impl Pool {
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    /// Suspends a handler that waits for `slot` from now on. `run` is its number if it may have the reading role; `spawn`
+    /// starts one more worker.
+    pub(crate) fn suspend(
+        &self,
+        run: Option<u64>,
+        entry: String,
+        slot: &Arc<ReplySlot>,
+        spawn: impl FnOnce(usize) -> bool,
+    ) -> AfterSuspend {
+        let mut state = self.lock();
+        let gives_place = self.reentrant && state.waiting < WAITING_MAX && {
+            let is_enough = state.workers > self.threads + 1 + state.waiting;
+            // With the lock held, because there has to be a thread before somebody relies on it. This happens once
+            // for each of at most 64.
+            let is_there = is_enough || spawn(state.workers);
+            state.workers += usize::from(is_there && !is_enough);
+            is_there
+        };
+        if gives_place {
+            state.waiting += 1;
+            state.running -= 1;
+        }
+        let number = state.waiters.add(entry, slot, !gives_place);
+        let mut after = AfterSuspend { number, ..AfterSuspend::default() };
+        if let Role::Running { run: running, method } = state.role
+            && run == Some(running)
+        {
+            state.role = Role::Free;
+            state.take_collected(&mut after.answers);
+            after.method = Some(method);
+        }
+        if !gives_place {
+            after.stuck = self.take_stuck(&mut state);
+        }
+        self.wake_one(state);
+        after
+    }
+
+    /// Lets a suspended handler go on.
+    pub(crate) fn resume(&self, number: u64) {
+        let mut state = self.lock();
+        if state.waiters.remove(number) == Some(false) {
+            state.waiting -= 1;
+            state.running += 1;
+        }
+    }
+
+    /// Whether every place is taken by a handler that waits, each for a call that led to one of this chain.
+    fn is_stuck(&self, state: &PoolState, chain: &Chain) -> bool {
+        !chain.is_empty() && state.running >= self.threads && state.waiters.block(chain, state.running)
+    }
+
+    fn take_stuck(&self, state: &mut PoolState) -> Vec<Job> {
+        let mut stuck = Vec::new();
+        while let Some(at) = state.queue.iter().position(|job| self.is_stuck(state, job.call.chain())) {
+            if let Some(job) = state.queue.remove(at) {
+                state.unanswered.remove(job.call.id());
+                stuck.push(job);
+            }
+        }
+        stuck
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes a worker where one is needed. The woken one wakes the next, so nobody wakes more than one.
     /// A notify is a system call in any case, which is why it is avoided here and made without the lock.
-    pub(crate) fn wake_one(&self, mut state: MutexGuard<'_, State>) {
+    pub(crate) fn wake_one(&self, mut state: MutexGuard<'_, PoolState>) {
         let needed = match state.role {
             Role::Free => true,
             // The thread that has the role works the queue off. But when a handler gave its place while it waits,
@@ -406,7 +528,7 @@ impl Pool {
     }
 }
 
-impl State {
+impl PoolState {
     fn collect(&mut self, answers: &mut Frames, frames: usize) {
         self.collected_frames += frames;
         if self.collected.is_empty() {
@@ -416,21 +538,31 @@ impl State {
         }
     }
 
-    fn flush_into(&mut self, buffer: &mut Frames) -> Step {
+    /// Moves what was collected into a buffer that is empty.
+    fn take_collected(&mut self, buffer: &mut Frames) {
         swap(&mut self.collected, buffer);
         self.collected_frames = 0;
-        Step::Flush
     }
 
-    fn give_source(&mut self, queue_max: usize) -> Step {
-        let queue_room = queue_max.saturating_sub(self.queue.len());
-        match self.source.take() {
-            Some(source) => Step::Read { source, unparsed: self.unparsed, queue_room },
-            None => Step::Stop,
+    fn queue_first(&mut self, job: Option<Job>) {
+        if let Some(job) = job {
+            self.queue.push_front(job);
         }
+    }
+
+    fn read(&mut self, buffer: &mut Frames, queue_max: usize) -> Step {
+        if !self.collected.is_empty() {
+            self.take_collected(buffer);
+        }
+        let queue_room = queue_max.saturating_sub(self.queue.len());
+        self.input.take().map_or(Step::Stop, |input| Step::Read { input, queue_room })
     }
 }
 
 #[cfg(test)]
 #[path = "pool_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "suspension_tests.rs"]
+mod suspension_tests;

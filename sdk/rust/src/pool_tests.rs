@@ -1,7 +1,8 @@
 //! The pool by itself: bounds, ids, who reads, and that no job and no role is forgotten.
 
 use super::*;
-use crate::handler::{HandlerError, Method, typed};
+use crate::call::{Method, typed};
+use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::context::Served;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -26,7 +27,7 @@ fn job(id: u64, method: &Arc<Method>) -> Job {
 }
 
 fn pool(threads: usize, queue_max: usize) -> Pool {
-    let pool = Pool::new(threads, queue_max, true, Arc::new(Bell::new().unwrap()));
+    let pool = Pool::new(threads, queue_max, true, Arc::new(WakePipe::new().unwrap()));
     pool.open(Source::new(1024));
     pool
 }
@@ -99,7 +100,7 @@ fn a_job_that_is_not_known_to_be_quick_frees_the_role_and_never_more_run_than_ma
     }
     take_role(&pool);
     assert!(matches!(step(&pool), Step::Read { .. }), "all others are busy: only reading is left");
-    assert!(!pool.leave_to_send(), "and nobody would be left to read");
+    assert!(!pool.leave_to_send(&mut None), "and nobody would be left to read");
     let Task::Run(third) = pool.next(true) else { panic!() };
     assert_eq!(third.call.id(), &RequestId::Number(3), "who is done goes on with what waits");
 }
@@ -123,6 +124,60 @@ fn quick_jobs_keep_the_role_and_their_answers_go_out_together() {
     assert!(matches!(then, Step::Flush) && flushed.len() == COLLECTED_BYTES_MAX, "bytes count too");
 }
 
+/// What the reading thread does with requests that it has just read; what is to be sent before that.
+fn take_in(pool: &Pool, jobs: &mut Vec<Job>, answers: &str) -> (Result<Step, RequestId>, String) {
+    let Step::Read { input, .. } = step(pool) else { panic!("it does not read") };
+    let (mut answers, mut buffer) = (Frames::from(answers.to_owned().into_bytes()), Frames::default());
+    let refuse = |answers: &mut Frames, _: &Call, _| answers.bytes.extend_from_slice(b"refused");
+    let step = pool.take_in(input, jobs, &mut answers, &mut buffer, &mut None, refuse);
+    (step, String::from_utf8(buffer.bytes).unwrap())
+}
+
+#[test]
+fn a_quick_call_that_was_just_read_is_run_without_being_queued() {
+    let (pool, method) = (pool(2, 100), quick());
+    take_role(&pool);
+    pool.lock().monitor.wake();
+    let (Ok(Step::Run(first, run)), _) = take_in(&pool, &mut vec![job(1, &method)], "") else { panic!() };
+    assert!(pool.lock().queue.is_empty() && pool.lock().input.is_some());
+    assert!(pool.is_unanswered(first.call.id()));
+    let (Step::Read { input, queue_room: 100 }, sent) = step_after(&pool, &first, run, "first") else {
+        panic!()
+    };
+    assert_eq!(sent, "first", "goes out before the next read");
+    assert!(!pool.is_unanswered(first.call.id()));
+    pool.lock().input = Some(input);
+
+    let mut jobs = (2..=4).map(|id| job(id, &method)).collect();
+    let (Ok(Step::Run(second, run)), _) = take_in(&pool, &mut jobs, "") else { panic!() };
+    assert_eq!(pool.cancel(&RequestId::Number(3)).unwrap().id(), &RequestId::Number(3), "others are queued");
+    let (Step::Run(fourth, _), _) = step_after(&pool, &second, run, "") else { panic!() };
+    assert_eq!(fourth.call.id(), &RequestId::Number(4));
+}
+
+#[test]
+fn what_was_just_read_keeps_bounds_ids_and_order() {
+    let (pool, quick, slow) = (pool(2, 2), quick(), method());
+    take_role(&pool);
+    pool.lock().monitor.wake();
+    // Answers of the reading thread itself do not wait for calls.
+    let mut jobs = (1..=3).map(|id| job(id, &quick)).collect();
+    let (then, sent) = take_in(&pool, &mut jobs, "heartbeat");
+    assert!(matches!(then, Ok(Step::Flush)));
+    assert_eq!(sent, "heartbeatrefused", "the third has no room");
+    let Step::Run(first, run) = step(&pool) else { panic!() };
+    assert_eq!(first.call.id(), &RequestId::Number(1));
+    let (Step::Run(second, run), _) = step_after(&pool, &first, run, "") else { panic!() };
+    step_after(&pool, &second, run, "");
+
+    let pool = self::pool(2, 9);
+    take_role(&pool);
+    let (then, _) = take_in(&pool, &mut vec![job(1, &slow), job(2, &slow), job(1, &slow)], "");
+    assert_eq!(then.err(), Some(RequestId::Number(1)), "its id is in use");
+    let left: Vec<_> = pool.close().iter().map(|call| call.id().clone()).collect();
+    assert_eq!(left, [RequestId::Number(1), RequestId::Number(2)], "those before it are answered");
+}
+
 #[test]
 fn without_the_monitor_a_quick_job_frees_the_role_first() {
     let (pool, method) = (pool(2, 100), quick());
@@ -133,7 +188,7 @@ fn without_the_monitor_a_quick_job_frees_the_role_first() {
         let mut now = Some(Instant::now() + Duration::from_secs(id));
         let next = pool.step(None, &mut Frames::default(), &mut Frames::default(), &mut now);
         let Step::HandedOver(job) = next else { panic!("{id}") };
-        assert!(!pool.lock().watch.is_awake());
+        assert!(!pool.lock().monitor.is_awake());
         pool.answered(&job.call);
         pool.lock().running -= 1;
     }
@@ -202,7 +257,7 @@ fn the_monitor_sleeps_once_nothing_happens() {
     let ticks = (0..100).take_while(|n| matches!(pool.tick(begin + TICK * *n), Tick::Watching(_))).count();
     assert!((1..=10).contains(&ticks), "{ticks}");
     assert!(matches!(pool.tick(begin + TICK * 200), Tick::Asleep));
-    assert!(pool.lock().watch.ticks <= 11);
+    assert!(pool.lock().monitor.ticks <= 11);
 }
 
 /// Threads that tell which job they took, and hold each until it is cancelled if `holds`.
@@ -222,14 +277,14 @@ fn workers(
                     Task::Stop => return,
                     Task::Read => match step(&pool) {
                         Step::HandedOver(job) => job,
-                        Step::Read { source, .. } => {
+                        Step::Read { input, .. } => {
                             // "Reads" until there is something in the queue.
-                            let nothing = |state: &State| state.queue.is_empty() && !state.closed;
+                            let nothing = |state: &PoolState| state.queue.is_empty() && !state.closed;
                             while nothing(&pool.lock()) {
                                 std::thread::yield_now();
                             }
-                            pool.give_back(source, false, &mut Frames::default());
-                            pool.lock().role = Role::Free;
+                            let mut state = pool.lock();
+                            (state.input, state.role) = (Some(input), Role::Free);
                             has_answered = false;
                             continue;
                         }

@@ -6,20 +6,20 @@
 //! What always holds: a fault is one message that says what to do next; control characters in it are
 //! escaped, because parts of it may come from a peer.
 
-use crate::config::{Config, ConfigError};
-use crate::error::{End, Error, exit};
+use crate::config::Config;
+use crate::error::{ConfigError, End, Error, exit};
 use crate::log::Event;
 use crate::plugin::Plugin;
+use crate::stderr::say;
 use crate::stdio::{self, Stdio};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::{Component, Level};
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long the last bytes of a session may take through a pipe.
-const RELAY_TIMEOUT: Duration = Duration::from_millis(500);
+const PIPES_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Plugin {
     /// Runs the plugin until its host asks for the end or is gone. The codes are in [`exit`].
@@ -67,8 +67,8 @@ impl Start {
 impl Plugin {
     fn run_over(self, stdio: Stdio) -> Result<End, Error> {
         let ended = self.serve(stdio.config, stdio.connection);
-        if let Some(relay) = stdio.relay {
-            relay.finish(RELAY_TIMEOUT);
+        if let Some(pipes) = stdio.pipes {
+            pipes.finish(PIPES_TIMEOUT);
         }
         ended
     }
@@ -126,14 +126,4 @@ fn by_hand(plugin: &Plugin, name: &str) -> String {
         methods.join(", "),
         path.display()
     )
-}
-
-/// Writes to stderr; when that is closed there is nobody left to tell.
-pub(crate) fn say(text: &str) {
-    let mut shown = String::with_capacity(text.len() + 1);
-    for c in text.chars() {
-        if c.is_control() && c != '\n' { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown.push('\n');
-    let _ = std::io::stderr().write_all(shown.as_bytes());
 }

@@ -1,24 +1,26 @@
-//! What a plugin answers: what its handlers say, and the protocol's own methods.
+//! What a plugin answers: what its handlers say, and the protocol's own methods, as frames within the limit that the host
+//! named.
 //!
-//! What it deliberately does not do: read from the host or decide when the session ends.
+//! What it deliberately does not do: read from the host, send anything, or decide when the session ends.
 //!
-//! What always holds: a handler's panic is an answer and never the end of its thread.
+//! What always holds: an answer is exactly one whole frame, no longer than the limit; a handler's panic is an answer and
+//! never the end of its thread.
 
-use crate::answer::write_answer;
-use crate::beside::{Beside, Bulk};
+use crate::attachments::Attachments;
+use crate::call::Method;
 use crate::frames::Frames;
-use crate::handler::{HandlerError, Method};
-use crate::log::{Failure, Log};
+use crate::log::{HandlerFailure, Log};
+use crate::panics::catch;
 use crate::task::Job;
-use rpc_plugin_wire::chain::entry_at_plugin;
+use crate::terms::Terms;
+use rpc_plugin_interface::HandlerError;
 use rpc_plugin_wire::event::Level;
 use rpc_plugin_wire::life::{Capabilities, HealthStatus, Heartbeat};
-use rpc_plugin_wire::{Generation, PluginId, RequestId};
+use rpc_plugin_wire::message::{fits_nesting, to_one_line, write_error};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
 use serde::Serialize;
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,14 +31,8 @@ pub(crate) type Health = dyn Fn() -> HealthStatus + Send + Sync;
 pub(crate) struct Service {
     pub(crate) methods: BTreeMap<Box<str>, Arc<Method>>,
     pub(crate) capabilities: Vec<String>,
-    pub(crate) plugin_id: PluginId,
-    pub(crate) generation: Generation,
     pub(crate) version: String,
-    pub(crate) frame_bytes_max: usize,
-    /// The version of each interface that this connection uses.
-    pub(crate) interfaces: Arc<BTreeMap<String, u32>>,
-    /// How file descriptors travel.
-    pub(crate) bulk: Bulk,
+    pub(crate) terms: Arc<Terms>,
     /// What serves `rpc.callback`.
     pub(crate) callback: Arc<Method>,
     pub(crate) health: Box<Health>,
@@ -99,12 +95,11 @@ fn millis(time: Duration) -> u64 {
 
 impl Service {
     /// Runs a call's handler and appends its answer. Gives what kept that from being a result.
-    pub(crate) fn answer(&self, job: &Job, out: &mut Frames) -> Option<Box<Failure>> {
+    pub(crate) fn answer(&self, job: &Job, out: &mut Frames) -> Option<Box<HandlerFailure>> {
         let Job { call, params } = job;
         let mut failure = None;
-        let is_result = write_answer(out, call.id(), self.frame_bytes_max, |out| {
-            let ended =
-                unpanicked("the handler", || (call.inner_method().handler)(call, params.as_deref(), out));
+        let is_result = write_answer(out, call.id(), self.terms.frame_bytes_max, |out| {
+            let ended = catch("the handler", || (call.inner_method().handler)(call, params.as_deref(), out));
             let is_panic = ended.is_err();
             let ended = ended.and_then(|result| result).and_then(|fds| self.pack(fds));
             ended.inspect_err(|error| failure = Some(failure_of(error, is_panic)))
@@ -121,14 +116,9 @@ impl Service {
         }
     }
 
-    fn pack(&self, fds: Vec<OwnedFd>) -> Result<Beside, HandlerError> {
+    fn pack(&self, fds: Vec<OwnedFd>) -> Result<Attachments, HandlerError> {
         let wrong = |text: String| HandlerError::internal(format!("the result cannot go out: {text}"));
-        self.bulk.pack(fds).map_err(|error| wrong(error.into_text()))
-    }
-
-    /// The entry of a call that is served here, in the chains of those that are made for it.
-    pub(crate) fn entry_of(&self, id: &RequestId) -> String {
-        entry_at_plugin(&self.plugin_id, self.generation, id)
+        self.terms.fd_transport.attach(fds).map_err(|error| wrong(error.into_text()))
     }
 
     /// A call of the method of that number made its thread, which had the reading role, wait.
@@ -140,7 +130,7 @@ impl Service {
     }
 
     /// Puts the end of a call on the plugin's own record, if it is to be there.
-    pub(crate) fn record_end(&self, job: &Job, took: Duration, failure: Option<&Failure>) {
+    pub(crate) fn record_end(&self, job: &Job, took: Duration, failure: Option<&HandlerFailure>) {
         if failure.is_some() || self.log.is_on(Level::Debug) {
             self.log.called(job.call.for_log(), took, failure);
         }
@@ -148,8 +138,8 @@ impl Service {
 
     /// Answers `plugin.heartbeat`.
     pub(crate) fn answer_heartbeat(&self, id: &RequestId, out: &mut Frames) {
-        write_answer(out, id, self.frame_bytes_max, |out| {
-            let status = unpanicked("the health check", || (self.health)())?;
+        write_answer(out, id, self.terms.frame_bytes_max, |out| {
+            let status = catch("the health check", || (self.health)())?;
             push_json(out, &self.work.heartbeat(status))
         });
     }
@@ -157,19 +147,19 @@ impl Service {
     /// Answers `plugin.capabilities`.
     pub(crate) fn answer_capabilities(&self, id: &RequestId, out: &mut Frames) {
         let capabilities = Capabilities {
-            plugin_id: self.plugin_id.clone(),
+            plugin_id: self.terms.plugin_id.clone(),
             version: self.version.clone(),
-            generation: self.generation,
+            generation: self.terms.generation,
             capabilities: self.capabilities.clone(),
         };
-        write_answer(out, id, self.frame_bytes_max, |out| push_json(out, &capabilities));
+        write_answer(out, id, self.terms.frame_bytes_max, |out| push_json(out, &capabilities));
     }
 
     /// Answers `plugin.shutdown`.
     pub(crate) fn answer_shutdown(&self, id: &RequestId, out: &mut Frames) {
-        write_answer(out, id, self.frame_bytes_max, |out| {
+        write_answer(out, id, self.terms.frame_bytes_max, |out| {
             out.extend_from_slice(b"{}");
-            Ok(Beside::Nothing)
+            Ok(Attachments::None)
         });
     }
 
@@ -177,33 +167,153 @@ impl Service {
     pub(crate) fn method_not_found(&self, method: &str) -> HandlerError {
         let served: Vec<&str> = self.methods.keys().map(|name| &**name).collect();
         HandlerError::new(
-            rpc_plugin_wire::ErrorCode::MethodNotFound,
-            format!("{} has no method {method:?}; it serves {}", self.plugin_id, served.join(", ")),
+            ErrorCode::MethodNotFound,
+            format!("{} has no method {method:?}; it serves {}", self.terms.plugin_id, served.join(", ")),
         )
     }
 }
 
 #[cold]
-fn failure_of(error: &HandlerError, is_panic: bool) -> Box<Failure> {
-    Box::new(Failure { code: error.code(), text: error.message().to_owned(), is_panic })
+fn failure_of(error: &HandlerError, is_panic: bool) -> Box<HandlerFailure> {
+    Box::new(HandlerFailure { code: error.code(), text: error.message().to_owned(), is_panic })
 }
 
-fn push_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<Beside, HandlerError> {
+fn push_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<Attachments, HandlerError> {
     serde_json::to_writer(out, value)?;
-    Ok(Beside::Nothing)
+    Ok(Attachments::None)
 }
 
-/// Runs what the plugin's author wrote; a panic in it is an error. What was shared with it may be half
-/// changed: that is the author's to guard, as with any other thread that panics.
-pub(crate) fn unpanicked<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, HandlerError> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
-        HandlerError::internal(match panic_message(&*payload) {
-            Some(message) => format!("{what} panicked: {message}"),
-            None => format!("{what} panicked"),
-        })
-    })
+/// Appends the answer that `produce` makes: the JSON that it appends as result, with what it gives attachments it, or
+/// its error. Says whether a result was written.
+pub(crate) fn write_answer(
+    frames: &mut Frames,
+    id: &RequestId,
+    frame_bytes_max: usize,
+    produce: impl FnOnce(&mut Vec<u8>) -> Result<Attachments, HandlerError>,
+) -> bool {
+    let out = &mut frames.bytes;
+    let at = out.len();
+    // Written here, and not by the wire crate, so that a result is serialised once, into its final place.
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    push_id(out, id);
+    out.extend_from_slice(b",\"result\":");
+    let result_at = out.len();
+    let attachments = match produce(out) {
+        Ok(attachments) => attachments,
+        Err(error) => {
+            out.truncate(at);
+            write_failure(frames, id, frame_bytes_max, error.into_object());
+            return false;
+        }
+    };
+    if !fits_nesting(out.get(result_at..).unwrap_or_default()) {
+        out.truncate(at);
+        let text = "the result is nested deeper than 127 levels, which is the most";
+        write_error(out, Some(id), &ErrorObject::new(ErrorCode::InternalError, text));
+        return false;
+    }
+    // A raw value may hold line ends between its tokens.
+    to_one_line(out.get_mut(result_at..).unwrap_or_default());
+    out.extend_from_slice(attachments.member().as_bytes());
+    out.extend_from_slice(b"}\n");
+    let frame_bytes = out.len() - at - 1;
+    if frame_bytes <= frame_bytes_max {
+        frames.attach(at, attachments);
+        return true;
+    }
+    out.truncate(at);
+    write_error(out, Some(id), &too_large(frame_bytes, frame_bytes_max));
+    false
 }
 
-fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
-    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+/// Appends an error as answer; without its data where that is too large.
+pub(crate) fn write_failure(frames: &mut Frames, id: &RequestId, frame_bytes_max: usize, error: ErrorObject) {
+    let out = &mut frames.bytes;
+    let at = out.len();
+    write_error(out, Some(id), &error);
+    if out.len() - at - 1 > frame_bytes_max {
+        out.truncate(at);
+        write_error(out, Some(id), &ErrorObject { data: None, ..error });
+    }
+}
+
+fn too_large(frame_bytes: usize, frame_bytes_max: usize) -> ErrorObject {
+    let message = format!("the answer has {frame_bytes} bytes, at most {frame_bytes_max} are allowed");
+    ErrorObject::new(ErrorCode::TooLarge, message)
+}
+
+fn push_id(out: &mut Vec<u8>, id: &RequestId) {
+    // An integer or a string always serialises.
+    let written = serde_json::to_writer(&mut *out, id);
+    debug_assert!(written.is_ok(), "a request id does not serialise");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rpc_plugin_wire::Message;
+
+    fn answer(max: usize, produce: impl FnOnce(&mut Vec<u8>) -> Result<(), HandlerError>) -> (bool, String) {
+        let mut out = Frames::from(b"before\n".to_vec());
+        let produce = |out: &mut Vec<u8>| produce(out).map(|()| Attachments::None);
+        let ok = write_answer(&mut out, &RequestId::Text("a\"b".into()), max, produce);
+        let text = String::from_utf8(out.bytes).unwrap();
+        let frame = text.strip_prefix("before\n").unwrap().strip_suffix('\n').unwrap().to_owned();
+        assert!(!frame.contains('\n'), "{frame:?}");
+        assert!(frame.len() <= max.max(200), "{frame:?}");
+        let Message::Response(response) = Message::parse(frame.as_bytes()).unwrap() else { panic!() };
+        assert_eq!(response.id, Some(RequestId::Text("a\"b".into())));
+        (ok, frame)
+    }
+
+    #[test]
+    fn a_result_is_one_line_whatever_it_holds() {
+        let (ok, frame) = answer(100, |out| {
+            out.extend_from_slice(b"{\n\"a\":1}");
+            Ok(())
+        });
+        assert!(ok && frame.contains("{ \"a\":1}"), "{frame}");
+    }
+
+    #[test]
+    fn a_result_that_the_host_would_not_take_is_an_error() {
+        let nested = |levels: usize| {
+            move |out: &mut Vec<u8>| {
+                out.extend_from_slice(format!("{}{}", "[".repeat(levels), "]".repeat(levels)).as_bytes());
+                Ok(())
+            }
+        };
+        assert!(answer(1000, nested(127)).0);
+        let (ok, frame) = answer(1000, nested(128));
+        assert!(!ok && frame.contains("-32603") && frame.contains("127 levels"), "{frame}");
+    }
+
+    #[test]
+    fn the_limit_is_met_to_the_byte() {
+        let text = |bytes: usize| {
+            move |out: &mut Vec<u8>| {
+                out.extend_from_slice(format!("{:?}", "x".repeat(bytes - 2)).as_bytes());
+                Ok(())
+            }
+        };
+        // The envelope has 39 bytes with this id.
+        assert!(answer(1039, text(1000)).0);
+        let (ok, frame) = answer(1038, text(1000));
+        assert!(
+            !ok && frame.contains("-32006") && frame.contains("1039") && frame.contains("1038"),
+            "{frame}"
+        );
+    }
+
+    #[test]
+    fn an_error_replaces_what_was_written_and_loses_data_that_is_too_large() {
+        let (ok, frame) = answer(1000, |out| {
+            out.extend_from_slice(b"{\"half\":");
+            Err(HandlerError::internal("broken").with_data(&"x".repeat(1000)))
+        });
+        assert!(
+            !ok && frame.contains("broken") && !frame.contains("half") && !frame.contains("xxx"),
+            "{frame}"
+        );
+    }
 }

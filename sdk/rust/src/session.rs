@@ -1,136 +1,88 @@
-//! One connection from the hello to its end: what the main thread does.
+//! What all threads of a session share.
 //!
-//! It writes what the others leave to it, watches over the thread that reads, and ends the session. What
-//! it deliberately does not do: read, or run handlers; the workers do that.
-//!
-//! What always holds: the main thread never waits longer than a tick while it is needed as monitor, and
-//! has no wake-ups while nothing happens; after the end nothing of the session still holds a lock or the
-//! connection open, though a handler that ignores its cancellation keeps its thread.
+//! What it deliberately does not do: start threads, read, or keep time.
 
-use crate::answer::write_failure;
-use crate::bell::Bell;
-use crate::calls::Calls;
 use crate::error::{End, Error};
 use crate::frames::Frames;
-use crate::handler::HandlerError;
-use crate::log::Event;
 use crate::outbox::Outbox;
 use crate::pool::Pool;
-use crate::service::{Service, unpanicked};
-use crate::source::Source;
-use crate::task::Tick;
-use crate::worker::Shared;
-use rpc_plugin_wire::event::{Component, Level};
+use crate::requester::Requester;
+use crate::service::Service;
+use rpc_plugin_interface::caller::{Outgoing, Reply, callback};
+use rpc_plugin_interface::context::{Callee, Context};
+use rpc_plugin_interface::parcel::Parcel;
+use rpc_plugin_wire::message::{fits_nesting, write_progress};
+use rpc_plugin_wire::{CallError, Chain, ErrorCode, ErrorObject, Outcome};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-/// How long cancelled handlers have to answer when the session ends.
-const END_GRACE: Duration = Duration::from_millis(500);
-
-/// What to do when the host asks for the end.
-pub(crate) type OnShutdown = Box<dyn FnOnce() + Send>;
-
+/// One connection from the answer to the hello to its end.
 pub(crate) struct Session {
-    shared: Arc<Shared>,
-    bell: Arc<Bell>,
+    pub(crate) connection: Arc<UnixStream>,
+    pub(crate) service: Service,
+    pub(crate) pool: Pool,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) requester: Arc<Requester>,
 }
 
 impl Session {
-    /// Starts the threads: one more than `threads`, which is how many handlers run at once, so that one is
-    /// left to read.
-    pub(crate) fn start(
-        connection: UnixStream,
-        service: Service,
-        threads: usize,
-        queue_max: usize,
-        reentrant: bool,
-    ) -> Result<Session, Error> {
-        let bell = Bell::new().map_err(|source| Error::Os { step: "make an eventfd", source })?;
-        let (bell, connection) = (Arc::new(bell), Arc::new(connection));
-        let pool = Pool::new(threads, queue_max, reentrant, Arc::clone(&bell));
-        let outbox = Outbox::new(Arc::clone(&connection), Arc::clone(&bell));
-        let shared = Arc::new_cyclic(|me| {
-            let (calls, me) = (Calls::default(), me.clone());
-            Shared { connection, service, pool, outbox, calls, me }
-        });
-        let session = Session { shared, bell };
-        let started = (0..=threads)
-            .try_for_each(|number| session.shared.start_worker(number))
-            .and_then(|()| session.shared.start_streams());
-        started.map_err(|source| {
-            session.close();
-            Error::Os { step: "start a thread", source }
-        })?;
-        Ok(session)
-    }
-
-    /// What all threads of it share.
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// Serves until the end. `source` holds what came after the answer to the hello.
-    pub(crate) fn serve(self, source: Source, on_shutdown: OnShutdown) -> Result<End, Error> {
-        let Shared { service, pool, outbox, .. } = &*self.shared;
-        pool.open(source);
-        // Not before: the first answers are worth more than a record of how it began.
-        service.log.start(Some(&self.shared));
-        let end = self.attend();
-        if matches!(end, Ok(End::Shutdown)) {
-            // The host has its answer by now; a fault in here can only be told to whoever reads stderr,
-            // which the panic's own message does.
-            let _ = unpanicked("on_shutdown", on_shutdown);
+    /// Ends what depends on reading: nothing more is read, and no request is answered any more.
+    pub(crate) fn end(&self, end: Result<End, Error>) {
+        if !matches!(end, Ok(End::Shutdown)) {
+            self.close_streams();
         }
-        let mut answers = Frames::default();
-        for call in pool.close() {
-            let error = HandlerError::cancelled().into_object();
-            write_failure(&mut answers, call.id(), service.frame_bytes_max, error);
-        }
-        let deadline = Instant::now() + END_GRACE;
-        outbox.leave(&mut answers);
-        // A worker may be the writer: it has to be done before everything can be written.
-        pool.wait_all_done(deadline);
-        service.log.say(ended(&end));
-        outbox.flush(deadline);
-        service.log.finish();
-        self.close();
-        end
+        self.requester.requests.close();
+        self.outbox.nudge();
+        self.pool.end(end);
     }
 
-    /// Writes and watches until nothing more is read.
-    fn attend(&self) -> Result<End, Error> {
-        let Shared { connection, service, pool, outbox, .. } = &*self.shared;
-        loop {
-            let is_left = outbox.flush_now();
-            let time = match pool.tick(Instant::now()) {
-                Tick::End(end) => return end,
-                Tick::Rescued { mut answers, method } => {
-                    service.blocked(method);
-                    outbox.leave(&mut answers);
-                    continue;
-                }
-                Tick::Watching(time) => Some(time),
-                Tick::Asleep => None,
-            };
-            self.bell.wait(is_left.then_some(&**connection), time);
-        }
+    /// Ends all of it.
+    pub(crate) fn close(&self) {
+        self.requester.requests.close();
+        self.pool.close();
+        self.close_streams();
+        self.outbox.close();
     }
 
-    fn close(&self) {
-        self.shared.calls.close();
-        self.shared.pool.close();
-        self.shared.close_streams();
-        self.shared.outbox.close();
+    fn close_streams(&self) {
+        if let Some(streams) = self.service.terms.fd_transport.streams() {
+            streams.close();
+        }
     }
 }
 
-/// The last event of a session.
-fn ended(end: &Result<End, Error>) -> Event {
-    let event = |level, said| Event::new("stopped", Component::Runtime, level, said);
-    match end {
-        Ok(End::Shutdown) => event(Level::Info, "the session ended as the host asked"),
-        Ok(End::HostGone) => event(Level::Warn, "the session ended because the host is gone"),
-        Err(error) => event(Level::Error, "the session ended by a fault").error(error.to_string()),
+/// The error of a call that could only wait for itself, because of the calls of `chain`.
+pub(crate) fn would_deadlock(chain: &Chain) -> ErrorObject {
+    let text = format!("every thread of this plugin waits for a call that led to this one: {chain}");
+    let data = serde_json::json!({"outcome": Outcome::NotSent, "chain": chain});
+    ErrorObject::new(ErrorCode::WouldDeadlock, text).with_data(&data)
+}
+
+impl Callee for Session {
+    /// Sends it at once, or leaves it out where so much waits for the host that a handler would have to wait too.
+    fn progress(&self, call: &Context, value: &str) {
+        if !self.pool.is_unanswered_call(call) || !fits_nesting(value.as_bytes()) {
+            return;
+        }
+        let mut frames = Frames::default();
+        write_progress(&mut frames.bytes, call.id(), value);
+        if frames.len() - 1 <= self.service.terms.frame_bytes_max {
+            // A connection that has ended is found by whoever reads.
+            let _ = self.outbox.try_push(&mut frames);
+        }
+    }
+
+    fn call_back(
+        &self,
+        call: &Context,
+        id: u64,
+        params: Option<String>,
+        parcel: Parcel,
+    ) -> Result<Reply, CallError> {
+        self.make(call, callback(id, params.as_deref(), parcel))
+    }
+
+    fn make(&self, call: &Context, made: Outgoing) -> Result<Reply, CallError> {
+        self.requester.begin(Some(call), made, None)?.wait()
     }
 }

@@ -8,9 +8,9 @@
 //! that the plugin's author prints can break the protocol; programs that the plugin launches do not inherit the
 //! connection; waiting for the first line has an end.
 
-use crate::config::{Channel, Config, ConfigError, HELLO_TIMEOUT_DEFAULT};
-use crate::error::Error;
-use crate::relay::Relay;
+use crate::config::{Channel, Config, HELLO_TIMEOUT_DEFAULT};
+use crate::error::{ConfigError, Error};
+use crate::pipes::Pipes;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd::{dup2_stdin, dup2_stdout};
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
@@ -31,7 +31,7 @@ pub(crate) struct Stdio {
     pub(crate) config: Config,
     pub(crate) connection: UnixStream,
     /// Where they were no socket.
-    pub(crate) relay: Option<Relay>,
+    pub(crate) pipes: Option<Pipes>,
 }
 
 /// Whether both look like a connection: pipes or sockets.
@@ -53,7 +53,7 @@ fn kind(stat: &FileStat) -> SFlag {
 /// [`Error::Os`] when the operating system refuses it.
 pub(crate) fn open() -> Result<Stdio, Error> {
     let taken = take_over();
-    let (connection, relay) =
+    let (connection, pipes) =
         taken.map_err(|source| Error::Os { step: "take over standard input and output", source })?;
     let launch = read_launch(&connection, HELLO_TIMEOUT_DEFAULT)?;
     let config = Config {
@@ -66,10 +66,10 @@ pub(crate) fn open() -> Result<Stdio, Error> {
         // The host's folders may be on another machine.
         log_folder: None,
     };
-    Ok(Stdio { config, connection, relay })
+    Ok(Stdio { config, connection, pipes })
 }
 
-fn take_over() -> io::Result<(UnixStream, Option<Relay>)> {
+fn take_over() -> io::Result<(UnixStream, Option<Pipes>)> {
     let (input, output) = (fstat(io::stdin())?, fstat(io::stdout())?);
     let is_one_socket =
         kind(&input) == SFlag::S_IFSOCK && (input.st_dev, input.st_ino) == (output.st_dev, output.st_ino);
@@ -87,7 +87,7 @@ fn take_over() -> io::Result<(UnixStream, Option<Relay>)> {
         connection.set_nonblocking(false)?;
         return Ok((connection, None));
     }
-    Relay::start(from_host, to_host).map(|(connection, relay)| (connection, Some(relay)))
+    Pipes::start(from_host, to_host).map(|(connection, pipes)| (connection, Some(pipes)))
 }
 
 fn read_launch(connection: &UnixStream, timeout: Duration) -> Result<Launch, Error> {

@@ -8,8 +8,6 @@
 //! streams, so that they go out in the order in which they were made, and none before the frame that announces its
 //! stream; at most [`STREAMS_MAX`] are open of those that either side began; all end with the session.
 
-use crate::frames::Frames;
-use crate::outbox::Outbox;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -23,22 +21,22 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Events taken from the kernel at once: one for each stream, and the bell.
+/// Events taken from the kernel at once: one for each stream, and the wake-up.
 const EVENTS_MAX: usize = 2 * STREAMS_MAX + 1;
-/// What epoll says when the bell rings; no stream has that number.
-const BELL: u64 = u64::MAX;
+/// What epoll says of a wake-up; no stream has that number.
+const WAKE: u64 = u64::MAX;
 
-/// See the module's text.
+/// The streams in band of one connection.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    table: Mutex<Table>,
+    table: Mutex<StreamTable>,
     epoll: Epoll,
-    bell: EventFd,
+    wake: EventFd,
     frame_bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct StreamTable {
     /// The plugin's own have odd numbers, the host's even ones.
     relays: BTreeMap<u64, Relay>,
     /// Numbers whose frames have not gone out yet.
@@ -47,11 +45,11 @@ struct Table {
     begun: u64,
     /// Those that may have something to move.
     ready: BTreeSet<u64>,
-    is_rung: bool,
+    is_woken: bool,
     is_closed: bool,
 }
 
-impl Table {
+impl StreamTable {
     fn count(&self, is_ours: bool) -> usize {
         self.relays.keys().filter(|number| is_odd(**number) == is_ours).count()
     }
@@ -80,7 +78,7 @@ impl Opening {
             table.reserved.remove(&number);
             self.streams.open(&mut table, number, Some(fd));
         }
-        self.streams.ring(&mut table);
+        self.streams.wake(&mut table);
     }
 }
 
@@ -97,9 +95,9 @@ impl Streams {
     /// None is open. Frames have at most `frame_bytes_max` bytes.
     pub(crate) fn new(frame_bytes_max: usize) -> io::Result<Streams> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
-        Ok(Streams { table: Mutex::default(), epoll, bell, frame_bytes_max })
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        Ok(Streams { table: Mutex::default(), epoll, wake, frame_bytes_max })
     }
 
     /// Gives numbers to descriptors that a frame is to announce.
@@ -142,7 +140,7 @@ impl Streams {
         let (ours, theirs): (Vec<_>, Vec<_>) = pairs.unwrap_or_default().into_iter().unzip();
         let mut ours = ours.into_iter().map(OwnedFd::from);
         numbers.iter().for_each(|number| self.open(&mut table, *number, ours.next()));
-        self.ring(&mut table);
+        self.wake(&mut table);
         Ok(theirs.into_iter().map(OwnedFd::from).collect())
     }
 
@@ -157,7 +155,7 @@ impl Streams {
         let relay = relay.ok_or_else(|| format!("a frame is of stream {number}, which is not open"))?;
         relay.take(frame).map_err(|fault| format!("stream {number}: {fault}"))?;
         table.ready.insert(number);
-        self.ring(&mut table);
+        self.wake(&mut table);
         Ok(())
     }
 
@@ -166,12 +164,12 @@ impl Streams {
         let mut table = self.lock();
         table.is_closed = true;
         let relays = take(&mut table.relays);
-        self.ring(&mut table);
+        self.wake(&mut table);
         drop(table);
         drop(relays);
     }
 
-    fn open(&self, table: &mut Table, number: u64, fd: Option<OwnedFd>) {
+    fn open(&self, table: &mut StreamTable, number: u64, fd: Option<OwnedFd>) {
         if table.is_closed {
             return;
         }
@@ -190,24 +188,24 @@ impl Streams {
         Ok(relay)
     }
 
-    fn ring(&self, table: &mut Table) {
-        if !std::mem::replace(&mut table.is_rung, true) {
-            // It fails only at 2^64 rings unheard, and then it is ringing.
-            let _ = self.bell.write(1);
+    fn wake(&self, table: &mut StreamTable) {
+        if !std::mem::replace(&mut table.is_woken, true) {
+            // It fails only at 2^64 wake-ups that nobody took, and then it is readable.
+            let _ = self.wake.write(1);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, StreamTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves bytes until the session is over. Waits while much waits for the host, so that no more is read than the
-    /// host takes.
-    pub(crate) fn run(&self, outbox: &Outbox) {
-        let mut frames = Frames::default();
+    /// Moves bytes until the session is over. `send` takes whole frames and empties the buffer, or says that nothing
+    /// more is sent. It waits while much waits for the host, so that no more is read than the host takes.
+    pub(crate) fn run(&self, mut send: impl FnMut(&mut Vec<u8>) -> bool) {
+        let mut frames = Vec::new();
         while self.wait() {
             let over = self.pump_all(&mut frames);
-            if !frames.is_empty() && outbox.push(&mut frames).is_err() {
+            if !frames.is_empty() && !send(&mut frames) {
                 break;
             }
             // Not before: the host counts them until it has read that they are over.
@@ -229,9 +227,9 @@ impl Streams {
         };
         let mut table = self.lock();
         for event in events.iter().take(count) {
-            if event.data() == BELL {
-                let _ = self.bell.read();
-                table.is_rung = false;
+            if event.data() == WAKE {
+                let _ = self.wake.read();
+                table.is_woken = false;
             } else {
                 table.ready.insert(event.data());
             }
@@ -241,7 +239,7 @@ impl Streams {
 
     /// Moves some of each that is ready, at most a frame, so that all have their turn. The plugin's own that are over
     /// with these frames.
-    fn pump_all(&self, frames: &mut Frames) -> Vec<u64> {
+    fn pump_all(&self, frames: &mut Vec<u8>) -> Vec<u64> {
         let (mut made, mut over) = (Vec::new(), Vec::new());
         let mut table = self.lock();
         for number in take(&mut table.ready) {
@@ -264,7 +262,7 @@ impl Streams {
             }
         }
         drop(table);
-        made.iter().for_each(|frame| frame.write(&mut frames.bytes));
+        made.iter().for_each(|frame| frame.write(frames));
         over
     }
 }

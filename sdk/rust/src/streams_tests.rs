@@ -1,7 +1,9 @@
 //! The table of streams and its thread, against a socket that a test reads.
 
 use super::*;
-use crate::bell::Bell;
+use crate::frames::Frames;
+use crate::outbox::Outbox;
+use crate::wake_pipe::WakePipe;
 use rpc_plugin_interface::Stream;
 use rpc_plugin_wire::Message;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -28,10 +30,12 @@ impl Running {
     fn start() -> Running {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let (streams, bell) = (streams(), Arc::new(Bell::new().unwrap()));
-        let outbox = Outbox::new(Arc::new(theirs), bell);
+        let (streams, wake_pipe) = (streams(), Arc::new(WakePipe::new().unwrap()));
+        let outbox = Outbox::new(Arc::new(theirs), wake_pipe);
         let running = Arc::clone(&streams);
-        let thread = std::thread::spawn(move || running.run(&outbox));
+        let thread = std::thread::spawn(move || {
+            running.run(|bytes| outbox.push(&mut Frames::from(std::mem::take(bytes))).is_ok());
+        });
         Running { streams, sent: BufReader::new(ours), thread }
     }
 

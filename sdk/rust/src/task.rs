@@ -1,6 +1,4 @@
 //! What the pool tells the threads to do.
-//!
-//! What it deliberately does not do: anything; the pool decides, the threads act.
 
 use crate::call::Call;
 use crate::error::{End, Error};
@@ -29,19 +27,39 @@ pub(crate) enum Step {
     Run(Job, u64),
     /// The role is another's: run it as any worker does.
     HandedOver(Job),
-    /// Send what was collected.
+    /// Send what was collected, and ask again.
     Flush,
-    /// Deal with the frames that are there, if so, else read.
-    Read { source: Source, unparsed: bool, queue_room: usize },
+    /// Send what was collected, if anything; then deal with the frames that are there, if so, else read.
+    Read { input: Input, queue_room: usize },
     /// The role was taken away during the last call, whose answer is still to be sent.
     Lost,
     /// The session has ended.
     Stop,
 }
 
+/// What is read from. It goes from thread to thread with the reading role.
+pub(crate) struct Input {
+    pub(crate) source: Source,
+    /// Whether it holds frames that nobody has looked at.
+    pub(crate) unparsed: bool,
+}
+
+/// What is left to do for whoever suspends a handler.
+#[derive(Default)]
+pub(crate) struct AfterSuspend {
+    /// For [`Pool::resume`](crate::pool::Pool::resume).
+    pub(crate) number: u64,
+    /// Answers of this thread that were collected and not sent.
+    pub(crate) answers: Frames,
+    /// The number of the method that had the reading role.
+    pub(crate) method: Option<usize>,
+    /// Calls that could only wait for themselves now, to be answered.
+    pub(crate) stuck: Vec<Job>,
+}
+
 /// What the main thread learns at a tick.
 pub(crate) enum Tick {
-    /// Nothing before the next ring.
+    /// Nothing before the next wake-up.
     Asleep,
     /// Come back in this time.
     Watching(Duration),

@@ -5,18 +5,18 @@
 //! What always holds: all frames of one read are dealt with before the next read; the answers of quick
 //! calls of one read go out together; a thread with the reading role never waits for the host to take answers.
 
-use crate::calls::Calls;
+use crate::current_call::{self, Activity};
 use crate::error::{End, Error};
 use crate::frames::Frames;
-use crate::inbox::{Inbox, Taken};
-use crate::outbox::{Closed, Outbox, Pushed, Refused};
-use crate::pool::Pool;
-use crate::seat::{self, Doing};
-use crate::service::Service;
-use crate::source::Source;
-use crate::task::{Job, Step, Task};
+use crate::inbox::{Inbox, Parsed};
+use crate::outbox::{Closed, PushError, Pushed};
+use crate::reply_slot::ReplySlot;
+use crate::requester::Suspend;
+use crate::service::write_failure;
+use crate::session::{Session, would_deadlock};
+use crate::task::{Input, Job, Step, Task};
+use rpc_plugin_wire::RequestId;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Instant;
@@ -24,50 +24,9 @@ use std::time::Instant;
 /// Parsing this many frames is short beside what it costs to read the clock again.
 const FRAMES_UNTIMED_MAX: usize = 4;
 
-/// What all threads of a session share.
-pub(crate) struct Shared {
-    pub(crate) connection: Arc<UnixStream>,
-    pub(crate) service: Service,
-    pub(crate) pool: Pool,
-    pub(crate) outbox: Outbox,
-    pub(crate) calls: Calls,
-    pub(crate) me: Weak<Shared>,
-}
-
-impl Shared {
-    /// Starts one more thread.
-    pub(crate) fn start_worker(self: &Arc<Shared>, number: usize) -> io::Result<()> {
-        let worker = Worker::new(Arc::clone(self));
-        thread::Builder::new().name(format!("plugin-work-{number}")).spawn(move || worker.work()).map(|_| ())
-    }
-
-    /// Starts the thread that carries streams in band, where there are some.
-    pub(crate) fn start_streams(self: &Arc<Shared>) -> io::Result<()> {
-        let Some(streams) = self.service.bulk.streams().map(Arc::clone) else { return Ok(()) };
-        let shared = Arc::clone(self);
-        let run = move || streams.run(&shared.outbox);
-        thread::Builder::new().name("plugin-streams".into()).spawn(run).map(|_| ())
-    }
-
-    pub(crate) fn close_streams(&self) {
-        if let Some(streams) = self.service.bulk.streams() {
-            streams.close();
-        }
-    }
-
-    /// Nothing more is read: nobody waits for an answer any more.
-    fn end(&self, end: Result<End, Error>) {
-        if !matches!(end, Ok(End::Shutdown)) {
-            self.close_streams();
-        }
-        self.calls.close();
-        self.outbox.nudge();
-        self.pool.end(end);
-    }
-}
-
+/// A thread of a session.
 pub(crate) struct Worker {
-    shared: Arc<Shared>,
+    session: Arc<Session>,
     inbox: Inbox,
     /// The answer of the call that is run.
     answer: Frames,
@@ -88,17 +47,21 @@ enum Left {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>) -> Worker {
-        let inbox = Inbox::new(Arc::clone(&shared));
-        Worker { shared, inbox, answer: Frames::default(), sending: Frames::default(), now: None }
+    /// Starts one more thread of that session.
+    pub(crate) fn start(session: &Arc<Session>, number: usize) -> io::Result<()> {
+        let session = Arc::clone(session);
+        let inbox = Inbox::new(Arc::clone(&session));
+        let (answer, sending) = (Frames::default(), Frames::default());
+        let worker = Worker { session, inbox, answer, sending, now: None };
+        thread::Builder::new().name(format!("plugin-work-{number}")).spawn(move || worker.work()).map(|_| ())
     }
 
     /// Works until the pool is closed.
-    pub(crate) fn work(mut self) {
-        seat::take(Arc::as_ptr(&self.shared).addr());
+    fn work(mut self) {
+        current_call::enter(self.session.requester.session);
         let mut has_answered = false;
         loop {
-            has_answered = match self.shared.pool.next(has_answered) {
+            has_answered = match self.session.pool.next(has_answered) {
                 Task::Run(job) => {
                     self.now = None;
                     self.run_and_send(&job);
@@ -109,7 +72,7 @@ impl Worker {
                     Left::Answered => true,
                     // The others do the rest of the calls. This one, with nothing to read any more, stands
                     // in for the main thread, which has the end to do.
-                    Left::Ended => return self.shared.outbox.flush_handed_over(),
+                    Left::Ended => return self.session.outbox.flush_handed_over(),
                 },
                 Task::Stop => return,
             };
@@ -118,16 +81,12 @@ impl Worker {
 
     /// Holds the reading role until it is given up, taken away, or over.
     fn read_on(&mut self) -> Left {
-        let shared = Arc::clone(&self.shared);
-        let mut ran: Option<(Job, u64)> = None;
+        let mut step = self.next_step(None);
         loop {
-            let done = ran.as_ref().map(|(job, run)| (*run, &job.call));
-            let step = shared.pool.step(done, &mut self.answer, &mut self.sending, &mut self.now);
-            ran = None;
-            match step {
+            step = match step {
                 Step::Run(job, run) => {
                     self.run(&job, Some(run));
-                    ran = Some((job, run));
+                    self.next_step(Some((run, &job)))
                 }
                 Step::HandedOver(job) => {
                     self.now = None;
@@ -138,18 +97,23 @@ impl Worker {
                     self.send_answer();
                     return Left::Answered;
                 }
-                Step::Flush => match self.flush() {
-                    Ok(None) => {}
-                    Ok(Some(left)) => return left,
-                    Err(refused) => {
-                        shared.end(refused.end());
-                        return Left::Ended;
-                    }
+                Step::Flush => match self.flush(&mut None) {
+                    Ok(true) => self.next_step(None),
+                    Ok(false) => return Left::Answered,
+                    Err(error) => return self.end(error.end()),
                 },
-                Step::Read { source, unparsed, queue_room } => {
+                Step::Read { input, queue_room } => {
+                    let mut input = Some(input);
+                    match self.flush(&mut input) {
+                        Ok(true) => {}
+                        Ok(false) => return Left::Answered,
+                        Err(error) => return self.end(error.end()),
+                    }
+                    let Some(input) = input else { return Left::Done };
                     self.inbox.expect_room(queue_room);
-                    if self.read(source, unparsed).is_err() {
-                        return Left::Ended;
+                    match self.read(input) {
+                        Ok(step) => step,
+                        Err(left) => return left,
                     }
                 }
                 Step::Stop => return Left::Done,
@@ -157,24 +121,31 @@ impl Worker {
         }
     }
 
+    /// Asks the pool, after the call of that number if one was run.
+    fn next_step(&mut self, done: Option<(u64, &Job)>) -> Step {
+        let done = done.map(|(run, job)| (run, &job.call));
+        self.session.pool.step(done, &mut self.answer, &mut self.sending, &mut self.now)
+    }
+
     /// Reads, unless there are frames already, and deals with them. Fails when that was the end.
-    fn read(&mut self, mut source: Source, unparsed: bool) -> Result<(), ()> {
+    fn read(&mut self, mut input: Input) -> Result<Step, Left> {
         self.now = None;
-        let taken = if unparsed { Ok(None) } else { source.read(&self.shared.connection) };
-        let taken = taken.and_then(|end| match end {
-            Some(end) => Ok(Taken::End(end)),
-            None => self.inbox.take_in(&mut source),
+        let ended = if input.unparsed { Ok(None) } else { input.source.read(&self.session.connection) };
+        let parsed = ended.and_then(|end| match end {
+            Some(end) => Ok(Parsed::End(end)),
+            None => self.inbox.take_in(&mut input),
         });
-        let end = match taken {
-            Ok(taken @ (Taken::All | Taken::Full)) => {
+        let end = match parsed {
+            Ok(Parsed::All | Parsed::Full) => {
                 if self.inbox.frames <= FRAMES_UNTIMED_MAX {
                     self.now = self.inbox.received;
                 }
-                let unparsed = matches!(taken, Taken::Full);
-                self.shared.pool.give_back(source, unparsed, &mut self.inbox.answers);
-                return Ok(());
+                match self.inbox.hand_over(input, &mut self.sending, &mut self.now) {
+                    Ok(step) => return Ok(step),
+                    Err(error) => Err(error),
+                }
             }
-            Ok(Taken::End(end)) => Ok(end),
+            Ok(Parsed::End(end)) => Ok(end),
             Err(error) => {
                 // What the host asked before it broke the protocol is still answered.
                 let _ = self.inbox.submit();
@@ -182,37 +153,44 @@ impl Worker {
             }
         };
         // A host that is gone by now gets no answer; the plugin ends in any case.
-        let _ = self.shared.outbox.push_from_reader(&mut self.inbox.answers);
-        self.shared.end(end);
-        Err(())
+        let _ = self.session.outbox.push_from_reader(&mut self.inbox.answers);
+        Err(self.end(end))
     }
 
-    /// Sends what was collected. With all that the socket and the outbox take used up, the role goes to
-    /// another thread, and this one waits. Where all are busy, nothing is run in place any more, so that this
-    /// happens at most once for each of them before somebody waits.
-    fn flush(&mut self) -> Result<Option<Left>, Refused> {
-        self.now = None;
-        let Shared { outbox, pool, .. } = &*self.shared;
-        if outbox.try_push(&mut self.sending).map_err(|Closed| Refused::Closed)? == Pushed::All {
-            return Ok(None);
+    fn end(&self, end: Result<End, Error>) -> Left {
+        self.session.end(end);
+        Left::Ended
+    }
+
+    /// Sends what was collected. Returns whether this thread still has the reading role: with all that the socket and
+    /// the outbox take used up, the role goes to another thread with `input`, and this one waits. Where all are busy,
+    /// nothing is run in place any more, so that this happens at most once for each of them before somebody waits.
+    fn flush(&mut self, input: &mut Option<Input>) -> Result<bool, PushError> {
+        if self.sending.is_empty() {
+            return Ok(true);
         }
-        if pool.leave_to_send() {
+        self.now = None;
+        let Session { outbox, pool, .. } = &*self.session;
+        if outbox.try_push(&mut self.sending).map_err(|Closed| PushError::Closed)? == Pushed::All {
+            return Ok(true);
+        }
+        if pool.leave_to_send(input) {
             if outbox.push(&mut self.sending).is_err() {
                 self.sending.clear();
             }
-            return Ok(Some(Left::Answered));
+            return Ok(false);
         }
         outbox.push_from_reader(&mut self.sending)?;
-        Ok(None)
+        Ok(true)
     }
 
     /// Runs a handler. `run` is its number where this thread has the reading role meanwhile.
     fn run(&mut self, job: &Job, run: Option<u64>) {
         let begin = self.now.take().unwrap_or_else(Instant::now);
-        let Shared { service, .. } = &*self.shared;
-        seat::set(Doing::Running { id: job.call.id().clone(), run });
+        let Session { service, .. } = &*self.session;
+        current_call::set(Activity::Running { id: job.call.id().clone(), run });
         let failure = service.answer(job, &mut self.answer);
-        seat::set(Doing::Reading);
+        current_call::set(Activity::Reading);
         let end = Instant::now();
         let took = end.saturating_duration_since(begin);
         service.work.count(failure.is_none(), end);
@@ -225,15 +203,49 @@ impl Worker {
         self.run(job, None);
         self.now = None;
         // The id is free before the host can have the answer.
-        self.shared.pool.answered(&job.call);
+        self.session.pool.answered(&job.call);
         self.send_answer();
     }
 
     fn send_answer(&mut self) {
         self.now = None;
-        if self.shared.outbox.push(&mut self.answer).is_err() {
+        if self.session.outbox.push(&mut self.answer).is_err() {
             // The host is gone. The reading thread sees it too and ends the session.
             self.answer.clear();
+        }
+    }
+}
+
+/// Gives the places of handlers that wait to other calls of the same session.
+pub(crate) struct Places(Weak<Session>);
+
+impl Places {
+    pub(crate) fn new(session: Weak<Session>) -> Places {
+        Places(session)
+    }
+}
+
+impl Suspend for Places {
+    fn suspend(&self, id: &RequestId, run: Option<u64>, slot: &Arc<ReplySlot>) -> u64 {
+        let Some(session) = self.0.upgrade() else { return 0 };
+        let Session { service, pool, outbox, .. } = &*session;
+        let spawn = |number| Worker::start(&session, number).is_ok();
+        let mut after = pool.suspend(run, service.terms.entry_of(id), slot, spawn);
+        if let Some(number) = after.method {
+            // A change of readers costs more than a thread of its own would have.
+            service.blocked(number);
+        }
+        for job in after.stuck {
+            let (id, error) = (job.call.id(), would_deadlock(job.call.chain()));
+            write_failure(&mut after.answers, id, service.terms.frame_bytes_max, error);
+        }
+        outbox.leave(&mut after.answers);
+        after.number
+    }
+
+    fn resume(&self, number: u64) {
+        if let Some(session) = self.0.upgrade() {
+            session.pool.resume(number);
         }
     }
 }

@@ -3,8 +3,6 @@
 //! What always holds: params and results are in none, nor is the text of an error about params, which quotes
 //! them.
 
-use super::now;
-use crate::handler::Method;
 use rpc_plugin_record::{Correlation, Entry};
 use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::{ErrorCode, Generation, PluginId};
@@ -20,14 +18,14 @@ const FAILURES_PER_SECOND_MAX: u64 = 100;
 /// The call that an event is about.
 #[derive(Clone)]
 pub(crate) struct OfCall {
-    pub(crate) method: Arc<Method>,
+    pub(crate) method: Arc<str>,
     /// The id of the request; `None` where it is no number.
     pub(crate) request: Option<u64>,
 }
 
 /// Why a handler failed.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct HandlerFailure {
     pub(crate) code: ErrorCode,
     pub(crate) text: String,
     pub(crate) is_panic: bool,
@@ -54,7 +52,7 @@ impl Event {
         message: impl Into<String>,
     ) -> Event {
         Event {
-            at: now(),
+            at: SystemTime::now(),
             event: event.into(),
             component,
             level,
@@ -66,7 +64,7 @@ impl Event {
         }
     }
 
-    pub(super) fn of_call(of: OfCall, took: Duration, failure: Option<&Failure>) -> Event {
+    pub(super) fn of_call(of: OfCall, took: Duration, failure: Option<&HandlerFailure>) -> Event {
         let (name, level, said) = match failure {
             None => ("handler_succeeded", Level::Debug, "a handler gave its result"),
             Some(failure) if failure.is_panic => ("handler_failed", Level::Error, "a handler panicked"),
@@ -107,7 +105,7 @@ impl Event {
         entry = entry.plugin(plugin_id.clone()).generation(generation).pid(pid);
         if let Some(OfCall { method, request }) = self.call {
             let correlation = request.map(|request| Correlation { generation, request });
-            entry = entry.call(method.name.to_string()).with(correlation, Entry::correlation);
+            entry = entry.call(method.to_string()).with(correlation, Entry::correlation);
         }
         if let Some((took, class)) = self.end {
             let status = if class.is_some() { "error" } else { "ok" };
@@ -136,7 +134,7 @@ impl Event {
             level: self.level.as_str(),
             message: &self.message,
             event: &self.event,
-            method: self.call.as_ref().map(|call| &*call.method.name),
+            method: self.call.as_ref().map(|call| &*call.method),
             request: self.call.as_ref().and_then(|call| call.request),
             error: self.error.as_deref(),
             details: self.details.as_deref(),

@@ -12,11 +12,10 @@ mod event;
 mod tests;
 mod writer;
 
-pub(crate) use event::{Event, Failure, OfCall};
+pub(crate) use event::{Event, HandlerFailure, OfCall};
 
 use crate::config::Config;
-use crate::handler::Method;
-use crate::worker;
+use crate::outbox::Outbox;
 use event::Rate;
 use rpc_plugin_wire::event::{Component, Level};
 use serde::Serialize;
@@ -24,7 +23,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use writer::{Sink, Writer};
 
 /// Events that wait to be written; a further one is dropped and counted.
@@ -70,7 +69,7 @@ impl Default for LogOptions {
 /// [`Call::log`](crate::Call::log) names its call with all that it records.
 #[derive(Clone)]
 pub struct Log {
-    shared: Arc<Shared>,
+    queue: Arc<LogQueue>,
     call: Option<OfCall>,
 }
 
@@ -81,12 +80,12 @@ impl fmt::Debug for Log {
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     queue: Vec<Event>,
     queue_bytes: usize,
     /// Events that found no room since one did.
     dropped: u64,
-    /// Something waits that is not to wait for company.
+    /// Write now; do not wait for the batch to fill.
     is_urgent: bool,
     /// Where to, until the writer has it. `None`, too, before that is known.
     sink: Option<Sink>,
@@ -101,18 +100,19 @@ struct State {
     failures: Rate,
 }
 
-pub(crate) struct Shared {
+/// Events that wait to be written, which all clones of a [`Log`] and its writer share.
+pub(crate) struct LogQueue {
     /// The least level that is recorded, as a number.
     level: AtomicU8,
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     /// For the writer.
     pushed: Condvar,
     /// For who waits until all is written.
     written: Condvar,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl LogQueue {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,24 +127,24 @@ impl Log {
     /// A record that takes nothing.
     pub(crate) fn off() -> Log {
         let (pushed, written) = (Condvar::new(), Condvar::new());
-        let shared = Shared { level: AtomicU8::new(OFF), state: Mutex::default(), pushed, written };
-        Log { shared: Arc::new(shared), call: None }
+        let queue = LogQueue { level: AtomicU8::new(OFF), state: Mutex::default(), pushed, written };
+        Log { queue: Arc::new(queue), call: None }
     }
 
     pub(crate) fn set(&self, options: &LogOptions) {
         let level = if options.target == LogTarget::Nowhere { OFF } else { options.level as u8 };
-        self.shared.level.store(level, Ordering::Relaxed);
+        self.queue.level.store(level, Ordering::Relaxed);
     }
 
     /// The same record, for what is said about a call.
-    pub(crate) fn of_call(&self, method: &Arc<Method>, request: Option<u64>) -> Log {
-        Log { shared: Arc::clone(&self.shared), call: Some(OfCall { method: Arc::clone(method), request }) }
+    pub(crate) fn of_call(&self, call: OfCall) -> Log {
+        Log { queue: Arc::clone(&self.queue), call: Some(call) }
     }
 
     /// Whether events of that level are recorded; for what costs something to put together.
     #[must_use]
     pub fn is_on(&self, level: Level) -> bool {
-        level as u8 >= self.shared.level.load(Ordering::Relaxed)
+        level as u8 >= self.queue.level.load(Ordering::Relaxed)
     }
 
     /// Records a sentence.
@@ -173,14 +173,15 @@ impl Log {
     /// ends the process without returning from `main`.
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> bool {
-        let mut state = self.shared.lock();
+        let mut state = self.queue.lock();
         if !state.is_running {
             return state.queue.is_empty();
         }
         state.is_urgent = true;
-        self.shared.pushed.notify_one();
-        let is_busy = |state: &mut State| state.is_running && (state.is_writing || !state.queue.is_empty());
-        let waited = self.shared.written.wait_timeout_while(state, timeout, is_busy);
+        self.queue.pushed.notify_one();
+        let is_busy =
+            |state: &mut LogState| state.is_running && (state.is_writing || !state.queue.is_empty());
+        let waited = self.queue.written.wait_timeout_while(state, timeout, is_busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
@@ -193,13 +194,13 @@ impl Log {
 
     /// Records how a call ended. Of those that fail, only so many in a second.
     #[cold]
-    pub(crate) fn called(&self, of: OfCall, took: Duration, failure: Option<&Failure>) {
+    pub(crate) fn called(&self, of: OfCall, took: Duration, failure: Option<&HandlerFailure>) {
         let mut event = Event::of_call(of, took, failure);
         if failure.is_some() {
             if !self.is_on(event.level) {
                 return;
             }
-            let Some(more) = self.shared.lock().failures.take(Instant::now()) else { return };
+            let Some(more) = self.queue.lock().failures.take(Instant::now()) else { return };
             if more > 0 {
                 event = event.details(&serde_json::json!({"failures_left_out": more}));
             }
@@ -213,7 +214,7 @@ impl Log {
 
     fn push_within(&self, mut event: Event, queue_max: usize, queue_bytes_max: usize) {
         event.call = event.call.or_else(|| self.call.clone());
-        let mut state = self.shared.lock();
+        let mut state = self.queue.lock();
         if state.is_closed {
             return;
         }
@@ -229,13 +230,13 @@ impl Log {
         state.queue_bytes += bytes;
         state.queue.push(event);
         if wakes && state.is_running {
-            self.shared.pushed.notify_one();
+            self.queue.pushed.notify_one();
         }
     }
 
     /// Says where the record is to be, once it is known; whether that is new.
     pub(crate) fn open(&self, options: &LogOptions, config: &Config) -> bool {
-        let mut state = self.shared.lock();
+        let mut state = self.queue.lock();
         if std::mem::replace(&mut state.is_open, true) {
             return false;
         }
@@ -247,26 +248,26 @@ impl Log {
             (LogTarget::Host, _) => {}
             (LogTarget::File | LogTarget::Nowhere, _) => {
                 (state.is_closed, state.queue) = (true, Vec::new());
-                self.shared.level.store(OFF, Ordering::Relaxed);
+                self.queue.level.store(OFF, Ordering::Relaxed);
             }
         }
         true
     }
 
-    /// Starts to write. `session` is where events go that are for the host.
-    pub(crate) fn start(&self, session: Option<&Arc<worker::Shared>>) {
-        let mut state = self.shared.lock();
-        let sink = match (state.sink.take(), session) {
+    /// Starts to write. Events that are for the host go to `outbox`.
+    pub(crate) fn start(&self, outbox: Option<&Arc<Outbox>>) {
+        let mut state = self.queue.lock();
+        let sink = match (state.sink.take(), outbox) {
             (Some(sink), _) => sink,
-            (None, Some(session)) if self.shared.level.load(Ordering::Relaxed) != OFF => {
-                Sink::host(Arc::clone(session))
+            (None, Some(outbox)) if self.queue.level.load(Ordering::Relaxed) != OFF => {
+                Sink::Host(Arc::clone(outbox))
             }
             _ => return,
         };
         if state.is_running || state.is_closed {
             return;
         }
-        let writer = Writer::new(Arc::clone(&self.shared), sink);
+        let writer = Writer::new(Arc::clone(&self.queue), sink);
         let thread = std::thread::Builder::new().name("plugin-log".to_owned());
         // Without a thread there is no record, and the plugin goes on.
         state.is_running = thread.spawn(move || writer.run()).is_ok();
@@ -276,11 +277,11 @@ impl Log {
     /// Takes nothing more, and waits a moment until what is there is written.
     pub(crate) fn finish(&self) {
         self.start(None);
-        self.shared.level.store(OFF, Ordering::Relaxed);
-        let mut state = self.shared.lock();
+        self.queue.level.store(OFF, Ordering::Relaxed);
+        let mut state = self.queue.lock();
         state.is_closed = true;
-        self.shared.pushed.notify_one();
-        let waited = self.shared.written.wait_timeout_while(state, FINISH_TIMEOUT, |state| state.is_running);
+        self.queue.pushed.notify_one();
+        let waited = self.queue.written.wait_timeout_while(state, FINISH_TIMEOUT, |state| state.is_running);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -291,9 +292,9 @@ struct Batch {
     dropped: u64,
 }
 
-impl Shared {
-    /// Waits for events; for company too, unless one is urgent. `None`: nothing comes any more.
-    fn next_batch(&self, company: Duration) -> Option<Batch> {
+impl LogQueue {
+    /// Waits for events, and then for the batch to fill, unless one is urgent. `None`: nothing comes any more.
+    fn next_batch(&self, batching: Duration) -> Option<Batch> {
         let mut state = self.lock();
         state.is_writing = false;
         self.written.notify_all();
@@ -301,7 +302,7 @@ impl Shared {
             state = self.pushed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let waited =
-            self.pushed.wait_timeout_while(state, company, |state| !state.is_urgent && !state.is_closed);
+            self.pushed.wait_timeout_while(state, batching, |state| !state.is_urgent && !state.is_closed);
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
         if state.queue.is_empty() && state.is_closed {
             state.is_running = false;
@@ -312,9 +313,4 @@ impl Shared {
         let (events, dropped) = (std::mem::take(&mut state.queue), std::mem::take(&mut state.dropped));
         Some(Batch { events, dropped })
     }
-}
-
-/// When something happened, for an event that is made now.
-fn now() -> SystemTime {
-    SystemTime::now()
 }

@@ -8,13 +8,12 @@ fn log(level: Level) -> Log {
 }
 
 fn waiting(log: &Log) -> (usize, u64) {
-    let state = log.shared.lock();
+    let state = log.queue.lock();
     (state.queue.len(), state.dropped)
 }
 
 fn of_call() -> OfCall {
-    let handler = crate::handler::typed(|_: &crate::Call, (): ()| Ok::<(), crate::HandlerError>(()));
-    OfCall { method: Arc::new(Method::new("m", 0, handler)), request: Some(7) }
+    OfCall { method: "m".into(), request: Some(7) }
 }
 
 #[test]
@@ -54,7 +53,7 @@ fn what_waits_is_bounded_in_number_and_bytes() {
 #[test]
 fn failures_are_bounded_in_time_and_those_left_out_are_counted() {
     let log = log(Level::Info);
-    let failure = Failure { code: ErrorCode::InternalError, text: "e".to_owned(), is_panic: false };
+    let failure = HandlerFailure { code: ErrorCode::InternalError, text: "e".to_owned(), is_panic: false };
     for _ in 0..250 {
         log.called(of_call(), Duration::ZERO, Some(&failure));
     }
@@ -94,7 +93,7 @@ fn every_event_is_in_the_documentation() {
         include_str!("../inbox.rs"),
         include_str!("../plugin.rs"),
         include_str!("../run.rs"),
-        include_str!("../session.rs"),
+        include_str!("../main_thread.rs"),
     ];
     let page = include_str!("../../../../docs/events.md");
     let section = page.split_once("## A plugin's own record").unwrap().1;

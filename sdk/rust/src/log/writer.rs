@@ -4,11 +4,11 @@
 //! stderr, tried again with each batch, and what was lost is told in the file once it takes something.
 
 use super::event::Event;
-use super::{Batch, LogOptions, Shared};
+use super::{Batch, LogOptions, LogQueue};
 use crate::frames::Frames;
-use crate::run::say;
-use crate::worker;
-use rpc_plugin_record::{Entry, PLUGIN_FILE_NAME, Place, Stream, StreamOptions, SystemDisk};
+use crate::outbox::Outbox;
+use crate::stderr::say;
+use rpc_plugin_record::{Entry, PLUGIN_FILE_NAME, Place, StreamOptions, SystemDisk};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::METHOD_LOG;
 use rpc_plugin_wire::message::write_notification;
@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long an event below `warn` waits for others, so that the start of a plugin is one write.
-const COMPANY: Duration = Duration::from_millis(20);
+/// How long an event below `warn` waits for the batch to fill, so that the start of a plugin is one write.
+const BATCHING: Duration = Duration::from_millis(20);
 /// Lines that a file did not take, beyond which further ones are dropped and counted. Bytes.
 const PENDING_BYTES_MAX: usize = 1024 * 1024;
 /// Longest `host.log`: what is longer goes without its details, or is left out. Bytes.
@@ -27,19 +27,20 @@ const HOST_EVENT_BYTES_MAX: usize = 12 * 1024;
 
 /// Where events go.
 pub(super) enum Sink {
-    File(Box<File>),
-    Host(Arc<worker::Shared>),
+    File(Box<RecordFile>),
+    Host(Arc<Outbox>),
 }
 
-pub(super) struct File {
-    stream: Stream,
+/// Rotated files on disk.
+pub(super) struct RecordFile {
+    stream: rpc_plugin_record::Stream,
     plugin_id: PluginId,
     generation: Generation,
     is_told: bool,
 }
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    queue: Arc<LogQueue>,
     sink: Sink,
     /// Events that were lost and not told of.
     lost: u64,
@@ -56,32 +57,28 @@ impl Sink {
         let LogOptions { file_bytes_max, files_max, .. } = *options;
         let options =
             StreamOptions { file_bytes_max, files_max, is_durable: false, ..StreamOptions::default() };
-        let stream = Stream::new(place, PLUGIN_FILE_NAME, options, Arc::new(SystemDisk));
-        Sink::File(Box::new(File { stream, plugin_id, generation, is_told: false }))
-    }
-
-    pub(super) fn host(session: Arc<worker::Shared>) -> Sink {
-        Sink::Host(session)
+        let stream = rpc_plugin_record::Stream::new(place, PLUGIN_FILE_NAME, options, Arc::new(SystemDisk));
+        Sink::File(Box::new(RecordFile { stream, plugin_id, generation, is_told: false }))
     }
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, sink: Sink) -> Writer {
-        Writer { shared, sink, lost: 0 }
+    pub(super) fn new(queue: Arc<LogQueue>, sink: Sink) -> Writer {
+        Writer { queue, sink, lost: 0 }
     }
 
     pub(super) fn run(mut self) {
-        while let Some(Batch { events, dropped }) = self.shared.next_batch(COMPANY) {
+        while let Some(Batch { events, dropped }) = self.queue.next_batch(BATCHING) {
             self.lost += dropped;
             match &mut self.sink {
                 Sink::File(file) => file.write(events, &mut self.lost),
-                Sink::Host(session) => send(session, events, &mut self.lost),
+                Sink::Host(outbox) => send(outbox, events, &mut self.lost),
             }
         }
     }
 }
 
-impl File {
+impl RecordFile {
     fn write(&mut self, events: Vec<Event>, lost: &mut u64) {
         let pid = std::process::id();
         let mut is_failing = false;
@@ -146,7 +143,7 @@ impl File {
 }
 
 /// Sends events to the host. Waits while too much waits for the host already; nobody waits for this thread.
-fn send(session: &worker::Shared, events: Vec<Event>, lost: &mut u64) {
+fn send(outbox: &Outbox, events: Vec<Event>, lost: &mut u64) {
     let mut frames = Frames::default();
     for event in events {
         match event.to_params() {
@@ -157,5 +154,5 @@ fn send(session: &worker::Shared, events: Vec<Event>, lost: &mut u64) {
         }
     }
     // A host that is gone needs no record of ours.
-    let _ = session.outbox.push(&mut frames);
+    let _ = outbox.push(&mut frames);
 }

@@ -1,17 +1,14 @@
 //! Places while handlers wait: who gives one, who takes over, and which call could only wait for itself.
 
 use super::*;
-use crate::bell::Bell;
-use crate::call::Call;
-use crate::handler::{HandlerError, Method, typed};
-use crate::source::Source;
-use crate::task::{Refusal, Step, Task};
+use crate::call::{Method, typed};
+use crate::requests_out::{RequestsOut, cancelled};
+use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::context::Served;
-use rpc_plugin_wire::RequestId;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn pool(threads: usize, reentrant: bool) -> Pool {
-    let pool = Pool::new(threads, 100, reentrant, Arc::new(Bell::new().unwrap()));
+    let pool = Pool::new(threads, 100, reentrant, Arc::new(WakePipe::new().unwrap()));
     pool.open(Source::new(1024));
     pool
 }
@@ -51,8 +48,8 @@ fn counts(pool: &Pool) -> (usize, usize, usize) {
     (state.running, state.waiting, state.workers)
 }
 
-fn slot() -> Arc<Slot> {
-    Arc::new(Slot::new(None, false))
+fn slot() -> Arc<ReplySlot> {
+    ReplySlot::new(None, false)
 }
 
 fn no_spawn(_: usize) -> bool {
@@ -165,12 +162,12 @@ fn a_wait_that_has_ended_is_none_even_before_its_thread_goes_on() {
     let (pool, method) = (pool(1, false), method(false));
     submit(&pool, 1, &method, &[]);
     run_next(&pool);
-    let calls = crate::calls::Calls::default();
+    let calls = RequestsOut::default();
     let wait = slot();
     let id = calls.open(&wait, Vec::new()).unwrap();
     pool.suspend(None, "p/1/1".to_owned(), &wait, no_spawn);
     assert_eq!(submit(&pool, 2, &method, &["p/1/1"]), Some(Refusal::WouldDeadlock));
-    calls.end(id, crate::calls::cancelled);
+    calls.end(id, cancelled);
     assert_eq!(submit(&pool, 3, &method, &["p/1/1"]), None);
 }
 

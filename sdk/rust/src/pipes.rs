@@ -5,7 +5,7 @@
 //! than one buffer of them: who reads too slowly is waited for, as on a socket.
 //!
 //! What always holds: the end of the input is an end of stream; what the session wrote before it ended is
-//! written before [`Relay::finish`] returns, if that takes no longer than it may; no pipe is left in a mode that
+//! written before [`Pipes::finish`] returns, if that takes no longer than it may; no pipe is left in a mode that
 //! it was not in.
 
 use nix::errno::Errno;
@@ -22,16 +22,16 @@ use std::time::Duration;
 /// Bytes copied at once: what a pipe holds (pipe(7)).
 const COPY_BYTES: usize = 64 * 1024;
 
-/// The two threads. They end with the session.
+/// The two threads that copy between the pipes and the session. They end with it.
 #[derive(Debug)]
-pub(crate) struct Relay {
+pub(crate) struct Pipes {
     /// Disconnected when all that was written is written; nothing is ever sent.
     written: mpsc::Receiver<()>,
 }
 
-impl Relay {
+impl Pipes {
     /// Joins the two pipes to the socket that is given back.
-    pub(crate) fn start(input: OwnedFd, output: OwnedFd) -> io::Result<(UnixStream, Relay)> {
+    pub(crate) fn start(input: OwnedFd, output: OwnedFd) -> io::Result<(UnixStream, Pipes)> {
         let (session, ours) = UnixStream::pair()?;
         let (ours, (alive, written)) = (Arc::new(ours), mpsc::channel());
         let socket = Arc::clone(&ours);
@@ -47,7 +47,7 @@ impl Relay {
             drop(alive);
         };
         thread::Builder::new().name("plugin-stdout".into()).spawn(copy_out)?;
-        Ok((session, Relay { written }))
+        Ok((session, Pipes { written }))
     }
 
     /// Waits until what an ended session wrote is written, at most `timeout`.
@@ -130,16 +130,16 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn relay() -> (PipeWriter, UnixStream, Relay, PipeReader) {
+    fn pipes() -> (PipeWriter, UnixStream, Pipes, PipeReader) {
         let (input, to_plugin) = std::io::pipe().unwrap();
         let (from_plugin, output) = std::io::pipe().unwrap();
-        let (session, relay) = Relay::start(input.into(), output.into()).unwrap();
-        (to_plugin, session, relay, from_plugin)
+        let (session, pipes) = Pipes::start(input.into(), output.into()).unwrap();
+        (to_plugin, session, pipes, from_plugin)
     }
 
     #[test]
     fn bytes_go_both_ways_in_order_however_many() {
-        let (mut to_plugin, session, relay, mut from_plugin) = relay();
+        let (mut to_plugin, session, pipes, mut from_plugin) = pipes();
         let sent: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
         let expected = sent.clone();
         let writer = thread::spawn(move || to_plugin.write_all(&sent));
@@ -157,18 +157,18 @@ mod tests {
             (&session).write_all(&buffer[..bytes]).unwrap();
         }
         session.shutdown(Shutdown::Both).unwrap();
-        relay.finish(PATIENCE);
+        pipes.finish(PATIENCE);
         writer.join().unwrap().unwrap();
         assert!(reader.join().unwrap().unwrap() == expected);
     }
 
     #[test]
     fn the_end_of_a_session_is_written_and_ends_both_threads_though_the_input_goes_on() {
-        let (mut to_plugin, session, relay, mut from_plugin) = relay();
+        let (mut to_plugin, session, pipes, mut from_plugin) = pipes();
         (&session).write_all(b"last words").unwrap();
         session.shutdown(Shutdown::Both).unwrap();
         drop(session);
-        relay.finish(PATIENCE);
+        pipes.finish(PATIENCE);
         let mut all = String::new();
         from_plugin.read_to_string(&mut all).unwrap();
         assert_eq!(all, "last words");
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_gone_ends_the_session() {
-        let (_to_plugin, session, _relay, from_plugin) = relay();
+        let (_to_plugin, session, _pipes, from_plugin) = pipes();
         drop(from_plugin);
         (&session).write_all(b"x").unwrap();
         session.set_read_timeout(Some(PATIENCE)).unwrap();

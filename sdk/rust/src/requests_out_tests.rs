@@ -1,13 +1,15 @@
 //! The table of requests by itself: bounds, one end each, and what is dropped.
 
 use super::*;
+use crate::reply_slot::PROGRESS_MAX;
+use rpc_plugin_interface::Context;
 use rpc_plugin_interface::context::Served;
 use rpc_plugin_wire::Outcome;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-fn open(calls: &Calls, context: Option<&Context>) -> (u64, Arc<Slot>) {
-    let slot = Arc::new(Slot::new(context.cloned(), true));
+fn open(calls: &RequestsOut, context: Option<&Context>) -> (u64, Arc<ReplySlot>) {
+    let slot = ReplySlot::new(context.cloned(), true);
     let id = calls.open(&slot, Vec::new()).unwrap();
     assert!(!calls.sent(id));
     (id, slot)
@@ -17,18 +19,18 @@ fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
 }
 
-fn answer(calls: &Calls, id: u64) -> bool {
+fn answer(calls: &RequestsOut, id: u64) -> bool {
     calls.answer(Some(&RequestId::Number(id)), Ok(&raw("{}")), Vec::new())
 }
 
-fn code(slot: &Slot) -> (ErrorCode, Outcome) {
+fn code(slot: &ReplySlot) -> (ErrorCode, Outcome) {
     let error = slot.lock().end.take().unwrap().unwrap_err();
     (error.code, error.outcome)
 }
 
 #[test]
 fn each_request_ends_once_and_an_answer_to_none_is_told() {
-    let calls = Calls::default();
+    let calls = RequestsOut::default();
     assert!(!answer(&calls, HELLO_ID), "the hello is answered already");
     let (first, slot) = open(&calls, None);
     assert_eq!(first, HELLO_ID + 1);
@@ -42,7 +44,7 @@ fn each_request_ends_once_and_an_answer_to_none_is_told() {
 
 #[test]
 fn the_late_answer_of_one_that_was_given_up_is_dropped_with_its_descriptors() {
-    let calls = Calls::default();
+    let calls = RequestsOut::default();
     let (id, slot) = open(&calls, None);
     assert!(calls.end(id, cancelled), "the host is to be told");
     assert!(!calls.end(id, cancelled), "once");
@@ -55,8 +57,8 @@ fn the_late_answer_of_one_that_was_given_up_is_dropped_with_its_descriptors() {
 
 #[test]
 fn one_that_is_given_up_before_it_is_written_is_told_to_the_host_after_that() {
-    let calls = Calls::default();
-    let slot = Arc::new(Slot::new(None, false));
+    let calls = RequestsOut::default();
+    let slot = ReplySlot::new(None, false);
     let id = calls.open(&slot, Vec::new()).unwrap();
     assert!(!calls.end(id, cancelled));
     assert_eq!(code(&slot), (ErrorCode::Cancelled, Outcome::NotSent));
@@ -66,7 +68,7 @@ fn one_that_is_given_up_before_it_is_written_is_told_to_the_host_after_that() {
 
 #[test]
 fn requests_end_with_the_call_that_they_were_made_for() {
-    let calls = Calls::default();
+    let calls = RequestsOut::default();
     let context = |id: u64| Context::new(id.into(), Served::default());
     let (one, other) = (context(1), context(2));
     let (first, first_slot) = open(&calls, Some(&one));
@@ -82,21 +84,21 @@ fn requests_end_with_the_call_that_they_were_made_for() {
 
 #[test]
 fn the_end_of_the_connection_ends_all_and_no_more_are_taken() {
-    let calls = Calls::default();
+    let calls = RequestsOut::default();
     let slots: Vec<_> = (0..3).map(|_| open(&calls, None).1).collect();
     calls.close();
     for slot in slots {
         assert_eq!(code(&slot), (ErrorCode::PluginLost, Outcome::Indeterminate));
     }
-    let error = calls.open(&Arc::new(Slot::new(None, false)), Vec::new()).unwrap_err();
+    let error = calls.open(&ReplySlot::new(None, false), Vec::new()).unwrap_err();
     assert_eq!((error.code, error.outcome), (ErrorCode::Unavailable, Outcome::NotSent));
 }
 
 #[test]
 fn their_number_is_bounded_with_those_that_nobody_waits_for() {
-    let calls = Calls::default();
+    let calls = RequestsOut::default();
     let all: Vec<_> = (0..CALLS_MAX).map(|_| open(&calls, None)).collect();
-    let one_more = || calls.open(&Arc::new(Slot::new(None, false)), Vec::new()).map_err(|error| error.code);
+    let one_more = || calls.open(&ReplySlot::new(None, false), Vec::new()).map_err(|error| error.code);
     assert_eq!(one_more(), Err(ErrorCode::Overloaded));
     calls.end(all[7].0, cancelled);
     assert_eq!(one_more(), Err(ErrorCode::Overloaded), "the host still owes an answer");
@@ -106,7 +108,7 @@ fn their_number_is_bounded_with_those_that_nobody_waits_for() {
 
 #[test]
 fn of_progress_the_newest_is_kept_and_only_where_it_is_wanted() {
-    let calls = Calls::default();
+    let calls = RequestsOut::default();
     let (id, slot) = open(&calls, None);
     for number in 0..PROGRESS_MAX + 5 {
         calls.progress(&id.into(), raw(&number.to_string()));
@@ -114,7 +116,7 @@ fn of_progress_the_newest_is_kept_and_only_where_it_is_wanted() {
     calls.progress(&99.into(), raw("1"));
     let kept: Vec<String> = slot.lock().progress.iter().map(|value| value.get().to_owned()).collect();
     assert_eq!((kept.len(), &*kept[0]), (PROGRESS_MAX, "5"));
-    let unwanted = Arc::new(Slot::new(None, false));
+    let unwanted = ReplySlot::new(None, false);
     let id = calls.open(&unwanted, Vec::new()).unwrap();
     calls.progress(&id.into(), raw("1"));
     assert!(unwanted.lock().progress.is_empty());
@@ -122,7 +124,7 @@ fn of_progress_the_newest_is_kept_and_only_where_it_is_wanted() {
 
 #[test]
 fn functions_last_as_long_as_their_request_and_are_bounded() {
-    let calls = Calls::default();
+    let calls = RequestsOut::default();
     let ran = Arc::new(AtomicUsize::new(0));
     let function = || -> CallBackFn {
         let ran = Arc::clone(&ran);
@@ -131,7 +133,7 @@ fn functions_last_as_long_as_their_request_and_are_bounded() {
             Ok("1".to_owned())
         })
     };
-    let slot = Arc::new(Slot::new(None, false));
+    let slot = ReplySlot::new(None, false);
     let first = calls.open(&slot, vec![(5, function()), (6, function())]).unwrap();
     let other = calls.open(&slot, vec![(7, function())]).unwrap();
     calls.sent(first);
@@ -143,7 +145,7 @@ fn functions_last_as_long_as_their_request_and_are_bounded() {
     assert!(calls.callback(7).is_none());
     assert_eq!(Arc::strong_count(&ran), 1, "all are dropped");
     let many = (0..=CALLBACKS_MAX as u64).map(|number| (number, function())).collect();
-    let slot = Arc::new(Slot::new(None, false));
+    let slot = ReplySlot::new(None, false);
     assert_eq!(calls.open(&slot, many).unwrap_err().code, ErrorCode::Overloaded);
 }
 

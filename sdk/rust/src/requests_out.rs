@@ -1,4 +1,4 @@
-//! The requests that this plugin has made and that are not answered yet.
+//! Requests that this plugin has made and the host has not answered.
 //!
 //! What it deliberately does not do: write frames, or wait.
 //!
@@ -8,89 +8,46 @@
 
 use crate::hello::HELLO_ID;
 use crate::ids::Keyed;
+use crate::reply_slot::ReplySlot;
 use rpc_plugin_interface::caller::Reply;
-use rpc_plugin_interface::context::Context;
 use rpc_plugin_interface::parcel::CallBackFn;
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation, RequestId};
 use serde_json::value::RawValue;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::mem::take;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Requests to the host that are not answered.
 const CALLS_MAX: usize = 4096;
 /// Functions that the host may call back.
 const CALLBACKS_MAX: usize = 4096;
-/// What the host says of how far one request is, and nobody has looked at. The oldest goes.
-const PROGRESS_MAX: usize = 64;
-
-/// One request, for whoever waits for it.
-pub(crate) struct Slot {
-    state: Mutex<SlotState>,
-    pub(crate) changed: Condvar,
-    /// The call that it was made for.
-    context: Option<Context>,
-    wants_progress: bool,
-}
 
 #[derive(Default)]
-pub(crate) struct SlotState {
-    pub(crate) end: Option<Result<Reply, CallError>>,
-    pub(crate) progress: VecDeque<Box<RawValue>>,
-    /// `end` is there, or was.
-    is_over: bool,
-    is_sent: bool,
-}
-
-impl Slot {
-    pub(crate) fn new(context: Option<Context>, wants_progress: bool) -> Slot {
-        Slot { state: Mutex::default(), changed: Condvar::new(), context, wants_progress }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, SlotState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether it has ended.
-    pub(crate) fn is_over(&self) -> bool {
-        self.lock().is_over
-    }
-
-    /// Ends it, unless it has ended; whether the request was sent before.
-    fn end(&self, with: impl FnOnce(bool) -> Result<Reply, CallError>) -> bool {
-        let mut state = self.lock();
-        let is_sent = state.is_sent;
-        if !state.is_over {
-            state.is_over = true;
-            state.end = Some(with(is_sent));
-            drop(state);
-            self.changed.notify_all();
-        }
-        is_sent
-    }
-}
-
-#[derive(Default)]
-struct Table {
+struct RequestTable {
     last: u64,
     /// `None`: nobody waits for the answer any more, which is still to come.
-    open: HashMap<u64, Option<Arc<Slot>>, Keyed>,
+    open: HashMap<u64, Option<Arc<ReplySlot>>, Keyed>,
     /// With the request that each came with.
     callbacks: HashMap<u64, (u64, CallBackFn), Keyed>,
     is_closed: bool,
 }
 
 #[derive(Default)]
-pub(crate) struct Calls(Mutex<Table>);
+/// The table, which any thread may use.
+pub(crate) struct RequestsOut(Mutex<RequestTable>);
 
-impl Calls {
+impl RequestsOut {
     /// Takes a request in; its id.
     ///
     /// # Errors
     /// `overloaded` and `unavailable`, not sent.
-    pub(crate) fn open(&self, slot: &Arc<Slot>, callbacks: Vec<(u64, CallBackFn)>) -> Result<u64, CallError> {
+    pub(crate) fn open(
+        &self,
+        slot: &Arc<ReplySlot>,
+        callbacks: Vec<(u64, CallBackFn)>,
+    ) -> Result<u64, CallError> {
         let mut table = self.lock();
         if table.is_closed {
             return Err(CallError::not_sent(ErrorCode::Unavailable, "the session with the host has ended"));
@@ -116,11 +73,7 @@ impl Calls {
         let mut unwanted = Vec::new();
         let mut table = self.lock();
         let Some(Some(slot)) = table.open.get(&id) else { return false };
-        let mut state = slot.lock();
-        state.is_sent = true;
-        let is_over = state.is_over;
-        drop(state);
-        is_over && table.give_up(id, &mut unwanted)
+        slot.sent() && table.give_up(id, &mut unwanted)
     }
 
     /// Forgets one that was never written.
@@ -156,15 +109,7 @@ impl Calls {
     pub(crate) fn progress(&self, id: &RequestId, value: Box<RawValue>) {
         let RequestId::Number(id) = id else { return };
         let Some(Some(slot)) = self.lock().open.get(id).cloned() else { return };
-        if slot.wants_progress {
-            let mut state = slot.lock();
-            if state.progress.len() >= PROGRESS_MAX {
-                state.progress.pop_front();
-            }
-            state.progress.push_back(value);
-            drop(state);
-            slot.changed.notify_all();
-        }
+        slot.progress(value);
     }
 
     /// Ends a request with an error of ours. Whether the host is to be told.
@@ -179,7 +124,7 @@ impl Calls {
     pub(crate) fn end_cancelled(&self) -> Vec<u64> {
         let mut unwanted = Vec::new();
         let mut table = self.lock();
-        let of_cancelled = |slot: &Arc<Slot>| slot.context.as_ref().is_some_and(Context::is_cancelled);
+        let of_cancelled = |slot: &Arc<ReplySlot>| slot.is_for_cancelled();
         let ids: Vec<u64> = table
             .open
             .iter()
@@ -210,12 +155,12 @@ impl Calls {
         self.lock().callbacks.get(&number).map(|(_, function)| Arc::clone(function))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, RequestTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl RequestTable {
     /// Whoever waited for it does no more; its answer is still to come. Its functions are to be dropped without
     /// the lock, because they are their author's.
     fn give_up(&mut self, id: u64, unwanted: &mut Vec<CallBackFn>) -> bool {
@@ -256,5 +201,5 @@ fn understand(error: ErrorObject) -> CallError {
 }
 
 #[cfg(test)]
-#[path = "calls_tests.rs"]
+#[path = "requests_out_tests.rs"]
 mod tests;

@@ -1,0 +1,333 @@
+//! Requests to the host: checked, numbered, written, and waited for.
+//!
+//! What it deliberately does not do: know the calls that are served. A handler that waits gives its place to another
+//! call through [`Suspend`].
+//!
+//! What always holds: nothing is sent that would make the host end the connection; a request that was not sent is known
+//! as such; one that is under way ends by its deadline, with the session, with the call that it was made for, or with
+//! its answer, whichever is first; dropping it cancels it.
+
+use crate::current_call::{self, Activity, SessionNumber};
+use crate::frames::Frames;
+use crate::outbox::{Outbox, PushError};
+use crate::reply_slot::{ReplySlot, ReplyState};
+use crate::requests_out::{RequestsOut, cancelled};
+use crate::terms::Terms;
+use rpc_plugin_interface::caller::{Outgoing, Reply};
+use rpc_plugin_interface::context::Context;
+use rpc_plugin_interface::parcel::Parcel;
+use rpc_plugin_wire::ident::check_method;
+use rpc_plugin_wire::limits::{CHAIN_MAX, FDS_PER_FRAME_MAX};
+use rpc_plugin_wire::message::{NewRequest, fits_nesting, write_cancel, write_request};
+use rpc_plugin_wire::{CallError, Chain, ErrorCode, RequestId};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a request may take when neither it nor the call that it is made for names a time.
+pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Function that is told of progress.
+pub(crate) type OnProgress = Arc<dyn Fn(&RawValue) + Send + Sync>;
+
+/// Gives the place of a handler that waits to another call.
+pub(crate) trait Suspend: Send + Sync {
+    /// Begins the wait of the handler of call `id` for `slot`. `run` is its number if it may have the reading role.
+    /// Returns the number for [`Suspend::resume`].
+    fn suspend(&self, id: &RequestId, run: Option<u64>, slot: &Arc<ReplySlot>) -> u64;
+
+    /// Ends the wait: the handler goes on at once.
+    fn resume(&self, number: u64);
+}
+
+/// The way to the host for one session. Any thread may use it.
+pub(crate) struct Requester {
+    /// The session that handlers' threads work for.
+    pub(crate) session: SessionNumber,
+    pub(crate) requests: RequestsOut,
+    terms: Arc<Terms>,
+    outbox: Arc<Outbox>,
+    places: Box<dyn Suspend>,
+}
+
+impl Requester {
+    /// `places` are those of the handlers of the same session.
+    pub(crate) fn new(terms: Arc<Terms>, outbox: Arc<Outbox>, places: Box<dyn Suspend>) -> Requester {
+        Requester { session: SessionNumber::next(), requests: RequestsOut::default(), terms, outbox, places }
+    }
+
+    /// Sends a request; for `context`, where that is given.
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub(crate) fn begin(
+        self: &Arc<Requester>,
+        context: Option<&Context>,
+        made: Outgoing,
+        on_progress: Option<OnProgress>,
+    ) -> Result<OpenRequest, CallError> {
+        let Outgoing { method, params, parcel, timeout, idempotent: _ } = made;
+        check(&method, params.as_deref(), &parcel)?;
+        let chain = self.chain_of(context)?;
+        let now = Instant::now();
+        let (left, deadline) = time_for(context, timeout, now)?;
+        let Parcel { fds, callbacks } = parcel;
+        let attached = self.terms.fd_transport.attach(fds);
+        let attachments = attached.map_err(|error| CallError::not_sent(error.code(), error.into_text()))?;
+        let slot = ReplySlot::new(context.cloned(), on_progress.is_some());
+        let id = self.requests.open(&slot, callbacks)?;
+        let mut frames = Frames::default();
+        let request = NewRequest {
+            id,
+            method: &method,
+            params: params.as_deref(),
+            deadline_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)),
+            progress: on_progress.is_some(),
+            fds: attachments.fds(),
+            chain: &chain,
+            streams: &attachments.numbers(),
+        };
+        write_request(&mut frames.bytes, &request);
+        frames.attach(0, attachments);
+        let sent = self.send_request(&slot, &mut frames, deadline);
+        sent.inspect_err(|_| self.requests.not_sent(id))?;
+        let is_unwanted = self.requests.sent(id);
+        let open = OpenRequest { requester: Arc::clone(self), id, slot, deadline, on_progress, method };
+        if is_unwanted {
+            self.send_cancels([id]);
+        } else if context.is_some_and(Context::is_cancelled) {
+            // Cancelled before it was in the table, where it would have been found.
+            open.cancel();
+        }
+        Ok(open)
+    }
+
+    /// The calls that led to one that is made for `context`.
+    fn chain_of(&self, context: Option<&Context>) -> Result<Chain, CallError> {
+        let Some(context) = context else { return Ok(Chain::default()) };
+        let entry = self.terms.entry_of(context.id());
+        context.chain().and(&entry).ok_or_else(|| {
+            let chain = context.chain();
+            let text =
+                format!("{CHAIN_MAX} calls have led to this one, which is the most: {chain} -> {entry}");
+            CallError::not_sent(ErrorCode::WouldDeadlock, text)
+        })
+    }
+
+    fn send_request(
+        &self,
+        slot: &Arc<ReplySlot>,
+        frames: &mut Frames,
+        deadline: Instant,
+    ) -> Result<(), CallError> {
+        let (frame_bytes, frame_bytes_max) = (frames.len() - 1, self.terms.frame_bytes_max);
+        if frame_bytes > frame_bytes_max {
+            let text = format!("the request has {frame_bytes} bytes, at most {frame_bytes_max} are allowed");
+            return Err(CallError::not_sent(ErrorCode::TooLarge, text));
+        }
+        let sent = match self.outbox.push_until(frames, Instant::now(), || true) {
+            // There is no room at once. Whoever runs a handler gives its place to others while it waits.
+            Err(PushError::TooLate) => {
+                let _place =
+                    self.suspend(slot).map_err(|text| CallError::not_sent(ErrorCode::WouldDeadlock, text))?;
+                self.outbox.push_until(frames, deadline, || !slot.is_over())
+            }
+            sent => sent,
+        };
+        sent.map_err(|error| match error {
+            PushError::Closed => {
+                let text = "the connection to the host has ended";
+                CallError::not_sent(ErrorCode::Unavailable, text)
+            }
+            PushError::TooLate | PushError::Unread(_) if slot.is_over() => cancelled(false),
+            PushError::TooLate | PushError::Unread(_) => {
+                let text = "the host did not read what was sent to it before, until the deadline";
+                CallError::not_sent(ErrorCode::DeadlineExceeded, text)
+            }
+        })
+    }
+
+    /// Tells the host that nobody waits for these requests any more. Never waits.
+    fn send_cancels(&self, ids: impl IntoIterator<Item = u64>) {
+        let mut frames = Frames::default();
+        ids.into_iter().for_each(|id| write_cancel(&mut frames.bytes, id));
+        // As many as there are requests, and short.
+        self.outbox.leave(&mut frames);
+    }
+
+    /// Ends the requests that were made for calls which are cancelled by now.
+    pub(crate) fn end_cancelled(&self) {
+        self.send_cancels(self.requests.end_cancelled());
+        self.outbox.nudge();
+    }
+
+    /// Begins a wait for `slot`. A handler gives its place while it lasts, if it may.
+    ///
+    /// # Errors
+    /// This is the thread that reads from the host.
+    fn suspend(&self, slot: &Arc<ReplySlot>) -> Result<Option<Suspended<'_>>, &'static str> {
+        let (id, run) = match current_call::activity(self.session) {
+            // A thread of the author's own, or one that has given its place already.
+            None | Some(Activity::Waiting) => return Ok(None),
+            Some(Activity::Reading) => return Err("the thread that reads from the host cannot wait for it"),
+            Some(Activity::Running { id, run }) => (id, run),
+        };
+        let number = self.places.suspend(&id, run, slot);
+        let was = current_call::set(Activity::Waiting);
+        Ok(Some(Suspended { places: &*self.places, number, was }))
+    }
+}
+
+/// A handler's wait, which ends when this is dropped.
+struct Suspended<'r> {
+    places: &'r dyn Suspend,
+    number: u64,
+    was: Option<Activity>,
+}
+
+impl Drop for Suspended<'_> {
+    fn drop(&mut self) {
+        self.places.resume(self.number);
+        if let Some(was) = self.was.take() {
+            current_call::set(was);
+        }
+    }
+}
+
+/// A request that was sent. Dropping it cancels it.
+pub(crate) struct OpenRequest {
+    requester: Arc<Requester>,
+    pub(crate) id: u64,
+    slot: Arc<ReplySlot>,
+    deadline: Instant,
+    on_progress: Option<OnProgress>,
+    method: Cow<'static, str>,
+}
+
+impl OpenRequest {
+    /// Ends it with `cancelled`, unless it has ended, and tells the host.
+    pub(crate) fn cancel(&self) {
+        self.end(cancelled);
+    }
+
+    fn end(&self, with: impl FnOnce(bool) -> CallError) {
+        if self.requester.requests.end(self.id, with) {
+            self.requester.send_cancels([self.id]);
+        }
+    }
+
+    /// Waits for the end: the result in JSON and what came beside it.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub(crate) fn wait(self) -> Result<Reply, CallError> {
+        if !self.slot.is_over() {
+            let suspended = self.requester.suspend(&self.slot);
+            let suspended =
+                suspended.map_err(|text| CallError::indeterminate(ErrorCode::WouldDeadlock, text))?;
+            self.wait_over();
+            // Without the slot's lock: whoever has that of the places may ask for the slot's.
+            drop(suspended);
+        }
+        let end = self.tell(self.slot.lock()).end.take();
+        end.unwrap_or_else(|| Err(cancelled(true)))
+    }
+
+    /// The end, if it is there; once. Does not wait.
+    pub(crate) fn try_wait(&self) -> Option<Result<Reply, CallError>> {
+        let mut state = self.tell(self.slot.lock());
+        if state.end.is_none() && self.deadline <= Instant::now() {
+            drop(state);
+            self.give_up();
+            state = self.slot.lock();
+        }
+        state.end.take()
+    }
+
+    /// Waits until it is over, telling of progress meanwhile.
+    fn wait_over(&self) {
+        let mut state = self.slot.lock();
+        while state.end.is_none() {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() && state.progress.is_empty() {
+                drop(state);
+                self.give_up();
+                return;
+            }
+            state = self.tell(state);
+            if state.end.is_none() && state.progress.is_empty() {
+                let waited = self.slot.changed.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    /// Ends it because the deadline has passed.
+    fn give_up(&self) {
+        self.end(|is_sent| {
+            let text = format!("the host did not answer {} in time", self.method);
+            let make = if is_sent { CallError::indeterminate } else { CallError::not_sent };
+            make(ErrorCode::DeadlineExceeded, Cow::Owned(text))
+        });
+    }
+
+    /// Tells what has come of progress, without the lock.
+    fn tell<'s>(&'s self, mut state: MutexGuard<'s, ReplyState>) -> MutexGuard<'s, ReplyState> {
+        while let Some(value) = state.progress.pop_front() {
+            drop(state);
+            if let Some(on_progress) = &self.on_progress {
+                on_progress(&value);
+            }
+            state = self.slot.lock();
+        }
+        state
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// Refuses what the host would end the connection for.
+fn check(method: &str, params: Option<&str>, parcel: &Parcel) -> Result<(), CallError> {
+    let invalid = |text: String| Err(CallError::not_sent(ErrorCode::InvalidParams, text));
+    if let Err(error) = check_method(method) {
+        let text = format!("the method name {method:?} {error}");
+        return Err(CallError::not_sent(ErrorCode::InvalidRequest, text));
+    }
+    if params.is_some_and(|params| !params.starts_with('{')) {
+        return invalid("params must be a JSON object".to_owned());
+    }
+    if params.is_some_and(|params| !fits_nesting(params.as_bytes())) {
+        return invalid("params are nested deeper than 127 levels, which is the most".to_owned());
+    }
+    if parcel.fds.len() > usize::from(FDS_PER_FRAME_MAX) {
+        let fds = parcel.fds.len();
+        return invalid(format!("{fds} file descriptors in one call, {FDS_PER_FRAME_MAX} are the most"));
+    }
+    Ok(())
+}
+
+/// How long a request may take: what is asked for, and no longer than the call that it is made for.
+fn time_for(
+    context: Option<&Context>,
+    timeout: Option<Duration>,
+    now: Instant,
+) -> Result<(Duration, Instant), CallError> {
+    let of_context = context.and_then(Context::deadline).map(|end| end.saturating_duration_since(now));
+    let left = match (timeout, of_context) {
+        (Some(timeout), Some(left)) => timeout.min(left),
+        (Some(left), None) | (None, Some(left)) => left,
+        (None, None) => TIMEOUT_DEFAULT,
+    };
+    if left.is_zero() {
+        let text = "no time was left for the call";
+        return Err(CallError::not_sent(ErrorCode::DeadlineExceeded, text));
+    }
+    // As good as for ever; a number of milliseconds that the clock cannot hold is none.
+    let left = left.min(Duration::from_secs(u32::MAX.into()));
+    Ok((left, now + left))
+}
