@@ -9,8 +9,7 @@ use crate::CallError;
 use crate::parcel::{Parcel, collect};
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
-use serde::de::value::Error as PlainError;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor, value};
 use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -209,13 +208,13 @@ fn taken<T: DeserializeOwned, E: serde::de::Error>(
 struct Missing;
 
 impl<'de> Deserializer<'de> for Missing {
-    type Error = PlainError;
+    type Error = value::Error;
 
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, PlainError> {
-        Err(PlainError::custom("missing"))
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, value::Error> {
+        Err(value::Error::custom("missing"))
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, PlainError> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, value::Error> {
         visitor.visit_none()
     }
 

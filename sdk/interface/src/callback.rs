@@ -129,7 +129,7 @@ fn result_text<R: Serialize>(result: &R) -> Result<String, ErrorObject> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OnWire {
+struct CallbackOnWire {
     #[serde(rename = "$callback")]
     callback: u64,
 }
@@ -147,13 +147,13 @@ impl<A, R> Serialize for Callback<A, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let callback = next_number();
         put_callback(callback, self.place.function()).map_err(S::Error::custom)?;
-        OnWire { callback }.serialize(serializer)
+        CallbackOnWire { callback }.serialize(serializer)
     }
 }
 
 impl<'de, A, R> Deserialize<'de> for Callback<A, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Callback<A, R>, D::Error> {
-        let OnWire { callback: id } = OnWire::deserialize(deserializer)?;
+        let CallbackOnWire { callback: id } = CallbackOnWire::deserialize(deserializer)?;
         let call = served_call().map_err(D::Error::custom)?;
         Ok(Callback { place: Place::There { call, id }, types: PhantomData })
     }

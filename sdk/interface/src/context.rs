@@ -56,7 +56,7 @@ struct Inner {
     interfaces: Arc<BTreeMap<String, u32>>,
     cancelled: AtomicBool,
     ended: AtomicBool,
-    /// Held while `cancelled` changes, so that a waiter cannot miss it.
+    /// The lock for changes of `cancelled`, so that a waiter cannot miss one.
     hooks: Mutex<Hooks>,
     changed: Condvar,
 }
@@ -93,7 +93,7 @@ pub struct Served {
     pub wants_progress: bool,
     /// What led to it.
     pub chain: Chain,
-    /// Whose call it is.
+    /// The caller, as the other side of the connection.
     pub callee: Option<Arc<dyn Callee>>,
     /// The versions of interfaces that its connection uses.
     pub interfaces: Arc<BTreeMap<String, u32>>,
@@ -264,7 +264,7 @@ impl Context {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whose call it is: to call back, with [`Callee::make`].
+    /// The caller, to be called back with [`Callee::make`].
     #[must_use]
     pub fn callee(&self) -> Option<&Arc<dyn Callee>> {
         self.0.callee.as_ref()

@@ -4,8 +4,6 @@
 //!
 //! What always holds: once the call is cancelled, a read or write that waits ends, and every further one fails.
 
-use crate::context::Context;
-use crate::fd::Stream;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -16,25 +14,19 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// What poll(2) calls room in a pipe takes so many bytes without waiting (PIPE_BUF, pipe(7)).
 const PIPE_BYTES: usize = libc::PIPE_BUF;
 
-/// See [`Stream::during`].
+/// A stream whose reads and writes end once a call is cancelled: [`Stream::during`](crate::Stream::during).
 #[derive(Debug)]
 pub struct StreamDuring {
     fd: OwnedFd,
     cancelled: OwnedFd,
 }
 
-impl Stream {
-    /// The same for as long as `call` lasts: a read or write that waits ends once the call is cancelled, with an error
-    /// that `?` makes the answer `cancelled` of.
-    ///
-    /// # Errors
-    /// It was sent away, or this process cannot have more descriptors.
-    pub fn during(self, call: &Context) -> io::Result<StreamDuring> {
-        Ok(StreamDuring { fd: self.into_fd()?, cancelled: call.cancel_fd()? })
-    }
-}
-
 impl StreamDuring {
+    /// `cancelled` becomes readable once the call is cancelled.
+    pub(crate) fn new(fd: OwnedFd, cancelled: OwnedFd) -> StreamDuring {
+        StreamDuring { fd, cancelled }
+    }
+
     /// Waits until the stream is ready, or the call is cancelled.
     fn wait(&self, flags: PollFlags) -> io::Result<BorrowedFd<'_>> {
         let mut fds =
@@ -91,7 +83,9 @@ impl Write for StreamDuring {
 mod tests {
     use super::*;
     use crate::HandlerError;
+    use crate::context::Context;
     use crate::context::Served;
+    use crate::fd::Stream;
     use rpc_plugin_wire::RequestId;
     use std::sync::mpsc::channel;
 

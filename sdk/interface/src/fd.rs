@@ -7,6 +7,8 @@
 //! to process through the kernel alone.
 
 use crate::arrived::take_fd;
+use crate::context::Context;
+use crate::during::StreamDuring;
 use crate::parcel::put_fd;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -91,6 +93,15 @@ impl Stream {
         let fd = self.0.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         fd.as_ref().map(AsFd::as_fd).ok_or_else(sent_away)
     }
+
+    /// The same for as long as `call` lasts: a read or write that waits ends once the call is cancelled, with an error
+    /// that `?` makes the answer `cancelled` of.
+    ///
+    /// # Errors
+    /// It was sent away, or this process cannot have more descriptors.
+    pub fn during(self, call: &Context) -> io::Result<StreamDuring> {
+        Ok(StreamDuring::new(self.into_fd()?, call.cancel_fd()?))
+    }
 }
 
 fn sent_away() -> io::Error {
@@ -122,7 +133,7 @@ impl Write for Stream {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OnWire {
+struct StreamOnWire {
     #[serde(rename = "$stream")]
     stream: usize,
 }
@@ -132,13 +143,13 @@ impl Serialize for Stream {
         let fd = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let fd = fd.ok_or_else(|| S::Error::custom("a stream was sent before, and can be sent once"))?;
         let stream = put_fd(fd).map_err(S::Error::custom)?;
-        OnWire { stream }.serialize(serializer)
+        StreamOnWire { stream }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Stream {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Stream, D::Error> {
-        let OnWire { stream } = OnWire::deserialize(deserializer)?;
+        let StreamOnWire { stream } = StreamOnWire::deserialize(deserializer)?;
         take_fd(stream).map(Stream::from).map_err(D::Error::custom)
     }
 }

@@ -118,7 +118,7 @@ impl fmt::Debug for Local {
     }
 }
 
-/// Whoever made a local call, as its handler sees it.
+/// The maker of a local call, as its handler sees it.
 struct OtherSide {
     callbacks: BTreeMap<u64, CallBackFn>,
     host: Option<Arc<Local>>,

@@ -29,7 +29,7 @@ enum Kind {
     },
 }
 
-/// See the module's text.
+/// One stream in band: its descriptor, and the account of what is under way in each direction.
 #[derive(Debug)]
 pub struct Relay {
     /// `None`: nobody here has to do with it any more.
@@ -165,7 +165,7 @@ impl Relay {
         }
     }
 
-    /// Nobody wants what the peer sends.
+    /// The end of the interest in what the peer sends.
     fn give_up(&mut self, frames: &mut Vec<StreamFrame>) {
         self.inflow.taken(self.pending.len());
         self.pending = Vec::new();

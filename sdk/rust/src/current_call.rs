@@ -24,11 +24,11 @@ impl SessionNumber {
 /// What a worker thread does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// Reading, or looking for something to do.
+    /// The reading role, or a look for something to do.
     Reading,
-    /// Running a handler. `run` is its number where the thread has the reading role meanwhile.
+    /// A handler that runs. `run` is its number where the thread has the reading role meanwhile.
     Running { id: RequestId, run: Option<u64> },
-    /// Waiting for the end of a request that a handler made.
+    /// A wait for the end of a request that a handler made.
     Waiting,
 }
 

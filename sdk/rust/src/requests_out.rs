@@ -161,7 +161,7 @@ impl RequestsOut {
 }
 
 impl RequestTable {
-    /// Whoever waited for it does no more; its answer is still to come. Its functions are to be dropped without
+    /// Gives a request up for whoever waited; its answer is still to come. Its functions are to be dropped without
     /// the lock, because they are their author's.
     fn give_up(&mut self, id: u64, unwanted: &mut Vec<CallBackFn>) -> bool {
         unwanted.extend(self.functions_of(id));

@@ -3,31 +3,6 @@
 
 /// Files that import one another in a circle.
 pub(crate) const IN_A_CIRCLE: &[&str] = &[
-    "sdk/rust/src/answer.rs",
-    "sdk/rust/src/beside.rs",
-    "sdk/rust/src/call.rs",
-    "sdk/rust/src/config.rs",
-    "sdk/rust/src/error.rs",
-    "sdk/rust/src/frames.rs",
-    "sdk/rust/src/handler.rs",
-    "sdk/rust/src/host.rs",
-    "sdk/rust/src/inbox.rs",
-    "sdk/rust/src/interface.rs",
-    "sdk/rust/src/link.rs",
-    "sdk/rust/src/log/event.rs",
-    "sdk/rust/src/log/mod.rs",
-    "sdk/rust/src/log/writer.rs",
-    "sdk/rust/src/outbox.rs",
-    "sdk/rust/src/pending.rs",
-    "sdk/rust/src/places.rs",
-    "sdk/rust/src/plugin.rs",
-    "sdk/rust/src/pool.rs",
-    "sdk/rust/src/run.rs",
-    "sdk/rust/src/service.rs",
-    "sdk/rust/src/session.rs",
-    "sdk/rust/src/streams.rs",
-    "sdk/rust/src/task.rs",
-    "sdk/rust/src/worker.rs",
     "sdk/wire/src/chain.rs",
     "sdk/wire/src/envelope.rs",
     "sdk/wire/src/message.rs",
@@ -104,11 +79,6 @@ pub(crate) const IN_A_CIRCLE: &[&str] = &[
 
 /// Names that several types of a crate have: where the crate is, the name.
 pub(crate) const NAMES_OF_SEVERAL: &[&str] = &[
-    "sdk/interface/src/ OnWire",
-    "sdk/rust/src/ Event",
-    "sdk/rust/src/ Shared",
-    "sdk/rust/src/ State",
-    "sdk/rust/src/ Table",
     "src/ Answer",
     "src/ Around",
     "src/ Asked",
@@ -149,7 +119,6 @@ pub(crate) const NAMES_OF_SEVERAL: &[&str] = &[
 
 /// Imports that are renamed to a type name: file, name.
 pub(crate) const RENAMED: &[&str] = &[
-    "sdk/interface/src/arguments.rs PlainError",
     "src/host/services/mod.rs Serve",
     "src/host/sinks/plugin.rs SinkTarget",
     "src/reactor/durable.rs Asker",
@@ -158,10 +127,6 @@ pub(crate) const RENAMED: &[&str] = &[
 
 /// Types that are implemented far from where they are declared: file, type.
 pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
-    "sdk/interface/src/during.rs Stream",
-    "sdk/rust/src/interface.rs Plugin",
-    "sdk/rust/src/outgoing.rs Shared",
-    "sdk/rust/src/places.rs Pool",
     "sdk/rust/src/run.rs Plugin",
     "src/ctl/logs/mod.rs Invocation",
     "src/host/watched.rs Callee",
@@ -190,17 +155,11 @@ pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
 
 /// Files with doc comments whose first sentence does not stand alone.
 pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
-    "sdk/interface/src/context.rs",
-    "sdk/interface/src/local.rs",
-    "sdk/interface/src/relay.rs",
     "sdk/record/src/backward.rs",
     "sdk/record/src/forward.rs",
     "sdk/record/src/stream.rs",
-    "sdk/rust/src/calls.rs",
     "sdk/rust/src/log/mod.rs",
     "sdk/rust/src/pool.rs",
-    "sdk/rust/src/seat.rs",
-    "sdk/rust/src/streams.rs",
     "sdk/wire/src/error.rs",
     "sdk/wire/src/fds.rs",
     "sdk/wire/src/life.rs",
