@@ -34,9 +34,6 @@ pub const METHOD_EVENT: &str = "host.event";
 /// Either side to the other: call back into a call that is under way.
 pub const METHOD_CALLBACK: &str = "rpc.callback";
 
-/// The host to a plugin behind a pipe, as a notification and before anything else: who it is.
-pub const METHOD_LAUNCH: &str = "rpc.launch";
-
 /// Params of [`METHOD_LOG`].
 #[derive(Debug, Clone, Deserialize)]
 pub struct PluginLog {

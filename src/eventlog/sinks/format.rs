@@ -4,6 +4,7 @@
 //! look like another event.
 
 use super::{Event, SyslogFormat};
+use rpc_plugin_record::escape;
 use rpc_plugin_wire::event::Record;
 use std::fmt::Write;
 
@@ -30,38 +31,20 @@ pub(super) fn severity(record: &Record) -> u8 {
     }
 }
 
-/// Characters that a terminal would act on, or that would hide what stands there: controls, line and
-/// paragraph separators, marks of writing direction.
-fn is_unsafe(c: char) -> bool {
-    let hides = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || hides || c == '\u{feff}'
-}
-
-fn escape(text: &str, out: &mut String) {
-    for c in text.chars() {
-        if is_unsafe(c) {
-            // Writing to memory does not fail, here and below.
-            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-}
-
 /// What happened, without the time and the level.
 fn said(record: &Record, out: &mut String) {
     if let Some(id) = &record.plugin_id {
+        // Writing to memory does not fail, here and below.
         let _ = write!(out, "[{id}] ");
     }
-    escape(&record.event, out);
+    out.push_str(&escape(&record.event));
     if !record.message.is_empty() {
         out.push_str(": ");
-        escape(&record.message, out);
+        out.push_str(&escape(&record.message));
     }
     for (name, text) in [("method", &record.method), ("error", &record.error), ("reason", &record.reason)] {
         if let Some(text) = text {
-            let _ = write!(out, "; {name}: ");
-            escape(text, out);
+            let _ = write!(out, "; {name}: {}", escape(text));
         }
     }
 }
@@ -73,7 +56,7 @@ pub(super) fn text_line(record: &Record, with_priority: bool) -> Vec<u8> {
         // The journal keeps a time of its own, and this says when it happened.
         let _ = write!(out, "<{}>", severity(record));
     }
-    escape(&record.time, &mut out);
+    out.push_str(&escape(&record.time));
     let _ = write!(out, " {:5} ", record.level);
     said(record, &mut out);
     out.push('\n');
@@ -160,7 +143,7 @@ mod tests {
         let event = event("error", "a\n<0>forged \u{1b}[31m\u{202e}x");
         let line = String::from_utf8(text_line(&event.record, true)).unwrap();
         let expected =
-            "<3>2026-11-21T23:58:37.135Z error [echo] stderr: a\\u{a}<0>forged \\u{1b}[31m\\u{202e}x\n";
+            "<3>2026-11-21T23:58:37.135Z error [echo] stderr: a\\x0a<0>forged \\x1b[31m\\u{202e}x\n";
         assert_eq!(line, expected);
         assert_eq!(json_line(&event).iter().filter(|b| **b == b'\n').count(), 1);
     }
@@ -183,6 +166,6 @@ mod tests {
         assert_eq!(out, b"A\n\x0c\0\0\0\0\0\0\0x\nPRIORITY=0\nB=y\n");
         let event = event("info", "two\nlines");
         let text = String::from_utf8(journald(&event)).unwrap();
-        assert!(text.starts_with("MESSAGE=[echo] stderr: two\\u{a}lines\nPRIORITY=6\n"), "{text}");
+        assert!(text.starts_with("MESSAGE=[echo] stderr: two\\x0alines\nPRIORITY=6\n"), "{text}");
     }
 }
