@@ -3,8 +3,8 @@
 //! What always holds: a name asked for is in the table of the program; a wrong one is a bug of the
 //! caller, which debug builds assert and release builds answer as "not given".
 
-use super::parse::UsageError;
 use super::text::escape;
+use super::usage_error::UsageError;
 use super::{Command, Program};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;

@@ -22,10 +22,11 @@ mod suggest;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;
+mod usage_error;
 
 pub use args::{Args, Ask, parse_duration};
 pub use help::COLUMNS_MAX;
-pub use parse::UsageError;
+pub use usage_error::UsageError;
 
 use serde::Serialize;
 

@@ -7,36 +7,9 @@
 use super::args::{Args, Ask};
 use super::suggest::nearest;
 use super::text::escape;
+use super::usage_error::UsageError;
 use super::{Command, Flag, HELP_COMMAND, HELP_FLAG, Program, VERSION_FLAG};
 use std::ffi::OsString;
-use std::fmt;
-
-/// A command line that the program does not take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageError {
-    /// What is wrong, in one sentence, safe to print.
-    pub message: String,
-    /// Where to read what is allowed.
-    pub hint: String,
-}
-
-impl UsageError {
-    pub(super) fn new(program: &Program, command: Option<&Command>, message: String) -> UsageError {
-        let hint = match command {
-            Some(command) => format!("'{} {} --help' shows what it takes", program.name, command.name),
-            None => format!("'{} --help' shows what it takes", program.name),
-        };
-        UsageError { message, hint }
-    }
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.message, self.hint)
-    }
-}
-
-impl std::error::Error for UsageError {}
 
 impl Program {
     /// Reads a command line, the program's own name not included.

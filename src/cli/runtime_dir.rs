@@ -29,7 +29,7 @@ pub const FLAG: super::Flag = super::Flag::with_value(
 
 /// Where a runtime folder came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum DirSource {
     /// `--runtime-dir`.
     Flag,
     /// `RPC_PLUGIN_SYSTEM_RUNTIME_DIR`.
@@ -42,53 +42,53 @@ pub enum Source {
     Session,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for DirSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Source::Flag => "--runtime-dir",
-            Source::Variable => VARIABLE,
-            Source::Service => SERVICE_VARIABLE,
-            Source::Root => "the default for root",
-            Source::Session => SESSION_VARIABLE,
+            DirSource::Flag => "--runtime-dir",
+            DirSource::Variable => VARIABLE,
+            DirSource::Service => SERVICE_VARIABLE,
+            DirSource::Root => "the default for root",
+            DirSource::Session => SESSION_VARIABLE,
         })
     }
 }
 
 /// A runtime folder and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuntimeDir {
-    /// Absolute.
+pub struct ResolvedDir {
+    /// The absolute path; the folder need not exist.
     pub path: PathBuf,
-    /// Who said so.
-    pub source: Source,
+    /// What named it.
+    pub source: DirSource,
 }
 
 /// Why no runtime folder is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RuntimeDirError {
+pub enum ResolveDirError {
     /// Nothing names one.
     Unknown,
     /// The flag has an empty value.
     Empty,
     /// A variable names a folder that depends on the working directory.
-    Relative(Source, PathBuf),
+    Relative(DirSource, PathBuf),
     /// The flag names one, and the working directory that it starts from cannot be read.
     NoWorkingDirectory(PathBuf),
 }
 
-impl fmt::Display for RuntimeDirError {
+impl fmt::Display for ResolveDirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RuntimeDirError::Unknown => write!(
+            ResolveDirError::Unknown => write!(
                 f,
                 "no runtime folder is known: {SESSION_VARIABLE} is not set (not a login session?); \
                  give --runtime-dir DIR or set {VARIABLE}"
             ),
-            RuntimeDirError::Empty => write!(f, "--runtime-dir is empty; give it a folder"),
-            RuntimeDirError::Relative(source, path) => {
+            ResolveDirError::Empty => write!(f, "--runtime-dir is empty; give it a folder"),
+            ResolveDirError::Relative(source, path) => {
                 write!(f, "{source} is {path:?}; it must be an absolute path")
             }
-            RuntimeDirError::NoWorkingDirectory(path) => write!(
+            ResolveDirError::NoWorkingDirectory(path) => write!(
                 f,
                 "--runtime-dir {path:?} is relative, and the working directory cannot be read; \
                  give an absolute path"
@@ -97,7 +97,7 @@ impl fmt::Display for RuntimeDirError {
     }
 }
 
-impl std::error::Error for RuntimeDirError {}
+impl std::error::Error for ResolveDirError {}
 
 /// Finds the runtime folder: the flag, then `RPC_PLUGIN_SYSTEM_RUNTIME_DIR`, then `RUNTIME_DIRECTORY`
 /// (the first of its folders, which systemd separates by colons), then `/run/rpcplugind` for root,
@@ -109,36 +109,36 @@ pub fn resolve(
     flag: Option<&OsStr>,
     env: &dyn Fn(&str) -> Option<OsString>,
     is_root: bool,
-) -> Result<RuntimeDir, RuntimeDirError> {
+) -> Result<ResolvedDir, ResolveDirError> {
     if let Some(flag) = flag {
         if flag.is_empty() {
-            return Err(RuntimeDirError::Empty);
+            return Err(ResolveDirError::Empty);
         }
         let path = std::path::absolute(flag)
-            .map_err(|_| RuntimeDirError::NoWorkingDirectory(PathBuf::from(flag)))?;
-        return Ok(RuntimeDir { path, source: Source::Flag });
+            .map_err(|_| ResolveDirError::NoWorkingDirectory(PathBuf::from(flag)))?;
+        return Ok(ResolvedDir { path, source: DirSource::Flag });
     }
     let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(path) = set(VARIABLE) {
-        return absolute(path, Source::Variable);
+        return absolute(path, DirSource::Variable);
     }
     if let Some(path) = set(SERVICE_VARIABLE) {
-        return absolute(first_of_list(&path), Source::Service);
+        return absolute(first_of_list(&path), DirSource::Service);
     }
     if is_root {
-        return Ok(RuntimeDir { path: PathBuf::from(ROOT_DIR), source: Source::Root });
+        return Ok(ResolvedDir { path: PathBuf::from(ROOT_DIR), source: DirSource::Root });
     }
     match set(SESSION_VARIABLE) {
-        Some(path) => absolute(path.join(SESSION_NAME), Source::Session),
-        None => Err(RuntimeDirError::Unknown),
+        Some(path) => absolute(path.join(SESSION_NAME), DirSource::Session),
+        None => Err(ResolveDirError::Unknown),
     }
 }
 
-fn absolute(path: PathBuf, source: Source) -> Result<RuntimeDir, RuntimeDirError> {
+fn absolute(path: PathBuf, source: DirSource) -> Result<ResolvedDir, ResolveDirError> {
     if path.is_absolute() {
-        Ok(RuntimeDir { path, source })
+        Ok(ResolvedDir { path, source })
     } else {
-        Err(RuntimeDirError::Relative(source, path))
+        Err(ResolveDirError::Relative(source, path))
     }
 }
 
@@ -152,17 +152,17 @@ fn first_of_list(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], bool, Result<(&'a str, Source), &'a str>);
+    type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], bool, Result<(&'a str, DirSource), &'a str>);
 
     #[test]
     fn the_first_source_that_says_something_wins() {
         let all: &[(&str, &str)] = &[(VARIABLE, "/v"), (SERVICE_VARIABLE, "/s:/t"), (SESSION_VARIABLE, "/x")];
         let table: &[Case<'_>] = &[
-            (Some("/f"), all, true, Ok(("/f", Source::Flag))),
-            (None, all, true, Ok(("/v", Source::Variable))),
-            (None, &[(VARIABLE, ""), (SERVICE_VARIABLE, "/s:/t")], true, Ok(("/s", Source::Service))),
-            (None, &[(SESSION_VARIABLE, "/x")], true, Ok((ROOT_DIR, Source::Root))),
-            (None, &[(SESSION_VARIABLE, "/x")], false, Ok(("/x/rpcplugind", Source::Session))),
+            (Some("/f"), all, true, Ok(("/f", DirSource::Flag))),
+            (None, all, true, Ok(("/v", DirSource::Variable))),
+            (None, &[(VARIABLE, ""), (SERVICE_VARIABLE, "/s:/t")], true, Ok(("/s", DirSource::Service))),
+            (None, &[(SESSION_VARIABLE, "/x")], true, Ok((ROOT_DIR, DirSource::Root))),
+            (None, &[(SESSION_VARIABLE, "/x")], false, Ok(("/x/rpcplugind", DirSource::Session))),
             (None, &[], false, Err("no runtime folder is known")),
             (Some(""), all, false, Err("--runtime-dir is empty")),
             (None, &[(VARIABLE, "v")], true, Err(VARIABLE)),

@@ -7,7 +7,7 @@
 //! process at the other end as this user's, root's, or (when root asks) the folder owner's.
 
 use super::exit::{Exit, Failure};
-use crate::cli::runtime_dir::RuntimeDir;
+use crate::cli::runtime_dir::ResolvedDir;
 use crate::cli::text;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
@@ -31,13 +31,14 @@ pub(super) const SOCKET_NAME: &str = "admin.sock";
 /// The id of the one request that a connection carries.
 const REQUEST_ID: u64 = 1;
 
-/// Read at once. Bytes.
+/// Read buffer of the connection. Bytes.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Longest single wait in one system call; the deadline may be further away.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-pub(super) struct Client {
+/// A connection to a daemon's admin socket, for one request.
+pub(super) struct AdminClient {
     stream: UnixStream,
     socket_path: PathBuf,
     deadline: Instant,
@@ -49,10 +50,10 @@ fn unreachable(message: String) -> Failure {
     Failure::new(Exit::Unreachable, message)
 }
 
-impl Client {
+impl AdminClient {
     /// Connects to the daemon of that runtime folder; everything on this connection ends within
     /// `wait`.
-    pub(super) fn connect(runtime_dir: &RuntimeDir, wait: Duration) -> Result<Client, Failure> {
+    pub(super) fn connect(runtime_dir: &ResolvedDir, wait: Duration) -> Result<AdminClient, Failure> {
         let deadline = Instant::now() + wait;
         let socket_path = runtime_dir.path.join(SOCKET_NAME);
         check_socket(runtime_dir, &socket_path)?;
@@ -70,7 +71,7 @@ impl Client {
             );
             return Err(Failure::new(Exit::Denied, message));
         }
-        Ok(Client { stream, socket_path, deadline, wait })
+        Ok(AdminClient { stream, socket_path, deadline, wait })
     }
 
     /// Sends the request and waits for its answer.
@@ -179,13 +180,13 @@ impl Client {
 /// The value, where a notification tells of the progress of the one request.
 fn progress_of<'a>(notification: &Notification<'a>) -> Option<&'a RawValue> {
     #[derive(serde::Deserialize)]
-    struct Progress<'a> {
+    struct ProgressParams<'a> {
         id: u64,
         #[serde(borrow)]
         value: &'a RawValue,
     }
     let params = notification.params.filter(|_| notification.method == METHOD_PROGRESS)?;
-    let progress: Progress<'a> = serde_json::from_str(params.get()).ok()?;
+    let progress: ProgressParams<'a> = serde_json::from_str(params.get()).ok()?;
     (progress.id == REQUEST_ID).then_some(progress.value)
 }
 
@@ -197,14 +198,14 @@ fn hung_up(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-/// Whom to send anything to: ourselves or root; and root, who may look after everybody's daemons,
-/// also to the owner of the folder that root named.
+/// Whether a daemon of this user may be sent anything: our own user's or root's; and where we are root, who may look
+/// after all daemons, also that of the owner of the folder.
 fn may_be_trusted(peer_uid: u32, own_uid: u32, folder_uid: u32) -> bool {
     peer_uid == own_uid || peer_uid == 0 || (own_uid == 0 && peer_uid == folder_uid)
 }
 
 /// Says what is missing before connecting, while it can still be told apart.
-fn check_socket(runtime_dir: &RuntimeDir, socket_path: &Path) -> Result<(), Failure> {
+fn check_socket(runtime_dir: &ResolvedDir, socket_path: &Path) -> Result<(), Failure> {
     let folder = &runtime_dir.path;
     let bytes = socket_path.as_os_str().as_bytes().len();
     if bytes > SOCKET_PATH_BYTES_MAX {

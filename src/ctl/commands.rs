@@ -1,6 +1,6 @@
 //! What each command asks the daemon, and what it prints of the answer.
 
-use super::client::Client;
+use super::client::AdminClient;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::pretty::pretty;
@@ -59,7 +59,7 @@ impl Invocation<'_> {
             Deadline::Daemons => self.timeout + ANSWER_GRACE,
         };
         let params = params_from(params).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        let mut client = Client::connect(&self.runtime_dir, wait)?;
+        let mut client = AdminClient::connect(&self.runtime_dir, wait)?;
         let deadline_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         client.request(method, params.as_deref(), deadline_ms, progress)
     }

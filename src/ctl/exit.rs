@@ -3,7 +3,7 @@
 //! What always holds: this is the one place that turns an error of the protocol into an exit code.
 
 use crate::cli::UsageError;
-use crate::cli::runtime_dir::RuntimeDirError;
+use crate::cli::runtime_dir::ResolveDirError;
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Outcome};
 use serde_json::value::RawValue;
@@ -12,9 +12,9 @@ use std::io;
 /// The exit code of the control client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
+    /// The command did what was asked.
     Ok = 0,
-    /// Failed for any reason that has no code of its own.
+    /// The command failed for a reason that has no code of its own.
     Failed = 1,
     /// The command line is wrong, or names no runtime folder.
     Usage = 2,
@@ -24,9 +24,9 @@ pub enum Exit {
     UnknownPlugin = 4,
     /// The plugin cannot take the call now, or was lost during it.
     NotAvailable = 5,
-    /// The time was up.
+    /// The deadline passed first.
     Deadline = 6,
-    /// Not allowed.
+    /// The daemon or the system refused access.
     Denied = 7,
     /// The record's hash chain does not hold.
     Unverified = 8,
@@ -159,8 +159,8 @@ impl From<UsageError> for Failure {
     }
 }
 
-impl From<RuntimeDirError> for Failure {
-    fn from(error: RuntimeDirError) -> Failure {
+impl From<ResolveDirError> for Failure {
+    fn from(error: ResolveDirError) -> Failure {
         Failure::new(Exit::Usage, error.to_string())
     }
 }

@@ -19,7 +19,7 @@ mod table;
 pub use exit::Exit;
 pub use table::PROGRAM;
 
-use crate::cli::runtime_dir::{self, RuntimeDir};
+use crate::cli::runtime_dir::{self, ResolvedDir};
 use crate::cli::{Args, Ask, text};
 use exit::Failure;
 use out::Out;
@@ -60,7 +60,7 @@ pub struct Io<'a> {
 /// One run: what was asked, of which daemon.
 struct Invocation<'a> {
     args: &'a Args,
-    runtime_dir: RuntimeDir,
+    runtime_dir: ResolvedDir,
     timeout: Duration,
 }
 

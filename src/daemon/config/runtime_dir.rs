@@ -9,7 +9,7 @@
 
 use super::json::Source;
 use super::{Origin, Plugins, Sources};
-use crate::cli::runtime_dir::{self, RuntimeDir, RuntimeDirError};
+use crate::cli::runtime_dir::{self, ResolveDirError, ResolvedDir};
 use crate::sys::runtime_dir::ADMIN_SOCKET;
 use rpc_plugin_wire::limits::SOCKET_PATH_BYTES_MAX;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(super) fn resolve_runtime_dir<'a>(
         return in_file;
     }
     match runtime_dir::resolve(flag.map(Path::as_os_str), sources.environment, sources.is_root) {
-        Ok(RuntimeDir { path, source }) => Some((path, Origin::Other(source.to_string()))),
+        Ok(ResolvedDir { path, source }) => Some((path, Origin::Other(source.to_string()))),
         Err(error) => {
             let (place, problem, allowed) = told(&error);
             source.errors.add(place, problem, allowed);
@@ -35,10 +35,10 @@ pub(super) fn resolve_runtime_dir<'a>(
 }
 
 /// The place, what is wrong there, and what is allowed.
-fn told(error: &RuntimeDirError) -> (String, String, String) {
+fn told(error: &ResolveDirError) -> (String, String, String) {
     let absolute = || "an absolute path".to_owned();
     match error {
-        RuntimeDirError::Unknown => (
+        ResolveDirError::Unknown => (
             "runtime folder".to_owned(),
             format!("nothing names it, and {} is not set", runtime_dir::SESSION_VARIABLE),
             format!(
@@ -46,13 +46,13 @@ fn told(error: &RuntimeDirError) -> (String, String, String) {
                 runtime_dir::VARIABLE
             ),
         ),
-        RuntimeDirError::Empty => {
+        ResolveDirError::Empty => {
             ("--runtime-dir".to_owned(), "is empty".to_owned(), "the path of a folder".to_owned())
         }
-        RuntimeDirError::Relative(source, path) => {
+        ResolveDirError::Relative(source, path) => {
             (source.to_string(), format!("{path:?} is relative"), absolute())
         }
-        RuntimeDirError::NoWorkingDirectory(path) => (
+        ResolveDirError::NoWorkingDirectory(path) => (
             "--runtime-dir".to_owned(),
             format!("{path:?} is relative, and the working directory cannot be read"),
             absolute(),
