@@ -3,6 +3,7 @@
 use super::config::PluginConfigError;
 use crate::reactor::PostError;
 use crate::sys::runtime_dir::RuntimeDirError;
+use nix::errno::Errno;
 use rpc_plugin_wire::{CallError, PluginId};
 use std::fmt;
 
@@ -42,14 +43,14 @@ impl fmt::Display for HostError {
             HostError::PluginExists(id) => write!(f, "plugin {id}: there is a plugin of that id already"),
             HostError::Setup(what, error) => {
                 write!(f, "{what}: {error}")?;
-                match error.raw_os_error() {
-                    Some(libc::EAGAIN) => write!(
+                match error.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::EAGAIN) => write!(
                         f,
                         "; the limit of processes and threads is reached: raise `ulimit -u`, the service's TasksMax, or the \
                          cgroup's pids.max"
                     ),
-                    Some(libc::EMFILE) => write!(f, "; raise `ulimit -n`"),
-                    Some(libc::ENFILE) => write!(f, "; raise the sysctl fs.file-max"),
+                    Some(Errno::EMFILE) => write!(f, "; raise `ulimit -n`"),
+                    Some(Errno::ENFILE) => write!(f, "; raise the sysctl fs.file-max"),
                     _ => Ok(()),
                 }
             }
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_made_is_told_with_what_to_raise() {
-        let error = std::io::Error::from_raw_os_error(libc::EAGAIN);
+        let error = std::io::Error::from_raw_os_error(Errno::EAGAIN as i32);
         let text = HostError::Setup("the event loop's thread cannot be started", error).to_string();
         assert!(text.contains("cannot be started: ") && text.contains("TasksMax"), "{text}");
     }
