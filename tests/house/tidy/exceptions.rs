@@ -99,8 +99,6 @@ pub(crate) const NAMES_OF_SEVERAL: &[&str] = &[
     "src/ Queue",
     "src/ Ready",
     "src/ Running",
-    "src/ RuntimeDir",
-    "src/ RuntimeDirError",
     "src/ Shared",
     "src/ Slot",
     "src/ Source",
