@@ -51,6 +51,7 @@
 //! | [`interface`](mod@interface) | what a typed interface is made of, and what travels in it |
 //! | [`state`] | every decision, pure: events and the time in, actions out |
 //! | `reactor` | the event loop that carries the decisions out; not public |
+//! | `engine` | which thread drives the loop, and how others reach it; not public |
 //! | [`sys`] | what is asked of Linux; the only unsafe code |
 //! | [`eventlog`] | the record: JSON lines |
 //! | `daemon`, `ctl`, `dev`, `cli` | the two programs; only with feature `daemon` |
@@ -70,7 +71,9 @@ pub mod ctl;
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod dev;
+mod engine;
 pub mod eventlog;
+
 pub mod host;
 mod reactor;
 pub mod state;

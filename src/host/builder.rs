@@ -4,9 +4,10 @@ use super::admin::Admin;
 use super::callbacks::Callbacks;
 use super::services::{self, CalledBack, Offered, Running, ServiceCall};
 use super::sinks::{self, Around, LogSink, Sinks};
-use super::{EventLoop, Host, HostError, Inner};
+use super::{Host, HostError, Inner, LoopThread};
+use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
-use crate::reactor::{Command, Control, EndReason, Engine, Setup, SinkQuestions};
+use crate::reactor::{Control, EndReason, LoopCommand, Reactor, Setup, SinkQuestions};
 use crate::state::action::Note;
 use crate::sys::attendants::Attendants;
 use crate::sys::leftovers::kill_leftovers;
@@ -242,14 +243,14 @@ impl HostBuilder {
             sinks: Arc::clone(&questions),
             ended: Arc::clone(&ended),
         };
-        let engine = Engine::new(setup, self.spin)
+        let engine = Reactor::engine(setup, self.spin)
             .map_err(|error| HostError::Setup("the event loop cannot be made", error))?;
         let engine = Arc::new(engine);
         let thread = start_loop(&engine, admin_socket)?;
-        let port = engine.port().clone();
+        let commands = engine.commands().clone();
         attendants.on_sweep_wanted(move || {
             // If the queue is full, the next child that ends asks for it.
-            let _ = port.post(Command::SweepOrphans);
+            let _ = commands.post(LoopCommand::SweepOrphans);
         });
         let mut inner = Inner {
             engine,
@@ -274,11 +275,11 @@ impl HostBuilder {
         let _ = questions.set(started.questions());
         inner.sinks = Mutex::new(started);
         for note in notes {
-            inner.post(Command::Record(Box::new(note)))?;
+            inner.post(LoopCommand::Record(Box::new(note)))?;
         }
         let inner = Arc::new(inner);
-        let port = inner.engine.port().clone();
-        let _ = serving.set(services::Around { port, host: Arc::downgrade(&inner) });
+        let commands = inner.engine.commands().clone();
+        let _ = serving.set(services::Around { commands, host: Arc::downgrade(&inner) });
         Ok(Host { inner })
     }
 
@@ -312,7 +313,10 @@ impl HostBuilder {
 }
 
 /// Gives the event loop its own thread, which keeps the admin socket's file as long as it lives.
-fn start_loop(engine: &Arc<Engine>, admin_socket: Option<PrivateFile>) -> Result<EventLoop, HostError> {
+fn start_loop(
+    engine: &Arc<Engine<Reactor>>,
+    admin_socket: Option<PrivateFile>,
+) -> Result<LoopThread, HostError> {
     let own = Arc::clone(engine);
     let (alive_sender, alive) = bounded(0);
     let thread = std::thread::Builder::new()
@@ -324,7 +328,7 @@ fn start_loop(engine: &Arc<Engine>, admin_socket: Option<PrivateFile>) -> Result
             own.run();
         })
         .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
-    Ok(EventLoop { id: thread.thread().id(), handle: Mutex::new(Some(thread)), alive })
+    Ok(LoopThread { id: thread.thread().id(), handle: Mutex::new(Some(thread)), alive })
 }
 
 /// Whether this program may use more than one core: with one, a caller that spins keeps the plugin from

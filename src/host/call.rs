@@ -7,7 +7,8 @@ use super::Inner;
 use super::pending::PendingCall;
 use super::services::Registered;
 use super::services::current::{inherit, wait_for};
-use crate::reactor::{NewCall, PostError, Slot};
+use crate::engine::{PostError, ReplySlot};
+use crate::reactor::LoopCommand;
 use crate::state::action::CallEnd;
 use crate::state::route::{CallRequest, Target};
 use crate::state::session::CallSpec;
@@ -121,22 +122,23 @@ impl Callee {
         parcel: Parcel,
         options: CallOptions,
     ) -> Result<CallReply, CallError> {
-        let slot = Slot::default();
-        let (call, _registered) = self.new_call(method, params, parcel, options, &slot)?;
-        self.finish(call, &slot)
+        let (call, _registered) = self.request(method, params, parcel, options)?;
+        self.finish(call)
     }
 
     /// Makes a call and waits for its end.
-    fn finish(&self, call: NewCall, slot: &Slot) -> Result<CallReply, CallError> {
+    fn finish(&self, call: Box<CallRequest>) -> Result<CallReply, CallError> {
+        let slot = ReplySlot::default();
+        let call = LoopCommand::Call(call, slot.sender());
         let mut taken = Ok(());
-        let wait = || match self.host.engine.call(call, slot) {
+        let wait = || match self.host.engine.call(call, &slot) {
             Ok(end) => end,
             Err(error) => {
                 taken = Err(not_taken(error, &self.target));
                 None
             }
         };
-        let end = wait_for(|| canceller(&self.host, slot), wait)?;
+        let end = wait_for(|| canceller(&self.host, &slot), wait)?;
         taken?;
         reply(end, &self.target)
     }
@@ -145,10 +147,9 @@ impl Callee {
     pub(super) fn make_call(&self, call: Outgoing, is_callback: bool) -> Result<Reply, CallError> {
         let Outgoing { method, params, parcel, timeout, idempotent } = call;
         let options = CallOptions { timeout, idempotent, progress: false };
-        let slot = Slot::default();
-        let (mut call, _registered) = self.new_call(&method, params, parcel, options, &slot)?;
-        call.request.spec.is_callback = is_callback;
-        let CallReply { result, fds, .. } = self.finish(call, &slot)?;
+        let (mut call, _registered) = self.request(&method, params, parcel, options)?;
+        call.spec.is_callback = is_callback;
+        let CallReply { result, fds, .. } = self.finish(call)?;
         Ok(Reply { result, fds })
     }
 
@@ -192,21 +193,21 @@ impl Callee {
         parcel: Parcel,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
-        let slot = Slot::default();
-        let (call, registered) = self.new_call(method, params, parcel, options, &slot)?;
+        let (call, registered) = self.request(method, params, parcel, options)?;
+        let slot = ReplySlot::default();
+        let call = LoopCommand::Call(call, slot.sender());
         self.host.engine.begin(call).map_err(|error| not_taken(error, &self.target))?;
         Ok(PendingCall::new(slot, Arc::clone(&self.host), self.target.clone(), registered))
     }
 
     /// A call for the loop; and what of it is to be kept until it ends.
-    fn new_call(
+    fn request(
         &self,
         method: &str,
         params: Option<String>,
         parcel: Parcel,
         options: CallOptions,
-        slot: &Slot,
-    ) -> Result<(NewCall, Option<Registered>), CallError> {
+    ) -> Result<(Box<CallRequest>, Option<Registered>), CallError> {
         check_params(params.as_deref()).map_err(|refused| at(refused.into(), &self.target))?;
         let mut spec = CallSpec {
             method: method.to_owned(),
@@ -219,7 +220,7 @@ impl Callee {
         inherit(&mut spec).map_err(|error| at(error, &self.target))?;
         let registered = self.host.called_back.register(&self.target, parcel.callbacks);
         let request = CallRequest { target: self.target.clone(), idempotent: options.idempotent, spec };
-        Ok((NewCall { request, reply: slot.fill() }, registered))
+        Ok((Box::new(request), registered))
     }
 }
 
@@ -231,9 +232,9 @@ impl Caller for Callee {
 }
 
 /// What cancels the call of that slot.
-pub(super) fn canceller(host: &Arc<Inner>, slot: &Slot) -> Box<dyn FnOnce() + Send> {
+pub(super) fn canceller(host: &Arc<Inner>, slot: &ReplySlot) -> Box<dyn FnOnce() + Send> {
     let (host, slot) = (Arc::clone(host), slot.clone());
-    Box::new(move || host.engine.cancel(vec![slot]))
+    Box::new(move || host.engine.execute(LoopCommand::Cancel(vec![slot])))
 }
 
 /// The error with the plugin, where the caller named one.

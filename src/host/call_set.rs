@@ -5,7 +5,8 @@
 
 use super::pending::{CallResult, PendingCall};
 use super::services::current::wait_with;
-use crate::reactor::{Engine, Inbox};
+use crate::engine::{CompletionQueue, Engine};
+use crate::reactor::Reactor;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,9 +28,9 @@ use std::time::{Duration, Instant};
 /// # }
 /// ```
 pub struct CallSet<K> {
-    inbox: Inbox,
+    completions: CompletionQueue,
     /// What is driven while it waits: the host of the first call.
-    home: Option<Arc<Engine>>,
+    home: Option<Arc<Engine<Reactor>>>,
     /// By number; a place is free again once its end was taken.
     calls: Vec<Option<(K, PendingCall)>>,
     free: Vec<usize>,
@@ -43,7 +44,7 @@ impl<K> std::fmt::Debug for CallSet<K> {
 
 impl<K> Default for CallSet<K> {
     fn default() -> CallSet<K> {
-        CallSet { inbox: Inbox::default(), home: None, calls: Vec::new(), free: Vec::new() }
+        CallSet { completions: CompletionQueue::default(), home: None, calls: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -58,7 +59,7 @@ impl<K> CallSet<K> {
     pub fn add(&mut self, key: K, call: PendingCall) {
         let number = self.free.pop().unwrap_or(self.calls.len());
         let home = self.home.get_or_insert_with(|| Arc::clone(call.engine()));
-        call.forward(&self.inbox, number, home);
+        call.forward(&self.completions, number, home);
         match self.calls.get_mut(number) {
             Some(place) => *place = Some((key, call)),
             None => self.calls.push(Some((key, call))),
@@ -92,13 +93,13 @@ impl<K> CallSet<K> {
     }
 
     fn next_until(&mut self, until: Option<Instant>) -> Option<(K, CallResult)> {
-        let (number, end) = match self.inbox.take() {
+        let (number, end) = match self.completions.take() {
             Some(ended) => ended,
             None => {
                 let home = self.home.as_ref().filter(|_| !self.is_empty())?;
                 let calls = self.calls.iter().flatten().map(|(_, call)| call);
-                wait_with(|| PendingCall::canceller_of(calls), || home.wait_for(&self.inbox, until));
-                self.inbox.take()?
+                wait_with(|| PendingCall::canceller_of(calls), || home.wait_for(&self.completions, until));
+                self.completions.take()?
             }
         };
         let (key, call) = self.calls.get_mut(number)?.take()?;

@@ -1,7 +1,7 @@
 //! What can go wrong in the host library besides a call.
 
 use super::config::PluginConfigError;
-use crate::reactor::PostError;
+use crate::engine::PostError;
 use crate::sys::runtime_dir::RuntimeDirError;
 use nix::errno::Errno;
 use rpc_plugin_wire::{CallError, PluginId};

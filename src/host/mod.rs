@@ -51,8 +51,9 @@ pub use services::ServiceCall;
 pub use sinks::LogSink;
 pub use watched::{CancelToken, Watched};
 
+use crate::engine::{Engine, PostError};
 use crate::eventlog::EventLog;
-use crate::reactor::{Command, EndReason, Engine, LaunchSpec, PostError};
+use crate::reactor::{EndReason, LaunchSpec, LoopCommand, Reactor};
 use crate::state::plugin::PluginSpec;
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
@@ -74,10 +75,10 @@ pub struct Host {
 }
 
 pub(crate) struct Inner {
-    engine: Arc<Engine>,
+    engine: Arc<Engine<Reactor>>,
     runtime_dir: Arc<RuntimeDir>,
     log: EventLog,
-    thread: EventLoop,
+    thread: LoopThread,
     ended: EndReason,
     sinks: Mutex<Sinks>,
     callbacks: Callbacks,
@@ -87,7 +88,7 @@ pub(crate) struct Inner {
 }
 
 /// The thread of the event loop.
-pub(crate) struct EventLoop {
+pub(crate) struct LoopThread {
     id: ThreadId,
     /// Whoever takes it joins; everybody else waits on `alive`.
     handle: Mutex<Option<JoinHandle<()>>>,
@@ -95,7 +96,7 @@ pub(crate) struct EventLoop {
     alive: Receiver<()>,
 }
 
-impl EventLoop {
+impl LoopThread {
     fn has_ended(&self) -> bool {
         self.alive.try_recv() == Err(TryRecvError::Disconnected)
     }
@@ -119,12 +120,12 @@ impl std::fmt::Debug for Host {
 }
 
 impl Inner {
-    pub(crate) fn post(&self, command: Command) -> Result<(), HostError> {
-        self.engine.port().post(command).map_err(HostError::from)
+    pub(crate) fn post(&self, command: LoopCommand) -> Result<(), HostError> {
+        self.engine.commands().post(command).map_err(HostError::from)
     }
 
     /// Asks the event loop and waits for its answer, which it always gives unless it has ended.
-    pub(crate) fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, HostError> {
+    pub(crate) fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> LoopCommand) -> Result<T, HostError> {
         let (reply, answer) = bounded(1);
         self.post(command(reply))?;
         answer.recv().map_err(|_| HostError::Ended)
@@ -133,7 +134,7 @@ impl Inner {
     /// Ends all plugins and the event loop, and waits for both. The wait is bounded by the ladders of
     /// the plugins.
     fn end(&self, reason: &str) {
-        self.tell_to_end(|| Command::End(reason.to_owned()));
+        self.tell_to_end(|| LoopCommand::End(reason.to_owned()));
         // The loop itself cannot wait for its own end.
         if self.thread.id != std::thread::current().id() {
             self.thread.wait();
@@ -145,9 +146,9 @@ impl Inner {
     }
 
     /// Posts what must not get lost. An event loop that has ended needs it no more.
-    fn tell_to_end(&self, command: impl Fn() -> Command) {
+    fn tell_to_end(&self, command: impl Fn() -> LoopCommand) {
         // Full: the loop is busy, and has room again within a turn.
-        while self.engine.port().post(command()) == Err(PostError::Full) {
+        while self.engine.commands().post(command()) == Err(PostError::Full) {
             std::thread::yield_now();
         }
     }
@@ -213,7 +214,7 @@ impl Host {
             output: config.output.0,
             awaited: config.awaited,
         };
-        let added = self.inner.ask(|reply| Command::Add(Box::new(spec), Box::new(launch), reply))?;
+        let added = self.inner.ask(|reply| LoopCommand::Add(Box::new(spec), Box::new(launch), reply))?;
         if !added {
             return Err(HostError::PluginExists(id));
         }
@@ -248,7 +249,7 @@ impl Host {
     /// # Errors
     /// There is no such plugin, or it is up, or the host has ended.
     pub fn remove(&self, id: &PluginId) -> Result<(), HostError> {
-        self.inner.ask(|reply| Command::Remove(id.clone(), reply))?.map_err(HostError::Call)
+        self.inner.ask(|reply| LoopCommand::Remove(id.clone(), reply))?.map_err(HostError::Call)
     }
 
     /// A plugin in care.
@@ -271,7 +272,7 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn plugins(&self) -> Result<Vec<PluginStatus>, HostError> {
-        self.inner.ask(Command::List)
+        self.inner.ask(LoopCommand::List)
     }
 
     /// Events that could not be put on record: too many waited, or their file failed for too long.
@@ -312,7 +313,7 @@ impl Host {
 
     fn subscribe_with(&self, queue_max: usize, with_said: bool) -> Result<EventStream, HostError> {
         let (sender, receiver) = bounded(queue_max.max(1));
-        self.inner.post(Command::Subscribe(sender, with_said))?;
+        self.inner.post(LoopCommand::Subscribe(sender, with_said))?;
         Ok(EventStream::new(receiver))
     }
 
@@ -326,14 +327,14 @@ impl Host {
     /// record; of several, the first counts.
     pub fn begin_shutdown(&self, reason: impl Into<String>) {
         let reason = reason.into();
-        self.inner.tell_to_end(|| Command::End(reason.clone()));
+        self.inner.tell_to_end(|| LoopCommand::End(reason.clone()));
     }
 
     /// The same for somebody who will not wait for any ladder: every plugin is sent SIGKILL at once, also
     /// where the end has begun already.
     pub fn begin_kill(&self, reason: impl Into<String>) {
         let reason = reason.into();
-        self.inner.tell_to_end(|| Command::EndNow(reason.clone()));
+        self.inner.tell_to_end(|| LoopCommand::EndNow(reason.clone()));
     }
 
     /// Why the host ended. `None` while it lives, and where its event loop panicked, which is a bug.
@@ -360,13 +361,13 @@ impl Host {
     /// # Errors
     /// The host has ended, or is too busy to take it; ask again.
     pub fn release_admin_socket(&self) -> Result<(), HostError> {
-        self.inner.post(Command::OpenControl)
+        self.inner.post(LoopCommand::OpenControl)
     }
 
     /// Puts an event of the embedding program's own on the host's record.
     pub fn record(&self, note: Note) {
         // A host that has ended, or is too busy, records nothing.
-        let _ = self.inner.post(Command::Record(Box::new(note)));
+        let _ = self.inner.post(LoopCommand::Record(Box::new(note)));
     }
 
     /// Waits until everything that has happened so far is in its file, at most `timeout`; whether it is.
@@ -383,7 +384,7 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn sweep_orphans(&self) -> Result<(), HostError> {
-        self.inner.post(Command::SweepOrphans)
+        self.inner.post(LoopCommand::SweepOrphans)
     }
 }
 

@@ -8,7 +8,8 @@ use super::call::{CallReply, at, canceller, reply};
 use super::services::Registered;
 use super::services::current::{wait_for, wait_with};
 use super::watched::CancelToken;
-use crate::reactor::{Awaited, Engine, Inbox, NextProgress, Shared, Slot, Taken};
+use crate::engine::{Awaitable, CompletionQueue, Engine, NextProgress, ReplySlot, SharedWaiter, SlotContent};
+use crate::reactor::{LoopCommand, Reactor};
 use crate::state::action::CallEnd;
 use crate::state::route::Target;
 use rpc_plugin_wire::{CallError, ErrorCode};
@@ -26,7 +27,7 @@ pub type CallResult = Result<CallReply, CallError>;
 /// byte of it was written yet.
 #[must_use = "dropping it cancels the call; see PendingCall::detach"]
 pub struct PendingCall {
-    slot: Slot,
+    slot: ReplySlot,
     host: Arc<Inner>,
     target: Target,
     /// What the plugin may call back.
@@ -43,7 +44,7 @@ impl std::fmt::Debug for PendingCall {
 
 impl PendingCall {
     pub(super) fn new(
-        slot: Slot,
+        slot: ReplySlot,
         host: Arc<Inner>,
         target: Target,
         registered: Option<Registered>,
@@ -101,9 +102,9 @@ impl PendingCall {
     /// Gives the call back if it has not ended.
     pub fn try_wait(self) -> Result<CallResult, PendingCall> {
         match self.slot.take() {
-            Taken::End(end) => Ok(self.release(Some(end))),
-            Taken::Over => Ok(self.release(None)),
-            Taken::Nothing => Err(self),
+            SlotContent::End(end) => Ok(self.release(Some(end))),
+            SlotContent::Closed => Ok(self.release(None)),
+            SlotContent::Empty => Err(self),
         }
     }
 
@@ -153,16 +154,20 @@ impl PendingCall {
         ProgressAs { iter: self.progress(), value: PhantomData }
     }
 
-    /// Hands the end to an inbox, under this number. `home` is the host whose loop the inbox is waited for in.
-    pub(super) fn forward(&self, inbox: &Inbox, number: usize, home: &Arc<Engine>) {
-        match Arc::ptr_eq(home, &self.host.engine) {
-            true => inbox.add(number, &self.slot),
-            false => inbox.add_foreign(number, &self.slot, Arc::clone(home)),
+    /// Hands the end to a queue, under this number. `home` is what drives the host in whose loop the queue is waited for.
+    pub(super) fn forward(&self, completions: &CompletionQueue, number: usize, home: &Arc<Engine<Reactor>>) {
+        if Arc::ptr_eq(home, &self.host.engine) {
+            return completions.add(number, &self.slot);
         }
+        let (completions, home) = (completions.clone(), Arc::clone(home));
+        self.slot.then(Box::new(move |end| {
+            home.ended_elsewhere(completions.put(number, end), LoopCommand::Look);
+            false
+        }));
     }
 
     /// What drives its host.
-    pub(super) fn engine(&self) -> &Arc<Engine> {
+    pub(super) fn engine(&self) -> &Arc<Engine<Reactor>> {
         &self.host.engine
     }
 
@@ -177,7 +182,7 @@ impl PendingCall {
         let Some(host) = calls.peek().map(|call| Arc::clone(&call.host)) else { return Box::new(|| {}) };
         let of_host = calls.filter(|call| Arc::ptr_eq(&call.host, &host));
         let slots = of_host.map(|call| call.slot.clone()).collect();
-        Box::new(move || host.engine.cancel(slots))
+        Box::new(move || host.engine.execute(LoopCommand::Cancel(slots)))
     }
 
     /// Cancels many at once, which is one command to the loop.
@@ -195,7 +200,7 @@ impl PendingCall {
             }
         }
         if let Some(host) = host {
-            host.engine.cancel(slots);
+            host.engine.execute(LoopCommand::Cancel(slots));
         }
     }
 }
@@ -203,7 +208,7 @@ impl PendingCall {
 impl Drop for PendingCall {
     fn drop(&mut self) {
         if !self.released && !self.slot.is_done() {
-            self.host.engine.cancel(vec![self.slot.clone()]);
+            self.host.engine.execute(LoopCommand::Cancel(vec![self.slot.clone()]));
         }
     }
 }
@@ -265,7 +270,7 @@ impl<T: DeserializeOwned> Iterator for ProgressAs<'_, T> {
 struct AnyOf<'a> {
     calls: &'a [PendingCall],
     /// Of the last time that this thread was enlisted.
-    shared: RefCell<Option<Arc<Shared>>>,
+    shared: RefCell<Option<Arc<SharedWaiter>>>,
 }
 
 impl AnyOf<'_> {
@@ -276,13 +281,13 @@ impl AnyOf<'_> {
     }
 }
 
-impl Awaited for AnyOf<'_> {
+impl Awaitable for AnyOf<'_> {
     fn is_done(&self) -> bool {
         self.calls.iter().any(PendingCall::is_done)
     }
 
     fn enlist(&self) -> bool {
-        let shared = Shared::new();
+        let shared = SharedWaiter::new();
         let all = self.at_home().all(|call| call.slot.enlist_shared(&shared));
         // Where one has ended already, another may have woken this thread meanwhile: then it is as if it had slept.
         let enlisted = all || !shared.take();

@@ -3,7 +3,7 @@
 use super::Inner;
 use super::call::Callee;
 use super::error::HostError;
-use crate::reactor::Command;
+use crate::reactor::LoopCommand;
 use crate::state::route::Target;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
@@ -67,7 +67,7 @@ impl PluginHandle {
     }
 
     fn wish(&self, wish: Wish) -> Result<PluginStatus, HostError> {
-        let answer = self.callee.host.ask(|reply| Command::Wish(self.id.clone(), wish, reply))?;
+        let answer = self.callee.host.ask(|reply| LoopCommand::Wish(self.id.clone(), wish, reply))?;
         Ok(*answer?)
     }
 
@@ -76,7 +76,7 @@ impl PluginHandle {
     /// # Errors
     /// As [`PluginHandle::start`].
     pub fn status(&self) -> Result<PluginStatus, HostError> {
-        let answer = self.callee.host.ask(|reply| Command::Status(self.id.clone(), reply))?;
+        let answer = self.callee.host.ask(|reply| LoopCommand::Status(self.id.clone(), reply))?;
         answer.map(|status| *status).ok_or_else(|| {
             let error = CallError::not_sent(
                 ErrorCode::UnknownPlugin,
@@ -107,7 +107,8 @@ impl PluginHandle {
     }
 
     fn wait(&self, goal: Goal, timeout: Duration) -> Result<PluginStatus, HostError> {
-        let answer = self.callee.host.ask(|reply| Command::Wait(self.id.clone(), goal, timeout, reply))?;
+        let answer =
+            self.callee.host.ask(|reply| LoopCommand::Wait(self.id.clone(), goal, timeout, reply))?;
         Ok(*answer?)
     }
 }

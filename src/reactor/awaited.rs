@@ -4,7 +4,7 @@
 //! nothing else.
 
 use super::children::contract;
-use super::ward::{Process, Running};
+use super::instance::{Process, Running};
 use super::{Reactor, Source};
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd};
 impl Reactor {
     /// Lets whoever comes connect, and tells with which variables.
     pub(super) fn begin_to_await(&mut self, key: PluginKey, generation: Generation) {
-        let ready = self.wards.get(&key).and_then(|ward| ward.ready.as_ref());
+        let ready = self.instances.get(&key).and_then(|instance| instance.ready.as_ref());
         let ready = ready.filter(|ready| ready.generation == generation);
         let (Some(ready), Some(plugin)) = (ready, self.supervisor.plugin(key)) else { return };
         let Some(listening) = ready.listening.as_ref() else { return };
@@ -32,7 +32,7 @@ impl Reactor {
         note.generation = Some(generation);
         match self.register(fd, Source::Listener(key, generation), Interest::READABLE) {
             Ok(source) => {
-                let ready = self.wards.get_mut(&key).and_then(|ward| ward.ready.as_mut());
+                let ready = self.instances.get_mut(&key).and_then(|instance| instance.ready.as_mut());
                 if let Some(listening) = ready.and_then(|ready| ready.listening.as_mut()) {
                     listening.source = Some(source);
                 }
@@ -46,7 +46,7 @@ impl Reactor {
         let text = |text: &OsString| text.to_string_lossy().into_owned();
         let environment: serde_json::Map<String, serde_json::Value> =
             env.iter().map(|(name, value)| (text(name), text(value).into())).collect();
-        let spec = self.wards.get(&key).map(|ward| &ward.spec);
+        let spec = self.instances.get(&key).map(|instance| &instance.spec);
         let command: Vec<String> = spec.map_or_else(Vec::new, |spec| {
             std::iter::once(spec.executable.to_string_lossy().into_owned())
                 .chain(spec.args.iter().map(text))
@@ -63,7 +63,7 @@ impl Reactor {
 
     /// Whether a plugin is started by hand.
     pub(super) fn is_awaited(&self, key: PluginKey) -> bool {
-        self.wards.get(&key).is_some_and(|ward| ward.spec.awaited)
+        self.instances.get(&key).is_some_and(|instance| instance.spec.awaited)
     }
 
     /// Watches the process of whoever was taken.
@@ -75,8 +75,8 @@ impl Reactor {
     ) -> io::Result<()> {
         let exit_source =
             self.register(attached.as_fd().as_raw_fd(), Source::Exit(key, generation), Interest::READABLE)?;
-        if let Some(ward) = self.wards.get_mut(&key) {
-            ward.running = Some(Running {
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.running = Some(Running {
                 generation,
                 process: Process::ByHand(attached),
                 mark: OsString::new(),

@@ -1,8 +1,8 @@
 //! Processes: preparing, launching, how they end.
 
+use super::instance::{Process, Ready, Running};
 use super::output::Output;
-use super::ward::{Process, Ready, Running};
-use super::{Command, Reactor, Source};
+use super::{LoopCommand, Reactor, Source};
 use crate::state::action::{Note, StopSignal};
 use crate::state::keys::PluginKey;
 use crate::state::output::Stream;
@@ -91,18 +91,19 @@ impl Reactor {
     /// Hands preparations to the workers, as far as there is room.
     pub(super) fn submit_postponed(&mut self) {
         while let Some((key, generation)) = self.postponed.front().copied() {
-            let (Some(ward), Some(plugin)) = (self.wards.get(&key), self.supervisor.plugin(key)) else {
+            let (Some(instance), Some(plugin)) = (self.instances.get(&key), self.supervisor.plugin(key))
+            else {
                 self.postponed.pop_front();
                 continue;
             };
             let id = plugin.id().clone();
-            let executable = (!ward.spec.awaited).then(|| ward.spec.executable.clone());
+            let executable = (!instance.spec.awaited).then(|| instance.spec.executable.clone());
             let transport = plugin.policy().transport;
-            let (runtime_dir, port) = (Arc::clone(&self.runtime_dir), self.port.clone());
+            let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
             let job = move || {
                 let outcome =
                     prepare(&runtime_dir, &id, generation, transport, executable.as_deref()).map(Box::new);
-                port.deliver(Command::Prepared(key, generation, outcome));
+                commands.deliver(LoopCommand::Prepared(key, generation, outcome));
             };
             if self.workers.submit(Box::new(job)).is_err() {
                 return;
@@ -121,8 +122,8 @@ impl Reactor {
     ) {
         let outcome = outcome.map(|launch| {
             let (ready, token) = Ready::new(*launch);
-            if let Some(ward) = self.wards.get_mut(&key) {
-                ward.ready = Some(ready);
+            if let Some(instance) = self.instances.get_mut(&key) {
+                instance.ready = Some(ready);
             }
             token
         });
@@ -149,14 +150,15 @@ impl Reactor {
     ) -> Result<(u32, Option<UnixStream>), SpawnFailure> {
         let failure = |reason: String| SpawnFailure { reason, busy: false };
         let missing = || failure("what was prepared for it is not there any more".into());
-        let ward = self.wards.get(&key).ok_or_else(missing)?;
-        let ready = ward.ready.as_ref().filter(|ready| ready.generation == generation).ok_or_else(missing)?;
+        let instance = self.instances.get(&key).ok_or_else(missing)?;
+        let ready =
+            instance.ready.as_ref().filter(|ready| ready.generation == generation).ok_or_else(missing)?;
         let executable = ready.executable.as_ref().ok_or_else(missing)?;
         let plugin = self.supervisor.plugin(key).ok_or_else(missing)?;
         let transport = plugin.policy().transport;
         let mut env = contract(ready, transport, plugin.id(), self.runtime_dir.path());
         let mark = mark_of(&env);
-        env.extend(ward.spec.env.iter().cloned());
+        env.extend(instance.spec.env.iter().cloned());
         let pair = match transport {
             Transport::Unix => None,
             Transport::Fd | Transport::Stdio => Some(UnixStream::pair().map_err(|error| {
@@ -171,11 +173,11 @@ impl Reactor {
         };
         let spec = SpawnSpec {
             executable,
-            arg0: ward.spec.executable.as_os_str(),
-            args: &ward.spec.args,
+            arg0: instance.spec.executable.as_os_str(),
+            args: &instance.spec.args,
             env: &env,
-            working_folder: &ward.spec.working_folder,
-            inherit_output: matches!(ward.spec.output, Output::Inherit),
+            working_folder: &instance.spec.working_folder,
+            inherit_output: matches!(instance.spec.output, Output::Inherit),
             channel,
         };
         let spawned = spawn(&spec)
@@ -199,19 +201,20 @@ impl Reactor {
             self.register(child.as_fd().as_raw_fd(), Source::Exit(key, generation), Interest::READABLE)?;
         let stdout = self.watch_pipe(key, generation, Stream::Stdout, stdout)?;
         let stderr = self.watch_pipe(key, generation, Stream::Stderr, stderr)?;
-        let listening = self.wards.get(&key).and_then(|ward| ward.ready.as_ref()?.listening.as_ref());
+        let listening =
+            self.instances.get(&key).and_then(|instance| instance.ready.as_ref()?.listening.as_ref());
         let source = match listening.map(|listening| listening.listener.as_raw_fd()) {
             None => None,
             Some(fd) => Some(self.register(fd, Source::Listener(key, generation), Interest::READABLE)?),
         };
-        if let Some(ward) = self.wards.get_mut(&key) {
-            if let Some(ready) = ward.ready.as_mut() {
+        if let Some(instance) = self.instances.get_mut(&key) {
+            if let Some(ready) = instance.ready.as_mut() {
                 ready.executable = None;
                 if let Some(listening) = ready.listening.as_mut() {
                     listening.source = source;
                 }
             }
-            ward.running = Some(Running {
+            instance.running = Some(Running {
                 generation,
                 process: Process::Launched(child),
                 mark,
@@ -226,14 +229,14 @@ impl Reactor {
     /// The proof is complete: the token has served.
     pub(super) fn trust(&mut self, key: PluginKey, generation: Generation) {
         self.stop_listening(key, generation);
-        if let Some(ready) = self.wards.get_mut(&key).and_then(|ward| ward.ready.as_mut()) {
+        if let Some(ready) = self.instances.get_mut(&key).and_then(|instance| instance.ready.as_mut()) {
             ready.token_file = None;
         }
     }
 
     /// Closes a generation's listener and removes its socket.
     pub(super) fn stop_listening(&mut self, key: PluginKey, generation: Generation) {
-        let ready = self.wards.get_mut(&key).and_then(|ward| ward.ready.as_mut());
+        let ready = self.instances.get_mut(&key).and_then(|instance| instance.ready.as_mut());
         let Some(ready) = ready.filter(|ready| ready.generation == generation) else { return };
         if let Some(listening) = ready.listening.take()
             && let Some(source) = listening.source
@@ -245,19 +248,19 @@ impl Reactor {
     /// Drops what is left of a generation.
     pub(super) fn discard(&mut self, key: PluginKey, generation: Generation) {
         self.stop_listening(key, generation);
-        let Some(ward) = self.wards.get_mut(&key) else { return };
-        ward.ready.take_if(|ready| ready.generation == generation);
+        let Some(instance) = self.instances.get_mut(&key) else { return };
+        instance.ready.take_if(|ready| ready.generation == generation);
         // A child is let go when it is reaped.
         let is_let_go = |running: &mut Running| {
             running.generation == generation && matches!(running.process, Process::ByHand(_))
         };
-        if let Some(running) = ward.running.take_if(is_let_go) {
+        if let Some(running) = instance.running.take_if(is_let_go) {
             self.unregister(running.process.pidfd().as_raw_fd(), running.exit_source);
         }
     }
 
     pub(super) fn signal(&mut self, key: PluginKey, generation: Generation, signal: StopSignal) {
-        let running = self.wards.get(&key).and_then(|ward| ward.running.as_ref());
+        let running = self.instances.get(&key).and_then(|instance| instance.running.as_ref());
         let Some(running) = running.filter(|running| running.generation == generation) else { return };
         let signal = match signal {
             StopSignal::Term => Signal::SIGTERM,
@@ -272,7 +275,7 @@ impl Reactor {
 
     /// Sends SIGKILL to a plugin's group, whatever its ladder says.
     pub(super) fn kill(&mut self, key: PluginKey, reason: &str) {
-        let running = self.wards.get(&key).and_then(|ward| ward.running.as_ref());
+        let running = self.instances.get(&key).and_then(|instance| instance.running.as_ref());
         let (Some(running), Some(plugin)) = (running, self.supervisor.plugin(key)) else { return };
         if matches!(running.process, Process::ByHand(_)) {
             // It loses its connection with the host.
@@ -290,12 +293,13 @@ impl Reactor {
 
     /// A process ended: what it last printed, what is left of its group, its status.
     pub(super) fn handle_exit(&mut self, now: Time, key: PluginKey, generation: Generation) {
-        let Some(ward) = self.wards.get_mut(&key) else { return };
-        let Some(running) = ward.running.as_mut().filter(|running| running.generation == generation) else {
+        let Some(instance) = self.instances.get_mut(&key) else { return };
+        let Some(running) = instance.running.as_mut().filter(|running| running.generation == generation)
+        else {
             return;
         };
         let Some((clean, text)) = running.process.end() else { return };
-        let Some(mut running) = ward.running.take() else { return };
+        let Some(mut running) = instance.running.take() else { return };
         self.unregister(running.process.pidfd().as_raw_fd(), running.exit_source);
         self.end_pipe(now, key, generation, running.stdout.take());
         let stderr_tail = self.end_pipe(now, key, generation, running.stderr.take());
@@ -311,7 +315,7 @@ impl Reactor {
 
     /// The processes of all plugins.
     fn leaders(&self) -> Vec<Leader> {
-        let running = self.wards.values().filter_map(|ward| ward.running.as_ref());
+        let running = self.instances.values().filter_map(|instance| instance.running.as_ref());
         let launched = running.filter(|running| matches!(running.process, Process::Launched(_)));
         launched.map(|running| Leader { pid: running.process.pid(), mark: running.mark.clone() }).collect()
     }

@@ -7,7 +7,7 @@
 //! connection only; answers to a client that has gone are dropped.
 
 use super::SinkQuestions;
-use super::ends::{Ends, Ticket};
+use super::pending_replies::{PendingReplies, Ticket};
 use super::slab::Slab;
 use crate::state::action::{CallEnd, Note};
 use crate::state::fds::Fd;
@@ -68,7 +68,7 @@ pub(crate) struct ControlCx<'a> {
     pub(crate) notes: &'a mut Vec<Note>,
     /// Set to end the host.
     pub(crate) end: &'a mut bool,
-    pub(super) ends: &'a mut Ends,
+    pub(super) ends: &'a mut PendingReplies,
     pub(super) ticket: Ticket,
 }
 

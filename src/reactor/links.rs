@@ -1,8 +1,8 @@
 //! Sockets: the generations' listeners and connections, and the control clients'.
 
 use super::control::{Client, ControlCx, FRAMES_PER_TURN, HostFacts, ReadOutcome, Reply, Taken};
-use super::ends::Ticket;
-use super::ward::Link;
+use super::instance::Link;
+use super::pending_replies::Ticket;
 use super::{Answer, Reactor, Source};
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
@@ -33,8 +33,8 @@ impl Reactor {
     /// Somebody connected to a generation's socket.
     pub(super) fn accept(&mut self, now: Time, key: PluginKey, generation: Generation) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(ward) = self.wards.get_mut(&key) else { return };
-            let Some(ready) = ward.ready.as_ref().filter(|ready| ready.generation == generation) else {
+            let Some(instance) = self.instances.get_mut(&key) else { return };
+            let Some(ready) = instance.ready.as_ref().filter(|ready| ready.generation == generation) else {
                 return;
             };
             let Some(listening) = ready.listening.as_ref() else { return };
@@ -53,7 +53,8 @@ impl Reactor {
                 return self.stop_listening(key, generation);
             }
         }
-        let listening = self.wards.get(&key).and_then(|ward| ward.ready.as_ref()?.listening.as_ref());
+        let listening =
+            self.instances.get(&key).and_then(|instance| instance.ready.as_ref()?.listening.as_ref());
         self.unfinished.extend(listening.and_then(|listening| listening.source));
     }
 
@@ -104,8 +105,8 @@ impl Reactor {
         stream.set_nonblocking(true)?;
         request_buffer_bytes(stream.as_fd(), SOCKET_BUFFER_BYTES);
         let source = self.register(stream.as_raw_fd(), Source::Link(key, generation), Interest::READABLE)?;
-        if let Some(ward) = self.wards.get_mut(&key) {
-            ward.link = Some(Link { generation, stream, source, full: false });
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.link = Some(Link { generation, stream, source, full: false });
         }
         Ok(())
     }
@@ -126,7 +127,9 @@ impl Reactor {
 
     fn read_turn(&mut self, now: Time, key: PluginKey, generation: Generation, closed: bool) {
         for _ in 0..READS_PER_TURN {
-            let Some(link) = self.wards.get(&key).and_then(|ward| ward.link.as_ref()) else { return };
+            let Some(link) = self.instances.get(&key).and_then(|instance| instance.link.as_ref()) else {
+                return;
+            };
             let Some(session) = self.supervisor.session_mut(key, generation) else { return };
             let is_long = session.unfinished_bytes() >= READ_BYTES;
             let space = session.space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
@@ -154,7 +157,8 @@ impl Reactor {
                 Err(_) => return self.supervisor.handle_end_of_stream(now, key, generation),
             }
         }
-        let source = self.wards.get(&key).and_then(|ward| ward.link.as_ref()).map(|link| link.source);
+        let source =
+            self.instances.get(&key).and_then(|instance| instance.link.as_ref()).map(|link| link.source);
         self.unfinished.extend(source);
     }
 
@@ -162,7 +166,7 @@ impl Reactor {
     pub(super) fn write_link(&mut self, key: PluginKey, generation: Generation) {
         let mut full = false;
         while !full {
-            let link = self.wards.get(&key).and_then(|ward| ward.link.as_ref());
+            let link = self.instances.get(&key).and_then(|instance| instance.link.as_ref());
             let Some(link) = link.filter(|link| link.generation == generation) else { return };
             let Some(session) = self.supervisor.session_mut(key, generation) else { return };
             if session.waiting().is_empty() {
@@ -188,7 +192,7 @@ impl Reactor {
         }
         let announced =
             self.supervisor.session_mut(key, generation).map(|session| session.announced_streams());
-        let link = self.wards.get_mut(&key).and_then(|ward| ward.link.as_mut());
+        let link = self.instances.get_mut(&key).and_then(|instance| instance.link.as_mut());
         if let Some(link) = link.filter(|link| link.full != full) {
             link.full = full;
             let (fd, source) = (link.stream.as_raw_fd(), link.source);
@@ -199,8 +203,8 @@ impl Reactor {
 
     /// Closes a connection, after one try to write the last bytes.
     pub(super) fn close_link(&mut self, key: PluginKey, generation: Generation, last: &[u8]) {
-        let Some(ward) = self.wards.get_mut(&key) else { return };
-        if let Some(link) = ward.link.take_if(|link| link.generation == generation) {
+        let Some(instance) = self.instances.get_mut(&key) else { return };
+        if let Some(link) = instance.link.take_if(|link| link.generation == generation) {
             // It is over either way; the peer learns why if it can.
             let _ = (&link.stream).write(last);
             self.unregister(link.stream.as_raw_fd(), link.source);

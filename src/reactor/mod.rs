@@ -8,39 +8,32 @@
 
 mod awaited;
 mod children;
-mod commands;
 mod control;
-mod drive;
-mod durable;
-mod ends;
-mod gate;
-mod inbox;
+mod held_until_synced;
+mod instance;
 mod links;
-mod mail;
+mod loop_commands;
 mod output;
-mod record;
+mod pending_replies;
+mod plugin_requests;
+mod recorder;
 mod relays;
-mod serve;
 mod setup;
 mod slab;
-mod slot;
-mod ward;
 mod watch;
 mod workers;
 
 pub(crate) use control::{Answer, ControlCx, ControlService, Reply};
-pub(crate) use drive::Engine;
-pub(crate) use ends::{Asker, WaitEnd};
-pub(crate) use inbox::Inbox;
-pub use mail::LifecycleEvent;
-pub(crate) use mail::{Command, NewCall, Port, PostError};
+pub(crate) use instance::LaunchSpec;
+pub(crate) use loop_commands::LoopCommand;
 pub(crate) use output::Output;
 pub use output::PrintedLine;
-pub(crate) use serve::{ServiceRequest, Services};
-pub(crate) use setup::{Control, EndReason, Ended, Setup, SinkQuestion, SinkQuestions};
-pub(crate) use slot::{Awaited, NextProgress, Shared, Slot, Taken};
-pub(crate) use ward::LaunchSpec;
+pub(crate) use pending_replies::{Asker, WaitEnd};
+pub(crate) use plugin_requests::{ServiceRequest, Services};
+pub use recorder::LifecycleEvent;
+pub(crate) use setup::{Control, EndReason, HostEnd, Setup, SinkQuestion, SinkQuestions};
 
+use crate::engine::{self, CommandQueue, CommandSender, Driver, Engine, EventLoop, Woken};
 use crate::state::action::{Action, CallEnd, Note};
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
@@ -51,29 +44,28 @@ use crate::state::wheel::Wheel;
 use crate::sys::attendants::Attendants;
 use crate::sys::runtime_dir::RuntimeDir;
 use control::Clients;
-use durable::Holding;
-use ends::{Ends, Ticket, Told};
-use gate::Gate;
-use mail::Mailbox;
+use held_until_synced::HeldReplies;
+use instance::Instance;
 use mio::{Events, Interest, Poll, Token};
-use record::Recorder;
+use pending_replies::{PendingReplies, Ticket, Told};
+use plugin_requests::PluginRequests;
+use recorder::Recorder;
 use relays::Relays;
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::EventKind;
-use serve::Servings;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use ward::Ward;
+use std::{io, sync::Arc};
 use workers::Workers;
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 256;
 /// Commands handled in one turn before sockets get their turn again.
 const COMMANDS_PER_TURN: usize = 1024;
+/// Bytes of calls begun that may wait for a common write before they go out by themselves.
+const BATCH_BYTES_MAX: usize = 16 * 1024;
 /// How much longer than its ladders the end of a host may take before it is given up.
 const END_SLACK: Duration = Duration::from_secs(10);
 /// How long the end of a host takes at the most once its plugins were sent SIGKILL.
@@ -101,18 +93,15 @@ enum Source {
 pub(crate) struct Reactor {
     poll: Poll,
     events: Events,
-    gate: Arc<Gate>,
+    driver: Arc<Driver>,
     /// Whether the loop's own thread drives.
     on_own_thread: bool,
-    /// Callers that were woken in this turn.
-    woken: usize,
-    /// Callers that still slept when the last one was woken.
-    still_parked: usize,
-    mailbox: Mailbox,
-    port: Port,
+    woken: Woken,
+    queue: CommandQueue<LoopCommand>,
+    commands: CommandSender<LoopCommand>,
     origin: Instant,
     supervisor: Supervisor,
-    wards: BTreeMap<PluginKey, Ward>,
+    instances: BTreeMap<PluginKey, Instance>,
     /// When to look again at what plugins printed.
     printing: Wheel<(PluginKey, Generation, Stream)>,
     sources: Slab<Source>,
@@ -120,7 +109,7 @@ pub(crate) struct Reactor {
     unfinished: VecDeque<u64>,
     /// What every connection is read into; who has no part of a frame waiting holds no memory.
     read_buffer: Vec<u8>,
-    ends: Ends,
+    ends: PendingReplies,
     clients: Clients,
     /// Control clients that may have bytes to write.
     answered: BTreeSet<u64>,
@@ -132,13 +121,13 @@ pub(crate) struct Reactor {
     control_source: Option<u64>,
     workers: Workers,
     services: Box<dyn Services>,
-    servings: Servings,
+    servings: PluginRequests,
     relays: Relays,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
     postponed: VecDeque<(PluginKey, Generation)>,
     recorder: Recorder,
     /// Answers that wait for the disk.
-    holding: Holding,
+    holding: HeldReplies,
     runtime_dir: Arc<RuntimeDir>,
     uid: u32,
     subreaper: bool,
@@ -155,29 +144,29 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    /// Makes the loop; [`Engine::run`] is to be called on the thread that is to be its own.
-    pub(crate) fn new(setup: Setup) -> io::Result<(Reactor, Port)> {
+    /// Makes the loop and lends it; [`Engine::run`] is to be called on the thread that is to be its own. `spin` is how
+    /// long a caller that drives looks for its answer without sleeping.
+    pub(crate) fn engine(setup: Setup, spin: Duration) -> io::Result<Engine<Reactor>> {
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
-        let gate = Arc::new(Gate::new(waker));
-        let (port, mailbox) = mail::open(Arc::clone(&gate));
+        let driver = Arc::new(Driver::new(waker));
+        let (commands, queue) = engine::open(Arc::clone(&driver));
         let mut reactor = Reactor {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
-            gate,
+            driver: Arc::clone(&driver),
             on_own_thread: false,
-            woken: 0,
-            still_parked: 0,
-            mailbox,
-            port: port.clone(),
+            woken: Woken::default(),
+            queue,
+            commands: commands.clone(),
             origin: Instant::now(),
             supervisor: Supervisor::new(fastrand::u64(..)),
-            wards: BTreeMap::new(),
+            instances: BTreeMap::new(),
             printing: Wheel::default(),
             sources: Slab::default(),
             unfinished: VecDeque::new(),
             read_buffer: Vec::new(),
-            ends: Ends::default(),
+            ends: PendingReplies::default(),
             clients: Clients::default(),
             answered: BTreeSet::new(),
             accept_later: BTreeSet::new(),
@@ -186,10 +175,10 @@ impl Reactor {
             control_source: None,
             workers: Workers::start(workers::WORKERS_DEFAULT)?,
             services: setup.services,
-            servings: Servings::default(),
+            servings: PluginRequests::default(),
             relays: Relays::default(),
             postponed: VecDeque::new(),
-            holding: Holding::new(&setup.log, &port),
+            holding: HeldReplies::new(&setup.log, &commands),
             recorder: Recorder::new(setup.log, setup.runtime_dir.path()),
             runtime_dir: setup.runtime_dir,
             uid: crate::sys::credentials::effective_uid(),
@@ -204,7 +193,7 @@ impl Reactor {
         if reactor.control.as_ref().is_some_and(|control| !control.held) {
             reactor.open_control()?;
         }
-        Ok((reactor, port))
+        Ok(Engine::new(reactor, driver, commands, spin))
     }
 
     /// Begins to accept control clients, if it has not begun; those that have connected are waiting.
@@ -212,33 +201,6 @@ impl Reactor {
         let (Some(control), None) = (&self.control, self.control_source) else { return Ok(()) };
         let fd = control.listener.as_raw_fd();
         self.control_source = Some(self.register(fd, Source::ControlListener, Interest::READABLE)?);
-        Ok(())
-    }
-
-    /// One turn: wait, take in, decide, carry out, write. `wait_max` bounds the wait further than what is
-    /// due does.
-    fn turn(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
-        self.woken = 0;
-        if self.gate.is_deaf() {
-            return Err(io::Error::other("it cannot be woken: writing to its eventfd fails"));
-        }
-        self.wait(wait_max)?;
-        let now = self.now();
-        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in events.iter().filter(|event| event.token() != WAKER) {
-            self.handle_source(now, event.token().0 as u64, event.is_read_closed());
-        }
-        self.events = events;
-        for _ in 0..self.unfinished.len() {
-            if let Some(source) = self.unfinished.pop_front() {
-                self.handle_source(now, source, true);
-            }
-        }
-        let now = self.take_commands(now);
-        self.supervisor.handle_time(now);
-        self.record_waiting(now);
-        self.accept_again(now);
-        self.settle(now);
         Ok(())
     }
 
@@ -253,11 +215,11 @@ impl Reactor {
         let until = until.into_iter().flatten().min();
         let due = until.map(|at| at.since(self.now()));
         let mut timeout = [due, wait_max].into_iter().flatten().min();
-        if !self.unfinished.is_empty() || (timeout != Some(Duration::ZERO) && !self.mailbox.may_sleep()) {
+        if !self.unfinished.is_empty() || (timeout != Some(Duration::ZERO) && !self.queue.may_sleep()) {
             timeout = Some(Duration::ZERO);
         }
         let result = self.poll.poll(&mut self.events, timeout);
-        self.mailbox.awake();
+        self.queue.awake();
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
@@ -265,19 +227,6 @@ impl Reactor {
             }
             other => other,
         }
-    }
-
-    /// Whether the host has ended and nothing of any plugin is left, or the time for that is over.
-    fn is_over(&self) -> bool {
-        self.end_by.is_some_and(|end_by| {
-            self.supervisor.is_quiet() && self.holding.is_empty() || self.now() >= end_by
-        })
-    }
-
-    /// Whether the loop's own thread has to go on: a plugin is to be launched, and lives no longer than the
-    /// thread that launched it (PR_SET_PDEATHSIG(2const)); or the host ends.
-    fn needs_own_thread(&self) -> bool {
-        self.end_by.is_some() || self.supervisor.next_action().is_some_and(is_spawn)
     }
 
     fn now(&self) -> Time {
@@ -375,8 +324,8 @@ impl Reactor {
         match self.ends.end_call(call, end) {
             Told::Nobody => {}
             Told::Woken => {
-                self.still_parked = self.gate.unparked();
-                self.woken += 1;
+                self.woken.still_parked = self.driver.unparked();
+                self.woken.callers += 1;
             }
             Told::Client(ticket, answer) => return Some((ticket, answer)),
             Told::Plugin(asker, end) => self.tell_asker(now, &asker, end),
@@ -397,13 +346,95 @@ impl Reactor {
         self.begin_end(now, reason.clone());
         let soon = now.plus(END_NOW_TIMEOUT);
         self.end_by = self.end_by.map(|end_by| end_by.min(soon));
-        let keys: Vec<PluginKey> = self.wards.keys().copied().collect();
+        let keys: Vec<PluginKey> = self.instances.keys().copied().collect();
         for key in keys {
             self.kill(key, &reason);
         }
     }
+}
 
-    /// What is left once nothing can happen any more.
+impl EventLoop for Reactor {
+    type Command = LoopCommand;
+
+    fn turn(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
+        self.woken.callers = 0;
+        if self.driver.is_deaf() {
+            return Err(io::Error::other("it cannot be woken: writing to its eventfd fails"));
+        }
+        self.wait(wait_max)?;
+        let now = self.now();
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in events.iter().filter(|event| event.token() != WAKER) {
+            self.handle_source(now, event.token().0 as u64, event.is_read_closed());
+        }
+        self.events = events;
+        for _ in 0..self.unfinished.len() {
+            if let Some(source) = self.unfinished.pop_front() {
+                self.handle_source(now, source, true);
+            }
+        }
+        let now = self.take_commands(now);
+        self.supervisor.handle_time(now);
+        self.record_waiting(now);
+        self.accept_again(now);
+        self.settle(now);
+        Ok(())
+    }
+
+    fn execute(&mut self, command: LoopCommand, may_batch: bool) {
+        // What this thread posted before comes before.
+        let now = self.take_commands(self.now());
+        let plugin = match command {
+            LoopCommand::Call(request, reply) => self.begin_call(now, *request, reply),
+            command => {
+                self.handle_command(now, command);
+                None
+            }
+        };
+        let plugin = plugin.filter(|_| may_batch).and_then(|key| self.supervisor.plugin(key));
+        if plugin.is_some_and(|plugin| plugin.has_company(BATCH_BYTES_MAX)) {
+            self.perform_all(now);
+        } else {
+            self.settle(now);
+        }
+    }
+
+    fn woken(&self) -> Woken {
+        self.woken
+    }
+
+    fn is_queue_empty(&mut self) -> bool {
+        self.queue.is_empty()
+    }
+
+    fn has_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
+    fn set_on_own_thread(&mut self, on_own_thread: bool) {
+        self.on_own_thread = on_own_thread;
+    }
+
+    /// A plugin is to be launched, and lives no longer than the thread that launched it
+    /// (PR_SET_PDEATHSIG(2const)); or the host ends.
+    fn needs_own_thread(&self) -> bool {
+        self.end_by.is_some() || self.supervisor.next_action().is_some_and(is_spawn)
+    }
+
+    fn is_over(&self) -> bool {
+        self.end_by.is_some_and(|end_by| {
+            self.supervisor.is_quiet() && self.holding.is_empty() || self.now() >= end_by
+        })
+    }
+
+    /// Only a fault of its epoll descriptor, or a bug, comes here.
+    fn fail(&mut self, error: &io::Error) {
+        let text = "the event loop cannot go on";
+        self.recorder.record(Note::new(EventKind::HostFault, text).error(error.to_string()));
+        self.end_reason = Some(format!("{text}: {error}"));
+        self.is_broken = true;
+    }
+
     fn finish(&mut self) {
         while let Some(action) = self.supervisor.poll_action() {
             match action {
@@ -414,7 +445,7 @@ impl Reactor {
         }
         self.release_all_held();
         // Kills and reaps, with a bound, what a hanging kernel still kept.
-        self.wards.clear();
+        self.instances.clear();
         if self.subreaper {
             self.end_orphans();
         }
@@ -422,7 +453,7 @@ impl Reactor {
         self.services.end();
         let reason = self.end_reason.take().unwrap_or_default();
         self.recorder.record(Note::new(EventKind::HostStopped, "the host ended").reason(reason.clone()));
-        let _ = self.ended.set(Ended { reason, is_fault: self.is_broken });
+        let _ = self.ended.set(HostEnd { reason, is_fault: self.is_broken });
     }
 }
 

@@ -98,7 +98,8 @@ impl Reactor {
             Stream::Stdout => Source::Stdout(key, generation),
             Stream::Stderr => Source::Stderr(key, generation),
         };
-        let is_taken = self.wards.get(&key).is_some_and(|ward| matches!(ward.spec.output, Output::Taken(_)));
+        let is_taken =
+            self.instances.get(&key).is_some_and(|instance| matches!(instance.spec.output, Output::Taken(_)));
         let treatment = match self.supervisor.plugin(key) {
             Some(plugin) if !is_taken => {
                 Treatment::Events { bytes_per_second_max: plugin.policy().output_bytes_per_second_max }
@@ -184,7 +185,7 @@ impl Reactor {
     }
 
     fn pipe_slot(&mut self, key: PluginKey, stream: Stream) -> Option<(Generation, &mut Option<Pipe>)> {
-        let running = self.wards.get_mut(&key)?.running.as_mut()?;
+        let running = self.instances.get_mut(&key)?.running.as_mut()?;
         let slot = match stream {
             Stream::Stdout => &mut running.stdout,
             Stream::Stderr => &mut running.stderr,
@@ -205,7 +206,7 @@ impl Reactor {
 
     fn hand_on(&mut self, key: PluginKey, generation: Generation, pipe: &mut Pipe, printed: Vec<Printed>) {
         let Some(plugin) = self.supervisor.plugin(key) else { return };
-        let taker = self.wards.get(&key).and_then(|ward| match &ward.spec.output {
+        let taker = self.instances.get(&key).and_then(|instance| match &instance.spec.output {
             Output::Taken(taker) => Some(taker),
             Output::Record | Output::Inherit => None,
         });

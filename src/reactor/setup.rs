@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Control {
     pub(crate) listener: UnixListener,
     pub(crate) service: Box<dyn ControlService>,
-    /// Whether clients have to wait for [`Command::OpenControl`].
+    /// Whether clients have to wait for [`LoopCommand::OpenControl`](super::LoopCommand::OpenControl).
     pub(crate) held: bool,
     pub(crate) clients_max: usize,
     pub(crate) frame_bytes_max: usize,
@@ -39,11 +39,11 @@ pub(crate) type SinkQuestions = Arc<OnceLock<Vec<SinkQuestion>>>;
 pub(crate) type SinkQuestion = Box<dyn Fn() -> SinkStatus + Send + Sync>;
 
 /// How a host ended; set when it has.
-pub(crate) type EndReason = Arc<OnceLock<Ended>>;
+pub(crate) type EndReason = Arc<OnceLock<HostEnd>>;
 
 /// The end of a host.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct HostEnd {
     pub(crate) reason: String,
     /// Its event loop could not go on. Otherwise somebody asked for it.
     pub(crate) is_fault: bool,

@@ -16,7 +16,8 @@ pub(super) use peer::{CalledBack, Registered};
 use pool::{IDLE_MAX, Job, Pool, Refused};
 
 use super::{HostError, Inner};
-use crate::reactor::{Asker, Command, Port, ServiceRequest, Services as Serve};
+use crate::engine::CommandSender;
+use crate::reactor::{self, Asker, LoopCommand, ServiceRequest};
 use crate::state::fds::Fds;
 use rpc_plugin_interface::context::Served;
 use rpc_plugin_interface::table::{MethodFn, serve_typed};
@@ -171,7 +172,7 @@ pub(super) struct Running {
 
 /// What services reach the event loop with; set once it runs.
 pub(super) struct Around {
-    pub(super) port: Port,
+    pub(super) commands: CommandSender<LoopCommand>,
     pub(super) host: Weak<Inner>,
 }
 
@@ -209,7 +210,7 @@ impl Running {
     }
 }
 
-impl Serve for Running {
+impl reactor::Services for Running {
     fn take(&mut self, mut request: ServiceRequest) -> Result<Context, ErrorObject> {
         let around = self.around.get().ok_or_else(|| internal("the host is not up yet".to_owned()))?;
         let (handler, params) = self.find(&mut request)?;
@@ -228,7 +229,7 @@ impl Serve for Running {
         };
         let context = Context::new(asked.id, served);
         let call = ServiceCall { context: context.clone(), plugin_id, generation };
-        let mut answer = Answer { port: around.port.clone(), asker: Some(asker) };
+        let mut answer = Answer { commands: around.commands.clone(), asker: Some(asker) };
         let fds = asked.fds;
         let run = Box::new(move |taken: Result<(), Refused>| {
             let handled = catch_unwind(AssertUnwindSafe(|| {
@@ -270,7 +271,7 @@ fn refusal(refused: Refused, call: &ServiceCall) -> ErrorObject {
 
 /// The answer that is owed; one that is dropped says that it will not come.
 struct Answer {
-    port: Port,
+    commands: CommandSender<LoopCommand>,
     asker: Option<Asker>,
 }
 
@@ -281,7 +282,7 @@ impl Answer {
             Ok((result, fds)) => (Ok(result), fds),
             Err(error) => (Err(error), Fds::new()),
         };
-        self.port.deliver(Command::Answered(asker, result, fds));
+        self.commands.deliver(LoopCommand::Answered(asker, result, fds));
     }
 }
 

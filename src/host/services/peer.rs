@@ -3,7 +3,7 @@
 
 use super::Around;
 use crate::host::call::Callee;
-use crate::reactor::{Asker, Command};
+use crate::reactor::{Asker, LoopCommand};
 use crate::state::route::Target;
 use rpc_plugin_interface::caller::callback;
 use rpc_plugin_interface::context;
@@ -33,7 +33,7 @@ impl context::Callee for Peer {
     fn progress(&self, _: &Context, value: &str) {
         if let (Some(around), Ok(value)) = (self.around.get(), RawValue::from_string(value.to_owned())) {
             // Dropped where much waits for the loop already: it is worth nothing later.
-            let _ = around.port.post(Command::AskerProgress(self.asker.clone(), value));
+            let _ = around.commands.post(LoopCommand::AskerProgress(self.asker.clone(), value));
         }
     }
 

@@ -11,12 +11,13 @@ mod plugin;
 mod stream;
 
 use super::HostError;
+use crate::engine::Engine;
 use crate::eventlog::sinks::{
     Bell, CommandLine, Datagram, DatagramFormat, SINKS_MAX, Sink, SinkOptions, SinkTarget, Status, Stderr,
     Target,
 };
 use crate::eventlog::{EventLog, LogOptions};
-use crate::reactor::{Engine, SinkQuestion};
+use crate::reactor::{Reactor, SinkQuestion};
 use crate::sys::attendants::Attendants;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::SinkStatus;
@@ -51,7 +52,7 @@ impl LogSink {
 pub(super) struct Around<'a> {
     pub(super) runtime_dir: &'a Path,
     pub(super) log: &'a EventLog,
-    pub(super) engine: &'a Arc<Engine>,
+    pub(super) engine: &'a Arc<Engine<Reactor>>,
     pub(super) attendants: &'a Attendants,
 }
 

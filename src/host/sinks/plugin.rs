@@ -4,8 +4,9 @@
 //!
 //! What always holds: an event counts as taken when the plugin has answered the call that it was in with a result.
 
+use crate::engine::{Engine, PostError, ReplySlot};
 use crate::eventlog::sinks::{Event, Fault, Target as SinkTarget};
-use crate::reactor::{Engine, NewCall, PostError, Slot};
+use crate::reactor::{LoopCommand, Reactor};
 use crate::state::route::{CallRequest, Target};
 use rpc_plugin_wire::message::raw_into_text;
 use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
@@ -20,13 +21,13 @@ const METHOD: &str = "log-sink.write";
 pub(super) struct Plugin {
     sink: String,
     id: PluginId,
-    engine: Arc<Engine>,
+    engine: Arc<Engine<Reactor>>,
     /// Events in one call; fewer once a call was too large.
     events_max: usize,
 }
 
 impl Plugin {
-    pub(super) fn new(sink: &str, id: PluginId, engine: Arc<Engine>) -> Plugin {
+    pub(super) fn new(sink: &str, id: PluginId, engine: Arc<Engine<Reactor>>) -> Plugin {
         Plugin { sink: sink.to_owned(), id, engine, events_max: usize::MAX }
     }
 
@@ -37,11 +38,11 @@ impl Plugin {
         let not_sent = |code, text: String| CallError::not_sent(code, text);
         let params = RawValue::from_string(params)
             .map_err(|error| not_sent(ErrorCode::InternalError, error.to_string()))?;
-        let slot = Slot::default();
+        let slot = ReplySlot::default();
         let mut request = CallRequest::new(Target::Plugin(self.id.clone()), METHOD);
         request.spec.params = Some(raw_into_text(params));
         request.spec.timeout = Some(timeout);
-        let call = NewCall { request, reply: slot.fill() };
+        let call = LoopCommand::Call(Box::new(request), slot.sender());
         let end = self.engine.call(call, &slot).map_err(|error| match error {
             PostError::Full => not_sent(ErrorCode::Overloaded, "too much is asked of the host".into()),
             PostError::Ended => not_sent(ErrorCode::Unavailable, "the host has ended".into()),

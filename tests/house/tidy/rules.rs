@@ -10,8 +10,9 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("eventlog", &[]),
     ("cli", &[]),
-    ("reactor", &["state", "sys", "eventlog"]),
-    ("host", &["state", "sys", "reactor", "eventlog"]),
+    ("engine", &["state"]),
+    ("reactor", &["state", "sys", "eventlog", "engine"]),
+    ("host", &["state", "sys", "reactor", "engine", "eventlog"]),
     ("ctl", &["cli", "eventlog"]),
     // The tour shows itself with the control client's own commands.
     ("daemon", &["state", "sys", "host", "eventlog", "cli", "ctl"]),
@@ -22,7 +23,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
 
 /// Crates that only some modules of `src/` may name.
 const CRATES: &[(&str, &[&str])] = &[
-    ("mio", &["reactor"]),
+    ("mio", &["reactor", "engine"]),
     ("libc", &["sys"]),
     ("signal_hook", &["daemon"]),
     ("lexopt", &["cli", "ctl", "daemon"]),

@@ -3,7 +3,6 @@
 //! What always holds: a subscriber that does not keep up misses events and is told how many; it never
 //! holds anything up.
 
-use super::mail::LifecycleEvent;
 use crate::eventlog::{Correlation, Durability, Entry, EventLog, Ticket};
 use crate::state::action::{CallRecord, Note};
 use crate::sys::runtime_dir::{ADMIN_SOCKET, plugin_socket_path};
@@ -16,6 +15,17 @@ use std::time::SystemTime;
 /// Subscribers at once; a further subscription ends at once.
 const SUBSCRIBERS_MAX: usize = 64;
 
+/// Something that happened, for subscribers.
+#[derive(Debug, Clone)]
+pub struct LifecycleEvent {
+    /// When.
+    pub at: SystemTime,
+    /// What.
+    pub note: Note,
+    /// Events before this one that this subscriber missed because it did not keep up.
+    pub missed: u64,
+}
+
 struct Subscriber {
     sender: Sender<LifecycleEvent>,
     /// What plugins print and say too.
@@ -23,7 +33,7 @@ struct Subscriber {
     missed: u64,
 }
 
-/// See the module's text.
+/// The event log, and those who subscribed to what happens.
 pub(super) struct Recorder {
     log: EventLog,
     runtime_dir: PathBuf,

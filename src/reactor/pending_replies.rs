@@ -4,7 +4,7 @@
 
 use super::control::Answer;
 use super::slab::Slab;
-use super::slot::Fill;
+use crate::engine::ReplySender;
 use crate::state::action::CallEnd;
 use crate::state::keys::{CallKey, PluginKey, WaitKey};
 use crossbeam_channel::Sender;
@@ -57,7 +57,7 @@ pub(super) enum ToldProgress {
 }
 
 enum CallSink {
-    Thread(Fill),
+    Thread(ReplySender),
     Client(Ticket, Then<CallEnd>),
     Plugin(Asker),
 }
@@ -75,16 +75,16 @@ enum WaitSink {
 
 /// See the module's text.
 #[derive(Default)]
-pub(super) struct Ends {
+pub(super) struct PendingReplies {
     calls: Slab<Call>,
     waits: Slab<WaitSink>,
 }
 
-impl Ends {
-    pub(super) fn add_call(&mut self, fill: Fill) -> CallKey {
+impl PendingReplies {
+    pub(super) fn add_call(&mut self, reply: ReplySender) -> CallKey {
         CallKey(self.calls.insert_with(|key| {
-            fill.begun(CallKey(key));
-            Call { at: None, sink: CallSink::Thread(fill) }
+            reply.begun(CallKey(key));
+            Call { at: None, sink: CallSink::Thread(reply) }
         }))
     }
 
@@ -120,7 +120,7 @@ impl Ends {
     pub(super) fn progress(&mut self, key: CallKey, value: Box<RawValue>) -> ToldProgress {
         match self.calls.get(key.0).map(|call| &call.sink) {
             None => ToldProgress::Nobody,
-            Some(CallSink::Thread(fill)) => match fill.progress(value) {
+            Some(CallSink::Thread(reply)) => match reply.progress(value) {
                 true => ToldProgress::Woken,
                 false => ToldProgress::Nobody,
             },
@@ -141,8 +141,8 @@ impl Ends {
     pub(super) fn end_call(&mut self, key: CallKey, end: CallEnd) -> Told {
         match self.calls.remove(key.0).map(|call| call.sink) {
             None => Told::Nobody,
-            Some(CallSink::Thread(fill)) => {
-                if fill.fill(end) {
+            Some(CallSink::Thread(reply)) => {
+                if reply.send(end) {
                     Told::Woken
                 } else {
                     Told::Nobody

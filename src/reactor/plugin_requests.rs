@@ -8,7 +8,7 @@
 //! cancelled.
 
 use super::Reactor;
-use super::ends::Asker;
+use super::pending_replies::Asker;
 use crate::state::action::CallEnd;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, PluginKey};
@@ -37,7 +37,7 @@ pub(crate) struct ServiceRequest {
 
 /// The services of a host.
 pub(crate) trait Services: Send {
-    /// Takes a request on, and answers it later with [`Command::Answered`]; or says at once why not. Must not block.
+    /// Takes a request on, and answers it later with [`LoopCommand::Answered`](super::LoopCommand::Answered); or says at once why not. Must not block.
     fn take(&mut self, request: ServiceRequest) -> Result<Context, ErrorObject>;
 
     /// The host ends: nothing more is served.
@@ -54,7 +54,7 @@ enum Serving {
 
 /// See the module's text. Bounded by what each plugin may have unanswered.
 #[derive(Default)]
-pub(super) struct Servings(BTreeMap<(PluginKey, Generation, RequestId), Serving>);
+pub(super) struct PluginRequests(BTreeMap<(PluginKey, Generation, RequestId), Serving>);
 
 impl Reactor {
     /// A plugin asks for something.

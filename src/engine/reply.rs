@@ -20,29 +20,29 @@ const PROGRESS_BYTES_MAX: usize = 1024 * 1024;
 /// A call that has not begun has no key. No key of a slab has this value.
 const NO_KEY: u64 = u64::MAX;
 
-/// What a thread can wait for by driving the loop, or asleep.
-pub(crate) trait Awaited {
+/// Anything that a thread can wait for by driving the loop, or asleep.
+pub(crate) trait Awaitable {
     /// Whether there is something to take, or never will be.
     fn is_done(&self) -> bool;
-    /// Has this thread unparked once there is something; false when there is already.
+    /// Has this thread unparked once there is something. False: there is something already.
     fn enlist(&self) -> bool;
-    /// Takes [`Awaited::enlist`] back; false when the thread has been unparked meanwhile.
+    /// Takes [`Awaitable::enlist`] back. False: the thread has been unparked meanwhile.
     fn withdraw(&self) -> bool;
 }
 
-/// What is done with an end instead of keeping it for who waits; `None`: nothing comes any more. Runs on the event
-/// loop, so it must not block. Whether it woke a thread that was parked.
+/// Function that takes an end instead of the slot; `None`: the event loop has ended. Runs on the event loop, so it must
+/// not block. Returns whether it woke a thread that was parked.
 pub(crate) type Then = Box<dyn FnOnce(Option<CallEnd>) -> bool + Send>;
 
-/// A thread that waits for the first of several; only one of them wakes it.
-pub(crate) struct Shared {
+/// Thread that waits for the first of several slots. Only one of them wakes it.
+pub(crate) struct SharedWaiter {
     thread: Thread,
     is_taken: AtomicBool,
 }
 
-impl Shared {
-    pub(crate) fn new() -> Arc<Shared> {
-        Arc::new(Shared { thread: std::thread::current(), is_taken: AtomicBool::new(false) })
+impl SharedWaiter {
+    pub(crate) fn new() -> Arc<SharedWaiter> {
+        Arc::new(SharedWaiter { thread: std::thread::current(), is_taken: AtomicBool::new(false) })
     }
 
     /// Whether this is the first to take it.
@@ -56,7 +56,7 @@ enum Waiter {
     Own(Thread),
     /// Until the next progress, or the end.
     Progress(Thread),
-    Shared(Arc<Shared>),
+    Shared(Arc<SharedWaiter>),
 }
 
 impl Waiter {
@@ -78,7 +78,7 @@ impl Waiter {
     }
 }
 
-/// What few calls need.
+/// Data that few calls need: who takes the end instead, and the progress.
 #[derive(Default)]
 struct Extras {
     then: Option<Then>,
@@ -88,67 +88,68 @@ struct Extras {
 }
 
 #[derive(Default)]
-struct State {
+struct SlotState {
     end: Option<CallEnd>,
-    /// The filler has gone: nothing comes any more.
+    /// The sender has gone: nothing comes any more.
     over: bool,
     waiter: Option<Waiter>,
     extras: Option<Box<Extras>>,
 }
 
-struct Inner {
+struct SlotCell {
     /// Under which key the loop knows the call.
     key: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<SlotState>,
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SlotCell {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The end that waits.
+/// Place where the end of one call arrives, and its progress. Clones are the same slot.
 #[derive(Clone)]
-pub(crate) struct Slot(Arc<Inner>);
+pub(crate) struct ReplySlot(Arc<SlotCell>);
 
-/// The end that is told. Dropping it unused says that the event loop has ended, or the call was cancelled.
-pub(crate) struct Fill(Arc<Inner>);
+/// Sending side of one reply slot. Dropping it unused says that the event loop has ended, or the call was cancelled.
+pub(crate) struct ReplySender(Arc<SlotCell>);
 
-/// What is in a slot.
-pub(crate) enum Taken {
+/// Content of a reply slot.
+pub(crate) enum SlotContent {
+    /// The end of the call.
     End(CallEnd),
     /// Nothing yet.
-    Nothing,
-    /// Nothing ever.
-    Over,
+    Empty,
+    /// Nothing any more: it was taken, or will never come.
+    Closed,
 }
 
-impl Default for Slot {
-    fn default() -> Slot {
-        Slot(Arc::new(Inner { key: AtomicU64::new(NO_KEY), state: Mutex::default() }))
+impl Default for ReplySlot {
+    fn default() -> ReplySlot {
+        ReplySlot(Arc::new(SlotCell { key: AtomicU64::new(NO_KEY), state: Mutex::default() }))
     }
 }
 
-impl Slot {
-    /// Its other end; one per slot.
-    pub(crate) fn fill(&self) -> Fill {
-        Fill(Arc::clone(&self.0))
+impl ReplySlot {
+    /// The sending side. One per slot.
+    pub(crate) fn sender(&self) -> ReplySender {
+        ReplySender(Arc::clone(&self.0))
     }
 
     /// Under which key the loop knows the call, once it has begun it.
-    pub(super) fn key(&self) -> Option<CallKey> {
+    pub(crate) fn key(&self) -> Option<CallKey> {
         // Stored and read by who drives the loop; its lock orders the two.
         let key = self.0.key.load(Ordering::Relaxed);
         (key != NO_KEY).then_some(CallKey(key))
     }
 
-    pub(crate) fn take(&self) -> Taken {
+    pub(crate) fn take(&self) -> SlotContent {
         let mut state = self.0.lock();
         match state.end.take() {
-            Some(end) => Taken::End(end),
-            None if state.over => Taken::Over,
-            None => Taken::Nothing,
+            Some(end) => SlotContent::End(end),
+            None if state.over => SlotContent::Closed,
+            None => SlotContent::Empty,
         }
     }
 
@@ -178,7 +179,7 @@ impl Slot {
         self.0.lock().extras.as_ref().map_or(0, |extras| extras.missed)
     }
 
-    fn enlist_as(&self, waiter: impl FnOnce() -> Waiter, done: impl Fn(&State) -> bool) -> bool {
+    fn enlist_as(&self, waiter: impl FnOnce() -> Waiter, done: impl Fn(&SlotState) -> bool) -> bool {
         let mut state = self.0.lock();
         if state.over || done(&state) {
             return false;
@@ -188,12 +189,12 @@ impl Slot {
     }
 
     /// Enlists a thread that waits for several.
-    pub(crate) fn enlist_shared(&self, shared: &Arc<Shared>) -> bool {
+    pub(crate) fn enlist_shared(&self, shared: &Arc<SharedWaiter>) -> bool {
         self.enlist_as(|| Waiter::Shared(Arc::clone(shared)), |_| false)
     }
 }
 
-impl Awaited for Slot {
+impl Awaitable for ReplySlot {
     fn is_done(&self) -> bool {
         self.0.lock().over
     }
@@ -208,13 +209,13 @@ impl Awaited for Slot {
 }
 
 /// The next progress of a call, or its end.
-pub(crate) struct NextProgress<'a>(pub(crate) &'a Slot);
+pub(crate) struct NextProgress<'a>(pub(crate) &'a ReplySlot);
 
-fn has_progress(state: &State) -> bool {
+fn has_progress(state: &SlotState) -> bool {
     state.extras.as_ref().is_some_and(|extras| !extras.progress.is_empty())
 }
 
-impl Awaited for NextProgress<'_> {
+impl Awaitable for NextProgress<'_> {
     fn is_done(&self) -> bool {
         let state = self.0.0.lock();
         state.over || has_progress(&state)
@@ -229,19 +230,19 @@ impl Awaited for NextProgress<'_> {
     }
 }
 
-impl Fill {
+impl ReplySender {
     /// The loop has begun the call under this key.
-    pub(super) fn begun(&self, key: CallKey) {
+    pub(crate) fn begun(&self, key: CallKey) {
         self.0.key.store(key.0, Ordering::Relaxed);
     }
 
-    /// Puts the end in; whether somebody waited for it and is woken.
-    pub(super) fn fill(self, end: CallEnd) -> bool {
+    /// Puts the end in. Returns whether a thread waited for it and is woken.
+    pub(crate) fn send(self, end: CallEnd) -> bool {
         self.tell(Some(end))
     }
 
-    /// Puts a value of the progress in; whether somebody waited for it and is woken.
-    pub(super) fn progress(&self, value: Box<RawValue>) -> bool {
+    /// Puts a value of the progress in. Returns whether a thread waited for it and is woken.
+    pub(crate) fn progress(&self, value: Box<RawValue>) -> bool {
         let mut state = self.0.lock();
         let extras = state.extras.get_or_insert_default();
         extras.progress_bytes += value.get().len();
@@ -279,9 +280,9 @@ impl Fill {
     }
 }
 
-impl Drop for Fill {
+impl Drop for ReplySender {
     fn drop(&mut self) {
-        // What `fill` put in stays.
+        // What `send` put in stays.
         let is_over = self.0.lock().over;
         if !is_over {
             self.tell(None);
@@ -312,82 +313,84 @@ mod tests {
 
     #[test]
     fn what_is_filled_in_is_taken_once() {
-        let slot = Slot::default();
-        let fill = slot.fill();
-        assert!(!slot.is_done() && matches!(slot.take(), Taken::Nothing));
-        assert!(!fill.fill(end()), "nobody waited");
+        let slot = ReplySlot::default();
+        let sender = slot.sender();
+        assert!(!slot.is_done() && matches!(slot.take(), SlotContent::Empty));
+        assert!(!sender.send(end()), "nobody waited");
         assert!(slot.is_done() && !slot.enlist());
-        assert!(matches!(slot.take(), Taken::End(_)) && matches!(slot.take(), Taken::Over));
+        assert!(matches!(slot.take(), SlotContent::End(_)) && matches!(slot.take(), SlotContent::Closed));
     }
 
     #[test]
     fn who_waits_is_woken_by_the_end_and_by_the_end_of_the_loop() {
         for ended in [false, true] {
-            let slot = Slot::default();
-            let fill = slot.fill();
+            let slot = ReplySlot::default();
+            let sender = slot.sender();
             assert!(slot.enlist() && slot.withdraw() && slot.enlist());
             if ended {
-                drop(fill);
+                drop(sender);
             } else {
-                assert!(fill.fill(end()));
+                assert!(sender.send(end()));
             }
             // The token is there already: this returns at once.
             std::thread::park_timeout(Duration::from_secs(20));
             assert!(!slot.withdraw(), "it was woken");
-            assert_eq!(matches!(slot.take(), Taken::Over), ended);
+            assert_eq!(matches!(slot.take(), SlotContent::Closed), ended);
         }
     }
 
     #[test]
     fn an_end_goes_to_what_was_said_and_to_nobody_else() {
         for (early, ended) in [(false, false), (false, true), (true, false), (true, true)] {
-            let slot = Slot::default();
-            let fill = slot.fill();
-            let (sender, receiver) = std::sync::mpsc::channel();
-            let then: Then = Box::new(move |end| sender.send(end.is_some()).is_ok());
-            let finish = |fill: Fill| if ended { drop(fill) } else { assert!(!fill.fill(end()) || !early) };
+            let slot = ReplySlot::default();
+            let sender = slot.sender();
+            let (told, receiver) = std::sync::mpsc::channel();
+            let then: Then = Box::new(move |end| told.send(end.is_some()).is_ok());
+            let finish = |sender: ReplySender| {
+                if ended { drop(sender) } else { assert!(!sender.send(end()) || !early) }
+            };
             if early {
-                finish(fill);
+                finish(sender);
                 slot.then(then);
             } else {
                 slot.then(then);
                 assert!(receiver.try_recv().is_err());
-                finish(fill);
+                finish(sender);
             }
             assert_eq!(receiver.try_recv(), Ok(!ended));
-            assert!(receiver.try_recv().is_err() && matches!(slot.take(), Taken::Over));
+            assert!(receiver.try_recv().is_err() && matches!(slot.take(), SlotContent::Closed));
         }
     }
 
     #[test]
     fn one_of_several_wakes_who_waits_for_all() {
-        let slots = [Slot::default(), Slot::default()];
-        let [first, second] = [slots[0].fill(), slots[1].fill()];
-        let shared = Shared::new();
+        let slots = [ReplySlot::default(), ReplySlot::default()];
+        let [first, second] = [slots[0].sender(), slots[1].sender()];
+        let shared = SharedWaiter::new();
         assert!(slots.iter().all(|slot| slot.enlist_shared(&shared)));
-        assert!(first.fill(end()) && !second.fill(end()), "it is counted once");
+        assert!(first.send(end()) && !second.send(end()), "it is counted once");
         assert!(!shared.take(), "it was woken");
     }
 
     #[test]
     fn progress_is_bounded_by_count_and_bytes_and_what_is_dropped_is_counted() {
-        let slot = Slot::default();
-        let fill = slot.fill();
+        let slot = ReplySlot::default();
+        let sender = slot.sender();
         assert!(slot.take_progress().is_none() && slot.enlist());
-        assert!(!fill.progress(value("0")), "who waits for the end is not woken by progress");
+        assert!(!sender.progress(value("0")), "who waits for the end is not woken by progress");
         assert!(slot.withdraw());
         for number in 1..=PROGRESS_MAX {
-            fill.progress(value(&number.to_string()));
+            sender.progress(value(&number.to_string()));
         }
         assert_eq!(slot.progress_missed(), 1);
         assert_eq!(slot.take_progress().unwrap().get(), "1", "the oldest was dropped");
         let large = format!("\"{}\"", "x".repeat(PROGRESS_BYTES_MAX));
-        fill.progress(value(&large));
+        sender.progress(value(&large));
         assert_eq!(slot.progress_missed(), PROGRESS_MAX as u64);
         assert_eq!(slot.take_progress().unwrap().get().len(), large.len(), "the newest stays");
         let next = NextProgress(&slot);
-        assert!(!next.is_done() && next.enlist() && fill.progress(value("7")) && !next.withdraw());
-        drop(fill);
+        assert!(!next.is_done() && next.enlist() && sender.progress(value("7")) && !next.withdraw());
+        drop(sender);
         assert_eq!(slot.take_progress().unwrap().get(), "7", "what came before the end is there after it");
         assert!(next.is_done() && !next.enlist());
     }

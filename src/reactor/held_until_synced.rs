@@ -9,8 +9,9 @@
 //! put on record.
 
 use super::control::Answer;
-use super::ends::Ticket as Asker;
-use super::{Command, Port, Reactor};
+use super::pending_replies::Ticket as Asker;
+use super::{LoopCommand, Reactor};
+use crate::engine::CommandSender;
 use crate::eventlog::{Durability, EventLog, Settled, Ticket};
 use crate::state::action::{CallEnd, Note};
 use crate::state::keys::CallKey;
@@ -48,7 +49,7 @@ struct Waiting {
 }
 
 /// See the module's text.
-pub(super) struct Holding {
+pub(super) struct HeldReplies {
     is_strict: bool,
     hold_max: Duration,
     waiting: VecDeque<Waiting>,
@@ -61,18 +62,18 @@ pub(super) struct Holding {
     told_at: Option<Time>,
 }
 
-impl Holding {
-    /// `port` is where the writer wakes the loop.
-    pub(super) fn new(log: &EventLog, port: &Port) -> Holding {
+impl HeldReplies {
+    /// `commands` is where the writer wakes the loop.
+    pub(super) fn new(log: &EventLog, commands: &CommandSender<LoopCommand>) -> HeldReplies {
         let is_strict = log.durability() == Durability::Strict;
         if is_strict {
-            let port = port.clone();
+            let commands = commands.clone();
             // If the queue is full, the loop is awake and looks by itself.
             log.on_settled(move || {
-                let _ = port.post(Command::Settled);
+                let _ = commands.post(LoopCommand::Look);
             });
         }
-        Holding {
+        HeldReplies {
             is_strict,
             hold_max: log.hold_max(),
             waiting: VecDeque::new(),

@@ -132,15 +132,15 @@ impl Ready {
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Ward {
+pub(super) struct Instance {
     pub(super) spec: LaunchSpec,
     pub(super) ready: Option<Ready>,
     pub(super) running: Option<Running>,
     pub(super) link: Option<Link>,
 }
 
-impl Ward {
-    pub(super) fn new(spec: LaunchSpec) -> Ward {
-        Ward { spec, ready: None, running: None, link: None }
+impl Instance {
+    pub(super) fn new(spec: LaunchSpec) -> Instance {
+        Instance { spec, ready: None, running: None, link: None }
     }
 }
