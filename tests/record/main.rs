@@ -10,6 +10,7 @@ mod faults;
 mod fixtures;
 mod host;
 mod kill;
+mod packed_files;
 mod packing;
 mod sinks;
 mod stream;

@@ -242,26 +242,6 @@ fn a_rotation_that_stopped_half_way_hides_nothing() {
 }
 
 #[test]
-fn packed_files_are_passed_over_and_counted() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut stream = stream(folder.path(), StreamOptions { chain: true, ..SMALL });
-    write(&mut stream, (0..20).map(|n| said(format!("{n} {}", "x".repeat(9000)))));
-    let oldest = segments(folder.path(), FILE_NAME).unwrap()[0].clone();
-    fs::rename(&oldest.path, format!("{}.packed", oldest.path.display())).unwrap();
-    let kept = segments(folder.path(), FILE_NAME).unwrap();
-    assert!(kept[0].is_packed && kept[0].first_seq == oldest.first_seq);
-    let second = kept[1].first_seq.unwrap();
-    let mut forward = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
-    assert_eq!(forward.next_line().unwrap().unwrap().seq, Some(second));
-    assert_eq!(forward.packed(), 1);
-    let mut backward = Backward::new(folder.path(), FILE_NAME);
-    let last = std::iter::from_fn(|| backward.next_line().unwrap()).last().unwrap();
-    assert_eq!((last.seq, backward.packed()), (Some(second), 1));
-    let verified = verify(folder.path(), FILE_NAME).unwrap();
-    assert_eq!((verified.fault, verified.packed, verified.first_seq), (None, 1, Some(second)));
-}
-
-#[test]
 fn a_follower_that_begins_in_the_middle_of_a_line_gets_it_whole() {
     let folder = tempfile::tempdir().unwrap();
     let mut stream = stream(folder.path(), SMALL);
@@ -393,30 +373,4 @@ fn a_reader_that_pauses_holds_no_file_and_misses_nothing() {
     }
     assert!(segments(folder.path(), FILE_NAME).unwrap().len() > 5);
     assert_eq!(seen, (1..=last).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_file_that_is_there_plain_and_packed_is_read_and_removed_as_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = StreamOptions { file_bytes_max: 64 * 1024, files_max: 3, ..StreamOptions::default() };
-    let mut writer = stream(folder.path(), options);
-    let mut write = |count: usize| {
-        for _ in 0..count {
-            writer.push(&said("x".repeat(1000))).unwrap();
-        }
-        writer.write().unwrap();
-    };
-    write(150);
-    let packed = folder.path().join("events.jsonl.1.packed");
-    std::fs::write(&packed, "packed").unwrap();
-    let mut lines = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
-    let mut expected = 0;
-    while let Some(line) = lines.next_line().unwrap() {
-        expected += 1;
-        assert_eq!(line.seq, Some(expected));
-    }
-    assert_eq!((expected, lines.packed()), (150, 0));
-    std::fs::remove_file(folder.path().join("events.jsonl.1")).unwrap();
-    write(200);
-    assert!(!packed.exists(), "retention removes a file under either name");
 }

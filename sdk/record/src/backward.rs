@@ -1,104 +1,124 @@
-//! Reading one file of lines from its end.
+//! Reading a stream backward from its end; `forward.rs` reads it forward.
 //!
-//! What it deliberately does not do: look inside a line, or wait for more.
+//! What this file deliberately does not do: sleep, filter, or merge streams.
 //!
-//! What always holds: one block and one line of at most [`READ_LINE_BYTES_MAX`] are in memory; the file is
-//! read once, and only as far back as lines are asked for.
+//! What always holds: at most one block and one line are in memory; each line is handed out once; no symbolic link
+//! is followed; a damaged part of a packed file is passed over, and told.
 
-use std::fs::File;
+use crate::content::Content;
+use crate::file_lines::FileBackward;
+use crate::line::Line;
+use crate::packed_file::{Damage, DamageLog};
+use crate::segment::{Segment, segments};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-/// Longer lines are not records; they are passed over. Bytes.
-pub(super) const READ_LINE_BYTES_MAX: usize = 1024 * 1024;
-/// Read at once. Bytes.
-const BLOCK_BYTES: u64 = 64 * 1024;
-
-/// One line, its line end not included.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RawLine {
-    /// Where it begins in the file.
-    pub(crate) offset: u64,
-    /// `None`: longer than allowed.
-    pub(crate) bytes: Option<Vec<u8>>,
-    /// Whether a line end follows it.
-    pub(crate) is_finished: bool,
-}
-
-/// Hands out lines from the newest to the oldest.
+/// The current file as it was when a reader came: it may have been rotated since.
 #[derive(Debug)]
-pub(crate) struct FileBackward {
-    /// Bytes of the file from `start` on that are not handed out.
-    buffer: Vec<u8>,
-    start: u64,
-    /// Line ends may stand in `buffer[..unscanned]` only.
-    unscanned: usize,
-    /// The line at the end of `buffer` lost its end because it is too long.
-    is_overlong: bool,
-    is_first: bool,
-    is_done: bool,
+struct Current {
+    dev_ino: (u64, u64),
+    /// The number of its first line, as far as lines tell.
+    first_seq: Option<u64>,
 }
 
-impl FileBackward {
-    /// The lines of a file before `end`.
-    pub(crate) fn new(end: u64) -> FileBackward {
-        FileBackward {
-            buffer: Vec::new(),
-            start: end,
-            unscanned: 0,
-            is_overlong: false,
-            is_first: true,
-            is_done: false,
-        }
+/// Hands out the lines of a stream from the newest to the oldest, through its rotated files.
+#[derive(Debug)]
+pub struct Backward {
+    folder: PathBuf,
+    name: String,
+    file: Option<(Content, FileBackward)>,
+    /// Older files begin with a smaller number than this.
+    before: u64,
+    /// What was the current file when it was opened; until it was read, and its place is known.
+    current: Option<Current>,
+    is_begun: bool,
+    damage: DamageLog,
+}
+
+impl Backward {
+    /// The lines of the stream `name` in `folder`, whose files may be absent.
+    #[must_use]
+    pub fn new(folder: &Path, name: &str) -> Backward {
+        let (folder, name) = (folder.to_owned(), name.to_owned());
+        let (file, current, damage) = (None, None, DamageLog::default());
+        Backward { folder, name, file, before: u64::MAX, current, is_begun: false, damage }
     }
 
-    /// The line before the last one handed out. What follows the last line end comes first, if there
-    /// is anything.
-    pub(crate) fn next_line(&mut self, file: &File) -> io::Result<Option<RawLine>> {
-        while !self.is_done {
-            let unscanned = self.buffer.get(..self.unscanned).unwrap_or_default();
-            if let Some(at) = unscanned.iter().rposition(|byte| *byte == b'\n') {
-                let bytes = self.buffer.split_off(at + 1);
-                self.buffer.truncate(at);
-                self.unscanned = at;
-                if let Some(line) = self.line(self.start + at as u64 + 1, bytes) {
+    /// How many damaged parts of packed files were passed over.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        self.damage.count()
+    }
+
+    /// The first damaged parts that were passed over since the last call; at most 8.
+    pub fn take_damage(&mut self) -> Vec<Damage> {
+        self.damage.take()
+    }
+
+    /// The line before the last one handed out; `None` at the stream's beginning.
+    ///
+    /// # Errors
+    /// A file or the folder cannot be read.
+    pub fn next_line(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            if let Some((content, lines)) = &mut self.file {
+                let line = lines.next_line(content)?;
+                content.tell_damage(&mut self.damage);
+                if let Some(line) = line.map(Line::new) {
+                    if let Some(current) = &mut self.current {
+                        current.first_seq = line.seq.or(current.first_seq);
+                    }
                     return Ok(Some(line));
                 }
-            } else if self.start == 0 {
-                self.is_done = true;
-                let bytes = std::mem::take(&mut self.buffer);
-                return Ok(self.line(0, bytes));
-            } else if !self.read_block(file)? {
-                self.is_done = true;
             }
+            // Open until its place is known: the number of a removed file's inode may be used again.
+            let read = self.file.take();
+            let content = if std::mem::replace(&mut self.is_begun, true) {
+                let Some(segment) = self.older()? else { return Ok(None) };
+                segment.open()?
+            } else {
+                let content = Content::open(&self.folder.join(&self.name), false)?;
+                if let Some(Content::Plain(file)) = &content {
+                    let metadata = file.metadata()?;
+                    self.current =
+                        Some(Current { dev_ino: (metadata.dev(), metadata.ino()), first_seq: None });
+                }
+                content
+            };
+            drop(read);
+            // One that was removed meanwhile was the oldest; then there is none before it either.
+            let Some(content) = content else { continue };
+            let lines = FileBackward::new(content.len()?);
+            self.file = Some((content, lines));
         }
-        Ok(None)
     }
 
-    fn line(&mut self, offset: u64, bytes: Vec<u8>) -> Option<RawLine> {
-        let is_overlong = std::mem::take(&mut self.is_overlong) || bytes.len() > READ_LINE_BYTES_MAX;
-        let is_finished = !std::mem::replace(&mut self.is_first, false);
-        let is_there = is_finished || is_overlong || !bytes.is_empty();
-        is_there.then_some(RawLine { offset, bytes: (!is_overlong).then_some(bytes), is_finished })
+    fn older(&mut self) -> io::Result<Option<Segment>> {
+        let mut all = segments(&self.folder, &self.name)?;
+        if let Some(current) = self.current.take() {
+            self.before = current.place_among(&all);
+        }
+        all.retain(|segment| segment.first_seq.is_some_and(|first_seq| first_seq < self.before));
+        let older = all.pop();
+        self.before = older.as_ref().and_then(|segment| segment.first_seq).unwrap_or(0);
+        Ok(older)
     }
+}
 
-    /// Puts the block before `start` in front. False when the file became shorter meanwhile.
-    fn read_block(&mut self, file: &File) -> io::Result<bool> {
-        if self.buffer.len() > READ_LINE_BYTES_MAX {
-            self.is_overlong = true;
-            self.buffer.clear();
+impl Current {
+    /// The number with which it begins, if it was rotated since; `all` are the files that are there now.
+    /// Names tell, not lines: those may be corrupt.
+    fn place_among(&self, all: &[Segment]) -> u64 {
+        match all.iter().find(|segment| is_same(&segment.path, self.dev_ino)) {
+            Some(segment) => segment.first_seq.unwrap_or(u64::MAX),
+            // Rotated, and then removed or packed.
+            None => self.first_seq.unwrap_or(u64::MAX),
         }
-        let bytes = self.start.min(BLOCK_BYTES);
-        let mut block = vec![0; bytes as usize];
-        match file.read_exact_at(&mut block, self.start - bytes) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        self.start -= bytes;
-        self.unscanned = block.len();
-        block.append(&mut self.buffer);
-        self.buffer = block;
-        Ok(true)
     }
+}
+
+/// Whether the file of that name is the one with these numbers of device and inode.
+fn is_same(path: &Path, dev_ino: (u64, u64)) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == dev_ino)
 }

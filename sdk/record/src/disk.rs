@@ -9,11 +9,12 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use rpc_plugin_wire::PluginId;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a stream's files are: a folder that exists, or a folder of that name below it, which is made (0700)
 /// when it is not there.
@@ -26,6 +27,13 @@ pub struct Place {
 }
 
 impl Place {
+    /// Where the record of a plugin is, or the host's own, below the runtime folder.
+    #[must_use]
+    pub fn of(runtime_dir: &Path, plugin_id: Option<&PluginId>) -> Place {
+        let below = plugin_id.map(|id| id.as_str().to_owned());
+        Place { base: runtime_dir.to_owned(), below }
+    }
+
     /// The folder's path, for messages and readers.
     #[must_use]
     pub fn path(&self) -> PathBuf {
@@ -81,6 +89,22 @@ pub trait Disk: Send + Sync + fmt::Debug {
             return Err(io::Error::other("is not a regular file; remove it"));
         }
         Ok((file, is_new))
+    }
+
+    /// Opens a file for reading; `None` if it is not there.
+    ///
+    /// # Errors
+    /// Those of open(2); what is no regular file is refused.
+    fn open_to_read(&self, folder: &OwnedFd, name: &str) -> io::Result<Option<File>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let file = match openat(folder, name, flags | OFlag::O_NOCTTY, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(None),
+            other => File::from(other?),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("is not a regular file; remove it"));
+        }
+        Ok(Some(file))
     }
 
     /// Appends once; how many bytes were taken.
@@ -161,3 +185,18 @@ pub trait Disk: Send + Sync + fmt::Debug {
 pub struct SystemDisk;
 
 impl Disk for SystemDisk {}
+
+/// The plugins that have a folder in the runtime folder, ordered by id.
+///
+/// # Errors
+/// The runtime folder cannot be read.
+pub fn plugin_folders(runtime_dir: &Path) -> io::Result<Vec<PluginId>> {
+    let mut ids: Vec<PluginId> = Vec::new();
+    for entry in std::fs::read_dir(runtime_dir)? {
+        let entry = entry?;
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        ids.extend(id.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_dir())));
+    }
+    ids.sort();
+    Ok(ids)
+}

@@ -1,21 +1,19 @@
 //! Reading a stream forward from any number on, and following it through rotation.
 //!
-//! What this file deliberately does not do: sleep, filter, or merge streams; decompress: of a packed file the
-//! reader says that it was passed over.
+//! What this file deliberately does not do: sleep, filter, or merge streams.
 //!
 //! What always holds: at most one block and one line are in memory; each line is handed out once, unless numbers begin
-//! anew; no symbolic link is followed.
+//! anew; no symbolic link is followed; a damaged part of a packed file is passed over, and told.
 
-use crate::backward::{FileBackward, READ_LINE_BYTES_MAX};
-use crate::read::{Backward, Line, SEQ_AT, open, seq_of};
+use crate::backward::Backward;
+use crate::content::{Content, open};
+use crate::file_lines::{FileBackward, FileForward};
+use crate::line::{Line, SEQ_AT, record_of, seq_of};
+use crate::packed_file::{Damage, DamageLog};
 use crate::segment::segments;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-
-/// Read at once. Bytes.
-const BLOCK_BYTES: usize = 64 * 1024;
 
 /// Where reading forward begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,24 +31,16 @@ pub enum Position {
 pub struct Forward {
     folder: PathBuf,
     name: String,
-    file: Option<File>,
-    /// What is read next in `file`.
-    offset: u64,
-    /// Read and not handed out; begins at `offset - buffer.len()`.
-    buffer: Vec<u8>,
-    /// How much of `buffer` holds no line end.
-    scanned: usize,
-    /// The line in `buffer` is too long, and its beginning was dropped.
-    is_overlong: bool,
+    file: Option<(Content, FileForward)>,
     /// The newest number that was seen; lines up to it are not handed out again.
     last_seq: u64,
     /// Where the line of that number begins in `file`.
     last_at: Option<u64>,
     /// The same, while reading is paused.
     paused_at: Option<u64>,
-    /// The number in the name of the newest rotated file that was opened or passed over.
+    /// The number in the name of the newest rotated file that was opened.
     done: u64,
-    packed: u64,
+    damage: DamageLog,
 }
 
 impl Forward {
@@ -63,15 +53,11 @@ impl Forward {
             folder: folder.to_owned(),
             name: name.to_owned(),
             file: None,
-            offset: 0,
-            buffer: Vec::new(),
-            scanned: 0,
-            is_overlong: false,
             last_seq: 0,
             last_at: None,
             paused_at: None,
             done: 0,
-            packed: 0,
+            damage: DamageLog::default(),
         };
         match from {
             Position::Oldest => {}
@@ -83,20 +69,19 @@ impl Forward {
 
     /// Passes over every whole line that is there.
     fn skip_to_end(&mut self) -> io::Result<()> {
-        if let Some(file) = open(&self.folder.join(&self.name))? {
-            let end = file.metadata()?.len();
+        if let Some(mut content) = Content::open(&self.folder.join(&self.name), false)? {
+            let mut end = content.len()?;
             let mut lines = FileBackward::new(end);
-            self.offset = end;
-            while let Some(line) = lines.next_line(&file)? {
+            while let Some(line) = lines.next_line(&mut content)? {
                 if !line.is_finished {
                     // It is on its way.
-                    self.offset = line.offset;
+                    end = line.offset;
                 } else if let Some(seq) = line.bytes.as_deref().and_then(seq_of) {
                     self.last_seq = seq;
                     break;
                 }
             }
-            self.file = Some(file);
+            self.file = Some((content, FileForward::new(end)));
         }
         let mut backward = Backward::new(&self.folder, &self.name);
         while self.last_seq == 0
@@ -107,10 +92,15 @@ impl Forward {
         Ok(())
     }
 
-    /// Compressed files that were passed over.
+    /// How many damaged parts of packed files were passed over.
     #[must_use]
-    pub fn packed(&self) -> u64 {
-        self.packed
+    pub fn damaged(&self) -> u64 {
+        self.damage.count()
+    }
+
+    /// The first damaged parts that were passed over since the last call; at most 8.
+    pub fn take_damage(&mut self) -> Vec<Damage> {
+        self.damage.take()
     }
 
     /// The newest number that was handed out or passed over: where a reader that starts again goes on, with
@@ -127,8 +117,6 @@ impl Forward {
             (self.paused_at, self.last_at) = (self.last_at, None);
             // A file that was opened is to be found again.
             self.done = 0;
-            self.buffer = Vec::new();
-            (self.scanned, self.is_overlong) = (0, false);
         }
     }
 
@@ -143,7 +131,7 @@ impl Forward {
             other => other?,
         }
         if seen == number.as_bytes() {
-            (self.file, self.offset) = (Some(file), at);
+            self.file = Some((Content::Plain(file), FileForward::new(at)));
         }
         Ok(self.file.is_some())
     }
@@ -157,87 +145,42 @@ impl Forward {
             if self.file.is_none() && !self.open_next()? {
                 return Ok(None);
             }
-            if let Some(line) = self.take_line(true) {
-                if line.seq.is_some_and(|seq| seq <= self.last_seq) {
-                    continue;
+            let mut line = self.read_line()?;
+            if line.is_none() {
+                if self.is_current()? {
+                    return Ok(None);
                 }
-                if let Some(seq) = line.seq {
-                    (self.last_seq, self.last_at) = (seq, Some(line.offset));
-                }
-                return Ok(Some(line));
+                // What was rotated while it was read to its end may have got more before.
+                line = self.read_line()?;
             }
-            if self.read_block()? {
+            let Some(line) = line else {
+                // A line that was torn and never ended.
+                if let Some(line) = self.file.take().and_then(|(_, mut lines)| lines.rest()) {
+                    return Ok(Some(Line::new(line)));
+                }
+                continue;
+            };
+            if line.seq.is_some_and(|seq| seq <= self.last_seq) {
                 continue;
             }
-            if self.is_current()? {
-                return Ok(None);
+            if let Some(seq) = line.seq {
+                (self.last_seq, self.last_at) = (seq, Some(line.offset));
             }
-            // What was rotated while it was read to its end may have got more before.
-            if self.read_block()? {
-                continue;
-            }
-            self.file = None;
-            // A line that was torn and never ended.
-            if let Some(line) = self.take_line(false) {
-                return Ok(Some(line));
-            }
+            return Ok(Some(line));
         }
     }
 
-    /// A whole line out of the buffer; without `finished`, what is left of it.
-    fn take_line(&mut self, finished: bool) -> Option<Line> {
-        let start = self.offset - self.buffer.len() as u64;
-        let unscanned = self.buffer.get(self.scanned..).unwrap_or_default();
-        let end = match unscanned.iter().position(|b| *b == b'\n') {
-            Some(at) if finished => self.scanned + at,
-            _ if !finished && !self.buffer.is_empty() => self.buffer.len(),
-            _ => {
-                self.scanned = self.buffer.len();
-                if self.scanned > READ_LINE_BYTES_MAX {
-                    self.is_overlong = true;
-                    self.buffer.clear();
-                    self.scanned = 0;
-                }
-                return None;
-            }
-        };
-        let rest = self.buffer.split_off((end + 1).min(self.buffer.len()));
-        let mut bytes = std::mem::replace(&mut self.buffer, rest);
-        bytes.truncate(end);
-        self.scanned = 0;
-        let is_overlong = std::mem::take(&mut self.is_overlong) || bytes.len() > READ_LINE_BYTES_MAX;
-        Some(Line::new((!is_overlong).then_some(bytes), start, finished))
-    }
-
-    /// False at the end of the file. A file that was cut is read again from its beginning.
-    fn read_block(&mut self) -> io::Result<bool> {
-        let Some(file) = &self.file else { return Ok(false) };
-        let before = self.buffer.len();
-        self.buffer.resize(before + BLOCK_BYTES, 0);
-        let result = loop {
-            match file.read_at(self.buffer.get_mut(before..).unwrap_or_default(), self.offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
-            }
-        };
-        self.buffer.truncate(before + result.as_ref().map_or(0, |bytes| *bytes));
-        let bytes = result?;
-        self.offset += bytes as u64;
-        if self.buffer.is_empty() {
-            // Who follows many streams need not keep a block for each.
-            self.buffer = Vec::new();
-        }
-        if bytes == 0 && file.metadata()?.len() < self.offset {
-            (self.offset, self.scanned, self.is_overlong) = (0, 0, false);
-            self.buffer.clear();
-            return Ok(file.metadata()?.len() > 0);
-        }
-        Ok(bytes > 0)
+    /// The next line of the file that is open.
+    fn read_line(&mut self) -> io::Result<Option<Line>> {
+        let Some((content, lines)) = &mut self.file else { return Ok(None) };
+        let line = lines.next_line(content)?;
+        content.tell_damage(&mut self.damage);
+        Ok(line.map(Line::new))
     }
 
     /// Whether the file that is read is still the one that is appended to.
     fn is_current(&self) -> io::Result<bool> {
-        let Some(file) = &self.file else { return Ok(false) };
+        let Some((Content::Plain(file), _)) = &self.file else { return Ok(false) };
         let ours = file.metadata()?;
         Ok(match std::fs::symlink_metadata(self.folder.join(&self.name)) {
             Ok(named) => (named.dev(), named.ino()) == (ours.dev(), ours.ino()),
@@ -259,19 +202,12 @@ impl Forward {
         let next = self.last_seq.saturating_add(1);
         // Of the rotated ones that may hold it, the newest that begins no later; else the oldest after it.
         let at = all.iter().rposition(|segment| segment.first_seq.is_some_and(|first| first <= next));
-        for (index, segment) in all.iter().enumerate().skip(at.unwrap_or(0)) {
+        for segment in all.iter().skip(at.unwrap_or(0)) {
             if segment.first_seq.is_some_and(|first| first <= self.done) {
                 continue;
             }
-            if segment.is_packed {
-                self.packed += 1;
-                self.done = segment.first_seq.unwrap_or(0);
-                let after = all.get(index + 1).and_then(|after| after.first_seq);
-                self.last_seq = after.map_or(self.last_seq, |after| self.last_seq.max(after - 1));
-                continue;
-            }
-            let Some(file) = open(&segment.path)? else { continue };
-            let newest = newest_seq(&file)?;
+            let Some(mut content) = segment.open()? else { continue };
+            let newest = newest_seq(&mut content)?;
             // It was read when it was the current one.
             if segment.first_seq.is_some() && newest.is_some_and(|newest| newest <= self.last_seq) {
                 continue;
@@ -284,9 +220,14 @@ impl Forward {
                 }
             }
             self.done = segment.first_seq.map_or(self.done, |first| first.max(self.done));
-            self.file = Some(file);
-            (self.offset, self.scanned, self.is_overlong) = (0, 0, false);
-            self.buffer.clear();
+            // What stands before it was read, or is not wanted.
+            let offset = match &content {
+                Content::Packed(packed) if self.last_seq > 0 => {
+                    packed.seek(self.last_seq.saturating_add(1), first_seq)?
+                }
+                _ => 0,
+            };
+            self.file = Some((content, FileForward::new(offset)));
             return Ok(true);
         }
         Ok(false)
@@ -294,13 +235,22 @@ impl Forward {
 }
 
 /// The number of a file's newest line that has one.
-fn newest_seq(file: &File) -> io::Result<Option<u64>> {
-    let mut lines = FileBackward::new(file.metadata()?.len());
-    while let Some(line) = lines.next_line(file)? {
-        let seq = line.bytes.as_deref().and_then(seq_of).filter(|_| line.is_finished);
-        if seq.is_some() {
-            return Ok(seq);
-        }
+fn newest_seq(content: &mut Content) -> io::Result<Option<u64>> {
+    let mut lines = FileBackward::new(content.len()?);
+    let mut newest = None;
+    while newest.is_none()
+        && let Some(line) = lines.next_line(content)?
+    {
+        let line = Line::new(line);
+        newest = line.seq.filter(|_| line.is_finished);
     }
-    Ok(None)
+    // What is damaged is told when it is read.
+    content.tell_damage(&mut DamageLog::default());
+    Ok(newest)
+}
+
+/// The number of the first line of a member, if it begins with a line.
+fn first_seq(plain: &[u8]) -> Option<u64> {
+    let line = plain.split(|b| *b == b'\n').next()?;
+    record_of(line).and_then(|(record, _)| record.seq)
 }

@@ -14,24 +14,34 @@
 
 mod backward;
 mod chain;
+mod content;
 mod cut;
 mod disk;
 mod entry;
+mod file_lines;
 mod forward;
+mod line;
+mod member;
+mod pack;
+mod packed_file;
 mod printable;
-mod read;
 mod recover;
 mod segment;
 mod stream;
 mod time;
 mod verify;
 
+pub use backward::Backward;
 pub use chain::{Hash, hash_line};
-pub use disk::{Disk, Place, SystemDisk};
+pub use disk::{Disk, Place, SystemDisk, plugin_folders};
 pub use entry::{Correlation, Entry};
 pub use forward::{Forward, Position};
+pub use line::{Line, record_of};
+pub use pack::remove_leftovers;
+#[cfg(feature = "compress")]
+pub use pack::{PackLimits, Packing, pack};
+pub use packed_file::Damage;
 pub use printable::{escape, escape_with, is_unsafe};
-pub use read::{Backward, Line, record_of};
 pub use recover::Repair;
 pub use segment::{PACKED_SUFFIX, Segment, segments};
 pub use stream::{Stream, StreamOptions};

@@ -2,10 +2,11 @@
 //!
 //! What always holds: only a last line without its end is changed, and what of it was there is told.
 
-use crate::backward::FileBackward;
 use crate::chain::{Hash, hash_line};
+use crate::content::Content;
 use crate::disk::Disk;
-use crate::read::{record_of, seq_of};
+use crate::file_lines::FileBackward;
+use crate::line::{record_of, seq_of};
 use crate::time::parse_time;
 use std::fs::File;
 use std::io;
@@ -54,13 +55,14 @@ pub(crate) struct Tail {
 /// Looks at a current file, and repairs its end.
 pub(crate) fn recover(disk: &dyn Disk, file: &File) -> io::Result<Found> {
     let mut found = Found { bytes: file.metadata()?.len(), ..Found::default() };
+    let mut content = Content::Plain(file.try_clone()?);
     let mut lines = FileBackward::new(found.bytes);
-    if let Some(line) = lines.next_line(file)?
+    if let Some(line) = lines.next_line(&mut content)?
         && !line.is_finished
     {
         repair(disk, file, line.offset, &mut found)?;
     }
-    found.tail = tail(file, found.bytes)?;
+    found.tail = tail(&mut content)?;
     let mut first = vec![0; FIRST_LINE_BYTES];
     let bytes = file.read_at(&mut first, 0)?;
     first.truncate(bytes);
@@ -72,11 +74,11 @@ pub(crate) fn recover(disk: &dyn Disk, file: &File) -> io::Result<Found> {
 }
 
 /// Where the numbers of a file's lines end; `None` if it has no line.
-pub(crate) fn tail(file: &File, end: u64) -> io::Result<Option<Tail>> {
-    let mut lines = FileBackward::new(end);
+pub(crate) fn tail(content: &mut Content) -> io::Result<Option<Tail>> {
+    let mut lines = FileBackward::new(content.len()?);
     let mut tail: Option<Tail> = None;
     let mut without = 0;
-    while let Some(line) = lines.next_line(file)? {
+    while let Some(line) = lines.next_line(content)? {
         if !line.is_finished {
             continue;
         }

@@ -1,13 +1,16 @@
 //! The files of a stream: the current one and those that were rotated, by their names.
 //!
 //! What always holds: a rotated file is named after the `seq` of its first line, so that its name never
-//! changes and the order of names is the order of lines.
+//! changes and the order of names is the order of lines; one that is there plain and packed is one file.
 
+use crate::content::Content;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What follows the name of a rotated file that an external program has compressed.
-pub const PACKED_SUFFIX: &str = ".packed";
+/// What follows the name of a rotated file that was packed.
+pub const PACKED_SUFFIX: &str = ".gz";
+/// How often a folder whose files change while it is read is read again.
+const LISTINGS_MAX: usize = 8;
 
 /// One file of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +19,22 @@ pub struct Segment {
     pub path: PathBuf,
     /// The `seq` of its first line; none for the current file.
     pub first_seq: Option<u64>,
-    /// Its size. Bytes.
+    /// Its size on the disk. Bytes.
     pub bytes: u64,
-    /// An external program has compressed it: its lines cannot be read here.
+    /// Whether it is packed.
     pub is_packed: bool,
+}
+
+impl Segment {
+    /// Opens it, also if it was packed since; `None` when it is gone.
+    pub(crate) fn open(&self) -> io::Result<Option<Content>> {
+        match Content::open(&self.path, self.is_packed)? {
+            None if !self.is_packed && self.first_seq.is_some() => {
+                Content::open(&with_suffix(&self.path, PACKED_SUFFIX), true)
+            }
+            opened => Ok(opened),
+        }
+    }
 }
 
 /// The files of the stream `name` in a folder, oldest first, the current one last if it is there.
@@ -27,6 +42,26 @@ pub struct Segment {
 /// # Errors
 /// The folder cannot be read; one that is not there has no files.
 pub fn segments(folder: &Path, name: &str) -> io::Result<Vec<Segment>> {
+    let mut found = list(folder, name)?;
+    // A listing may show neither the old nor the new name of a file that is renamed meanwhile (readdir(3)).
+    for _ in 1..LISTINGS_MAX {
+        let again = list(folder, name)?;
+        let names = |listed: &[Segment]| -> Vec<PathBuf> {
+            listed.iter().map(|segment| segment.path.clone()).collect()
+        };
+        let is_same = names(&found) == names(&again);
+        found = again;
+        if is_same {
+            break;
+        }
+    }
+    // A file that stays plain until its packed copy is known to be whole: the plain one counts.
+    found.dedup_by_key(|segment| segment.first_seq);
+    Ok(found)
+}
+
+/// What one look at the folder shows; of a file that is there plain and packed, the plain one first.
+fn list(folder: &Path, name: &str) -> io::Result<Vec<Segment>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -51,9 +86,15 @@ pub fn segments(folder: &Path, name: &str) -> io::Result<Vec<Segment>> {
             });
         }
     }
-    // While a file is being packed both may be there for a moment: readers prefer the last.
-    found.sort_by_key(|segment| (segment.first_seq.unwrap_or(u64::MAX), !segment.is_packed));
+    found.sort_by_key(|segment| (segment.first_seq.unwrap_or(u64::MAX), segment.is_packed));
     Ok(found)
+}
+
+/// A path with something after its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }
 
 /// The first `seq` that a rotated file's name tells, and whether it is packed.
@@ -81,9 +122,9 @@ mod tests {
     fn names_of_rotated_files_are_told_from_others() {
         let parse = |name| parse_rotated(name, "events.jsonl");
         assert_eq!(parse("events.jsonl.1"), Some((1, false)));
-        assert_eq!(parse("events.jsonl.18446744073709551615.packed"), Some((u64::MAX, true)));
+        assert_eq!(parse("events.jsonl.18446744073709551615.gz"), Some((u64::MAX, true)));
         for other in
-            ["events.jsonl", "events.jsonl.", "events.jsonl.01", "events.jsonl.+1", "events.jsonl.1.gz"]
+            ["events.jsonl", "events.jsonl.", "events.jsonl.01", "events.jsonl.+1", "events.jsonl.1.gz2"]
         {
             assert_eq!(parse(other), None, "{other}");
         }

@@ -8,9 +8,11 @@
 
 use crate::LINE_BYTES_MAX;
 use crate::chain::{Hash, NOTHING, hash_line};
+use crate::content::Content;
 use crate::disk::{Disk, Place};
 use crate::entry::Entry;
-use crate::recover::{Found, Repair, recover, tail};
+use crate::packed_file::PackedFile;
+use crate::recover::{Found, Repair, Tail, recover, tail};
 use crate::segment::{PACKED_SUFFIX, parse_rotated, rotated_name};
 use std::fs::File;
 use std::io;
@@ -64,20 +66,11 @@ struct Opened {
     is_new: bool,
 }
 
-/// A rotated file.
+/// A rotated file, plain, packed, or both.
 #[derive(Debug)]
 struct Rotated {
     first_seq: u64,
-    name: String,
     bytes: u64,
-}
-
-impl Rotated {
-    /// Its name as it is and as it is packed.
-    fn names(&self) -> [String; 2] {
-        let plain = self.name.strip_suffix(PACKED_SUFFIX).unwrap_or(&self.name);
-        [plain.to_owned(), format!("{plain}{PACKED_SUFFIX}")]
-    }
 }
 
 /// Lines of which the disk did not confirm that it has them: first and last number.
@@ -345,18 +338,19 @@ impl Stream {
         self.rotated.clear();
         for (name, bytes) in self.disk.list(&folder, &self.name)? {
             if let Some((first_seq, _)) = parse_rotated(&name, &self.name) {
-                self.rotated.push(Rotated { first_seq, name, bytes });
+                self.rotated.push(Rotated { first_seq, bytes });
             }
         }
-        self.rotated.sort_by_key(|rotated| rotated.first_seq);
+        // One that is there plain and packed is one, as long as the plain one; for the other, room is kept.
+        self.rotated.sort_by_key(|rotated| (rotated.first_seq, std::cmp::Reverse(rotated.bytes)));
+        self.rotated.dedup_by_key(|rotated| rotated.first_seq);
         if self.position.is_none() {
             let mut position = found.map(|tail| (tail.seq.unwrap_or(0), tail.hash));
             // A current file without a number: the one before it has the last.
             if position.is_none_or(|(seq, _)| seq == 0)
                 && let Some(newest) = self.rotated.last()
             {
-                let (file, _) = self.disk.open(&folder, &newest.name)?;
-                let before = tail(&file, file.metadata()?.len())?;
+                let before = self.tail_of(&folder, newest)?;
                 let seq = before.as_ref().and_then(|tail| tail.seq).unwrap_or(0).max(newest.first_seq);
                 let hash = position.map(|(_, hash)| hash).or(before.map(|tail| tail.hash));
                 position = Some((seq, hash.unwrap_or(NOTHING)));
@@ -365,6 +359,17 @@ impl Stream {
         }
         self.opened = Some(Opened { folder, file, bytes, first_seq, born, is_new });
         self.make_room(self.options.files_max.max(2) - 1)
+    }
+
+    /// Where the numbers of a rotated file end.
+    fn tail_of(&self, folder: &OwnedFd, rotated: &Rotated) -> io::Result<Option<Tail>> {
+        let plain = rotated_name(&self.name, rotated.first_seq);
+        if let Some(file) = self.disk.open_to_read(folder, &plain)? {
+            return tail(&mut Content::Plain(file));
+        }
+        let packed = format!("{plain}{PACKED_SUFFIX}");
+        let Some(file) = self.disk.open_to_read(folder, &packed)? else { return Ok(None) };
+        tail(&mut Content::Packed(PackedFile::new(file, &self.place.path().join(packed))?))
     }
 
     /// Removes the oldest rotated files until there are at most `files_max`, and room for a whole current
@@ -377,9 +382,9 @@ impl Stream {
         {
             let Some(oldest) = self.rotated.first() else { break };
             // It may have been packed since, or be both.
-            for name in oldest.names() {
-                self.disk.remove(&opened.folder, &name)?;
-            }
+            let plain = rotated_name(&self.name, oldest.first_seq);
+            self.disk.remove(&opened.folder, &plain)?;
+            self.disk.remove(&opened.folder, &format!("{plain}{PACKED_SUFFIX}"))?;
             self.rotated.remove(0);
         }
         Ok(())
@@ -400,7 +405,7 @@ impl Stream {
         let first_seq = opened.first_seq.unwrap_or(1).max(newest + 1);
         let name = rotated_name(&self.name, first_seq);
         self.disk.rename(&opened.folder, &self.name, &name)?;
-        self.rotated.push(Rotated { first_seq, name, bytes: opened.bytes });
+        self.rotated.push(Rotated { first_seq, bytes: opened.bytes });
         // A current file of a larger limit, from before, may be all there is room for.
         self.make_room(self.options.files_max.max(2) - 1)
     }

@@ -5,13 +5,14 @@
 //!
 //! What always holds: memory is bounded; the first fault is told, by file and line.
 
-use crate::backward::READ_LINE_BYTES_MAX;
 use crate::chain::{Hash, NOTHING, hash_line, parse_hex};
-use crate::read::{open, record_of, seq_of};
+use crate::content::Content;
+use crate::file_lines::FileForward;
+use crate::line::{Line, record_of};
+use crate::packed_file::{Damage, DamageLog};
 use crate::segment::segments;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::Path;
 
 /// Lines that are remembered to tell an inserted one from an altered one.
@@ -34,8 +35,10 @@ pub struct Verified {
     pub last_seq: Option<u64>,
     /// The hash of the last line: noted elsewhere, it shows later whether the end was removed.
     pub head: Hash,
-    /// Compressed files that were passed over; the chain is taken up again after them.
-    pub packed: u64,
+    /// How many damaged parts of packed files were passed over; the chain is taken up again after them.
+    pub damaged: u64,
+    /// The first of them, at most 8.
+    pub damage: Vec<Damage>,
     /// The first fault.
     pub fault: Option<Fault>,
 }
@@ -71,69 +74,62 @@ struct Seen {
 }
 
 struct Link {
-    bytes: Vec<u8>,
+    /// `None`: longer than any record.
+    bytes: Option<Vec<u8>>,
     seen: Seen,
     prev: Option<Hash>,
-    /// A compressed file was passed over before it.
-    follows_packed: bool,
+    /// Lines before it could not be read.
+    follows_damage: bool,
 }
 
 /// The lines of the files that were there, all opened first so that rotation meanwhile hides none.
 struct Lines {
-    /// `None` for a compressed file.
-    files: VecDeque<Option<File>>,
-    reader: Option<BufReader<File>>,
+    files: VecDeque<Content>,
+    lines: FileForward,
     count: u64,
-    packed: u64,
-    follows_packed: bool,
+    damage: DamageLog,
+    follows_damage: bool,
 }
 
 impl Lines {
     fn open(folder: &Path, name: &str) -> io::Result<Lines> {
         let mut files = VecDeque::new();
         for segment in segments(folder, name)? {
-            match open(&segment.path)? {
-                _ if segment.is_packed => files.push_back(None),
-                Some(file) => files.push_back(Some(file)),
-                None => {}
-            }
+            files.extend(segment.open()?);
         }
-        Ok(Lines { files, reader: None, count: 0, packed: 0, follows_packed: false })
+        let (lines, damage) = (FileForward::new(0), DamageLog::default());
+        Ok(Lines { files, lines, count: 0, damage, follows_damage: false })
     }
 
     fn next_line(&mut self) -> io::Result<Option<Link>> {
-        loop {
-            if let Some(reader) = &mut self.reader {
-                let mut bytes = Vec::new();
-                reader.take(READ_LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes)?;
-                let is_whole = bytes.last() == Some(&b'\n');
-                if !is_whole && bytes.len() == READ_LINE_BYTES_MAX {
-                    // No record: what is kept of it does not hash to anything that was recorded.
-                    reader.skip_until(b'\n')?;
-                } else if !is_whole {
-                    // The end of the file; a last line without its end may be on its way.
-                    self.reader = None;
-                    continue;
-                }
-                bytes.truncate(bytes.len() - usize::from(is_whole));
-                self.count += 1;
-                let prev = record_of(&bytes).and_then(|(record, _)| record.prev);
-                return Ok(Some(Link {
-                    seen: Seen { hash: hash_line(&bytes), seq: seq_of(&bytes), line: self.count },
-                    bytes,
-                    prev: prev.and_then(|prev| parse_hex(&prev)),
-                    follows_packed: std::mem::take(&mut self.follows_packed),
-                }));
+        while let Some(content) = self.files.front_mut() {
+            let line = self.lines.next_line(content)?;
+            let before = self.damage.count();
+            content.tell_damage(&mut self.damage);
+            self.follows_damage |= self.damage.count() > before;
+            let Some(line) = line else {
+                // A last line without its end may be on its way.
+                self.files.pop_front();
+                self.lines = FileForward::new(0);
+                continue;
+            };
+            let record = line.bytes.as_deref().and_then(record_of).map(|(record, _)| record);
+            if !line.is_finished || line.follows_damage && record.is_none() {
+                // What damage left of a line.
+                continue;
             }
-            match self.files.pop_front() {
-                None => return Ok(None),
-                Some(Some(file)) => self.reader = Some(BufReader::new(file)),
-                Some(None) => {
-                    self.packed += 1;
-                    self.follows_packed = true;
-                }
-            }
+            let line = Line::new(line);
+            self.count += 1;
+            // No record is as long as one that is too long: it hashes to nothing that was recorded.
+            let hash = line.bytes.as_deref().map_or(NOTHING, hash_line);
+            return Ok(Some(Link {
+                seen: Seen { hash, seq: line.seq, line: self.count },
+                prev: record.and_then(|record| record.prev).and_then(|prev| parse_hex(&prev)),
+                bytes: line.bytes,
+                follows_damage: std::mem::take(&mut self.follows_damage),
+            }));
         }
+        Ok(None)
     }
 }
 
@@ -150,7 +146,8 @@ pub fn verify(folder: &Path, name: &str) -> io::Result<Verified> {
         first_seq: None,
         last_seq: None,
         head: NOTHING,
-        packed: 0,
+        damaged: 0,
+        damage: Vec::new(),
         fault: None,
     };
     let mut seen: VecDeque<Seen> = VecDeque::new();
@@ -177,7 +174,7 @@ pub fn verify(folder: &Path, name: &str) -> io::Result<Verified> {
         }
         seen.push_back(this);
     }
-    verified.packed = lines.packed;
+    (verified.damaged, verified.damage) = (lines.damage.count(), lines.damage.take());
     Ok(verified)
 }
 
@@ -185,7 +182,12 @@ pub fn verify(folder: &Path, name: &str) -> io::Result<Verified> {
 fn is_torn(this: &Link, before: Option<&Seen>, next: Option<&Link>) -> bool {
     next.is_some_and(|next| {
         let follows = before.is_none_or(|before| next.prev == Some(before.hash));
-        next.bytes.len() > this.bytes.len() && next.bytes.starts_with(&this.bytes) && follows
+        let is_beginning = this
+            .bytes
+            .as_ref()
+            .zip(next.bytes.as_ref())
+            .is_some_and(|(this, next)| next.len() > this.len() && next.starts_with(this));
+        is_beginning && follows
     })
 }
 
@@ -200,7 +202,7 @@ fn check(this: &Link, seen: &VecDeque<Seen>, next: Option<&Link>, is_chained: bo
         let is_wrong = this.seen.seq == Some(1) && prev != NOTHING;
         return if is_wrong { fault(FaultKind::Altered, &this.seen) } else { None };
     };
-    if prev == before.hash || this.follows_packed {
+    if prev == before.hash || this.follows_damage {
         return None;
     }
     // The next line follows the one before: it did not know this one.
