@@ -134,8 +134,8 @@ const COMMANDS: &[Command] = &[
     Command {
         details: "Without an ID, the events of the only plugin. Reads the files in the runtime folder, rotated \
                   ones too, so the daemon need not run. Prints the newest ones, the oldest of them first. Lines \
-                  that are not records are skipped and counted, compressed files are counted; both are told \
-                  on standard error. Where numbers are missing, a line says so. With --json or --format json, \
+                  that are not records, and damaged parts of packed files, are skipped and told on standard \
+                  error. Where numbers are missing, a line says so. With --json or --format json, \
                   one record a line, as it was written; with --summary and --verify, one document. With \
                   --follow, --timeout says how long; without it, until interrupted.",
         positionals: &[Positional {

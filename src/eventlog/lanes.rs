@@ -6,11 +6,10 @@
 //! fails harms no other; at most [`OPEN_MAX`] files are open, and about [`BACKLOG_BYTES_MAX`] bytes wait
 //! for files that cannot be written.
 
-use super::WrittenNotice;
 use super::lane::Lane;
 use super::progress::Progress;
+use super::{StreamOwner, Written, WrittenNotice};
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, Stream, StreamOptions};
-use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::Level;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,9 +22,6 @@ pub(super) const OPEN_MAX: usize = 64;
 pub(super) const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Streams whose place is remembered although nothing happens to them.
 const REMEMBERED_MAX: usize = 4096;
-
-/// Whose stream: a plugin's, or the host's own.
-type Whose = Option<PluginId>;
 
 /// Which files are to be synced after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +46,9 @@ pub(super) struct Lanes {
     hold_max: Duration,
     disk: Arc<dyn Disk>,
     written: Arc<WrittenNotice>,
-    lanes: BTreeMap<Whose, Lane>,
+    lanes: BTreeMap<StreamOwner, Lane>,
     /// Those with something to be done.
-    active: BTreeSet<Whose>,
+    active: BTreeSet<StreamOwner>,
     uses: u64,
     last_error: Option<String>,
 }
@@ -83,14 +79,11 @@ impl Lanes {
         let whose = entry.plugin_id().cloned();
         self.uses += 1;
         if !self.lanes.contains_key(&whose) {
-            let place = Place {
-                base: self.runtime_dir.clone(),
-                below: whose.as_ref().map(|plugin_id| plugin_id.as_str().to_owned()),
-            };
+            let place = Place::of(&self.runtime_dir, whose.as_ref());
             let stream = Stream::new(place, FILE_NAME, self.options, Arc::clone(&self.disk));
             self.lanes.insert(whose.clone(), Lane::new(stream, whose.clone()));
         }
-        let is_full = |lanes: &BTreeMap<Whose, Lane>| {
+        let is_full = |lanes: &BTreeMap<StreamOwner, Lane>| {
             let failing = lanes.values().filter(|lane| lane.is_failing());
             failing.map(|lane| lane.waiting_bytes).sum::<usize>() + entry.bytes() > BACKLOG_BYTES_MAX
         };
@@ -120,7 +113,8 @@ impl Lanes {
                 let (lines, written) = lane.write(now);
                 outcome.lines += lines;
                 if lines > 0 {
-                    self.written.tell(whose.as_ref(), lane.written_seq());
+                    let (seq, was_rotated) = (lane.written_seq(), lane.stream.take_rotated());
+                    self.written.tell(Written { owner: whose.as_ref(), seq, was_rotated });
                 }
                 outcome.errors += u64::from(written.is_err());
                 if sync == Sync::All || sync == Sync::Urgent && lane.wants_sync {
@@ -191,7 +185,7 @@ impl Lanes {
         if self.lanes.len() <= OPEN_MAX {
             return;
         }
-        let mut open: Vec<(u64, Whose)> = (self.lanes.iter())
+        let mut open: Vec<(u64, StreamOwner)> = (self.lanes.iter())
             .filter(|(_, lane)| lane.stream.is_open())
             .map(|(whose, lane)| (lane.last_used, whose.clone()))
             .collect();

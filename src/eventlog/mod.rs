@@ -14,29 +14,34 @@
 mod lane;
 mod lanes;
 mod options;
+mod packer;
 mod progress;
 mod queue;
 pub mod sinks;
 #[cfg(test)]
 mod tests;
+mod thread;
+mod waker;
 mod writer;
 
-pub use options::{Durability, LogOptions};
+pub use options::{COMPRESS_FILES_MIN, Durability, LogOptions};
+pub use packer::Packer;
 pub use progress::{Settled, Ticket};
 pub use rpc_plugin_record::{Correlation, Disk, Entry, FILE_NAME, LINE_BYTES_MAX, Place, SystemDisk};
+pub use waker::StreamWaker;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use lanes::Lanes;
 use progress::Progress;
 use queue::Queue;
+use rpc_plugin_record::{plugin_folders, remove_leftovers};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::Level;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
+use thread::RecordThread;
 use writer::{Shared, Writer};
 
 /// Most events that wait for the writer, unless the host says otherwise.
@@ -47,6 +52,16 @@ pub const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long dropping the last handle waits for the writer to write what it was given.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Whose stream it is: a plugin's, or `None` for the host's own.
+pub type StreamOwner = Option<PluginId>;
+
+/// The streams that may be there: the host's own, and one of each plugin that has a folder.
+fn owners(runtime_dir: &Path) -> Vec<StreamOwner> {
+    // A folder that cannot be read is told by whoever writes there.
+    let plugins = plugin_folders(runtime_dir).unwrap_or_default();
+    std::iter::once(None).chain(plugins.into_iter().map(Some)).collect()
+}
 
 /// Counts of a log's whole life.
 #[derive(Debug, Default)]
@@ -64,17 +79,27 @@ pub struct EventLog {
     inner: Arc<Inner>,
 }
 
-/// Whoever wants to know which streams got lines: the plugin, or `None` for the host's own, and the number of
-/// the last line.
+/// What is told which streams got lines.
 #[derive(Default)]
 struct WrittenNotice(OnceLock<Box<WrittenFn>>);
 
-type WrittenFn = dyn Fn(Option<&PluginId>, u64) + Send + Sync;
+/// Lines of one stream that were written.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    /// Whose stream it is: a plugin's, or `None` for the host's own.
+    pub owner: Option<&'a PluginId>,
+    /// The number of the last line.
+    pub seq: u64,
+    /// A file of the stream was rotated meanwhile.
+    pub was_rotated: bool,
+}
+
+type WrittenFn = dyn Fn(Written<'_>) + Send + Sync;
 
 impl WrittenNotice {
-    fn tell(&self, whose: Option<&PluginId>, seq: u64) {
+    fn tell(&self, written: Written<'_>) {
         if let Some(notice) = self.0.get() {
-            notice(whose, seq);
+            notice(written);
         }
     }
 }
@@ -92,14 +117,7 @@ struct Inner {
     durability: Durability,
     hold_max: Duration,
     /// Absent in a log that records nothing.
-    writer: Option<Handle>,
-}
-
-#[derive(Debug)]
-struct Handle {
-    /// Disconnected when the thread is at its end; nothing is ever sent.
-    ended: Receiver<()>,
-    thread: JoinHandle<()>,
+    writer: Option<RecordThread>,
 }
 
 impl EventLog {
@@ -118,7 +136,11 @@ impl EventLog {
     /// As [`EventLog::start`].
     pub fn start_on(runtime_dir: &Path, options: &LogOptions, disk: Arc<dyn Disk>) -> io::Result<EventLog> {
         // What is wrong from the start is told at the start.
-        drop(disk.open_folder(&Place { base: runtime_dir.to_owned(), below: None })?);
+        drop(disk.open_folder(&Place::of(runtime_dir, None))?);
+        for owner in owners(runtime_dir) {
+            // What stays costs room, and is told when its file is packed again.
+            let _ = remove_leftovers(&Place::of(runtime_dir, owner.as_ref()).path(), FILE_NAME);
+        }
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_max),
             progress: Progress::default(),
@@ -126,14 +148,9 @@ impl EventLog {
         });
         let written = Arc::new(WrittenNotice::default());
         let lanes = Lanes::new(runtime_dir, options.stream(), options.hold_max, disk, Arc::clone(&written));
-        let (alive, ended) = bounded(0);
         let writer = Writer::new(Arc::clone(&shared), lanes, options);
-        let thread = std::thread::Builder::new().name("event-log".into()).spawn(move || {
-            let _alive: Sender<()> = alive;
-            writer.run();
-        })?;
+        let writer = Some(RecordThread::start("event-log", move || writer.run())?);
         let (durability, hold_max) = (options.durability, options.hold_max);
-        let writer = Some(Handle { ended, thread });
         Ok(EventLog { inner: Arc::new(Inner { shared, written, durability, hold_max, writer }) })
     }
 
@@ -205,9 +222,8 @@ impl EventLog {
         self.inner.shared.progress.on_settled(Box::new(notice));
     }
 
-    /// What is called, by the writer, for each stream that got lines, with the number of the last. It must not
-    /// block. Only the first counts.
-    pub fn on_written(&self, notice: impl Fn(Option<&PluginId>, u64) + Send + Sync + 'static) {
+    /// What is called, by the writer, for each stream that got lines. It must not block. Only the first counts.
+    pub fn on_written(&self, notice: impl Fn(Written<'_>) + Send + Sync + 'static) {
         let _ = self.inner.written.0.set(Box::new(notice));
     }
 
@@ -255,11 +271,9 @@ impl EventLog {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let Some(Handle { ended, thread }) = self.writer.take() else { return };
-        self.shared.queue.close();
-        // A disk that hangs must not hang the program: then the thread is left behind.
-        if ended.recv_timeout(DRAIN_DEADLINE) == Err(RecvTimeoutError::Disconnected) {
-            let _ = thread.join();
+        if let Some(mut writer) = self.writer.take() {
+            self.shared.queue.close();
+            writer.wait_end(DRAIN_DEADLINE);
         }
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! What it deliberately does not do: read a configuration; `daemon/` does.
 
-use super::sinks::CommandLine;
-use rpc_plugin_record::StreamOptions;
+use rpc_plugin_record::{LINE_BYTES_MAX, PackLimits, StreamOptions};
 use std::time::Duration;
 
 /// How sure an event is to survive a power failure. What was handed to the kernel survives the end of the
@@ -25,6 +24,10 @@ impl Durability {
         [(Durability::Relaxed, "relaxed"), (Durability::Strict, "strict"), (Durability::None, "none")];
 }
 
+/// The least [`LogOptions::files_max`] with [`LogOptions::compress`]: the current file, the newest rotated one, and
+/// one that is being packed.
+pub const COMPRESS_FILES_MIN: usize = 3;
+
 /// What may be decided about the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
@@ -42,9 +45,9 @@ pub struct LogOptions {
     pub file_age_max: Duration,
     /// Whether each line carries the hash of the one before.
     pub chain: bool,
-    /// Packs rotated files, reading one on its standard input; with it, a file less is kept, so that there is room
-    /// for the one that is being made.
-    pub compress: Option<CommandLine>,
+    /// Whether rotated files are packed, but the newest. With it, a file less is kept, so that there is room for the
+    /// one that is being made. Needs feature `compress`.
+    pub compress: bool,
     /// Events that may wait for the writer; further ones are dropped and counted.
     pub queue_max: usize,
 }
@@ -60,7 +63,7 @@ impl Default for LogOptions {
             files_max: stream.files_max,
             file_age_max: Duration::ZERO,
             chain: false,
-            compress: None,
+            compress: false,
             queue_max: super::QUEUE_MAX_DEFAULT,
         }
     }
@@ -70,10 +73,15 @@ impl LogOptions {
     pub(super) fn stream(&self) -> StreamOptions {
         StreamOptions {
             file_bytes_max: self.file_bytes_max,
-            files_max: self.files_max - usize::from(self.compress.is_some() && self.files_max > 2),
+            files_max: self.files_max - usize::from(self.compress && self.files_max >= COMPRESS_FILES_MIN),
             file_age_max: Some(self.file_age_max).filter(|age_max| !age_max.is_zero()),
             chain: self.chain,
             is_durable: self.durability != Durability::None,
         }
+    }
+
+    pub(super) fn pack_limits(&self) -> PackLimits {
+        let is_durable = self.durability != Durability::None;
+        PackLimits { bytes_max: self.file_bytes_max.max(LINE_BYTES_MAX as u64), is_durable }
     }
 }

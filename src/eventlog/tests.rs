@@ -64,7 +64,7 @@ fn start(folder: &Path, queue_max: usize) -> io::Result<EventLog> {
 fn stalled(queue_max: usize) -> EventLog {
     let shared =
         Shared { queue: Queue::new(queue_max), progress: Progress::default(), counts: Counts::default() };
-    let handle = Handle { ended: bounded(0).1, thread: std::thread::spawn(|| {}) };
+    let handle = RecordThread::start("stalled", || ()).unwrap();
     EventLog {
         inner: Arc::new(Inner {
             written: Arc::default(),

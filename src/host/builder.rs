@@ -265,11 +265,12 @@ impl HostBuilder {
         };
         let around = Around {
             runtime_dir: inner.runtime_dir.path(),
+            disk: &self.log_disk,
             log: &inner.log,
             engine: &inner.engine,
             attendants: &attendants,
         };
-        let started = Sinks::start(&around, self.log_sinks, self.log_options.compress).map_err(|error| {
+        let started = Sinks::start(&around, self.log_sinks, &self.log_options).map_err(|error| {
             HostError::Setup("the threads of the record's sinks cannot be started", error)
         })?;
         let _ = questions.set(started.questions());

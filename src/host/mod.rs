@@ -18,7 +18,6 @@ mod config;
 mod error;
 mod events;
 mod output;
-mod packer;
 mod pending;
 mod plugin;
 mod services;

@@ -2,7 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::ctl::{Folder, Ran, Run};
-use rpc_plugin_record::{Entry, FILE_NAME, Place, Stream, StreamOptions, SystemDisk, hash_line};
+use rpc_plugin_record::{
+    Entry, FILE_NAME, PackLimits, Place, Stream, StreamOptions, SystemDisk, hash_line, pack, segments,
+};
 use rpc_plugin_system::ctl::Exit;
 use rpc_plugin_wire::event::EventKind;
 use serde_json::{Value, json};
@@ -102,6 +104,50 @@ fn the_first_line_that_does_not_fit_is_named_and_has_an_exit_code() {
             (&json!("unverified"), &json!(8))
         );
     }
+}
+
+#[test]
+fn a_chain_goes_on_through_packed_files_and_a_damaged_one_is_told() {
+    let folder = Folder::new();
+    let kv = folder.0.join("kv");
+    write(&kv, true, 60);
+    let before = verify(&folder, &[]);
+    assert_eq!(before.exit, Exit::Ok);
+    let place = Place { base: kv.clone(), below: None };
+    let limits = PackLimits { bytes_max: u64::MAX, is_durable: false };
+    let files = segments(&kv, FILE_NAME).unwrap();
+    let first: Vec<u64> = files.iter().filter_map(|file| file.first_seq).collect();
+    for first_seq in &first[..first.len() - 1] {
+        pack(&SystemDisk, &place, FILE_NAME, *first_seq, limits, &|| true).unwrap();
+    }
+    let packed = verify(&folder, &[]);
+    assert_eq!((packed.exit, packed.stdout), (Exit::Ok, before.stdout));
+    // What another says is not what was recorded, however well it is packed.
+    let path = kv.join(format!("{FILE_NAME}.{}.gz", first[1]));
+    let whole = fs::read(&path).unwrap();
+    fs::copy(kv.join(format!("{FILE_NAME}.{}.gz", first[0])), &path).unwrap();
+    let ran = verify(&folder, &[]);
+    assert!(ran.exit == Exit::Unverified && ran.stdout.contains("line 10 (seq "), "{}", ran.stdout);
+    let mut damaged = whole;
+    damaged[100] ^= 1;
+    fs::write(&path, damaged).unwrap();
+    let ran = verify(&folder, &[]);
+    assert_eq!(ran.exit, Exit::Unverified);
+    assert!(
+        ran.stdout.contains("1 part of a packed file is damaged, and its lines are lost"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains(&format!("{}: member 1 at byte 0 is damaged", path.display())),
+        "{}",
+        ran.stdout
+    );
+    let document: Value = serde_json::from_str(&verify(&folder, &["--json"]).stdout).unwrap();
+    let stream = &document["streams"][0];
+    assert_eq!((&document["holds"], &stream["damaged_parts"]), (&json!(false), &json!(1)));
+    assert_eq!((&stream["damage"][0]["member"], &stream["damage"][0]["offset"]), (&json!(1), &json!(0)));
+    assert_eq!((stream.get("fault"), &stream["last_seq"]), (None, &json!(60)), "the rest holds");
 }
 
 #[test]

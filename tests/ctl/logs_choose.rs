@@ -1,10 +1,11 @@
-//! `rpcpluginctl logs` on records as the writer leaves them: what the flags choose, gaps, compressed files,
+//! `rpcpluginctl logs` on records as the writer leaves them: what the flags choose, gaps, packed files,
 //! summaries, how events look.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::ctl::{Folder, Ran, Run};
 use rpc_plugin_record::{
-    Entry, FILE_NAME, PLUGIN_FILE_NAME, Place, Stream, StreamOptions, SystemDisk, format_time,
+    Entry, FILE_NAME, PLUGIN_FILE_NAME, PackLimits, Packing, Place, Stream, StreamOptions, SystemDisk,
+    format_time, pack,
 };
 use rpc_plugin_system::ctl::Exit;
 use rpc_plugin_wire::Generation;
@@ -41,6 +42,15 @@ impl House {
             stream.push(&entry).unwrap();
             stream.write().unwrap();
         }
+    }
+
+    /// Packs the rotated file that begins with that number; the packed one.
+    fn pack(&self, id: &str, first_seq: u64) -> PathBuf {
+        let place = Place { base: self.folder(id), below: None };
+        let limits = PackLimits { bytes_max: u64::MAX, is_durable: false };
+        let made = pack(&SystemDisk, &place, FILE_NAME, first_seq, limits, &|| true).unwrap();
+        assert_eq!(made, Packing::Done);
+        self.folder(id).join(format!("{FILE_NAME}.{first_seq}.gz"))
     }
 
     fn run(&self, words: &[&str]) -> Ran {
@@ -159,7 +169,7 @@ fn the_plugins_own_record_is_another_source() {
     assert!(ran.stdout.is_empty() && ran.stderr.contains("nothing is on record yet"), "{}", ran.stderr);
 }
 
-/// Rotated files, of which the second is gone, the third compressed, and the newest has a corrupt line.
+/// Rotated files, of which the second is gone, the third packed and damaged, and the newest has a corrupt line.
 fn torn_house() -> (House, Vec<u64>) {
     let house = House::new();
     house.write("kv", FILE_NAME, (0..30).map(|n| said(format!("m{n} {}", "x".repeat(9000)))));
@@ -167,7 +177,10 @@ fn torn_house() -> (House, Vec<u64>) {
     assert_eq!(files.len(), 5);
     let first: Vec<u64> = files.iter().filter_map(|file| file.first_seq).collect();
     fs::remove_file(&files[1].path).unwrap();
-    fs::rename(&files[2].path, format!("{}.packed", files[2].path.display())).unwrap();
+    let packed = house.pack("kv", first[2]);
+    let mut bytes = fs::read(&packed).unwrap();
+    bytes[60] ^= 1;
+    fs::write(&packed, bytes).unwrap();
     let text = fs::read_to_string(&files[3].path).unwrap();
     let second = text.lines().nth(1).unwrap();
     fs::write(&files[3].path, text.replace(second, "no record")).unwrap();
@@ -175,13 +188,13 @@ fn torn_house() -> (House, Vec<u64>) {
 }
 
 #[test]
-fn gaps_corrupt_lines_and_compressed_files_are_told() {
+fn gaps_corrupt_lines_and_damaged_files_are_told() {
     let (house, first) = torn_house();
     let ran = house.run(&["kv"]);
     let gaps: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("-- ")).collect();
     let expected = [
         format!(
-            "-- kv: {} events are missing here (seq {} to {}); 1 compressed file here was not read",
+            "-- kv: {} events are missing here (seq {} to {}); 1 part of a packed file here is damaged",
             first[3] - first[1],
             first[1],
             first[3] - 1
@@ -198,7 +211,11 @@ fn gaps_corrupt_lines_and_compressed_files_are_told() {
     );
     let told: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("1 line is not a record") && told[1].contains("1 compressed file was not read"));
+    assert!(
+        told[0].contains("1 line is not a record")
+            && told[1].contains(".gz: member 1 at byte 0 is damaged: "),
+        "{told:?}"
+    );
     let reverse = house.run(&["kv", "--reverse"]).stdout;
     let reversed: Vec<&str> = reverse.lines().rev().collect();
     assert_eq!(reversed, ran.stdout.lines().collect::<Vec<_>>());
@@ -209,7 +226,33 @@ fn gaps_corrupt_lines_and_compressed_files_are_told() {
     assert!(none.starts_with(&together) && none.lines().count() == 1, "{none}");
     let json = house.run(&["kv", "--json"]);
     assert!(json.stdout.lines().all(|line| line.starts_with('{')));
-    assert!(json.stderr.contains("1 number is missing"), "{}", json.stderr);
+    assert!(json.stderr.contains(&format!("{missing} numbers are missing")), "{}", json.stderr);
+}
+
+#[test]
+fn packed_files_are_shown_as_any_other() {
+    let house = House::new();
+    house.write("kv", FILE_NAME, (0..30).map(|n| said(format!("m{n} {}", "x".repeat(9000)))));
+    let all: [&[&str]; 5] = [
+        &["-n", "100"],
+        &["-n", "100", "--reverse"],
+        &["-n", "12"],
+        &["--event", "stdout", "-n", "3"],
+        &["--json"],
+    ];
+    let before = all.map(|words| house.run(words).stdout);
+    let files = rpc_plugin_record::segments(&house.folder("kv"), FILE_NAME).unwrap();
+    for first_seq in files.iter().filter_map(|file| file.first_seq).take(3) {
+        house.pack("kv", first_seq);
+    }
+    for (words, before) in all.iter().zip(before) {
+        let ran = house.run(words);
+        assert_eq!((ran.stdout, &*ran.stderr), (before, ""), "{words:?}");
+    }
+    let summary: Value = serde_json::from_str(&house.run(&["--summary", "--json"]).stdout).unwrap();
+    let kv = &summary["streams"][0];
+    assert_eq!((&kv["events"], &kv["missing"], &kv["damaged_parts"]), (&json!(30), &json!(0), &json!(0)));
+    assert_eq!((&kv["first_seq"], &kv["files"]), (&json!(1), &json!(5)));
 }
 
 #[test]
@@ -223,6 +266,7 @@ fn a_summary_counts_events_and_faults() {
     let ran = house.run(&["--all", "--summary", "--json"]);
     let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
     let kept = 30 - (first[3] - first[1]) - 1;
+    let missing = 30 - kept;
     assert_eq!(summary["events"], kept + 2);
     assert_eq!(summary["by_level"], json!({"error": 1, "info": kept + 1}));
     assert_eq!(summary["by_event"], json!({"gave_up": 1, "host_started": 1, "stdout": kept}));
@@ -237,10 +281,10 @@ fn a_summary_counts_events_and_faults() {
         ("events", json!(kept)),
         ("first_seq", json!(1)),
         ("last_seq", json!(30)),
-        ("gaps", json!(1)),
-        ("missing", json!(1)),
+        ("gaps", json!(2)),
+        ("missing", json!(missing)),
         ("corrupt_lines", json!(1)),
-        ("packed_files", json!(1)),
+        ("damaged_parts", json!(1)),
         ("files", json!(4)),
     ] {
         assert_eq!(kv[name], expected, "{name}");

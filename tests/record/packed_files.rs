@@ -227,7 +227,7 @@ fn a_damaged_member_costs_its_own_lines_and_no_others() {
             end - 8..end - 7,
             end - 1..end,
         ];
-        for place in places.into_iter().chain([begin..end]) {
+        for place in places.into_iter().chain(std::iter::once(begin..end)) {
             let mut wrong = whole.clone();
             wrong[place.clone()].iter_mut().for_each(|byte| *byte ^= 0x55);
             fs::write(&path, &wrong).unwrap();
@@ -324,7 +324,8 @@ fn what_does_not_become_smaller_or_is_stopped_stays_as_it_is() {
     let asked = AtomicUsize::new(0);
     let stops = || asked.fetch_add(1, Ordering::Relaxed) < 2;
     let small = PackLimits { bytes_max: 100, is_durable: false };
-    let cases: [(&[u8], PackLimits, &dyn Fn() -> bool, Packing); 5] = [
+    type Case<'a> = (&'a [u8], PackLimits, &'a dyn Fn() -> bool, Packing);
+    let cases: [Case<'_>; 5] = [
         (b"", LIMITS, &|| true, Packing::NotSmaller),
         (b"{}\n", LIMITS, &|| true, Packing::NotSmaller),
         (&noise, LIMITS, &|| true, Packing::NotSmaller),

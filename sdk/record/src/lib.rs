@@ -37,9 +37,7 @@ pub use disk::{Disk, Place, SystemDisk, plugin_folders};
 pub use entry::{Correlation, Entry};
 pub use forward::{Forward, Position};
 pub use line::{Line, record_of};
-pub use pack::remove_leftovers;
-#[cfg(feature = "compress")]
-pub use pack::{PackLimits, Packing, pack};
+pub use pack::{PackLimits, Packing, pack, remove_leftovers};
 pub use packed_file::Damage;
 pub use printable::{escape, escape_with, is_unsafe};
 pub use recover::Repair;

@@ -6,13 +6,14 @@
 //! What always holds: a member takes at most 64 KiB and unpacks to at most
 //! [`PLAIN_BYTES_MAX`], whatever its bytes claim; no bytes make this file panic.
 
+use std::io;
+
 /// Longest member, its header and trailer included: its length less one is 16 bits. Bytes.
 #[cfg(feature = "compress")]
 pub(crate) const MEMBER_BYTES_MAX: usize = 64 * 1024;
 /// Most that a member unpacks to. Bytes.
 pub(crate) const PLAIN_BYTES_MAX: usize = 64 * 1024;
 /// What a packer puts into one, so that also what cannot be compressed fits a member, as bgzip does. Bytes.
-#[cfg(feature = "compress")]
 pub(crate) const FILL_BYTES: usize = 0xff00;
 /// Length of a header with its extra field. Bytes.
 pub(crate) const HEADER_BYTES: usize = 18;
@@ -57,7 +58,9 @@ impl Flaw {
             Flaw::Data => "its data is corrupt",
             Flaw::Checksum => "its checksum is not that of its data",
             Flaw::TooMany => "there are more members than are read",
-            Flaw::NotBuilt => "this program is built without feature \"compress\", which reads packed files",
+            Flaw::NotBuilt => {
+                "this program is built without feature \"compress\", which packs files and reads packed ones"
+            }
         }
     }
 }
@@ -129,9 +132,13 @@ pub(crate) struct MemberPacker {
 
 #[cfg(feature = "compress")]
 impl MemberPacker {
-    pub(crate) fn new() -> MemberPacker {
+    /// A packer that can be used again and again.
+    ///
+    /// # Errors
+    /// This program is built without the code for it.
+    pub(crate) fn new() -> io::Result<MemberPacker> {
         let deflater = flate2::Compress::new(flate2::Compression::default(), false);
-        MemberPacker { deflater, member: Vec::new() }
+        Ok(MemberPacker { deflater, member: Vec::new() })
     }
 
     /// The member that holds these bytes; `None` if they are more than fit one. Of no bytes it is the one that
@@ -162,12 +169,35 @@ impl MemberPacker {
     }
 }
 
-#[cfg(all(test, feature = "compress"))]
+/// What stands in the place of the packer in a program that is built without it.
+#[cfg(not(feature = "compress"))]
+#[derive(Debug)]
+pub(crate) struct MemberPacker {
+    member: Vec<u8>,
+}
+
+#[cfg(not(feature = "compress"))]
+impl MemberPacker {
+    /// There is none.
+    ///
+    /// # Errors
+    /// Always.
+    pub(crate) fn new() -> io::Result<MemberPacker> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, Flaw::NotBuilt.text()))
+    }
+
+    pub(crate) fn pack(&mut self, _: &[u8]) -> Option<&[u8]> {
+        Some(&self.member)
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "compress")]
 mod tests {
     use super::*;
 
     fn packed(plain: &[u8]) -> Vec<u8> {
-        MemberPacker::new().pack(plain).unwrap().to_vec()
+        MemberPacker::new().unwrap().pack(plain).unwrap().to_vec()
     }
 
     fn noise(bytes: usize) -> Vec<u8> {
@@ -191,7 +221,7 @@ mod tests {
             0, 0,
         ];
         assert_eq!(packed(b""), end);
-        assert_eq!(MemberPacker::new().pack(&vec![b'x'; PLAIN_BYTES_MAX + 1]), None);
+        assert_eq!(MemberPacker::new().unwrap().pack(&vec![b'x'; PLAIN_BYTES_MAX + 1]), None);
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub struct Stream {
     unconfirmed: Option<Unconfirmed>,
     /// The last sync failed, and the current file was begun after the first that did.
     is_failing: bool,
+    /// A file was rotated since that was asked.
+    was_rotated: bool,
     repair: Option<Repair>,
 }
 
@@ -115,6 +117,7 @@ impl Stream {
             unsynced_from: None,
             unconfirmed: None,
             is_failing: false,
+            was_rotated: false,
             repair: None,
         }
     }
@@ -153,6 +156,11 @@ impl Stream {
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.is_failing
+    }
+
+    /// Whether a file was rotated since the last call.
+    pub fn take_rotated(&mut self) -> bool {
+        std::mem::take(&mut self.was_rotated)
     }
 
     /// What was repaired when the file was opened, once.
@@ -406,6 +414,7 @@ impl Stream {
         let name = rotated_name(&self.name, first_seq);
         self.disk.rename(&opened.folder, &self.name, &name)?;
         self.rotated.push(Rotated { first_seq, bytes: opened.bytes });
+        self.was_rotated = true;
         // A current file of a larger limit, from before, may be all there is room for.
         self.make_room(self.options.files_max.max(2) - 1)
     }

@@ -198,7 +198,7 @@ pub struct SinkStatus {
     pub delivered: u64,
     /// Lines of the record that it has not been given yet, or has not read.
     pub behind: u64,
-    /// Events that were removed or packed before it took them.
+    /// Events that were removed, or damaged, before it took them.
     pub lost: u64,
     /// Events that it can never take, such as those that are too long for it.
     pub refused: u64,

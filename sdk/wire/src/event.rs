@@ -196,7 +196,7 @@ events! {
     SinkFailed = "sink_failed", Kernel, Warn;
     /// The sink takes events again.
     SinkRecovered = "sink_recovered", Kernel, Info;
-    /// Events were removed from the record, or packed, before a sink took them.
+    /// Events were removed from the record, or were in a damaged part of a packed file, before a sink took them.
     SinkGap = "sink_gap", Kernel, Warn;
     /// A line that the plugin printed to standard output.
     Stdout = "stdout", Stdout, Info;

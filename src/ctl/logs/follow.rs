@@ -46,11 +46,12 @@ impl Followed {
         {
             let Some(line) = lines.next_line()? else { return Ok(()) };
             *lines_max -= 1;
+            self.trace.damage(lines.take_damage());
             let Some((record, text)) = line.bytes.as_deref().and_then(record_of) else {
                 self.trace.corrupt_line();
                 continue;
             };
-            if let Some(newer) = self.trace.record(record.seq, lines.packed()) {
+            if let Some(newer) = self.trace.record(record.seq, lines.damaged()) {
                 self.gap = Some(self.gap.take().map_or(newer, |older| older.and_before(Some(newer))));
             }
             self.head = filter.matches(&record).then(|| (record.time, text.to_owned()));

@@ -20,7 +20,7 @@ use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::{Invocation, table};
 use filter::Filter;
-use rpc_plugin_record::{FILE_NAME, PLUGIN_FILE_NAME};
+use rpc_plugin_record::{FILE_NAME, PLUGIN_FILE_NAME, Place, plugin_folders};
 use rpc_plugin_wire::PluginId;
 use std::collections::BTreeSet;
 use std::io;
@@ -190,16 +190,18 @@ impl Invocation<'_> {
             Some(other) => return Err(self.args.wrong("source", other, "it is kernel or plugin").into()),
         };
         let daemons = Source { folder: folder.clone(), name: FILE_NAME, plugin_id: None };
-        let of = |id: PluginId| Source { folder: folder.join(id.as_str()), name, plugin_id: Some(id) };
+        let of =
+            |id: PluginId| Source { folder: Place::of(folder, Some(&id)).path(), name, plugin_id: Some(id) };
         if self.args.is_set("daemon") {
             return Ok(vec![daemons]);
         }
+        let plugins = || plugin_folders(folder).map_err(|error| unreadable(folder, &error));
         if self.args.is_set("all") {
             let own = (name == FILE_NAME).then_some(daemons);
-            return Ok(own.into_iter().chain(plugins(folder)?.into_iter().map(of)).collect());
+            return Ok(own.into_iter().chain(plugins()?.into_iter().map(of)).collect());
         }
         if !self.args.is_set(table::ID) {
-            return Ok(vec![of(self.only(plugins(folder)?)?)]);
+            return Ok(vec![of(self.only(plugins()?)?)]);
         }
         let source = of(self.plugin_id()?);
         if !source.folder.is_dir() {
@@ -230,16 +232,4 @@ impl Invocation<'_> {
             }
         }
     }
-}
-
-/// The plugins that have a folder, ordered by id.
-fn plugins(folder: &Path) -> Result<Vec<PluginId>, Failure> {
-    let mut ids: Vec<PluginId> = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
-        let entry = entry.map_err(|error| unreadable(folder, &error))?;
-        let id = entry.file_name().to_str().and_then(|name| name.parse::<PluginId>().ok());
-        ids.extend(id.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_dir())));
-    }
-    ids.sort();
-    Ok(ids)
 }

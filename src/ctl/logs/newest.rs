@@ -129,7 +129,7 @@ impl Newest {
                 trace.corrupt_line();
                 continue;
             };
-            if let Some(gap) = trace.record(record.seq, lines.packed()) {
+            if let Some(gap) = trace.record(record.seq, lines.damaged()) {
                 let newer = pick.as_mut().map_or(&mut gap_at_end, |pick| &mut pick.gap);
                 *newer = Some(gap.and_before(*newer));
             }
@@ -148,7 +148,8 @@ impl Newest {
             pick = Some(Pick { at, line: text.to_owned(), gap: None });
             picked += 1;
         }
-        trace.packed_files(lines.packed());
+        trace.damaged_parts(lines.damaged());
+        trace.damage(lines.take_damage());
         self.hold(pick);
         self.gaps_at_end.extend(gap_at_end.map(|gap| (index, gap)));
         Ok(())

@@ -1,6 +1,6 @@
 //! `--summary`: how many events there are of which kind, and whether the record is whole.
 //!
-//! What it deliberately does not do: verify a hash chain, or read compressed files.
+//! What it deliberately does not do: verify a hash chain.
 //!
 //! What always holds: memory is bounded, also where a plugin makes up names without end.
 
@@ -51,7 +51,7 @@ struct StreamSummary {
     gaps: u64,
     missing: u64,
     corrupt_lines: u64,
-    packed_files: u64,
+    damaged_parts: u64,
     files: usize,
     bytes: u64,
 }
@@ -91,7 +91,7 @@ impl Summary {
             gaps: 0,
             missing: 0,
             corrupt_lines: 0,
-            packed_files: 0,
+            damaged_parts: 0,
             files: files.len(),
             bytes: files.iter().map(|file| file.bytes).sum(),
         };
@@ -101,7 +101,7 @@ impl Summary {
                 trace.corrupt_line();
                 continue;
             };
-            trace.record(record.seq, lines.packed());
+            trace.record(record.seq, lines.damaged());
             if filter.ends_at(&record) {
                 break;
             }
@@ -109,10 +109,10 @@ impl Summary {
                 self.count(record, &mut stream);
             }
         }
-        trace.packed_files(lines.packed());
+        trace.damaged_parts(lines.damaged());
         (stream.first_seq, stream.last_seq) = trace.range.unzip();
         (stream.gaps, stream.missing) = (trace.gaps, trace.missing);
-        (stream.corrupt_lines, stream.packed_files) = (trace.corrupt, trace.packed);
+        (stream.corrupt_lines, stream.damaged_parts) = (trace.corrupt, trace.damaged);
         Ok(stream)
     }
 
@@ -153,14 +153,14 @@ impl Summary {
                 seq(stream),
                 bad(stream.missing, Style::Bad),
                 bad(stream.corrupt_lines, Style::Bad),
-                bad(stream.packed_files, Style::Warn),
+                bad(stream.damaged_parts, Style::Bad),
                 stream.files.to_string().into(),
                 stream.bytes.to_string().into(),
             ]
         });
         let heading = [
-            "RECORD", "EVENTS", "ERRORS", "WARNINGS", "FIRST", "LAST", "SEQ", "MISSING", "CORRUPT", "PACKED",
-            "FILES", "BYTES",
+            "RECORD", "EVENTS", "ERRORS", "WARNINGS", "FIRST", "LAST", "SEQ", "MISSING", "CORRUPT",
+            "DAMAGED", "FILES", "BYTES",
         ];
         let mut text = table(heading, streams.collect(), colour);
         for (name, counts) in

@@ -6,6 +6,7 @@
 
 use super::{NAMED_MAX, Source};
 use crate::ctl::out::Out;
+use rpc_plugin_record::Damage;
 
 /// Numbers that no line carries, between two lines that do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub(super) struct Gap {
     pub(super) missing: u64,
     /// Lines that are no records there.
     pub(super) corrupt: u64,
-    /// Compressed files there, which are not read.
-    pub(super) packed: u64,
+    /// Damaged parts of packed files there.
+    pub(super) damaged: u64,
 }
 
 impl Gap {
@@ -29,13 +30,13 @@ impl Gap {
             last: newer.last,
             missing: self.missing.saturating_add(newer.missing),
             corrupt: self.corrupt + newer.corrupt,
-            packed: self.packed + newer.packed,
+            damaged: self.damaged + newer.damaged,
         })
     }
 
     /// One line for a person.
     pub(super) fn text(&self) -> String {
-        let Gap { first, last, missing, corrupt, packed } = *self;
+        let Gap { first, last, missing, corrupt, damaged } = *self;
         let seq = match last - first {
             0 => format!("seq {first}"),
             more if more == missing - 1 => format!("seq {first} to {last}"),
@@ -50,10 +51,10 @@ impl Gap {
             1 => text.push_str("; 1 line here is no record"),
             corrupt => text += &format!("; {corrupt} lines here are no records"),
         }
-        match packed {
+        match damaged {
             0 => {}
-            1 => text.push_str("; 1 compressed file here was not read"),
-            packed => text += &format!("; {packed} compressed files here were not read"),
+            1 => text.push_str("; 1 part of a packed file here is damaged"),
+            damaged => text += &format!("; {damaged} parts of packed files here are damaged"),
         }
         text
     }
@@ -66,15 +67,16 @@ pub(super) struct Trace {
     /// The number of the line before, in the order of reading.
     last_seq: Option<u64>,
     corrupt_since: u64,
-    packed_since: u64,
+    damaged_since: u64,
     /// What the reader has counted so far.
-    packed_total: u64,
+    damaged_total: u64,
     /// Lines that are no records.
     pub(super) corrupt: u64,
-    /// Compressed files that were passed over.
-    pub(super) packed: u64,
+    /// Damaged parts of packed files that were passed over, and the first of them.
+    pub(super) damaged: u64,
+    damage: Vec<Damage>,
     pub(super) gaps: u64,
-    /// Numbers in all gaps but those of compressed files.
+    /// Numbers in all gaps.
     pub(super) missing: u64,
     /// The smallest and the largest number.
     pub(super) range: Option<(u64, u64)>,
@@ -96,46 +98,50 @@ impl Trace {
         self.corrupt_since += 1;
     }
 
-    /// How many compressed files the reader has passed over so far.
-    pub(super) fn packed_files(&mut self, total: u64) {
-        let more = total - std::mem::replace(&mut self.packed_total, total);
-        self.packed += more;
-        self.packed_since += more;
+    /// How many damaged parts the reader has passed over so far.
+    pub(super) fn damaged_parts(&mut self, total: u64) {
+        let more = total - std::mem::replace(&mut self.damaged_total, total);
+        self.damaged += more;
+        self.damaged_since += more;
+    }
+
+    /// What the reader tells of damaged parts.
+    pub(super) fn damage(&mut self, damage: Vec<Damage>) {
+        let room = NAMED_MAX.saturating_sub(self.damage.len());
+        self.damage.extend(damage.into_iter().take(room));
     }
 
     /// Whether there is anything to tell.
     pub(super) fn has_faults(&self) -> bool {
-        self.corrupt + self.packed + self.gaps > 0
+        self.corrupt + self.damaged + self.gaps > 0
     }
 
     /// What was counted; counts anew.
     pub(super) fn take_counts(&mut self) -> Trace {
         let counted = self.clone();
-        (self.corrupt, self.packed, self.gaps, self.missing) = (0, 0, 0, 0);
+        (self.corrupt, self.damaged, self.gaps, self.missing) = (0, 0, 0, 0);
+        self.damage.clear();
         counted
     }
 
-    /// The next record's number; `packed` as the reader counts. What is missing between it and the one
+    /// The next record's number; `damaged` as the reader counts. What is missing between it and the one
     /// before, if anything is. Where numbers begin anew nothing is.
-    pub(super) fn record(&mut self, seq: Option<u64>, packed: u64) -> Option<Gap> {
-        self.packed_files(packed);
+    pub(super) fn record(&mut self, seq: Option<u64>, damaged: u64) -> Option<Gap> {
+        self.damaged_parts(damaged);
         let seq = seq?;
         let (low, high) = self.range.unwrap_or((seq, seq));
         self.range = Some((low.min(seq), high.max(seq)));
         let before = self.last_seq.replace(seq);
         let corrupt = std::mem::take(&mut self.corrupt_since);
-        let packed = std::mem::take(&mut self.packed_since);
+        let damaged = std::mem::take(&mut self.damaged_since);
         let (low, high) = if self.is_backward { (seq, before?) } else { (before?, seq) };
         let missing = high.saturating_sub(low).saturating_sub(1);
         if missing == 0 {
             return None;
         }
-        // What a compressed file has is not lost.
-        if packed == 0 {
-            self.gaps += 1;
-            self.missing = self.missing.saturating_add(missing);
-        }
-        Some(Gap { first: low + 1, last: high - 1, missing, corrupt, packed })
+        self.gaps += 1;
+        self.missing = self.missing.saturating_add(missing);
+        Some(Gap { first: low + 1, last: high - 1, missing, corrupt, damaged })
     }
 }
 
@@ -163,10 +169,15 @@ pub(super) fn tell(out: &mut Out<'_>, sources: &[Source], traces: &[Trace], gaps
         Some((n, paths)) => out.warn(&format!("{n} lines are not records, and skipped: {paths}")),
         None => {}
     }
-    match list(&|trace| trace.packed) {
-        Some((1, path)) => out.warn(&format!("1 compressed file was not read; it is beside {path}")),
-        Some((n, paths)) => out.warn(&format!("{n} compressed files were not read; they are beside {paths}")),
-        None => {}
+    let damaged: u64 = traces.iter().map(|trace| trace.damaged).sum();
+    let named = || traces.iter().flat_map(|trace| &trace.damage).take(NAMED_MAX);
+    for damage in named() {
+        out.warn(&format!("{damage}; it is skipped"));
+    }
+    match damaged.saturating_sub(named().count() as u64) {
+        0 => {}
+        1 => out.warn("1 more part of a packed file is damaged, and skipped"),
+        n => out.warn(&format!("{n} more parts of packed files are damaged, and skipped")),
     }
     match list(&|trace| trace.missing).filter(|_| gaps) {
         Some((1, path)) => out.warn(&format!("1 number is missing: {path}")),
@@ -206,12 +217,12 @@ mod tests {
         let gap = trace.record(Some(7), 0).unwrap();
         assert_eq!(gap.text(), "1 event is missing here (seq 8); 1 line here is no record");
         let older = trace.record(Some(4), 2).unwrap();
-        assert_eq!((trace.gaps, trace.missing, trace.corrupt, trace.packed), (1, 1, 1, 2));
+        assert_eq!((trace.gaps, trace.missing, trace.corrupt, trace.damaged), (2, 3, 1, 2));
         let both = older.and_before(Some(gap));
-        assert_eq!((both.first, both.last, both.missing, both.corrupt, both.packed), (5, 8, 3, 1, 2));
+        assert_eq!((both.first, both.last, both.missing, both.corrupt, both.damaged), (5, 8, 3, 1, 2));
         assert_eq!(
             older.text(),
-            "2 events are missing here (seq 5 to 6); 2 compressed files here were not read"
+            "2 events are missing here (seq 5 to 6); 2 parts of packed files here are damaged"
         );
     }
 }

@@ -10,7 +10,7 @@ use super::{Failure, Source, Unread};
 use crate::cli::text::Style;
 use crate::ctl::exit::Exit;
 use crate::ctl::out::Out;
-use rpc_plugin_record::{Fault, FaultKind, Verified, verify};
+use rpc_plugin_record::{Damage, Fault, FaultKind, Verified, verify};
 use rpc_plugin_wire::PluginId;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -31,13 +31,24 @@ struct StreamDocument {
     lines: u64,
     unchained: u64,
     torn: u64,
-    packed_files: u64,
+    damaged_parts: u64,
+    /// The first damaged parts of packed files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damage: Vec<DamageDocument>,
     first_seq: Option<u64>,
     last_seq: Option<u64>,
     /// SHA-256 of the last line that was looked at, in hex.
     head: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<FaultDocument>,
+}
+
+#[derive(Serialize)]
+struct DamageDocument {
+    path: PathBuf,
+    member: usize,
+    offset: u64,
+    why: &'static str,
 }
 
 #[derive(Serialize)]
@@ -68,6 +79,9 @@ pub(super) fn run(out: &mut Out<'_>, sources: &[Source]) -> Result<(), Failure> 
         for (source, verified) in &streams {
             let (text, style) = sentence(verified);
             out.line(&[(&format!("{:<width$}  ", source.label()), Style::Plain), (&text, style)])?;
+            for damage in &verified.damage {
+                out.line(&[(&format!("{:<width$}  {damage}", ""), Style::Faint)])?;
+            }
             if verified.lines > 0 && holds(verified) {
                 let head = format!("{:<width$}  head {}", "", hex(verified));
                 out.line(&[(&head, Style::Faint)])?;
@@ -84,9 +98,11 @@ pub(super) fn run(out: &mut Out<'_>, sources: &[Source]) -> Result<(), Failure> 
         .hint("who wrote to these files, and when? a copy kept elsewhere shows what was there"))
 }
 
-/// Whether there is a chain, and no line that does not fit.
+/// Whether there is a chain, no line that does not fit, and nothing that cannot be read.
 fn holds(verified: &Verified) -> bool {
-    verified.fault.is_none() && (verified.lines == 0 || verified.unchained < verified.lines)
+    verified.fault.is_none()
+        && verified.damaged == 0
+        && (verified.lines == 0 || verified.unchained < verified.lines)
 }
 
 /// What is said of one stream.
@@ -94,11 +110,11 @@ fn sentence(verified: &Verified) -> (String, Style) {
     if let Some(fault) = &verified.fault {
         return (fault_sentence(fault), Style::Bad);
     }
-    let Verified { lines, unchained, torn, packed, .. } = *verified;
-    if lines == 0 {
+    let Verified { lines, unchained, torn, damaged, .. } = *verified;
+    if lines == 0 && damaged == 0 {
         return ("no lines".to_owned(), Style::Plain);
     }
-    if unchained == lines {
+    if unchained == lines && lines > 0 {
         return (format!("{lines} lines without a hash chain: log.chain is off"), Style::Bad);
     }
     let mut text = match lines - unchained {
@@ -111,13 +127,19 @@ fn sentence(verified: &Verified) -> (String, Style) {
     for (count, what) in [
         (unchained, "lines before them are from before log.chain was on"),
         (torn, "torn lines were written again whole"),
-        (packed, "compressed files were not verified"),
     ] {
         if count > 0 {
             text = format!("{text}; {count} {what}");
         }
     }
-    (text, Style::Good)
+    match damaged {
+        0 => (text, Style::Good),
+        1 => (format!("1 part of a packed file is damaged, and its lines are lost; {text}"), Style::Bad),
+        _ => (
+            format!("{damaged} parts of packed files are damaged, and their lines are lost; {text}"),
+            Style::Bad,
+        ),
+    }
 }
 
 fn fault_sentence(fault: &Fault) -> String {
@@ -147,6 +169,10 @@ fn document(source: &Source, verified: &Verified) -> StreamDocument {
             _ => None,
         },
     });
+    let damage = verified.damage.iter().map(|damage| {
+        let Damage { path, member, offset, why } = damage.clone();
+        DamageDocument { path, member, offset, why }
+    });
     StreamDocument {
         plugin_id: source.plugin_id.clone(),
         path: source.path(),
@@ -154,7 +180,8 @@ fn document(source: &Source, verified: &Verified) -> StreamDocument {
         lines: verified.lines,
         unchained: verified.unchained,
         torn: verified.torn,
-        packed_files: verified.packed,
+        damaged_parts: verified.damaged,
+        damage: damage.collect(),
         first_seq: verified.first_seq,
         last_seq: verified.last_seq,
         head: hex(verified),

@@ -220,6 +220,12 @@ impl<'a> Object<'a> {
         Some(self.members.remove(at).1)
     }
 
+    /// Takes out the member of that name, if it is as `is_wanted` says.
+    pub(super) fn take_if(&mut self, name: &str, is_wanted: impl Fn(&Node<'a>) -> bool) -> Option<Node<'a>> {
+        let at = self.members.iter().position(|(member, node)| member == name && is_wanted(node))?;
+        Some(self.members.remove(at).1)
+    }
+
     /// Takes out all members.
     pub(super) fn take_all(&mut self) -> Vec<(String, Node<'a>)> {
         std::mem::take(&mut self.members)
@@ -237,6 +243,10 @@ impl<'a> Node<'a> {
             return Some(Value::Switch(switch));
         }
         serde_json::from_str(self.raw).ok().map(Value::Integer)
+    }
+
+    pub(super) fn is_array(&self) -> bool {
+        self.raw.starts_with('[')
     }
 
     /// What it is, for an error about what it is not.

@@ -1,21 +1,44 @@
 //! The object `log` of a configuration: how the record is kept.
 
 use super::Config;
-use super::json::{Node, Source};
+use super::json::{Node, Object, Source};
 use super::read_settings::take_settings;
 use super::settings::{LOG, LogSettings};
-use super::sinks::{Beside, COMPRESS, SINKS, take_beside};
-use crate::eventlog::LogOptions;
+use super::sinks::{Beside, SINKS, take_beside};
+use crate::eventlog::{COMPRESS_FILES_MIN, LogOptions};
+
+/// The key that named a program once.
+const COMPRESS: &str = "compress";
 
 /// Takes the settings of the record out of the object.
 pub(super) fn take_log<'a>(source: &mut Source<'a>, node: &Node<'a>, log: &mut LogSettings) -> Beside {
     let mut beside = Beside::default();
     if let Some(mut members) = source.object(node) {
+        refuse_program(source, &mut members);
         take_settings(source, &mut members, LOG, log);
         beside = take_beside(source, &mut members);
-        source.unknown(&members, LOG.iter().map(|setting| setting.key).chain([SINKS, COMPRESS]));
+        source.unknown(&members, LOG.iter().map(|setting| setting.key).chain([SINKS]));
     }
     beside
+}
+
+/// Tells what to write instead of a program that packs, which earlier versions took.
+fn refuse_program<'a>(source: &mut Source<'a>, members: &mut Object<'a>) {
+    let is_program = |node: &Node<'a>| node.is_array();
+    if let Some(node) = members.take_if(COMPRESS, is_program) {
+        let problem = "names a program; rotated files are packed without one now";
+        source.error(&node, problem, "true or false: write \"compress\": true");
+    }
+}
+
+/// Whether the settings of the record go together.
+pub(super) fn check_log(source: &mut Source<'_>, log: &LogSettings) {
+    let files_max = log.files_max;
+    if log.compress && files_max < COMPRESS_FILES_MIN {
+        let problem = format!("with files_max {files_max} there is no room to pack a file");
+        let allowed = format!("files_max of at least {COMPRESS_FILES_MIN}, or compress false");
+        source.errors.add("log.compress".to_owned(), problem, allowed);
+    }
 }
 
 impl Config {
@@ -30,7 +53,7 @@ impl Config {
             files_max: self.log.files_max,
             file_age_max: self.log.file_age_max,
             chain: self.log.chain,
-            compress: self.compress.clone(),
+            compress: self.log.compress,
             queue_max: self.limits.event_queue_max,
         }
     }

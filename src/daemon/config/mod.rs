@@ -27,14 +27,13 @@ mod tests_settings;
 mod tests_sinks;
 mod value;
 
-use crate::eventlog::sinks::CommandLine;
 use crate::host::LogSink;
 use crate::state::permit::MayCall;
 use crate::state::policy::Policy;
 use crate::sys::trusted_file::{TrustedFileError, open_trusted_file};
 pub use error::{ConfigError, ConfigErrors, ERRORS_MAX};
 use json::{Node, Source};
-use log::take_log;
+use log::{check_log, take_log};
 pub use plugin::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, plugin_from_flag};
 use plugin::{absolute_path, plugin_of, read_flag};
 use read_settings::{Written, apply_flags, check_policy, take_settings};
@@ -66,8 +65,6 @@ pub struct Config {
     pub log: LogSettings,
     /// Where events go beside their files: those of the file in their order, then those of the flags.
     pub sinks: Vec<LogSink>,
-    /// What packs rotated files of the record.
-    pub compress: Option<CommandLine>,
     /// The policy of a plugin that says nothing of its own.
     pub defaults: Policy,
     /// The plugins: those of the file in its order, then those of the flags.
@@ -256,7 +253,8 @@ fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Result<Config, C
     }
     let flags =
         apply_flags(&sources.flags.settings, &mut defaults, &mut limits, &mut log, &mut source.errors);
-    beside.finish(&mut source, &sources.flags.log_sinks, log.files_max);
+    beside.finish(&mut source, &sources.flags.log_sinks);
+    check_log(&mut source, &log);
     let defaults_are_clean = match &flags {
         Some(flagged) if !written.is_spoiled => {
             check_policy(&mut source, &defaults, defaults_node.as_ref(), &written, flagged)
@@ -273,8 +271,8 @@ fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Result<Config, C
     match runtime_dir {
         Some((runtime_dir, _)) if source.errors.count() == 0 => {
             let plugins = plugins.into_iter().map(|(plugin, _)| plugin).collect();
-            let Beside { sinks, compress, .. } = beside;
-            Ok(Config { runtime_dir, limits, log, sinks, compress, defaults, plugins })
+            let Beside { sinks } = beside;
+            Ok(Config { runtime_dir, limits, log, sinks, defaults, plugins })
         }
         _ => Err(source.errors),
     }

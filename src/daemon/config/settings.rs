@@ -43,6 +43,7 @@ pub struct LogSettings {
     pub files_max: usize,
     pub file_age_max: Duration,
     pub chain: bool,
+    pub compress: bool,
 }
 
 impl Default for LogSettings {
@@ -56,6 +57,7 @@ impl Default for LogSettings {
             files_max: options.files_max,
             file_age_max: options.file_age_max,
             chain: options.chain,
+            compress: options.compress,
         }
     }
 }
@@ -296,6 +298,8 @@ settings! {
         "A file is rotated, with the next event, when its first event is older.";
     chain "log-chain" Kind::Switch,
         "Whether each line carries the hash of the line before.";
+    compress "log-compress" Kind::Switch,
+        "Whether rotated files are packed, but the newest; needs `files_max` of at least 3.";
 }
 
 settings! {

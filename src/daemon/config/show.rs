@@ -33,9 +33,6 @@ impl Config {
         root.insert("runtime_dir".into(), text(&self.runtime_dir));
         let mut log = settings_of(LOG, &self.log, |_| true);
         log.insert("sinks".into(), self.sinks.iter().map(sink_of).collect::<Vec<_>>().into());
-        if let Some(line) = &self.compress {
-            log.insert("compress".into(), command_of(line));
-        }
         root.insert("log".into(), log.into());
         root.insert("defaults".into(), settings_of(POLICY, &self.defaults, |_| true).into());
         let plugins = self.plugins.iter().map(|plugin| {

@@ -1,6 +1,6 @@
-//! Sinks of the record and the program that packs it, in a configuration.
+//! Sinks of the record in a configuration.
 //!
-//! What this file is for: `log.sinks`, `log.compress` and `--log-sink`. What it deliberately does not do: look
+//! What this file is for: `log.sinks` and `--log-sink`. What it deliberately does not do: look
 //! whether a socket or program is there; it may come later.
 //!
 //! What always holds: names are unique, because cursors are kept by them; paths are absolute; a key that the
@@ -17,13 +17,10 @@ use crate::host::LogSink;
 use rpc_plugin_wire::PluginId;
 use std::path::PathBuf;
 
-/// Their keys in `log`.
+/// Their key in `log`.
 pub(super) const SINKS: &str = "sinks";
-pub(super) const COMPRESS: &str = "compress";
 /// Most plugins that a sink may name.
 const PLUGINS_MAX: usize = 4096;
-/// Current file, newest rotated one, and one that is being packed.
-const COMPRESS_FILES_MIN: usize = 3;
 
 pub(super) const PREFIXES: &[(&str, Prefix)] =
     &[("auto", Prefix::Auto), ("always", Prefix::Always), ("never", Prefix::Never)];
@@ -35,15 +32,11 @@ const NAME_ALLOWED: &str = "1 to 64 letters, digits, '.', '_', '-'; not '.' or '
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     pub(super) sinks: Vec<LogSink>,
-    pub(super) compress: Option<CommandLine>,
 }
 
-/// Takes both out of the object `log`.
+/// Takes them out of the object `log`.
 pub(super) fn take_beside<'a>(source: &mut Source<'a>, log: &mut Object<'a>) -> Beside {
     let mut beside = Beside::default();
-    if let Some(node) = log.take(COMPRESS) {
-        beside.compress = command_of(source, &node);
-    }
     if let Some(node) = log.take(SINKS) {
         for element in source.array(&node, SINKS_MAX).unwrap_or_default() {
             let Some(sink) = sink_of(source, &element) else { continue };
@@ -78,8 +71,8 @@ impl Beside {
         }
     }
 
-    /// Adds the sinks of the flags, and checks what goes together.
-    pub(super) fn finish(&mut self, source: &mut Source<'_>, flags: &[String], files_max: usize) {
+    /// Adds the sinks of the flags.
+    pub(super) fn finish(&mut self, source: &mut Source<'_>, flags: &[String]) {
         for text in flags {
             let place = format!("--log-sink {}", quoted(text));
             match sink_of_flag(text) {
@@ -93,11 +86,6 @@ impl Beside {
                 }
                 Ok(sink) => self.sinks.push(sink),
             }
-        }
-        if self.compress.is_some() && files_max < COMPRESS_FILES_MIN {
-            let problem = format!("with files_max {files_max} there is no room to pack a file");
-            let allowed = format!("files_max of at least {COMPRESS_FILES_MIN}, or no compress");
-            source.errors.add("log.compress".to_owned(), problem, allowed);
         }
     }
 }

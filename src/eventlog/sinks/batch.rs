@@ -5,8 +5,9 @@
 //! What always holds: an event is in the batch once until [`Queue::rewind`]; a jump in the numbers of a stream
 //! becomes one event that tells it; at most a batch is in memory.
 
-use super::{Event, SinkOptions, Whose};
-use rpc_plugin_record::{FILE_NAME, Forward, Position, format_time};
+use super::{Event, SinkOptions};
+use crate::eventlog::StreamOwner;
+use rpc_plugin_record::{Damage, FILE_NAME, Forward, Place, Position, format_time};
 use rpc_plugin_wire::event::{EventKind, Level, Record};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -15,13 +16,15 @@ use std::time::SystemTime;
 
 /// A batch is not made larger than this by a further event. Bytes.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Damaged parts that wait to be told; further ones are not told.
+const DAMAGE_MAX: usize = 8;
 /// Lines of one stream that are looked at before others have their turn.
 const LINES_PER_TURN: usize = 1000;
 
 /// What an event stands for.
 #[derive(Debug, Clone)]
 pub(super) struct Taken {
-    pub(super) whose: Whose,
+    pub(super) whose: StreamOwner,
     /// The number of its line.
     pub(super) seq: u64,
     /// Of a gap: how many events were removed.
@@ -46,14 +49,16 @@ pub(super) struct Queue {
     level: Level,
     name: String,
     batch_max: usize,
-    streams: BTreeMap<Whose, Stream>,
+    streams: BTreeMap<StreamOwner, Stream>,
     /// Those that may have lines, in the order of their turns.
-    turns: VecDeque<Whose>,
+    turns: VecDeque<StreamOwner>,
     events: Vec<Event>,
     marks: VecDeque<Taken>,
     bytes: usize,
     /// A stream was read further without an event for the sink.
     has_moved: bool,
+    /// Damaged parts of packed files that were passed over, and are not told.
+    damage: Vec<Damage>,
 }
 
 impl Queue {
@@ -69,6 +74,7 @@ impl Queue {
             marks: VecDeque::new(),
             bytes: 0,
             has_moved: false,
+            damage: Vec::new(),
         }
     }
 
@@ -77,15 +83,24 @@ impl Queue {
         std::mem::take(&mut self.has_moved)
     }
 
+    /// The damaged parts that were passed over since the last question, at most [`DAMAGE_MAX`].
+    pub(super) fn take_damage(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.damage)
+    }
+
+    pub(super) fn has_damage(&self) -> bool {
+        !self.damage.is_empty()
+    }
+
     /// Takes a stream in that is read after this number.
-    pub(super) fn begin(&mut self, whose: &Whose, after: u64) {
+    pub(super) fn begin(&mut self, whose: &StreamOwner, after: u64) {
         let stream = Stream { reader: None, read: after, taken: after, in_flight: 0 };
         self.streams.insert(whose.clone(), stream);
         self.turns.push_back(whose.clone());
     }
 
     /// Streams that got lines; one that is new is read from its first line on.
-    pub(super) fn wake(&mut self, streams: BTreeSet<Whose>) {
+    pub(super) fn wake(&mut self, streams: BTreeSet<StreamOwner>) {
         for whose in streams {
             if !self.streams.contains_key(&whose) {
                 self.begin(&whose, 0);
@@ -104,7 +119,7 @@ impl Queue {
     }
 
     /// How far each stream was taken.
-    pub(super) fn taken(&self) -> impl Iterator<Item = (&Whose, u64)> {
+    pub(super) fn taken(&self) -> impl Iterator<Item = (&StreamOwner, u64)> {
         self.streams.iter().map(|(whose, stream)| (whose, stream.taken))
     }
 
@@ -122,15 +137,14 @@ impl Queue {
     }
 
     /// Reads from one stream; whether there may be more.
-    fn read_some(&mut self, whose: &Whose) -> io::Result<bool> {
+    fn read_some(&mut self, whose: &StreamOwner) -> io::Result<bool> {
         let Some(stream) = self.streams.get_mut(whose) else { return Ok(false) };
-        let folder = match whose {
-            Some(id) => self.runtime_dir.join(id.as_str()),
-            None => self.runtime_dir.clone(),
-        };
         let mut reader = match stream.reader.take() {
             Some(reader) => reader,
-            None => Forward::new(&folder, FILE_NAME, Position::After(stream.read))?,
+            None => {
+                let folder = Place::of(&self.runtime_dir, whose.as_ref()).path();
+                Forward::new(&folder, FILE_NAME, Position::After(stream.read))?
+            }
         };
         let mut has_more = true;
         for _ in 0..LINES_PER_TURN {
@@ -161,6 +175,10 @@ impl Queue {
         if stream.in_flight == 0 && stream.taken != stream.read {
             stream.taken = stream.read;
             self.has_moved = true;
+        }
+        if reader.damaged() > 0 {
+            let room = DAMAGE_MAX.saturating_sub(self.damage.len());
+            self.damage.extend(reader.take_damage().into_iter().take(room));
         }
         if !has_more {
             reader.pause();
@@ -208,7 +226,7 @@ fn level_of(record: &Record) -> Level {
 }
 
 /// What a sink is told of events that it cannot get any more.
-fn gap(sink: &str, whose: &Whose, first: u64, last: u64) -> Event {
+fn gap(sink: &str, whose: &StreamOwner, first: u64, last: u64) -> Event {
     let kind = EventKind::SinkGap;
     let details = serde_json::json!({"sink": sink, "first": first, "last": last});
     let record = Record {

@@ -6,7 +6,8 @@
 //! private (0600, in a folder of 0700); one that cannot be read counts as absent, which costs repetitions and
 //! no event.
 
-use super::{FOLDER, Whose};
+use super::FOLDER;
+use crate::eventlog::StreamOwner;
 use rpc_plugin_record::{Disk, Place, SystemDisk};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -34,7 +35,7 @@ impl Cursor {
     }
 
     /// The number up to which each stream was taken.
-    pub(super) fn read(&self) -> BTreeMap<Whose, u64> {
+    pub(super) fn read(&self) -> BTreeMap<StreamOwner, u64> {
         let mut text = String::new();
         let read =
             File::open(self.path()).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
@@ -48,7 +49,7 @@ impl Cursor {
     }
 
     /// Replaces the file.
-    pub(super) fn write<'a>(&self, numbers: impl Iterator<Item = (&'a Whose, u64)>) -> io::Result<()> {
+    pub(super) fn write<'a>(&self, numbers: impl Iterator<Item = (&'a StreamOwner, u64)>) -> io::Result<()> {
         let numbers: BTreeMap<&str, u64> =
             numbers.map(|(whose, seq)| (whose.as_ref().map_or("", |id| id.as_str()), seq)).collect();
         let text = serde_json::to_vec(&numbers)?;

@@ -10,7 +10,6 @@
 //! sink that waits holds no file open.
 
 mod batch;
-mod bell;
 mod cursor;
 mod datagram;
 mod format;
@@ -20,7 +19,6 @@ mod status;
 mod stderr;
 mod window;
 
-pub use bell::Bell;
 pub use datagram::{Datagram, DatagramFormat};
 pub use format::json_line;
 pub use options::{BATCH_MAX, CommandLine, Prefix, SINKS_MAX, SinkOptions, SinkTarget, SyslogFormat};
@@ -28,23 +26,18 @@ pub use status::Status;
 pub use stderr::Stderr;
 pub use window::{Window, write_by};
 
-use super::EventLog;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rpc_plugin_wire::PluginId;
+use super::thread::RecordThread;
+use super::{EventLog, StreamWaker};
 use rpc_plugin_wire::event::Record;
 use runner::Runner;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The folder of the cursors in the runtime folder.
 pub const FOLDER: &str = "sinks";
-
-/// Whose stream: a plugin's, or the host's own.
-pub(super) type Whose = Option<PluginId>;
 
 /// One event on its way to a sink.
 #[derive(Debug, Clone)]
@@ -116,11 +109,9 @@ pub trait Target: Send {
 /// A sink that runs. Dropping it ends its thread without waiting.
 #[derive(Debug)]
 pub struct Sink {
-    bell: Arc<Bell>,
+    waker: Arc<StreamWaker>,
     status: Arc<Status>,
-    /// Disconnected when the thread is at its end.
-    ended: Receiver<()>,
-    thread: Option<JoinHandle<()>>,
+    thread: RecordThread,
 }
 
 impl Sink {
@@ -135,21 +126,17 @@ impl Sink {
         target: Box<dyn Target>,
         log: EventLog,
     ) -> io::Result<Sink> {
-        let bell = Arc::new(Bell::new()?);
+        let waker = Arc::new(StreamWaker::new()?);
         let status = Arc::new(Status::new(&options.name, kind));
-        let (alive, ended) = bounded(0);
-        let runner = Runner::new(runtime_dir, options, target, log, Arc::clone(&bell), Arc::clone(&status));
-        let thread = std::thread::Builder::new().name("log-sink".into()).spawn(move || {
-            let _alive: Sender<()> = alive;
-            runner.run();
-        })?;
-        Ok(Sink { bell, status, ended, thread: Some(thread) })
+        let runner = Runner::new(runtime_dir, options, target, log, Arc::clone(&waker), Arc::clone(&status));
+        let thread = RecordThread::start("log-sink", move || runner.run())?;
+        Ok(Sink { waker, status, thread })
     }
 
     /// Where it is to be told what was written.
     #[must_use]
-    pub fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+    pub fn waker(&self) -> &Arc<StreamWaker> {
+        &self.waker
     }
 
     /// How it does.
@@ -160,23 +147,17 @@ impl Sink {
 
     /// Asks the thread to hand over what is left, until `deadline`, and to end.
     pub fn begin_end(&self, deadline: Instant) {
-        self.bell.end_by(deadline);
+        self.waker.end_by(deadline);
     }
 
     /// Waits for its end until `deadline`; a thread that hangs is left behind.
     pub fn wait_end(&mut self, deadline: Instant) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if self.ended.recv_timeout(left) == Err(RecvTimeoutError::Disconnected)
-            && let Some(thread) = self.thread.take()
-        {
-            // A panic in it is a bug that the panic handler has reported.
-            let _ = thread.join();
-        }
+        self.thread.wait_end(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        self.bell.end_by(Instant::now());
+        self.waker.end_by(Instant::now());
     }
 }

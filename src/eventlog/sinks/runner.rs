@@ -7,10 +7,9 @@
 
 use super::batch::{Queue, Taken};
 use super::cursor::Cursor;
-use super::{Bell, Fault, SinkOptions, Status, Target, Whose};
-use crate::eventlog::EventLog;
-use rpc_plugin_record::{Entry, FILE_NAME, Forward, Position, segments};
-use rpc_plugin_wire::PluginId;
+use super::{Fault, SinkOptions, Status, Target};
+use crate::eventlog::{EventLog, StreamOwner, StreamWaker, owners};
+use rpc_plugin_record::{Entry, FILE_NAME, Forward, Place, Position, segments};
 use rpc_plugin_wire::event::EventKind;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -33,7 +32,7 @@ pub(super) struct Runner {
     options: SinkOptions,
     target: Box<dyn Target>,
     log: EventLog,
-    bell: Arc<Bell>,
+    waker: Arc<StreamWaker>,
     status: Arc<Status>,
     cursor: Cursor,
     queue: Queue,
@@ -56,7 +55,7 @@ impl Runner {
         options: SinkOptions,
         target: Box<dyn Target>,
         log: EventLog,
-        bell: Arc<Bell>,
+        waker: Arc<StreamWaker>,
         status: Arc<Status>,
     ) -> Runner {
         Runner {
@@ -67,7 +66,7 @@ impl Runner {
             options,
             target,
             log,
-            bell,
+            waker,
             status,
             unread: VecDeque::new(),
             settle_at: None,
@@ -84,13 +83,13 @@ impl Runner {
     pub(super) fn run(mut self) {
         self.begin();
         loop {
-            let mut rung = self.bell.take();
-            rung.retain(|whose| self.wants(whose));
-            if !rung.is_empty() {
-                self.status.know(&rung);
-                self.queue.wake(rung);
+            let mut changed = self.waker.take();
+            changed.retain(|whose| self.wants(whose));
+            if !changed.is_empty() {
+                self.status.know(&changed);
+                self.queue.wake(changed);
             }
-            let (now, end_by) = (Instant::now(), self.bell.ends());
+            let (now, end_by) = (Instant::now(), self.waker.ends());
             let may_try = self.retry_at.is_none_or(|at| at <= now) && end_by.is_none_or(|by| now < by);
             let mut delivered = false;
             if may_try {
@@ -106,6 +105,7 @@ impl Runner {
                 self.save_at = self.save_at.or(Some(Instant::now() + SAVE_INTERVAL));
             }
             self.tell_lost(false);
+            self.tell_damage();
             if self.unsaved >= SAVE_EVENTS || self.save_at.is_some_and(|at| at <= Instant::now()) {
                 self.save();
             }
@@ -120,7 +120,7 @@ impl Runner {
         }
     }
 
-    fn wants(&self, whose: &Whose) -> bool {
+    fn wants(&self, whose: &StreamOwner) -> bool {
         match whose {
             None => self.options.host,
             Some(id) => {
@@ -133,19 +133,10 @@ impl Runner {
     /// Finds the streams that are there, and where to go on in each.
     fn begin(&mut self) {
         let before = self.cursor.read();
-        let mut streams: Vec<Whose> = vec![None];
-        for entry in std::fs::read_dir(&self.runtime_dir).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let id = name.to_str().and_then(|name| name.parse::<PluginId>().ok());
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            streams.extend(id.filter(|_| is_folder).map(Some));
-        }
+        let mut streams = owners(&self.runtime_dir);
         streams.retain(|whose| self.wants(whose));
         for whose in streams {
-            let folder = match &whose {
-                Some(id) => self.runtime_dir.join(id.as_str()),
-                None => self.runtime_dir.clone(),
-            };
+            let folder = Place::of(&self.runtime_dir, whose.as_ref()).path();
             if segments(&folder, FILE_NAME).is_ok_and(|found| found.is_empty()) {
                 continue;
             }
@@ -153,11 +144,10 @@ impl Runner {
             // Numbers that are smaller than the cursor's belong to a record that was begun anew.
             let after = before.get(&whose).copied().filter(|seq| newest.is_none_or(|newest| *seq <= newest));
             self.queue.begin(&whose, after.unwrap_or_else(|| before_oldest(&folder)));
-            self.bell.ring(whose.as_ref(), newest.unwrap_or(0));
+            self.waker.notify(whose.as_ref(), newest.unwrap_or(0));
         }
         // From here on a gap shows, also to a sink that never took anything.
         self.save();
-        self.status.state().is_begun = true;
     }
 
     /// Hands the batch over; whether that may go on at once.
@@ -272,6 +262,17 @@ impl Runner {
         self.tell(entry, &details);
     }
 
+    fn tell_damage(&mut self) {
+        if !self.queue.has_damage() || !self.may_tell(false) {
+            return;
+        }
+        let damage: Vec<String> = self.queue.take_damage().iter().map(ToString::to_string).collect();
+        let entry = Entry::new(EventKind::HostFault)
+            .message("a packed file of the record is damaged; the events in the damaged part are lost")
+            .error(damage.join("; "));
+        self.tell(entry, &serde_json::json!({"sink": self.options.name, "damaged": damage.len()}));
+    }
+
     fn may_tell(&self, last: bool) -> bool {
         last || self.told_at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL)
     }
@@ -296,9 +297,10 @@ impl Runner {
 
     fn sleep(&mut self) {
         let retry_at = self.retry_at.filter(|_| !self.queue.is_empty());
-        let tell_at = self.told_at.filter(|_| self.lost_untold > 0).map(|at| at + TELL_INTERVAL);
+        let has_untold = self.lost_untold > 0 || self.queue.has_damage();
+        let tell_at = self.told_at.filter(|_| has_untold).map(|at| at + TELL_INTERVAL);
         let until = [retry_at, tell_at, self.settle_at, self.save_at].into_iter().flatten().min();
-        match self.bell.sleep(until, &self.target.watched()) {
+        match self.waker.sleep(until, &self.target.watched()) {
             Ok(false) => {}
             // Poll fails only where memory does; then the next round is not a busy one.
             Err(error) => self.fail(format!("waiting failed: {error}")),

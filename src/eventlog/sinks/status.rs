@@ -2,8 +2,7 @@
 //!
 //! What always holds: asking takes no more than a moment, and no file.
 
-use super::{Bell, Whose};
-use rpc_plugin_wire::PluginId;
+use crate::eventlog::{StreamOwner, StreamWaker};
 use rpc_plugin_wire::admin::SinkStatus;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,9 +17,7 @@ pub struct Status {
 pub(super) struct State {
     pub(super) shown: SinkStatus,
     /// Up to where each stream was taken.
-    pub(super) taken: BTreeMap<Whose, u64>,
-    /// The streams that are there were found.
-    pub(super) is_begun: bool,
+    pub(super) taken: BTreeMap<StreamOwner, u64>,
 }
 
 impl Status {
@@ -35,7 +32,7 @@ impl Status {
             is_failing: false,
             last_error: None,
         };
-        Status { state: Mutex::new(State { shown, taken: BTreeMap::new(), is_begun: false }) }
+        Status { state: Mutex::new(State { shown, taken: BTreeMap::new() }) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -43,15 +40,8 @@ impl Status {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing of a stream up to this number is still to be handed over.
-    #[must_use]
-    pub fn has_taken(&self, whose: &Option<PluginId>, seq: u64) -> bool {
-        let state = self.state();
-        state.is_begun && state.taken.get(whose).is_none_or(|taken| *taken >= seq)
-    }
-
     /// Takes streams in of which nothing was taken yet.
-    pub(super) fn know(&self, streams: &BTreeSet<Whose>) {
+    pub(super) fn know(&self, streams: &BTreeSet<StreamOwner>) {
         let mut state = self.state();
         for whose in streams {
             if !state.taken.contains_key(whose) {
@@ -60,12 +50,12 @@ impl Status {
         }
     }
 
-    /// How the sink of that bell does.
+    /// How the sink of that waker does.
     #[must_use]
-    pub fn shown(&self, bell: &Bell) -> SinkStatus {
-        let newest = bell.newest();
+    pub fn shown(&self, waker: &StreamWaker) -> SinkStatus {
+        let newest = waker.newest();
         let state = self.state();
-        let behind = |(whose, newest): (&Whose, &u64)| {
+        let behind = |(whose, newest): (&StreamOwner, &u64)| {
             state.taken.get(whose).map_or(0, |taken| newest.saturating_sub(*taken))
         };
         SinkStatus { behind: newest.iter().map(behind).sum(), ..state.shown.clone() }

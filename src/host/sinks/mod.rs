@@ -13,10 +13,9 @@ mod stream;
 use super::HostError;
 use crate::engine::Engine;
 use crate::eventlog::sinks::{
-    Bell, CommandLine, Datagram, DatagramFormat, SINKS_MAX, Sink, SinkOptions, SinkTarget, Status, Stderr,
-    Target,
+    Datagram, DatagramFormat, SINKS_MAX, Sink, SinkOptions, SinkTarget, Stderr, Target,
 };
-use crate::eventlog::{EventLog, LogOptions};
+use crate::eventlog::{COMPRESS_FILES_MIN, Disk, EventLog, LogOptions, Packer, StreamWaker};
 use crate::reactor::{Reactor, SinkQuestion};
 use crate::sys::attendants::Attendants;
 use rpc_plugin_wire::PluginId;
@@ -51,6 +50,7 @@ impl LogSink {
 /// What sinks and packing need of a host.
 pub(super) struct Around<'a> {
     pub(super) runtime_dir: &'a Path,
+    pub(super) disk: &'a Arc<dyn Disk>,
     pub(super) log: &'a EventLog,
     pub(super) engine: &'a Arc<Engine<Reactor>>,
     pub(super) attendants: &'a Attendants,
@@ -60,7 +60,7 @@ pub(super) struct Around<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Sinks {
     sinks: Vec<Sink>,
-    packer: Option<super::packer::Packer>,
+    packer: Option<Packer>,
 }
 
 fn wrong(text: String) -> HostError {
@@ -90,11 +90,16 @@ pub(super) fn check(sinks: &[LogSink], options: &LogOptions, is_recorded: bool) 
             return Err(wrong(format!("sink {name}: {} is not an absolute path", path.display())));
         }
     }
-    if !is_recorded && (!sinks.is_empty() || options.compress.is_some()) {
+    if !is_recorded && (!sinks.is_empty() || options.compress) {
         return Err(wrong("there is no record to take events from; switch it on".to_owned()));
     }
-    if options.compress.is_some() && options.files_max < 3 {
-        let text = "compression needs files_max of at least 3: current, newest rotated, and one being packed";
+    if options.compress && options.files_max < COMPRESS_FILES_MIN {
+        return Err(wrong(format!(
+            "compression needs files_max of at least {COMPRESS_FILES_MIN}: current, newest rotated, and one being packed"
+        )));
+    }
+    if options.compress && !cfg!(feature = "compress") {
+        let text = "rotated files are to be packed (LogOptions::compress), but this program is built without feature \"compress\" of rpc-plugin-system; switch either on or off";
         return Err(wrong(text.to_owned()));
     }
     Ok(())
@@ -113,11 +118,7 @@ fn path_of(target: &SinkTarget) -> Option<&PathBuf> {
 
 impl Sinks {
     /// Starts a thread for each, and has them told what is written.
-    pub(super) fn start(
-        around: &Around<'_>,
-        sinks: Vec<LogSink>,
-        compress: Option<CommandLine>,
-    ) -> io::Result<Sinks> {
+    pub(super) fn start(around: &Around<'_>, sinks: Vec<LogSink>, options: &LogOptions) -> io::Result<Sinks> {
         let takers: Vec<PluginId> =
             sinks.iter().filter_map(|sink| plugin_of(&sink.target).cloned()).collect();
         let mut started = Sinks::default();
@@ -128,21 +129,21 @@ impl Sinks {
             let (kind, target) = (target.kind(), make(around, &options.name, target));
             started.sinks.push(Sink::start(around.runtime_dir, options, kind, target, around.log.clone())?);
         }
-        if let Some(program) = compress {
-            let statuses: Vec<Arc<Status>> =
-                started.sinks.iter().map(|sink| Arc::clone(sink.status())).collect();
-            let is_taken = move |whose: &Option<PluginId>, seq: u64| {
-                statuses.iter().all(|status| status.has_taken(whose, seq))
-            };
-            started.packer = Some(super::packer::Packer::start(around, program, Box::new(is_taken))?);
+        if options.compress {
+            let (disk, log) = (Arc::clone(around.disk), around.log.clone());
+            started.packer = Some(Packer::start(around.runtime_dir, options, disk, log)?);
         }
-        let mut bells: Vec<Arc<Bell>> = started.sinks.iter().map(|sink| Arc::clone(sink.bell())).collect();
-        bells.extend(started.packer.as_ref().map(|packer| Arc::clone(packer.bell())));
-        if !bells.is_empty() {
-            let rung = bells.clone();
-            around.log.on_written(move |whose, seq| rung.iter().for_each(|bell| bell.ring(whose, seq)));
+        let packs = started.packer.as_ref().map(|packer| Arc::clone(packer.waker()));
+        let sinks: Vec<Arc<StreamWaker>> =
+            started.sinks.iter().map(|sink| Arc::clone(sink.waker())).collect();
+        let wakers: Vec<Arc<StreamWaker>> = sinks.iter().chain(&packs).cloned().collect();
+        if !wakers.is_empty() {
+            around.log.on_written(move |written| {
+                let wakes = if written.was_rotated { packs.as_ref() } else { None };
+                sinks.iter().chain(wakes).for_each(|waker| waker.notify(written.owner, written.seq));
+            });
             // What was written before that, which is the host's own, was perhaps not seen.
-            bells.iter().for_each(|bell| bell.ring(None, 0));
+            wakers.iter().for_each(|waker| waker.notify(None, 0));
         }
         Ok(started)
     }
@@ -150,22 +151,24 @@ impl Sinks {
     /// What asks each how it does.
     pub(super) fn questions(&self) -> Vec<SinkQuestion> {
         let question = |sink: &Sink| {
-            let (status, bell) = (Arc::clone(sink.status()), Arc::clone(sink.bell()));
-            Box::new(move || status.shown(&bell)) as SinkQuestion
+            let (status, waker) = (Arc::clone(sink.status()), Arc::clone(sink.waker()));
+            Box::new(move || status.shown(&waker)) as SinkQuestion
         };
         self.sinks.iter().map(question).collect()
     }
 
     /// How each does.
     pub(super) fn shown(&self) -> Vec<SinkStatus> {
-        self.sinks.iter().map(|sink| sink.status().shown(sink.bell())).collect()
+        self.sinks.iter().map(|sink| sink.status().shown(sink.waker())).collect()
     }
 
     /// Hands over what is left, and ends the threads, within a bound.
     pub(super) fn end(&mut self) {
         let deadline = Instant::now() + END_TIMEOUT;
         self.sinks.iter().for_each(|sink| sink.begin_end(deadline));
-        drop(self.packer.take());
+        if let Some(packer) = self.packer.take() {
+            packer.end(deadline);
+        }
         // A moment more, in which a thread that gave up at the deadline ends its program.
         self.sinks.iter_mut().for_each(|sink| sink.wait_end(deadline + END_TIMEOUT / 2));
         self.sinks.clear();

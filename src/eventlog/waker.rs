@@ -1,11 +1,11 @@
-//! How a sink's thread learns that there is something to read.
+//! How a thread that works on the record's files, a sink's or the packer's, learns that there is something to do.
 //!
 //! What it deliberately does not do: hold events; they are in the files.
 //!
-//! What always holds: ringing never blocks; a thread that sleeps is woken once, by one byte in a pipe; what was
-//! rung before a look is seen by it; an idle sink does not wake up.
+//! What always holds: waking never blocks; a thread that sleeps is woken once, by one byte in a pipe; what was
+//! told before a look is seen by it; an idle thread does not wake up.
 
-use super::Whose;
+use super::StreamOwner;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{pipe2, read, write};
@@ -16,48 +16,48 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// See the module's text.
+/// Wakes one thread, and tells it which streams of the record changed.
 #[derive(Debug)]
-pub struct Bell {
-    state: Mutex<State>,
+pub struct StreamWaker {
+    state: Mutex<WakerState>,
     wake: OwnedFd,
     woken: OwnedFd,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WakerState {
     /// The newest line of each stream.
-    newest: BTreeMap<Whose, u64>,
-    /// Streams that got lines since the last look.
-    rung: BTreeSet<Whose>,
+    newest: BTreeMap<StreamOwner, u64>,
+    /// Streams that changed since the last look.
+    changed: BTreeSet<StreamOwner>,
     end_by: Option<Instant>,
     /// A byte is in the pipe.
     is_woken: bool,
 }
 
-impl Bell {
-    /// A bell that nobody has rung.
+impl StreamWaker {
+    /// A waker that has nothing to tell.
     ///
     /// # Errors
     /// Those of pipe2(2).
-    pub fn new() -> io::Result<Bell> {
+    pub fn new() -> io::Result<StreamWaker> {
         let (woken, wake) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Bell { state: Mutex::default(), wake, woken })
+        Ok(StreamWaker { state: Mutex::default(), wake, woken })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WakerState> {
         // Nothing in this file panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that a stream got lines up to this number.
-    pub fn ring(&self, whose: Option<&PluginId>, seq: u64) {
+    /// Says that a stream changed, and has lines up to this number.
+    pub fn notify(&self, owner: Option<&PluginId>, seq: u64) {
         let mut state = self.state();
-        match state.newest.get_mut(&whose.cloned()) {
+        match state.newest.get_mut(&owner.cloned()) {
             Some(newest) => *newest = seq.max(*newest),
-            None => drop(state.newest.insert(whose.cloned(), seq)),
+            None => drop(state.newest.insert(owner.cloned(), seq)),
         }
-        state.rung.insert(whose.cloned());
+        state.changed.insert(owner.cloned());
         self.wake(&mut state);
     }
 
@@ -68,20 +68,20 @@ impl Bell {
         self.wake(&mut state);
     }
 
-    fn wake(&self, state: &mut State) {
+    fn wake(&self, state: &mut WakerState) {
         if !std::mem::replace(&mut state.is_woken, true) {
             // An empty pipe takes a byte.
             let _ = write(&self.wake, &[0]);
         }
     }
 
-    /// What was rung since the last look.
-    pub fn take(&self) -> BTreeSet<Option<PluginId>> {
+    /// The streams that changed since the last look.
+    pub fn take(&self) -> BTreeSet<StreamOwner> {
         let mut state = self.state();
         if std::mem::take(&mut state.is_woken) {
             let _ = read(&self.woken, &mut [0]);
         }
-        std::mem::take(&mut state.rung)
+        std::mem::take(&mut state.changed)
     }
 
     /// By when the thread is to end, if it is.
@@ -90,11 +90,11 @@ impl Bell {
     }
 
     /// The newest line of each stream.
-    pub(super) fn newest(&self) -> BTreeMap<Whose, u64> {
+    pub(crate) fn newest(&self) -> BTreeMap<StreamOwner, u64> {
         self.state().newest.clone()
     }
 
-    /// Sleeps until it is rung, a watched descriptor is readable or closed, or the time is there. True if it is a
+    /// Sleeps until it is woken, a watched descriptor is readable or closed, or the time is there. True if it is a
     /// watched one.
     ///
     /// # Errors
