@@ -8,7 +8,7 @@
 
 use super::lane::Lane;
 use super::progress::Progress;
-use super::{StreamOwner, Written, WrittenNotice};
+use super::{StreamOwner, WrittenLines, WrittenNotice};
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, Stream, StreamOptions};
 use rpc_plugin_wire::event::Level;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,7 +114,7 @@ impl Lanes {
                 outcome.lines += lines;
                 if lines > 0 {
                     let (seq, was_rotated) = (lane.written_seq(), lane.stream.take_rotated());
-                    self.written.tell(Written { owner: whose.as_ref(), seq, was_rotated });
+                    self.written.tell(WrittenLines { owner: whose.as_ref(), seq, was_rotated });
                 }
                 outcome.errors += u64::from(written.is_err());
                 if sync == Sync::All || sync == Sync::Urgent && lane.wants_sync {

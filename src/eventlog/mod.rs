@@ -85,7 +85,7 @@ struct WrittenNotice(OnceLock<Box<WrittenFn>>);
 
 /// Lines of one stream that were written.
 #[derive(Debug, Clone, Copy)]
-pub struct Written<'a> {
+pub struct WrittenLines<'a> {
     /// Whose stream it is: a plugin's, or `None` for the host's own.
     pub owner: Option<&'a PluginId>,
     /// The number of the last line.
@@ -94,10 +94,10 @@ pub struct Written<'a> {
     pub was_rotated: bool,
 }
 
-type WrittenFn = dyn Fn(Written<'_>) + Send + Sync;
+type WrittenFn = dyn Fn(WrittenLines<'_>) + Send + Sync;
 
 impl WrittenNotice {
-    fn tell(&self, written: Written<'_>) {
+    fn tell(&self, written: WrittenLines<'_>) {
         if let Some(notice) = self.0.get() {
             notice(written);
         }
@@ -223,7 +223,7 @@ impl EventLog {
     }
 
     /// What is called, by the writer, for each stream that got lines. It must not block. Only the first counts.
-    pub fn on_written(&self, notice: impl Fn(Written<'_>) + Send + Sync + 'static) {
+    pub fn on_written(&self, notice: impl Fn(WrittenLines<'_>) + Send + Sync + 'static) {
         let _ = self.inner.written.0.set(Box::new(notice));
     }
 

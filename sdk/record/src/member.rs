@@ -9,7 +9,6 @@
 use std::io;
 
 /// Longest member, its header and trailer included: its length less one is 16 bits. Bytes.
-#[cfg(feature = "compress")]
 pub(crate) const MEMBER_BYTES_MAX: usize = 64 * 1024;
 /// Most that a member unpacks to. Bytes.
 pub(crate) const PLAIN_BYTES_MAX: usize = 64 * 1024;
@@ -123,37 +122,35 @@ fn crc32(_: &[u8]) -> u32 {
 }
 
 /// Packs bytes into members.
-#[cfg(feature = "compress")]
 #[derive(Debug)]
 pub(crate) struct MemberPacker {
+    #[cfg(feature = "compress")]
     deflater: flate2::Compress,
     member: Vec<u8>,
 }
 
-#[cfg(feature = "compress")]
 impl MemberPacker {
     /// A packer that can be used again and again.
     ///
     /// # Errors
-    /// This program is built without the code for it.
+    /// `Unsupported`: this program is built without the code for it.
     pub(crate) fn new() -> io::Result<MemberPacker> {
-        let deflater = flate2::Compress::new(flate2::Compression::default(), false);
-        Ok(MemberPacker { deflater, member: Vec::new() })
+        if !cfg!(feature = "compress") {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, Flaw::NotBuilt.text()));
+        }
+        Ok(MemberPacker {
+            #[cfg(feature = "compress")]
+            deflater: flate2::Compress::new(flate2::Compression::default(), false),
+            member: Vec::new(),
+        })
     }
 
     /// The member that holds these bytes; `None` if they are more than fit one. Of no bytes it is the one that
     /// ends a file.
     pub(crate) fn pack(&mut self, plain: &[u8]) -> Option<&[u8]> {
-        use flate2::{FlushCompress, Status};
         self.member.clear();
         self.member.resize(MEMBER_BYTES_MAX, 0);
-        self.deflater.reset();
-        let room = self.member.get_mut(HEADER_BYTES..MEMBER_BYTES_MAX - TRAILER_BYTES)?;
-        let status = self.deflater.compress(plain, room, FlushCompress::Finish);
-        if !matches!(status, Ok(Status::StreamEnd)) || plain.len() > PLAIN_BYTES_MAX {
-            return None;
-        }
-        let end = HEADER_BYTES + usize::try_from(self.deflater.total_out()).ok()?;
+        let end = HEADER_BYTES + self.deflate(plain)?;
         self.member.truncate(end);
         self.member.extend_from_slice(&crc32(plain).to_le_bytes());
         self.member.extend_from_slice(&u32::try_from(plain.len()).ok()?.to_le_bytes());
@@ -167,27 +164,21 @@ impl MemberPacker {
         self.member.get_mut(..HEADER_BYTES)?.copy_from_slice(&header);
         Some(&self.member)
     }
-}
 
-/// What stands in the place of the packer in a program that is built without it.
-#[cfg(not(feature = "compress"))]
-#[derive(Debug)]
-pub(crate) struct MemberPacker {
-    member: Vec<u8>,
-}
-
-#[cfg(not(feature = "compress"))]
-impl MemberPacker {
-    /// There is none.
-    ///
-    /// # Errors
-    /// Always.
-    pub(crate) fn new() -> io::Result<MemberPacker> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, Flaw::NotBuilt.text()))
+    /// Deflates after the header; how many bytes that made.
+    #[cfg(feature = "compress")]
+    fn deflate(&mut self, plain: &[u8]) -> Option<usize> {
+        self.deflater.reset();
+        let room = self.member.get_mut(HEADER_BYTES..MEMBER_BYTES_MAX - TRAILER_BYTES)?;
+        let status = self.deflater.compress(plain, room, flate2::FlushCompress::Finish);
+        let is_whole = matches!(status, Ok(flate2::Status::StreamEnd)) && plain.len() <= PLAIN_BYTES_MAX;
+        if is_whole { usize::try_from(self.deflater.total_out()).ok() } else { None }
     }
 
-    pub(crate) fn pack(&mut self, _: &[u8]) -> Option<&[u8]> {
-        Some(&self.member)
+    #[cfg(not(feature = "compress"))]
+    #[allow(clippy::unused_self)]
+    fn deflate(&mut self, _: &[u8]) -> Option<usize> {
+        None
     }
 }
 
