@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Read at once of a file that is not packed. Bytes.
+/// Size of a block of a file that is not packed. Bytes.
 const BLOCK_BYTES: usize = 64 * 1024;
 
 /// An open file of a stream.

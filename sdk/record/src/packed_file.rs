@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 const MEMBERS_MAX: usize = 64 * 1024;
 /// Most damaged parts of one file that are told one by one.
 const TOLD_MAX: usize = 8;
-/// Searched at once for the next member. Bytes.
+/// Size of a block in which the next member is searched. Bytes.
 const SEARCH_BYTES: usize = 64 * 1024;
 
 /// A part of a packed file that cannot be read, and is passed over.
