@@ -77,7 +77,6 @@ pub(crate) const NAMES_OF_SEVERAL: &[&str] = &[
     "src/ Asked",
     "src/ Command",
     "src/ Counts",
-    "src/ Ended",
     "src/ Entry",
     "src/ Failure",
     "src/ Fault",
