@@ -67,6 +67,13 @@ impl Frames {
     /// Writes all of it, or as much as the socket takes without waiting. Says whether that was all.
     pub(crate) fn send(&mut self, socket: &UnixStream, wait: bool) -> io::Result<bool> {
         while !self.is_empty() {
+            // Before the first byte, after which the host may speak of them at once. What they send waits behind this frame.
+            if let Some((_, Attachments::Streams(_))) =
+                self.parcels.front().filter(|(at, _)| *at == self.written)
+                && let Some((_, Attachments::Streams(opening))) = self.parcels.pop_front()
+            {
+                opening.begin();
+            }
             let attachments = self
                 .parcels
                 .front()
@@ -86,8 +93,8 @@ impl Frames {
             match sent {
                 Ok(bytes) => {
                     self.written += bytes;
-                    if begins && let Some((_, Attachments::Streams(opening))) = self.parcels.pop_front() {
-                        opening.begin();
+                    if begins {
+                        self.parcels.pop_front();
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
