@@ -1,20 +1,21 @@
-//! The body of fuzz target `session`: any sequence of operations on one pure session.
+//! The body of fuzz target `session`: any sequence of operations on one pure end of a connection, in each role.
 //!
 //! What this file is for: one body for two users, cargo-fuzz and the ordinary test run. What it
-//! deliberately does not do: anything but drive `state::session` and assert. A broken promise is a
+//! deliberately does not do: anything but drive the ends of `ends.rs` and assert. A broken promise is a
 //! panic.
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use rpc_plugin_system::state::keys::{CallKey, Caller, Cx, PluginKey, Timer};
-use rpc_plugin_system::state::policy::Policy;
-use rpc_plugin_system::state::session::{Expectation, NewCall, Session, SessionEvent};
-use rpc_plugin_system::state::time::Time;
-use rpc_plugin_system::state::wheel::Wheel;
-use rpc_plugin_wire::{Chain, ErrorCode, ErrorObject, Generation, Outcome, RequestId, Token};
+#[path = "ends.rs"]
+pub mod ends;
+
+use ends::{ASKED_MAX, End, HostEnd, Made, PartsEnd, Told, policy};
+use rpc_plugin_peer::{Role, Time};
+use rpc_plugin_wire::limits::STREAMS_MAX;
+use rpc_plugin_wire::stream::StreamFrame;
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Outcome, RequestId};
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -30,7 +31,7 @@ enum Fate {
     Ended,
 }
 
-/// Operations from here on are about descriptors, progress, and requests that are given up.
+/// Operations from here on are about descriptors, streams, progress, and requests that are given up.
 const BESIDE_MIN: u8 = 224;
 
 /// Descriptors of nothing.
@@ -40,44 +41,40 @@ fn nulls(count: u8) -> Vec<OwnedFd> {
     (0..count).map(|_| null.try_clone().unwrap().into()).collect()
 }
 
-struct Bench {
-    session: Session,
-    timers: Wheel<Timer>,
+struct Bench<E> {
+    end: E,
     now: Time,
     calls: BTreeMap<u64, Fate>,
     made: u64,
     written_bytes: usize,
     over: bool,
+    /// Whether frames are handed to a writer of its own, with which they count as sent.
+    has_writer: bool,
+    /// Whether no hello is to come before anything else.
+    is_greeted: bool,
 }
 
-fn policy() -> Policy {
-    Policy {
-        calls_in_flight_max: 5,
-        frame_bytes_max: 16 * 1024,
-        outbox_bytes_max: 20_000,
-        cancel_grace: Duration::from_millis(20),
-        ..Policy::default()
+/// Every byte is an operation, the bytes after it are its arguments; see `Bench::operate`. The host's session goes
+/// through them, and so do the parts of both roles, with descriptors and with streams in band.
+pub fn session(data: &[u8]) {
+    drive(data, HostEnd::new(true), false, false);
+    for (role, passes_fds) in [(Role::Plugin, true), (Role::Plugin, false), (Role::Host, false)] {
+        for is_threaded in [false, true] {
+            drive(data, PartsEnd::new(role, passes_fds, is_threaded), is_threaded, true);
+        }
     }
 }
 
-/// Every byte is an operation, the bytes after it are its arguments; see `Bench::operate`.
-pub fn session(data: &[u8]) {
-    let expectation = Expectation {
-        plugin: PluginKey(0),
-        plugin_id: "echo".parse().unwrap(),
-        generation: Generation::FIRST,
-        token: Token::from_bytes([7; 32]),
-        interfaces: BTreeMap::new(),
-        passes_fds: true,
-    };
+fn drive(data: &[u8], end: impl End, has_writer: bool, is_greeted: bool) {
     let mut bench = Bench {
-        session: Session::new(expectation, &policy()),
-        timers: Wheel::default(),
+        end,
         now: Time::ZERO,
         calls: BTreeMap::new(),
         made: 0,
         written_bytes: 0,
         over: false,
+        has_writer,
+        is_greeted,
     };
     let mut rest = data;
     while let [operation, argument, later @ ..] = rest {
@@ -85,15 +82,14 @@ pub fn session(data: &[u8]) {
         bench.check();
     }
     // However it stands: its end ends everything.
-    let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
-    bench.session.close(&mut cx);
+    bench.end.close(bench.now);
     bench.check();
     let open = bench.calls.values().filter(|fate| matches!(fate, Fate::Open(_))).count();
     assert_eq!(open, 0, "a call never ended");
-    assert!(bench.timers.is_empty(), "a timer is left behind");
+    assert_eq!(bench.end.figures().timers, 0, "a timer is left behind");
 }
 
-impl Bench {
+impl<E: End> Bench<E> {
     fn operate<'a>(&mut self, operation: u8, argument: u8, later: &'a [u8]) -> &'a [u8] {
         let id = u64::from(argument % 16);
         if let Some(beside) = operation.checked_sub(BESIDE_MIN) {
@@ -111,16 +107,20 @@ impl Bench {
                 .push_line(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": argument, "message": ""}})),
             3 => self.push_line(&json!({"jsonrpc": "2.0", "id": argument, "method": "host.log"})),
             4 => self.push_hello(argument),
-            5 | 6 => self.request(argument),
+            5 | 6 => self.request(argument, Vec::new()),
             7 => self.cancel(u64::from(argument)),
-            8 | 9 => self.pass(Duration::from_micros(u64::from(argument) * 500)),
+            8 | 9 => {
+                self.now = self.now.plus(Duration::from_micros(u64::from(argument) * 500));
+                self.end.pass(self.now);
+            }
             10 => self.write(usize::from(argument)),
             11 => self.write(usize::from(argument) * 256),
-            12 => self.answer(argument),
-            _ if argument > 250 => {
-                let mut cx = Cx { now: self.now, timers: &mut self.timers };
-                self.session.handle_end_of_stream(&mut cx);
+            12 => {
+                let error =
+                    ErrorObject::new(ErrorCode::MethodNotFound, "x".repeat(usize::from(argument) * 8));
+                self.end.answer(self.now, &RequestId::Number(argument.into()), Err(error), Vec::new());
             }
+            _ if argument > 250 => self.end.end_of_stream(self.now),
             _ => self.push(&vec![b'x'; usize::from(argument) * 64]),
         }
         later
@@ -128,9 +128,9 @@ impl Bench {
 
     fn beside(&mut self, operation: u8, argument: u8) {
         let id = argument % 16;
-        match operation % 10 {
+        match operation % 16 {
             // As many as are announced, or not: so many of each.
-            0 => self.push_fds(
+            0 | 10 => self.push_fds(
                 &json!({"jsonrpc": "2.0", "id": argument, "method": "kv", "fds": argument % 4}),
                 argument / 4 % 4,
             ),
@@ -138,7 +138,7 @@ impl Bench {
             2 => self
                 .push_fds(&json!({"jsonrpc": "2.0", "method": "rpc.x", "fds": argument % 20}), argument % 20),
             // With the first byte of whatever comes next.
-            3 => self.read(b"{", nulls(argument % 40)),
+            3 => self.end.read(self.now, b"{", nulls(argument % 40), false),
             4 => {
                 let params = json!({"id": id, "value": argument});
                 self.push_line(&json!({"jsonrpc": "2.0", "method": "rpc.progress", "params": params}));
@@ -147,29 +147,33 @@ impl Bench {
                 let params = json!({"id": argument});
                 self.push_line(&json!({"jsonrpc": "2.0", "method": "rpc.cancel", "params": params}));
             }
-            6 => self.request_with(argument, nulls(argument % 17)),
-            7 => self.answer_with(argument, nulls(argument % 20)),
+            6 => self.request(argument, nulls(argument % 17)),
+            7 => self.answer(argument, nulls(argument % 20)),
             8 => {
                 let value = RawValue::from_string(format!("\"{}\"", "p".repeat(usize::from(argument) * 70)));
-                self.session.progress(&RequestId::Number(id.into()), &value.unwrap());
+                self.end.progress(&RequestId::Number(id.into()), &value.unwrap());
             }
-            _ if argument > 200 => self.session.fds_were_dropped(),
-            _ => {
-                let mut cx = Cx { now: self.now, timers: &mut self.timers };
-                self.session.fds_were_refused(&mut cx, "too many");
+            11 => self.push_line(
+                &json!({"jsonrpc": "2.0", "id": argument, "method": "kv", "streams": [id, id + 2]}),
+            ),
+            12 => self.push_line(&json!({"jsonrpc": "2.0", "id": id, "result": 1, "streams": [argument]})),
+            13 => {
+                let params = json!({"stream": id});
+                self.push_line(&json!({"jsonrpc": "2.0", "method": "rpc.stream.end", "params": params}));
             }
+            14 => {
+                for (number, _) in self.end.announced() {
+                    self.end.send_stream(&StreamFrame::End { stream: number });
+                }
+            }
+            15 => self.end.send_stream(&StreamFrame::Drop { stream: id.into() }),
+            _ if argument > 200 => self.end.read(self.now, b"", Vec::new(), true),
+            _ => self.end.fds_refused(self.now),
         }
     }
 
     fn push_fds(&mut self, value: &serde_json::Value, count: u8) {
-        self.read(format!("{value}\n").as_bytes(), nulls(count));
-    }
-
-    fn read(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) {
-        self.session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        self.session.filled(bytes.len(), fds);
-        let mut cx = Cx { now: self.now, timers: &mut self.timers };
-        while self.session.handle_frames(&mut cx, 2) {}
+        self.end.read(self.now, format!("{value}\n").as_bytes(), nulls(count), false);
     }
 
     fn push_line(&mut self, value: &serde_json::Value) {
@@ -178,15 +182,15 @@ impl Bench {
 
     fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(97) {
-            self.session.space(100)[..piece.len()].copy_from_slice(piece);
-            self.session.filled(piece.len(), Vec::new());
-            let mut cx = Cx { now: self.now, timers: &mut self.timers };
-            while self.session.handle_frames(&mut cx, 2) {}
+            self.end.read(self.now, piece, Vec::new(), false);
         }
     }
 
     /// Right when no bit of `wrong` is set.
     fn push_hello(&mut self, wrong: u8) {
+        if self.is_greeted {
+            return;
+        }
         let is = |bit: u8| wrong & 1 << bit != 0;
         self.push_line(&json!({
             "jsonrpc": "2.0", "id": 0, "method": "host.hello",
@@ -200,28 +204,20 @@ impl Bench {
             },
         }));
         // An open session that gets another hello is over; a right one opens it only once.
-        assert!(wrong & 31 == 0 || !self.session.is_open(), "a wrong hello opened the session");
+        assert!(wrong & 31 == 0 || !self.end.is_open(), "a wrong hello opened the session");
     }
 
-    fn request(&mut self, argument: u8) {
-        self.request_with(argument, Vec::new());
-    }
-
-    fn request_with(&mut self, argument: u8, fds: Vec<OwnedFd>) {
+    fn request(&mut self, argument: u8, fds: Vec<OwnedFd>) {
         self.made += 1;
         let params = format!("{{\"x\":\"{}\"}}", "y".repeat(usize::from(argument) * 70));
-        let call = NewCall {
-            caller: Caller::Call(CallKey(self.made)),
-            method: Cow::Borrowed("echo"),
+        let made = Made {
             params: Some(params),
             timeout: Duration::from_millis(u64::from(argument % 64)),
-            progress: argument & 1 == 1,
-            chain: Chain::default(),
+            wants_progress: argument & 1 == 1,
             fds,
         };
-        let was_open = self.session.is_open();
-        let mut cx = Cx { now: self.now, timers: &mut self.timers };
-        match self.session.request(&mut cx, call) {
+        let was_open = self.end.is_open();
+        match self.end.call(self.now, self.made, made) {
             Ok(()) => {
                 assert!(was_open, "a session that is not open takes calls");
                 self.calls.insert(self.made, Fate::Open(self.written_bytes));
@@ -231,9 +227,7 @@ impl Bench {
     }
 
     fn cancel(&mut self, number: u64) {
-        let mut cx = Cx { now: self.now, timers: &mut self.timers };
-        let cancelled = self.session.cancel(&mut cx, Caller::Call(CallKey(number)));
-        let was_there = cancelled.is_some();
+        let was_there = self.end.cancel(self.now, number).is_some();
         let fate = self.calls.get_mut(&number);
         assert_eq!(was_there, fate.as_ref().is_some_and(|fate| matches!(fate, Fate::Open(_))));
         if let Some(fate) = fate.filter(|_| was_there) {
@@ -241,74 +235,57 @@ impl Bench {
         }
     }
 
-    fn pass(&mut self, time: Duration) {
-        self.now = self.now.plus(time);
-        while let Some(timer) = self.timers.pop_expired(self.now) {
-            let Timer::Call(_, _, id) = timer else { panic!("not a session's timer: {timer:?}") };
-            let mut cx = Cx { now: self.now, timers: &mut self.timers };
-            self.session.handle_timer(&mut cx, id);
-        }
-    }
-
     fn write(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.session.waiting().len());
-        self.session.wrote(bytes);
+        let bytes = bytes.min(self.end.waiting().0.len());
+        self.end.wrote(bytes);
         self.written_bytes += bytes;
     }
 
-    fn answer(&mut self, argument: u8) {
-        let mut cx = Cx { now: self.now, timers: &mut self.timers };
-        let error = ErrorObject::new(ErrorCode::MethodNotFound, "x".repeat(usize::from(argument) * 8));
-        self.session.answer(&mut cx, &RequestId::Number(u64::from(argument)), Err(error), Vec::new());
-    }
-
     /// With a result that fits, or one that does not.
-    fn answer_with(&mut self, argument: u8, fds: Vec<OwnedFd>) {
+    fn answer(&mut self, argument: u8, fds: Vec<OwnedFd>) {
         let text = format!("\"{}\"", "r".repeat(usize::from(argument) * 70));
         let result = RawValue::from_string(text).unwrap();
-        let mut cx = Cx { now: self.now, timers: &mut self.timers };
-        let was_open = self.session.is_open();
-        self.session.answer(&mut cx, &RequestId::Number(u64::from(argument)), Ok(&result), fds);
-        let small = self.session.waiting_bytes() <= policy().outbox_bytes_max + policy().frame_bytes_max;
+        let was_open = self.end.is_open();
+        self.end.answer(self.now, &RequestId::Number(argument.into()), Ok(&result), fds);
+        let waiting_bytes = self.end.figures().waiting_bytes;
+        let small = waiting_bytes <= policy().outbox_bytes_max + policy().frame_bytes_max;
         assert!(
-            !was_open || !small || self.session.is_open(),
+            !was_open || !small || self.end.is_open(),
             "a result that does not fit is no fault of the peer"
         );
     }
 
     fn check(&mut self) {
-        while let Some(event) = self.session.poll_event() {
-            assert!(!self.over, "after the fault came {event:?}");
-            match event {
-                SessionEvent::Fault(_) => self.over = true,
-                SessionEvent::Completed { caller: Caller::Call(CallKey(number)), result, .. } => {
-                    let fate = self.calls.get_mut(&number).expect("only calls that were made end");
-                    let Fate::Open(before) = *fate else { panic!("call {number} was {fate:?} and ends") };
+        while let Some(told) = self.end.poll() {
+            assert!(!self.over, "after the fault came {told:?}");
+            match told {
+                Told::Fault(_) => self.over = true,
+                Told::Ended { call, result, .. } => {
+                    let fate = self.calls.get_mut(&call).expect("only calls that were made end");
+                    let Fate::Open(before) = *fate else { panic!("call {call} was {fate:?} and ends") };
                     *fate = Fate::Ended;
                     let sent = result.as_ref().err().is_none_or(|error| error.outcome != Outcome::NotSent);
-                    assert!(!sent || self.written_bytes > before, "call {number} was never written");
+                    let is_written = self.written_bytes > before || self.has_writer;
+                    assert!(!sent || is_written, "call {call} was never written");
                 }
-                SessionEvent::Progress(CallKey(number), _) => {
-                    let is_open = matches!(self.calls.get(&number), Some(Fate::Open(_)));
-                    assert!(is_open, "call {number} goes on after its end");
+                Told::Progress(call) => {
+                    let is_open = matches!(self.calls.get(&call), Some(Fate::Open(_)));
+                    assert!(is_open, "call {call} goes on after its end");
                 }
-                SessionEvent::Asked(asked) => {
-                    assert!(asked.fds.len() <= 16, "{} descriptors", asked.fds.len())
+                Told::Asked { fds, streams, .. } => {
+                    assert!(fds.len() <= 16 && streams.len() <= STREAMS_MAX, "{} descriptors", fds.len());
+                    assert!(fds.is_empty() || streams.is_empty());
                 }
-                SessionEvent::Completed { caller, .. } => panic!("nobody asked as {caller:?}"),
                 _ => {}
             }
         }
         let policy = policy();
-        let in_flight = self.session.calls_in_flight();
-        assert!(in_flight <= policy.calls_in_flight_max, "{in_flight} calls in flight");
-        assert!(self.timers.len() <= in_flight, "more timers than calls");
-        assert!(!self.over || (in_flight == 0 && !self.session.is_open()), "it goes on after its fault");
-        assert!(self.session.waiting_fds().len() <= 16 || self.session.waiting().is_empty());
-        let waiting_bytes = self.session.waiting_bytes();
-        assert_eq!(waiting_bytes, self.session.all_waiting().len());
-        assert_eq!(waiting_bytes == 0, self.session.waiting().is_empty());
+        let figures = self.end.figures();
+        assert!(figures.calls <= policy.calls_in_flight_max, "{figures:?}");
+        assert!(figures.timers <= figures.calls, "more timers than calls: {figures:?}");
+        assert!(!self.over || (figures.calls == 0 && !self.end.is_open()), "it goes on after its fault");
+        assert!(figures.waiting_fds <= 16 && figures.asked <= ASKED_MAX, "{figures:?}");
         let waiting_bytes_max = policy.outbox_bytes_max + policy.frame_bytes_max + 4096;
-        assert!(waiting_bytes <= waiting_bytes_max, "{waiting_bytes} bytes wait");
+        assert!(figures.waiting_bytes <= waiting_bytes_max, "{figures:?}");
     }
 }

@@ -202,7 +202,7 @@ impl Reactor {
         let Some(entry) = self.relays.open.get_mut(&name) else { return };
         let mut frames = Vec::new();
         let (key, generation, number) = name;
-        let ended = match taken {
+        let taken = match taken {
             Ok(()) => {
                 entry.has_more = entry.relay.pump(data_max, &mut frames);
                 let (is_over, is_fd_done) = (entry.relay.is_over(), entry.relay.is_fd_done());
@@ -212,12 +212,12 @@ impl Reactor {
                 if is_over {
                     self.relays.open.remove(&name);
                 }
-                Ok(is_over.then_some(number))
+                Ok(())
             }
             Err(fault) => Err(format!("stream {number}: {fault}")),
         };
-        if !frames.is_empty() || ended != Ok(None) {
-            self.supervisor.relay(now, (key, generation), &frames, ended);
+        if !frames.is_empty() || taken.is_err() {
+            self.supervisor.relay(now, (key, generation), &frames, taken);
         }
     }
 

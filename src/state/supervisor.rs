@@ -264,16 +264,15 @@ impl Supervisor {
         });
     }
 
-    /// A stream in band: sends these frames of it, and where it is over, makes room for another; or ends the
-    /// connection, because the plugin broke its protocol.
+    /// A stream in band: sends these frames of it, or ends the connection, because the plugin broke its protocol.
     pub fn relay(
         &mut self,
         now: Time,
         (key, generation): (PluginKey, Generation),
         frames: &[StreamFrame],
-        ended: Result<Option<u64>, String>,
+        taken: Result<(), String>,
     ) {
-        self.step(now, key, |plugin, step| plugin.relay(step, generation, frames, ended));
+        self.step(now, key, |plugin, step| plugin.relay(step, generation, frames, taken));
     }
 
     /// The plugin that a call goes to.

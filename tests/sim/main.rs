@@ -22,6 +22,7 @@ mod link;
 mod model;
 mod nature;
 mod operator;
+mod peers;
 mod policies;
 mod story;
 mod world;

@@ -3,7 +3,8 @@
 //! What it deliberately does not do: carry them; its shell relays between descriptors and frames.
 //!
 //! What always holds: at most [`STREAMS_MAX`] are open of those that either side began; the host's own have even
-//! numbers, the plugin's odd ones; nothing of one of ours is carried before the frame that announces it has begun to be
+//! numbers, the plugin's odd ones; a number is free once both sides have sent the end and the drop of the stream, as soon
+//! as that is read, so that the peer may use the room in its very next frame; nothing of one of ours is carried before the frame that announces it has begun to be
 //! written, and where that is withdrawn the stream never was.
 
 use crate::check::Refused;
@@ -12,7 +13,8 @@ use crate::role::Role;
 use crate::send_queue::Span;
 use rpc_plugin_wire::ErrorCode;
 use rpc_plugin_wire::limits::{REQUEST_ID_MAX, STREAMS_MAX};
-use std::collections::BTreeSet;
+use rpc_plugin_wire::stream::StreamFrame;
+use std::collections::BTreeMap;
 
 /// Descriptors that go out as streams in band, under these numbers.
 pub type Named<F> = Vec<(u64, F)>;
@@ -25,14 +27,19 @@ struct Announcing<F> {
     named: Named<F>,
 }
 
+/// What was said of a stream, as bits: the end and the drop that this side sent, and those that came.
+type Said = u8;
+
+/// All of it: the stream is over.
+const ALL: Said = 0b1111;
+
 /// The streams of one connection. `F` is what a stream of ours carries.
 #[derive(Debug)]
 pub struct Streams<F> {
     role: Role,
     /// Whether both sides agreed on them.
     agreed: bool,
-    ours: BTreeSet<u64>,
-    theirs: BTreeSet<u64>,
+    open: BTreeMap<u64, Said>,
     /// How many this side began.
     begun: u64,
     announcing: Vec<Announcing<F>>,
@@ -42,8 +49,7 @@ impl<F> Streams<F> {
     /// Streams of a connection on which this side has that role. None may be until [`Streams::agree`].
     #[must_use]
     pub fn new(role: Role) -> Streams<F> {
-        let (ours, theirs) = (BTreeSet::new(), BTreeSet::new());
-        Streams { role, agreed: false, ours, theirs, begun: 0, announcing: Vec::new() }
+        Streams { role, agreed: false, open: BTreeMap::new(), begun: 0, announcing: Vec::new() }
     }
 
     /// Both sides agreed on them.
@@ -67,8 +73,8 @@ impl<F> Streams<F> {
                 "it comes with file descriptors, and this connection passes neither them nor streams in band";
             return Err(Refused::new(ErrorCode::InvalidParams, why));
         }
-        if self.ours.len() + count > STREAMS_MAX {
-            let (open, other) = (self.ours.len(), self.role.other());
+        let (open, other) = (self.count(self.role), self.role.other());
+        if open + count > STREAMS_MAX {
             let why = format!("{open} streams to the {other} are open in band, at most {STREAMS_MAX} may be");
             return Err(Refused::new(ErrorCode::Overloaded, why));
         }
@@ -87,7 +93,7 @@ impl<F> Streams<F> {
         let first = if self.role == Role::Host { 0 } else { 1 };
         let numbers: Vec<u64> = (self.begun..).take(fds.len()).map(|number| number * 2 + first).collect();
         self.begun += numbers.len() as u64;
-        self.ours.extend(&numbers);
+        self.open.extend(numbers.iter().map(|number| (*number, 0)));
         self.announcing.push(Announcing { frame: None, named: numbers.iter().copied().zip(fds).collect() });
         Ok(numbers)
     }
@@ -113,7 +119,7 @@ impl<F> Streams<F> {
     fn forget(&mut self, is_meant: impl Fn(&Announcing<F>) -> bool) {
         let Some(at) = self.announcing.iter().position(is_meant) else { return };
         for (number, _) in self.announcing.remove(at).named {
-            self.ours.remove(&number);
+            self.open.remove(&number);
         }
     }
 
@@ -137,33 +143,58 @@ impl<F> Streams<F> {
                 let parity = if self.role == Role::Host { "odd" } else { "even" };
                 return wrong(format!("; its own have {parity} numbers below 2^53"));
             }
-            if self.theirs.len() >= STREAMS_MAX {
+            if self.count(self.role.other()) >= STREAMS_MAX {
                 return wrong(format!(", and {STREAMS_MAX} of its own are open"));
             }
-            if !self.theirs.insert(*number) {
+            if self.open.insert(*number, 0).is_some() {
                 return wrong(", which is open".to_owned());
             }
         }
         Ok(())
     }
 
-    /// A frame of the peer is about this one.
+    /// A frame of a stream came. With the last one the number is free, before any frame behind it is looked at.
     ///
     /// # Errors
-    /// It is not open.
-    pub fn check_open(&self, number: u64) -> Result<(), Violation> {
+    /// The stream is not open.
+    pub fn received(&mut self, frame: &StreamFrame) -> Result<(), Violation> {
         if !self.agreed {
             return Err(Violation::invalid("a frame is of a stream in band, which were not agreed on"));
         }
-        if self.ours.contains(&number) || self.theirs.contains(&number) {
-            return Ok(());
+        let number = frame.stream();
+        if !self.open.contains_key(&number) {
+            return Err(Violation::invalid(format!("a frame is of stream {number}, which is not open")));
         }
-        Err(Violation::invalid(format!("a frame is of stream {number}, which is not open")))
+        self.say(number, said_by(frame));
+        Ok(())
     }
 
-    /// One is over.
-    pub fn closed(&mut self, number: u64) {
-        let _ = self.ours.remove(&number) || self.theirs.remove(&number);
+    /// A frame of a stream was put into the queue.
+    pub fn sent(&mut self, frame: &StreamFrame) {
+        self.say(frame.stream(), said_by(frame) << 2);
+    }
+
+    fn say(&mut self, number: u64, more: Said) {
+        if let Some(said) = self.open.get_mut(&number) {
+            *said |= more;
+            if *said == ALL {
+                self.open.remove(&number);
+            }
+        }
+    }
+
+    /// How many are open that this role began.
+    fn count(&self, role: Role) -> usize {
+        self.open.keys().filter(|number| role.owns(**number)).count()
+    }
+}
+
+/// What a frame says of its stream's end.
+fn said_by(frame: &StreamFrame) -> Said {
+    match frame {
+        StreamFrame::End { .. } => 0b01,
+        StreamFrame::Drop { .. } => 0b10,
+        StreamFrame::Data { .. } | StreamFrame::Ack { .. } => 0,
     }
 }
 
@@ -178,6 +209,20 @@ mod tests {
     use super::*;
     use crate::send_queue::SendQueue;
 
+    /// Whether a frame of the peer may be of this stream.
+    fn is_open(streams: &mut Streams<char>, stream: u64) -> bool {
+        streams.received(&StreamFrame::Ack { stream, credit: 1 }).is_ok()
+    }
+
+    /// Lets a stream be over.
+    fn close(streams: &mut Streams<char>, stream: u64) {
+        for frame in [StreamFrame::End { stream }, StreamFrame::Drop { stream }] {
+            streams.sent(&frame);
+            assert!(is_open(streams, stream), "the peer has not said all");
+            streams.received(&frame).unwrap();
+        }
+    }
+
     /// Streams that both sides agreed on.
     fn agreed(role: Role) -> Streams<char> {
         let mut streams = Streams::new(role);
@@ -190,7 +235,7 @@ mod tests {
         for (role, other) in [(Role::Host, Role::Plugin), (Role::Plugin, Role::Host)] {
             let none = Streams::<char>::new(role);
             assert_eq!(none.check(1).unwrap_err().code, ErrorCode::InvalidParams);
-            assert!(!none.are_agreed() && none.check_open(1).is_err());
+            assert!(!none.are_agreed() && !is_open(&mut Streams::<char>::new(role), 1));
             let (mut streams, mut theirs) = (agreed(role), agreed(other));
             let numbers = theirs.open(vec!['a', 'b']).unwrap();
             streams.came(&numbers).unwrap();
@@ -199,11 +244,11 @@ mod tests {
                 assert!(streams.came(&[wrong]).is_err(), "{wrong} of {other}");
             }
             assert!(streams.came(&[last]).is_ok());
-            assert!(streams.check_open(numbers[1]).is_ok() && streams.check_open(numbers[1] + 2).is_err());
+            assert!(is_open(&mut streams, numbers[1]) && !is_open(&mut streams, numbers[1] + 2));
             let ours = streams.open(vec!['c']).unwrap();
-            assert!(streams.came(&ours).is_err() && streams.check_open(ours[0]).is_ok());
-            streams.closed(numbers[1]);
-            assert!(streams.check_open(numbers[1]).is_err());
+            assert!(streams.came(&ours).is_err() && is_open(&mut streams, ours[0]));
+            close(&mut streams, numbers[1]);
+            assert!(!is_open(&mut streams, numbers[1]));
             assert!(streams.came(&[numbers[1]]).is_ok(), "it is free again");
         }
     }
@@ -221,7 +266,7 @@ mod tests {
             refused.code == ErrorCode::Overloaded && refused.why.contains("to the plugin"),
             "{refused:?}"
         );
-        streams.closed(0);
+        close(&mut streams, 0);
         assert!(streams.check(1).is_ok() && streams.check(2).is_err());
     }
 
@@ -238,13 +283,13 @@ mod tests {
         assert_eq!((first.0, second.0.as_slice(), third.0), (vec![1], &[3, 5][..], vec![7]));
         assert!(streams.announced(0).is_empty());
         streams.withdrawn(second.1);
-        assert!(streams.check_open(3).is_err() && streams.check_open(7).is_ok());
+        assert!(!is_open(&mut streams, 3) && is_open(&mut streams, 7));
         assert_eq!(streams.announced(11), [(1, 'a')], "of two that may have begun, one was withdrawn");
         let unsent = streams.open(vec!['e', 'f']).unwrap();
         assert_eq!(unsent, [9, 11]);
         assert_eq!(streams.announced(30), [(7, 'd')]);
         assert!(streams.announced(u64::MAX).is_empty(), "its frame is in no queue");
         streams.never_sent(&unsent);
-        assert!(streams.check_open(9).is_err() && streams.check(STREAMS_MAX - 2).is_ok());
+        assert!(!is_open(&mut streams, 9) && streams.check(STREAMS_MAX - 2).is_ok());
     }
 }

@@ -64,14 +64,12 @@ impl Plugin {
         step: &mut Step<'_>,
         generation: Generation,
         frames: &[StreamFrame],
-        ended: Result<Option<u64>, String>,
+        taken: Result<(), String>,
     ) {
         let Some(session) = self.session_mut(generation) else { return };
         frames.iter().for_each(|frame| session.send_stream(frame));
-        match ended {
-            Ok(None) => {}
-            Ok(Some(number)) => session.stream_closed(number),
-            Err(why) => session.refuse_stream(&mut step.cx(), why),
+        if let Err(why) = taken {
+            session.refuse_stream(&mut step.cx(), why);
         }
         self.pump(step);
     }

@@ -214,16 +214,12 @@ impl Session {
     pub fn send_stream(&mut self, frame: &StreamFrame) {
         if self.stage == Stage::Open {
             self.queue.write(|out| frame.write(out));
+            self.streams.sent(frame);
         }
     }
 
     /// Streams in band whose frames have been begun to be written since this was asked last.
     pub fn announced_streams(&mut self) -> Named<Fd> {
         self.streams.announced(self.queue.begun())
-    }
-
-    /// A stream in band is over.
-    pub fn stream_closed(&mut self, number: u64) {
-        self.streams.closed(number);
     }
 }

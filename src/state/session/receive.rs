@@ -158,7 +158,7 @@ impl Session {
             method => {
                 let read = StreamFrame::read(method, notification.params).map_err(Violation::invalid);
                 let checked = read.and_then(|frame| {
-                    frame.as_ref().map_or(Ok(()), |frame| self.streams.check_open(frame.stream()))?;
+                    frame.as_ref().map_or(Ok(()), |frame| self.streams.received(frame))?;
                     Ok(frame)
                 });
                 match checked {
