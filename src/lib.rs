@@ -31,7 +31,7 @@
 //! rpc_plugin_system::interface! {
 //!     /// Greets people.
 //!     pub trait Greeter = "greeter" version 1, client GreeterClient {
-//!         /// A greeting for somebody.
+//!         /// Returns a greeting for that name.
 //!         fn greet(name: String) -> String;
 //!     }
 //! }

@@ -52,7 +52,7 @@ fn keep_texts(folder: &Path) -> Result<(), Box<dyn Error>> {
         other => println!("weight is {}", other?),
     }
 
-    // Whoever has the capability will do, and the host repeats the call until the plugin is back.
+    // Any plugin with the capability will do, and the host repeats the call until the plugin is back.
     plugin.restart()?;
     let options = CallOptions::default().timeout(SOON).idempotent(true);
     let kv = KvClient::new(host.capability(KvClient::NAME));

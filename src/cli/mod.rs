@@ -121,7 +121,7 @@ pub const VERSION_FLAG: Flag = Flag::switch("version", "Print the version").shor
 /// The command that every program with commands has.
 pub const HELP_COMMAND: Command = Command {
     name: "help",
-    summary: "Print this help, or that of one command",
+    summary: "Print this help, or the help of one command",
     details: "",
     positionals: &[Positional { name: "COMMAND", required: false, flag: None, help: "The command" }],
     flags: &[],

@@ -23,7 +23,7 @@ pub const FLAG: super::Flag = super::Flag::with_value(
     "runtime-dir",
     "DIR",
     "The daemon's runtime folder; without it $RUNTIME_DIRECTORY, for root /run/rpcplugind, \
-     for others $XDG_RUNTIME_DIR/rpcplugind",
+     for other users the folder rpcplugind in $XDG_RUNTIME_DIR",
 )
 .variable(VARIABLE);
 

@@ -34,14 +34,14 @@ pub enum Exit {
 
 /// Exit codes and their meaning, for the help. In the order of [`Exit`].
 pub(super) const MEANINGS: &[(&str, &str)] = &[
-    ("0", "Done"),
+    ("0", "Success"),
     ("1", "Failed: the plugin or the daemon answered with an error that has no code of its own"),
     ("2", "Usage: the command line is wrong, or no runtime folder is known"),
     ("3", "Unreachable: no daemon answers at that runtime folder"),
     ("4", "Unknown plugin"),
     ("5", "Not available: the plugin cannot take the call now, or was lost during it"),
-    ("6", "Deadline: the time was up"),
-    ("7", "Denied"),
+    ("6", "Deadline: the time limit passed first"),
+    ("7", "Denied: this user, or this caller, may not do it"),
     ("8", "Unverified: 'logs --verify' found a line altered, removed, inserted or without a hash"),
 ];
 

@@ -15,7 +15,7 @@ const ID_ARGUMENT: Positional =
     Positional { name: ID, required: true, flag: Some("plugin-id"), help: "The plugin" };
 const ONE: &[Positional] = &[ID_ARGUMENT];
 const ONE_OR_ALL: &[Positional] =
-    &[Positional { required: false, help: "The plugin; without it, every one", ..ID_ARGUMENT }];
+    &[Positional { required: false, help: "The plugin; without it, every plugin", ..ID_ARGUMENT }];
 
 /// A command with no argument of its own.
 const fn plain(name: &'static str, summary: &'static str) -> Command {
@@ -36,7 +36,7 @@ const COMMANDS: &[Command] = &[
                 name: JSON,
                 required: false,
                 flag: None,
-                help: "Its params, a JSON object; '-' reads them from standard input",
+                help: "The params of the call, a JSON object; '-' reads them from standard input",
             },
         ],
         flags: &[
@@ -48,11 +48,11 @@ const COMMANDS: &[Command] = &[
             .replaces(ID),
             Flag::switch(
                 "idempotent",
-                "The plugin may execute it more than once: repeat it within the timeout when it could not be sent, \
-                 or the plugin was lost meanwhile",
+                "The plugin may execute the call more than once: repeat it within the timeout when it could not \
+                 be sent, or when the plugin was lost during it",
             ),
             ID_FLAG,
-            Flag::switch("progress", "Ask for its progress, and print what comes of it on standard error"),
+            Flag::switch("progress", "Ask for progress of the call, and print each value on standard error"),
         ],
         examples: &[
             Example {
@@ -65,21 +65,21 @@ const COMMANDS: &[Command] = &[
             },
             Example {
                 line: "rpcpluginctl call --capability kv kv.get '{\"key\": \"colour\"}' --idempotent",
-                what: "Whichever plugin serves kv, and again if it is just being replaced",
+                what: "Any plugin that serves kv; the call is repeated if that plugin is being replaced",
             },
         ],
         ..about_one(
             "call",
             "Call a method of a plugin and print its result",
-            "Prints the plugin's result: laid out on a terminal, on one line elsewhere. With --json it \
-             stands in an object beside the plugin's id, its generation and the duration, and progress is one object \
-             {\"progress\": VALUE} a line.",
+            "Prints the plugin's result: indented on a terminal, on one line elsewhere. With --json the result \
+             is in an object with the plugin's id, its generation and the duration, and each progress value is one \
+             object {\"progress\": VALUE} on a line of its own.",
         )
     },
     Command {
         positionals: ONE_OR_ALL,
         flags: &[ID_FLAG],
-        ..plain("capabilities", "Show what a plugin, or every plugin, says it can do")
+        ..plain("capabilities", "Show the capabilities that a plugin, or every plugin, has declared")
     },
     Command {
         positionals: &[
@@ -88,40 +88,41 @@ const COMMANDS: &[Command] = &[
                 name: "ARG...",
                 required: false,
                 flag: None,
-                help: "Its arguments; '--' stands before those that begin with a dash",
+                help: "Arguments of the plugin; put '--' before the first that begins with a dash",
             },
         ],
         flags: &[
-            Flag::with_value("env", "NAME=VALUE", "Set a variable for it").repeated(),
-            Flag::with_value("id", "ID", "What it is called; without it, the name of its file"),
-            Flag::with_value("pass-env", "NAME", "Let a variable of this environment through to it")
+            Flag::with_value("env", "NAME=VALUE", "Set an environment variable for the plugin").repeated(),
+            Flag::with_value("id", "ID", "The plugin's id; without it, the name of its file"),
+            Flag::with_value("pass-env", "NAME", "Pass this environment variable on to the plugin")
                 .repeated(),
-            Flag::with_value("transport", "WORD", "How it is reached: unix, fd or stdio").default("unix"),
+            Flag::with_value("transport", "WORD", "How the plugin is connected: unix, fd or stdio").default("unix"),
         ],
-        details: "Runs the plugin in this folder with a host of its own, whose private temporary runtime folder is \
-                  removed at the end, and needs no daemon. Prints what happens to it and what it prints, as it \
-                  comes. Each line of standard input calls a method: METHOD [JSON]; 'help', 'capabilities', \
-                  'status', 'restart' and 'quit' are no methods. Result or error stand there with the time it \
-                  took; --timeout is the deadline of each. End of input, 'quit' and Ctrl-C end the plugin \
-                  as an operator would. With --json, one object a line, each with a 'type'. The exit code is 0; \
-                  where standard input is no terminal, it is that of the first line that failed.",
+        details: "Runs the plugin in the current folder under a host of its own; no daemon is needed. The host's private \
+                  temporary runtime folder is removed at the end. The plugin's events and output are printed as they \
+                  come. Each line of standard input calls a method: METHOD [JSON]; the words 'help', 'capabilities', \
+                  'status', 'restart' and 'quit' are commands of this program instead. The result or error of each \
+                  call is printed with its duration; --timeout is the deadline of each call. End of input, 'quit' and \
+                  Ctrl-C stop the plugin as 'rpcpluginctl stop' does. With --json, each line of output is one object \
+                  with a 'type'. The exit code is 0; when standard input is not a terminal, it is that of the first \
+                  line that failed.",
         examples: &[
             Example {
                 line: "rpcpluginctl dev target/debug/echo",
-                what: "Try a plugin that was just built; 'restart' takes it anew when it was built again",
+                what: "Try a plugin that was just built; after the next build, 'restart' runs the new one",
             },
             Example {
                 line: "echo 'echo {\"message\": \"hello\"}' | rpcpluginctl dev target/debug/echo --json",
                 what: "A script of calls",
             },
         ],
-        ..plain("dev", "Run one plugin in the foreground, and call it line by line")
+        ..plain("dev", "Run one plugin in the foreground and call it line by line")
     },
     Command {
-        flags: &[Flag::with_value("message", "TEXT", "What to send").required(), ID_FLAG],
+        flags: &[Flag::with_value("message", "TEXT", "The message to send").required(), ID_FLAG],
         examples: &[Example {
             line: "rpcpluginctl echo echo --message 'hello there'",
-            what: "Is the plugin 'echo' there?",
+            what: "Check that the plugin 'echo' answers",
         }],
         ..about_one(
             "echo",
@@ -129,29 +130,29 @@ const COMMANDS: &[Command] = &[
             "The same as: call ID echo '{\"message\": TEXT}'.",
         )
     },
-    about_one("heartbeat", "Ask a plugin now how it is", ""),
+    about_one("heartbeat", "Request a heartbeat from a plugin now and print it", ""),
     HELP_COMMAND,
     Command {
-        details: "Without an ID, the events of the only plugin. Reads the files in the runtime folder, rotated \
-                  ones too, so the daemon need not run. Prints the newest ones, the oldest of them first. Lines \
-                  that are not records, and damaged parts of packed files, are skipped and told on standard \
-                  error. Where numbers are missing, a line says so. With --json or --format json, \
-                  one record a line, as it was written; with --summary and --verify, one document. With \
-                  --follow, --timeout says how long; without it, until interrupted.",
+        details: "Without an ID, the events of the only plugin. Reads the record's files in the runtime folder, rotated \
+                  ones too, so the daemon need not run. Prints the newest events, the oldest of them first. Lines \
+                  that are not records, and damaged parts of packed files, are skipped; standard error says so. \
+                  A gap in the sequence numbers is shown as a line. With --json or --format json, one record a \
+                  line, as it was written; with --summary and --verify, one document. With --follow, --timeout \
+                  bounds how long; without it, until interrupted.",
         positionals: &[Positional {
             required: false,
-            help: "The plugin; may be left out if there is only one",
+            help: "The plugin; may be left out when there is only one",
             ..ID_ARGUMENT
         }],
         flags: &[
-            Flag::switch("all", "All plugins and the daemon itself, in the order of time"),
-            Flag::with_value("component", "NAME", "Only what this component says; any of several").repeated(),
+            Flag::switch("all", "Events of all plugins and of the daemon itself, ordered by time"),
+            Flag::with_value("component", "NAME", "Only events of this component; with several, of any of them").repeated(),
             Flag::switch("daemon", "Only the daemon's own events"),
-            Flag::with_value("event", "NAME", "Only events of this kind; any of several").repeated(),
-            Flag::switch("follow", "Go on and print events as they come").short('f'),
-            Flag::with_value("format", "FORMAT", "How to print: text or json, which is the same as --json")
+            Flag::with_value("event", "NAME", "Only events of this kind; with several, of any of them").repeated(),
+            Flag::switch("follow", "Keep running and print events as they come").short('f'),
+            Flag::with_value("format", "FORMAT", "Output format: text or json; json is the same as --json")
                 .default("text"),
-            Flag::with_value("level", "LEVEL", "Only this level and above: debug, info, warn or error"),
+            Flag::with_value("level", "LEVEL", "Only events of this level and above: debug, info, warn or error"),
             Flag::with_value(
                 "limit",
                 "N",
@@ -159,25 +160,25 @@ const COMMANDS: &[Command] = &[
             )
             .short('n')
             .default(LIMIT_DEFAULT),
-            Flag::with_value("method", "NAME", "Only what is about this method; any of several").repeated(),
+            Flag::with_value("method", "NAME", "Only events about this method; with several, about any of them").repeated(),
             ID_FLAG,
             Flag::switch("reverse", "Print the newest first").short('r'),
             Flag::with_value(
                 "since",
                 "TIME",
-                "Only from then on: 15m ago is 15m; or a time such as 2026-01-31T12:00:00Z",
+                "Only events since then: a duration before now such as 15m, or a time such as 2026-01-31T12:00:00Z",
             ),
             Flag::with_value(
                 "source",
                 "SOURCE",
-                "Whose record: kernel is the daemon's of the plugin, plugin is the plugin's own",
+                "Which record: kernel is the daemon's record of the plugin, plugin is the one that the plugin itself writes",
             )
             .default("kernel"),
-            Flag::switch("summary", "Count events, and what is missing or corrupt"),
-            Flag::with_value("until", "TIME", "Only up to then, written like --since"),
+            Flag::switch("summary", "Count events by kind, and missing or corrupt lines"),
+            Flag::with_value("until", "TIME", "Only events up to then, written like --since"),
             Flag::switch(
                 "verify",
-                "Check the hash chain of every line, and name the first that does not fit",
+                "Check the hash chain of every line, and name the first line that does not fit",
             ),
         ],
         examples: &[
@@ -187,40 +188,40 @@ const COMMANDS: &[Command] = &[
             },
             Example {
                 line: "rpcpluginctl logs --all --since 15m --level warn",
-                what: "What went wrong anywhere in the last quarter of an hour",
+                what: "Warnings and errors of all plugins and the daemon in the last 15 minutes",
             },
             Example {
                 line: "rpcpluginctl logs --all --follow --json | grep '\"error\"'",
-                what: "What goes wrong from now on, for a program",
+                what: "Errors from now on, as JSON for another program",
             },
             Example {
                 line: "rpcpluginctl logs --all --verify",
-                what: "Was the record tampered with? Exit code 8 says so",
+                what: "Check whether the record was tampered with: exit code 8 means yes",
             },
         ],
         ..plain("logs", "Print recorded events")
     },
-    about_one("plugin", "Show all that is known about a plugin", ""),
+    about_one("plugin", "Show everything about one plugin", ""),
     plain("plugins", "List the plugins"),
     Command {
         examples: &[Example {
             line: "rpcpluginctl restart echo --timeout 10s",
-            what: "A new generation, proved and healthy within ten seconds",
+            what: "Wait at most ten seconds until the new generation is healthy",
         }],
         ..about_one(
             "restart",
-            "Replace a plugin's process by a new generation and wait until it is healthy",
+            "Replace a plugin's process with a new generation and wait until it is healthy",
             WAITS,
         )
     },
     Command {
         details: "One row for each plugin that serves a capability (mode direct-plugin-id), and one for the plugin that a \
-                  call by the capability would go to now (mode capability), where there is one.",
-        ..plain("routes", "Show which plugin serves which capability, and whether it can")
+                  call by capability would go to now (mode capability), if there is one.",
+        ..plain("routes", "Show which plugin serves which capability, and whether it takes calls now")
     },
-    plain("shutdown", "End the daemon and all its plugins"),
-    about_one("start", "Start a plugin, also one that was given up, and wait until it is healthy", WAITS),
-    plain("status", "Show how the daemon is"),
+    plain("shutdown", "Stop the daemon and all its plugins"),
+    about_one("start", "Start a plugin that is stopped or failed, and wait until it is healthy", WAITS),
+    plain("status", "Show the daemon's status"),
     about_one("stop", "Stop a plugin and wait until its process has ended", WAITS),
     plain("version", "Print the version of this program and of its protocol"),
     Command {
@@ -236,13 +237,13 @@ const COMMANDS: &[Command] = &[
         ],
         examples: &[Example {
             line: "rpcpluginctl wait echo --for healthy --timeout 1m",
-            what: "In a script, before the first call",
+            what: "In a script, wait for the plugin before the first call",
         }],
         ..about_one("wait", "Wait until a plugin is in a state", "")
     },
 ];
 
-const WAITS: &str = "With --timeout 0 it does not wait, and prints the state at once.";
+const WAITS: &str = "With --timeout 0 it prints the state at once and does not wait.";
 
 /// How many events `logs` prints unless told otherwise.
 pub(super) const LIMIT_DEFAULT: &str = "50";
@@ -254,15 +255,16 @@ pub(super) const TIMEOUT_DEFAULT: &str = "30s";
 pub static PROGRAM: Program = Program {
     name: "rpcpluginctl",
     version: env!("CARGO_PKG_VERSION"),
-    summary: "Looks at the plugins of a running rpcplugind, and acts on them",
+    summary: "Inspect, call and control the plugins of a running rpcplugind",
     groups: &[FlagGroup {
         title: "Flags",
         flags: &[
             HELP_FLAG,
-            Flag::switch("json", "Print one JSON document, as the daemon answered; errors as JSON as well"),
-            Flag::switch("no-color", "No colour; colour is for terminals only anyway").variable("NO_COLOR"),
+            Flag::switch("json", "Print the daemon's answer as one JSON document; errors are JSON too"),
+            Flag::switch("no-color", "Do not colour the output; without it, only terminals get colour")
+                .variable("NO_COLOR"),
             runtime_dir::FLAG,
-            Flag::with_value("timeout", "T", "How long to wait at most, such as 200ms, 30s or 15m")
+            Flag::with_value("timeout", "T", "Longest time to wait, such as 200ms, 30s or 15m")
                 .default(TIMEOUT_DEFAULT),
             VERSION_FLAG,
         ],
@@ -270,8 +272,8 @@ pub static PROGRAM: Program = Program {
     commands: COMMANDS,
     command_required: true,
     examples: &[
-        Example { line: "rpcpluginctl plugins", what: "How are they?" },
-        Example { line: "rpcpluginctl plugin echo", what: "What is wrong with the plugin 'echo'?" },
+        Example { line: "rpcpluginctl plugins", what: "List all plugins and their states" },
+        Example { line: "rpcpluginctl plugin echo", what: "Find out what is wrong with the plugin 'echo'" },
     ],
     sections: &[
         Section { title: "Exit codes", rows: MEANINGS },

@@ -21,17 +21,17 @@ pub(super) const WAIT: &str = "wait";
 const COMMANDS: &[Command] = &[
     Command {
         name: DEMO,
-        summary: "Show in a few seconds what this is, with a plugin of its own in a temporary folder",
+        summary: "Run a short tour with a built-in plugin in a temporary folder",
         details: "Starts a host with the built-in echo plugin, shows it with rpcpluginctl's own commands, calls it, \
                   kills it, shows its replacement and the record of it all, and cleans up.",
         positionals: &[],
-        flags: &[Flag::switch(STAY, "Stay up at the end, and print commands to try")],
+        flags: &[Flag::switch(STAY, "Keep running at the end, and print commands to try")],
         examples: &[],
     },
     HELP_COMMAND,
     Command {
         name: SERVE_ECHO,
-        summary: "Be the built-in echo plugin; a host launches it so",
+        summary: "Run as the built-in echo plugin; only a host launches this",
         details: "",
         positionals: &[],
         flags: &[],
@@ -43,14 +43,14 @@ const OWN: &[Flag] = &[
     Flag::switch(CHECK_CONFIG, "Check the configuration, print it as JSON with all defaults, and end"),
     Flag::with_value(CONFIG, "FILE", "Read plugins and settings from this JSON file").short('c'),
     HELP_FLAG,
-    Flag::switch(JSON, "Print what is printed as JSON, one object a line"),
+    Flag::switch(JSON, "Print output as JSON, one object a line"),
     Flag::with_value(
         LOG_SINK,
         "TYPE[=TARGET]",
-        "Hand events over to this too, such as stderr or unix-stream=/run/x.sock",
+        "Send events to this sink as well, such as stderr or unix-stream=/run/x.sock",
     )
     .repeated(),
-    Flag::with_value(PLUGIN, "ID=PATH", "Run the plugin at this absolute path under this id")
+    Flag::with_value(PLUGIN, "ID=PATH", "Run the executable at this absolute path as the plugin of this id")
         .short('p')
         .repeated(),
     runtime_dir::FLAG,
@@ -58,21 +58,21 @@ const OWN: &[Flag] = &[
     Flag::with_value(
         WAIT,
         "ID",
-        "Do not launch this plugin; print the variables with which you start it by hand",
+        "Do not launch this plugin; print the environment variables to start it by hand",
     )
     .repeated(),
 ];
 
 const EXAMPLES: &[Example] = &[
-    Example { line: "rpcplugind demo", what: "A tour in a few seconds" },
+    Example { line: "rpcplugind demo", what: "Take the tour" },
     Example { line: "rpcplugind --plugin echo=/usr/lib/plugins/echo", what: "Run one plugin" },
     Example {
         line: "rpcplugind --config /etc/rpcplugind.json --wait echo",
-        what: "Start the plugin 'echo' yourself, under gdb or strace, with the variables that this prints",
+        what: "Start the plugin 'echo' by hand, under gdb or strace, with the environment variables that this prints",
     },
     Example {
         line: "rpcplugind --config /etc/rpcplugind.json --check-config",
-        what: "See whether a configuration is right, and what it comes to",
+        what: "Check a configuration, and print it with all defaults",
     },
 ];
 
@@ -80,17 +80,20 @@ const SECTIONS: &[Section] = &[
     Section {
         title: "Exit codes",
         rows: &[
-            ("0", "It was asked to end and has ended, and so have all plugins"),
-            ("1", "It could not start, or not go on; standard error says why"),
+            ("0", "The daemon was asked to end; it and all its plugins have ended"),
+            ("1", "The daemon could not start, or could not go on; standard error says why"),
             ("2", "The command line or the configuration is wrong"),
         ],
     },
     Section {
         title: "Signals",
         rows: &[
-            ("SIGTERM, SIGINT", "End all plugins, each down its ladder, then the daemon"),
-            ("SIGINT again", "Kill the plugins that have not ended yet; a further SIGTERM changes nothing"),
-            ("SIGHUP, SIGUSR1", "Put on record and otherwise ignored"),
+            ("SIGTERM, SIGINT", "Stop all plugins (shutdown request, SIGTERM, SIGKILL), then the daemon"),
+            (
+                "SIGINT again",
+                "Send SIGKILL to the plugins that have not ended yet; a further SIGTERM changes nothing",
+            ),
+            ("SIGHUP, SIGUSR1", "Recorded as an event and otherwise ignored"),
         ],
     },
 ];
@@ -99,14 +102,11 @@ const SECTIONS: &[Section] = &[
 pub static PROGRAM: LazyLock<Program> = LazyLock::new(|| Program {
     name: "rpcplugind",
     version: env!("CARGO_PKG_VERSION"),
-    summary: "Launch, prove, watch, call and replace plugins that are processes of their own",
+    summary: "Launch, authenticate, monitor, call and restart plugins, each a process of its own",
     // The table lives as long as the program, and is made once.
     groups: Box::leak(Box::new([
         FlagGroup { title: "Options", flags: OWN },
-        FlagGroup {
-            title: "Settings, for every plugin that says nothing of its own",
-            flags: setting_flags(),
-        },
+        FlagGroup { title: "Settings, defaults for every plugin", flags: setting_flags() },
     ])),
     commands: COMMANDS,
     command_required: false,

@@ -63,12 +63,12 @@ pub(super) enum Request<'a> {
 /// Words that are no methods, with what they do.
 pub(super) const WORDS: &[(&str, &str)] = &[
     ("METHOD [JSON]", "call a method, with a JSON object for params"),
-    ("call METHOD [JSON]", "the same, for a method that is called like one of these words"),
-    ("capabilities, methods", "what the plugin says it can do; its methods begin with these words"),
-    ("status", "all that is known about it"),
-    ("restart", "a new process, for example after it was built again"),
-    ("help", "this"),
-    ("quit", "end the plugin, and this; so do end of input and Ctrl-C"),
+    ("call METHOD [JSON]", "the same, for a method that has the name of one of these words"),
+    ("capabilities, methods", "the capabilities that the plugin has declared; method names begin with them"),
+    ("status", "everything about the plugin"),
+    ("restart", "a new process, for example after the plugin was built again"),
+    ("help", "this list"),
+    ("quit", "stop the plugin and end this program; so do end of input and Ctrl-C"),
 ];
 
 impl Request<'_> {

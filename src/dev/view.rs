@@ -127,7 +127,7 @@ impl View {
         if self.json {
             return self.object(json!({"type": "capabilities", "capabilities": status.capabilities}));
         }
-        self.note(&format!("it can do {}", status.capabilities.join(", ")))
+        self.note(&format!("capabilities: {}", status.capabilities.join(", ")))
     }
 
     pub(super) fn help(&self) -> io::Result<()> {

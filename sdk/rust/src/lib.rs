@@ -11,7 +11,7 @@
 //! interface! {
 //!     /// Greets people.
 //!     pub trait Greeter = "greeter" version 1, client GreeterClient {
-//!         /// A greeting for somebody.
+//!         /// Returns a greeting for that name.
 //!         fn greet(name: String) -> String;
 //!     }
 //! }

@@ -114,31 +114,31 @@ macro_rules! events {
 }
 
 events! {
-    /// The host took a plugin into its care.
+    /// A plugin was added to the host.
     PluginAdded = "plugin_added", Runtime, Info;
-    /// The host gave a plugin up.
+    /// A plugin was removed from the host.
     PluginRemoved = "plugin_removed", Runtime, Info;
-    /// Files and processes of a dead host were removed.
+    /// Files and processes that a dead host left behind were removed.
     LeftoversSwept = "leftovers_swept", Kernel, Warn;
-    /// A generation begins: number persisted, token written, socket listening, executable checked.
+    /// A launch was prepared: generation number and token written, socket listening, executable checked.
     LaunchPrepared = "launch_prepared", Kernel, Info;
-    /// A generation waits for somebody to start its process by hand.
+    /// A generation waits for its process to be started by hand.
     Awaited = "awaited", Kernel, Info;
-    /// The process runs.
+    /// The plugin's process was launched.
     Launched = "launched", Kernel, Info;
     /// A generation ended before its process ran.
     LaunchFailed = "launch_failed", Kernel, Error;
     /// A process connected to the generation's socket.
     Connected = "connected", Auth, Debug;
-    /// A connection was refused; the generation goes on waiting for the right one.
+    /// A connection was refused; the generation still waits for its own process.
     ConnectionRefused = "connection_refused", Auth, Warn;
-    /// Token, identity, generation and versions are right.
+    /// The proof of identity succeeded: token, id, generation and versions are right.
     Authenticated = "authenticated", Auth, Info;
-    /// The proof failed.
+    /// The proof of identity failed.
     AuthenticationFailed = "authentication_failed", Auth, Error;
-    /// The plugin said what it can do.
+    /// The plugin reported its capabilities.
     CapabilitiesReported = "capabilities_reported", Runtime, Info;
-    /// The state changed.
+    /// The plugin's state changed.
     StateChanged = "state_changed", Runtime, Info;
     /// A heartbeat was not answered in time, or with an error.
     HeartbeatMissed = "heartbeat_missed", Runtime, Warn;
@@ -164,15 +164,15 @@ events! {
     ShutdownRequested = "shutdown_requested", Runtime, Info;
     /// A signal was sent to the plugin's process group.
     SignalSent = "signal_sent", Kernel, Warn;
-    /// A generation whose process somebody started by hand is over; the process is left alone.
+    /// A generation that was started by hand is over; its process is left alone.
     LetGo = "let_go", Kernel, Info;
     /// The process ended.
     Exited = "exited", Kernel, Info;
-    /// A replacement will be launched.
+    /// A restart is scheduled.
     RestartScheduled = "restart_scheduled", Runtime, Warn;
-    /// No more replacements until an operator acts.
+    /// The plugin is `failed`: it is not restarted until an operator acts.
     GaveUp = "gave_up", Runtime, Error;
-    /// An operator acted.
+    /// An operator acted through the admin socket.
     AdminAction = "admin_action", Admin, Info;
     /// An admin connection or action was refused.
     AdminDenied = "admin_denied", Admin, Warn;
@@ -202,9 +202,9 @@ events! {
     Stdout = "stdout", Stdout, Info;
     /// A line that the plugin printed to standard error.
     Stderr = "stderr", Stderr, Info;
-    /// The plugin had something for the host's record.
+    /// An event that the plugin sent to the host's record (`host.log`).
     PluginLogged = "plugin_logged", Plugin, Info;
-    /// The plugin told of something, for whoever listens at its host.
+    /// An event that the plugin sent to the host's subscribers (`host.event`).
     PluginEvent = "plugin_event", Plugin, Info;
     /// Printed lines were dropped because they came too fast.
     OutputDropped = "output_dropped", Kernel, Warn;

@@ -221,64 +221,64 @@ settings! {
     /// The settings of a plugin: in `defaults` and in each plugin of the file, and as flags.
     POLICY of Policy;
     restart "restart" Kind::Choice(RESTARTS),
-        "When a plugin that ended by itself is replaced.";
+        "When a plugin whose process ended by itself is restarted.";
     prepare_timeout "prepare-timeout" WAIT,
-        "From the decision to launch until the process runs.";
+        "Deadline from the decision to launch until the process runs.";
     connect_timeout "connect-timeout" WAIT,
-        "From launch until the plugin connected.";
+        "Deadline from the launch until the plugin has connected.";
     hello_timeout "hello-timeout" WAIT,
-        "From the connection until the whole hello is there.";
+        "Deadline from the connection until the whole hello has arrived.";
     ready_timeout "ready-timeout" WAIT,
-        "From the hello until capabilities and the first good heartbeat are there.";
+        "Deadline from the hello until capabilities and the first good heartbeat have arrived.";
     heartbeat_interval "heartbeat-interval" Kind::Duration { zero: Some("no heartbeats") },
         "Time between heartbeats.";
     heartbeat_timeout "heartbeat-timeout" WAIT,
-        "How long one heartbeat may take; not longer than `heartbeat_interval`.";
+        "Deadline of one heartbeat; not longer than `heartbeat_interval`.";
     heartbeat_misses_max "heartbeat-misses-max" Kind::Count(1, 1000),
         "Heartbeats in a row that may be missed or report `unhealthy` before the plugin is replaced.";
     shutdown_grace "shutdown-grace" Kind::Duration { zero: Some("SIGTERM at once") },
-        "From the shutdown request until SIGTERM.";
+        "Time from the shutdown request until SIGTERM.";
     term_grace "term-grace" Kind::Duration { zero: Some("SIGKILL at once") },
-        "From SIGTERM until SIGKILL.";
+        "Time from SIGTERM until SIGKILL.";
     backoff_initial "backoff-initial" WAIT,
-        "The first wait before a replacement that is not immediate; doubles with each failure in a row.";
+        "First wait before a restart that is not immediate; it doubles with each failure in a row.";
     backoff_max "backoff-max" WAIT,
-        "The longest wait before a replacement; not shorter than `backoff_initial`.";
+        "Longest wait before a restart; not shorter than `backoff_initial`.";
     backoff_jitter_percent "backoff-jitter-percent" Kind::Count(0, 50),
-        "How far a wait may deviate at random, up or down, in percent.";
+        "Random deviation of such a wait, up or down, in percent.";
     healthy_stretch "healthy-stretch" WAIT,
-        "A plugin that was healthy this long ends a row of failures.";
+        "A plugin that was healthy this long counts as recovered: its row of failures ends.";
     restarts_max "restarts-max" Kind::Count(0, 1000),
-        "Replacements within `restart_window` before the plugin is given up; must be reachable in it.";
+        "Restarts within `restart_window` before the plugin is `failed`; must be reachable in that time.";
     restart_window "restart-window" WAIT,
-        "The time within which `restarts_max` counts.";
+        "Time within which restarts are counted against `restarts_max`.";
     call_timeout "call-timeout" WAIT,
-        "Deadline of a call that names none.";
+        "Deadline of a call that sets none.";
     cancel_grace "cancel-grace" WAIT,
-        "How long a cancelled call may take to answer before the plugin is replaced.";
+        "How long a plugin may take to answer a cancelled call before it is restarted.";
     calls_in_flight_max "calls-in-flight-max" Kind::Count(1, 1 << 20),
-        "Calls to a plugin that wait for an answer at once; a further one is `overloaded`.";
+        "Most unanswered calls to a plugin at once; a further one ends `overloaded`.";
     outbox_bytes_max "outbox-bytes-max" Kind::Bytes(0, 1 << 30),
-        "Bytes that wait to be sent to a plugin; more than `frame_bytes_max`.";
+        "Most bytes that wait to be sent to a plugin; more than `frame_bytes_max`.";
     frame_bytes_max "frame-bytes-max"
         Kind::Bytes(*FRAME_BYTES_MAX_RANGE.start() as u64, *FRAME_BYTES_MAX_RANGE.end() as u64),
         "Largest frame to or from a plugin.";
     rpc_audit "rpc-audit" Kind::Choice(AUDITS),
-        "Which calls are put on record, never with their params or results.";
+        "Which calls are recorded; params and results never are.";
     output_bytes_per_second_max "output-bytes-per-second-max"
         Kind::Bytes(*OUTPUT_BYTES_RANGE.start() as u64, *OUTPUT_BYTES_RANGE.end() as u64),
-        "What goes on record of each of stdout and stderr in a second; more is dropped and counted.";
+        "Most bytes a second that are recorded of each of stdout and stderr; more is dropped and counted.";
     transport "transport" Kind::Choice(TRANSPORTS),
-        "How a plugin is reached: by its socket, an inherited descriptor, or its stdin and stdout.";
+        "How a plugin is connected: by its socket, an inherited descriptor, or its stdin and stdout.";
 }
 
 settings! {
     /// The settings of the daemon itself: at the top of the file, and as flags.
     DAEMON of Limits;
     admin_clients_max "admin-clients-max" Kind::Count(1, 1024),
-        "Control clients that may be connected at once.";
+        "Most control clients that are connected at once.";
     event_queue_max "event-queue-max" Kind::Count(16, 1 << 20),
-        "Events that may wait to be written to the record; a further one is dropped and counted.";
+        "Most events that wait to be written to the record; a further one is dropped and counted.";
 }
 
 settings! {
@@ -287,15 +287,15 @@ settings! {
     durability "log-durability" Kind::Choice(DURABILITIES),
         "When events are synced to the disk; with `strict`, answers wait for that.";
     sync_interval "log-sync-interval" WAIT,
-        "With `relaxed`: the longest an event below level warn stays unsynced.";
+        "With `relaxed`: longest time that an event below level warn stays unsynced.";
     hold_max "log-hold-max" WAIT,
-        "With `strict`: the longest an answer waits for its record; then it is given, and counted.";
+        "With `strict`: longest time that an answer waits for its record; then it is sent, and counted.";
     file_bytes_max "log-file-bytes-max" Kind::Bytes(64 * 1024, 1 << 30),
-        "A file of the record is rotated before it would become larger.";
+        "Size at which a file of the record is rotated; it never becomes larger.";
     files_max "log-files-max" Kind::Count(2, 64),
-        "Files of one plugin, and of the daemon, the current one counted; the oldest goes.";
+        "Most files of one record (each plugin has one, and the daemon), the current file included; the oldest is removed.";
     file_age_max "log-file-age-max" Kind::Duration { zero: Some("never") },
-        "A file is rotated, with the next event, when its first event is older.";
+        "A file whose first event is older is rotated with the next event.";
     chain "log-chain" Kind::Switch,
         "Whether each line carries the hash of the line before.";
     compress "log-compress" Kind::Switch,
@@ -306,17 +306,17 @@ settings! {
     /// The settings of a sink of the record: in each element of `log.sinks` of the file. They have no flags.
     SINK of SinkSettings;
     level "" Kind::Choice(LEVELS),
-        "The least level that is handed over.";
+        "Lowest level of events that are sent.";
     host "" Kind::Switch,
-        "Whether the daemon's own events are handed over too.";
+        "Whether the daemon's own events are sent too.";
     batch_max "" Kind::Count(1, BATCH_MAX as u64),
-        "Events that are handed over at once.";
+        "Most events sent at once.";
     timeout "" WAIT,
-        "How long the other side may take nothing before the attempt counts as failed.";
+        "How long the sink may accept nothing before the attempt counts as failed.";
     backoff_initial "" WAIT,
-        "The first wait after a failure; it doubles with each further one.";
+        "First wait after a failure; it doubles with each further one.";
     backoff_max "" WAIT,
-        "The longest such wait.";
+        "Longest such wait.";
 }
 
 impl<T> Setting<T> {

@@ -309,7 +309,10 @@ impl Plugin {
             return self.fail(step, problem);
         }
         let capabilities = self.capabilities().join(", ");
-        self.note(step, Note::new(EventKind::CapabilitiesReported, format!("it can do {capabilities}")));
+        self.note(
+            step,
+            Note::new(EventKind::CapabilitiesReported, format!("its capabilities: {capabilities}")),
+        );
         self.phase = Phase::Proving { capable: true, healthy };
         self.check_ready(step);
     }
