@@ -5,7 +5,7 @@
 //! What always holds: events stay in their order; a ticket leaves here once, durable or given up; what was
 //! lost is told in the stream itself as soon as it takes something again.
 
-use super::progress::Progress;
+use super::progress::LogProgress;
 use rpc_plugin_record::{Entry, Repair, Stream};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::EventKind;
@@ -30,7 +30,7 @@ struct Failing {
 
 /// What is to be told once the stream takes something again.
 #[derive(Debug, Default)]
-struct Gap {
+struct LaneGap {
     /// Events that were dropped.
     lost: u64,
     /// Numbers of lines that the disk did not confirm.
@@ -43,7 +43,7 @@ struct Gap {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) stream: Stream,
-    whose: Option<PluginId>,
+    owner: Option<PluginId>,
     waiting: VecDeque<Box<Entry>>,
     /// The number that was given last.
     pushed_seq: u64,
@@ -53,23 +53,23 @@ pub(super) struct Lane {
     /// The same, of which some are certainly not durable.
     failed: Option<(u64, u64)>,
     failing: Option<Failing>,
-    gap: Gap,
+    gap: LaneGap,
     pub(super) wants_sync: bool,
     pub(super) last_used: u64,
 }
 
 impl Lane {
-    pub(super) fn new(stream: Stream, whose: Option<PluginId>) -> Lane {
+    pub(super) fn new(stream: Stream, owner: Option<PluginId>) -> Lane {
         Lane {
             stream,
-            whose,
+            owner,
             waiting: VecDeque::new(),
             pushed_seq: 0,
             waiting_bytes: 0,
             tickets: None,
             failed: None,
             failing: None,
-            gap: Gap::default(),
+            gap: LaneGap::default(),
             wants_sync: false,
             last_used: 0,
         }
@@ -151,7 +151,7 @@ impl Lane {
                 self.waiting_bytes -= entry.bytes();
                 self.waiting.pop_front();
                 if let Some(repair) = self.stream.take_repair() {
-                    self.pushed_seq = self.stream.push(&repaired(&repair, self.whose.as_ref()))?;
+                    self.pushed_seq = self.stream.push(&repaired(&repair, self.owner.as_ref()))?;
                 }
             }
             let before = self.stream.pending_count();
@@ -204,7 +204,7 @@ impl Lane {
     }
 
     /// Gives tickets up where that is due, and settles those that are durable; how many events were given up.
-    pub(super) fn settle(&mut self, now: Instant, hold_max: Duration, progress: &Progress) -> u64 {
+    pub(super) fn settle(&mut self, now: Instant, hold_max: Duration, progress: &LogProgress) -> u64 {
         if let Some(failing) = &mut self.failing {
             failing.is_given_up |= now.saturating_duration_since(failing.since) >= hold_max;
             if failing.is_given_up
@@ -231,7 +231,7 @@ impl Lane {
         if self.stream.is_failing() && self.gap.tell_at.is_some_and(|at| at > now) {
             return false;
         }
-        let Gap { lost, unconfirmed, error, .. } = std::mem::take(&mut self.gap);
+        let LaneGap { lost, unconfirmed, error, .. } = std::mem::take(&mut self.gap);
         let message = match (lost, unconfirmed) {
             (0, Some((first, last))) => {
                 format!("events {first} to {last} may be missing after a power failure")
@@ -250,7 +250,7 @@ impl Lane {
             .details_of(&details)
             .reason("its file could not be written or synced")
             .with(error, Entry::error)
-            .with(self.whose.clone(), Entry::plugin);
+            .with(self.owner.clone(), Entry::plugin);
         entry.fit();
         self.append(Box::new(entry), None);
         true
@@ -262,12 +262,12 @@ impl Lane {
     }
 }
 
-fn repaired(repair: &Repair, whose: Option<&PluginId>) -> Entry {
+fn repaired(repair: &Repair, owner: Option<&PluginId>) -> Entry {
     let done = if repair.was_cut { "was removed" } else { "was ended, because the file cannot be cut" };
     let message = format!("the record ended within a line, which {done}");
     let details = serde_json::json!({
         "offset": repair.offset, "torn_bytes": repair.torn_bytes, "torn": repair.torn,
     });
     let entry = Entry::new(EventKind::RecordRepaired).message(message).details_of(&details);
-    entry.with(whose.cloned(), Entry::plugin)
+    entry.with(owner.cloned(), Entry::plugin)
 }

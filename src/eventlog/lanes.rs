@@ -7,8 +7,9 @@
 //! for files that cannot be written.
 
 use super::lane::Lane;
-use super::progress::Progress;
-use super::{StreamOwner, WrittenLines, WrittenNotice};
+use super::owner::StreamOwner;
+use super::progress::LogProgress;
+use super::written::{WrittenLines, WrittenNotice};
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, Stream, StreamOptions};
 use rpc_plugin_wire::event::Level;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,12 +21,12 @@ use std::time::{Duration, Instant};
 pub(super) const OPEN_MAX: usize = 64;
 /// Most bytes that wait for files that cannot be written; beyond it, events for them are dropped.
 pub(super) const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Streams whose place is remembered although nothing happens to them.
+/// Streams owner place is remembered although nothing happens to them.
 const REMEMBERED_MAX: usize = 4096;
 
 /// Which files are to be synced after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sync {
+pub(super) enum SyncScope {
     All,
     /// Those that got something that is not to wait.
     Urgent,
@@ -76,19 +77,19 @@ impl Lanes {
 
     /// Takes an event for the next write. False if its file fails and too much waits already.
     pub(super) fn append(&mut self, entry: Box<Entry>, ticket: Option<u64>) -> bool {
-        let whose = entry.plugin_id().cloned();
+        let owner = entry.plugin_id().cloned();
         self.uses += 1;
-        if !self.lanes.contains_key(&whose) {
-            let place = Place::of(&self.runtime_dir, whose.as_ref());
+        if !self.lanes.contains_key(&owner) {
+            let place = Place::of(&self.runtime_dir, owner.as_ref());
             let stream = Stream::new(place, FILE_NAME, self.options, Arc::clone(&self.disk));
-            self.lanes.insert(whose.clone(), Lane::new(stream, whose.clone()));
+            self.lanes.insert(owner.clone(), Lane::new(stream, owner.clone()));
         }
         let is_full = |lanes: &BTreeMap<StreamOwner, Lane>| {
             let failing = lanes.values().filter(|lane| lane.is_failing());
             failing.map(|lane| lane.waiting_bytes).sum::<usize>() + entry.bytes() > BACKLOG_BYTES_MAX
         };
-        let is_lost = self.lanes.get(&whose).is_some_and(Lane::is_failing) && is_full(&self.lanes);
-        let Some(lane) = self.lanes.get_mut(&whose) else { return false };
+        let is_lost = self.lanes.get(&owner).is_some_and(Lane::is_failing) && is_full(&self.lanes);
+        let Some(lane) = self.lanes.get_mut(&owner) else { return false };
         lane.last_used = self.uses;
         if is_lost {
             lane.lose();
@@ -96,15 +97,15 @@ impl Lanes {
             lane.wants_sync |= entry.level_of() >= Level::Warn;
             lane.append(entry, ticket);
         }
-        self.active.insert(whose);
+        self.active.insert(owner);
         !is_lost
     }
 
     /// Writes what waits. Without `all`, a file that failed is tried only when its time has come.
-    pub(super) fn write(&mut self, now: Instant, all: bool, sync: Sync) -> Outcome {
+    pub(super) fn write(&mut self, now: Instant, all: bool, sync: SyncScope) -> Outcome {
         let mut outcome = Outcome::default();
-        for whose in &self.active {
-            let Some(lane) = self.lanes.get_mut(whose) else { continue };
+        for owner in &self.active {
+            let Some(lane) = self.lanes.get_mut(owner) else { continue };
             // Twice: what was lost is told once the rest is written.
             for _ in 0..2 {
                 if !(all || lane.is_due(now)) {
@@ -114,10 +115,10 @@ impl Lanes {
                 outcome.lines += lines;
                 if lines > 0 {
                     let (seq, was_rotated) = (lane.written_seq(), lane.stream.take_rotated());
-                    self.written.tell(WrittenLines { owner: whose.as_ref(), seq, was_rotated });
+                    self.written.tell(WrittenLines { owner: owner.as_ref(), seq, was_rotated });
                 }
                 outcome.errors += u64::from(written.is_err());
-                if sync == Sync::All || sync == Sync::Urgent && lane.wants_sync {
+                if sync == SyncScope::All || sync == SyncScope::Urgent && lane.wants_sync {
                     outcome.errors += u64::from(lane.sync(now).is_err());
                 }
                 if !lane.tell_gap(now) {
@@ -134,17 +135,17 @@ impl Lanes {
 
     /// Gives tickets up where that is due: the last one up to which all is durable or given up, and how many
     /// were given up.
-    pub(super) fn settle(&mut self, now: Instant, last: u64, progress: &Progress) -> (u64, u64) {
+    pub(super) fn settle(&mut self, now: Instant, last: u64, progress: &LogProgress) -> (u64, u64) {
         let (mut settled, mut given_up) = (last, 0);
         let active = std::mem::take(&mut self.active);
-        for whose in active {
-            let Some(lane) = self.lanes.get_mut(&whose) else { continue };
+        for owner in active {
+            let Some(lane) = self.lanes.get_mut(&owner) else { continue };
             given_up += lane.settle(now, self.hold_max, progress);
             if let Some(first) = lane.first_ticket() {
                 settled = settled.min(first - 1);
             }
             if !lane.is_done() {
-                self.active.insert(whose);
+                self.active.insert(owner);
             }
         }
         self.forget_some();
@@ -165,7 +166,7 @@ impl Lanes {
     }
 
     fn active_lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.active.iter().filter_map(|whose| self.lanes.get(whose))
+        self.active.iter().filter_map(|owner| self.lanes.get(owner))
     }
 
     /// Why a file could not be written, if that happened since the last question.
@@ -187,15 +188,15 @@ impl Lanes {
         }
         let mut open: Vec<(u64, StreamOwner)> = (self.lanes.iter())
             .filter(|(_, lane)| lane.stream.is_open())
-            .map(|(whose, lane)| (lane.last_used, whose.clone()))
+            .map(|(owner, lane)| (lane.last_used, owner.clone()))
             .collect();
         if open.len() <= OPEN_MAX {
             return;
         }
         open.sort();
         open.truncate(open.len() - OPEN_MAX);
-        for (_, whose) in open {
-            let Some(lane) = self.lanes.get_mut(&whose) else { continue };
+        for (_, owner) in open {
+            let Some(lane) = self.lanes.get_mut(&owner) else { continue };
             // A failure is told as a gap of the stream.
             let _ = lane.sync(now);
             lane.stream.close();
@@ -207,8 +208,8 @@ impl Lanes {
             let idle = self
                 .lanes
                 .iter()
-                .filter(|(whose, lane)| !self.active.contains(*whose) && !lane.stream.is_open());
-            let oldest = idle.min_by_key(|(_, lane)| lane.last_used).map(|(whose, _)| whose.clone());
+                .filter(|(owner, lane)| !self.active.contains(*owner) && !lane.stream.is_open());
+            let oldest = idle.min_by_key(|(_, lane)| lane.last_used).map(|(owner, _)| owner.clone());
             let Some(oldest) = oldest else { return };
             self.lanes.remove(&oldest);
         }

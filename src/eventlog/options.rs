@@ -24,6 +24,9 @@ impl Durability {
         [(Durability::Relaxed, "relaxed"), (Durability::Strict, "strict"), (Durability::None, "none")];
 }
 
+/// Most events that wait for the writer, unless the host says otherwise.
+pub const QUEUE_MAX_DEFAULT: usize = 8192;
+
 /// The least [`LogOptions::files_max`] with [`LogOptions::compress`]: the current file, the newest rotated one, and
 /// one that is being packed.
 pub const COMPRESS_FILES_MIN: usize = 3;
@@ -64,7 +67,7 @@ impl Default for LogOptions {
             file_age_max: Duration::ZERO,
             chain: false,
             compress: false,
-            queue_max: super::QUEUE_MAX_DEFAULT,
+            queue_max: QUEUE_MAX_DEFAULT,
         }
     }
 }

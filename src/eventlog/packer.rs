@@ -6,9 +6,11 @@
 //! What always holds: the newest rotated file of a stream is not packed, because the writer looks in it for the
 //! last number; one file is packed at a time; the thread sleeps unless a file was rotated; nothing waits for it.
 
+use super::log::EventLog;
+use super::options::LogOptions;
+use super::owner::{StreamOwner, owners};
 use super::thread::RecordThread;
 use super::waker::StreamWaker;
-use super::{EventLog, LogOptions, StreamOwner, owners};
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, PackLimits, Packing, Place, Segment, pack, segments};
 use rpc_plugin_wire::event::EventKind;
 use std::collections::BTreeSet;

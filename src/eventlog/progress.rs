@@ -35,16 +35,16 @@ pub enum Settled {
 type Notice = Box<dyn Fn() + Send + Sync>;
 
 #[derive(Default)]
-pub(super) struct Progress {
+pub(super) struct LogProgress {
     settled: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<ProgressState>,
     changed: Condvar,
     is_wanted: AtomicBool,
     notice: Mutex<Option<Notice>>,
 }
 
 #[derive(Default)]
-struct State {
+struct ProgressState {
     settled: u64,
     /// Disjoint, in order: first and last ticket.
     not_durable: VecDeque<(u64, u64)>,
@@ -53,13 +53,13 @@ struct State {
     flushed: (u64, bool),
 }
 
-impl std::fmt::Debug for Progress {
+impl std::fmt::Debug for LogProgress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Progress").field("settled", &self.settled).finish_non_exhaustive()
+        f.debug_struct("LogProgress").field("settled", &self.settled).finish_non_exhaustive()
     }
 }
 
-impl State {
+impl ProgressState {
     fn of(&self, ticket: u64) -> Settled {
         if self.not_durable.iter().any(|(first, last)| (*first..=*last).contains(&ticket)) {
             Settled::NotDurable
@@ -71,8 +71,8 @@ impl State {
     }
 }
 
-impl Progress {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl LogProgress {
+    fn state(&self) -> MutexGuard<'_, ProgressState> {
         // Nothing in this file panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_was_given_up_is_never_called_durable() {
-        let progress = Progress::default();
+        let progress = LogProgress::default();
         for n in 0..200 {
             progress.give_up(10 * n + 5, 10 * n + 6);
             progress.settle(10 * n + 9);
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_at_its_deadline_or_with_the_writer() {
-        let progress = Progress::default();
+        let progress = LogProgress::default();
         assert_eq!(progress.wait(Ticket(1), Duration::from_millis(1)), Settled::Waiting);
         progress.end();
         assert_eq!(progress.wait(Ticket(1), Duration::MAX), Settled::Waiting);

@@ -4,13 +4,14 @@
 //! writer takes all that is there, which is an exchange of two vectors.
 //!
 //! What always holds: tickets are in the order of the events; at most `max` events and about
-//! [`QUEUE_BYTES_MAX`](super::QUEUE_BYTES_MAX) bytes wait; the writer is woken only if it sleeps.
+//! [`QUEUE_BYTES_MAX`] bytes wait; the writer is woken only if it sleeps.
 
-use super::QUEUE_BYTES_MAX;
 use rpc_plugin_record::Entry;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Most bytes of events that wait for the writer, however few they are; more are dropped.
+pub const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long the writer lets events gather that nobody is in a hurry for.
 const GATHER: Duration = Duration::from_millis(10);
 /// Events as they wait. Boxed, because one takes half a KiB and is moved several times.
@@ -21,23 +22,23 @@ pub(super) type Events = Vec<Box<Entry>>;
 const KEPT_MAX: usize = 1024;
 
 #[derive(Debug)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct EventQueue {
+    state: Mutex<QueueState>,
     arrived: Condvar,
     max: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     events: Events,
     bytes: usize,
     /// The ticket that was given last.
     last: u64,
-    /// Somebody is in a hurry.
+    /// An urgent event waits.
     is_urgent: bool,
     /// Events that somebody waits for.
     awaited: usize,
-    /// Somebody is in more of a hurry than to wait for company.
+    /// Flush now; do not wait for the batch to fill.
     is_pressing: bool,
     /// Threads that asked for everything to be written and synced.
     flushes: u64,
@@ -54,12 +55,12 @@ enum Sleep {
     /// Until something urgent comes, or the time is over.
     Gathering,
     /// Until so many events are awaited, or the time is over.
-    ForCompany(usize),
+    ForBatch(usize),
 }
 
 /// Events that are likely to come soon, and go with those that are there into one write and sync.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Company {
+pub(super) struct Batching {
     /// How many were awaited together the last time: who was told then comes again.
     pub(super) awaited: usize,
     /// How long to wait for as many.
@@ -68,7 +69,7 @@ pub(super) struct Company {
 
 /// What the writer is given.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct QueuedEvents {
     pub(super) events: Events,
     /// How many of them somebody waits for.
     pub(super) awaited: usize,
@@ -80,12 +81,12 @@ pub(super) struct Taken {
     pub(super) is_over: bool,
 }
 
-impl Queue {
-    pub(super) fn new(max: usize) -> Queue {
-        Queue { state: Mutex::default(), arrived: Condvar::new(), max: max.max(1) }
+impl EventQueue {
+    pub(super) fn new(max: usize) -> EventQueue {
+        EventQueue { state: Mutex::default(), arrived: Condvar::new(), max: max.max(1) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         // Nothing in this file panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,12 +127,12 @@ impl Queue {
         self.wake(state);
     }
 
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
+    fn wake(&self, mut state: MutexGuard<'_, QueueState>) {
         let wakes = match state.sleep {
             Sleep::Awake => false,
             Sleep::Sound => true,
             Sleep::Gathering => state.is_urgent,
-            Sleep::ForCompany(awaited) => state.is_pressing || state.awaited >= awaited,
+            Sleep::ForBatch(awaited) => state.is_pressing || state.awaited >= awaited,
         };
         if wakes {
             state.sleep = Sleep::Awake;
@@ -147,17 +148,17 @@ impl Queue {
     }
 
     /// For the writer: takes all that waits, once something does, or when `until` is there. What is urgent waits
-    /// for `company`.
-    pub(super) fn take(&self, until: Option<Instant>, company: Company, spare: Events) -> Taken {
+    /// for `batching`.
+    pub(super) fn take(&self, until: Option<Instant>, batching: Batching, spare: Events) -> QueuedEvents {
         let mut state = self.await_due(until);
-        if (1..company.awaited).contains(&state.awaited) {
-            let until = Instant::now() + company.time;
-            while !state.is_pressing && state.awaited < company.awaited {
+        if (1..batching.awaited).contains(&state.awaited) {
+            let until = Instant::now() + batching.time;
+            while !state.is_pressing && state.awaited < batching.awaited {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
                 }
-                state.sleep = Sleep::ForCompany(company.awaited);
+                state.sleep = Sleep::ForBatch(batching.awaited);
                 state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
                 state.sleep = Sleep::Awake;
             }
@@ -169,11 +170,11 @@ impl Queue {
         // A closed queue stays urgent: the writer comes back for nothing but its end.
         let is_over = state.is_closed && events.is_empty();
         (state.is_urgent, state.is_pressing) = (state.is_closed, state.is_closed);
-        Taken { events, awaited, last: state.last, flushes: state.flushes, is_over }
+        QueuedEvents { events, awaited, last: state.last, flushes: state.flushes, is_over }
     }
 
     /// Waits until something is urgent, or its time has come.
-    fn await_due(&self, until: Option<Instant>) -> MutexGuard<'_, State> {
+    fn await_due(&self, until: Option<Instant>) -> MutexGuard<'_, QueueState> {
         let mut state = self.state();
         let mut gather_until = None;
         loop {
@@ -212,10 +213,14 @@ mod tests {
     }
 
     /// Takes beside `meanwhile`, which begins when the writer waits.
-    fn take_beside(queue: &Queue, company: Company, meanwhile: impl FnOnce()) -> (Taken, Duration) {
+    fn take_beside(
+        queue: &EventQueue,
+        batching: Batching,
+        meanwhile: impl FnOnce(),
+    ) -> (QueuedEvents, Duration) {
         std::thread::scope(|scope| {
             let begin = Instant::now();
-            let writer = scope.spawn(|| queue.take(None, company, Events::new()));
+            let writer = scope.spawn(|| queue.take(None, batching, Events::new()));
             while queue.state().sleep == Sleep::Awake && !writer.is_finished() {
                 std::thread::yield_now();
             }
@@ -226,10 +231,10 @@ mod tests {
 
     #[test]
     fn what_is_awaited_waits_for_as_many_as_the_last_time() {
-        let queue = Queue::new(100);
+        let queue = EventQueue::new(100);
         queue.push(entry(), true).unwrap();
-        let company = Company { awaited: 3, time: LONG };
-        let (taken, took) = take_beside(&queue, company, || {
+        let batching = Batching { awaited: 3, time: LONG };
+        let (taken, took) = take_beside(&queue, batching, || {
             queue.push(entry(), false).unwrap();
             queue.push(entry(), true).unwrap();
             queue.push(entry(), true).unwrap();
@@ -241,8 +246,8 @@ mod tests {
 
     #[test]
     fn it_does_not_wait_longer_than_it_was_told_nor_when_there_is_a_hurry() {
-        let queue = Queue::new(100);
-        let with = |time| Company { awaited: 3, time };
+        let queue = EventQueue::new(100);
+        let with = |time| Batching { awaited: 3, time };
         queue.push(entry(), true).unwrap();
         assert_eq!(queue.take(None, with(Duration::from_millis(1)), Events::new()).awaited, 1);
         queue.push(entry(), true).unwrap();

@@ -1,7 +1,8 @@
 //! The record under threads, bad folders, torn lines and too much of everything.
 
-use super::lanes::{BACKLOG_BYTES_MAX, OPEN_MAX, Sync};
 use super::*;
+use crate::eventlog::lanes::{BACKLOG_BYTES_MAX, OPEN_MAX, SyncScope};
+use crate::eventlog::queue::QUEUE_BYTES_MAX;
 use nix::sys::stat::Mode;
 use rpc_plugin_wire::event::{EventKind, Level, Record};
 use rpc_plugin_wire::{Generation, PluginId};
@@ -62,11 +63,14 @@ fn start(folder: &Path, queue_max: usize) -> io::Result<EventLog> {
 
 /// A log whose writer never takes anything.
 fn stalled(queue_max: usize) -> EventLog {
-    let shared =
-        Shared { queue: Queue::new(queue_max), progress: Progress::default(), counts: Counts::default() };
+    let shared = LogShared {
+        queue: EventQueue::new(queue_max),
+        progress: LogProgress::default(),
+        counts: LogCounts::default(),
+    };
     let handle = RecordThread::start("stalled", || ()).unwrap();
     EventLog {
-        inner: Arc::new(Inner {
+        inner: Arc::new(LogInner {
             written: Arc::default(),
             shared: Arc::new(shared),
             durability: Durability::Relaxed,
@@ -317,12 +321,12 @@ fn a_removed_file_and_a_replaced_folder_are_noticed() {
 fn many_plugins_do_not_hold_many_files_open() {
     let folder = Folder::new("many");
     let mut lanes = lanes(&folder);
-    let progress = Progress::default();
+    let progress = LogProgress::default();
     for round in 0..3 {
         for n in 0..3 * OPEN_MAX {
             assert!(lanes.append(Box::new(said(&format!("p{n}"), round.to_string())), Some(1)));
         }
-        assert_eq!(lanes.write(Instant::now(), false, Sync::Never).errors, 0);
+        assert_eq!(lanes.write(Instant::now(), false, SyncScope::Never).errors, 0);
         assert_eq!(lanes.open_count(), OPEN_MAX);
         assert_eq!(lanes.settle(Instant::now(), 1, &progress), (0, 0), "nothing was synced");
     }
@@ -347,14 +351,14 @@ fn what_waits_for_a_file_that_fails_is_bounded_and_harms_no_other() {
             break;
         }
         (taken, bytes) = (taken + 1, bytes + size);
-        assert_eq!(lanes.write(Instant::now(), true, Sync::Never).lines, 0);
+        assert_eq!(lanes.write(Instant::now(), true, SyncScope::Never).lines, 0);
         assert!(bytes <= BACKLOG_BYTES_MAX, "no bound");
     }
     assert!(bytes > BACKLOG_BYTES_MAX - 2 * text.len(), "{bytes}");
     assert!(lanes.append(Box::new(said("q", text.clone())), Some(2)));
-    assert_eq!(lanes.write(Instant::now(), true, Sync::Never).lines, 1);
+    assert_eq!(lanes.write(Instant::now(), true, SyncScope::Never).lines, 1);
     fs::remove_file(folder.0.join("p")).unwrap();
-    assert_eq!(lanes.write(Instant::now(), true, Sync::All).lines, taken + 1);
+    assert_eq!(lanes.write(Instant::now(), true, SyncScope::All).lines, taken + 1);
     let last = folder.records("p").pop().unwrap();
     assert_eq!((last.event.as_str(), last.message.as_str()), ("record_gap", "1 events were not recorded"));
     assert!(!lanes.has_backlog());

@@ -5,7 +5,7 @@
 //! What always holds: waking never blocks; a thread that sleeps is woken once, by one byte in a pipe; what was
 //! told before a look is seen by it; an idle thread does not wake up.
 
-use super::StreamOwner;
+use super::owner::StreamOwner;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{pipe2, read, write};

@@ -5,33 +5,41 @@
 //! What always holds: it sleeps until it is given something, unless a file is to be synced or tried again;
 //! it ends when the queue is closed and empty.
 
-use super::Counts;
-use super::lanes::{Lanes, Sync};
+use super::lanes::{Lanes, SyncScope};
 use super::options::{Durability, LogOptions};
-use super::progress::Progress;
-use super::queue::{Company, Queue, Taken};
+use super::progress::LogProgress;
+use super::queue::{Batching, EventQueue, QueuedEvents};
 use rpc_plugin_record::Entry;
 use rpc_plugin_wire::event::EventKind;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often the record says that events were lost, at most.
 const GAP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The longest time that awaited events wait for others that are likely to come.
-const COMPANY_TIME_MAX: Duration = Duration::from_millis(1);
+const BATCHING_TIME_MAX: Duration = Duration::from_millis(1);
+
+/// Counts of a log's whole life.
+#[derive(Debug, Default)]
+pub(super) struct LogCounts {
+    pub(super) dropped: AtomicU64,
+    pub(super) written: AtomicU64,
+    pub(super) write_errors: AtomicU64,
+    pub(super) not_durable: AtomicU64,
+}
 
 /// What the writer shares with its handles.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) queue: Queue,
-    pub(super) progress: Progress,
-    pub(super) counts: Counts,
+pub(super) struct LogShared {
+    pub(super) queue: EventQueue,
+    pub(super) progress: LogProgress,
+    pub(super) counts: LogCounts,
 }
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<LogShared>,
     lanes: Lanes,
     durability: Durability,
     sync_interval: Duration,
@@ -45,7 +53,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, lanes: Lanes, options: &LogOptions) -> Writer {
+    pub(super) fn new(shared: Arc<LogShared>, lanes: Lanes, options: &LogOptions) -> Writer {
         Writer {
             shared,
             lanes,
@@ -60,17 +68,17 @@ impl Writer {
 
     /// Runs until the queue is closed and everything is written, as far as that is possible.
     pub(super) fn run(mut self) {
-        let (mut spare, mut company) = (Vec::new(), Company::default());
+        let (mut spare, mut batching) = (Vec::new(), Batching::default());
         loop {
             let until = [self.sync_at, self.lanes.next_at()].into_iter().flatten().min();
-            let mut taken = self.shared.queue.take(until, company, spare);
+            let mut taken = self.shared.queue.take(until, batching, spare);
             let begun = Instant::now();
             self.group(&mut taken);
             if taken.awaited > 0 {
                 // Callers come again once they are told. To wait for them a part of what a sync takes is
                 // cheaper than to have each half of them wait for the other's sync.
-                let time = (begun.elapsed() / 2).min(COMPANY_TIME_MAX);
-                company = Company { awaited: taken.awaited, time };
+                let time = (begun.elapsed() / 2).min(BATCHING_TIME_MAX);
+                batching = Batching { awaited: taken.awaited, time };
             }
             spare = taken.events;
             if taken.is_over {
@@ -84,7 +92,7 @@ impl Writer {
     }
 
     /// Writes what was taken, syncs what is due, and says how far all is durable.
-    fn group(&mut self, taken: &mut Taken) {
+    fn group(&mut self, taken: &mut QueuedEvents) {
         let shared = Arc::clone(&self.shared);
         let flushes = taken.flushes > self.flushes;
         let first = taken.last + 1 - taken.events.len() as u64;
@@ -111,10 +119,10 @@ impl Writer {
         let now = Instant::now();
         let is_due = all || self.sync_at.is_some_and(|at| at <= now);
         let sync = match self.durability {
-            Durability::None => Sync::Never,
-            Durability::Strict => Sync::All,
-            Durability::Relaxed if is_due => Sync::All,
-            Durability::Relaxed => Sync::Urgent,
+            Durability::None => SyncScope::Never,
+            Durability::Strict => SyncScope::All,
+            Durability::Relaxed if is_due => SyncScope::All,
+            Durability::Relaxed => SyncScope::Urgent,
         };
         let outcome = self.lanes.write(now, all, sync);
         let counts = &self.shared.counts;

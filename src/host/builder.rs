@@ -3,7 +3,7 @@
 use super::admin::Admin;
 use super::callbacks::Callbacks;
 use super::services::{self, CalledBack, Offered, Running, ServiceCall};
-use super::sinks::{self, Around, LogSink, Sinks};
+use super::sinks::{self, LogSink, SinkContext, Sinks};
 use super::{Host, HostError, Inner, LoopThread};
 use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
@@ -263,7 +263,7 @@ impl HostBuilder {
             called_back,
             _temporary: temporary,
         };
-        let around = Around {
+        let around = SinkContext {
             runtime_dir: inner.runtime_dir.path(),
             disk: &self.log_disk,
             log: &inner.log,

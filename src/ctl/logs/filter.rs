@@ -4,8 +4,8 @@
 //!
 //! What always holds: an event of a level that this version does not know is never hidden by `--level`.
 
-use super::Failure;
 use crate::cli::{Args, UsageError, parse_duration};
+use crate::ctl::exit::Failure;
 use rpc_plugin_record::format_time;
 use rpc_plugin_wire::event::{Level, Record};
 use std::time::{Duration, SystemTime};

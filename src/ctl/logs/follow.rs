@@ -9,8 +9,9 @@
 use super::filter::Filter;
 use super::newest::Newest;
 use super::print::Printer;
+use super::source::{RecordSource, Unread};
 use super::trace::{Gap, Trace, tell};
-use super::{Failure, Source, Unread};
+use crate::ctl::exit::Failure;
 use crate::ctl::out::Out;
 use rpc_plugin_record::{Forward, Position, record_of};
 use std::io;
@@ -23,11 +24,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const LINES_PER_TURN_MAX: usize = 10_000;
 
 /// Finds the streams that are there now.
-pub(super) type Find<'a> = &'a dyn Fn() -> Result<Vec<Source>, Failure>;
+pub(super) type Find<'a> = &'a dyn Fn() -> Result<Vec<RecordSource>, Failure>;
 
 /// One stream that is followed.
 struct Followed {
-    source: Source,
+    source: RecordSource,
     /// `None` once it could not be read.
     lines: Option<Forward>,
     trace: Trace,
@@ -71,7 +72,7 @@ struct Following<'a> {
 /// streams that come later.
 pub(super) fn run(
     out: &mut Out<'_>,
-    sources: Vec<Source>,
+    sources: Vec<RecordSource>,
     filter: &Filter,
     limit: usize,
     timeout: Option<Duration>,
@@ -108,7 +109,7 @@ pub(super) fn run(
 }
 
 impl Following<'_> {
-    fn add(&mut self, out: &mut Out<'_>, source: Source, from: Position) -> Result<(), Failure> {
+    fn add(&mut self, out: &mut Out<'_>, source: RecordSource, from: Position) -> Result<(), Failure> {
         let lines = match Forward::new(&source.folder, source.name, from) {
             Ok(lines) => Some(lines),
             Err(error) => {
@@ -123,7 +124,7 @@ impl Following<'_> {
     }
 
     /// Prints what is there before what is followed.
-    fn newest(&mut self, out: &mut Out<'_>, sources: &[Source], limit: usize) -> Result<(), Failure> {
+    fn newest(&mut self, out: &mut Out<'_>, sources: &[RecordSource], limit: usize) -> Result<(), Failure> {
         let last_seq = |one: &Followed| one.lines.as_ref().map_or(0, Forward::last_seq);
         let followed: Vec<u64> = self.all.iter().map(last_seq).collect();
         let mut newest = Newest::new(limit);
@@ -179,7 +180,7 @@ impl Following<'_> {
 
     /// Nobody may be there to see an end: what was passed over is told as it comes.
     fn tell(&mut self, out: &mut Out<'_>) {
-        let found: (Vec<Source>, Vec<Trace>) = (self.all.iter_mut())
+        let found: (Vec<RecordSource>, Vec<Trace>) = (self.all.iter_mut())
             .filter(|one| one.trace.has_faults())
             .map(|one| (one.source.clone(), one.trace.take_counts()))
             .unzip();

@@ -12,6 +12,7 @@ mod filter;
 mod follow;
 mod newest;
 mod print;
+mod source;
 mod summary;
 mod trace;
 mod verify;
@@ -20,81 +21,13 @@ use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::{Invocation, table};
 use filter::Filter;
+use newest::LIMIT_MAX;
 use rpc_plugin_record::{FILE_NAME, PLUGIN_FILE_NAME, Place, plugin_folders};
 use rpc_plugin_wire::PluginId;
-use std::collections::BTreeSet;
-use std::io;
-use std::path::{Path, PathBuf};
-
-/// The most that `--limit` may ask for.
-const LIMIT_MAX: usize = 100_000;
-
-/// An error names at most so many plugins, or files.
-const NAMED_MAX: usize = 8;
+use source::{NAMED_MAX, RecordSource, Unread, unreadable};
 
 /// Flags that say which events, and so are no use to `--verify`, which is about all of them.
 const CHOOSING: [&str; 8] = ["component", "event", "level", "limit", "method", "reverse", "since", "until"];
-
-/// One stream of lines, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Source {
-    folder: PathBuf,
-    name: &'static str,
-    /// `None` for the daemon's own.
-    plugin_id: Option<PluginId>,
-}
-
-impl Source {
-    fn path(&self) -> PathBuf {
-        self.folder.join(self.name)
-    }
-
-    fn label(&self) -> &str {
-        self.plugin_id.as_ref().map_or("daemon", PluginId::as_str)
-    }
-}
-
-/// A record that cannot be read.
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied => Exit::Denied,
-        _ => Exit::Failed,
-    };
-    Failure::new(exit, format!("cannot read {path:?}: {error}"))
-}
-
-/// Of several sources, one that cannot be read keeps nobody from the others: it is told, and in the end the
-/// command fails.
-struct Unread {
-    of: usize,
-    paths: BTreeSet<PathBuf>,
-}
-
-impl Unread {
-    fn new(of: usize) -> Unread {
-        Unread { of, paths: BTreeSet::new() }
-    }
-
-    fn note(&mut self, out: &mut Out<'_>, source: &Source, error: &io::Error) -> Result<(), Failure> {
-        let failure = unreadable(&source.path(), error);
-        if self.of == 1 {
-            return Err(failure);
-        }
-        if self.paths.insert(source.path()) {
-            out.warn(&failure.message);
-        }
-        Ok(())
-    }
-
-    fn end(&self) -> Result<(), Failure> {
-        match self.paths.len() {
-            0 => Ok(()),
-            count => {
-                Err(Failure::new(Exit::Failed, format!("{count} of {} records cannot be read", self.of)))
-            }
-        }
-    }
-}
 
 impl Invocation<'_> {
     pub(super) fn logs(&self, out: &mut Out<'_>) -> Result<(), Failure> {
@@ -178,7 +111,7 @@ impl Invocation<'_> {
     }
 
     /// The streams that the command line asks for, whether they are there yet or not.
-    fn sources(&self) -> Result<Vec<Source>, Failure> {
+    fn sources(&self) -> Result<Vec<RecordSource>, Failure> {
         let folder = &self.runtime_dir.path;
         if !folder.is_dir() {
             let message = format!("no runtime folder at {folder:?} (from {})", self.runtime_dir.source);
@@ -189,9 +122,12 @@ impl Invocation<'_> {
             Some("plugin") => PLUGIN_FILE_NAME,
             Some(other) => return Err(self.args.wrong("source", other, "it is kernel or plugin").into()),
         };
-        let daemons = Source { folder: folder.clone(), name: FILE_NAME, plugin_id: None };
-        let of =
-            |id: PluginId| Source { folder: Place::of(folder, Some(&id)).path(), name, plugin_id: Some(id) };
+        let daemons = RecordSource { folder: folder.clone(), name: FILE_NAME, plugin_id: None };
+        let of = |id: PluginId| RecordSource {
+            folder: Place::of(folder, Some(&id)).path(),
+            name,
+            plugin_id: Some(id),
+        };
         if self.args.is_set("daemon") {
             return Ok(vec![daemons]);
         }

@@ -9,8 +9,9 @@
 
 use super::filter::Filter;
 use super::print::Printer;
+use super::source::{RecordSource, Unread};
 use super::trace::{Gap, Trace, tell};
-use super::{Failure, LIMIT_MAX, Source, Unread};
+use crate::ctl::exit::Failure;
 use crate::ctl::out::Out;
 use rpc_plugin_record::{Backward, parse_time};
 use std::cmp::Reverse;
@@ -18,7 +19,10 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::time::UNIX_EPOCH;
 
-/// Bytes of lines that are held to be put in order.
+/// Most events that `--limit` may ask for.
+pub(super) const LIMIT_MAX: usize = 100_000;
+
+/// Most bytes of lines that are held to be put in order.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Time (milliseconds since 1970), stream, and place in the stream counted from its end.
@@ -52,7 +56,7 @@ impl Ord for Pick {
     }
 }
 
-/// See the module's text.
+/// The newest events of the streams that were read so far.
 pub(super) struct Newest {
     limit: usize,
     /// The oldest on top.
@@ -86,7 +90,7 @@ impl Newest {
     pub(super) fn read(
         &mut self,
         out: &mut Out<'_>,
-        sources: &[Source],
+        sources: &[RecordSource],
         filter: &Filter,
         followed: Option<&[u64]>,
         unread: &mut Unread,
@@ -105,7 +109,7 @@ impl Newest {
 
     fn read_one(
         &mut self,
-        (index, source): (usize, &Source),
+        (index, source): (usize, &RecordSource),
         filter: &Filter,
         mut follows: Option<u64>,
         trace: &mut Trace,
@@ -210,7 +214,7 @@ impl Newest {
     }
 
     /// Tells on standard error what was passed over.
-    pub(super) fn tell(&self, out: &mut Out<'_>, sources: &[Source], limit_was_given: bool) {
+    pub(super) fn tell(&self, out: &mut Out<'_>, sources: &[RecordSource], limit_was_given: bool) {
         tell(out, sources, &self.traces, out.json);
         if self.is_cut {
             let mib = self.held_bytes_max >> 20;
@@ -246,7 +250,7 @@ mod tests {
         // Numbers began anew after 9.
         let text: String = [8, 9, 1, 2, 3, 4, 5].map(line).concat();
         fs::write(folder.join("events.jsonl"), text + "{\"time\":").unwrap();
-        let source = Source { folder: folder.clone(), name: "events.jsonl", plugin_id: None };
+        let source = RecordSource { folder: folder.clone(), name: "events.jsonl", plugin_id: None };
         let read = |follows| {
             let (mut newest, mut trace) = (Newest::new(50), Trace::backward());
             newest.read_one((0, &source), &Filter::default(), follows, &mut trace).unwrap();

@@ -5,9 +5,10 @@
 //!
 //! What always holds: what a plugin said is escaped.
 
+use super::source::RecordSource;
 use super::trace::Gap;
-use super::{Failure, Source};
 use crate::cli::text::{Style, escape, escape_json};
+use crate::ctl::exit::Failure;
 use crate::ctl::out::Out;
 use rpc_plugin_wire::event::Record;
 
@@ -25,13 +26,13 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(sources: &[Source]) -> Printer {
+    pub(super) fn new(sources: &[RecordSource]) -> Printer {
         let labels = sources.iter().map(|source| source.label().to_owned()).collect();
         Printer { labels, who_width: 0, event_width: 0 }
     }
 
     /// One more stream, numbered one after the last.
-    pub(super) fn add(&mut self, source: &Source) {
+    pub(super) fn add(&mut self, source: &RecordSource) {
         self.labels.push(source.label().to_owned());
     }
 

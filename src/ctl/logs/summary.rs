@@ -5,10 +5,11 @@
 //! What always holds: memory is bounded, also where a plugin makes up names without end.
 
 use super::filter::Filter;
+use super::source::{RecordSource, Unread};
 use super::trace::Trace;
-use super::{Failure, Source, Unread};
 use crate::cli::columns::{Cell, table};
 use crate::cli::text::Style;
+use crate::ctl::exit::Failure;
 use crate::ctl::out::Out;
 use rpc_plugin_record::{Backward, segments};
 use rpc_plugin_wire::PluginId;
@@ -56,7 +57,7 @@ struct StreamSummary {
     bytes: u64,
 }
 
-pub(super) fn run(out: &mut Out<'_>, sources: &[Source], filter: &Filter) -> Result<(), Failure> {
+pub(super) fn run(out: &mut Out<'_>, sources: &[RecordSource], filter: &Filter) -> Result<(), Failure> {
     let mut summary = Summary::default();
     let mut unread = Unread::new(sources.len());
     for source in sources {
@@ -75,7 +76,7 @@ pub(super) fn run(out: &mut Out<'_>, sources: &[Source], filter: &Filter) -> Res
 }
 
 impl Summary {
-    fn read(&mut self, source: &Source, filter: &Filter) -> io::Result<StreamSummary> {
+    fn read(&mut self, source: &RecordSource, filter: &Filter) -> io::Result<StreamSummary> {
         let files = segments(&source.folder, source.name)?;
         let mut trace = Trace::backward();
         let mut stream = StreamSummary {

@@ -4,7 +4,7 @@
 //!
 //! What always holds: it takes the same memory however many lines pass.
 
-use super::{NAMED_MAX, Source};
+use super::source::{NAMED_MAX, RecordSource};
 use crate::ctl::out::Out;
 use rpc_plugin_record::Damage;
 
@@ -147,7 +147,7 @@ impl Trace {
 
 /// Tells on standard error what the streams lack: a line for each kind. `gaps`: also those, because
 /// standard output cannot.
-pub(super) fn tell(out: &mut Out<'_>, sources: &[Source], traces: &[Trace], gaps: bool) {
+pub(super) fn tell(out: &mut Out<'_>, sources: &[RecordSource], traces: &[Trace], gaps: bool) {
     let list = |count: &dyn Fn(&Trace) -> u64| -> Option<(u64, String)> {
         let found: Vec<_> = sources
             .iter()

@@ -6,9 +6,9 @@
 //! What always holds: success means that each stream has a chain that holds, or no lines at all. Lines from
 //! before the chain was turned on are told, and are no failure.
 
-use super::{Failure, Source, Unread};
+use super::source::{RecordSource, Unread};
 use crate::cli::text::Style;
-use crate::ctl::exit::Exit;
+use crate::ctl::exit::{Exit, Failure};
 use crate::ctl::out::Out;
 use rpc_plugin_record::{Damage, Fault, FaultKind, Verified, verify};
 use rpc_plugin_wire::PluginId;
@@ -60,7 +60,7 @@ struct FaultDocument {
     removed: Option<u64>,
 }
 
-pub(super) fn run(out: &mut Out<'_>, sources: &[Source]) -> Result<(), Failure> {
+pub(super) fn run(out: &mut Out<'_>, sources: &[RecordSource]) -> Result<(), Failure> {
     let mut unread = Unread::new(sources.len());
     let mut streams = Vec::new();
     for source in sources {
@@ -154,7 +154,7 @@ fn fault_sentence(fault: &Fault) -> String {
     format!("line {}{seq} {what}", fault.line)
 }
 
-fn document(source: &Source, verified: &Verified) -> StreamDocument {
+fn document(source: &RecordSource, verified: &Verified) -> StreamDocument {
     let fault = verified.fault.as_ref().map(|fault| FaultDocument {
         kind: match fault.kind {
             FaultKind::Altered => "altered",

@@ -2,11 +2,12 @@
 //!
 //! What it deliberately does not do: hand anything over.
 //!
-//! What always holds: an event is in the batch once until [`Queue::rewind`]; a jump in the numbers of a stream
+//! What always holds: an event is in the batch once until [`SinkBatch::rewind`]; a jump in the numbers of a stream
 //! becomes one event that tells it; at most a batch is in memory.
 
-use super::{Event, SinkOptions};
-use crate::eventlog::StreamOwner;
+use super::options::{BATCH_MAX, SinkOptions};
+use super::target::Event;
+use crate::eventlog::owner::StreamOwner;
 use rpc_plugin_record::{Damage, FILE_NAME, Forward, Place, Position, format_time};
 use rpc_plugin_wire::event::{EventKind, Level, Record};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,8 +24,8 @@ const LINES_PER_TURN: usize = 1000;
 
 /// What an event stands for.
 #[derive(Debug, Clone)]
-pub(super) struct Taken {
-    pub(super) whose: StreamOwner,
+pub(super) struct EventOrigin {
+    pub(super) owner: StreamOwner,
     /// The number of its line.
     pub(super) seq: u64,
     /// Of a gap: how many events were removed.
@@ -32,7 +33,7 @@ pub(super) struct Taken {
 }
 
 #[derive(Debug)]
-struct Stream {
+struct SinkStream {
     reader: Option<Forward>,
     /// Up to here everything was read.
     read: u64,
@@ -44,16 +45,16 @@ struct Stream {
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct SinkBatch {
     runtime_dir: PathBuf,
     level: Level,
     name: String,
     batch_max: usize,
-    streams: BTreeMap<StreamOwner, Stream>,
+    streams: BTreeMap<StreamOwner, SinkStream>,
     /// Those that may have lines, in the order of their turns.
     turns: VecDeque<StreamOwner>,
     events: Vec<Event>,
-    marks: VecDeque<Taken>,
+    marks: VecDeque<EventOrigin>,
     bytes: usize,
     /// A stream was read further without an event for the sink.
     has_moved: bool,
@@ -61,13 +62,13 @@ pub(super) struct Queue {
     damage: Vec<Damage>,
 }
 
-impl Queue {
-    pub(super) fn new(runtime_dir: &Path, options: &SinkOptions) -> Queue {
-        Queue {
+impl SinkBatch {
+    pub(super) fn new(runtime_dir: &Path, options: &SinkOptions) -> SinkBatch {
+        SinkBatch {
             runtime_dir: runtime_dir.to_owned(),
             level: options.level,
             name: options.name.clone(),
-            batch_max: options.batch_max.clamp(1, super::BATCH_MAX),
+            batch_max: options.batch_max.clamp(1, BATCH_MAX),
             streams: BTreeMap::new(),
             turns: VecDeque::new(),
             events: Vec::new(),
@@ -93,19 +94,19 @@ impl Queue {
     }
 
     /// Takes a stream in that is read after this number.
-    pub(super) fn begin(&mut self, whose: &StreamOwner, after: u64) {
-        let stream = Stream { reader: None, read: after, taken: after, in_flight: 0 };
-        self.streams.insert(whose.clone(), stream);
-        self.turns.push_back(whose.clone());
+    pub(super) fn begin(&mut self, owner: &StreamOwner, after: u64) {
+        let stream = SinkStream { reader: None, read: after, taken: after, in_flight: 0 };
+        self.streams.insert(owner.clone(), stream);
+        self.turns.push_back(owner.clone());
     }
 
     /// Streams that got lines; one that is new is read from its first line on.
     pub(super) fn wake(&mut self, streams: BTreeSet<StreamOwner>) {
-        for whose in streams {
-            if !self.streams.contains_key(&whose) {
-                self.begin(&whose, 0);
-            } else if !self.turns.contains(&whose) {
-                self.turns.push_back(whose);
+        for owner in streams {
+            if !self.streams.contains_key(&owner) {
+                self.begin(&owner, 0);
+            } else if !self.turns.contains(&owner) {
+                self.turns.push_back(owner);
             }
         }
     }
@@ -120,16 +121,16 @@ impl Queue {
 
     /// How far each stream was taken.
     pub(super) fn taken(&self) -> impl Iterator<Item = (&StreamOwner, u64)> {
-        self.streams.iter().map(|(whose, stream)| (whose, stream.taken))
+        self.streams.iter().map(|(owner, stream)| (owner, stream.taken))
     }
 
     /// Reads until the batch is full or there is nothing more.
     pub(super) fn fill(&mut self) -> io::Result<()> {
         while self.events.len() < self.batch_max && self.bytes < BATCH_BYTES {
-            let Some(whose) = self.turns.pop_front() else { break };
-            let result = self.read_some(&whose);
+            let Some(owner) = self.turns.pop_front() else { break };
+            let result = self.read_some(&owner);
             if !matches!(result, Ok(false)) {
-                self.turns.push_back(whose);
+                self.turns.push_back(owner);
             }
             result?;
         }
@@ -137,12 +138,12 @@ impl Queue {
     }
 
     /// Reads from one stream; whether there may be more.
-    fn read_some(&mut self, whose: &StreamOwner) -> io::Result<bool> {
-        let Some(stream) = self.streams.get_mut(whose) else { return Ok(false) };
+    fn read_some(&mut self, owner: &StreamOwner) -> io::Result<bool> {
+        let Some(stream) = self.streams.get_mut(owner) else { return Ok(false) };
         let mut reader = match stream.reader.take() {
             Some(reader) => reader,
             None => {
-                let folder = Place::of(&self.runtime_dir, whose.as_ref()).path();
+                let folder = Place::of(&self.runtime_dir, owner.as_ref()).path();
                 Forward::new(&folder, FILE_NAME, Position::After(stream.read))?
             }
         };
@@ -156,19 +157,19 @@ impl Queue {
                 break;
             };
             let (Some(seq), Some((record, text))) = (line.seq, line.record()) else { continue };
-            let gap = (seq > stream.read + 1).then(|| gap(&self.name, whose, stream.read + 1, seq - 1));
+            let gap = (seq > stream.read + 1).then(|| gap(&self.name, owner, stream.read + 1, seq - 1));
             if let Some(event) = gap {
                 let lost = seq - 1 - stream.read;
                 stream.in_flight += 1;
                 self.bytes += event.text.len();
-                self.marks.push_back(Taken { whose: whose.clone(), seq: seq - 1, lost });
+                self.marks.push_back(EventOrigin { owner: owner.clone(), seq: seq - 1, lost });
                 self.events.push(event);
             }
             stream.read = seq;
             if level_of(&record) >= self.level {
                 stream.in_flight += 1;
                 self.bytes += text.len();
-                self.marks.push_back(Taken { whose: whose.clone(), seq, lost: 0 });
+                self.marks.push_back(EventOrigin { owner: owner.clone(), seq, lost: 0 });
                 self.events.push(Event { text: text.to_owned(), record });
             }
         }
@@ -188,15 +189,15 @@ impl Queue {
     }
 
     /// The first `count` events of the batch were handed over; what they stand for.
-    pub(super) fn hand_over(&mut self, count: usize) -> Vec<Taken> {
+    pub(super) fn hand_over(&mut self, count: usize) -> Vec<EventOrigin> {
         let count = count.min(self.events.len());
         self.bytes -= self.events.drain(..count).map(|event| event.text.len()).sum::<usize>();
         self.marks.drain(..count).collect()
     }
 
     /// The other side has taken this one.
-    pub(super) fn settle(&mut self, taken: &Taken) {
-        if let Some(stream) = self.streams.get_mut(&taken.whose) {
+    pub(super) fn settle(&mut self, taken: &EventOrigin) {
+        if let Some(stream) = self.streams.get_mut(&taken.owner) {
             stream.in_flight = stream.in_flight.saturating_sub(1);
             stream.taken = if stream.in_flight == 0 { stream.read } else { taken.seq };
         }
@@ -207,11 +208,11 @@ impl Queue {
         self.events.clear();
         self.marks.clear();
         self.bytes = 0;
-        for (whose, stream) in &mut self.streams {
+        for (owner, stream) in &mut self.streams {
             if std::mem::take(&mut stream.in_flight) > 0 {
                 (stream.reader, stream.read) = (None, stream.taken);
-                if !self.turns.contains(whose) {
-                    self.turns.push_back(whose.clone());
+                if !self.turns.contains(owner) {
+                    self.turns.push_back(owner.clone());
                 }
             } else if let Some(reader) = &mut stream.reader {
                 reader.pause();
@@ -226,7 +227,7 @@ fn level_of(record: &Record) -> Level {
 }
 
 /// What a sink is told of events that it cannot get any more.
-fn gap(sink: &str, whose: &StreamOwner, first: u64, last: u64) -> Event {
+fn gap(sink: &str, owner: &StreamOwner, first: u64, last: u64) -> Event {
     let kind = EventKind::SinkGap;
     let details = serde_json::json!({"sink": sink, "first": first, "last": last});
     let record = Record {
@@ -234,7 +235,7 @@ fn gap(sink: &str, whose: &StreamOwner, first: u64, last: u64) -> Event {
         level: kind.level().as_str().into(),
         component: kind.component().as_str().into(),
         event: kind.as_str().into(),
-        plugin_id: whose.clone(),
+        plugin_id: owner.clone(),
         message: format!("events {first} to {last} were gone from the record before this sink took them"),
         details: serde_json::value::to_raw_value(&details).ok(),
         ..Record::default()

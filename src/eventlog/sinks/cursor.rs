@@ -6,15 +6,16 @@
 //! private (0600, in a folder of 0700); one that cannot be read counts as absent, which costs repetitions and
 //! no event.
 
-use super::FOLDER;
-use crate::eventlog::StreamOwner;
+use crate::eventlog::owner::StreamOwner;
 use rpc_plugin_record::{Disk, Place, SystemDisk};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// More is no cursor. Bytes.
+/// The folder of the cursors in the runtime folder.
+pub const FOLDER: &str = "sinks";
+/// Most bytes of a cursor; a larger file is none.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// See the module's text.

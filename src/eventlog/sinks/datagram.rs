@@ -1,11 +1,12 @@
-//! Datagram sockets: syslog, the journal, and whoever takes JSON lines.
+//! DatagramSink sockets: syslog, the journal, and whoever takes JSON lines.
 //!
 //! What always holds: an event is one datagram; one that the receiver's system does not take because of its
 //! length is refused and does not hold the others up; a receiver that is gone is looked for again.
 
 use super::format::{journald, json_line, syslog};
+use super::options::SyslogFormat;
+use super::target::{Event, EventTarget, SinkFault};
 use super::window::write_by;
-use super::{Event, Fault, SyslogFormat, Target};
 use nix::errno::Errno;
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -25,17 +26,17 @@ pub enum DatagramFormat {
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Datagram {
+pub struct DatagramSink {
     path: PathBuf,
     format: DatagramFormat,
     socket: Option<UnixDatagram>,
 }
 
-impl Datagram {
+impl DatagramSink {
     /// Datagrams to the socket at `path`, which need not be there yet.
     #[must_use]
-    pub fn new(path: &Path, format: DatagramFormat) -> Datagram {
-        Datagram { path: path.to_owned(), format, socket: None }
+    pub fn new(path: &Path, format: DatagramFormat) -> DatagramSink {
+        DatagramSink { path: path.to_owned(), format, socket: None }
     }
 
     fn connect(&self) -> io::Result<UnixDatagram> {
@@ -53,14 +54,14 @@ impl Datagram {
         }
     }
 
-    fn fault(&mut self, taken: usize, error: &io::Error) -> Fault {
+    fn fault(&mut self, taken: usize, error: &io::Error) -> SinkFault {
         self.socket = None;
-        Fault::down(taken, format!("{}: {error}", self.path.display()))
+        SinkFault::down(taken, format!("{}: {error}", self.path.display()))
     }
 }
 
-impl Target for Datagram {
-    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
+impl EventTarget for DatagramSink {
+    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), SinkFault> {
         let mut socket = match self.socket.take().map_or_else(|| self.connect(), Ok) {
             Ok(socket) => socket,
             Err(error) => return Err(self.fault(0, &error)),
@@ -72,7 +73,7 @@ impl Target for Datagram {
                 if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
                     self.socket = Some(socket);
                     let text = format!("{}: {} bytes are too long for it", self.path.display(), bytes.len());
-                    return Err(Fault { is_refused: true, ..Fault::down(taken, text) });
+                    return Err(SinkFault { is_refused: true, ..SinkFault::down(taken, text) });
                 }
                 return Err(self.fault(taken, &error));
             }

@@ -3,7 +3,8 @@
 //! What always holds: a line of text is one line, without control characters; what a plugin printed cannot
 //! look like another event.
 
-use super::{Event, SyslogFormat};
+use super::options::SyslogFormat;
+use super::target::Event;
 use rpc_plugin_record::escape;
 use rpc_plugin_wire::event::Record;
 use std::fmt::Write;

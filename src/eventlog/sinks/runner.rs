@@ -5,10 +5,14 @@
 //! What always holds: it sleeps unless there is something to do; nothing waits for it; its failures and gaps are
 //! put on record at most once in [`TELL_INTERVAL`], so that events about a sink do not keep it busy.
 
-use super::batch::{Queue, Taken};
+use super::batch::{EventOrigin, SinkBatch};
 use super::cursor::Cursor;
-use super::{Fault, SinkOptions, Status, Target};
-use crate::eventlog::{EventLog, StreamOwner, StreamWaker, owners};
+use super::options::SinkOptions;
+use super::status::Status;
+use super::target::{EventTarget, SinkFault};
+use crate::eventlog::log::EventLog;
+use crate::eventlog::owner::{StreamOwner, owners};
+use crate::eventlog::waker::StreamWaker;
 use rpc_plugin_record::{Entry, FILE_NAME, Forward, Place, Position, segments};
 use rpc_plugin_wire::event::EventKind;
 use std::collections::VecDeque;
@@ -30,14 +34,14 @@ const TELL_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Runner {
     runtime_dir: PathBuf,
     options: SinkOptions,
-    target: Box<dyn Target>,
+    target: Box<dyn EventTarget>,
     log: EventLog,
     waker: Arc<StreamWaker>,
     status: Arc<Status>,
     cursor: Cursor,
-    queue: Queue,
+    batch: SinkBatch,
     /// Handed over, and not known to be read.
-    unread: VecDeque<Taken>,
+    unread: VecDeque<EventOrigin>,
     settle_at: Option<Instant>,
     settle_wait: Duration,
     retry_at: Option<Instant>,
@@ -53,7 +57,7 @@ impl Runner {
     pub(super) fn new(
         runtime_dir: &Path,
         options: SinkOptions,
-        target: Box<dyn Target>,
+        target: Box<dyn EventTarget>,
         log: EventLog,
         waker: Arc<StreamWaker>,
         status: Arc<Status>,
@@ -61,7 +65,7 @@ impl Runner {
         Runner {
             runtime_dir: runtime_dir.to_owned(),
             cursor: Cursor::new(runtime_dir, &options.name),
-            queue: Queue::new(runtime_dir, &options),
+            batch: SinkBatch::new(runtime_dir, &options),
             retry_wait: options.backoff_initial,
             options,
             target,
@@ -84,24 +88,24 @@ impl Runner {
         self.begin();
         loop {
             let mut changed = self.waker.take();
-            changed.retain(|whose| self.wants(whose));
+            changed.retain(|owner| self.wants(owner));
             if !changed.is_empty() {
                 self.status.know(&changed);
-                self.queue.wake(changed);
+                self.batch.wake(changed);
             }
             let (now, end_by) = (Instant::now(), self.waker.ends());
             let may_try = self.retry_at.is_none_or(|at| at <= now) && end_by.is_none_or(|by| now < by);
             let mut delivered = false;
             if may_try {
-                if let Err(error) = self.queue.fill() {
+                if let Err(error) = self.batch.fill() {
                     self.fail(format!("the record cannot be read: {error}"));
                 }
-                if !self.queue.events().is_empty() {
+                if !self.batch.events().is_empty() {
                     delivered = self.deliver(end_by);
                 }
             }
             self.settle();
-            if self.queue.take_moved() {
+            if self.batch.take_moved() {
                 self.save_at = self.save_at.or(Some(Instant::now() + SAVE_INTERVAL));
             }
             self.tell_lost(false);
@@ -109,7 +113,7 @@ impl Runner {
             if self.unsaved >= SAVE_EVENTS || self.save_at.is_some_and(|at| at <= Instant::now()) {
                 self.save();
             }
-            let goes_on = delivered || self.retry_at.is_none() && !self.queue.is_empty();
+            let goes_on = delivered || self.retry_at.is_none() && !self.batch.is_empty();
             if goes_on && end_by.is_none_or(|by| now < by) {
                 continue;
             }
@@ -120,8 +124,8 @@ impl Runner {
         }
     }
 
-    fn wants(&self, whose: &StreamOwner) -> bool {
-        match whose {
+    fn wants(&self, owner: &StreamOwner) -> bool {
+        match owner {
             None => self.options.host,
             Some(id) => {
                 let is_named = self.options.plugins.as_ref().is_none_or(|plugins| plugins.contains(id));
@@ -134,17 +138,17 @@ impl Runner {
     fn begin(&mut self) {
         let before = self.cursor.read();
         let mut streams = owners(&self.runtime_dir);
-        streams.retain(|whose| self.wants(whose));
-        for whose in streams {
-            let folder = Place::of(&self.runtime_dir, whose.as_ref()).path();
+        streams.retain(|owner| self.wants(owner));
+        for owner in streams {
+            let folder = Place::of(&self.runtime_dir, owner.as_ref()).path();
             if segments(&folder, FILE_NAME).is_ok_and(|found| found.is_empty()) {
                 continue;
             }
             let newest = newest(&folder);
             // Numbers that are smaller than the cursor's belong to a record that was begun anew.
-            let after = before.get(&whose).copied().filter(|seq| newest.is_none_or(|newest| *seq <= newest));
-            self.queue.begin(&whose, after.unwrap_or_else(|| before_oldest(&folder)));
-            self.waker.notify(whose.as_ref(), newest.unwrap_or(0));
+            let after = before.get(&owner).copied().filter(|seq| newest.is_none_or(|newest| *seq <= newest));
+            self.batch.begin(&owner, after.unwrap_or_else(|| before_oldest(&folder)));
+            self.waker.notify(owner.as_ref(), newest.unwrap_or(0));
         }
         // From here on a gap shows, also to a sink that never took anything.
         self.save();
@@ -154,10 +158,10 @@ impl Runner {
     fn deliver(&mut self, end_by: Option<Instant>) -> bool {
         let left = end_by.map(|by| by.saturating_duration_since(Instant::now()));
         let timeout = left.map_or(self.options.timeout, |left| left.min(self.options.timeout));
-        let count = self.queue.events().len();
-        match self.target.deliver(self.queue.events(), timeout) {
+        let count = self.batch.events().len();
+        match self.target.deliver(self.batch.events(), timeout) {
             Ok(()) => self.handed_over(count),
-            Err(Fault { taken, is_refused: true, error, .. }) => {
+            Err(SinkFault { taken, is_refused: true, error, .. }) => {
                 self.handed_over(taken + 1);
                 let mut state = self.status.state();
                 state.shown.refused += 1;
@@ -175,7 +179,7 @@ impl Runner {
     }
 
     fn handed_over(&mut self, count: usize) {
-        self.unread.extend(self.queue.hand_over(count));
+        self.unread.extend(self.batch.hand_over(count));
         (self.settle_at, self.settle_wait) = (Some(Instant::now()), SETTLE_FIRST);
     }
 
@@ -200,7 +204,7 @@ impl Runner {
         }
         let mut lost = 0;
         for taken in self.unread.drain(..count) {
-            self.queue.settle(&taken);
+            self.batch.settle(&taken);
             lost += taken.lost;
         }
         self.lost_untold += lost;
@@ -209,21 +213,21 @@ impl Runner {
         let mut state = self.status.state();
         state.shown.delivered += count as u64;
         state.shown.lost += lost;
-        for (whose, seq) in self.queue.taken() {
-            if state.taken.get(whose) != Some(&seq) {
-                state.taken.insert(whose.clone(), seq);
+        for (owner, seq) in self.batch.taken() {
+            if state.taken.get(owner) != Some(&seq) {
+                state.taken.insert(owner.clone(), seq);
             }
         }
     }
 
-    fn fault(&mut self, fault: Fault) {
+    fn fault(&mut self, fault: SinkFault) {
         self.settle_all_but(fault.unread);
         self.fail(fault.error);
     }
 
     fn fail(&mut self, error: String) {
         self.unread.clear();
-        self.queue.rewind();
+        self.batch.rewind();
         (self.settle_at, self.retry_at) = (None, Some(Instant::now() + self.retry_wait));
         self.retry_wait = (self.retry_wait * 2).min(self.options.backoff_max);
         {
@@ -263,10 +267,10 @@ impl Runner {
     }
 
     fn tell_damage(&mut self) {
-        if !self.queue.has_damage() || !self.may_tell(false) {
+        if !self.batch.has_damage() || !self.may_tell(false) {
             return;
         }
-        let damage: Vec<String> = self.queue.take_damage().iter().map(ToString::to_string).collect();
+        let damage: Vec<String> = self.batch.take_damage().iter().map(ToString::to_string).collect();
         let entry = Entry::new(EventKind::HostFault)
             .message("a packed file of the record is damaged; the events in the damaged part are lost")
             .error(damage.join("; "));
@@ -285,19 +289,19 @@ impl Runner {
 
     fn save(&mut self) {
         (self.unsaved, self.save_at) = (0, None);
-        if let Err(error) = self.cursor.write(self.queue.taken()) {
+        if let Err(error) = self.cursor.write(self.batch.taken()) {
             let path = self.cursor.path();
             let error = format!("{} cannot be written: {error}", path.display());
             self.status.state().shown.last_error = Some(error);
             self.save_at = Some(Instant::now() + TELL_INTERVAL);
         }
         let mut state = self.status.state();
-        state.taken = self.queue.taken().map(|(whose, seq)| (whose.clone(), seq)).collect();
+        state.taken = self.batch.taken().map(|(owner, seq)| (owner.clone(), seq)).collect();
     }
 
     fn sleep(&mut self) {
-        let retry_at = self.retry_at.filter(|_| !self.queue.is_empty());
-        let has_untold = self.lost_untold > 0 || self.queue.has_damage();
+        let retry_at = self.retry_at.filter(|_| !self.batch.is_empty());
+        let has_untold = self.lost_untold > 0 || self.batch.has_damage();
         let tell_at = self.told_at.filter(|_| has_untold).map(|at| at + TELL_INTERVAL);
         let until = [retry_at, tell_at, self.settle_at, self.save_at].into_iter().flatten().min();
         match self.waker.sleep(until, &self.target.watched()) {

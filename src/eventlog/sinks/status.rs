@@ -2,7 +2,8 @@
 //!
 //! What always holds: asking takes no more than a moment, and no file.
 
-use crate::eventlog::{StreamOwner, StreamWaker};
+use crate::eventlog::owner::StreamOwner;
+use crate::eventlog::waker::StreamWaker;
 use rpc_plugin_wire::admin::SinkStatus;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,11 +11,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// See the module's text.
 #[derive(Debug)]
 pub struct Status {
-    state: Mutex<State>,
+    state: Mutex<SinkState>,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct SinkState {
     pub(super) shown: SinkStatus,
     /// Up to where each stream was taken.
     pub(super) taken: BTreeMap<StreamOwner, u64>,
@@ -32,10 +33,10 @@ impl Status {
             is_failing: false,
             last_error: None,
         };
-        Status { state: Mutex::new(State { shown, taken: BTreeMap::new() }) }
+        Status { state: Mutex::new(SinkState { shown, taken: BTreeMap::new() }) }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, SinkState> {
         // Nothing panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -43,9 +44,9 @@ impl Status {
     /// Takes streams in of which nothing was taken yet.
     pub(super) fn know(&self, streams: &BTreeSet<StreamOwner>) {
         let mut state = self.state();
-        for whose in streams {
-            if !state.taken.contains_key(whose) {
-                state.taken.insert(whose.clone(), 0);
+        for owner in streams {
+            if !state.taken.contains_key(owner) {
+                state.taken.insert(owner.clone(), 0);
             }
         }
     }
@@ -55,8 +56,8 @@ impl Status {
     pub fn shown(&self, waker: &StreamWaker) -> SinkStatus {
         let newest = waker.newest();
         let state = self.state();
-        let behind = |(whose, newest): (&StreamOwner, &u64)| {
-            state.taken.get(whose).map_or(0, |taken| newest.saturating_sub(*taken))
+        let behind = |(owner, newest): (&StreamOwner, &u64)| {
+            state.taken.get(owner).map_or(0, |taken| newest.saturating_sub(*taken))
         };
         SinkStatus { behind: newest.iter().map(behind).sum(), ..state.shown.clone() }
     }

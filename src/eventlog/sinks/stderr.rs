@@ -6,7 +6,9 @@
 //! a reader that stands still is noticed.
 
 use super::format::text_line;
-use super::{Event, Fault, Prefix, Target, write_by};
+use super::options::Prefix;
+use super::target::{Event, EventTarget, SinkFault};
+use super::window::write_by;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,7 +19,7 @@ const PIECE_BYTES: usize = 4096;
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Stderr {
+pub struct StderrSink {
     with_priority: bool,
 }
 
@@ -29,16 +31,16 @@ impl AsFd for Descriptor {
     }
 }
 
-impl Stderr {
+impl StderrSink {
     /// Lines with or without their priority.
     #[must_use]
-    pub fn new(prefix: Prefix) -> Stderr {
+    pub fn new(prefix: Prefix) -> StderrSink {
         let with_priority = match prefix {
             Prefix::Always => true,
             Prefix::Never => false,
             Prefix::Auto => is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()),
         };
-        Stderr { with_priority }
+        StderrSink { with_priority }
     }
 }
 
@@ -53,13 +55,13 @@ fn is_journal(variable: Option<&str>) -> bool {
     named.is_some() && named == seen.map(|stat| (stat.st_dev, stat.st_ino))
 }
 
-impl Target for Stderr {
-    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
+impl EventTarget for StderrSink {
+    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), SinkFault> {
         let mut stderr = Descriptor(io::stderr());
         for (taken, event) in events.iter().enumerate() {
             let line = text_line(&event.record, self.with_priority);
             let written = write_by(&mut stderr, &line, timeout, write_piece, |_| Vec::new(), |_| ());
-            written.map_err(|error| Fault::down(taken, format!("standard error: {error}")))?;
+            written.map_err(|error| SinkFault::down(taken, format!("standard error: {error}")))?;
         }
         Ok(())
     }

@@ -11,6 +11,9 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+/// How often the end of a sink asks whether everything was read. Milliseconds.
+const LOOK_MS: u8 = 5;
+
 /// The events that were written and may not have been read.
 #[derive(Debug, Default)]
 pub struct Window {
@@ -50,6 +53,20 @@ impl Window {
     /// Forgets everything, since the other side is gone; how many events it has not read.
     pub fn clear(&mut self) -> usize {
         std::mem::take(&mut self.ends).len()
+    }
+}
+
+/// Waits until the other side has read everything, or `deadline`; how many of the events it has not read, as
+/// `unread` says, and what `unread` says at a failure is all that waited.
+pub fn wait_until_read(deadline: Instant, mut unread: impl FnMut() -> Result<usize, usize>) -> usize {
+    loop {
+        match unread() {
+            Ok(0) => return 0,
+            Ok(left) if Instant::now() >= deadline => return left,
+            Ok(_) => {}
+            Err(waiting) => return waiting,
+        }
+        let _ = poll(&mut [], LOOK_MS);
     }
 }
 

@@ -7,7 +7,9 @@
 //! What always holds: its environment is the name of its sink and nothing else; an event counts as taken when
 //! the program has read it; it leads a session of its own, and what is left of its group is killed with it.
 
-use crate::eventlog::sinks::{CommandLine, Event, Fault, Target, Window, json_line, write_by};
+use crate::eventlog::sinks::{
+    CommandLine, Event, EventTarget, SinkFault, Window, json_line, wait_until_read, write_by,
+};
 use crate::sys::attendants::{Attendant, Attendants};
 use crate::sys::process::Child;
 use crate::sys::spawn::{SpawnSpec, Spawned, spawn_reading};
@@ -24,24 +26,22 @@ use std::time::{Duration, Instant};
 const ENV_SINK: &str = "RPC_PLUGIN_SYSTEM_LOG_SINK";
 /// How much of its standard error is kept. Bytes.
 const TAIL_BYTES: usize = 512;
-/// How often the end asks whether everything was read. Milliseconds.
-const LOOK_MS: u8 = 5;
-/// Read at once of what it prints. Bytes.
+/// Size of the buffer for what it prints. Bytes.
 const BLOCK_BYTES: usize = 4096;
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Command {
+pub(super) struct CommandSink {
     line: CommandLine,
     name: String,
     attendants: Attendants,
-    running: Option<Running>,
+    running: Option<RunningProgram>,
     window: Window,
 }
 
 /// The order matters: the child is reaped before it is forgotten.
 #[derive(Debug)]
-struct Running {
+struct RunningProgram {
     child: Child,
     _known: Attendant,
     stdin: Option<File>,
@@ -50,13 +50,13 @@ struct Running {
     tail: Vec<u8>,
 }
 
-impl AsFd for Running {
+impl AsFd for RunningProgram {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stdin.as_ref().map_or_else(|| self.child.as_fd(), AsFd::as_fd)
     }
 }
 
-impl Running {
+impl RunningProgram {
     fn watched(&self) -> Vec<BorrowedFd<'_>> {
         let mut fds = vec![self.child.as_fd()];
         fds.extend([&self.stdout, &self.stderr].into_iter().flatten().map(AsFd::as_fd));
@@ -105,13 +105,13 @@ impl Running {
     }
 }
 
-impl Command {
-    pub(super) fn new(name: &str, line: CommandLine, attendants: Attendants) -> Command {
+impl CommandSink {
+    pub(super) fn new(name: &str, line: CommandLine, attendants: Attendants) -> CommandSink {
         let name = name.to_owned();
-        Command { line, name, attendants, running: None, window: Window::default() }
+        CommandSink { line, name, attendants, running: None, window: Window::default() }
     }
 
-    fn launch(&self) -> Result<Running, String> {
+    fn launch(&self) -> Result<RunningProgram, String> {
         let executable = executable::open(&self.line.program).map_err(|error| error.to_string())?;
         let (reader, stdin) = std::io::pipe().map_err(|error| format!("no pipe: {error}"))?;
         let stdin = OwnedFd::from(stdin);
@@ -127,22 +127,22 @@ impl Command {
             .map_err(|error| error.to_string())?;
         let Spawned { child, stdout, stderr } = spawned;
         let [stdin, stdout, stderr] = [Some(stdin), stdout, stderr].map(|fd| fd.map(File::from));
-        Ok(Running { child, _known: known, stdin, stdout, stderr, tail: Vec::new() })
+        Ok(RunningProgram { child, _known: known, stdin, stdout, stderr, tail: Vec::new() })
     }
 
     /// The program is of no use any more.
-    fn fault(&mut self, error: impl std::fmt::Display) -> Fault {
+    fn fault(&mut self, error: impl std::fmt::Display) -> SinkFault {
         // What it did not read stays in the pipe, also when it is gone.
         if let Some(Ok(bytes)) = self.running.take().and_then(|running| running.stdin.map(unread::of_pipe)) {
             self.window.settle(bytes);
         }
         let unread = self.window.clear();
-        Fault { unread, ..Fault::down(0, format!("{}: {error}", self.line.program.display())) }
+        SinkFault { unread, ..SinkFault::down(0, format!("{}: {error}", self.line.program.display())) }
     }
 }
 
-impl Target for Command {
-    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
+impl EventTarget for CommandSink {
+    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), SinkFault> {
         self.tend()?;
         let mut running = match self.running.take().map_or_else(|| self.launch(), Ok) {
             Ok(running) => running,
@@ -153,10 +153,10 @@ impl Target for Command {
             &mut running,
             &lines.concat(),
             timeout,
-            Running::write_once,
+            RunningProgram::write_once,
             // Not the process itself: that it has ended shows in the pipe.
             |running| running.watched().into_iter().skip(1).collect(),
-            Running::drain,
+            RunningProgram::drain,
         );
         if let Err(error) = written {
             // A program that just closed its input is about to say why.
@@ -170,7 +170,7 @@ impl Target for Command {
         Ok(())
     }
 
-    fn unread(&mut self) -> Result<usize, Fault> {
+    fn unread(&mut self) -> Result<usize, SinkFault> {
         let Some(running) = &mut self.running else { return Ok(0) };
         running.drain();
         let unread = running.stdin.as_ref().map_or(Ok(0), unread::of_pipe);
@@ -182,23 +182,20 @@ impl Target for Command {
     }
 
     fn watched(&self) -> Vec<BorrowedFd<'_>> {
-        self.running.as_ref().map_or_else(Vec::new, Running::watched)
+        self.running.as_ref().map_or_else(Vec::new, RunningProgram::watched)
     }
 
-    fn tend(&mut self) -> Result<(), Fault> {
+    fn tend(&mut self) -> Result<(), SinkFault> {
         self.unread().map(drop)
     }
 
     fn finish(&mut self, deadline: Instant) -> usize {
-        loop {
+        let unread = wait_until_read(deadline, || {
             let in_window = self.window.len();
-            match self.unread() {
-                Ok(0) => break,
-                Ok(unread) if Instant::now() >= deadline => return unread,
-                Ok(_) => {}
-                Err(_) => return in_window,
-            }
-            let _ = poll(&mut [], LOOK_MS);
+            self.unread().map_err(|_| in_window)
+        });
+        if unread > 0 {
+            return unread;
         }
         let Some(mut running) = self.running.take() else { return 0 };
         // The end of its input asks it to end.

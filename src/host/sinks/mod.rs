@@ -13,11 +13,13 @@ mod stream;
 use super::HostError;
 use crate::engine::Engine;
 use crate::eventlog::sinks::{
-    Datagram, DatagramFormat, SINKS_MAX, Sink, SinkOptions, SinkTarget, Stderr, Target,
+    DatagramFormat, DatagramSink, EventTarget, SINKS_MAX, Sink, SinkOptions, SinkTarget, StderrSink,
 };
 use crate::eventlog::{COMPRESS_FILES_MIN, Disk, EventLog, LogOptions, Packer, StreamWaker};
 use crate::reactor::{Reactor, SinkQuestion};
 use crate::sys::attendants::Attendants;
+use command::CommandSink;
+use plugin::PluginSink;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::SinkStatus;
 use std::collections::BTreeSet;
@@ -25,6 +27,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use stream::StreamSink;
 
 /// How long the end of a host waits for its sinks to take what is left; what they did not take is handed over by
 /// the next host.
@@ -48,7 +51,7 @@ impl LogSink {
 }
 
 /// What sinks and packing need of a host.
-pub(super) struct Around<'a> {
+pub(super) struct SinkContext<'a> {
     pub(super) runtime_dir: &'a Path,
     pub(super) disk: &'a Arc<dyn Disk>,
     pub(super) log: &'a EventLog,
@@ -118,7 +121,11 @@ fn path_of(target: &SinkTarget) -> Option<&PathBuf> {
 
 impl Sinks {
     /// Starts a thread for each, and has them told what is written.
-    pub(super) fn start(around: &Around<'_>, sinks: Vec<LogSink>, options: &LogOptions) -> io::Result<Sinks> {
+    pub(super) fn start(
+        context: &SinkContext<'_>,
+        sinks: Vec<LogSink>,
+        options: &LogOptions,
+    ) -> io::Result<Sinks> {
         let takers: Vec<PluginId> =
             sinks.iter().filter_map(|sink| plugin_of(&sink.target).cloned()).collect();
         let mut started = Sinks::default();
@@ -126,19 +133,19 @@ impl Sinks {
             if plugin_of(&target).is_some() {
                 options.except.extend(takers.iter().cloned());
             }
-            let (kind, target) = (target.kind(), make(around, &options.name, target));
-            started.sinks.push(Sink::start(around.runtime_dir, options, kind, target, around.log.clone())?);
+            let (kind, target) = (target.kind(), make(context, &options.name, target));
+            started.sinks.push(Sink::start(context.runtime_dir, options, kind, target, context.log.clone())?);
         }
         if options.compress {
-            let (disk, log) = (Arc::clone(around.disk), around.log.clone());
-            started.packer = Some(Packer::start(around.runtime_dir, options, disk, log)?);
+            let (disk, log) = (Arc::clone(context.disk), context.log.clone());
+            started.packer = Some(Packer::start(context.runtime_dir, options, disk, log)?);
         }
         let packs = started.packer.as_ref().map(|packer| Arc::clone(packer.waker()));
         let sinks: Vec<Arc<StreamWaker>> =
             started.sinks.iter().map(|sink| Arc::clone(sink.waker())).collect();
         let wakers: Vec<Arc<StreamWaker>> = sinks.iter().chain(&packs).cloned().collect();
         if !wakers.is_empty() {
-            around.log.on_written(move |written| {
+            context.log.on_written(move |written| {
                 let wakes = if written.was_rotated { packs.as_ref() } else { None };
                 sinks.iter().chain(wakes).for_each(|waker| waker.notify(written.owner, written.seq));
             });
@@ -179,14 +186,16 @@ fn plugin_of(target: &SinkTarget) -> Option<&PluginId> {
     if let SinkTarget::Plugin(id) = target { Some(id) } else { None }
 }
 
-fn make(around: &Around<'_>, name: &str, target: SinkTarget) -> Box<dyn Target> {
+fn make(context: &SinkContext<'_>, name: &str, target: SinkTarget) -> Box<dyn EventTarget> {
     match target {
-        SinkTarget::Stderr(prefix) => Box::new(Stderr::new(prefix)),
-        SinkTarget::Syslog(path, format) => Box::new(Datagram::new(&path, DatagramFormat::Syslog(format))),
-        SinkTarget::Journald(path) => Box::new(Datagram::new(&path, DatagramFormat::Journald)),
-        SinkTarget::UnixDatagram(path) => Box::new(Datagram::new(&path, DatagramFormat::Json)),
-        SinkTarget::UnixStream(path) => Box::new(stream::Stream::new(path)),
-        SinkTarget::Command(line) => Box::new(command::Command::new(name, line, around.attendants.clone())),
-        SinkTarget::Plugin(id) => Box::new(plugin::Plugin::new(name, id, Arc::clone(around.engine))),
+        SinkTarget::Stderr(prefix) => Box::new(StderrSink::new(prefix)),
+        SinkTarget::Syslog(path, format) => {
+            Box::new(DatagramSink::new(&path, DatagramFormat::Syslog(format)))
+        }
+        SinkTarget::Journald(path) => Box::new(DatagramSink::new(&path, DatagramFormat::Journald)),
+        SinkTarget::UnixDatagram(path) => Box::new(DatagramSink::new(&path, DatagramFormat::Json)),
+        SinkTarget::UnixStream(path) => Box::new(StreamSink::new(path)),
+        SinkTarget::Command(line) => Box::new(CommandSink::new(name, line, context.attendants.clone())),
+        SinkTarget::Plugin(id) => Box::new(PluginSink::new(name, id, Arc::clone(context.engine))),
     }
 }

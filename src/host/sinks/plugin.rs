@@ -5,7 +5,7 @@
 //! What always holds: an event counts as taken when the plugin has answered the call that it was in with a result.
 
 use crate::engine::{Engine, PostError, ReplySlot};
-use crate::eventlog::sinks::{Event, Fault, Target as SinkTarget};
+use crate::eventlog::sinks::{Event, EventTarget, SinkFault};
 use crate::reactor::{LoopCommand, Reactor};
 use crate::state::route::{CallRequest, Target};
 use rpc_plugin_wire::message::raw_into_text;
@@ -18,7 +18,7 @@ use std::time::Duration;
 const METHOD: &str = "log-sink.write";
 
 /// See the module's text.
-pub(super) struct Plugin {
+pub(super) struct PluginSink {
     sink: String,
     id: PluginId,
     engine: Arc<Engine<Reactor>>,
@@ -26,9 +26,9 @@ pub(super) struct Plugin {
     events_max: usize,
 }
 
-impl Plugin {
-    pub(super) fn new(sink: &str, id: PluginId, engine: Arc<Engine<Reactor>>) -> Plugin {
-        Plugin { sink: sink.to_owned(), id, engine, events_max: usize::MAX }
+impl PluginSink {
+    pub(super) fn new(sink: &str, id: PluginId, engine: Arc<Engine<Reactor>>) -> PluginSink {
+        PluginSink { sink: sink.to_owned(), id, engine, events_max: usize::MAX }
     }
 
     fn call(&self, events: &[Event], timeout: Duration) -> Result<(), CallError> {
@@ -54,8 +54,8 @@ impl Plugin {
     }
 }
 
-impl SinkTarget for Plugin {
-    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
+impl EventTarget for PluginSink {
+    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), SinkFault> {
         let mut taken = 0;
         while let Some(rest) = events.get(taken..).filter(|rest| !rest.is_empty()) {
             let part = rest.get(..self.events_max).unwrap_or(rest);
@@ -66,8 +66,8 @@ impl SinkTarget for Plugin {
                 }
                 Err(error) => {
                     let is_refused = error.code == ErrorCode::TooLarge;
-                    let fault = Fault::down(taken, format!("plugin {}: {error}", self.id));
-                    return Err(Fault { is_refused, ..fault });
+                    let fault = SinkFault::down(taken, format!("plugin {}: {error}", self.id));
+                    return Err(SinkFault { is_refused, ..fault });
                 }
             }
         }

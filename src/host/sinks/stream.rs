@@ -5,7 +5,7 @@
 //! What always holds: an event counts as taken when the other side has read it from its socket; when the
 //! connection ends before, the event is sent again over the next one.
 
-use crate::eventlog::sinks::{Event, Fault, Target, Window, json_line, write_by};
+use crate::eventlog::sinks::{Event, EventTarget, SinkFault, Window, json_line, wait_until_read, write_by};
 use crate::sys::unread;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -15,14 +15,12 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often the end asks whether everything was read. Milliseconds.
-const LOOK_MS: u8 = 5;
-/// Thrown away at once. Bytes.
+/// Size of the buffer for what the other side sends, which is thrown away. Bytes.
 const BLOCK_BYTES: usize = 4096;
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct StreamSink {
     path: PathBuf,
     stream: Option<UnixStream>,
     /// The other side has ended its sending, which says nothing about its reading.
@@ -30,9 +28,9 @@ pub(super) struct Stream {
     window: Window,
 }
 
-impl Stream {
-    pub(super) fn new(path: PathBuf) -> Stream {
-        Stream { path, stream: None, is_silent: false, window: Window::default() }
+impl StreamSink {
+    pub(super) fn new(path: PathBuf) -> StreamSink {
+        StreamSink { path, stream: None, is_silent: false, window: Window::default() }
     }
 
     fn connect(&self) -> io::Result<UnixStream> {
@@ -44,15 +42,15 @@ impl Stream {
     }
 
     /// The connection is of no use any more.
-    fn fault(&mut self, error: impl std::fmt::Display) -> Fault {
+    fn fault(&mut self, error: impl std::fmt::Display) -> SinkFault {
         (self.stream, self.is_silent) = (None, false);
         let unread = self.window.clear();
-        Fault { unread, ..Fault::down(0, format!("{}: {error}", self.path.display())) }
+        SinkFault { unread, ..SinkFault::down(0, format!("{}: {error}", self.path.display())) }
     }
 }
 
-impl Target for Stream {
-    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), Fault> {
+impl EventTarget for StreamSink {
+    fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), SinkFault> {
         let mut stream = match self.stream.take().map_or_else(|| self.connect(), Ok) {
             Ok(stream) => stream,
             Err(error) => return Err(self.fault(error)),
@@ -71,7 +69,7 @@ impl Target for Stream {
         Ok(())
     }
 
-    fn unread(&mut self) -> Result<usize, Fault> {
+    fn unread(&mut self) -> Result<usize, SinkFault> {
         let Some(stream) = &self.stream else { return Ok(0) };
         // In this order: what a side that is gone did not read is called read by the kernel.
         let unread = unread::of_socket(stream);
@@ -88,7 +86,7 @@ impl Target for Stream {
         self.stream.iter().filter(|_| !self.is_silent).map(AsFd::as_fd).collect()
     }
 
-    fn tend(&mut self) -> Result<(), Fault> {
+    fn tend(&mut self) -> Result<(), SinkFault> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         match stream.read(&mut [0; BLOCK_BYTES]) {
             Ok(0) => self.is_silent = true,
@@ -100,17 +98,9 @@ impl Target for Stream {
     }
 
     fn finish(&mut self, deadline: Instant) -> usize {
-        loop {
+        wait_until_read(deadline, || {
             let in_window = self.window.len();
-            match self.unread() {
-                Ok(0) => return 0,
-                Ok(unread) if Instant::now() >= deadline => return unread,
-                Ok(_) => {}
-                Err(_) => return in_window,
-            }
-            let Some(stream) = &self.stream else { return 0 };
-            let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
-            let _ = poll(&mut fds, LOOK_MS);
-        }
+            self.unread().map_err(|_| in_window)
+        })
     }
 }
