@@ -93,7 +93,7 @@ impl EventLog {
         self.record_boxed(Box::new(entry), is_urgent)
     }
 
-    /// The same for an event that somebody waits for, whatever its level.
+    /// Hands an urgent event to the writer, whatever its level; else as [`EventLog::record`].
     pub fn record_urgent(&self, entry: Entry) -> Option<Ticket> {
         self.record_boxed(Box::new(entry), true)
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Most bytes of events that wait for the writer, however few they are; more are dropped.
 pub const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How long the writer lets events gather that nobody is in a hurry for.
+/// How long the writer lets events gather that are not urgent.
 const GATHER: Duration = Duration::from_millis(10);
 /// Events as they wait. Boxed, because one takes half a KiB and is moved several times.
 #[allow(clippy::vec_box)]
@@ -36,7 +36,7 @@ struct QueueState {
     last: u64,
     /// An urgent event waits.
     is_urgent: bool,
-    /// Events that somebody waits for.
+    /// Events whose recording is awaited.
     awaited: usize,
     /// Flush now; do not wait for the batch to fill.
     is_pressing: bool,
@@ -71,7 +71,7 @@ pub(super) struct Batching {
 #[derive(Debug, Default)]
 pub(super) struct QueuedEvents {
     pub(super) events: Events,
-    /// How many of them somebody waits for.
+    /// How many of them are awaited.
     pub(super) awaited: usize,
     /// The ticket of the last of them, or of the last ever.
     pub(super) last: u64,

@@ -156,7 +156,7 @@ impl Entry {
     texts! {
         /// The socket it happened on.
         socket_path;
-        /// What somebody asked for, of which this is a part.
+        /// The operation that this is a part of.
         operation_id;
         /// The method it is about.
         method;
@@ -217,7 +217,7 @@ impl Entry {
         ]
     }
 
-    /// Names and ids, which are short unless somebody is up to something.
+    /// Names and ids, which are short unless they are made up to be long.
     fn names(&mut self) -> [Option<&mut Text>; 4] {
         [Some(&mut self.event), self.operation_id.as_mut(), self.status.as_mut(), self.error_class.as_mut()]
     }

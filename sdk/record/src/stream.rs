@@ -76,7 +76,7 @@ struct Rotated {
 /// Lines of which the disk did not confirm that it has them: first and last number.
 type Unconfirmed = (u64, u64);
 
-/// See the module's text.
+/// A stream that is written: its files, and the lines that wait for them.
 #[derive(Debug)]
 pub struct Stream {
     place: Place,

@@ -178,7 +178,7 @@ impl Following<'_> {
         }
     }
 
-    /// Nobody may be there to see an end: what was passed over is told as it comes.
+    /// Tells what was passed over, as it comes: there may be no end at which to tell it.
     fn tell(&mut self, out: &mut Out<'_>) {
         let found: (Vec<RecordSource>, Vec<Trace>) = (self.all.iter_mut())
             .filter(|one| one.trace.has_faults())

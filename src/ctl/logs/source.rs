@@ -38,8 +38,7 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(exit, format!("cannot read {path:?}: {error}"))
 }
 
-/// Of several sources, one that cannot be read keeps nobody from the others: it is told, and in the end the
-/// command fails.
+/// The sources that cannot be read. The others are read all the same, and in the end the command fails.
 pub(super) struct Unread {
     pub(super) of: usize,
     pub(super) paths: BTreeSet<PathBuf>,

@@ -43,7 +43,7 @@ struct SinkStream {
     in_flight: usize,
 }
 
-/// See the module's text.
+/// The streams that a sink reads, and the events of the next batch.
 #[derive(Debug)]
 pub(super) struct SinkBatch {
     runtime_dir: PathBuf,

@@ -18,7 +18,7 @@ pub const FOLDER: &str = "sinks";
 /// Most bytes of a cursor; a larger file is none.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// See the module's text.
+/// The file that holds how far a sink has come.
 #[derive(Debug)]
 pub(super) struct Cursor {
     place: Place,

@@ -24,7 +24,7 @@ pub enum DatagramFormat {
     Journald,
 }
 
-/// See the module's text.
+/// A sink that sends each event as one datagram.
 #[derive(Debug)]
 pub struct DatagramSink {
     path: PathBuf,

@@ -13,17 +13,17 @@ pub const SINKS_MAX: usize = 16;
 pub const BATCH_MAX: usize = 1000;
 /// Where a journal takes datagrams, unless the configuration says otherwise.
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
-/// The same for syslog.
+/// Where a syslog daemon takes datagrams, unless the configuration says otherwise.
 const SYSLOG_SOCKET: &str = "/dev/log";
 
-/// What is handed over, and how patiently.
+/// The events that a sink gets, and how often and how long it is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkOptions {
     /// Its name, of which its cursor is kept: 1 to 64 letters, digits, `.`, `_`, `-`.
     pub name: String,
     /// The least level that is handed over.
     pub level: Level,
-    /// Whose events; `None` is every plugin's.
+    /// Plugins whose events are handed over; `None` is every plugin's.
     pub plugins: Option<Vec<PluginId>>,
     /// Plugins whose events are not handed over, whatever `plugins` says.
     pub except: Vec<PluginId>,
@@ -35,7 +35,7 @@ pub struct SinkOptions {
     pub timeout: Duration,
     /// The first wait after a failure; it doubles with each further one.
     pub backoff_initial: Duration,
-    /// The longest such wait.
+    /// The longest wait after a failure.
     pub backoff_max: Duration,
 }
 
@@ -60,21 +60,21 @@ impl SinkOptions {
 /// A program with its arguments. Its environment holds the name of the sink, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
-    /// Absolute.
+    /// The absolute path of the program.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
 }
 
-/// When a line on standard error begins with its priority as `<N>` (sd-daemon(3)).
+/// Whether a line on standard error begins with its priority as `<N>` (sd-daemon(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Prefix {
-    /// When standard error is the journal's (`JOURNAL_STREAM`, systemd.exec(5)).
+    /// A priority if standard error is the journal's (`JOURNAL_STREAM`, systemd.exec(5)).
     #[default]
     Auto,
-    /// Always.
+    /// A priority before each line.
     Always,
-    /// Never.
+    /// No priority.
     Never,
 }
 
@@ -88,7 +88,7 @@ pub enum SyslogFormat {
     Rfc5424,
 }
 
-/// Where events go.
+/// The place where the events of a sink go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkTarget {
     /// The process's own standard error, as text.

@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The cursor is written at most once in this time, unless much was handed over.
+/// The time until the cursor is written, unless [`SAVE_EVENTS`] were handed over.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// So many events are much.
+/// Events that are handed over before the cursor is written at once.
 const SAVE_EVENTS: u64 = 1000;
 /// The first wait before the other side is asked again whether it has read everything; it doubles.
 const SETTLE_FIRST: Duration = Duration::from_millis(5);
-/// The longest such wait.
+/// The longest wait before the other side is asked again.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// How often the record tells of one sink, at most.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ pub(super) struct Runner {
     status: Arc<Status>,
     cursor: Cursor,
     batch: SinkBatch,
-    /// Handed over, and not known to be read.
+    /// Events that were handed over, and are not known to be read.
     unread: VecDeque<EventOrigin>,
     settle_at: Option<Instant>,
     settle_wait: Duration,

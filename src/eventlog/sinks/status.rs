@@ -8,7 +8,7 @@ use rpc_plugin_wire::admin::SinkStatus;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// See the module's text.
+/// How a sink does: shared by its thread and those who ask.
 #[derive(Debug)]
 pub struct Status {
     state: Mutex<SinkState>,

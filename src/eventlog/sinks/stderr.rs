@@ -17,7 +17,7 @@ use std::time::Duration;
 /// PIPE_BUF on Linux. Bytes.
 const PIECE_BYTES: usize = 4096;
 
-/// See the module's text.
+/// A sink that writes lines of text to standard error.
 #[derive(Debug)]
 pub struct StderrSink {
     with_priority: bool,

@@ -29,7 +29,7 @@ const TAIL_BYTES: usize = 512;
 /// Size of the buffer for what it prints. Bytes.
 const BLOCK_BYTES: usize = 4096;
 
-/// See the module's text.
+/// A sink that writes events to the standard input of a program.
 #[derive(Debug)]
 pub(super) struct CommandSink {
     line: CommandLine,

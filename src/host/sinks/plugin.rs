@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Takes `{"sink": NAME, "events": [RECORD, …]}`; its result says that they are kept.
 const METHOD: &str = "log-sink.write";
 
-/// See the module's text.
+/// A sink that calls a plugin with events.
 pub(super) struct PluginSink {
     sink: String,
     id: PluginId,

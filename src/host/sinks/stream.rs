@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Size of the buffer for what the other side sends, which is thrown away. Bytes.
 const BLOCK_BYTES: usize = 4096;
 
-/// See the module's text.
+/// A sink that writes events to a stream socket.
 #[derive(Debug)]
 pub(super) struct StreamSink {
     path: PathBuf,

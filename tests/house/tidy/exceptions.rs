@@ -77,10 +77,7 @@ pub(crate) const NAMES_OF_SEVERAL: &[&str] = &[
 ];
 
 /// Imports that are renamed to a type name: file, name.
-pub(crate) const RENAMED: &[&str] = &[
-    "src/reactor/held_until_synced.rs Asker",
-    "src/sys/executable.rs P",
-];
+pub(crate) const RENAMED: &[&str] = &["src/reactor/held_until_synced.rs Asker", "src/sys/executable.rs P"];
 
 /// Types that are implemented far from where they are declared: file, type.
 pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
@@ -111,21 +108,12 @@ pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
 
 /// Files with doc comments whose first sentence does not stand alone.
 pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
-    "sdk/record/src/stream.rs",
     "sdk/rust/src/log/mod.rs",
     "sdk/rust/src/pool.rs",
     "sdk/wire/src/error.rs",
     "sdk/wire/src/fds.rs",
     "sdk/wire/src/life.rs",
-    "src/ctl/logs/follow.rs",
     "src/dev/view.rs",
-    "src/eventlog/sinks/batch.rs",
-    "src/eventlog/sinks/cursor.rs",
-    "src/eventlog/sinks/datagram.rs",
-    "src/eventlog/sinks/options.rs",
-    "src/eventlog/sinks/runner.rs",
-    "src/eventlog/sinks/status.rs",
-    "src/eventlog/sinks/stderr.rs",
     "src/host/admin.rs",
     "src/host/call.rs",
     "src/host/callbacks.rs",
@@ -133,9 +121,6 @@ pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
     "src/host/mod.rs",
     "src/host/services/peer.rs",
     "src/host/services/pool.rs",
-    "src/host/sinks/command.rs",
-    "src/host/sinks/plugin.rs",
-    "src/host/sinks/stream.rs",
     "src/host/watched.rs",
     "src/reactor/control.rs",
     "src/reactor/held_until_synced.rs",
