@@ -10,16 +10,16 @@ use rpc_plugin_peer::{
     Agreed, Expired, GivenUp, Named, NewRequest, NotEntered, Receiver, Refused, RequestsIn, RequestsOut,
     Role, SendQueue, Span, Streams, Time, Unanswered, Violation, check_fds,
 };
+use rpc_plugin_system::state::call::{CallEnd, CallRequest, Target};
 use rpc_plugin_system::state::keys::{CallKey, Caller, Cx, PluginKey, Timer};
 use rpc_plugin_system::state::policy::Policy;
-use rpc_plugin_system::state::session::{Expectation, Fault, NewCall, Session, SessionEvent};
+use rpc_plugin_system::state::session::{Expectation, Fault, Session, SessionEvent};
 use rpc_plugin_system::state::wheel::Wheel;
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::{self, params_into};
 use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{
-    CallError, Chain, ErrorCode, ErrorObject, Generation, Message, Notification, Request, RequestId,
-    Response, Token,
+    CallError, ErrorCode, ErrorObject, Generation, Message, Notification, Request, RequestId, Response, Token,
 };
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -169,16 +169,15 @@ impl End for HostEnd {
     }
 
     fn call(&mut self, now: Time, call: u64, made: Made) -> Result<(), CallError> {
-        let call = NewCall {
-            caller: Caller::Call(CallKey(call)),
-            method: Cow::Borrowed("echo"),
+        let target = Target::Plugin("echo".parse().unwrap());
+        let request = CallRequest {
             params: made.params,
-            timeout: made.timeout,
             progress: made.wants_progress,
-            chain: Chain::default(),
             fds: made.fds,
+            ..CallRequest::new(target, "echo")
         };
-        self.session.request(&mut Cx { now, timers: &mut self.timers }, call)
+        let mut cx = Cx { now, timers: &mut self.timers };
+        self.session.request(&mut cx, Caller::Call(CallKey(call)), request, made.timeout)
     }
 
     fn cancel(&mut self, now: Time, call: u64) -> Option<bool> {
@@ -217,9 +216,10 @@ impl End for HostEnd {
         loop {
             return Some(match self.session.poll_event()? {
                 SessionEvent::Authenticated(_) | SessionEvent::Told(..) => continue,
-                SessionEvent::Completed {
-                    caller: Caller::Call(CallKey(call)), result, fds, streams, ..
-                } => Told::Ended { call, result: result.map(|raw| raw.get().to_owned()), fds, streams },
+                SessionEvent::Completed { caller: Caller::Call(CallKey(call)), end, .. } => {
+                    let CallEnd { result, fds, streams, .. } = end;
+                    Told::Ended { call, result: result.map(|raw| raw.get().to_owned()), fds, streams }
+                }
                 SessionEvent::Completed { caller, .. } => panic!("nobody asked as {caller:?}"),
                 SessionEvent::Unwanted(numbers) => Told::Unwanted(numbers),
                 SessionEvent::Stream(frame) => Told::Stream(frame),

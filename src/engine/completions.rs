@@ -6,7 +6,7 @@
 //! there are never more ends in it than calls that were added.
 
 use super::reply::{Awaitable, ReplySlot};
-use crate::state::action::CallEnd;
+use crate::state::call::CallEnd;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;

@@ -9,7 +9,7 @@
 use super::driver::{Driver, TICK};
 use super::queue::{CommandSender, PostError};
 use super::reply::{Awaitable, ReplySlot, SlotContent};
-use crate::state::action::CallEnd;
+use crate::state::call::CallEnd;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 //! thread that does not wait is not woken, which saves a system call; progress that nobody takes is bounded, and
 //! what is dropped of it is counted.
 
-use crate::state::action::CallEnd;
+use crate::state::call::CallEnd;
 use crate::state::keys::CallKey;
 use serde_json::value::RawValue;
 use std::collections::VecDeque;

@@ -5,9 +5,9 @@
 //! asks, since only the host's own user and root get this far.
 
 use crate::reactor::{Answer, ControlCx, ControlService, Reply};
-use crate::state::action::{CallEnd, Note};
-use crate::state::route::{CallRequest, Target};
-use crate::state::session::CallSpec;
+use crate::state::action::Note;
+use crate::state::call::CallEnd;
+use crate::state::call::{CallRequest, Target};
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
@@ -173,8 +173,7 @@ fn call(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject
     };
     note_call(cx, &target, &method);
     let params = params.map(raw_into_text);
-    let spec = CallSpec { method, params, timeout, progress, ..CallSpec::default() };
-    let request = CallRequest { target, idempotent, spec };
+    let request = CallRequest { params, timeout, idempotent, progress, ..CallRequest::new(target, method) };
     Ok(cx.call(request, move |mut end| {
         let plugin_id = end.plugin_id.take();
         let (result, generation, duration_us) = taken(end)?;

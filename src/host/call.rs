@@ -9,9 +9,8 @@ use super::services::Registered;
 use super::services::current::{inherit, wait_for};
 use crate::engine::{PostError, ReplySlot};
 use crate::reactor::LoopCommand;
-use crate::state::action::CallEnd;
-use crate::state::route::{CallRequest, Target};
-use crate::state::session::CallSpec;
+use crate::state::call::CallEnd;
+use crate::state::call::{CallRequest, Target};
 use rpc_plugin_interface::arrived::{Arrived, provide};
 use rpc_plugin_interface::client::unpack;
 use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Parcel, Reply, caller};
@@ -148,7 +147,7 @@ impl Callee {
         let Outgoing { method, params, parcel, timeout, idempotent } = call;
         let options = CallOptions { timeout, idempotent, progress: false };
         let (mut call, _registered) = self.request(&method, params, parcel, options)?;
-        call.spec.is_callback = is_callback;
+        call.is_callback = is_callback;
         let CallReply { result, fds, .. } = self.finish(call)?;
         Ok(Reply { result, fds })
     }
@@ -209,17 +208,16 @@ impl Callee {
         options: CallOptions,
     ) -> Result<(Box<CallRequest>, Option<Registered>), CallError> {
         check_params(params.as_deref()).map_err(|refused| at(refused.into(), &self.target))?;
-        let mut spec = CallSpec {
-            method: method.to_owned(),
+        let mut request = CallRequest {
             params,
             timeout: options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX)),
+            idempotent: options.idempotent,
             progress: options.progress,
             fds: parcel.fds,
-            ..CallSpec::default()
+            ..CallRequest::new(self.target.clone(), method.to_owned())
         };
-        inherit(&mut spec).map_err(|error| at(error, &self.target))?;
+        inherit(&mut request).map_err(|error| at(error, &self.target))?;
         let registered = self.host.called_back.register(&self.target, parcel.callbacks);
-        let request = CallRequest { target: self.target.clone(), idempotent: options.idempotent, spec };
         Ok((Box::new(request), registered))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Inner;
 use super::call::Callee;
-use crate::state::route::Target;
+use crate::state::call::Target;
 use rpc_plugin_interface::{Caller, Outgoing, Reply};
 use rpc_plugin_wire::CallError;
 use std::ops::Deref;

@@ -4,7 +4,7 @@ use super::Inner;
 use super::call::Callee;
 use super::error::HostError;
 use crate::reactor::LoopCommand;
-use crate::state::route::Target;
+use crate::state::call::Target;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
 use rpc_plugin_interface::{Caller, Outgoing, Reply};

@@ -9,10 +9,11 @@
 use super::SinkQuestions;
 use super::pending_replies::{PendingReplies, Ticket};
 use super::slab::Slab;
-use crate::state::action::{CallEnd, Note};
+use crate::state::action::Note;
+use crate::state::call::CallEnd;
+use crate::state::call::CallRequest;
 use crate::state::fds::Fd;
 use crate::state::plugin::PeerIdentity;
-use crate::state::route::CallRequest;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::waits::Goal;

@@ -34,7 +34,8 @@ pub use recorder::LifecycleEvent;
 pub(crate) use setup::{Control, EndReason, HostEnd, Setup, SinkQuestion, SinkQuestions};
 
 use crate::engine::{self, CommandQueue, CommandSender, Driver, Engine, EventLoop, Woken};
-use crate::state::action::{Action, CallEnd, Note};
+use crate::state::action::{Action, Note};
+use crate::state::call::CallEnd;
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
 use crate::state::shortage::Shortage;

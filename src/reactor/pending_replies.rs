@@ -5,7 +5,7 @@
 use super::control::Answer;
 use super::slab::Slab;
 use crate::engine::ReplySender;
-use crate::state::action::CallEnd;
+use crate::state::call::CallEnd;
 use crate::state::keys::{CallKey, PluginKey, WaitKey};
 use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;

@@ -9,10 +9,10 @@
 
 use super::Reactor;
 use super::pending_replies::Asker;
-use crate::state::action::CallEnd;
+use crate::state::call::CallEnd;
+use crate::state::call::CallRequest;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, PluginKey};
-use crate::state::route::CallRequest;
 use crate::state::session::Asked;
 use crate::state::time::Time;
 use rpc_plugin_interface::Context;

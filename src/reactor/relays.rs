@@ -9,7 +9,7 @@
 //! heartbeats need not wait behind them for long; a relay ends when its stream is over, or with its connection.
 
 use super::{Reactor, Source};
-use crate::state::action::CallEnd;
+use crate::state::call::CallEnd;
 use crate::state::fds::Fds;
 use crate::state::keys::PluginKey;
 use crate::state::time::Time;

@@ -1,6 +1,6 @@
 //! What the state machines want done, and what they want recorded.
 
-use super::fds::Fds;
+use super::call::CallEnd;
 use super::keys::{CallKey, PluginKey, WaitKey};
 use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
@@ -56,41 +56,6 @@ pub enum Action {
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
     /// Something happened.
     Note(Box<Note>),
-}
-
-/// How a call ended.
-#[derive(Debug)]
-pub struct CallEnd {
-    /// The result as it came, or why there is none.
-    pub result: Result<Box<RawValue>, CallError>,
-    /// The plugin that was asked, where there is one.
-    pub plugin_id: Option<PluginId>,
-    /// The generation that was asked.
-    pub generation: Option<Generation>,
-    /// From the outbox to the end; zero when it was not sent.
-    pub took: Duration,
-    /// Its end was put on record right before.
-    pub is_recorded: bool,
-    /// What came with the result.
-    pub fds: Fds,
-    /// The streams in band that came with it instead.
-    pub streams: Vec<u64>,
-}
-
-impl CallEnd {
-    /// The end of a call that was handed to no plugin.
-    #[must_use]
-    pub fn refused(error: CallError) -> CallEnd {
-        CallEnd {
-            plugin_id: error.plugin_id.clone(),
-            result: Err(error),
-            generation: None,
-            took: Duration::ZERO,
-            is_recorded: false,
-            fds: Fds::new(),
-            streams: Vec::new(),
-        }
-    }
 }
 
 /// A step of a call, for the record.

@@ -5,11 +5,12 @@
 //!
 //! What always holds: a function is looked for only where the call was made that is being served.
 
+use super::call::{CallRequest, Target};
 use super::keys::{CallKey, PluginKey};
-use super::route::{CallRequest, Target};
-use super::session::{Asked, CallSpec};
+use super::session::Asked;
 use super::supervisor::Supervisor;
 use super::time::Time;
+use rpc_plugin_wire::message::raw_into_text;
 use rpc_plugin_wire::{Chain, Generation, PluginId};
 
 impl Supervisor {
@@ -27,7 +28,21 @@ impl CallRequest {
     /// may call it.
     #[must_use]
     pub fn back(now: Time, maker: PluginId, asked: Asked) -> CallRequest {
-        let spec = CallSpec { is_callback: true, ..CallSpec::for_asked(now, asked) };
-        CallRequest { target: Target::Plugin(maker), idempotent: false, spec }
+        CallRequest { is_callback: true, ..CallRequest::for_asked(now, Target::Plugin(maker), asked) }
+    }
+
+    /// A call that is made because a plugin asked: of the same method and params, with what is left of the deadline.
+    pub(super) fn for_asked(now: Time, target: Target, asked: Asked) -> CallRequest {
+        CallRequest {
+            target,
+            method: asked.method.into(),
+            params: asked.params.map(raw_into_text),
+            timeout: asked.deadline.map(|deadline| deadline.since(now)),
+            idempotent: false,
+            progress: asked.progress,
+            chain: asked.chain,
+            fds: asked.fds,
+            is_callback: false,
+        }
     }
 }

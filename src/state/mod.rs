@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod call;
 pub mod callback;
 pub mod fds;
 pub mod keys;

@@ -2,9 +2,9 @@
 //!
 //! What always holds: nothing is permitted that the configuration does not name.
 
+use super::call::{CallRequest, Target};
 use super::keys::PluginKey;
-use super::route::{CallRequest, Target};
-use super::session::{Asked, CallSpec};
+use super::session::Asked;
 use super::supervisor::Supervisor;
 use super::time::Time;
 use rpc_plugin_peer::check_object;
@@ -57,8 +57,8 @@ impl Supervisor {
         }
         // The host serves none of it itself, so the chain is the plugin's as it is.
         let params = params.map(raw_into_text);
-        let spec = CallSpec { method, params, ..CallSpec::for_asked(now, asked) };
-        Ok(CallRequest { target, idempotent, spec })
+        let method = method.into();
+        Ok(CallRequest { method, params, idempotent, ..CallRequest::for_asked(now, target, asked) })
     }
 }
 

@@ -124,23 +124,23 @@ fn the_call_has_what_the_request_has() {
         fds: vec![crate::state::fds::any()],
         ..asked(Some(params))
     };
-    let CallRequest { idempotent, spec, .. } = host.permit(now, key, request).unwrap();
-    assert!(idempotent && spec.progress && !spec.is_callback);
-    assert_eq!((spec.method.as_str(), spec.params.as_deref()), ("kv.put", Some("{\"k\":[1,2]}")));
-    assert_eq!((spec.timeout, spec.fds.len()), (Some(Duration::from_millis(300)), 1));
-    assert_eq!(spec.chain.to_string(), "a/7/3");
+    let call = host.permit(now, key, request).unwrap();
+    assert!(call.idempotent && call.progress && !call.is_callback);
+    assert_eq!((&*call.method, call.params.as_deref()), ("kv.put", Some("{\"k\":[1,2]}")));
+    assert_eq!((call.timeout, call.fds.len()), (Some(Duration::from_millis(300)), 1));
+    assert_eq!(call.chain.to_string(), "a/7/3");
     let plain = json!({"plugin_id": "b", "method": "kv.get"});
-    let CallRequest { idempotent, spec, .. } = host.permit(now, key, asked(Some(plain.clone()))).unwrap();
-    assert_eq!((idempotent, spec.timeout, spec.params.as_deref()), (false, None, None));
+    let call = host.permit(now, key, asked(Some(plain.clone()))).unwrap();
+    assert_eq!((call.idempotent, call.timeout, call.params.as_deref()), (false, None, None));
     // A deadline that has passed is one.
     let late = Asked { deadline: Some(Time::ZERO), ..asked(Some(plain.clone())) };
-    assert_eq!(host.permit(now, key, late).unwrap().spec.timeout, Some(Duration::ZERO));
+    assert_eq!(host.permit(now, key, late).unwrap().timeout, Some(Duration::ZERO));
     let mut chain = Chain::default();
     while let Some(longer) = chain.and("b/1/1") {
         chain = longer;
     }
     let forward = host.permit(now, key, Asked { chain: chain.clone(), ..asked(Some(plain)) }).unwrap();
-    assert_eq!(forward.spec.chain, chain, "the host serves none of it");
+    assert_eq!(forward.chain, chain, "the host serves none of it");
 }
 
 #[test]
@@ -149,6 +149,6 @@ fn params_are_handed_on_as_they_came() {
     let text =
         r#"{"plugin_id":"b","method":"m","params":{ "n": 1.50, "big": 123456789012345678901234567890 }}"#;
     let request = Asked { params: Some(RawValue::from_string(text.into()).unwrap()), ..asked(None) };
-    let spec = host.permit(Time::ZERO, key, request).unwrap().spec;
+    let spec = host.permit(Time::ZERO, key, request).unwrap();
     assert_eq!(spec.params.as_deref(), Some(r#"{ "n": 1.50, "big": 123456789012345678901234567890 }"#));
 }

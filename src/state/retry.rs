@@ -7,10 +7,10 @@
 //! What always holds: such a call ends once, by its deadline; between two tries lies its backoff, or the plugin
 //! became routable; what is kept to be sent again is bounded; nothing is tried where nobody takes calls.
 
-use super::action::{Action, CallEnd, Note};
+use super::action::{Action, Note};
+use super::call::{CallEnd, CallRequest, Target};
 use super::keys::{CallKey, PluginKey, Timer};
 use super::policy::{Policy, RpcAudit};
-use super::route::{CallRequest, Target};
 use super::supervisor::Supervisor;
 use super::time::{Time, rounded};
 use super::wheel::TimerKey;
@@ -53,7 +53,7 @@ struct Retry {
 
 impl Retry {
     fn bytes(&self) -> usize {
-        self.request.spec.method.len() + self.request.spec.params.as_ref().map_or(0, String::len)
+        self.request.method.len() + self.request.params.as_ref().map_or(0, String::len)
     }
 
     /// What the caller is told of a try that was the last.
@@ -141,7 +141,7 @@ impl Supervisor {
         key: CallKey,
         request: CallRequest,
     ) -> Option<PluginKey> {
-        let timeout = request.spec.timeout.unwrap_or_else(|| self.call_timeout(&request.target));
+        let timeout = request.timeout.unwrap_or_else(|| self.call_timeout(&request.target));
         let retry = Retry {
             timeout,
             deadline: now.plus(timeout),
@@ -186,11 +186,10 @@ impl Supervisor {
         retry.tries += 1;
         let tries = retry.tries;
         let left = retry.deadline.since(now);
-        let mut spec = retry.request.spec.again();
-        spec.timeout = Some(left);
+        let mut request = retry.request.again();
+        request.timeout = Some(left);
         let last = retry.last.as_ref().map(ToString::to_string);
-        let target = retry.request.target.clone();
-        let plugin = match self.route(&target) {
+        let plugin = match self.route(&request.target) {
             Ok(plugin) => plugin,
             Err(error) => {
                 if let Some(end) = self.after_try(now, key, CallEnd::refused(error)) {
@@ -203,9 +202,9 @@ impl Supervisor {
             retry.at = Some(plugin);
         }
         if tries > 1 {
-            self.note_repeat(plugin, &spec.method, tries, last);
+            self.note_repeat(plugin, &request.method, tries, last);
         }
-        self.step(now, plugin, |plugin, step| plugin.call(step, key, spec));
+        self.step(now, plugin, |plugin, step| plugin.call(step, key, request));
         Some(plugin)
     }
 

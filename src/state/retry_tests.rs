@@ -145,7 +145,7 @@ impl Bench {
 
     fn call(&mut self, number: u64, target: Target, timeout: Duration, idempotent: bool) {
         let mut request = CallRequest { idempotent, ..CallRequest::new(target, "echo") };
-        request.spec.timeout = Some(timeout);
+        request.timeout = Some(timeout);
         self.host.call(self.now, CallKey(number), request);
         self.take_actions();
     }
@@ -320,7 +320,7 @@ fn what_the_plugin_answers_and_what_cannot_become_better_is_not_repeated() {
     let params = Some(format!("{{\"x\":\"{}\"}}", "x".repeat(policy().frame_bytes_max)));
     let target = Target::Plugin("a".parse().unwrap());
     let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
-    request.spec.params = params;
+    request.params = params;
     bench.host.call(bench.now, CallKey(1), request);
     bench.take_actions();
     assert_eq!(bench.error().code, ErrorCode::TooLarge);
@@ -379,7 +379,7 @@ fn what_is_kept_to_be_repeated_is_bounded() {
         let params = Some(format!("{{\"x\":\"{}\"}}", "x".repeat(RETRY_BYTES_MAX / 2 - 100)));
         let target = Target::Plugin("a".parse().unwrap());
         let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
-        request.spec.params = params;
+        request.params = params;
         bench.host.call(bench.now, CallKey(number), request);
     }
     bench.take_actions();

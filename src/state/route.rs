@@ -8,44 +8,13 @@
 
 use super::keys::PluginKey;
 use super::plugin::Plugin;
-use super::session::CallSpec;
 use rpc_plugin_wire::life::PluginState;
-use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
+use rpc_plugin_wire::{CallError, ErrorCode};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Providers that an error names.
 const NAMED_MAX: usize = 16;
-
-/// Whom a call is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// This plugin.
-    Plugin(PluginId),
-    /// Whichever plugin serves this capability.
-    Capability(Arc<str>),
-}
-
-/// A call that somebody wants made.
-#[derive(Debug)]
-pub struct CallRequest {
-    /// Of whom.
-    pub target: Target,
-    /// What, and how.
-    pub spec: CallSpec,
-    /// Whether it may be executed more than once, so that the host may repeat it.
-    pub idempotent: bool,
-}
-
-impl CallRequest {
-    /// A call with nothing said about how it is to be made.
-    #[must_use]
-    pub fn new(target: Target, method: impl Into<String>) -> CallRequest {
-        let spec = CallSpec { method: method.into(), ..CallSpec::default() };
-        CallRequest { target, spec, idempotent: false }
-    }
-}
 
 /// Which plugins were picked when.
 #[derive(Debug, Default)]

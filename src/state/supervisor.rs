@@ -6,12 +6,13 @@
 //! What always holds: after every step the actions it asks for are in [`Supervisor::poll_action`],
 //! and the plugins with bytes to write in [`Supervisor::poll_waiting`].
 
-use super::action::{Action, CallEnd, Note};
+use super::action::{Action, Note};
+use super::call::{CallEnd, CallRequest, Target};
 use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, Timer, WaitKey};
 use super::plugin::{ExitReport, PeerIdentity, Plugin, PluginSpec, PrepareFailure, SpawnFailure, Step};
 use super::retry::Retries;
-use super::route::{CallRequest, Routes, Target};
+use super::route::Routes;
 use super::session::Session;
 use super::time::Time;
 use super::waits::{Goal, WAITS_MAX, Waits};
@@ -221,7 +222,7 @@ impl Supervisor {
     /// Makes a call; it ends with [`Action::Complete`]. Gives the plugin that is called.
     pub fn call(&mut self, now: Time, call: CallKey, request: CallRequest) -> Option<PluginKey> {
         // What can be sent once only cannot be repeated.
-        if request.idempotent && request.spec.fds.is_empty() {
+        if request.idempotent && request.fds.is_empty() {
             return self.call_repeatedly(now, call, request);
         }
         let key = match self.route(&request.target) {
@@ -231,7 +232,7 @@ impl Supervisor {
                 return None;
             }
         };
-        self.step(now, key, |plugin, step| plugin.call(step, call, request.spec));
+        self.step(now, key, |plugin, step| plugin.call(step, call, request));
         Some(key)
     }
 

@@ -5,7 +5,7 @@
 use crate::ledger::Id;
 use crate::world::World;
 use fastrand::Rng;
-use rpc_plugin_system::state::action::CallEnd;
+use rpc_plugin_system::state::call::CallEnd;
 use rpc_plugin_system::state::keys::CallKey;
 use rpc_plugin_system::state::permit::MayCall;
 use rpc_plugin_system::state::session::Asked;
@@ -89,12 +89,12 @@ impl World {
                 self.host.answer(self.now, id, &request, Err(error), Vec::new());
             }
             Ok(mut call) => {
-                let key = self.ledger.new_call(self.now, call.spec.timeout.unwrap(), false);
+                let key = self.ledger.new_call(self.now, call.timeout.unwrap(), false);
                 if call.idempotent {
                     self.ledger.may_repeat(key);
                 }
                 // By this its frame is known again.
-                call.spec.method = format!("echo.{}", key.0);
+                call.method = format!("echo.{}", key.0).into();
                 self.tell(format_args!("  {id:?} {request} becomes call {} of {:?}", key.0, call.target));
                 self.forwards.insert(key, (id, request));
                 let at = self.host.call(self.now, key, call);

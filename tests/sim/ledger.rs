@@ -1,6 +1,6 @@
 //! Every call and every wait that was ever made, and how each ended: exactly once, honestly, in time.
 
-use rpc_plugin_system::state::action::CallEnd;
+use rpc_plugin_system::state::call::CallEnd;
 use rpc_plugin_system::state::keys::{CallKey, PluginKey, WaitKey};
 use rpc_plugin_system::state::supervisor::Supervisor;
 use rpc_plugin_system::state::time::Time;

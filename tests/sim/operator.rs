@@ -6,8 +6,8 @@ use crate::kernel::UID;
 use crate::nature::Nature;
 use crate::policies;
 use crate::world::{Event, Slot, World};
+use rpc_plugin_system::state::call::{CallRequest, Target};
 use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, PluginSpec};
-use rpc_plugin_system::state::route::{CallRequest, Target};
 use rpc_plugin_system::state::supervisor::Wish;
 use rpc_plugin_system::state::waits::Goal;
 use rpc_plugin_wire::PluginId;
@@ -110,7 +110,7 @@ impl World {
         }
         let params = Some(params.get().to_owned());
         let mut request = CallRequest { idempotent, ..CallRequest::new(target, method) };
-        (request.spec.params, request.spec.timeout) = (params, timeout);
+        (request.params, request.timeout) = (params, timeout);
         let at = self.host.call(self.now, key, request);
         self.calls_at.insert(key, at);
         self.check_outbox(slot);

@@ -6,7 +6,7 @@
 //! What always holds: a thread works on at most one; outside of a service there is none, which costs one look.
 
 use super::pool::Pool;
-use crate::state::session::CallSpec;
+use crate::state::call::CallRequest;
 use rpc_plugin_interface::Context;
 use rpc_plugin_wire::{CallError, ErrorCode};
 use std::cell::RefCell;
@@ -48,10 +48,10 @@ fn current() -> Option<Arc<Current>> {
 }
 
 /// Makes a call part of what this thread works on.
-pub(in crate::host) fn inherit(spec: &mut CallSpec) -> Result<(), CallError> {
+pub(in crate::host) fn inherit(request: &mut CallRequest) -> Result<(), CallError> {
     let Some(current) = current() else { return Ok(()) };
     if let Some(left) = current.context.remaining() {
-        spec.timeout = Some(spec.timeout.map_or(left, |timeout| timeout.min(left)));
+        request.timeout = Some(request.timeout.map_or(left, |timeout| timeout.min(left)));
     }
     if current.context.is_cancelled() {
         return Err(CallError::not_sent(
@@ -60,7 +60,7 @@ pub(in crate::host) fn inherit(spec: &mut CallSpec) -> Result<(), CallError> {
         ));
     }
     let chain = current.context.chain();
-    spec.chain = chain.and(&current.entry).ok_or_else(|| {
+    request.chain = chain.and(&current.entry).ok_or_else(|| {
         let text = format!("{} calls led to this one, which is the most: {chain}", chain.len() + 1);
         CallError::not_sent(ErrorCode::WouldDeadlock, text)
     })?;

@@ -4,7 +4,7 @@
 use super::Around;
 use crate::host::call::Callee;
 use crate::reactor::{Asker, LoopCommand};
-use crate::state::route::Target;
+use crate::state::call::Target;
 use rpc_plugin_interface::caller::callback;
 use rpc_plugin_interface::context;
 use rpc_plugin_interface::parcel::CallBackFn;

@@ -7,7 +7,7 @@
 use crate::engine::{Engine, PostError, ReplySlot};
 use crate::eventlog::sinks::{Event, EventTarget, SinkFault};
 use crate::reactor::{LoopCommand, Reactor};
-use crate::state::route::{CallRequest, Target};
+use crate::state::call::{CallRequest, Target};
 use rpc_plugin_wire::message::raw_into_text;
 use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
 use serde_json::value::RawValue;
@@ -40,8 +40,8 @@ impl PluginSink {
             .map_err(|error| not_sent(ErrorCode::InternalError, error.to_string()))?;
         let slot = ReplySlot::default();
         let mut request = CallRequest::new(Target::Plugin(self.id.clone()), METHOD);
-        request.spec.params = Some(raw_into_text(params));
-        request.spec.timeout = Some(timeout);
+        request.params = Some(raw_into_text(params));
+        request.timeout = Some(timeout);
         let call = LoopCommand::Call(Box::new(request), slot.sender());
         let end = self.engine.call(call, &slot).map_err(|error| match error {
             PostError::Full => not_sent(ErrorCode::Overloaded, "too much is asked of the host".into()),

@@ -4,7 +4,6 @@ use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, Note, StopSignal};
 use crate::state::keys::Caller;
 use crate::state::policy::RestartPolicy;
-use crate::state::session::NewCall;
 use crate::state::time::{millis, rounded};
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::{EventKind, Level};
@@ -99,11 +98,8 @@ impl Plugin {
         if !ask || !open || grace.is_zero() {
             return self.climb_down(step, why, Rung::Asked);
         }
-        let call = NewCall::own(Caller::Shutdown, METHOD_SHUTDOWN, grace);
-        if let Some(session) = self.session.as_mut() {
-            // A session that refuses has ended, and the next rung follows in time.
-            let _ = session.request(&mut step.cx(), call);
-        }
+        // A session that refuses has ended, and the next rung follows in time.
+        let _ = self.ask(step, Caller::Shutdown, METHOD_SHUTDOWN, grace);
         let reason = if why == Why::Stop { "stop" } else { "restart" };
         self.note(step, Note::new(EventKind::ShutdownRequested, "it was asked to end").reason(reason));
         self.enter(step, Phase::Ending(why, Rung::Asked), Some(grace));

@@ -3,7 +3,6 @@
 use super::{Phase, Plugin, Step};
 use crate::state::action::Note;
 use crate::state::keys::{Caller, LifeTimer, Timer};
-use crate::state::session::NewCall;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{HealthStatus, Heartbeat, METHOD_HEARTBEAT, PluginState};
 use rpc_plugin_wire::message::result_object;
@@ -28,11 +27,8 @@ impl Plugin {
         if self.is_heartbeat_outstanding(step) {
             return;
         }
-        let call = NewCall::own(Caller::Heartbeat, METHOD_HEARTBEAT, timeout);
-        if let Some(session) = self.session.as_mut() {
-            // Refused only by a session that has ended, which is dealt with where it ends.
-            let _ = session.request(&mut step.cx(), call);
-        }
+        // Refused only without a session, or by one that has ended, which is dealt with where it ends.
+        let _ = self.ask(step, Caller::Heartbeat, METHOD_HEARTBEAT, timeout);
     }
 
     fn arm_heartbeat(&mut self, step: &mut Step<'_>, at: crate::state::time::Time) {

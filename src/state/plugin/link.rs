@@ -1,11 +1,11 @@
 //! Speaking with a generation: what its session reports, and calls.
 
 use super::{Phase, Plugin, Rung, Step, Why};
-use crate::state::action::{Action, CallEnd, CallRecord, Note};
-use crate::state::fds::Fds;
+use crate::state::action::{Action, CallRecord, Note};
+use crate::state::call::{CallEnd, CallRequest, Target};
 use crate::state::keys::{CallKey, Caller};
 use crate::state::policy::RpcAudit;
-use crate::state::session::{CallSpec, Cancelled, Fault, Introduction, NewCall, SessionEvent};
+use crate::state::session::{Cancelled, Fault, Introduction, SessionEvent};
 use rpc_plugin_peer::check_method_of_call;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::capability_of;
@@ -22,22 +22,8 @@ const LINGER: Duration = Duration::from_millis(500);
 /// Last bytes for a peer whose connection ends, beyond which none are sent.
 const LAST_BYTES_MAX: usize = 64 * 1024;
 
-/// What a call was, for its end.
-struct Asked {
-    /// The id of the request, if it was sent.
-    request: Option<u64>,
-    method: Cow<'static, str>,
-    took: Duration,
-}
-
-impl Asked {
-    fn unsent(method: Cow<'static, str>) -> Asked {
-        Asked { request: None, method, took: Duration::ZERO }
-    }
-}
-
-/// What came beside a result: descriptors, or the streams in band in their place.
-type Came = (Fds, Vec<u64>);
+/// A call as its record names it: the id of its request, if it was sent, and the method.
+type Recorded = (Option<u64>, Cow<'static, str>);
 
 impl Plugin {
     /// Handles up to `frames_max` frames that have arrived; whether there may be more.
@@ -70,25 +56,18 @@ impl Plugin {
     }
 
     /// Sends a call, or ends it at once.
-    pub fn call(&mut self, step: &mut Step<'_>, key: CallKey, call: CallSpec) {
-        let CallSpec { method, params, timeout, chain, progress, fds, is_callback } = call;
+    pub fn call(&mut self, step: &mut Step<'_>, key: CallKey, call: CallRequest) {
         self.counts.calls += 1;
-        let timeout = timeout.unwrap_or(self.spec.policy.call_timeout);
+        let timeout = call.timeout.unwrap_or(self.spec.policy.call_timeout);
         let audit = self.spec.policy.rpc_audit;
-        let asked = if audit == RpcAudit::Off { Cow::default() } else { Cow::Owned(method.clone()) };
-        let params_bytes = params.as_ref().map_or(0, String::len);
+        let method = if audit == RpcAudit::Off { Cow::default() } else { call.method.clone() };
+        let params_bytes = call.params.as_ref().map_or(0, String::len);
         let request = self.session.as_ref().map(super::Session::next_request);
-        let checked = if is_callback { Ok(()) } else { self.check_call(&method) };
-        let sent = checked.and_then(|()| {
-            let (caller, method) = (Caller::Call(key), Cow::Owned(method));
-            self.send(step, NewCall { caller, method, params, timeout, chain, progress, fds })
-        });
-        match sent {
-            Err(error) => {
-                self.complete(step, key, Asked::unsent(asked), Err(error), Came::default());
-            }
+        let checked = if call.is_callback { Ok(()) } else { self.check_call(&call.method) };
+        match checked.and_then(|()| self.send(step, Caller::Call(key), call, timeout)) {
+            Err(error) => self.complete(step, key, (None, method), self.unsent(error)),
             Ok(()) if audit == RpcAudit::All => {
-                let record = self.call_record(EventKind::CallStarted, request, asked, params_bytes);
+                let record = self.call_record(EventKind::CallStarted, request, method, params_bytes);
                 step.actions.push_back(Action::Called(Box::new(record)));
             }
             Ok(()) => {}
@@ -119,13 +98,16 @@ impl Plugin {
     /// Asks for a heartbeat now, on behalf of a caller outside; the plugin need not be routable.
     pub fn probe(&mut self, step: &mut Step<'_>, key: CallKey, timeout: Option<Duration>) {
         let timeout = timeout.unwrap_or(self.spec.policy.heartbeat_timeout);
-        let call = NewCall::own(Caller::Call(key), METHOD_HEARTBEAT, timeout);
         self.counts.calls += 1;
-        if let Err(error) = self.send(step, call) {
-            let method = Cow::Borrowed(METHOD_HEARTBEAT);
-            self.complete(step, key, Asked::unsent(method), Err(error), Came::default());
+        if let Err(error) = self.ask(step, Caller::Call(key), METHOD_HEARTBEAT, timeout) {
+            self.complete(step, key, (None, Cow::Borrowed(METHOD_HEARTBEAT)), self.unsent(error));
         }
         self.pump(step);
+    }
+
+    /// The end of a call that was not sent to this generation.
+    fn unsent(&self, error: CallError) -> CallEnd {
+        CallEnd { plugin_id: Some(self.id().clone()), generation: self.generation, ..CallEnd::refused(error) }
     }
 
     /// The caller of a call has gone. That is an end of the call on record, and for nobody else.
@@ -142,13 +124,31 @@ impl Plugin {
             false => CallError::not_sent(ErrorCode::Cancelled, text),
         };
         let result = Err(error.at(&self.spec.id, self.generation));
-        self.record_end(step, Asked { request: Some(id), method, took }, &result);
+        self.record_end(step, (Some(id), method), took, &result);
         self.pump(step);
     }
 
-    fn send(&mut self, step: &mut Step<'_>, call: NewCall) -> Result<(), CallError> {
+    /// Sends a request of the plugin's machine: no params, nobody else's call.
+    pub(super) fn ask(
+        &mut self,
+        step: &mut Step<'_>,
+        caller: Caller,
+        method: &'static str,
+        timeout: Duration,
+    ) -> Result<(), CallError> {
+        let target = Target::Plugin(self.id().clone());
+        self.send(step, caller, CallRequest::new(target, method), timeout)
+    }
+
+    fn send(
+        &mut self,
+        step: &mut Step<'_>,
+        caller: Caller,
+        call: CallRequest,
+        timeout: Duration,
+    ) -> Result<(), CallError> {
         match self.session.as_mut() {
-            Some(session) => session.request(&mut step.cx(), call),
+            Some(session) => session.request(&mut step.cx(), caller, call, timeout),
             None => Err(self.unavailable()),
         }
     }
@@ -187,20 +187,8 @@ impl Plugin {
         Ok(())
     }
 
-    fn complete(
-        &mut self,
-        step: &mut Step<'_>,
-        key: CallKey,
-        asked: Asked,
-        result: Result<Box<RawValue>, CallError>,
-        came: Came,
-    ) {
-        let took = asked.took;
-        let is_recorded = self.record_end(step, asked, &result);
-        let plugin_id = Some(self.spec.id.clone());
-        let (fds, streams) = came;
-        let generation = self.generation;
-        let end = CallEnd { result, plugin_id, generation, took, is_recorded, fds, streams };
+    fn complete(&mut self, step: &mut Step<'_>, key: CallKey, recorded: Recorded, mut end: CallEnd) {
+        end.is_recorded = self.record_end(step, recorded, end.took, &end.result);
         step.actions.push_back(Action::Complete(key, end));
     }
 
@@ -208,10 +196,10 @@ impl Plugin {
     fn record_end(
         &mut self,
         step: &mut Step<'_>,
-        asked: Asked,
+        (request, method): Recorded,
+        took: Duration,
         result: &Result<Box<RawValue>, CallError>,
     ) -> bool {
-        let Asked { request, method, took } = asked;
         if result.is_err() {
             self.counts.calls_failed += 1;
         }
@@ -243,13 +231,10 @@ impl Plugin {
     fn handle_session_event(&mut self, step: &mut Step<'_>, event: SessionEvent) {
         match event {
             SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
-            SessionEvent::Completed { caller, id, method, result, took, fds, streams } => match caller {
-                Caller::Call(key) => {
-                    let asked = Asked { request: Some(id), method, took };
-                    self.complete(step, key, asked, result, (fds, streams));
-                }
-                Caller::Heartbeat => self.handle_heartbeat(step, result),
-                Caller::Capabilities => self.handle_capabilities(step, result),
+            SessionEvent::Completed { caller, id, method, end } => match caller {
+                Caller::Call(key) => self.complete(step, key, (Some(id), method), end),
+                Caller::Heartbeat => self.handle_heartbeat(step, end.result),
+                Caller::Capabilities => self.handle_capabilities(step, end.result),
                 Caller::Shutdown => {}
             },
             SessionEvent::Progress(key, value) => step.actions.push_back(Action::Progress(key, value)),
@@ -291,9 +276,8 @@ impl Plugin {
         }
         let timeout = self.ready_timeout();
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
-        let call = NewCall::own(Caller::Capabilities, METHOD_CAPABILITIES, timeout);
         // A refusal shows as a session that has ended, which is dealt with where it ends.
-        let _ = self.send(step, call);
+        let _ = self.ask(step, Caller::Capabilities, METHOD_CAPABILITIES, timeout);
         self.handle_heartbeat_due(step);
     }
 
@@ -374,10 +358,8 @@ impl Plugin {
         session.close(&mut step.cx());
         // What the session still has to say: the ends of calls; a fault is being handled already.
         while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
-            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, result, took, .. } = event
-            {
-                let asked = Asked { request: Some(id), method, took };
-                self.complete(step, key, asked, result, Came::default());
+            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, end } = event {
+                self.complete(step, key, (Some(id), method), end);
             }
         }
         let Some(mut session) = self.session.take() else { return };

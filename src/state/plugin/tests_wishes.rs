@@ -1,7 +1,7 @@
 //! Start, stop and restart in every phase.
 
 use super::*;
-use crate::state::session::CallSpec;
+use crate::state::call::{CallRequest, Target};
 
 /// Every phase, in the order of a life. Ending comes twice: because of a stop, and of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,8 +184,8 @@ fn restart_leads_to_a_new_generation_from_everywhere() {
     }
 }
 
-fn echo() -> CallSpec {
-    CallSpec { method: "echo".into(), ..CallSpec::default() }
+fn echo() -> CallRequest {
+    CallRequest::new(Target::Plugin("echo".parse().unwrap()), "echo")
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod requests;
 mod tests;
 mod types;
 
-pub use types::{Asked, CallSpec, Cancelled, Expectation, Fault, Introduction, NewCall, SessionEvent};
+pub use types::{Asked, Cancelled, Expectation, Fault, Introduction, SessionEvent};
 
 use super::fds::{Fd, Fds};
 use super::keys::{CallKey, Caller, Cx};

@@ -3,6 +3,7 @@
 use super::hello::check_hello;
 use super::types::{Asked, Fault, SessionEvent};
 use super::{Session, Stage};
+use crate::state::call::CallEnd;
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{Caller, Cx};
 use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Violation};
@@ -208,7 +209,8 @@ impl Session {
             Ok(raw) => Ok(raw.to_owned()),
             Err(object) => Err(self.here(CallError::answered(object))),
         };
-        self.complete(cx, request, result, fds, streams);
+        let end = CallEnd { fds, streams, ..self.end(result) };
+        self.complete(cx, request, end);
     }
 
     /// Streams came that nobody will take.

@@ -1,7 +1,8 @@
 //! Requests of ours: how each begins, and the one way in which each ends (protocol section 5).
 
-use super::types::{Cancelled, Fault, NewCall, SessionEvent};
+use super::types::{Cancelled, Fault, SessionEvent};
 use super::{OwnRequest, Session, Stage};
+use crate::state::call::{CallEnd, CallRequest};
 use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::time::{millis, rounded};
@@ -12,17 +13,30 @@ use serde_json::value::RawValue;
 use std::time::Duration;
 
 impl Session {
-    /// Sends a request.
+    /// Sends a request, which is unanswered for so long at the most.
     ///
     /// # Errors
     /// `unavailable` when the session is not open, `too_large`, `overloaded`; all `not_sent`.
-    pub fn request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), CallError> {
-        self.try_request(cx, call).map_err(|refused| self.here(refused.into()))
+    pub fn request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        caller: Caller,
+        call: CallRequest,
+        timeout: Duration,
+    ) -> Result<(), CallError> {
+        self.try_request(cx, caller, call, timeout).map_err(|refused| self.here(refused.into()))
     }
 
-    fn try_request(&mut self, cx: &mut Cx<'_>, call: NewCall) -> Result<(), Refused> {
-        self.check_room(&call)?;
-        let NewCall { caller, method, params, timeout, chain, progress, fds } = call;
+    fn try_request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        caller: Caller,
+        call: CallRequest,
+        timeout: Duration,
+    ) -> Result<(), Refused> {
+        let is_call = matches!(caller, Caller::Call(_));
+        self.check_room(&call, is_call)?;
+        let CallRequest { method, params, chain, progress, fds, .. } = call;
         let (fds, numbers) = self.pack(fds)?;
         let request = message::NewRequest {
             id: self.requests.next_id(),
@@ -40,7 +54,6 @@ impl Session {
             self.too_large(frame_bytes)
         })?;
         self.send_beside(span, fds, &numbers);
-        let is_call = matches!(caller, Caller::Call(_));
         let asked = NewRequest { method, is_call, wants_progress: progress };
         let id = self.requests.open(asked, OwnRequest { caller, timer: None }, cx.now)?;
         self.requests.sent(id, span);
@@ -49,11 +62,10 @@ impl Session {
     }
 
     /// Whether a request can go out, as far as that is known before it is written.
-    fn check_room(&self, call: &NewCall) -> Result<(), Refused> {
+    fn check_room(&self, call: &CallRequest, is_call: bool) -> Result<(), Refused> {
         if self.stage != Stage::Open {
             return Err(Refused::new(ErrorCode::Unavailable, "the connection is not open"));
         }
-        let is_call = matches!(call.caller, Caller::Call(_));
         if is_call {
             self.requests.check()?;
         }
@@ -161,8 +173,8 @@ impl Session {
         let took = cx.now.since(made_at);
         let message = format!("no answer within {:?}", rounded(took));
         let error = self.here(CallError::indeterminate(ErrorCode::DeadlineExceeded, message));
-        let (result, fds, streams) = (Err(error), Fds::new(), Vec::new());
-        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds, streams });
+        let end = CallEnd { took, ..self.end(Err(error)) };
+        self.events.push_back(SessionEvent::Completed { caller, id, method, end });
     }
 
     /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
@@ -206,22 +218,27 @@ impl Session {
     }
 
     fn complete_with(&mut self, cx: &Cx<'_>, request: Unanswered<OwnRequest>, error: CallError) {
-        let error = self.here(error);
-        self.complete(cx, request, Err(error), Fds::new(), Vec::new());
+        let end = self.end(Err(self.here(error)));
+        self.complete(cx, request, end);
+    }
+
+    /// The end of a request to this plugin.
+    pub(super) fn end(&self, result: Result<Box<RawValue>, CallError>) -> CallEnd {
+        CallEnd {
+            result,
+            plugin_id: Some(self.expectation.plugin_id.clone()),
+            generation: Some(self.expectation.generation),
+            took: Duration::ZERO,
+            is_recorded: false,
+            fds: Fds::new(),
+            streams: Vec::new(),
+        }
     }
 
     /// Tells the end of a request to whoever waits for it.
-    pub(super) fn complete(
-        &mut self,
-        cx: &Cx<'_>,
-        request: Unanswered<OwnRequest>,
-        result: Result<Box<RawValue>, CallError>,
-        fds: Fds,
-        streams: Vec<u64>,
-    ) {
-        let took = cx.now.since(request.made_at);
+    pub(super) fn complete(&mut self, cx: &Cx<'_>, request: Unanswered<OwnRequest>, mut end: CallEnd) {
+        end.took = cx.now.since(request.made_at);
         let Unanswered { id, asked, waiter: OwnRequest { caller, .. }, .. } = request;
-        let method = asked.method;
-        self.events.push_back(SessionEvent::Completed { caller, id, method, result, took, fds, streams });
+        self.events.push_back(SessionEvent::Completed { caller, id, method: asked.method, end });
     }
 }

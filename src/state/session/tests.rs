@@ -2,6 +2,7 @@
 //! which a call ends (section 5).
 
 use super::*;
+use crate::state::call::{CallRequest, Target};
 use crate::state::keys::{CallKey, PluginKey, Timer};
 use crate::state::time::Time;
 use crate::state::wheel::Wheel;
@@ -56,6 +57,11 @@ fn result(id: u64) -> Vec<u8> {
     frame(&json!({"jsonrpc": "2.0", "id": id, "result": {"n": id}}))
 }
 
+/// A call of `echo` without params.
+fn echo() -> CallRequest {
+    CallRequest::new(Target::Plugin("echo".parse().unwrap()), "echo")
+}
+
 impl Bench {
     fn new() -> Bench {
         let expectation = Expectation {
@@ -105,9 +111,12 @@ impl Bench {
     }
 
     fn call_with(&mut self, number: u64, params: Option<String>, ms: u32) -> Result<(), CallError> {
-        let own = NewCall::own(Caller::Call(CallKey(number)), "echo", MS * ms);
-        let call = NewCall { params, ..own };
-        self.session.request(&mut Cx { now: self.now, timers: &mut self.timers }, call)
+        self.request(number, CallRequest { params, ..echo() }, ms)
+    }
+
+    fn request(&mut self, number: u64, call: CallRequest, ms: u32) -> Result<(), CallError> {
+        let mut cx = Cx { now: self.now, timers: &mut self.timers };
+        self.session.request(&mut cx, Caller::Call(CallKey(number)), call, MS * ms)
     }
 
     fn cancel(&mut self, number: u64) -> Option<Cancelled> {
@@ -130,9 +139,9 @@ impl Bench {
     /// How calls ended since the last time: their numbers with `ok` or code and outcome.
     fn ends(&mut self) -> Vec<(u64, String)> {
         let ends = self.events().into_iter().filter_map(|event| match event {
-            SessionEvent::Completed { caller: Caller::Call(CallKey(number)), result, .. } => Some((
+            SessionEvent::Completed { caller: Caller::Call(CallKey(number)), end, .. } => Some((
                 number,
-                result.map_or_else(
+                end.result.map_or_else(
                     |error| format!("{} {}", error.code.name(), error.outcome.as_str()),
                     |_| "ok".to_owned(),
                 ),
@@ -271,7 +280,7 @@ fn what_is_wrong_after_the_proof_ends_the_connection_and_every_call() {
         let outcomes: Vec<Outcome> = events
             .into_iter()
             .filter_map(|event| match event {
-                SessionEvent::Completed { result, .. } => Some(result.unwrap_err().outcome),
+                SessionEvent::Completed { end, .. } => Some(end.result.unwrap_err().outcome),
                 _ => None,
             })
             .collect();

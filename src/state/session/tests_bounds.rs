@@ -52,8 +52,8 @@ fn too_many_calls_or_bytes_are_overload() {
 fn the_hosts_own_requests_take_no_slot_of_a_call_and_are_bounded() {
     let mut bench = Bench::open();
     let heartbeat = |bench: &mut Bench| {
-        let call = NewCall::own(Caller::Heartbeat, "plugin.heartbeat", MS);
-        bench.session.request(&mut Cx { now: bench.now, timers: &mut bench.timers }, call).unwrap();
+        let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
+        bench.session.request(&mut cx, Caller::Heartbeat, echo(), MS).unwrap();
         bench.write_all();
         bench.pass(MS);
         bench.events()

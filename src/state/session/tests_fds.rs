@@ -45,8 +45,7 @@ impl Bench {
     }
 
     fn call_fds(&mut self, number: u64, fds: Fds) -> Result<(), CallError> {
-        let own = NewCall::own(Caller::Call(CallKey(number)), "echo", MS * 100);
-        self.session.request(&mut Cx { now: self.now, timers: &mut self.timers }, NewCall { fds, ..own })
+        self.request(number, CallRequest { fds, ..echo() }, 100)
     }
 }
 
@@ -179,8 +178,8 @@ fn they_come_with_an_answer_and_go_with_a_call_and_an_answer() {
     );
     bench.write_all();
     bench.read(&frame(&json!({"jsonrpc": "2.0", "id": 0, "result": {}, "fds": 1})), held(1).1);
-    let Some(SessionEvent::Completed { fds, result: Ok(_), .. }) = bench.events().pop() else { panic!() };
-    assert_eq!(fds.len(), 1);
+    let Some(SessionEvent::Completed { end, .. }) = bench.events().pop() else { panic!() };
+    assert_eq!((end.result.is_ok(), end.fds.len()), (true, 1));
     bench.read(&asks(5, 0), Fds::new());
     bench.answer(5, Ok("{}"), held(3).1);
     assert_eq!(bench.session.waiting_fds().len(), 3);
@@ -323,9 +322,7 @@ fn progress_is_passed_on_only_where_somebody_asked_for_it() {
     };
     let mut bench = Bench::passing();
     bench.call(1);
-    let own = NewCall::own(Caller::Call(CallKey(2)), "echo", MS * 100);
-    let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
-    bench.session.request(&mut cx, NewCall { progress: true, ..own }).unwrap();
+    bench.request(2, CallRequest { progress: true, ..echo() }, 100).unwrap();
     assert!(bench.write_all().contains("\"progress\":true"));
     bench.read(&says(json!(0)), Fds::new());
     assert!(bench.events().is_empty(), "nobody asked");

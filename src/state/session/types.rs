@@ -1,11 +1,11 @@
 //! What goes into a session and what comes out of it.
 
+use crate::state::call::CallEnd;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller, PluginKey};
 use crate::state::time::Time;
-use rpc_plugin_wire::message::raw_into_text;
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{CallError, Chain, Generation, PluginId, RequestId, Token};
+use rpc_plugin_wire::{Chain, Generation, PluginId, RequestId, Token};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -86,13 +86,7 @@ pub enum SessionEvent {
         /// What was asked.
         method: Cow<'static, str>,
         /// How it ended.
-        result: Result<Box<RawValue>, CallError>,
-        /// From the outbox to the end.
-        took: Duration,
-        /// What came with the result.
-        fds: Fds,
-        /// The streams in band that came with it instead.
-        streams: Vec<u64>,
+        end: CallEnd,
     },
     /// These streams in band came, and nobody will take them.
     Unwanted(Vec<u64>),
@@ -111,87 +105,6 @@ pub enum SessionEvent {
     LateAnswer(Cow<'static, str>),
     /// The connection cannot go on. The last event.
     Fault(Fault),
-}
-
-/// A request that is to be sent.
-#[derive(Debug)]
-pub struct NewCall {
-    /// Who waits.
-    pub caller: Caller,
-    /// What to ask.
-    pub method: Cow<'static, str>,
-    /// An object, or nothing.
-    pub params: Option<String>,
-    /// When it ends at the latest.
-    pub timeout: Duration,
-    /// The calls that led to it.
-    pub chain: Chain,
-    /// Whether its caller wants to know how far it is.
-    pub progress: bool,
-    /// What travels with it.
-    pub fds: Fds,
-}
-
-impl NewCall {
-    /// A request of the plugin's machine: no params, nobody else's call.
-    pub(in crate::state) fn own(caller: Caller, method: &'static str, timeout: Duration) -> NewCall {
-        NewCall {
-            caller,
-            method: Cow::Borrowed(method),
-            params: None,
-            timeout,
-            chain: Chain::default(),
-            progress: false,
-            fds: Fds::new(),
-        }
-    }
-}
-
-/// A call that somebody outside the machines wants made.
-#[derive(Debug, Default)]
-pub struct CallSpec {
-    /// What to call.
-    pub method: String,
-    /// An object, or nothing.
-    pub params: Option<String>,
-    /// When it ends at the latest; `None`: as the plugin's policy says.
-    pub timeout: Option<Duration>,
-    /// The calls that led to it.
-    pub chain: Chain,
-    /// Whether its caller wants to know how far it is.
-    pub progress: bool,
-    /// What travels with it.
-    pub fds: Fds,
-    /// It calls back into a call of the plugin's own, and is no method of the plugin.
-    pub is_callback: bool,
-}
-
-impl CallSpec {
-    /// A call that is made because a plugin asked: of the same method and params, with what is left of the deadline.
-    pub(in crate::state) fn for_asked(now: Time, asked: Asked) -> CallSpec {
-        CallSpec {
-            method: asked.method,
-            params: asked.params.map(raw_into_text),
-            timeout: asked.deadline.map(|deadline| deadline.since(now)),
-            chain: asked.chain,
-            progress: asked.progress,
-            fds: asked.fds,
-            is_callback: false,
-        }
-    }
-
-    /// The same call once more. Nothing travels with it, because that can be sent once only.
-    pub(in crate::state) fn again(&self) -> CallSpec {
-        CallSpec {
-            method: self.method.clone(),
-            params: self.params.clone(),
-            timeout: self.timeout,
-            chain: self.chain.clone(),
-            progress: self.progress,
-            fds: Fds::new(),
-            is_callback: self.is_callback,
-        }
-    }
 }
 
 /// A request of the plugin.

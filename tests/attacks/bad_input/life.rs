@@ -8,10 +8,11 @@
 
 use crate::fixtures::conformance::{ANYONE, Played};
 use rpc_plugin_system::host::Policy;
-use rpc_plugin_system::state::action::{Action, CallEnd, Note, StopSignal};
+use rpc_plugin_system::state::action::{Action, Note, StopSignal};
+use rpc_plugin_system::state::call::CallEnd;
+use rpc_plugin_system::state::call::{CallRequest, Target};
 use rpc_plugin_system::state::keys::{CallKey, PluginKey};
 use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, PluginSpec};
-use rpc_plugin_system::state::route::{CallRequest, Target};
 use rpc_plugin_system::state::supervisor::{Supervisor, Wish};
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_wire::admin::PluginStatus;
@@ -148,8 +149,8 @@ impl Life {
     pub fn call(&mut self, key: u64, method: &str, params: &str) {
         let params = RawValue::from_string(params.to_owned()).unwrap();
         let target = Target::Plugin(ANYONE.plugin_id.parse().unwrap());
-        let mut request = CallRequest::new(target, method);
-        request.spec.params = Some(params.get().to_owned());
+        let mut request = CallRequest::new(target, method.to_owned());
+        request.params = Some(params.get().to_owned());
         self.supervisor.call(self.now, CallKey(key), request);
         self.settle();
     }

@@ -142,7 +142,6 @@ pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
     "src/state/plugin/mod.rs",
     "src/state/policy.rs",
     "src/state/retry.rs",
-    "src/state/route.rs",
     "src/state/session/mod.rs",
     "src/state/supervisor.rs",
     "src/sys/folder.rs",

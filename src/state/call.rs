@@ -1,0 +1,108 @@
+//! A call, as it is described once: from whoever wants it to the frame, and its end on the way back.
+//!
+//! What it deliberately does not do: route, send or record it.
+
+use super::fds::Fds;
+use rpc_plugin_wire::{CallError, Chain, Generation, PluginId};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Callee of a call, as its caller names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// This plugin.
+    Plugin(PluginId),
+    /// A plugin that serves this capability, whichever it is.
+    Capability(Arc<str>),
+}
+
+/// A call that is to be made. It is moved, and not repacked, until its frame is written.
+#[derive(Debug)]
+pub struct CallRequest {
+    /// The plugin or capability that is called.
+    pub target: Target,
+    /// The method.
+    pub method: Cow<'static, str>,
+    /// An object, or nothing.
+    pub params: Option<String>,
+    /// How long it may take; `None`: as the plugin's policy says.
+    pub timeout: Option<Duration>,
+    /// Whether it may be executed more than once, so that the host may repeat it.
+    pub idempotent: bool,
+    /// Whether its caller wants to know how far it is.
+    pub progress: bool,
+    /// The calls that led to it.
+    pub chain: Chain,
+    /// Descriptors that travel with it.
+    pub fds: Fds,
+    /// It calls back into a call of the plugin's own, and is no method of the plugin.
+    pub is_callback: bool,
+}
+
+impl CallRequest {
+    /// A call with nothing said about how it is to be made.
+    #[must_use]
+    pub fn new(target: Target, method: impl Into<Cow<'static, str>>) -> CallRequest {
+        CallRequest {
+            target,
+            method: method.into(),
+            params: None,
+            timeout: None,
+            idempotent: false,
+            progress: false,
+            chain: Chain::default(),
+            fds: Fds::new(),
+            is_callback: false,
+        }
+    }
+
+    /// The same call once more. Nothing travels with it, because that can be sent once only.
+    #[must_use]
+    pub fn again(&self) -> CallRequest {
+        CallRequest {
+            target: self.target.clone(),
+            method: self.method.clone(),
+            params: self.params.clone(),
+            chain: self.chain.clone(),
+            fds: Fds::new(),
+            ..*self
+        }
+    }
+}
+
+/// The end of a call. It is moved, and not repacked, until its caller takes it.
+#[derive(Debug)]
+pub struct CallEnd {
+    /// The result as it came, or why there is none.
+    pub result: Result<Box<RawValue>, CallError>,
+    /// The plugin that was asked, where there is one.
+    pub plugin_id: Option<PluginId>,
+    /// The generation that was asked.
+    pub generation: Option<Generation>,
+    /// From the outbox to the end; zero when it was not sent.
+    pub took: Duration,
+    /// Its end was put on record right before.
+    pub is_recorded: bool,
+    /// Descriptors that came with the result.
+    pub fds: Fds,
+    /// The streams in band that came with it instead.
+    pub streams: Vec<u64>,
+}
+
+impl CallEnd {
+    /// The end of a call that was handed to no plugin.
+    #[must_use]
+    pub fn refused(error: CallError) -> CallEnd {
+        CallEnd {
+            plugin_id: error.plugin_id.clone(),
+            result: Err(error),
+            generation: None,
+            took: Duration::ZERO,
+            is_recorded: false,
+            fds: Fds::new(),
+            streams: Vec::new(),
+        }
+    }
+}
