@@ -14,8 +14,9 @@
 )]
 
 mod attacker;
-mod limits;
+pub(crate) mod limits;
 
+use crate::fixtures::child::alone;
 use crate::fixtures::raw;
 use crate::fixtures::world::{SOON, World, calm, eventually, up};
 use attacker::{ATTACKS, Expected};
@@ -131,7 +132,7 @@ fn attack(world: &World, host: &Host, held: &Held, id: &str, name: &str, expecte
     // In its second generation it behaves.
     let policy =
         Policy { restart: RestartPolicy::Always, ready_timeout: SOON, hello_timeout: SOON, ..calm() };
-    let config = raw::plugin(world, id, "descriptors::attacker_body", name).policy(policy);
+    let config = raw::plugin(world, id, "attacker", name).policy(policy);
     let plugin = host.add(config).unwrap();
     plugin.start().unwrap();
     let first = 1;
@@ -174,44 +175,35 @@ fn attack(world: &World, host: &Host, held: &Held, id: &str, name: &str, expecte
     eventually("what was held is given up", || (held.0.load(Ordering::SeqCst) == 0).then_some(()));
 }
 
-/// Run by `every_attack_ends_its_connection_and_nothing_else` in a process of its own.
-#[test]
-#[ignore = "body of a child process"]
-fn attacks_body() {
-    let world = World::new();
-    let held = Arc::new(Held::default());
-    let host = host(&world, &held);
-    let echo = up(world.echo(&host, "echo"));
-    // What is opened once only is open now.
-    attack(&world, &host, &held, "first", "answer with as many as announced", Expected::Lives);
-    let before = fds_by_kind();
-    let ((), calls) = unharmed(&echo, || {
-        for (number, (name, expected)) in ATTACKS.iter().enumerate() {
-            attack(&world, &host, &held, &format!("attacker-{number}"), name, *expected);
-            none_leaked(&before, name);
-        }
-    });
-    let ended = ATTACKS.iter().filter(|(_, expected)| !matches!(expected, Expected::Lives)).count();
-    println!(
-        "{} attacks with descriptors: {ended} ended their connection with the reason, {} did nothing; \
-         0 descriptors leaked; {calls} calls of another plugin answered meanwhile",
-        ATTACKS.len(),
-        ATTACKS.len() - ended
-    );
-    assert!(calls > ATTACKS.len() as u64, "{calls} calls");
-    assert_eq!(echo.status().unwrap().generation.map(|seen| seen.get()), Some(1));
-}
-
 #[test]
 fn every_attack_ends_its_connection_and_nothing_else() {
-    raw::alone("descriptors::attacks_body");
+    alone(|| {
+        let world = World::new();
+        let held = Arc::new(Held::default());
+        let host = host(&world, &held);
+        let echo = up(world.echo(&host, "echo"));
+        // What is opened once only is open now.
+        attack(&world, &host, &held, "first", "answer with as many as announced", Expected::Lives);
+        let before = fds_by_kind();
+        let ((), calls) = unharmed(&echo, || {
+            for (number, (name, expected)) in ATTACKS.iter().enumerate() {
+                attack(&world, &host, &held, &format!("attacker-{number}"), name, *expected);
+                none_leaked(&before, name);
+            }
+        });
+        let ended = ATTACKS.iter().filter(|(_, expected)| !matches!(expected, Expected::Lives)).count();
+        println!(
+            "{} attacks with descriptors: {ended} ended their connection with the reason, {} did nothing; \
+         0 descriptors leaked; {calls} calls of another plugin answered meanwhile",
+            ATTACKS.len(),
+            ATTACKS.len() - ended
+        );
+        assert!(calls > ATTACKS.len() as u64, "{calls} calls");
+        assert_eq!(echo.status().unwrap().generation.map(|seen| seen.get()), Some(1));
+    });
 }
 
 /// The attacker: this program, started by the hosts of these tests.
-#[test]
-#[ignore = "body of a plugin"]
-fn attacker_body() {
-    if let Some(role) = raw::role() {
-        attacker::run(&role);
-    }
+pub(crate) fn attacker_body() {
+    attacker::run(&raw::role());
 }

@@ -49,10 +49,8 @@ const WAYS: [(&str, Reads); 3] =
     [("last", Reads::Last), ("byte by byte", Reads::BytesOne), ("in turns", Reads::Between)];
 
 /// The plugin: this program, started by the hosts of these tests.
-#[test]
-#[ignore = "body of a plugin"]
-fn full_body() {
-    let Some(role) = raw::role() else { return };
+pub(crate) fn full_body() {
+    let role = raw::role();
     let reads = WAYS.iter().find(|(name, _)| *name == role).unwrap().1;
     let mut raw = Raw::greet(&CAPABILITIES);
     let go = raw.until("go", &CAPABILITIES);
@@ -150,7 +148,7 @@ fn both_directions_full_at_once_is_no_deadlock() {
         let host = world.builder().service("mirror", mirror).start().unwrap();
         let echo = up(world.echo(&host, "echo"));
         let policy = Policy { ready_timeout: SOON, hello_timeout: SOON, outbox_bytes_max, ..calm() };
-        let config = raw::plugin(&world, "full", "both_full::full_body", name).policy(policy);
+        let config = raw::plugin(&world, "full", "both_full", name).policy(policy);
         let plugin = up(host.add(config).unwrap());
         let begun = Instant::now();
         let go = plugin.call_start("go", &json!({}), options()).unwrap();

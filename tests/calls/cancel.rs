@@ -12,12 +12,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-const BODY: &str = "cancel::serve_nested";
+const BODY: &str = "cancel";
 
-/// Not a test by itself: the plugin that the others start.
-#[test]
-#[ignore = "started as a plugin by the other tests"]
-fn serve_nested() {
+/// The plugin that these tests start.
+pub(crate) fn serve_nested() {
     let plugin = nested::plugin().method("work.change_of_mind", |call: &Call, plan: Plan| {
         let begun: Pending<Value> = call.host().start("nested.go", &plan)?;
         // Until it is there.

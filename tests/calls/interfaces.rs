@@ -1,14 +1,14 @@
 //! Versions of interfaces between a host and a real plugin, which is this program once more.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::child;
 use crate::fixtures::daemon::Raw;
 use crate::fixtures::world::{SOON, World, eventually, quick};
 use rpc_plugin_interface::{CallFailure, Context, ErrorCode, Failure, HandlerError};
 use rpc_plugin_sdk::Plugin;
-use rpc_plugin_system::host::{Host, Outcome, PluginConfig, PluginHandle, Policy};
+use rpc_plugin_system::host::{Host, Outcome, PluginHandle, Policy};
 use serde_json::{Value, json};
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
 
 mod v1 {
     rpc_plugin_interface::interface! {
@@ -79,10 +79,8 @@ impl numbers::Numbers for Store {
     }
 }
 
-/// Not a test by itself: the plugin that the others start.
-#[test]
-#[ignore = "started as a plugin by the other tests"]
-fn serve_two_versions() {
+/// The plugin that these tests start.
+pub(crate) fn serve_two_versions() {
     let plugin = Plugin::new("1.0.0")
         .serve_interface(v1::Kv::into_table(Store))
         .serve_interface(v2::Kv::into_table(Store))
@@ -93,13 +91,7 @@ fn serve_two_versions() {
 
 /// This program as a plugin of a host that accepts these versions of its interface, or does not name it.
 fn plugin(world: &World, host: &Host, accepted: Option<&[u32]>, policy: Policy) -> PluginHandle {
-    let program = world.path().join("interfaces");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-    let mut config = PluginConfig::new("kv".parse().unwrap(), program).policy(policy);
-    for arg in ["interfaces::serve_two_versions", "--exact", "--ignored"] {
-        config = config.arg(arg);
-    }
+    let config = child::plugin(world, "kv", "interfaces").policy(policy);
     let config = accepted.iter().fold(config, |config, versions| config.interface("kv", versions));
     host.add(config).unwrap()
 }

@@ -18,12 +18,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const BODY: &str = "load::serve_nested";
+const BODY: &str = "load";
 
-/// Not a test by itself: the plugin that the others start.
-#[test]
-#[ignore = "started as a plugin by the other tests"]
-fn serve_nested() {
+/// The plugin that these tests start.
+pub(crate) fn serve_nested() {
     let plugin =
         nested::plugin().queue_max(4096).method("work.full", |call: &Call, params: Box<RawValue>| {
             Ok::<_, HandlerError>(call.host().call::<_, Box<RawValue>>("nested.full", &params)?)

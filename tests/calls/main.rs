@@ -1,6 +1,7 @@
 //! Calls in every direction: from the host, from plugins, through plugins, and what bounds them.
 #![allow(missing_docs, unreachable_pub, dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::type_complexity)]
 
 mod both_full;
 mod bounds;
@@ -16,3 +17,14 @@ mod load;
 mod nested;
 mod pending;
 mod progress;
+
+/// What this program is when a test starts it once more, by name.
+const BODIES: &[(&str, fn())] = &[
+    ("callbacks", callbacks::serve_nested),
+    ("cancel", cancel::serve_nested),
+    ("nested", nested::serve_nested),
+    ("load", load::serve_nested),
+    ("both_full", both_full::full_body),
+    ("relay", from_plugin::relay_body),
+    ("interfaces", interfaces::serve_two_versions),
+];

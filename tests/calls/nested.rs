@@ -49,12 +49,10 @@ impl Zone for Zones {
     }
 }
 
-const BODY: &str = "nested::serve_nested";
+const BODY: &str = "nested";
 
-/// Not a test by itself: the plugin that the others start.
-#[test]
-#[ignore = "started as a plugin by the other tests"]
-fn serve_nested() {
+/// The plugin that these tests start.
+pub(crate) fn serve_nested() {
     let plugin = nested::plugin().method("work.zone", |call: &Call, asked: Asked| {
         match ZoneClient::new(call).of(asked.city) {
             Ok(zone) => Ok(zone),

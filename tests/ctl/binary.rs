@@ -1,8 +1,10 @@
 //! The program itself: exit status, standard streams, a closed pipe, and folders it may not enter.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::child;
 use crate::fixtures::ctl::{FakeDaemon, Folder, Reply, Run};
 use crate::fixtures::world;
+use crate::fixtures::world::put_executable;
 use rpc_plugin_system::ctl::Exit;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -52,7 +54,7 @@ fn a_folder_of_somebody_else_is_named_with_what_to_do() {
     mode(&folder.0, 0o755);
     let mut command = if nix::unistd::geteuid().is_root() {
         // Root may enter everything, so somebody else tries; the build folder may be closed to them.
-        std::fs::copy(ctl(), &copy).unwrap();
+        put_executable(&ctl(), &copy);
         mode(&copy, 0o755);
         mode(&inside, 0o700);
         let mut command = Command::new(&copy);
@@ -70,10 +72,8 @@ fn a_folder_of_somebody_else_is_named_with_what_to_do() {
     assert!(stderr.contains("only the user that runs rpcplugind, and root"), "{stderr}");
 }
 
-/// Not a test by itself: the process that the next one starts as another user.
-#[test]
-#[ignore = "started by the next test"]
-fn serve_until_standard_input_ends() {
+/// The process that the next test starts as another user.
+pub(crate) fn serve_until_standard_input_ends() {
     let folder = std::env::var_os("SERVE_IN").expect("the next test says where");
     let listener = UnixListener::bind(Path::new(&folder).join("admin.sock")).unwrap();
     println!("\nlistening");
@@ -92,11 +92,10 @@ fn nothing_is_sent_to_another_users_process() {
     }
     let folder = Folder::new();
     let copy = folder.0.join("server");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    put_executable(&std::env::current_exe().unwrap(), &copy);
     std::fs::set_permissions(&folder.0, PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
-    let mut server = Command::new(&copy);
-    server.args(["--exact", "binary::serve_until_standard_input_ends", "--ignored", "--nocapture"]);
+    let mut server = child::start(&copy, "serve_until_standard_input_ends");
     server.env("SERVE_IN", &folder.0).uid(65_534).gid(65_534).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut server = server.spawn().unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);

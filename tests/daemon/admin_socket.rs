@@ -3,6 +3,7 @@
 //! What every command means is tested with rpcpluginctl; here it is the connection.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::child;
 use crate::fixtures::daemon::{NOBODY, Raw, as_nobody, chmod, is_root, records};
 use crate::fixtures::world::{SOON, World, eventually, next_event, patient};
 use rpc_plugin_system::host::{Host, PluginConfig, PluginHandle};
@@ -13,7 +14,6 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 
 fn host(world: &World) -> Host {
     world.builder().admin_socket(true).start().unwrap()
@@ -70,10 +70,8 @@ fn who_comes_before_the_plugins_are_added_waits_for_them() {
     assert_eq!(answer["result"]["plugins"][0]["plugin_id"], "echo", "{answer}");
 }
 
-/// Not a test by itself: the process that the next one starts as another user.
-#[test]
-#[ignore = "started by the next test"]
-fn ask_as_somebody_else() {
+/// The process that the next test starts as another user.
+pub(crate) fn ask_as_somebody_else() {
     let socket = std::env::var_os("CONNECT_TO").expect("the next test says where");
     match UnixStream::connect(socket) {
         Err(error) => println!("\nfailed: {:?}", error.kind()),
@@ -97,14 +95,12 @@ fn another_user_is_denied_and_on_record() {
     let world = World::new();
     let host = host(&world);
     let events = host.subscribe(100).unwrap();
-    let copy = world.path().join("somebody");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let copy = child::copy(&world);
     chmod(&copy, 0o755);
     chmod(world.path(), 0o711);
     let socket = host.runtime_dir().join("admin.sock");
     let somebody = || {
-        let mut command = Command::new(&copy);
-        command.args(["--exact", "admin_socket::ask_as_somebody_else", "--ignored", "--nocapture"]);
+        let mut command = child::start(&copy, "ask_as_somebody_else");
         let output = as_nobody(command.env("CONNECT_TO", &socket)).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };

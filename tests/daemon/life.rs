@@ -4,7 +4,7 @@
 
 use crate::fixtures::daemon::{self, Daemon, QUICK, command, litter, nothing_runs, processes_of, run, timed};
 use crate::fixtures::daemon::{children_of, files_below};
-use crate::fixtures::world::{SOON, World, built, eventually, is_alive};
+use crate::fixtures::world::{SOON, World, built, eventually, is_alive, put_executable};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpc_plugin_wire::event::EventKind;
@@ -356,7 +356,7 @@ fn an_ordinary_user_can_run_it() {
     let mut programs = Vec::new();
     for name in ["rpcplugind", "echo"] {
         let program = home.join(name);
-        std::fs::copy(built(name), &program).unwrap();
+        put_executable(&built(name), &program);
         daemon::chmod(&program, 0o755);
         programs.push(program);
     }

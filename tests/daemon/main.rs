@@ -1,6 +1,7 @@
 //! `rpcplugind` as a process: configuration, control socket, events, ends, and `rpcpluginctl dev`.
 #![allow(missing_docs, unreachable_pub, dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::type_complexity)]
 
 mod admin_socket;
 mod config;
@@ -11,3 +12,7 @@ mod events;
 mod fixtures;
 mod life;
 mod nested;
+
+/// What this program is when a test starts it once more, by name.
+const BODIES: &[(&str, fn())] =
+    &[("nested", nested::serve_nested), ("ask_as_somebody_else", admin_socket::ask_as_somebody_else)];

@@ -2,16 +2,14 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub)]
 
+use crate::fixtures::child;
 use crate::fixtures::daemon::Daemon;
 use crate::fixtures::nested;
 use crate::fixtures::world::World;
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
 
-/// Not a test by itself: the plugin that the other starts.
-#[test]
-#[ignore = "started as a plugin by the other test"]
-fn serve_nested() {
+/// The plugin that the test starts.
+pub(crate) fn serve_nested() {
     // Where this fails the daemon that started it says why.
     let _ = nested::plugin().run();
 }
@@ -19,12 +17,9 @@ fn serve_nested() {
 #[test]
 fn the_configuration_file_says_whom_a_plugin_may_call() {
     let world = World::new();
-    let program = world.path().join("nested");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let program = child::copy(&world);
     let plugin = |further: Value| {
-        let mut plugin =
-            json!({"executable": program, "args": ["nested::serve_nested", "--exact", "--ignored"]});
+        let mut plugin = json!({"executable": program, "args": child::WORDS, "env": {child::BODY: "nested"}});
         plugin.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
         plugin
     };

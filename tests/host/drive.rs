@@ -3,6 +3,7 @@
 //! What it deliberately does not do: measure; `cargo bench` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::child::alone;
 use crate::fixtures::world::{SOON, World, calm, eventually, is_alive, patient, signal, up};
 use nix::sys::signal::Signal;
 use rpc_plugin_system::host::{CallOptions, Host, PendingCall, PluginHandle, Policy, RestartPolicy};
@@ -32,39 +33,30 @@ fn begin(plugin: &PluginHandle, method: &str, params: &serde_json::Value) -> Pen
     plugin.start_raw(method, Some(params), CallOptions::default().timeout(SOON)).unwrap()
 }
 
-/// Run by `a_caller_that_is_alone_drives_and_an_idle_host_sleeps` in a process of its own.
-#[test]
-#[ignore = "body of a child process"]
-fn alone_in_its_process() {
-    let world = World::new();
-    let host = world.builder().spin(Duration::ZERO).start().unwrap();
-    let plugin = up(world.failing(&host, "failure", &[], calm()));
-    let call = || plugin.call::<_, serde_json::Value>("work", &json!({})).unwrap();
-    (0..10).for_each(|_| drop(call()));
-    let (before, begun) = (sleeps_of_loop(), Instant::now());
-    const CALLS: u64 = 3000;
-    (0..CALLS).for_each(|_| drop(call()));
-    // Asked for each call it would have slept once for each. It looks once in a millisecond, and when that was
-    // one without a call, because somebody else had the core, it drives for some calls.
-    let looks = u64::try_from(begun.elapsed().as_millis()).unwrap() + 1;
-    let slept = sleeps_of_loop() - before;
-    let most = (looks * 6).max(CALLS * 3 / 4);
-    assert!(slept < most, "{slept} times asleep during {CALLS} calls in {looks} ms, at most {most}");
-    eventually("the loop's thread sleeps once nobody calls", || {
-        let before = sleeps_of_loop();
-        thread::park_timeout(Duration::from_millis(50));
-        (sleeps_of_loop() == before).then_some(())
-    });
-    host.shutdown();
-}
-
 #[test]
 fn a_caller_that_is_alone_drives_and_an_idle_host_sleeps() {
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "drive::alone_in_its_process", "--ignored", "--nocapture"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    alone(|| {
+        let world = World::new();
+        let host = world.builder().spin(Duration::ZERO).start().unwrap();
+        let plugin = up(world.failing(&host, "failure", &[], calm()));
+        let call = || plugin.call::<_, serde_json::Value>("work", &json!({})).unwrap();
+        (0..10).for_each(|_| drop(call()));
+        let (before, begun) = (sleeps_of_loop(), Instant::now());
+        const CALLS: u64 = 3000;
+        (0..CALLS).for_each(|_| drop(call()));
+        // Asked for each call it would have slept once for each. It looks once in a millisecond, and when that was
+        // one without a call, because somebody else had the core, it drives for some calls.
+        let looks = u64::try_from(begun.elapsed().as_millis()).unwrap() + 1;
+        let slept = sleeps_of_loop() - before;
+        let most = (looks * 6).max(CALLS * 3 / 4);
+        assert!(slept < most, "{slept} times asleep during {CALLS} calls in {looks} ms, at most {most}");
+        eventually("the loop's thread sleeps once nobody calls", || {
+            let before = sleeps_of_loop();
+            thread::park_timeout(Duration::from_millis(50));
+            (sleeps_of_loop() == before).then_some(())
+        });
+        host.shutdown();
+    });
 }
 
 /// A plugin lives no longer than the thread that launched it, so callers must not launch.

@@ -4,7 +4,7 @@
 //! Each system call behind it is tested in `src/sys`; here it is the whole way to the operator's eyes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::fixtures::world::{SOON, World, eventually, is_alive, next_event, patient};
+use crate::fixtures::world::{SOON, World, eventually, is_alive, next_event, patient, put_executable};
 use rpc_plugin_system::host::{Host, HostError, PluginConfig, PluginHandle, Policy, RestartPolicy};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::PluginState;
@@ -45,7 +45,7 @@ fn folder_with_program(world: &World, name: &str, mode: u32) -> PathBuf {
     let folder = world.path().join(name);
     std::fs::create_dir(&folder).unwrap();
     let program = folder.join("program");
-    std::fs::copy(world.program("echo"), &program).unwrap();
+    put_executable(&world.program("echo"), &program);
     chmod(&program, 0o700);
     chmod(&folder, mode);
     program
@@ -188,7 +188,7 @@ fn a_busy_executable_is_launched_once_it_is_written_and_given_up_in_words_if_it_
     plugin.wait_routable(None, SOON).unwrap();
 
     let path = world.path().join("never");
-    std::fs::copy(world.program("echo"), &path).unwrap();
+    put_executable(&world.program("echo"), &path);
     chmod(&path, 0o700);
     let _writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
     let text = reason(&add(&host, "never", &path));
@@ -203,7 +203,7 @@ fn what_was_checked_is_what_is_executed() {
     let host = world.host();
     let events = host.subscribe(1000).unwrap();
     let path = world.path().join("plugin");
-    std::fs::copy(world.program("echo"), &path).unwrap();
+    put_executable(&world.program("echo"), &path);
     chmod(&path, 0o700);
     let writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
     let plugin = add(&host, "swapped", &path);

@@ -4,6 +4,7 @@
 //! The rules themselves are tested with the session's machine; here real processes attack.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::child;
 use crate::fixtures::world::{SOON, World, eventually, next_event, patient};
 use rpc_plugin_system::host::{CallError, RestartPolicy};
 use rpc_plugin_system::host::{EventStream, Host, LifecycleEvent, PluginConfig, PluginHandle, Policy};
@@ -17,7 +18,6 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 /// A plugin that does nothing until it is let go, and then proves itself as it should.
@@ -126,10 +126,8 @@ fn many_strangers_fill_neither_the_record_nor_the_way() {
     assert_eq!(noted, 16, "further ones are only refused");
 }
 
-/// Not a test by itself: the process that the next one starts as another user.
-#[test]
-#[ignore = "started by the next test"]
-fn connect_as_somebody_else() {
+/// The process that the next test starts as another user.
+pub(crate) fn connect_as_somebody_else() {
     let socket = std::env::var_os("CONNECT_TO").expect("the next test says where");
     match UnixStream::connect(socket) {
         Err(error) => println!("\nfailed: {:?}", error.kind()),
@@ -149,14 +147,12 @@ fn another_user_cannot_reach_the_socket_and_is_refused_where_the_folder_was_open
     let world = World::new();
     let waiting = Waiting::new(&world);
     let chmod = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-    let copy = world.path().join("somebody");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let copy = child::copy(&world);
     chmod(&copy, 0o755);
     chmod(world.path(), 0o711);
     let socket = waiting.folder().join("waits.sock");
     let somebody = || {
-        let mut command = Command::new(&copy);
-        command.args(["--exact", "proof::connect_as_somebody_else", "--ignored", "--nocapture"]);
+        let mut command = child::start(&copy, "connect_as_somebody_else");
         let output = command.env("CONNECT_TO", &socket).uid(65_534).gid(65_534).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };

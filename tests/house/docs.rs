@@ -9,6 +9,7 @@ mod commands;
 mod numbers;
 mod pages;
 
+use crate::difference::assert_same;
 use pages::{Page, pages, read, root, rows};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::PluginState;
@@ -181,9 +182,10 @@ fn the_events_are_those_of_the_code() {
         std::fs::write(root().join("docs/events.md"), wanted).unwrap();
         return;
     }
-    assert!(
-        page == wanted,
-        "docs/events.md is not what the code says; UPDATE_DOCS=1 cargo test --test house docs"
+    assert_same(
+        "docs/events.md is not what the code says; UPDATE_DOCS=1 cargo test --test house docs",
+        &wanted,
+        &page,
     );
     let details = page.split_once("## Details").unwrap().1;
     for row in rows(details) {

@@ -22,6 +22,7 @@ const TOP_LEVEL: &[&str] = &[
     ".ci",
     ".clippy.toml",
     ".gitignore",
+    ".cargo",
     ".rustfmt.toml",
     "Cargo.lock",
     "Cargo.toml",
@@ -101,6 +102,20 @@ fn the_top_level_is_as_drawn() {
         let ours = ![".git", "target"].contains(&&*name);
         assert!(!ours || TOP_LEVEL.contains(&&*name), "{name} is not drawn in docs/architecture.md");
     }
+}
+
+/// Each is linked with everything, and one runs after the other: a new subject is a module of one of them.
+#[test]
+fn there_are_few_test_programs() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("\nautotests = false\n"));
+    let programs = manifest.matches("\n[[test]]\n").count();
+    assert!((5..=10).contains(&programs), "{programs} test programs");
+    let elsewhere: Vec<_> = files_below(root(), "sdk")
+        .into_iter()
+        .filter(|path| path.components().nth(2).is_some_and(|folder| folder.as_os_str() == "tests"))
+        .collect();
+    assert_eq!(elsewhere, Vec::<PathBuf>::new(), "the SDK's tests are in tests/sdk");
 }
 
 /// Each file that people read, with its text: sources, pages, manifests, scripts.

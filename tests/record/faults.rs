@@ -4,6 +4,7 @@
 //! and goes on when the disk does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::child;
 use crate::fixtures::disk::{Faults, FaultyDisk};
 use nix::errno::Errno;
 use rpc_plugin_record::{FILE_NAME, Forward, Position, verify};
@@ -257,9 +258,7 @@ fn whatever_fails_what_was_called_durable_is_there_once_and_in_order() {
 }
 
 /// The body of the next test, in a mount namespace of its own.
-#[test]
-#[ignore = "started by the next test"]
-fn on_a_small_disk() {
+pub(crate) fn on_a_small_disk() {
     let folder = std::env::var("RPC_RECORD_TEST_FOLDER").unwrap();
     let folder = Path::new(&folder);
     let mounted =
@@ -330,7 +329,8 @@ fn a_small_disk_that_fills_up_and_is_emptied_again() {
     }
     let output = command
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "faults::on_a_small_disk", "--ignored", "--nocapture"])
+        .args(child::WORDS)
+        .env(child::BODY, "on_a_small_disk")
         .env("RPC_RECORD_TEST_FOLDER", folder.path())
         .output()
         .unwrap();

@@ -1,6 +1,7 @@
 //! SIGKILL at random moments: what was reported durable is there, the record reads clean, no number is missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::child;
 use crate::fixtures::daemon::{Daemon, QUICK, command};
 use crate::fixtures::world::World;
 use nix::sys::signal::Signal;
@@ -10,7 +11,7 @@ use rpc_plugin_wire::event::{EventKind, Record};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 const KILLS: u64 = 200;
@@ -33,9 +34,7 @@ fn checked(folder: &Path) -> Vec<Record> {
 }
 
 /// The body of the next test: records and says what is durable until it is killed.
-#[test]
-#[ignore = "started by the next test"]
-fn record_until_killed() {
+pub(crate) fn record_until_killed() {
     let folder = std::env::var("RPC_RECORD_TEST_FOLDER").unwrap();
     let life = std::env::var("RPC_RECORD_TEST_LIFE").unwrap();
     let options = LogOptions {
@@ -73,8 +72,7 @@ fn what_was_durable_is_there_after_sigkill_at_200_random_moments() {
     let mut rng = fastrand::Rng::with_seed(4);
     let mut durable_count = 0;
     for life in 0..KILLS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kill::record_until_killed", "--ignored", "--nocapture"])
+        let mut child = child::start(std::env::current_exe().unwrap(), "record_until_killed")
             .env("RPC_RECORD_TEST_FOLDER", folder.path())
             .env("RPC_RECORD_TEST_LIFE", life.to_string())
             .stdout(Stdio::piped())

@@ -5,7 +5,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code)]
 
-use crate::fake_host::{FakeHost, HELLO_ANSWER, config, plugin};
+use crate::fake_host::{FakeHost, HELLO_ANSWER, config};
+use crate::methods::plugin;
 use rpc_plugin_sdk::Error;
 
 /// What the host does after its bytes.

@@ -3,7 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code)]
 
-use crate::fake_host::{FakeHost, PATIENCE, plugin};
+use crate::fake_host::{FakeHost, PATIENCE};
+use crate::methods::plugin;
 use rpc_plugin_sdk::{Call, Error, HandlerError, Plugin};
 use serde_json::{Value, json};
 use std::sync::mpsc;

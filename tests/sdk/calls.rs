@@ -4,7 +4,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code)]
 
-use crate::fake_host::{FakeHost, PATIENCE, code, plugin};
+use crate::fake_host::{FakeHost, PATIENCE, code};
+use crate::methods::plugin;
 use rpc_plugin_sdk::{Call, CallError, End, Error, ErrorCode, HandlerError, Outcome, Plugin};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, mpsc};

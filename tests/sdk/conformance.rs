@@ -5,8 +5,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code)]
 
-use crate::fake_host::{FakeHost, HELLO_ANSWER, config, plugin};
+use crate::fake_host::{FakeHost, HELLO_ANSWER, config};
 use crate::fixtures::conformance::{self, ANYONE, Fault, Row, Stage, judge_frame};
+use crate::methods::plugin;
 use rpc_plugin_sdk::Error;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
 

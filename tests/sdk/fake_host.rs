@@ -6,7 +6,7 @@
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use rpc_plugin_interface::scm::{self, Received};
-use rpc_plugin_sdk::{Call, Channel, Config, End, Error, HandlerError, Plugin};
+use rpc_plugin_sdk::{Channel, Config, End, Error, Plugin};
 use rpc_plugin_wire::{FrameDecoder, Token};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -47,22 +47,6 @@ pub fn config() -> Config {
         hello_timeout: PATIENCE,
         log_folder: None,
     }
-}
-
-/// `echo` returns its params, `block` waits until it is cancelled, `panic` panics, `big` returns as many
-/// bytes as asked, `fail` fails with a code of its own.
-pub fn plugin() -> Plugin {
-    Plugin::new("1.2.3")
-        .method("echo", |_: &Call, params: Value| Ok::<_, HandlerError>(params))
-        .method("block", |call: &Call, (): ()| call.wait(PATIENCE * 10))
-        .method("panic", |_: &Call, (): ()| -> Result<(), HandlerError> { panic!("on purpose") })
-        .method("big", |_: &Call, params: Value| {
-            let bytes = usize::try_from(params["bytes"].as_u64().unwrap()).unwrap();
-            Ok::<_, HandlerError>("x".repeat(bytes))
-        })
-        .method("fail", |_: &Call, (): ()| -> Result<(), HandlerError> {
-            Err(HandlerError::new(77.into(), "as asked").with_data(&json!({"why": [1, 2]})))
-        })
 }
 
 impl FakeHost {

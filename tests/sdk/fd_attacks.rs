@@ -4,8 +4,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code)]
 
-use crate::fake_host::{FakeHost, HELLO_ANSWER, HELLO_ANSWER_ALL, PATIENCE, config, plugin};
+use crate::fake_host::{FakeHost, HELLO_ANSWER, HELLO_ANSWER_ALL, PATIENCE, config};
 use crate::fixtures::child::alone;
+use crate::methods::plugin;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rpc_plugin_sdk::{End, Error};
 use std::io;

@@ -4,7 +4,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code)]
 
-use crate::fake_host::{FakeHost, code, plugin};
+use crate::fake_host::{FakeHost, code};
+use crate::methods::plugin;
 use rpc_plugin_sdk::{Blob, Call, HandlerError, Plugin, Stream};
 use serde_json::{Value, json};
 use std::fs::File;

@@ -4,7 +4,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code, clippy::type_complexity)]
 
-use crate::fake_host::{FakeHost, HELLO_ANSWER, code, config, plugin};
+use crate::fake_host::{FakeHost, HELLO_ANSWER, code, config};
+use crate::methods::plugin;
 use rpc_plugin_interface::{Context, HandlerError, InterfaceTable};
 use rpc_plugin_sdk::{Error, Host, Plugin};
 use serde_json::json;

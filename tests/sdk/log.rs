@@ -4,7 +4,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code, clippy::type_complexity)]
 
-use crate::fake_host::{FakeHost, PATIENCE, config, plugin};
+use crate::fake_host::{FakeHost, PATIENCE, config};
+use crate::methods::plugin;
 use rpc_plugin_sdk::{Call, Config, End, Error, HandlerError, Level, Log, LogTarget, Plugin};
 use rpc_plugin_wire::event::Record;
 use serde_json::{Value, json};

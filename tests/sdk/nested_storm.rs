@@ -3,7 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code)]
 
-use crate::fake_host::{FakeHost, PATIENCE, code, plugin};
+use crate::fake_host::{FakeHost, PATIENCE, code};
+use crate::methods::plugin;
 use rpc_plugin_sdk::{Call, End, HandlerError};
 use serde_json::{Value, json};
 use std::collections::HashMap;

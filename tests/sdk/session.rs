@@ -4,7 +4,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code, clippy::type_complexity)]
 
-use crate::fake_host::{FakeHost, HELLO_ANSWER, PATIENCE, code, config, plugin};
+use crate::fake_host::{FakeHost, HELLO_ANSWER, PATIENCE, code, config};
+use crate::methods::plugin;
 use rpc_plugin_sdk::{Call, End, Error, HandlerError, HealthStatus, Plugin};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,7 +4,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code, clippy::type_complexity)]
 
-use crate::fake_host::{FakeHost, plugin};
+use crate::fake_host::FakeHost;
+use crate::methods::plugin;
 use rpc_plugin_sdk::{Call, Callback, Context, HandlerError, Stream};
 use serde_json::json;
 use std::io::Write;

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(missing_docs, reason = "a type of a test's own")]
 
-use crate::fixtures::child::alone;
+use crate::fixtures::child::{self, alone};
 use crate::fixtures::world::{SOON, World, eventually, open_fds, patient, up};
 use rpc_plugin_interface::Stream;
 use rpc_plugin_system::host::{
@@ -19,7 +19,6 @@ use rpc_plugin_wire::stream::StreamFrame;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
 #[derive(Serialize, Deserialize)]
@@ -142,10 +141,8 @@ impl Bare {
     }
 }
 
-/// Not a test by itself: the plugin that the others start.
-#[test]
-#[ignore = "started as a plugin by the other tests"]
-fn serve_bare() {
+/// The plugin that these tests start.
+pub(crate) fn serve_bare() {
     let how = std::env::var("ATTACK").unwrap();
     if let Some(path) = std::env::var_os(ENV_PLUGIN_SOCKET) {
         let connection = UnixStream::connect(path).unwrap();
@@ -170,11 +167,7 @@ fn serve_bare() {
 }
 
 fn bare(world: &World, host: &Host, how: &str, transport: Transport) -> PluginHandle {
-    let program = world.path().join("bare");
-    if !program.exists() {
-        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-    }
+    let program = child::copy(world);
     let id = "bare".parse().unwrap();
     let started = match transport {
         Transport::Stdio => {
@@ -184,8 +177,7 @@ fn bare(world: &World, host: &Host, how: &str, transport: Transport) -> PluginHa
         _ => PluginConfig::new(id, program),
     };
     let policy = Policy { restart: RestartPolicy::Never, ..patient() };
-    let args = ["attacks::serve_bare", "--exact", "--ignored"];
-    let config = args.into_iter().fold(started.policy(policy).transport(transport), PluginConfig::arg);
+    let config = child::with_body(started.policy(policy).transport(transport), "bare");
     up(host.add(config.env("ATTACK", how)).unwrap())
 }
 

@@ -190,12 +190,10 @@ struct Use {
     plugin: Option<String>,
 }
 
-const BODY: &str = "nested::serve_nested";
+const BODY: &str = "nested";
 
-/// Not a test by itself: the plugin that the others start.
-#[test]
-#[ignore = "started as a plugin by the other tests"]
-fn serve_nested() {
+/// The plugin that these tests start.
+pub(crate) fn serve_nested() {
     let plugin = nested::plugin()
         .serve_interface(Bulk::into_table(Bulks))
         .method("work.use", |call: &Call, asked: Use| {

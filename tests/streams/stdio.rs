@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(missing_docs, reason = "a type of a test's own")]
 
-use crate::fixtures::child::alone;
+use crate::fixtures::child::{self, alone};
 use crate::fixtures::world::{SOON, World, eventually, is_alive, open_fds, patient, signal, up};
 use nix::sys::signal::Signal;
 use rpc_plugin_interface::{Blob, Stream};
@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -112,10 +111,8 @@ static HELD: Mutex<Vec<Stream>> = Mutex::new(Vec::new());
 
 type Answer<T> = Result<T, HandlerError>;
 
-/// Not a test by itself: the plugin that the others start.
-#[test]
-#[ignore = "started as a plugin by the other tests"]
-fn serve_streams() {
+/// The plugin that these tests start.
+pub(crate) fn serve_streams() {
     if std::env::var_os(ENV_PLUGIN_SOCKET).is_none() {
         // The test's harness prints on standard output, so the connection comes as standard error.
         nix::unistd::dup2_stdout(io::stderr()).unwrap();
@@ -175,12 +172,7 @@ fn serve_streams() {
 }
 
 fn config(world: &World, id: &str, transport: Transport) -> PluginConfig {
-    let program = world.path().join("streams");
-    if !program.exists() {
-        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-    }
-    let args = ["stdio::serve_streams", "--exact", "--ignored"];
+    let program = child::copy(world);
     let started = match transport {
         Transport::Stdio => {
             let text = format!("#!/bin/sh\nexec {} \"$@\" 2>&1 >/dev/null\n", program.display());
@@ -191,7 +183,7 @@ fn config(world: &World, id: &str, transport: Transport) -> PluginConfig {
     let policy = Policy { restart: RestartPolicy::Never, ..patient() };
     let mut started = started;
     started.may_call = MayCall { plugins: vec!["*".into()], ..MayCall::default() };
-    args.into_iter().fold(started.policy(policy).transport(transport), |config, arg| config.arg(arg))
+    child::with_body(started.policy(policy).transport(transport), "stdio")
 }
 
 fn on_stdio(world: &World, host: &Host) -> PluginHandle {

@@ -1,6 +1,7 @@
 //! Where the system itself has no more descriptors to give, and where a plugin takes none.
 
 use super::{Held, fds_by_kind, options, reason, unharmed};
+use crate::fixtures::child::{self, alone};
 use crate::fixtures::raw::{self, Raw, frame, nulls};
 use crate::fixtures::world::{SOON, World, calm, eventually, next_event, up};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -44,196 +45,183 @@ fn leave_room(count: usize) -> (Vec<File>, impl FnOnce()) {
     (filling, move || setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap())
 }
 
-/// Run by `a_host_that_can_open_no_more_loses_the_sender_only` in a process of its own.
-#[test]
-#[ignore = "body of a child process"]
-fn exhausted_body() {
-    let world = World::new();
-    let host = super::host(&world, &Arc::new(Held::default()));
-    let echo = up(world.echo(&host, "echo"));
-    let policy = Policy { restart: RestartPolicy::Never, ready_timeout: SOON, hello_timeout: SOON, ..calm() };
-    let config = raw::plugin(&world, "taker", "descriptors::limits::taker_body", "sends").policy(policy);
-    let plugin = up(host.add(config).unwrap());
-    let events = host.subscribe(100).unwrap();
-    let before = fds_by_kind();
-    let ((), calls) = unharmed(&echo, || {
-        let (filling, undo) = leave_room(5);
-        let call = plugin.call_start("go", &json!({}), options()).unwrap();
-        let (kind, why) = reason(&events, 1);
-        assert_eq!(kind, EventKind::ProtocolViolation, "{why}");
-        assert!(why.contains("than this process may open"), "{why}");
-        assert!(call.wait().is_err());
-        drop(filling);
-        undo();
-        // Its own sockets and pipes are closed.
-        eventually("the attacker's descriptors are gone", || {
-            let now = fds_by_kind();
-            now.iter().all(|(kind, count)| before.get(kind).is_some_and(|were| count <= were)).then_some(())
-        });
-        // And there is room again.
-        let params = json!({"large": "x".repeat(100_000)});
-        assert_eq!(echo.call_with::<_, Value>("echo", &params, options()).unwrap(), params);
-    });
-    println!(
-        "descriptors of the host exhausted: the sender's connection ended; {calls} calls of another plugin answered"
-    );
-}
-
 #[test]
 fn a_host_that_can_open_no_more_loses_the_sender_only() {
-    raw::alone("descriptors::limits::exhausted_body");
-}
-
-/// Run by `what_could_not_be_accepted_is_accepted_once_there_is_room` in a process of its own.
-#[test]
-#[ignore = "body of a child process"]
-fn accept_body() {
-    let world = World::new();
-    let host = world.builder().admin_socket(true).start().unwrap();
-    let events = host.subscribe(100).unwrap();
-    let address = UnixAddr::new(&host.runtime_dir().join("admin.sock")).unwrap();
-    let client = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
-    let (filling, undo) = leave_room(0);
-    connect(client.as_raw_fd(), &address).unwrap();
-    let shortage = next_event(&events, EventKind::HostShortage).note;
-    assert!(shortage.message.contains("could not be accepted") && shortage.error.is_some(), "{shortage:?}");
-    drop(filling);
-    undo();
-    let mut client = UnixStream::from(client);
-    client.set_read_timeout(Some(SOON)).unwrap();
-    client.write_all(&frame(json!({"id": 1, "method": "admin.status", "params": {}}))).unwrap();
-    let mut answer = [0; 16];
-    client.read_exact(&mut answer).expect("it is answered, though no further connection comes");
-    loop {
-        match events.next_within(SOON).expect("its end is told").note.kind {
-            EventKind::HostShortageOver => break,
-            EventKind::HostShortage => panic!("told twice, however often it was tried"),
-            _ => {}
-        }
-    }
+    alone(|| {
+        let world = World::new();
+        let host = super::host(&world, &Arc::new(Held::default()));
+        let echo = up(world.echo(&host, "echo"));
+        let policy =
+            Policy { restart: RestartPolicy::Never, ready_timeout: SOON, hello_timeout: SOON, ..calm() };
+        let config = raw::plugin(&world, "taker", "taker", "sends").policy(policy);
+        let plugin = up(host.add(config).unwrap());
+        let events = host.subscribe(100).unwrap();
+        let before = fds_by_kind();
+        let ((), calls) = unharmed(&echo, || {
+            let (filling, undo) = leave_room(5);
+            let call = plugin.call_start("go", &json!({}), options()).unwrap();
+            let (kind, why) = reason(&events, 1);
+            assert_eq!(kind, EventKind::ProtocolViolation, "{why}");
+            assert!(why.contains("than this process may open"), "{why}");
+            assert!(call.wait().is_err());
+            drop(filling);
+            undo();
+            // Its own sockets and pipes are closed.
+            eventually("the attacker's descriptors are gone", || {
+                let now = fds_by_kind();
+                now.iter()
+                    .all(|(kind, count)| before.get(kind).is_some_and(|were| count <= were))
+                    .then_some(())
+            });
+            // And there is room again.
+            let params = json!({"large": "x".repeat(100_000)});
+            assert_eq!(echo.call_with::<_, Value>("echo", &params, options()).unwrap(), params);
+        });
+        println!(
+            "descriptors of the host exhausted: the sender's connection ended; {calls} calls of another plugin answered"
+        );
+    });
 }
 
 #[test]
 fn what_could_not_be_accepted_is_accepted_once_there_is_room() {
-    raw::alone("descriptors::limits::accept_body");
-}
-
-/// Run by `descriptors_that_the_system_does_not_pass_on_fail_their_call_only` in a process of its own.
-#[test]
-#[ignore = "body of a child process"]
-fn in_flight_body() {
-    let world = World::new();
-    // The bound is for those without CAP_SYS_RESOURCE and CAP_SYS_ADMIN.
-    if Uid::effective().is_root() {
-        let nobody = 65534;
-        // Where the programs were built may be closed to others: what is launched is copied before.
-        let programs = [world.program("echo"), raw::plugin(&world, "raw", "", "").executable];
-        for path in programs.iter().map(|path| path.as_path()).chain([world.path()]) {
-            std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).unwrap();
+    alone(|| {
+        let world = World::new();
+        let host = world.builder().admin_socket(true).start().unwrap();
+        let events = host.subscribe(100).unwrap();
+        let address = UnixAddr::new(&host.runtime_dir().join("admin.sock")).unwrap();
+        let client = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+        let (filling, undo) = leave_room(0);
+        connect(client.as_raw_fd(), &address).unwrap();
+        let shortage = next_event(&events, EventKind::HostShortage).note;
+        assert!(
+            shortage.message.contains("could not be accepted") && shortage.error.is_some(),
+            "{shortage:?}"
+        );
+        drop(filling);
+        undo();
+        let mut client = UnixStream::from(client);
+        client.set_read_timeout(Some(SOON)).unwrap();
+        client.write_all(&frame(json!({"id": 1, "method": "admin.status", "params": {}}))).unwrap();
+        let mut answer = [0; 16];
+        client.read_exact(&mut answer).expect("it is answered, though no further connection comes");
+        loop {
+            match events.next_within(SOON).expect("its end is told").note.kind {
+                EventKind::HostShortageOver => break,
+                EventKind::HostShortage => panic!("told twice, however often it was tried"),
+                _ => {}
+            }
         }
-        setresgid(nobody.into(), nobody.into(), nobody.into()).unwrap();
-        setresuid(nobody.into(), nobody.into(), nobody.into()).unwrap();
-        // So that /proc/self can be read again.
-        nix::sys::prctl::set_dumpable(true).unwrap();
-    }
-    let host = super::host(&world, &Arc::new(Held::default()));
-    let echo = up(world.echo(&host, "echo"));
-    let policy = Policy { ready_timeout: SOON, hello_timeout: SOON, ..calm() };
-    let config = raw::plugin(&world, "hoarder", "descriptors::limits::taker_body", "hoards").policy(policy);
-    let plugin = up(host.add(config.clone()).unwrap());
-    let config =
-        raw::plugin(&world, "taker", "descriptors::limits::taker_body", "takes").policy(config.policy);
-    let taker = up(host.add(config).unwrap());
-    let take = |streams| taker.call_with::<_, Value>("take", &with(streams), options());
-    // Opened before the limit is lowered.
-    let streams = || (0..2).map(|_| Stream::pair().unwrap().0).collect::<Vec<_>>();
-    let (first, second) = (streams(), streams());
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let ((), calls) = unharmed(&echo, || {
-        take(first).expect("they are passed");
-        let hoarded: Value = plugin.call_with("go", &json!({}), options()).unwrap();
-        setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
-        let error = take(second).unwrap_err();
-        assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent), "{error}");
-        assert!(error.message.contains("could not be sent along"), "{error}");
-        take(Vec::new()).expect("calls without are no matter");
-        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-        plugin.stop().unwrap();
-        eventually("the hoard is gone, and descriptors pass again", || {
-            let stream = Stream::pair().unwrap().0;
-            setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
-            let taken = take(vec![stream]);
-            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-            taken.ok()
-        });
-        println!("another plugin has {hoarded} in flight: a call with descriptors is overloaded, not_sent");
     });
-    let generation = taker.status().unwrap().generation.map(|seen| seen.get());
-    assert_eq!(generation, Some(1), "whose call it was lives on");
-    println!("{calls} calls answered meanwhile");
 }
 
 #[test]
 fn descriptors_that_the_system_does_not_pass_on_fail_their_call_only() {
-    raw::alone("descriptors::limits::in_flight_body");
-}
-
-/// Run by `a_plugin_that_takes_none_of_them_holds_only_so_many` in a process of its own.
-#[test]
-#[ignore = "body of a child process"]
-fn never_taken_body() {
-    let world = World::new();
-    let host = super::host(&world, &Arc::new(Held::default()));
-    let echo = up(world.echo(&host, "echo"));
-    let policy = Policy { restart: RestartPolicy::Never, ready_timeout: SOON, hello_timeout: SOON, ..calm() };
-    let config =
-        raw::plugin(&world, "taker", "descriptors::limits::taker_body", "never reads").policy(policy);
-    let plugin = up(host.add(config).unwrap());
-    let before = fds_by_kind();
-    let sockets =
-        |kinds: &std::collections::BTreeMap<String, usize>| kinds.get("socket").copied().unwrap_or(0);
-    let (most, calls) = unharmed(&echo, || {
-        let _stuck = plugin.call_start("go", &json!({}), options()).unwrap();
-        // Fills the socket, so that what follows waits in the host.
-        let filler = json!({"fill": "x".repeat(3 << 20)});
-        let _filler = plugin.call_start("take", &filler, options()).unwrap();
-        let (mut overloaded, mut begun) = (0, Vec::new());
-        for _ in 0..200 {
-            let streams: Vec<Stream> = (0..16).map(|_| Stream::pair().unwrap().0).collect();
-            begun.push(plugin.call_start("take", &with(streams), options()).unwrap());
-        }
-        for call in begun.split_off(0) {
-            match call.wait_timeout(Duration::from_millis(10)) {
-                Ok(Err(error)) if error.code == ErrorCode::Overloaded => overloaded += 1,
-                Ok(other) => panic!("{other:?}"),
-                Err(call) => begun.push(call),
+    alone(|| {
+        let world = World::new();
+        // The bound is for those without CAP_SYS_RESOURCE and CAP_SYS_ADMIN.
+        if Uid::effective().is_root() {
+            let nobody = 65534;
+            // Where the programs were built may be closed to others: what is launched is copied before.
+            let programs = [world.program("echo"), child::copy(&world)];
+            for path in programs.iter().map(|path| path.as_path()).chain([world.path()]) {
+                std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).unwrap();
             }
+            setresgid(nobody.into(), nobody.into(), nobody.into()).unwrap();
+            setresuid(nobody.into(), nobody.into(), nobody.into()).unwrap();
+            // So that /proc/self can be read again.
+            nix::sys::prctl::set_dumpable(true).unwrap();
         }
-        assert!(overloaded >= 190, "{overloaded} of 200 were refused");
-        let most = sockets(&fds_by_kind()) - sockets(&before);
-        // Those of calls that nobody waits for any more go at once.
-        drop(begun);
-        eventually("nothing is kept for it", || (sockets(&fds_by_kind()) <= sockets(&before)).then_some(()));
-        println!("{overloaded} of 200 calls with 16 descriptors each refused");
-        most
+        let host = super::host(&world, &Arc::new(Held::default()));
+        let echo = up(world.echo(&host, "echo"));
+        let policy = Policy { ready_timeout: SOON, hello_timeout: SOON, ..calm() };
+        let config = raw::plugin(&world, "hoarder", "taker", "hoards").policy(policy);
+        let plugin = up(host.add(config.clone()).unwrap());
+        let config = raw::plugin(&world, "taker", "taker", "takes").policy(config.policy);
+        let taker = up(host.add(config).unwrap());
+        let take = |streams| taker.call_with::<_, Value>("take", &with(streams), options());
+        // Opened before the limit is lowered.
+        let streams = || (0..2).map(|_| Stream::pair().unwrap().0).collect::<Vec<_>>();
+        let (first, second) = (streams(), streams());
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let ((), calls) = unharmed(&echo, || {
+            take(first).expect("they are passed");
+            let hoarded: Value = plugin.call_with("go", &json!({}), options()).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
+            let error = take(second).unwrap_err();
+            assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent), "{error}");
+            assert!(error.message.contains("could not be sent along"), "{error}");
+            take(Vec::new()).expect("calls without are no matter");
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            plugin.stop().unwrap();
+            eventually("the hoard is gone, and descriptors pass again", || {
+                let stream = Stream::pair().unwrap().0;
+                setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
+                let taken = take(vec![stream]);
+                setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+                taken.ok()
+            });
+            println!(
+                "another plugin has {hoarded} in flight: a call with descriptors is overloaded, not_sent"
+            );
+        });
+        let generation = taker.status().unwrap().generation.map(|seen| seen.get());
+        assert_eq!(generation, Some(1), "whose call it was lives on");
+        println!("{calls} calls answered meanwhile");
     });
-    assert!((1..=64).contains(&most), "{most} descriptors wait for it");
-    plugin.stop().unwrap();
-    plugin.wait_for(rpc_plugin_system::host::PluginState::Stopped, SOON).unwrap();
-    host.remove(plugin.id()).unwrap();
-    println!("{most} descriptors waited for it; {calls} calls of another plugin answered meanwhile");
 }
 
 #[test]
 fn a_plugin_that_takes_none_of_them_holds_only_so_many() {
-    raw::alone("descriptors::limits::never_taken_body");
+    alone(|| {
+        let world = World::new();
+        let host = super::host(&world, &Arc::new(Held::default()));
+        let echo = up(world.echo(&host, "echo"));
+        let policy =
+            Policy { restart: RestartPolicy::Never, ready_timeout: SOON, hello_timeout: SOON, ..calm() };
+        let config = raw::plugin(&world, "taker", "taker", "never reads").policy(policy);
+        let plugin = up(host.add(config).unwrap());
+        let before = fds_by_kind();
+        let sockets =
+            |kinds: &std::collections::BTreeMap<String, usize>| kinds.get("socket").copied().unwrap_or(0);
+        let (most, calls) = unharmed(&echo, || {
+            let _stuck = plugin.call_start("go", &json!({}), options()).unwrap();
+            // Fills the socket, so that what follows waits in the host.
+            let filler = json!({"fill": "x".repeat(3 << 20)});
+            let _filler = plugin.call_start("take", &filler, options()).unwrap();
+            let (mut overloaded, mut begun) = (0, Vec::new());
+            for _ in 0..200 {
+                let streams: Vec<Stream> = (0..16).map(|_| Stream::pair().unwrap().0).collect();
+                begun.push(plugin.call_start("take", &with(streams), options()).unwrap());
+            }
+            for call in begun.split_off(0) {
+                match call.wait_timeout(Duration::from_millis(10)) {
+                    Ok(Err(error)) if error.code == ErrorCode::Overloaded => overloaded += 1,
+                    Ok(other) => panic!("{other:?}"),
+                    Err(call) => begun.push(call),
+                }
+            }
+            assert!(overloaded >= 190, "{overloaded} of 200 were refused");
+            let most = sockets(&fds_by_kind()) - sockets(&before);
+            // Those of calls that nobody waits for any more go at once.
+            drop(begun);
+            eventually("nothing is kept for it", || {
+                (sockets(&fds_by_kind()) <= sockets(&before)).then_some(())
+            });
+            println!("{overloaded} of 200 calls with 16 descriptors each refused");
+            most
+        });
+        assert!((1..=64).contains(&most), "{most} descriptors wait for it");
+        plugin.stop().unwrap();
+        plugin.wait_for(rpc_plugin_system::host::PluginState::Stopped, SOON).unwrap();
+        host.remove(plugin.id()).unwrap();
+        println!("{most} descriptors waited for it; {calls} calls of another plugin answered meanwhile");
+    });
 }
 
 /// Started by the hosts of these tests.
-#[test]
-#[ignore = "body of a plugin"]
-fn taker_body() {
-    let Some(role) = raw::role() else { return };
+pub(crate) fn taker_body() {
+    let role = raw::role();
     let mut raw = Raw::greet(&CAPABILITIES);
     if role == "takes" {
         loop {

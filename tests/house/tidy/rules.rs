@@ -52,7 +52,7 @@ const IMPURE: &[&str] = &[
 
 /// Test files that may pause, and why.
 const MAY_SLEEP: &[(&str, &str)] =
-    &[("tests/sdk_process/main.rs", "polls for a child's end until its deadline; std has no wait with one")];
+    &[("tests/sdk/process.rs", "polls for a child's end until its deadline; std has no wait with one")];
 
 /// The files outside `src/sys` with unsafe code: descriptors beside bytes, and from the number of an inherited descriptor
 /// to its owner.

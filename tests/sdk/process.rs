@@ -1,64 +1,21 @@
-//! A plugin as a process of its own, launched as a host launches it. This executable is both: started with
-//! [`AS_PLUGIN`] set it is the plugin, otherwise it runs the cases.
-//!
-//! It has no test harness because a plugin's exit code must come out of `main`.
+//! A plugin as a process of its own, launched as a host launches it; `process/program.rs` is the program.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(unreachable_pub, dead_code, clippy::print_stdout, clippy::print_stderr)]
-#![allow(clippy::type_complexity)]
 
-#[path = "../sdk/fake_host.rs"]
-mod fake_host;
-
-use fake_host::{HELLO_ANSWER, PATIENCE, plugin};
-use rpc_plugin_sdk::{Call, HandlerError};
+use crate::fake_host::{HELLO_ANSWER, PATIENCE};
+use crate::fixtures::child::alone;
+use crate::fixtures::world::built;
 use rpc_plugin_wire::handshake::{
     ENV_AUTH_TOKEN_FILE, ENV_HOST_PID, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
 };
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Makes this executable be the plugin.
-const AS_PLUGIN: &str = "SDK_TEST_AS_PLUGIN";
-
-fn main() -> ExitCode {
-    if std::env::var_os(AS_PLUGIN).is_some() {
-        return plugin()
-            .method("print", |_: &Call, (): ()| -> Result<u32, HandlerError> {
-                println!("not the protocol's");
-                let child = Command::new("/bin/sh").arg("-c").arg("ls /proc/self/fd; cat").status().unwrap();
-                Ok(u32::from(child.success()))
-            })
-            .method("stuck", |_: &Call, (): ()| -> Result<(), HandlerError> {
-                eprintln!("stuck");
-                loop {
-                    std::thread::park();
-                }
-            })
-            .run();
-    }
-    let cases: [(&str, fn(&House)); 13] = [
-        ("started by hand it says what it is", by_hand),
-        ("an incomplete environment is named", incomplete),
-        ("a host that rejects is named", rejected),
-        ("a host that breaks the protocol is named", violation),
-        ("shutdown ends it with 0", shutdown),
-        ("a record of its own that cannot be kept is told once", no_record),
-        ("after a burst of calls it is left with nothing that wakes it", idle),
-        ("it ends with its host, though a handler is stuck", host_gone),
-        ("a socket of another process than the parent is refused", not_the_parent),
-        ("unless that process is the one it is told of", not_the_parent_but_named),
-        ("over pipes and over a socket its prints go to stderr", stdio),
-        ("over pipes that bring nothing it was started by hand", nothing_on_stdio),
-        ("over pipes that bring something else it says so", garbage_on_stdio),
-    ];
-    for (number, (name, case)) in cases.into_iter().enumerate() {
-        case(&House::new(number));
-        println!("process: {name} ... ok");
-    }
-    ExitCode::SUCCESS
+/// The program.
+fn program() -> PathBuf {
+    built("test-plugin")
 }
 
 /// A runtime folder with a listener and a token.
@@ -68,22 +25,21 @@ struct House {
 }
 
 impl House {
-    fn new(number: usize) -> House {
-        let folder = std::env::temp_dir().join(format!("sdk-process-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+    fn new() -> House {
+        let folder = tempfile::Builder::new().prefix("rps-").tempdir().unwrap().keep();
         std::fs::write(folder.join("token"), "5a".repeat(32)).unwrap();
         let listener = UnixListener::bind(folder.join("s")).unwrap();
         House { folder, listener }
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(program());
         self.environment(&mut command);
         command
     }
 
     fn environment(&self, command: &mut Command) {
-        command.env_clear().env(AS_PLUGIN, "1").stdin(Stdio::null()).stderr(Stdio::piped());
+        command.env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
         command.env(ENV_PLUGIN_SOCKET, self.folder.join("s")).env(ENV_PLUGIN_ID, "p");
         command.env(ENV_PLUGIN_GENERATION, "1").env(ENV_AUTH_TOKEN_FILE, self.folder.join("token"));
     }
@@ -131,12 +87,14 @@ fn send(reader: &mut BufReader<UnixStream>, line: &str) {
     reader.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-fn by_hand(house: &House) {
+#[test]
+fn started_by_hand_it_says_what_it_is() {
+    let house = &House::new();
     let mut command = house.command();
-    command.env_clear().env(AS_PLUGIN, "1");
+    command.env_clear();
     let (code, stderr) = ended(command.spawn().unwrap());
     assert_eq!(code, 64);
-    let name = std::env::current_exe().unwrap();
+    let name = program();
     let (name, path) = (name.file_name().unwrap().to_str().unwrap().to_owned(), name.display().to_string());
     let parts = [
         format!("{name} 1.2.3 is a plugin of rpc_plugin_system"),
@@ -148,7 +106,9 @@ fn by_hand(house: &House) {
     }
 }
 
-fn incomplete(house: &House) {
+#[test]
+fn an_incomplete_environment_is_named() {
+    let house = &House::new();
     let mut command = house.command();
     command.env_remove(ENV_PLUGIN_SOCKET).env(ENV_PLUGIN_GENERATION, "\u{1b}[2J");
     let (code, stderr) = ended(command.spawn().unwrap());
@@ -157,7 +117,9 @@ fn incomplete(house: &House) {
     assert!(!stderr.contains('\u{1b}'), "control characters are escaped");
 }
 
-fn rejected(house: &House) {
+#[test]
+fn a_host_that_rejects_is_named() {
+    let house = &House::new();
     let (child, mut reader) = house.launch();
     send(&mut reader, r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"no \u001b[1m"}}"#);
     let (code, stderr) = ended(child);
@@ -166,7 +128,9 @@ fn rejected(house: &House) {
     assert!(!stderr.contains('\u{1b}'), "control characters are escaped");
 }
 
-fn violation(house: &House) {
+#[test]
+fn a_host_that_breaks_the_protocol_is_named() {
+    let house = &House::new();
     let (child, mut reader) = house.launch();
     send(&mut reader, HELLO_ANSWER);
     send(&mut reader, "nonsense");
@@ -175,7 +139,9 @@ fn violation(house: &House) {
     assert!(stderr.contains("broke the protocol"), "{stderr}");
 }
 
-fn shutdown(house: &House) {
+#[test]
+fn shutdown_ends_it_with_0() {
+    let house = &House::new();
     let (child, mut reader) = house.launch();
     send(&mut reader, HELLO_ANSWER);
     send(&mut reader, r#"{"jsonrpc":"2.0","id":7,"method":"plugin.shutdown"}"#);
@@ -188,7 +154,9 @@ fn shutdown(house: &House) {
     assert!(!record.contains("5a5a"), "the token is not on record");
 }
 
-fn no_record(house: &House) {
+#[test]
+fn a_record_of_its_own_that_cannot_be_kept_is_told_once() {
+    let house = &House::new();
     // Not writable for anybody, root included.
     std::fs::create_dir(house.folder.join("plugin-events.jsonl")).unwrap();
     let (child, mut reader) = house.launch();
@@ -215,7 +183,9 @@ fn sleeps(pid: u32) -> u64 {
     tasks.map(|task| of_task(std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())).sum()
 }
 
-fn idle(house: &House) {
+#[test]
+fn after_a_burst_of_calls_it_is_left_with_nothing_that_wakes_it() {
+    let house = &House::new();
     let (child, mut reader) = house.launch();
     send(&mut reader, HELLO_ANSWER);
     let mut line = String::new();
@@ -240,7 +210,9 @@ fn idle(house: &House) {
     assert_eq!(ended(child), (0, String::new()));
 }
 
-fn host_gone(house: &House) {
+#[test]
+fn it_ends_with_its_host_though_a_handler_is_stuck() {
+    let house = &House::new();
     let (mut child, mut reader) = house.launch();
     send(&mut reader, HELLO_ANSWER);
     send(&mut reader, r#"{"jsonrpc":"2.0","id":7,"method":"stuck"}"#);
@@ -252,10 +224,12 @@ fn host_gone(house: &House) {
 }
 
 /// A shell between host and plugin is the plugin's parent.
-fn not_the_parent(house: &House) {
+#[test]
+fn a_socket_of_another_process_than_the_parent_is_refused() {
+    let house = &House::new();
     let mut command = Command::new("/bin/sh");
     house.environment(&mut command);
-    command.arg("-c").arg("\"$0\"; exit $?").arg(std::env::current_exe().unwrap());
+    command.arg("-c").arg("\"$0\"; exit $?").arg(program());
     let (code, stderr) = ended(command.spawn().unwrap());
     assert_eq!(code, 77, "{stderr}");
     assert!(stderr.contains("the token was not sent"), "{stderr}");
@@ -264,11 +238,13 @@ fn not_the_parent(house: &House) {
 }
 
 /// So it is when somebody starts it by hand for a host that waits.
-fn not_the_parent_but_named(house: &House) {
+#[test]
+fn a_socket_of_another_process_that_it_is_told_of_is_taken() {
+    let house = &House::new();
     let mut command = Command::new("/bin/sh");
     house.environment(&mut command);
     command.env(ENV_HOST_PID, std::process::id().to_string());
-    command.arg("-c").arg("\"$0\"; exit $?").arg(std::env::current_exe().unwrap());
+    command.arg("-c").arg("\"$0\"; exit $?").arg(program());
     let child = command.spawn().unwrap();
     let (stream, _) = house.listener.accept().unwrap();
     let mut reader = BufReader::new(stream);
@@ -281,13 +257,8 @@ fn not_the_parent_but_named(house: &House) {
 
 /// A plugin without any variable of the contract.
 fn without_variables() -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .env_clear()
-        .env(AS_PLUGIN, "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let mut command = Command::new(program());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -299,18 +270,21 @@ fn launch_line() -> String {
     )
 }
 
-fn stdio(_: &House) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let (theirs_too, ours_too) = (theirs.try_clone().unwrap(), ours.try_clone().unwrap());
-    let mut over_socket = without_variables();
-    let theirs: std::os::fd::OwnedFd = theirs.into();
-    let theirs_too: std::os::fd::OwnedFd = theirs_too.into();
-    let child = over_socket.stdin(theirs).stdout(theirs_too).spawn().unwrap();
-    drop(over_socket);
-    converse(child, Box::new(ours), Box::new(ours_too));
-    let mut child = without_variables().spawn().unwrap();
-    let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    converse(child, Box::new(to), Box::new(from));
+#[test]
+fn over_pipes_and_over_a_socket_its_prints_go_to_stderr() {
+    alone(|| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (theirs_too, ours_too) = (theirs.try_clone().unwrap(), ours.try_clone().unwrap());
+        let mut over_socket = without_variables();
+        let theirs: std::os::fd::OwnedFd = theirs.into();
+        let theirs_too: std::os::fd::OwnedFd = theirs_too.into();
+        let child = over_socket.stdin(theirs).stdout(theirs_too).spawn().unwrap();
+        drop(over_socket);
+        converse(child, Box::new(ours), Box::new(ours_too));
+        let mut child = without_variables().spawn().unwrap();
+        let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        converse(child, Box::new(to), Box::new(from));
+    });
 }
 
 fn converse(child: Child, mut to: Box<dyn Write>, from: Box<dyn Read>) {
@@ -347,7 +321,8 @@ fn converse(child: Child, mut to: Box<dyn Write>, from: Box<dyn Read>) {
     assert_eq!(stderr, format!("not the protocol's\n{list}"));
 }
 
-fn nothing_on_stdio(_: &House) {
+#[test]
+fn over_pipes_that_bring_nothing_it_was_started_by_hand() {
     let mut child = without_variables().spawn().unwrap();
     drop(child.stdin.take());
     let (code, stderr) = ended(child);
@@ -355,7 +330,8 @@ fn nothing_on_stdio(_: &House) {
     assert!(stderr.contains("is a plugin of rpc_plugin_system"), "{stderr}");
 }
 
-fn garbage_on_stdio(_: &House) {
+#[test]
+fn over_pipes_that_bring_something_else_it_says_so() {
     let mut child = without_variables().spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"hello\n").unwrap();
     let (code, stderr) = ended(child);
