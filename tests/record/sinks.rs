@@ -64,7 +64,7 @@ fn sockets_get_every_event_in_its_form() {
             assert!(text.starts_with(start), "{text:?}");
             let first = text.split("\nRPC_PLUGIN_RECORD").next().unwrap();
             assert!(
-                first.contains(&format!("text {number} \\u{{1b}}[1m")) && !first.contains('\u{1b}'),
+                first.contains(&format!("text {number} \\x1b[1m")) && !first.contains('\u{1b}'),
                 "{text:?}"
             );
         }
