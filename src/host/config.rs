@@ -1,7 +1,7 @@
 //! What a host is told about one plugin.
 
 use super::error::HostError;
-use super::output::OutputLines;
+use super::subscription::OutputLines;
 use crate::reactor::Output;
 use crate::state::permit::MayCall;
 use crate::state::policy::{Policy, PolicyError, Transport};

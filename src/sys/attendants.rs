@@ -1,4 +1,4 @@
-//! Children of the host that are no plugins: programs that take or pack its record.
+//! Children of the host that are no plugins: programs that take its record.
 //!
 //! What this file is for: the event loop ends every child that it does not know
 //! ([`sweep`](super::orphans::sweep)), and these are launched and reaped by threads of their own. What it

@@ -2,7 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::ctl::{Folder, Run};
-use rpc_plugin_record::{Entry, FILE_NAME, Place, Stream, StreamOptions, SystemDisk};
+use rpc_plugin_record::{
+    Entry, FILE_NAME, PackLimits, Place, Stream, StreamOptions, SystemDisk, pack, segments,
+};
 use rpc_plugin_system::ctl::Exit;
 use rpc_plugin_wire::event::{EventKind, Level};
 use serde_json::Value;
@@ -27,6 +29,20 @@ fn write(stream: &mut Stream, id: &str, entry: Entry) {
     entry.fit();
     stream.push(&entry).unwrap();
     stream.write().unwrap();
+}
+
+/// Packs the rotated files that are plain, but the newest.
+fn pack_rotated(folder: &Path) {
+    let place = Place { base: folder.to_owned(), below: None };
+    let limits = PackLimits { bytes_max: u64::MAX, is_durable: false };
+    let mut rotated = segments(folder, FILE_NAME).unwrap();
+    rotated.retain(|segment| segment.first_seq.is_some());
+    rotated.pop();
+    for first_seq in
+        rotated.iter().filter(|segment| !segment.is_packed).filter_map(|segment| segment.first_seq)
+    {
+        pack(&SystemDisk, &place, FILE_NAME, first_seq, limits, &|| true).unwrap();
+    }
 }
 
 /// Standard output that hands each line on, and goes away once it is told to.
@@ -63,7 +79,7 @@ impl Write for Lines<'_> {
 const FOLLOW: [&str; 4] = ["logs", "--follow", "--timeout", "60s"];
 
 #[test]
-fn each_event_comes_once_and_in_order_while_records_are_written_and_rotated() {
+fn each_event_comes_once_and_in_order_while_records_are_written_rotated_and_packed() {
     const LINES: u64 = 400;
     const IDS: [&str; 3] = ["a", "b", "c"];
     let folder = Folder::new();
@@ -80,7 +96,12 @@ fn each_event_comes_once_and_in_order_while_records_are_written_and_rotated() {
             scope.spawn(move || {
                 // They go on when the first lines are read, and while they are.
                 gone.recv().unwrap();
-                (LINES / 4..LINES).for_each(|n| write(&mut stream, id, said(n)));
+                for n in LINES / 4..LINES {
+                    write(&mut stream, id, said(n));
+                    if n % 40 == 0 {
+                        pack_rotated(&folder);
+                    }
+                }
             });
         }
         let mut seen: BTreeMap<String, Vec<u64>> = BTreeMap::new();
@@ -104,7 +125,7 @@ fn each_event_comes_once_and_in_order_while_records_are_written_and_rotated() {
         }
     });
     let files = rpc_plugin_record::segments(&folder.0.join("a"), FILE_NAME).unwrap();
-    assert!(files.len() > 5, "{} files", files.len());
+    assert!(files.len() > 5 && files.iter().filter(|file| file.is_packed).count() > 3, "{files:?}");
 }
 
 #[test]

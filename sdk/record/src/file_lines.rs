@@ -30,13 +30,15 @@ pub(crate) struct RawLine {
 pub(crate) struct FileForward {
     /// What is read next.
     offset: u64,
-    /// Read and not handed out; begins at `offset - buffer.len()`.
+    /// What was read last; it ends at `offset`.
     buffer: Vec<u8>,
-    /// How much of `buffer` holds no line end.
+    /// How much of `buffer` was handed out.
+    taken: usize,
+    /// Up to here there is no line end after `taken`.
     scanned: usize,
     /// The line in `buffer` is too long, and its beginning was dropped.
     is_overlong: bool,
-    /// `buffer` begins right after a damaged part.
+    /// What is not handed out begins right after a damaged part.
     follows_damage: bool,
 }
 
@@ -55,6 +57,7 @@ impl FileForward {
             match content.read_after(self.offset)? {
                 Part::Bytes(bytes) => {
                     self.offset += bytes.len() as u64;
+                    self.drop_taken();
                     if self.buffer.is_empty() {
                         self.buffer = bytes;
                     } else {
@@ -71,6 +74,7 @@ impl FileForward {
                     }
                 }
                 Part::End => {
+                    self.drop_taken();
                     if self.buffer.is_empty() {
                         // Who follows many streams need not keep a block for each.
                         self.buffer = Vec::new();
@@ -94,31 +98,36 @@ impl FileForward {
         self.take_line(false)
     }
 
+    /// Drops what was handed out.
+    fn drop_taken(&mut self) {
+        self.buffer.drain(..self.taken);
+        (self.scanned, self.taken) = (self.scanned.saturating_sub(self.taken), 0);
+    }
+
     /// A whole line out of the buffer; without `finished`, what is left of it.
     fn take_line(&mut self, finished: bool) -> Option<RawLine> {
-        let offset = self.offset - self.buffer.len() as u64;
+        let left = self.buffer.len() - self.taken;
         let unscanned = self.buffer.get(self.scanned..).unwrap_or_default();
         let end = match unscanned.iter().position(|b| *b == b'\n') {
             Some(at) if finished => self.scanned + at,
-            _ if !finished && !self.buffer.is_empty() => self.buffer.len(),
+            _ if !finished && left > 0 => self.buffer.len(),
             _ => {
                 self.scanned = self.buffer.len();
-                if self.scanned > READ_LINE_BYTES_MAX {
+                if left > READ_LINE_BYTES_MAX {
                     self.is_overlong = true;
                     self.buffer.clear();
-                    self.scanned = 0;
+                    (self.scanned, self.taken) = (0, 0);
                 }
                 return None;
             }
         };
-        let rest = self.buffer.split_off((end + 1).min(self.buffer.len()));
-        let mut bytes = std::mem::replace(&mut self.buffer, rest);
-        bytes.truncate(end);
-        self.scanned = 0;
+        let bytes = self.buffer.get(self.taken..end).unwrap_or_default();
         let is_overlong = std::mem::take(&mut self.is_overlong) || bytes.len() > READ_LINE_BYTES_MAX;
+        let bytes = (!is_overlong).then(|| bytes.to_vec());
+        self.taken = (end + 1).min(self.buffer.len());
+        self.scanned = self.taken;
         let follows_damage = std::mem::take(&mut self.follows_damage);
-        let bytes = (!is_overlong).then_some(bytes);
-        Some(RawLine { offset, bytes, is_finished: finished, follows_damage })
+        Some(RawLine { offset: self.offset - left as u64, bytes, is_finished: finished, follows_damage })
     }
 }
 
