@@ -162,7 +162,7 @@ impl Invocation<'_> {
             "capabilities" => self.capabilities(out),
             "echo" => self.echo(out),
             "heartbeat" => self.heartbeat(out),
-            "logs" => self.logs(out),
+            "logs" => logs::Logs(self).run(out),
             "plugin" => self.plugin(out),
             "plugins" => self.plugins(out),
             "restart" => self.act(out, admin::METHOD_RESTART),

@@ -7,7 +7,7 @@
 
 use crate::ident::{Generation, PluginId};
 use crate::limits::{CHAIN_ENTRY_BYTES_MAX, CHAIN_MAX};
-use crate::message::RequestId;
+use crate::request_id::RequestId;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;

@@ -11,7 +11,8 @@
 use crate::chain::Chain;
 use crate::error::{ErrorObject, cut_message};
 use crate::limits::STREAMS_MAX;
-use crate::message::{MessageError, RequestId};
+use crate::message_error::MessageError;
+use crate::request_id::RequestId;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};

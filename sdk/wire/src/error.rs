@@ -79,7 +79,7 @@ error_codes! {
     ParseError = -32700, "parse_error";
     /// The frame is not a JSON-RPC message of this protocol.
     InvalidRequest = -32600, "invalid_request";
-    /// Nobody serves that method.
+    /// The method is unknown.
     MethodNotFound = -32601, "method_not_found";
     /// The method does not take those params.
     InvalidParams = -32602, "invalid_params";

@@ -42,7 +42,7 @@ impl fmt::Display for FdsError {
 
 impl std::error::Error for FdsError {}
 
-/// See the module's text.
+/// Descriptors that were received and wait for the frames that announce them.
 #[derive(Debug)]
 pub struct Waiting<D> {
     /// Each with the number of bytes received when it was there.

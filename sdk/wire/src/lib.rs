@@ -25,6 +25,8 @@ pub mod json;
 pub mod life;
 pub mod limits;
 pub mod message;
+mod message_error;
+mod request_id;
 pub mod stream;
 mod write;
 

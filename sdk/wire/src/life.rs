@@ -11,11 +11,11 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::str::FromStr;
 
-/// Asked by the host at each heartbeat interval; answered with [`Heartbeat`].
+/// The request for a heartbeat, which the host sends at each interval; answered with [`Heartbeat`].
 pub const METHOD_HEARTBEAT: &str = "plugin.heartbeat";
-/// Asked once after authentication; answered with [`Capabilities`].
+/// The request for the capabilities, once after authentication; answered with [`Capabilities`].
 pub const METHOD_CAPABILITIES: &str = "plugin.capabilities";
-/// Asked when the plugin shall end by itself; answered with `{}`.
+/// The request to end; answered with `{}`.
 pub const METHOD_SHUTDOWN: &str = "plugin.shutdown";
 /// Notification, or request that is answered with `{}`: a plugin has something for the host's record.
 pub const METHOD_LOG: &str = "host.log";
@@ -64,9 +64,9 @@ pub struct PluginLog {
 pub enum HealthStatus {
     /// Not ready for calls yet.
     Starting,
-    /// Ready.
+    /// The plugin takes calls.
     Healthy,
-    /// Ready, and something is not as it should be.
+    /// The plugin takes calls, and reports a problem.
     Degraded,
     /// Alive, and wants no further calls for now.
     Overloaded,
@@ -143,14 +143,14 @@ impl Capabilities {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
     /// The request that shall end.
-    pub id: crate::message::RequestId,
+    pub id: crate::request_id::RequestId,
 }
 
 /// How far a request is: [`METHOD_PROGRESS`].
 #[derive(Debug, Clone, Deserialize)]
 pub struct Progress {
     /// Of which request.
-    pub id: crate::message::RequestId,
+    pub id: crate::request_id::RequestId,
     /// What its handler says.
     pub value: Box<RawValue>,
 }
@@ -237,9 +237,9 @@ states! {
     Unhealthy = "unhealthy";
     /// Being ended.
     Stopping = "stopping";
-    /// Waiting for its next launch after a failure.
+    /// The plugin failed and waits for its next launch.
     Backoff = "backoff";
-    /// Given up until an operator acts.
+    /// The plugin is not launched again until an operator starts it.
     Failed = "failed";
 }
 

@@ -9,76 +9,19 @@
 use crate::chain::Chain;
 use crate::envelope::{Envelope, Object, too_deep};
 use crate::error::{ErrorCode, ErrorObject, cut_message};
-use crate::ident::{IdentError, check_method};
+use crate::ident::check_method;
 use crate::json::{to_raw, write_json};
-use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX, REQUEST_ID_MAX, REQUEST_ID_TEXT_BYTES_MAX};
+use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX};
+pub use crate::message_error::MessageError;
+pub use crate::request_id::RequestId;
 pub use crate::write::{
     NewRequest, request_bytes_max, to_one_line, write_cancel, write_error, write_notification,
     write_progress, write_request, write_result, write_result_with_streams,
 };
-use serde::de::{Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
-
-/// The id of a request: chosen by its sender, echoed verbatim in the answer.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RequestId {
-    /// 0 to 2^53 - 1.
-    Number(u64),
-    /// 1 to 64 bytes.
-    Text(Box<str>),
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RequestId::Number(number) => write!(f, "{number}"),
-            RequestId::Text(text) => write!(f, "{text:?}"),
-        }
-    }
-}
-
-impl From<u64> for RequestId {
-    fn from(number: u64) -> RequestId {
-        RequestId::Number(number)
-    }
-}
-
-impl Serialize for RequestId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            RequestId::Number(number) => serializer.serialize_u64(*number),
-            RequestId::Text(text) => serializer.serialize_str(text),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for RequestId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct IdVisitor;
-        impl Visitor<'_> for IdVisitor {
-            type Value = RequestId;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "an integer from 0 to 2^53-1 or a string of 1 to 64 bytes as `id`")
-            }
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<RequestId, E> {
-                if number > REQUEST_ID_MAX {
-                    return Err(E::invalid_value(serde::de::Unexpected::Unsigned(number), &self));
-                }
-                Ok(RequestId::Number(number))
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RequestId, E> {
-                if text.is_empty() || text.len() > REQUEST_ID_TEXT_BYTES_MAX {
-                    return Err(E::invalid_length(text.len(), &self));
-                }
-                Ok(RequestId::Text(text.into()))
-            }
-        }
-        deserializer.deserialize_any(IdVisitor)
-    }
-}
 
 /// A call that wants an answer.
 #[derive(Debug)]
@@ -136,62 +79,6 @@ pub enum Message<'a> {
     /// Has `result` or `error`.
     Response(Response<'a>),
 }
-
-/// Why a frame is not a message. Always the sender's fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MessageError {
-    /// The frame is not UTF-8; the first wrong byte is at this offset.
-    NotUtf8(usize),
-    /// The frame is not one JSON object and nothing else.
-    NotAnObject,
-    /// Arrays and objects are nested deeper than 128 levels.
-    TooDeep,
-    /// Not JSON; says what and where.
-    Syntax(String),
-    /// JSON, but this envelope member is of the wrong type, out of range or there twice; says what
-    /// and where.
-    Member(&'static str, String),
-    /// JSON, but not a message of this protocol; says why.
-    Envelope(&'static str),
-    /// `method` is not a method name.
-    Method(IdentError),
-}
-
-impl MessageError {
-    /// The code that answers this fault.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            MessageError::NotUtf8(_)
-            | MessageError::NotAnObject
-            | MessageError::TooDeep
-            | MessageError::Syntax(_) => ErrorCode::ParseError,
-            MessageError::Member(..) | MessageError::Envelope(_) | MessageError::Method(_) => {
-                ErrorCode::InvalidRequest
-            }
-        }
-    }
-}
-
-impl fmt::Display for MessageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MessageError::NotUtf8(at) => write!(f, "the frame is not UTF-8 at byte {at}"),
-            MessageError::NotAnObject => write!(
-                f,
-                "the frame is not one JSON object: it must start with '{{' and end with '}}', \
-                 without white space, carriage return or byte-order mark around them"
-            ),
-            MessageError::TooDeep => write!(f, "the frame is nested deeper than {NESTING_MAX} levels"),
-            MessageError::Syntax(what) => write!(f, "the frame does not parse: {what}"),
-            MessageError::Member(name, what) => write!(f, "the frame is not a message: `{name}`: {what}"),
-            MessageError::Envelope(what) => write!(f, "the frame is not a message: {what}"),
-            MessageError::Method(what) => write!(f, "the method name {what}"),
-        }
-    }
-}
-
-impl std::error::Error for MessageError {}
 
 /// Whether a raw value is an object.
 fn is_object(raw: &RawValue) -> bool {

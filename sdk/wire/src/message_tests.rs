@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits::ERROR_MESSAGE_BYTES_MAX;
+use crate::limits::REQUEST_ID_MAX;
 
 fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()

@@ -7,7 +7,7 @@
 
 use crate::chain::Chain;
 use crate::error::ErrorObject;
-use crate::message::RequestId;
+use crate::request_id::RequestId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 

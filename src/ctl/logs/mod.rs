@@ -29,44 +29,47 @@ use source::{NAMED_MAX, RecordSource, Unread, unreadable};
 /// Flags that say which events, and so are no use to `--verify`, which is about all of them.
 const CHOOSING: [&str; 8] = ["component", "event", "level", "limit", "method", "reverse", "since", "until"];
 
-impl Invocation<'_> {
-    pub(super) fn logs(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+/// The command `logs`, of one command line.
+pub(super) struct Logs<'a>(pub(super) &'a Invocation<'a>);
+
+impl Logs<'_> {
+    pub(super) fn run(&self, out: &mut Out<'_>) -> Result<(), Failure> {
         self.check_flags()?;
-        let filter = Filter::new(self.args)?;
+        let filter = Filter::new(self.0.args)?;
         let limit = self.limit(&filter)?;
         let sources = self.sources()?;
         if let [only] = &*sources
-            && !self.args.is_set("follow")
+            && !self.0.args.is_set("follow")
             && rpc_plugin_record::segments(&only.folder, only.name).is_ok_and(|files| files.is_empty())
             && std::fs::symlink_metadata(only.path()).is_err()
         {
             out.warn(&format!("nothing is on record yet at {:?}", only.path()));
         }
-        if self.args.is_set("verify") {
+        if self.0.args.is_set("verify") {
             return verify::run(out, &sources);
         }
-        if self.args.is_set("summary") {
+        if self.0.args.is_set("summary") {
             return summary::run(out, &sources, &filter);
         }
-        if self.args.is_set("follow") {
+        if self.0.args.is_set("follow") {
             let found = || self.sources();
-            let more: Option<follow::Find<'_>> = if self.args.is_set("all") { Some(&found) } else { None };
-            let deadline = self.args.is_set("timeout").then_some(self.timeout);
+            let more: Option<follow::Find<'_>> = if self.0.args.is_set("all") { Some(&found) } else { None };
+            let deadline = self.0.args.is_set("timeout").then_some(self.0.timeout);
             return follow::run(out, sources, &filter, limit, deadline, more);
         }
         let mut unread = Unread::new(sources.len());
         let mut newest = newest::Newest::new(limit);
         newest.read(out, &sources, &filter, None, &mut unread)?;
-        newest.print(out, &mut print::Printer::new(&sources), self.args.is_set("reverse"))?;
-        newest.tell(out, &sources, self.args.is_set("limit"));
+        newest.print(out, &mut print::Printer::new(&sources), self.0.args.is_set("reverse"))?;
+        newest.tell(out, &sources, self.0.args.is_set("limit"));
         unread.end()
     }
 
     /// How many events to print.
     fn limit(&self, filter: &Filter) -> Result<usize, Failure> {
-        let limit = self.args.parse::<usize>("limit")?;
+        let limit = self.0.args.parse::<usize>("limit")?;
         if let Some(limit) = limit.filter(|limit| *limit > LIMIT_MAX) {
-            return Err(self.args.wrong("limit", &limit.to_string(), "more than 100000").into());
+            return Err(self.0.args.wrong("limit", &limit.to_string(), "more than 100000").into());
         }
         // Who says since when wants all of it.
         let default = if filter.has_since() { LIMIT_MAX } else { table::LIMIT_DEFAULT.parse().unwrap_or(0) };
@@ -75,11 +78,11 @@ impl Invocation<'_> {
 
     /// What excludes each other.
     fn check_flags(&self) -> Result<(), Failure> {
-        let is_set = |name: &str| self.args.is_set(name);
+        let is_set = |name: &str| self.0.args.is_set(name);
         let one_of = |names: &[&str]| {
             let mut set = names.iter().filter(|name| is_set(name));
             let pair = set.next().zip(set.next());
-            pair.map(|(a, b)| self.args.lacking(format!("--{a} and --{b} exclude each other")))
+            pair.map(|(a, b)| self.0.args.lacking(format!("--{a} and --{b} exclude each other")))
         };
         let chooses = CHOOSING.map(|name| ["verify", name]);
         let pairs = chooses.iter().chain(&[["follow", "reverse"], ["follow", "until"]]);
@@ -93,34 +96,34 @@ impl Invocation<'_> {
             .collect();
         if let [a, b, ..] = &*names {
             let message = format!("{a} and {b} exclude each other: they name different records");
-            return Err(self.args.lacking(message).into());
+            return Err(self.0.args.lacking(message).into());
         }
-        if is_set("daemon") && self.args.text("source")? == Some("plugin") {
+        if is_set("daemon") && self.0.args.text("source")? == Some("plugin") {
             let message =
                 "--daemon and --source plugin exclude each other: only plugins keep a record of their own";
-            return Err(self.args.lacking(message).into());
+            return Err(self.0.args.lacking(message).into());
         }
-        match self.args.text("format")? {
+        match self.0.args.text("format")? {
             Some("text") if is_set("json") => {
-                return Err(self.args.lacking("--json and --format text exclude each other").into());
+                return Err(self.0.args.lacking("--json and --format text exclude each other").into());
             }
             None | Some("text" | "json") => {}
-            Some(other) => return Err(self.args.wrong("format", other, "it is text or json").into()),
+            Some(other) => return Err(self.0.args.wrong("format", other, "it is text or json").into()),
         }
         wrong.map_or(Ok(()), |wrong| Err(wrong.into()))
     }
 
     /// The streams that the command line asks for, whether they are there yet or not.
     fn sources(&self) -> Result<Vec<RecordSource>, Failure> {
-        let folder = &self.runtime_dir.path;
+        let folder = &self.0.runtime_dir.path;
         if !folder.is_dir() {
-            let message = format!("no runtime folder at {folder:?} (from {})", self.runtime_dir.source);
+            let message = format!("no runtime folder at {folder:?} (from {})", self.0.runtime_dir.source);
             return Err(Failure::new(Exit::Unreachable, message).hint("which --runtime-dir has rpcplugind?"));
         }
-        let name = match self.args.text("source")? {
+        let name = match self.0.args.text("source")? {
             None | Some("kernel") => FILE_NAME,
             Some("plugin") => PLUGIN_FILE_NAME,
-            Some(other) => return Err(self.args.wrong("source", other, "it is kernel or plugin").into()),
+            Some(other) => return Err(self.0.args.wrong("source", other, "it is kernel or plugin").into()),
         };
         let daemons = RecordSource { folder: folder.clone(), name: FILE_NAME, plugin_id: None };
         let of = |id: PluginId| RecordSource {
@@ -128,18 +131,18 @@ impl Invocation<'_> {
             name,
             plugin_id: Some(id),
         };
-        if self.args.is_set("daemon") {
+        if self.0.args.is_set("daemon") {
             return Ok(vec![daemons]);
         }
         let plugins = || plugin_folders(folder).map_err(|error| unreadable(folder, &error));
-        if self.args.is_set("all") {
+        if self.0.args.is_set("all") {
             let own = (name == FILE_NAME).then_some(daemons);
             return Ok(own.into_iter().chain(plugins()?.into_iter().map(of)).collect());
         }
-        if !self.args.is_set(table::ID) {
+        if !self.0.args.is_set(table::ID) {
             return Ok(vec![of(self.only(plugins()?)?)]);
         }
-        let source = of(self.plugin_id()?);
+        let source = of(self.0.plugin_id()?);
         if !source.folder.is_dir() {
             let message = format!("no plugin \"{}\" has a folder in {folder:?}", source.label());
             return Err(Failure::new(Exit::UnknownPlugin, message)
@@ -153,7 +156,7 @@ impl Invocation<'_> {
         match (ids.pop(), ids.len()) {
             (Some(only), 0) => Ok(only),
             (None, _) => {
-                let message = format!("no plugin has a folder in {:?}", self.runtime_dir.path);
+                let message = format!("no plugin has a folder in {:?}", self.0.runtime_dir.path);
                 Err(Failure::new(Exit::UnknownPlugin, message).hint("--daemon shows the daemon's own events"))
             }
             (Some(last), others) => {
@@ -164,7 +167,7 @@ impl Invocation<'_> {
                     others + 1,
                     names.join(", ")
                 );
-                Err(self.args.lacking(message).into())
+                Err(self.0.args.lacking(message).into())
             }
         }
     }
