@@ -18,7 +18,7 @@ mod help;
 mod parse;
 mod problems;
 pub mod runtime_dir;
-mod suggest;
+pub(crate) mod suggest;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;

@@ -5,16 +5,17 @@
 /// Longer words are not compared: no name is that long. Characters.
 const TYPED_CHARS_MAX: usize = 40;
 
-/// The nearest of `names`: within one edit for each three characters typed, or one that begins so.
-pub(super) fn nearest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let typed: Vec<char> = typed.chars().take(TYPED_CHARS_MAX + 1).collect();
+/// The nearest of `names`: within one edit for each three characters typed, or one that begins so. Case, and `-` for
+/// `_`, make no difference.
+pub(crate) fn nearest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let typed: Vec<char> = typed.chars().take(TYPED_CHARS_MAX + 1).map(plain).collect();
     if typed.len() > TYPED_CHARS_MAX {
         return None;
     }
     let edits_max = (typed.len() / 3).max(1);
     names
         .filter_map(|name| {
-            let chars: Vec<char> = name.chars().collect();
+            let chars: Vec<char> = name.chars().map(plain).collect();
             let edits = match typed.len() >= 3 && chars.starts_with(&typed) {
                 true => 0,
                 false => distance(&typed, &chars),
@@ -23,6 +24,10 @@ pub(super) fn nearest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> 
         })
         .min()
         .map(|(_, name)| name)
+}
+
+fn plain(c: char) -> char {
+    if c == '_' { '-' } else { c.to_ascii_lowercase() }
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal string
@@ -73,12 +78,14 @@ mod tests {
 
     #[test]
     fn near_names_are_found_and_far_ones_are_not() {
-        let names = ["call", "capabilities", "status", "stop", "x"];
+        let names = ["call", "capabilities", "status", "stop", "heartbeat-interval", "x"];
         let table = [
             ("statsu", Some("status")),
             ("cal", Some("call")),
             ("cap", Some("capabilities")),
             ("stopp", Some("stop")),
+            ("STATUS", Some("status")),
+            ("heartbeat_Interval", Some("heartbeat-interval")),
             ("y", None),
             ("frobnicate", None),
             ("", None),

@@ -12,6 +12,7 @@ use crate::cli::text;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
+use rpc_plugin_wire::ident::ADMIN_SOCKET;
 use rpc_plugin_wire::life::METHOD_PROGRESS;
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, SOCKET_PATH_BYTES_MAX};
 use rpc_plugin_wire::message::{NewRequest, request_bytes_max, write_request};
@@ -24,9 +25,6 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// The daemon's socket for control clients, in its runtime folder.
-pub(super) const SOCKET_NAME: &str = "admin.sock";
 
 /// The id of the one request that a connection carries.
 const REQUEST_ID: u64 = 1;
@@ -55,7 +53,7 @@ impl AdminClient {
     /// `wait`.
     pub(super) fn connect(runtime_dir: &ResolvedDir, wait: Duration) -> Result<AdminClient, Failure> {
         let deadline = Instant::now() + wait;
-        let socket_path = runtime_dir.path.join(SOCKET_NAME);
+        let socket_path = runtime_dir.path.join(ADMIN_SOCKET);
         check_socket(runtime_dir, &socket_path)?;
         let stream = open(&socket_path, wait).map_err(|errno| refused(&socket_path, wait, errno))?;
         let peer = nix::sys::socket::getsockopt(&stream, sockopt::PeerCredentials)

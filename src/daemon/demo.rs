@@ -3,7 +3,7 @@
 //! What this file is for: showing in a few seconds what a plugin's life looks like, with the host
 //! library and `rpcpluginctl` as they are. What it deliberately does not do: fake any of it.
 
-use super::run::{Failure, print};
+use super::daemon_error::{DaemonError, print};
 use super::signals;
 use crate::ctl::{self, Io};
 use crate::host::{Host, PluginConfig, PluginHandle};
@@ -21,7 +21,7 @@ use std::time::Duration;
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the tour; with `stay`, stays up at its end until a signal comes.
-pub(super) fn run(stay: bool) -> Result<ExitCode, Failure> {
+pub(super) fn run(stay: bool) -> Result<ExitCode, DaemonError> {
     let signals = signals::Watch::start()?;
     keep_exit_statuses()?;
     let folder = Folder::new("rpcplugind-demo")?;
@@ -47,7 +47,7 @@ pub(super) fn run(stay: bool) -> Result<ExitCode, Failure> {
         // A panic there is a bug that the panic handler has reported.
         match watch.join() {
             Ok(Ok(true)) if !stay => {
-                result.map_err(|_| Failure::failed("the tour was interrupted by a signal"))
+                result.map_err(|_| DaemonError::failed("the tour was interrupted by a signal"))
             }
             _ => result,
         }
@@ -55,8 +55,8 @@ pub(super) fn run(stay: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn tour(host: &Host, executable: &Path, runtime_dir: &Path, stay: bool) -> Result<(), Failure> {
-    let id = "echo".parse().map_err(Failure::failed)?;
+fn tour(host: &Host, executable: &Path, runtime_dir: &Path, stay: bool) -> Result<(), DaemonError> {
+    let id = "echo".parse().map_err(DaemonError::failed)?;
     let echo = host.add(PluginConfig::new(id, executable).arg(super::flags::SERVE_ECHO))?;
     echo.start()?;
     echo.wait_routable(None, STEP_TIMEOUT)?;
@@ -81,13 +81,13 @@ struct Tour<'a> {
 }
 
 impl Tour<'_> {
-    fn show(&self) -> Result<(), Failure> {
+    fn show(&self) -> Result<(), DaemonError> {
         self.ctl("status")?;
         self.ctl("plugins")?;
         say("A call goes to the plugin and comes back.")?;
         self.ctl("echo echo --message hello")?;
         let status = self.echo.status()?;
-        let pid = status.pid.ok_or_else(|| Failure::failed("the plugin has no process"))?;
+        let pid = status.pid.ok_or_else(|| DaemonError::failed("the plugin has no process"))?;
         say(&format!(
             "The plugin, process {pid}, is killed with SIGKILL. The host sees it at once and replaces it."
         ))?;
@@ -97,14 +97,14 @@ impl Tour<'_> {
         self.ctl("echo echo --message again")?;
         // The record is written by a thread of its own, a moment later than things happen.
         if !self.host.flush_events(STEP_TIMEOUT) {
-            return Err(Failure::failed("the record could not be written"));
+            return Err(DaemonError::failed("the record could not be written"));
         }
         say("Everything is on record.")?;
         self.ctl("logs echo")
     }
 
     /// Runs a command of `rpcpluginctl` and shows it as it would be typed.
-    fn ctl(&self, line: &str) -> Result<(), Failure> {
+    fn ctl(&self, line: &str) -> Result<(), DaemonError> {
         print(&format!("$ rpcpluginctl {line}\n"))?;
         let mut words: Vec<OsString> = vec!["--runtime-dir".into(), self.runtime_dir.into()];
         words.extend(line.split(' ').map(OsString::from));
@@ -121,7 +121,7 @@ impl Tour<'_> {
         };
         match ctl::run(words, io) {
             ctl::Exit::Ok => Ok(()),
-            exit => Err(Failure::failed(format!("rpcpluginctl {line} ended with {exit:?}"))),
+            exit => Err(DaemonError::failed(format!("rpcpluginctl {line} ended with {exit:?}"))),
         }
     }
 }
@@ -132,7 +132,7 @@ fn say(text: &str) -> std::io::Result<()> {
 
 /// The program as its own plugin. A copy, because where it was built others may write (umask 002), and
 /// then no host would launch it.
-fn copy_of_this_program(folder: &Path) -> Result<PathBuf, Failure> {
+fn copy_of_this_program(folder: &Path) -> Result<PathBuf, DaemonError> {
     let copy = folder.join("echo-plugin");
     std::fs::copy(std::env::current_exe()?, &copy)?;
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o700))?;

@@ -3,8 +3,9 @@
 //! What this folder is for: `rpcplugind`, from its arguments to its exit code. What it deliberately does
 //! not do: anything that an embedding program would miss; that belongs to `host`.
 
-mod awaited;
+mod by_hand;
 pub mod config;
+mod daemon_error;
 mod demo;
 #[path = "../../examples/echo/plugin.rs"]
 mod echo;

@@ -51,24 +51,24 @@ impl Console<'_> {
                 }
             };
             match ended {
-                Ended::Well => {}
-                Ended::Failed(exit) => failure = failure.or(Some(exit)),
-                Ended::Quit => return Ok(failure),
+                LineEnd::Well => {}
+                LineEnd::Failed(exit) => failure = failure.or(Some(exit)),
+                LineEnd::Quit => return Ok(failure),
             }
         }
         Ok(failure)
     }
 
-    fn answer(&self, request: Request<'_>) -> io::Result<Ended> {
+    fn answer(&self, request: Request<'_>) -> io::Result<LineEnd> {
         match request {
             Request::Nothing => {}
             Request::Help => self.view.help()?,
-            Request::Quit => return Ok(Ended::Quit),
+            Request::Quit => return Ok(LineEnd::Quit),
             Request::Call(method, params) => return self.call(method, params),
             Request::Restart => {
                 let before = self.plugin.status().ok().and_then(|status| status.generation);
                 let failure = self.bring_up(|| self.plugin.restart(), before)?;
-                return Ok(failure.map_or(Ended::Well, Ended::Failed));
+                return Ok(failure.map_or(LineEnd::Well, LineEnd::Failed));
             }
             Request::Status | Request::Capabilities => match (self.plugin.status(), request) {
                 (Ok(status), Request::Status) => self.view.status(&status)?,
@@ -76,7 +76,7 @@ impl Console<'_> {
                 (Err(error), _) => return self.host_failed(&error),
             },
         }
-        Ok(Ended::Well)
+        Ok(LineEnd::Well)
     }
 
     /// Asks for a process, and waits until it takes calls.
@@ -88,37 +88,37 @@ impl Console<'_> {
         match ask().and_then(|_| up(self.plugin, after, self.timeout)) {
             Ok(()) => Ok(None),
             Err(error) => match self.host_failed(&error)? {
-                Ended::Failed(exit) => Ok(Some(exit)),
-                Ended::Well | Ended::Quit => Ok(None),
+                LineEnd::Failed(exit) => Ok(Some(exit)),
+                LineEnd::Well | LineEnd::Quit => Ok(None),
             },
         }
     }
 
-    fn call(&self, method: &str, params: Option<&str>) -> io::Result<Ended> {
+    fn call(&self, method: &str, params: Option<&str>) -> io::Result<LineEnd> {
         let raw = match params.map(|params| RawValue::from_string(params.to_owned())).transpose() {
             Ok(raw) => raw,
             Err(error) => {
                 self.view.failed(&format!("{method}: its params are no JSON: {error}"))?;
-                return Ok(Ended::Failed(Exit::Usage));
+                return Ok(LineEnd::Failed(Exit::Usage));
             }
         };
         let begin = Instant::now();
         match self.plugin.call_raw(method, raw, CallOptions::default().timeout(self.timeout)) {
-            Ok(reply) => self.view.result(method, &reply).map(|()| Ended::Well),
+            Ok(reply) => self.view.result(method, &reply).map(|()| LineEnd::Well),
             Err(error) => {
                 self.view.call_failed(method, &error, begin.elapsed())?;
-                Ok(Ended::Failed(exit_of(&error)))
+                Ok(LineEnd::Failed(exit_of(&error)))
             }
         }
     }
 
-    fn host_failed(&self, error: &HostError) -> io::Result<Ended> {
+    fn host_failed(&self, error: &HostError) -> io::Result<LineEnd> {
         // It was ended while it was asked, which is told at the end.
         if matches!(error, HostError::Ended) {
-            return Ok(Ended::Quit);
+            return Ok(LineEnd::Quit);
         }
         self.view.failed(&error.to_string())?;
-        Ok(Ended::Failed(match error {
+        Ok(LineEnd::Failed(match error {
             HostError::Call(error) => exit_of(error),
             _ => Exit::Failed,
         }))
@@ -130,7 +130,7 @@ fn exit_of(error: &CallError) -> Exit {
 }
 
 /// What a line came to.
-enum Ended {
+enum LineEnd {
     Well,
     Failed(Exit),
     Quit,

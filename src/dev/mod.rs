@@ -19,7 +19,6 @@ use crate::host::{
     EventStream, Generation, Host, HostError, PluginConfig, PluginHandle, PluginId, Transport,
 };
 use crate::sys::process::keep_exit_statuses;
-use crate::sys::runtime_dir::reserved_name;
 use crate::sys::temporary::Folder;
 use commands::Console;
 use crossbeam_channel::{Sender, bounded};
@@ -171,11 +170,7 @@ fn config(args: &Args) -> Result<PluginConfig, Failure> {
     for (name, value) in args.pairs("env")? {
         config = config.env(name, value);
     }
-    for name in args.all("pass-env") {
-        if let Some(value) = std::env::var_os(name) {
-            config = config.env(name, value);
-        }
-    }
+    config.pass_env = args.all("pass-env").map(OsString::from).collect();
     if let Some(transport) = args.parse::<Transport>("transport")? {
         config = config.transport(transport);
     }
@@ -188,7 +183,7 @@ fn id(args: &Args, executable: &Path) -> Result<PluginId, Failure> {
         return Ok(id);
     }
     let name = executable.file_stem().and_then(|name| name.to_str());
-    let id = name.and_then(|name| name.parse().ok()).filter(|id| reserved_name(id).is_none());
+    let id = name.and_then(|name| name.parse().ok()).filter(|id: &PluginId| id.reserved().is_none());
     id.map_or_else(|| ID_DEFAULT.parse().map_err(|error| Failure::new(Exit::Failed, error)), Ok)
 }
 

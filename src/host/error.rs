@@ -1,7 +1,7 @@
 //! What can go wrong in the host library besides a call.
 
-use super::config::PluginConfigError;
 use crate::engine::PostError;
+use crate::state::config_error::ConfigErrors;
 use crate::sys::runtime_dir::RuntimeDirError;
 use nix::errno::Errno;
 use rpc_plugin_wire::{CallError, PluginId};
@@ -14,8 +14,8 @@ pub enum HostError {
     RuntimeDir(RuntimeDirError),
     /// A plugin's socket does not fit below the runtime folder: which plugin, and why.
     PluginFolder(PluginId, String),
-    /// A plugin's configuration contradicts itself.
-    Config(PluginId, PluginConfigError),
+    /// A plugin's configuration cannot be launched or contradicts itself: which plugin, and everything that is wrong.
+    Config(PluginId, ConfigErrors),
     /// There is a plugin of that id already.
     PluginExists(PluginId),
     /// A thread, socket or file that the host needs could not be made: what, and why.

@@ -14,7 +14,6 @@ mod call;
 mod call_set;
 mod callbacks;
 mod capability;
-mod config;
 mod error;
 mod pending;
 mod plugin;
@@ -24,16 +23,16 @@ mod subscription;
 mod watched;
 
 pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
-pub use crate::reactor::{LifecycleEvent, PrintedLine};
+pub use crate::reactor::LifecycleEvent;
 pub use crate::state::action::Note;
-pub use crate::state::output::Stream;
-pub use crate::state::permit::MayCall;
-pub use crate::state::policy::{Policy, PolicyError, RestartPolicy, Transport};
+pub use crate::state::config_error::{ConfigError, ConfigErrors};
+pub use crate::state::output::{LineTaker, Output, PrintedLine, Stream};
+pub use crate::state::plugin_config::{LaunchMode, MayCall, PluginConfig};
+pub use crate::state::policy::{Policy, RestartPolicy, RpcAudit, Transport};
 pub use builder::HostBuilder;
 pub use call::{CallReply, Callee};
 pub use call_set::CallSet;
 pub use capability::CapabilityHandle;
-pub use config::{PluginConfig, PluginConfigError};
 pub use error::HostError;
 pub use pending::{CallResult, PendingCall, ProgressAs, ProgressIter, wait_any};
 pub use plugin::PluginHandle;
@@ -50,8 +49,7 @@ pub use watched::{CancelToken, Watched};
 
 use crate::engine::{Engine, PostError};
 use crate::eventlog::EventLog;
-use crate::reactor::{EndReason, LaunchSpec, LoopCommand, Reactor};
-use crate::state::plugin::PluginSpec;
+use crate::reactor::{EndReason, LoopCommand, Reactor};
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
 use crate::sys::temporary::Folder;
@@ -181,37 +179,18 @@ impl Host {
         self.inner.runtime_dir.path()
     }
 
-    /// Takes a plugin into care. It is down until it is started.
+    /// Takes a plugin into care. It is down until it is started. Variables that it lets through are looked up now.
     ///
     /// # Errors
     /// The configuration contradicts itself, the id is taken, its socket's path is too long, or the host has ended. A
     /// folder of the plugin that is damaged fails its launches, and nothing else.
-    pub fn add(&self, config: PluginConfig) -> Result<PluginHandle, HostError> {
-        config.check()?;
+    pub fn add(&self, mut config: PluginConfig) -> Result<PluginHandle, HostError> {
         let id = config.id.clone();
+        config.check().map_err(|errors| HostError::Config(id.clone(), errors))?;
+        config.resolve_env(|name| std::env::var_os(name));
         self.inner.runtime_dir.check_plugin(&id).map_err(|error| HostError::folder(&id, error))?;
-        let last_generation = self.last_generation(&id);
-        let spec = PluginSpec {
-            id: id.clone(),
-            executable: match config.awaited {
-                true => format!("{}, started by hand", config.executable.display()),
-                false => config.executable.display().to_string(),
-            },
-            policy: config.policy,
-            interfaces: config.interfaces,
-            may_call: config.may_call,
-            last_generation,
-            awaited: config.awaited,
-        };
-        let launch = LaunchSpec {
-            executable: config.executable,
-            args: config.args,
-            env: config.env,
-            working_folder: config.working_folder,
-            output: config.output.0,
-            awaited: config.awaited,
-        };
-        let added = self.inner.ask(|reply| LoopCommand::Add(Box::new(spec), Box::new(launch), reply))?;
+        let last = self.last_generation(&id);
+        let added = self.inner.ask(|reply| LoopCommand::Add(Arc::new(config), last, reply))?;
         if !added {
             return Err(HostError::PluginExists(id));
         }

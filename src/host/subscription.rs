@@ -1,7 +1,9 @@
 //! What happens in a host, handed to an embedding program as it happens: events, and lines that plugins print.
 
-use crate::reactor::{LifecycleEvent, PrintedLine};
-use crossbeam_channel::Receiver;
+use crate::reactor::LifecycleEvent;
+use crate::state::output::{LineTaker, Output, PrintedLine};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Values that a host hands over one by one, until nothing more will come.
@@ -32,6 +34,27 @@ impl<T> Subscription<T> {
     #[must_use]
     pub fn try_next(&self) -> Option<T> {
         self.receiver.try_recv().ok()
+    }
+}
+
+impl OutputLines {
+    /// Makes a place for a plugin's lines, for [`PluginConfig::output`](super::PluginConfig::output), and the lines as
+    /// they come. At most `queue_max` lines wait; further ones are lost and counted.
+    #[must_use]
+    pub fn channel(queue_max: usize) -> (Output, OutputLines) {
+        let (sender, receiver) = bounded(queue_max.max(1));
+        (Output::Lines(Arc::new(LineSender(sender))), OutputLines::new(receiver))
+    }
+}
+
+/// The end of a channel that takes printed lines.
+#[derive(Debug)]
+struct LineSender(Sender<PrintedLine>);
+
+impl LineTaker for LineSender {
+    fn take(&self, line: PrintedLine) -> bool {
+        // Full, or nobody reads any more.
+        self.0.try_send(line).is_ok()
     }
 }
 

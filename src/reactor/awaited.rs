@@ -8,6 +8,7 @@ use super::instance::{Process, Running};
 use super::{Reactor, Source};
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
+use crate::state::plugin_config::PluginConfig;
 use crate::sys::process::Attached;
 use mio::Interest;
 use rpc_plugin_wire::Generation;
@@ -21,14 +22,13 @@ impl Reactor {
     /// Lets whoever comes connect, and tells with which variables.
     pub(super) fn begin_to_await(&mut self, key: PluginKey, generation: Generation) {
         let ready = self.instances.get(&key).and_then(|instance| instance.ready.as_ref());
-        let ready = ready.filter(|ready| ready.generation == generation);
-        let (Some(ready), Some(plugin)) = (ready, self.supervisor.plugin(key)) else { return };
+        let Some(ready) = ready.filter(|ready| ready.generation == generation) else { return };
         let Some(listening) = ready.listening.as_ref() else { return };
         let fd = listening.listener.as_raw_fd();
-        let mut env = contract(ready, plugin.policy().transport, plugin.id(), self.runtime_dir.path());
+        let mut env = contract(ready, self.runtime_dir.path());
         env.push((ENV_HOST_PID.into(), std::process::id().to_string().into()));
-        let mut note = self.how_to_start(key, &env);
-        note.plugin_id = Some(plugin.id().clone());
+        let mut note = how_to_start(&ready.config, &env);
+        note.plugin_id = Some(ready.config.id.clone());
         note.generation = Some(generation);
         match self.register(fd, Source::Listener(key, generation), Interest::READABLE) {
             Ok(source) => {
@@ -40,30 +40,6 @@ impl Reactor {
             }
             Err(error) => self.fault("a socket that waits for a plugin could not be watched", &error),
         }
-    }
-
-    fn how_to_start(&self, key: PluginKey, env: &[(OsString, OsString)]) -> Note {
-        let text = |text: &OsString| text.to_string_lossy().into_owned();
-        let environment: serde_json::Map<String, serde_json::Value> =
-            env.iter().map(|(name, value)| (text(name), text(value).into())).collect();
-        let spec = self.instances.get(&key).map(|instance| &instance.spec);
-        let command: Vec<String> = spec.map_or_else(Vec::new, |spec| {
-            std::iter::once(spec.executable.to_string_lossy().into_owned())
-                .chain(spec.args.iter().map(text))
-                .collect()
-        });
-        let names: Vec<String> =
-            spec.map_or_else(Vec::new, |spec| spec.env.iter().map(|(name, _)| text(name)).collect());
-        let folder = spec.map(|spec| spec.working_folder.display().to_string());
-        let note = Note::new(EventKind::Awaited, "it waits for somebody to start it with these variables");
-        note.details(serde_json::json!({
-            "environment": environment, "command": command, "working_folder": folder, "also_set": names,
-        }))
-    }
-
-    /// Whether a plugin is started by hand.
-    pub(super) fn is_awaited(&self, key: PluginKey) -> bool {
-        self.instances.get(&key).is_some_and(|instance| instance.spec.awaited)
     }
 
     /// Watches the process of whoever was taken.
@@ -87,4 +63,18 @@ impl Reactor {
         }
         Ok(())
     }
+}
+
+fn how_to_start(config: &PluginConfig, env: &[(OsString, OsString)]) -> Note {
+    let text = |text: &OsString| text.to_string_lossy().into_owned();
+    let environment: serde_json::Map<String, serde_json::Value> =
+        env.iter().map(|(name, value)| (text(name), text(value).into())).collect();
+    let executable = config.executable.to_string_lossy().into_owned();
+    let command: Vec<String> = std::iter::once(executable).chain(config.args.iter().map(text)).collect();
+    let names: Vec<String> = config.env.iter().map(|(name, _)| text(name)).collect();
+    let folder = config.working_folder.display().to_string();
+    let note = Note::new(EventKind::Awaited, "it waits for somebody to start it with these variables");
+    note.details(serde_json::json!({
+        "environment": environment, "command": command, "working_folder": folder, "also_set": names,
+    }))
 }

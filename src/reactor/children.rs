@@ -1,12 +1,12 @@
 //! Processes: preparing, launching, how they end.
 
 use super::instance::{Process, Ready, Running};
-use super::output::Output;
 use super::{LoopCommand, Reactor, Source};
 use crate::state::action::{Note, StopSignal};
 use crate::state::keys::PluginKey;
-use crate::state::output::Stream;
+use crate::state::output::{Output, Stream};
 use crate::state::plugin::{ExitReport, PrepareFailure, SpawnFailure};
+use crate::state::plugin_config::PluginConfig;
 use crate::state::policy::Transport;
 use crate::state::time::Time;
 use crate::sys::launch::{self, Needs, PreparedLaunch};
@@ -34,30 +34,25 @@ const ORPHANS_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Runs on a worker.
 fn prepare(
     runtime_dir: &RuntimeDir,
-    id: &PluginId,
+    config: &PluginConfig,
     generation: Generation,
-    transport: Transport,
-    executable: Option<&Path>,
 ) -> Result<PreparedLaunch, PrepareFailure> {
-    let folder = runtime_dir.plugin_folder(id).map_err(|error| error.to_string())?;
+    let folder = runtime_dir.plugin_folder(&config.id).map_err(|error| error.to_string())?;
+    let transport = config.policy.transport;
     let needs = Needs {
         // With stdio, the first frame says it: what runs elsewhere cannot read files of this machine.
         token_file: transport != Transport::Stdio,
         listener: transport == Transport::Unix,
-        executable,
+        executable: (!config.is_by_hand()).then_some(&config.executable),
     };
-    launch::prepare(&folder, id, generation, needs)
+    launch::prepare(&folder, &config.id, generation, needs)
         .map_err(|error| PrepareFailure { used: error.used(), reason: error.to_string() })
 }
 
 /// The variables of the contract.
-pub(super) fn contract(
-    ready: &Ready,
-    transport: Transport,
-    id: &PluginId,
-    runtime_dir: &Path,
-) -> Vec<(OsString, OsString)> {
-    if transport == Transport::Stdio {
+pub(super) fn contract(ready: &Ready, runtime_dir: &Path) -> Vec<(OsString, OsString)> {
+    let id = &ready.config.id;
+    if ready.config.policy.transport == Transport::Stdio {
         return vec![(ENV_LAUNCH.into(), launch_mark(runtime_dir, id, ready.generation))];
     }
     let channel = match &ready.socket_path {
@@ -90,20 +85,11 @@ fn mark_of(env: &[(OsString, OsString)]) -> OsString {
 impl Reactor {
     /// Hands preparations to the workers, as far as there is room.
     pub(super) fn submit_postponed(&mut self) {
-        while let Some((key, generation)) = self.postponed.front().copied() {
-            let (Some(instance), Some(plugin)) = (self.instances.get(&key), self.supervisor.plugin(key))
-            else {
-                self.postponed.pop_front();
-                continue;
-            };
-            let id = plugin.id().clone();
-            let executable = (!instance.spec.awaited).then(|| instance.spec.executable.clone());
-            let transport = plugin.policy().transport;
+        while let Some((key, generation, config)) = self.postponed.front().cloned() {
             let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
             let job = move || {
-                let outcome =
-                    prepare(&runtime_dir, &id, generation, transport, executable.as_deref()).map(Box::new);
-                commands.deliver(LoopCommand::Prepared(key, generation, outcome));
+                let outcome = prepare(&runtime_dir, &config, generation).map(Box::new);
+                commands.deliver(LoopCommand::Prepared(key, generation, config, outcome));
             };
             if self.workers.submit(Box::new(job)).is_err() {
                 return;
@@ -118,10 +104,11 @@ impl Reactor {
         now: Time,
         key: PluginKey,
         generation: Generation,
+        config: Arc<PluginConfig>,
         outcome: Result<Box<PreparedLaunch>, PrepareFailure>,
     ) {
         let outcome = outcome.map(|launch| {
-            let (ready, token) = Ready::new(*launch);
+            let (ready, token) = Ready::new(config, *launch);
             if let Some(instance) = self.instances.get_mut(&key) {
                 instance.ready = Some(ready);
             }
@@ -154,11 +141,11 @@ impl Reactor {
         let ready =
             instance.ready.as_ref().filter(|ready| ready.generation == generation).ok_or_else(missing)?;
         let executable = ready.executable.as_ref().ok_or_else(missing)?;
-        let plugin = self.supervisor.plugin(key).ok_or_else(missing)?;
-        let transport = plugin.policy().transport;
-        let mut env = contract(ready, transport, plugin.id(), self.runtime_dir.path());
+        let config = &ready.config;
+        let transport = config.policy.transport;
+        let mut env = contract(ready, self.runtime_dir.path());
         let mark = mark_of(&env);
-        env.extend(instance.spec.env.iter().cloned());
+        env.extend(config.env.iter().cloned());
         let pair = match transport {
             Transport::Unix => None,
             Transport::Fd | Transport::Stdio => Some(UnixStream::pair().map_err(|error| {
@@ -173,11 +160,11 @@ impl Reactor {
         };
         let spec = SpawnSpec {
             executable,
-            arg0: instance.spec.executable.as_os_str(),
-            args: &instance.spec.args,
+            arg0: config.executable.as_os_str(),
+            args: &config.args,
             env: &env,
-            working_folder: &instance.spec.working_folder,
-            inherit_output: matches!(instance.spec.output, Output::Inherit),
+            working_folder: &config.working_folder,
+            inherit_output: matches!(config.output, Output::Inherit),
             channel,
         };
         let spawned = spawn(&spec)

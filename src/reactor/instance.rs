@@ -3,7 +3,8 @@
 //! What always holds: everything here belongs to one generation, and is closed, removed or reaped when
 //! it is dropped.
 
-use super::output::{Output, Pipe};
+use super::output::Pipe;
+use crate::state::plugin_config::PluginConfig;
 use crate::sys::executable::Executable;
 use crate::sys::launch::PreparedLaunch;
 use crate::sys::private_file::PrivateFile;
@@ -13,21 +14,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-
-/// What is launched, and how.
-#[derive(Debug)]
-pub(crate) struct LaunchSpec {
-    /// Absolute.
-    pub(crate) executable: PathBuf,
-    pub(crate) args: Vec<OsString>,
-    /// Beside the variables of the contract.
-    pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) working_folder: PathBuf,
-    /// Where what it prints goes.
-    pub(crate) output: Output,
-    /// Whether somebody starts it by hand.
-    pub(crate) awaited: bool,
-}
+use std::sync::Arc;
 
 /// A process, and what may be done to it.
 #[derive(Debug)]
@@ -95,6 +82,8 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) generation: Generation,
+    /// What its launch is made from.
+    pub(super) config: Arc<PluginConfig>,
     /// Until the proof.
     pub(super) token_file: Option<PrivateFile>,
     pub(super) token_path: Option<PathBuf>,
@@ -116,10 +105,11 @@ pub(super) struct Listening {
 
 impl Ready {
     /// Takes over a preparation; its token goes to who checks it.
-    pub(super) fn new(launch: PreparedLaunch) -> (Ready, Token) {
+    pub(super) fn new(config: Arc<PluginConfig>, launch: PreparedLaunch) -> (Ready, Token) {
         let PreparedLaunch { generation, token, token_file, listener, executable } = launch;
         let ready = Ready {
             generation,
+            config,
             token_path: token_file.as_ref().map(|file| file.path().to_owned()),
             socket_path: listener.as_ref().map(|(_, file)| file.path().to_owned()),
             token_file,
@@ -131,16 +121,9 @@ impl Ready {
 }
 
 /// See the module's text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Instance {
-    pub(super) spec: LaunchSpec,
     pub(super) ready: Option<Ready>,
     pub(super) running: Option<Running>,
     pub(super) link: Option<Link>,
-}
-
-impl Instance {
-    pub(super) fn new(spec: LaunchSpec) -> Instance {
-        Instance { spec, ready: None, running: None, link: None }
-    }
 }

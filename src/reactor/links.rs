@@ -67,8 +67,9 @@ impl Reactor {
                 return false;
             }
         };
+        let is_by_hand = self.supervisor.plugin(key).is_some_and(|plugin| plugin.config().is_by_hand());
         // A process that has ended meanwhile is nobody to wait for.
-        let attached = match self.is_awaited(key).then(|| Attached::open(peer.pid)).transpose() {
+        let attached = match is_by_hand.then(|| Attached::open(peer.pid)).transpose() {
             Ok(attached) => attached,
             Err(error) => {
                 self.fault("whoever connected could not be watched", &error);

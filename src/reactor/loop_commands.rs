@@ -3,7 +3,7 @@
 //! What always holds: who asked gets one answer, or its sender is dropped with the loop; who has gone
 //! needs none.
 
-use super::instance::{Instance, LaunchSpec};
+use super::instance::Instance;
 use super::pending_replies::{Asker, ToldProgress};
 use super::recorder::LifecycleEvent;
 use super::{COMMANDS_PER_TURN, Reactor};
@@ -12,7 +12,8 @@ use crate::state::action::Note;
 use crate::state::call::CallRequest;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, PluginKey};
-use crate::state::plugin::{PluginSpec, PrepareFailure};
+use crate::state::plugin::PrepareFailure;
+use crate::state::plugin_config::PluginConfig;
 use crate::state::supervisor::Wish;
 use crate::state::time::Time;
 use crate::state::waits::Goal;
@@ -21,12 +22,13 @@ use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation, PluginId};
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Requests of other threads to the event loop. Answers go to the sender in the command; a dropped
 /// sender means that the host has ended.
 pub(crate) enum LoopCommand {
-    Add(Box<PluginSpec>, Box<LaunchSpec>, Sender<bool>),
+    Add(Arc<PluginConfig>, Option<Generation>, Sender<bool>),
     Remove(PluginId, Sender<Result<(), CallError>>),
     Wish(PluginId, Wish, Sender<Result<Box<PluginStatus>, CallError>>),
     Wait(PluginId, Goal, Duration, Sender<Result<Box<PluginStatus>, CallError>>),
@@ -44,7 +46,7 @@ pub(crate) enum LoopCommand {
     Subscribe(Sender<LifecycleEvent>, bool),
     Record(Box<Note>),
     /// A worker's preparation returned.
-    Prepared(PluginKey, Generation, Result<Box<PreparedLaunch>, PrepareFailure>),
+    Prepared(PluginKey, Generation, Arc<PluginConfig>, Result<Box<PreparedLaunch>, PrepareFailure>),
     /// Control clients need not wait any longer.
     OpenControl,
     /// Look after what has changed elsewhere: what answers wait for became durable, or a call of another host ended.
@@ -124,10 +126,10 @@ impl Reactor {
         match command {
             // A dropped answer says that the host has ended.
             LoopCommand::Add(..) if self.end_by.is_some() => {}
-            LoopCommand::Add(spec, launch, reply) => {
-                let key = self.supervisor.add(*spec);
+            LoopCommand::Add(config, last, reply) => {
+                let key = self.supervisor.add(config, last);
                 if let Some(key) = key {
-                    self.instances.insert(key, Instance::new(*launch));
+                    self.instances.insert(key, Instance::default());
                 }
                 let _ = reply.try_send(key.is_some());
             }
@@ -152,8 +154,8 @@ impl Reactor {
             LoopCommand::Cancel(slots) => self.cancel_calls(now, &slots),
             LoopCommand::Subscribe(sender, with_said) => self.recorder.subscribe(sender, with_said),
             LoopCommand::Record(note) => self.recorder.record(*note),
-            LoopCommand::Prepared(key, generation, outcome) => {
-                self.take_prepared(now, key, generation, outcome)
+            LoopCommand::Prepared(key, generation, config, outcome) => {
+                self.take_prepared(now, key, generation, config, outcome)
             }
             LoopCommand::OpenControl => {
                 if let Err(error) = self.open_control() {

@@ -24,10 +24,7 @@ mod watch;
 mod workers;
 
 pub(crate) use control::{Answer, ControlCx, ControlService, Reply};
-pub(crate) use instance::LaunchSpec;
 pub(crate) use loop_commands::LoopCommand;
-pub(crate) use output::Output;
-pub use output::PrintedLine;
 pub(crate) use pending_replies::{Asker, WaitEnd};
 pub(crate) use plugin_requests::{ServiceRequest, Services};
 pub use recorder::LifecycleEvent;
@@ -38,6 +35,7 @@ use crate::state::action::{Action, Note};
 use crate::state::call::CallEnd;
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
+use crate::state::plugin_config::PluginConfig;
 use crate::state::shortage::Shortage;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
@@ -125,7 +123,7 @@ pub(crate) struct Reactor {
     servings: PluginRequests,
     relays: Relays,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
-    postponed: VecDeque<(PluginKey, Generation)>,
+    postponed: VecDeque<(PluginKey, Generation, Arc<PluginConfig>)>,
     recorder: Recorder,
     /// Answers that wait for the disk.
     holding: HeldReplies,
@@ -279,8 +277,8 @@ impl Reactor {
 
     fn perform(&mut self, now: Time, action: Action) {
         match action {
-            Action::Prepare(key, generation) => {
-                self.postponed.push_back((key, generation));
+            Action::Prepare(key, generation, config) => {
+                self.postponed.push_back((key, generation, config));
                 self.submit_postponed();
             }
             Action::Spawn(key, generation) => self.spawn(now, key, generation),

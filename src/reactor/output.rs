@@ -9,13 +9,12 @@
 use super::{Reactor, Source};
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
-use crate::state::output::{Capture, Printed, Stream, Treatment};
+use crate::state::output::{Capture, Output, Printed, PrintedLine, Stream, Treatment};
 use crate::state::time::Time;
 use crate::state::wheel::TimerKey;
-use crossbeam_channel::{Sender, TrySendError};
 use mio::Interest;
+use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::{EventKind, Level};
-use rpc_plugin_wire::{Generation, PluginId};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -26,33 +25,6 @@ const PIPE_READS_PER_TURN: usize = 4;
 const PIPE_BYTES_PER_READ: usize = 16 * 1024;
 /// Reads of a pipe whose process has ended; more is not waited for.
 const PIPE_LAST_READS_MAX: usize = 64;
-
-/// Where what a plugin prints goes.
-#[derive(Debug, Clone)]
-pub(crate) enum Output {
-    /// On record.
-    Record,
-    /// To where this process prints. It is not read here at all.
-    Inherit,
-    /// To the embedding program, line by line.
-    Taken(Sender<PrintedLine>),
-}
-
-/// A line that a plugin printed, for a program that takes them itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PrintedLine {
-    /// Which plugin.
-    pub plugin_id: PluginId,
-    /// Which generation of it.
-    pub generation: Generation,
-    /// Where it printed it.
-    pub stream: Stream,
-    /// The line without its end. At most 16 KiB, or a piece of that length with a marker; invalid UTF-8 is
-    /// replaced. Control characters are as they came.
-    pub text: String,
-    /// Lines of this stream before this one that were lost because nobody took them.
-    pub missed: u64,
-}
 
 /// One captured stream.
 #[derive(Debug)]
@@ -98,11 +70,9 @@ impl Reactor {
             Stream::Stdout => Source::Stdout(key, generation),
             Stream::Stderr => Source::Stderr(key, generation),
         };
-        let is_taken =
-            self.instances.get(&key).is_some_and(|instance| matches!(instance.spec.output, Output::Taken(_)));
-        let treatment = match self.supervisor.plugin(key) {
-            Some(plugin) if !is_taken => {
-                Treatment::Events { bytes_per_second_max: plugin.policy().output_bytes_per_second_max }
+        let treatment = match self.supervisor.plugin(key).map(|plugin| plugin.config()) {
+            Some(config) if !matches!(config.output, Output::Lines(_)) => {
+                Treatment::Events { bytes_per_second_max: config.policy.output_bytes_per_second_max }
             }
             _ => Treatment::Lines,
         };
@@ -206,20 +176,16 @@ impl Reactor {
 
     fn hand_on(&mut self, key: PluginKey, generation: Generation, pipe: &mut Pipe, printed: Vec<Printed>) {
         let Some(plugin) = self.supervisor.plugin(key) else { return };
-        let taker = self.instances.get(&key).and_then(|instance| match &instance.spec.output {
-            Output::Taken(taker) => Some(taker),
+        let taker = match &plugin.config().output {
+            Output::Lines(taker) => Some(taker),
             Output::Record | Output::Inherit => None,
-        });
+        };
         for printed in printed {
             if let (Some(taker), Printed::Line(text)) = (taker, &printed) {
                 let (plugin_id, missed) = (plugin.id().clone(), pipe.missed);
                 let line =
                     PrintedLine { plugin_id, generation, stream: pipe.stream, text: text.clone(), missed };
-                match taker.try_send(line) {
-                    Ok(()) => pipe.missed = 0,
-                    // Nobody wants them any more, or they are not wanted so fast.
-                    Err(TrySendError::Disconnected(_) | TrySendError::Full(_)) => pipe.missed += 1,
-                }
+                pipe.missed = if taker.take(line) { 0 } else { missed + 1 };
                 continue;
             }
             let mut note = note_of(pipe.stream, printed);

@@ -2,6 +2,7 @@
 
 use super::call::CallEnd;
 use super::keys::{CallKey, PluginKey, WaitKey};
+use super::plugin_config::PluginConfig;
 use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::{EventKind, Level};
@@ -9,6 +10,7 @@ use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{CallError, Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a process group is told to end.
@@ -23,9 +25,9 @@ pub enum StopSignal {
 /// An effect that the event loop has to carry out, in this order.
 #[derive(Debug)]
 pub enum Action {
-    /// Persist the generation, write its token, listen on its socket, open and check the executable.
-    /// Answered with `handle_prepared`.
-    Prepare(PluginKey, Generation),
+    /// Persist the generation, write its token, listen on its socket, open and check the executable. Its launch is
+    /// made from this configuration, whatever comes after. Answered with `handle_prepared`.
+    Prepare(PluginKey, Generation, Arc<PluginConfig>),
     /// Launch what was prepared. Answered with `handle_spawned`.
     Spawn(PluginKey, Generation),
     /// Let what was prepared be connected to by whoever comes, and tell how.

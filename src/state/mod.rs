@@ -8,11 +8,13 @@
 pub mod action;
 pub mod call;
 pub mod callback;
+pub mod config_error;
 pub mod fds;
 pub mod keys;
 pub mod output;
 pub mod permit;
 pub mod plugin;
+pub mod plugin_config;
 pub mod policy;
 pub mod retry;
 pub mod route;

@@ -4,6 +4,7 @@
 
 use super::call::{CallRequest, Target};
 use super::keys::PluginKey;
+use super::plugin_config::ANY;
 use super::session::Asked;
 use super::supervisor::Supervisor;
 use super::time::Time;
@@ -11,18 +12,6 @@ use rpc_plugin_peer::check_object;
 use rpc_plugin_wire::life::HostCall;
 use rpc_plugin_wire::message::{params_into, raw_into_text};
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
-
-/// Stands for every name.
-pub const ANY: &str = "*";
-
-/// What a plugin may call through its host. The default is nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MayCall {
-    /// Plugins, by id; `*` is every plugin.
-    pub plugins: Vec<String>,
-    /// Capabilities, by name; `*` is every capability.
-    pub capabilities: Vec<String>,
-}
 
 impl Supervisor {
     /// What a `host.call` of that plugin comes to.
@@ -34,7 +23,7 @@ impl Supervisor {
             params_into(asked.params.as_deref())?;
         params.as_ref().map_or(Ok(()), |params| check_object(params.get()))?;
         let allowed = |names: &[String], name: &str| names.iter().any(|known| known == name || known == ANY);
-        let may_call = self.plugin(key).map(|plugin| plugin.may_call());
+        let may_call = self.plugin(key).map(|plugin| &plugin.config().may_call);
         let (target, is_allowed, what) = match (plugin_id, capability) {
             (Some(id), None) => {
                 let is_allowed = may_call.is_some_and(|may| allowed(&may.plugins, id.as_str()));

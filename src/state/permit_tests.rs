@@ -1,31 +1,19 @@
 //! Who may call what through its host, and what becomes of the rest of a request.
 
 use super::*;
-use crate::state::plugin::PluginSpec;
-use crate::state::policy::Policy;
+use crate::state::plugin_config::PluginConfig;
 use rpc_plugin_wire::{Chain, Generation, RequestId};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::time::Duration;
-
-fn names(list: &[&str]) -> Vec<String> {
-    list.iter().map(ToString::to_string).collect()
-}
 
 /// A host with plugin `a`, which may do this.
 fn host(plugins: &[&str], capabilities: &[&str]) -> (Supervisor, PluginKey) {
     let mut host = Supervisor::new(0);
-    let spec = PluginSpec {
-        id: "a".parse().unwrap(),
-        executable: "/a".into(),
-        policy: Policy::default(),
-        interfaces: BTreeMap::new(),
-        may_call: MayCall { plugins: names(plugins), capabilities: names(capabilities) },
-        last_generation: Some(Generation::try_from(6).unwrap()),
-        awaited: false,
-    };
-    let key = host.add(spec).unwrap();
+    let config = PluginConfig::new("a".parse().unwrap(), "/a")
+        .may_call(plugins.iter().copied())
+        .may_call_capabilities(capabilities.iter().copied());
+    let key = host.add(config, Some(Generation::try_from(6).unwrap())).unwrap();
     host.wish(Time::ZERO, key, crate::state::supervisor::Wish::Start);
     (host, key)
 }

@@ -6,6 +6,7 @@
 //! What always holds: a [`Policy`] that passed [`Policy::check`] contains no limit that can never be
 //! reached and no wait without an end.
 
+use super::config_error::ConfigErrors;
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_DEFAULT, FRAME_BYTES_MAX_RANGE};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -208,38 +209,27 @@ pub const OUTPUT_BYTES_RANGE: RangeInclusive<usize> = 1024..=1 << 30;
 /// The longest duration a policy may name: a day. Keeps sums of deadlines far from overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(86_400);
 
-/// Settings that cannot be, or cannot be together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyError {
-    /// The setting at fault, by its name in [`Policy`].
-    pub setting: &'static str,
-    /// What is wrong with it and what is allowed.
-    pub problem: String,
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.setting, self.problem)
-    }
-}
-
-impl std::error::Error for PolicyError {}
-
-fn refuse(setting: &'static str, problem: String) -> Result<(), PolicyError> {
-    Err(PolicyError { setting, problem })
-}
-
 impl Policy {
     /// Refuses settings that are out of range or contradict each other.
     ///
     /// # Errors
-    /// Names the setting, what is wrong, and what is allowed.
-    pub fn check(&self) -> Result<(), PolicyError> {
-        self.check_ranges()?;
-        self.check_together()
+    /// Every setting at fault, by its name in [`Policy`].
+    pub fn check(&self) -> Result<(), ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        self.check_into(&mut errors);
+        errors.into_result()
     }
 
-    fn check_ranges(&self) -> Result<(), PolicyError> {
+    /// Adds what is wrong. Whether settings contradict each other is looked at only where each is in its range.
+    pub(super) fn check_into(&self, errors: &mut ConfigErrors) {
+        let before = errors.count();
+        self.check_ranges(errors);
+        if errors.count() == before {
+            self.check_together(errors);
+        }
+    }
+
+    fn check_ranges(&self, errors: &mut ConfigErrors) {
         let durations = [
             ("prepare_timeout", self.prepare_timeout, false),
             ("connect_timeout", self.connect_timeout, false),
@@ -257,18 +247,17 @@ impl Policy {
             ("cancel_grace", self.cancel_grace, false),
         ];
         for (setting, value, zero_allowed) in durations {
+            let allowed = if zero_allowed { "1ms to 1day, or 0s" } else { "1ms to 1day" };
             if value > DURATION_MAX {
-                refuse(setting, format!("{value:?} is longer than a day, which is the most"))?;
+                errors.add(setting, format!("{value:?} is longer than a day"), allowed);
             }
             if value < Duration::from_millis(1) && !(zero_allowed && value.is_zero()) {
-                refuse(setting, format!("{value:?} is shorter than 1ms, which is the least"))?;
+                errors.add(setting, format!("{value:?} is shorter than 1ms"), allowed);
             }
-        }
-        if self.backoff_jitter_percent > 50 {
-            refuse("backoff_jitter_percent", format!("{} is not 0 to 50", self.backoff_jitter_percent))?;
         }
         let counts = [
             ("heartbeat_misses_max", self.heartbeat_misses_max as usize, 1..=1000),
+            ("backoff_jitter_percent", self.backoff_jitter_percent as usize, 0..=50),
             ("restarts_max", self.restarts_max as usize, 0..=1000),
             ("calls_in_flight_max", self.calls_in_flight_max, 1..=1 << 20),
             ("frame_bytes_max", self.frame_bytes_max, FRAME_BYTES_MAX_RANGE),
@@ -277,49 +266,63 @@ impl Policy {
         ];
         for (setting, value, range) in counts {
             if !range.contains(&value) {
-                refuse(setting, format!("{value} is not {} to {}", range.start(), range.end()))?;
+                let size = if value < *range.start() { "small" } else { "large" };
+                errors.add(
+                    setting,
+                    format!("{value} is too {size}"),
+                    format!("{} to {}", range.start(), range.end()),
+                );
             }
         }
-        Ok(())
     }
 
-    fn check_together(&self) -> Result<(), PolicyError> {
+    fn check_together(&self, errors: &mut ConfigErrors) {
         if !self.heartbeat_interval.is_zero() && self.heartbeat_timeout > self.heartbeat_interval {
-            refuse(
+            errors.add_together(
                 "heartbeat_timeout",
+                &["heartbeat_interval"],
                 format!(
                     "{:?} is longer than heartbeat_interval ({:?}); a heartbeat must end before the next",
                     self.heartbeat_timeout, self.heartbeat_interval
                 ),
-            )?;
-        }
-        if self.backoff_initial > self.backoff_max {
-            refuse(
-                "backoff_initial",
-                format!("{:?} is longer than backoff_max ({:?})", self.backoff_initial, self.backoff_max),
-            )?;
+                "heartbeat_timeout not longer than heartbeat_interval, or heartbeat_interval 0s",
+            );
         }
         if self.outbox_bytes_max < self.frame_bytes_max + 1 {
-            refuse(
+            errors.add_together(
                 "outbox_bytes_max",
+                &["frame_bytes_max"],
                 format!(
                     "{} does not hold one frame of frame_bytes_max ({}) and its line end",
                     self.outbox_bytes_max, self.frame_bytes_max
                 ),
-            )?;
+                "outbox_bytes_max larger than frame_bytes_max",
+            );
+        }
+        if self.backoff_initial > self.backoff_max {
+            errors.add_together(
+                "backoff_initial",
+                &["backoff_max"],
+                format!("{:?} is longer than backoff_max ({:?})", self.backoff_initial, self.backoff_max),
+                "backoff_initial not longer than backoff_max",
+            );
+            // The rule about restarts takes these two for granted.
+            return;
         }
         let quickest = self.quickest_give_up();
         if self.restart != RestartPolicy::Never && quickest >= self.restart_window {
-            refuse(
+            errors.add_together(
                 "restarts_max",
+                &["restart_window", "backoff_initial", "backoff_max", "backoff_jitter_percent", "restart"],
                 format!(
                     "can never be reached: with this backoff {} restarts take at least {quickest:?}, \
                      and restart_window is {:?}; allow fewer restarts, a shorter backoff or a longer window",
                     self.restarts_max, self.restart_window
                 ),
-            )?;
+                "restarts_max restarts possible within restart_window, with the waits of backoff_initial, \
+                 backoff_max and backoff_jitter_percent",
+            );
         }
-        Ok(())
     }
 
     /// The wait before the replacement that follows the `failures_in_row`th failure, before jitter.
@@ -384,7 +387,26 @@ mod tests {
         for (setting, change) in table {
             let mut policy = Policy::default();
             change(&mut policy);
-            assert_eq!(policy.check().unwrap_err().setting, setting);
+            let errors = policy.check().unwrap_err();
+            let places: Vec<&str> = errors.errors.iter().map(|error| &*error.place).collect();
+            assert_eq!(places, [setting], "{errors}");
+        }
+    }
+
+    #[test]
+    fn every_contradiction_is_told_and_names_settings_that_are_there() {
+        let policy = Policy {
+            heartbeat_interval: Duration::from_millis(10),
+            frame_bytes_max: 16 << 20,
+            restart_window: Duration::from_secs(1),
+            ..Policy::default()
+        };
+        let errors = policy.check().unwrap_err().errors;
+        let places: Vec<&str> = errors.iter().map(|error| &*error.place).collect();
+        assert_eq!(places, ["heartbeat_timeout", "outbox_bytes_max", "restarts_max"]);
+        let fields = format!("{policy:?}");
+        for name in errors.iter().flat_map(|error| error.with) {
+            assert!(fields.contains(&format!("{name}: ")), "{name}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! Repeats and routes in virtual time: plugins that come up, break off and are replaced.
 
 use super::*;
-use crate::state::plugin::{ExitReport, PeerIdentity, PluginSpec};
+use crate::state::plugin::{ExitReport, PeerIdentity};
+use crate::state::plugin_config::PluginConfig;
 use crate::state::supervisor::Wish;
 use rpc_plugin_wire::Token;
 use serde_json::{Value, json};
@@ -39,16 +40,8 @@ impl Bench {
     fn new(ids: &[&str]) -> Bench {
         let mut host = Supervisor::new(7);
         for id in ids {
-            let spec = PluginSpec {
-                id: id.parse().unwrap(),
-                executable: format!("/{id}"),
-                policy: policy(),
-                interfaces: BTreeMap::new(),
-                may_call: Default::default(),
-                awaited: false,
-                last_generation: None,
-            };
-            host.add(spec).unwrap();
+            let config = PluginConfig::new(id.parse().unwrap(), format!("/{id}")).policy(policy());
+            host.add(config, None).unwrap();
         }
         Bench { host, now: Time::ZERO, ends: Vec::new(), notes: Vec::new() }
     }

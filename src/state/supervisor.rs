@@ -10,7 +10,8 @@ use super::action::{Action, Note};
 use super::call::{CallEnd, CallRequest, Target};
 use super::fds::Fds;
 use super::keys::{CallKey, PluginKey, Timer, WaitKey};
-use super::plugin::{ExitReport, PeerIdentity, Plugin, PluginSpec, PrepareFailure, SpawnFailure, Step};
+use super::plugin::{ExitReport, PeerIdentity, Plugin, PrepareFailure, SpawnFailure, Step};
+use super::plugin_config::PluginConfig;
 use super::retry::Retries;
 use super::route::Routes;
 use super::session::Session;
@@ -22,6 +23,7 @@ use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation, PluginId, RequestId, Token};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What an operator wants of a plugin.
@@ -71,18 +73,24 @@ impl Supervisor {
         }
     }
 
-    /// Takes a plugin into its care, down. `None` if there is one of that id.
-    pub fn add(&mut self, spec: PluginSpec) -> Option<PluginKey> {
-        if self.keys.contains_key(&spec.id) || self.ending {
+    /// Takes a plugin into its care, down. `last` is the last generation that was ever used. `None` if there is one of
+    /// that id.
+    pub fn add(
+        &mut self,
+        config: impl Into<Arc<PluginConfig>>,
+        last: Option<Generation>,
+    ) -> Option<PluginKey> {
+        let config = config.into();
+        if self.keys.contains_key(&config.id) || self.ending {
             return None;
         }
         let key = PluginKey(self.next_key);
         self.next_key += 1;
-        let mut note = Note::new(EventKind::PluginAdded, spec.executable.clone());
-        note.plugin_id = Some(spec.id.clone());
+        let mut note = Note::new(EventKind::PluginAdded, config.shown_executable());
+        note.plugin_id = Some(config.id.clone());
         self.actions.push_back(Action::Note(Box::new(note)));
-        self.keys.insert(spec.id.clone(), key);
-        self.plugins.insert(key, Plugin::new(key, spec));
+        self.keys.insert(config.id.clone(), key);
+        self.plugins.insert(key, Plugin::new(key, config, last));
         Some(key)
     }
 

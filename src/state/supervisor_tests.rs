@@ -1,21 +1,12 @@
 //! All plugins together: finding them, waits and their bound, the end of all.
 
 use super::*;
-use crate::state::policy::Policy;
 use rpc_plugin_wire::life::PluginState;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn spec(id: &str) -> PluginSpec {
-    PluginSpec {
-        id: id.parse().unwrap(),
-        executable: format!("/{id}"),
-        policy: Policy::default(),
-        interfaces: BTreeMap::new(),
-        may_call: Default::default(),
-        last_generation: None,
-        awaited: false,
-    }
+fn config(id: &str) -> PluginConfig {
+    PluginConfig::new(id.parse().unwrap(), format!("/{id}"))
 }
 
 fn id(text: &str) -> PluginId {
@@ -36,15 +27,15 @@ fn ends(host: &mut Supervisor) -> Vec<String> {
 #[test]
 fn an_id_is_given_once_until_it_is_given_up() {
     let mut host = Supervisor::new(0);
-    let key = host.add(spec("a")).unwrap();
-    assert!(host.add(spec("a")).is_none());
+    let key = host.add(config("a"), None).unwrap();
+    assert!(host.add(config("a"), None).is_none());
     host.wish(Time::ZERO, key, Wish::Start);
     assert!(!host.remove(Time::ZERO, key), "it is up");
     host.wish(Time::ZERO, key, Wish::Stop);
     assert!(!host.remove(Time::ZERO, key), "its preparation has not returned");
     host.handle_prepared(Time::ZERO, key, Generation::FIRST, Err("no".to_owned().into()));
     assert!(host.remove(Time::ZERO, key) && !host.remove(Time::ZERO, key));
-    let again = host.add(spec("a")).unwrap();
+    let again = host.add(config("a"), None).unwrap();
     assert!(again > key, "a key is never used twice");
     assert_eq!(host.timers_pending(), 0);
 }
@@ -63,7 +54,7 @@ fn what_nobody_knows_ends_at_once() {
 #[test]
 fn a_wait_ends_when_it_is_so_when_it_can_never_be_or_when_its_time_is_over() {
     let mut host = Supervisor::new(0);
-    let key = host.add(spec("a")).unwrap();
+    let key = host.add(config("a"), None).unwrap();
     let wait = |host: &mut Supervisor, number, goal| {
         host.wait(Time::ZERO, WaitKey(number), &id("a"), goal, SECOND);
         ends(host)
@@ -83,7 +74,7 @@ fn a_wait_ends_when_it_is_so_when_it_can_never_be_or_when_its_time_is_over() {
 #[test]
 fn a_wait_for_a_plugin_that_is_given_up_ends() {
     let mut host = Supervisor::new(0);
-    let key = host.add(spec("a")).unwrap();
+    let key = host.add(config("a"), None).unwrap();
     host.wait(Time::ZERO, WaitKey(1), &id("a"), Goal::State(PluginState::Healthy), SECOND);
     assert!(host.remove(Time::ZERO, key));
     assert_eq!(ends(&mut host), ["unknown_plugin not_sent"]);
@@ -93,7 +84,7 @@ fn a_wait_for_a_plugin_that_is_given_up_ends() {
 #[test]
 fn waits_are_bounded() {
     let mut host = Supervisor::new(0);
-    host.add(spec("a")).unwrap();
+    host.add(config("a"), None).unwrap();
     for number in 0..=WAITS_MAX as u64 {
         let goal = Goal::State(PluginState::Healthy);
         host.wait(Time::ZERO, WaitKey(number), &id("a"), goal, SECOND);
@@ -105,10 +96,10 @@ fn waits_are_bounded() {
 #[test]
 fn a_host_that_ends_brings_nothing_up_any_more() {
     let mut host = Supervisor::new(0);
-    let key = host.add(spec("a")).unwrap();
+    let key = host.add(config("a"), None).unwrap();
     host.end(Time::ZERO);
     host.wish(Time::ZERO, key, Wish::Start);
     host.wish(Time::ZERO, key, Wish::Restart);
-    assert!(host.add(spec("b")).is_none() && host.is_quiet());
+    assert!(host.add(config("b"), None).is_none() && host.is_quiet());
     assert_eq!(host.plugin(key).map(Plugin::state), Some(PluginState::Stopped));
 }

@@ -66,22 +66,10 @@ impl Executable {
         &self.path
     }
 
-    /// The open file, for reading at positions (its own position is of no importance).
-    #[must_use]
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
     /// How the kernel will start it.
     #[must_use]
     pub fn format(&self) -> &Format {
         &self.format
-    }
-
-    /// Whether it begins with `#!`.
-    #[must_use]
-    pub fn is_script(&self) -> bool {
-        matches!(self.format, Format::Script { .. })
     }
 }
 

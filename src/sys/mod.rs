@@ -25,6 +25,7 @@ pub mod process;
 mod raw;
 pub mod runtime_dir;
 pub mod spawn;
+mod spawn_error;
 pub mod sweep;
 pub(crate) mod temporary;
 #[cfg(test)]

@@ -15,30 +15,17 @@ use super::private_folder::{PrivateFolder, PrivateFolderError};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use rpc_plugin_wire::PluginId;
+pub use rpc_plugin_wire::ident::ADMIN_SOCKET;
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const LOCK: &str = "lock";
-/// The admin socket's name.
-pub const ADMIN_SOCKET: &str = "admin.sock";
-/// What no plugin may be called: names of the host's own files, beside which the plugins' folders lie.
-/// A `*` at the end stands for any rest, such as the number of a rotated file.
-pub const RESERVED_NAMES: [&str; 4] = [LOCK, ADMIN_SOCKET, "events.jsonl*", SINKS];
 /// The folder of the record's sinks.
 pub const SINKS: &str = "sinks";
 /// A pid and a line end. Bytes.
 const LOCK_BYTES_MAX: usize = 32;
-
-/// The name among [`RESERVED_NAMES`] that a plugin id collides with.
-#[must_use]
-pub fn reserved_name(id: &PluginId) -> Option<&'static str> {
-    RESERVED_NAMES.into_iter().find(|name| match name.strip_suffix('*') {
-        Some(start) => id.as_str().starts_with(start),
-        None => id.as_str() == *name,
-    })
-}
 
 /// `RUNTIME/ID/ID.sock`.
 #[must_use]

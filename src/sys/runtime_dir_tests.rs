@@ -99,9 +99,11 @@ fn socket_paths_are_measured_before_anything_is_made() {
 
 #[test]
 fn ids_that_name_the_hosts_own_files_are_reserved_and_no_others() {
-    let reserved = |id: &str| reserved_name(&id.parse().unwrap());
-    assert_eq!(reserved("lock"), Some("lock"));
-    assert_eq!(reserved("admin.sock"), Some("admin.sock"));
+    let reserved = |id: &str| id.parse::<PluginId>().unwrap().reserved();
+    for name in [LOCK, ADMIN_SOCKET, SINKS] {
+        assert_eq!(reserved(name), Some(name));
+    }
+    assert_eq!(rpc_plugin_record::FILE_NAME, "events.jsonl");
     assert_eq!(reserved("events.jsonl"), Some("events.jsonl*"));
     assert_eq!(reserved("events.jsonl.1.gz"), Some("events.jsonl*"));
     for id in ["locksmith", "admin.socket", "events", "Lock"] {

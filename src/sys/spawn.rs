@@ -1,8 +1,8 @@
 //! Launches a checked executable as the leader of a session of its own.
 //!
-//! What this file is for: everything before and after the clone: arguments, environment, pipes, and
-//! words for what failed. What it deliberately does not do: repeat a failed launch (the caller decides;
-//! see [`SpawnError::is_text_busy`]), read the pipes, or add anything to the environment.
+//! What this file is for: everything before and after the clone: arguments, environment, pipes. What it deliberately
+//! does not do: repeat a failed launch (the caller decides; see [`SpawnError::is_text_busy`]), read the pipes, or add
+//! anything to the environment.
 //!
 //! What the program finds: exactly the environment given; stdin from `/dev/null`; stdout and stderr as
 //! pipes, or this process's own; no other descriptor, but its channel, if it is given one, as 3 or as stdin and stdout;
@@ -21,6 +21,7 @@ use super::child::{CStringArray, FIRST_GIVEN_FD, GIVEN_FDS_MAX, Plan, start};
 use super::executable::{Executable, Format};
 use super::process::Child;
 use super::raw;
+pub use super::spawn_error::SpawnError;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::resource::{Resource, getrlimit};
@@ -28,11 +29,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::pipe2;
 use std::cell::Cell;
 use std::ffi::{CString, OsStr, OsString};
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Where the fallback of close_range(2) stops. A host with more open descriptors than that runs on a
@@ -101,134 +101,6 @@ pub struct Spawned {
     /// What it writes to stderr. Nonblocking. `None` where it has this process's own.
     pub stderr: Option<OwnedFd>,
 }
-
-/// A launch that failed. No process of it is left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpawnError {
-    /// Where.
-    pub step: SpawnStep,
-    /// The kernel's reason.
-    pub errno: i32,
-    path: PathBuf,
-    format: Format,
-    working_folder: PathBuf,
-}
-
-impl SpawnError {
-    /// Whether somebody has the file open for writing (`ETXTBSY`), which passes when they close it. A
-    /// moment later is soon enough where it was this host that wrote the file: a launch in another thread
-    /// holds copies of all descriptors until its exec.
-    #[must_use]
-    pub fn is_text_busy(&self) -> bool {
-        self.step == SpawnStep::Execute && self.errno == libc::ETXTBSY
-    }
-
-    /// The failed step in words.
-    #[must_use]
-    pub fn step_name(&self) -> &'static str {
-        match self.step {
-            SpawnStep::Arguments => "pass arguments and environment",
-            SpawnStep::Resources => "make pipes and memory for it",
-            SpawnStep::Clone => "make a process",
-            SpawnStep::Session => "make a session",
-            SpawnStep::ParentDeathSignal => "set the parent-death signal",
-            SpawnStep::StandardStreams => "connect stdin, stdout and stderr",
-            SpawnStep::GivenDescriptor => "keep its connection, or the script for its interpreter, open",
-            SpawnStep::WorkingFolder => "change to its working folder",
-            SpawnStep::CloseDescriptors => "close the host's descriptors",
-            SpawnStep::Execute => "execute it",
-        }
-    }
-
-    fn advice_on_execute(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match (Errno::from_raw(self.errno), &self.format) {
-            (Errno::ENOENT, Format::Script { interpreter })
-                if interpreter.to_string_lossy().ends_with('\r') =>
-            {
-                write!(f, "its first line ends with a carriage return; save it with Unix line ends")
-            }
-            (Errno::ENOENT, Format::Script { interpreter }) => write!(
-                f,
-                "its interpreter {} does not exist; install it or correct the `#!` line",
-                interpreter.display()
-            ),
-            (Errno::ENOENT, Format::Elf) => write!(
-                f,
-                "the loader it was linked for does not exist here (`readelf -l {path}` shows which); build it for \
-                 this system's libc, or statically"
-            ),
-            (Errno::EACCES, Format::Script { interpreter }) => write!(
-                f,
-                "it or its interpreter {} may not be executed; check the permissions of both and whether their \
-                 file systems are mounted noexec",
-                interpreter.display()
-            ),
-            (Errno::EACCES, _) => write!(
-                f,
-                "it may not be executed; check its permissions, whether its file system is mounted noexec, and the \
-                 rules of a security module"
-            ),
-            (Errno::ENOEXEC, Format::Elf) => write!(
-                f,
-                "it is not a program for this machine's architecture ({}), or damaged; build it for this machine",
-                std::env::consts::ARCH
-            ),
-            (Errno::ENOEXEC, Format::Script { .. }) => {
-                write!(f, "its `#!` line names no interpreter; write one such as `#!/bin/sh`")
-            }
-            (Errno::ENOEXEC, Format::Other) => write!(
-                f,
-                "it is neither a program for this machine nor a script; a script begins with a line such as `#!/bin/sh`"
-            ),
-            (Errno::ETXTBSY, _) => write!(
-                f,
-                "somebody has the file open for writing; wait until it is written, and replace files by renaming a \
-                 finished one (`fuser -v {path}` shows who)"
-            ),
-            (Errno::E2BIG, _) => {
-                write!(f, "arguments and environment are too large together; name fewer or shorter variables")
-            }
-            (Errno::ELOOP, _) => write!(f, "interpreters name each other; correct the `#!` lines"),
-            (Errno::EPERM, _) => write!(f, "a security module or filter forbids it; look into its log"),
-            _ => write!(f, "check the file with `file {path}`"),
-        }
-    }
-}
-
-impl fmt::Display for SpawnError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errno = Errno::from_raw(self.errno);
-        let (path, step) = (self.path.display(), self.step_name());
-        write!(f, "launching {path} failed at the step \"{step}\": {} ({errno:?}): ", errno.desc())?;
-        match (self.step, errno) {
-            (SpawnStep::Execute, _) => self.advice_on_execute(f),
-            (SpawnStep::Arguments, _) => {
-                write!(f, "no argument or variable may hold a NUL byte, and a variable's name no '='")
-            }
-            (SpawnStep::WorkingFolder, _) => {
-                write!(f, "working folder {} cannot be entered", self.working_folder.display())
-            }
-            (SpawnStep::Clone, Errno::EAGAIN) => write!(
-                f,
-                "the limit of processes is reached; raise `ulimit -u`, the service's TasksMax, or the cgroup's pids.max"
-            ),
-            (SpawnStep::Resources, Errno::ECHILD) => write!(
-                f,
-                "this process ignores SIGCHLD, so that exit statuses are lost; give SIGCHLD its default action"
-            ),
-            (SpawnStep::Clone, Errno::EINVAL) => write!(f, "Linux 5.4 or newer is needed"),
-            (_, Errno::EMFILE) => write!(f, "this host has too many open files; raise `ulimit -n`"),
-            (_, Errno::ENFILE) => {
-                write!(f, "the machine has too many open files; raise the sysctl fs.file-max")
-            }
-            (_, Errno::ENOMEM) => write!(f, "memory is short; free some or raise the cgroup's memory.max"),
-            _ => write!(f, "a limit or a security module of this machine forbids it"),
-        }
-    }
-}
-
-impl std::error::Error for SpawnError {}
 
 /// Launches a program. Returns when it is executing, and blocks no longer than that takes.
 ///

@@ -54,7 +54,7 @@ fn a_bad_configuration_is_told_with_file_and_line_before_anything_starts() {
         assert_eq!((ran.code, &*ran.stdout), (2, ""), "{ran:?}");
         for part in [
             format!(
-                "{}:3: key \"plugins.lock\": plugin id \"lock\" is kept for the daemon's",
+                "{}:3: key \"plugins.lock\": plugin id \"lock\" is kept for the host's own files",
                 path.display()
             ),
             format!("{}:4: key \"plugins.kv.executable\": the path \"kv\" is relative", path.display()),
@@ -79,7 +79,7 @@ fn a_wrong_command_line_is_exit_code_2_with_a_hint() {
         (&["--plugin", "a"], "\"a\" has no '='; allowed: ID=PATH"),
         (&["--plugin", "a=x"], "the path \"x\" is relative"),
         (&["--plugin", "a/b=/x"], "plugin id \"a/b\" contains '/'"),
-        (&["--plugin", "admin.sock=/x"], "is kept for the daemon's own files"),
+        (&["--plugin", "admin.sock=/x"], "is kept for the host's own files"),
         (&["--call-timeout", "5"], "--call-timeout: \"5\": time unit needed"),
         (&["--heartbeat-timeout", "1h"], "is longer than heartbeat_interval"),
     ];

@@ -6,7 +6,7 @@ use crate::fixtures::daemon::{self, Daemon};
 use crate::fixtures::world::{SOON, World, eventually, is_alive, next_event, patient, quick, signal};
 use nix::sys::signal::Signal;
 use rpc_plugin_system::host::{
-    CallOptions, EventKind, EventStream, Host, PluginConfig, PluginHandle, PluginState, Policy,
+    CallOptions, EventKind, EventStream, Host, LaunchMode, PluginConfig, PluginHandle, PluginState, Policy,
 };
 use rpc_plugin_wire::ErrorCode;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ impl Scene {
         let host = world.host();
         let events = host.subscribe(10_000).unwrap();
         let config = PluginConfig::new("echo".parse().unwrap(), world.program("echo")).policy(policy);
-        let plugin = host.add(config.env("SECRET", "hunter2").awaited(true)).unwrap();
+        let plugin = host.add(config.env("SECRET", "hunter2").launch_mode(LaunchMode::ByHand)).unwrap();
         plugin.start().unwrap();
         Scene { world, host, plugin, events }
     }

@@ -104,7 +104,10 @@ fn what_is_no_safe_executable_is_refused_with_what_is_wrong_and_what_to_do() {
     match host.add(relative) {
         Err(HostError::Config(id, error)) => {
             let text = error.to_string();
-            assert!(id.as_str() == "relative" && text.contains("bin/echo is not absolute"), "{text}");
+            assert!(
+                id.as_str() == "relative" && text.contains("the path \"bin/echo\" is relative"),
+                "{text}"
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::world::{SOON, World, eventually, patient, quick, up};
-use rpc_plugin_system::host::{Host, OutputLines, PluginConfig, PluginState, Policy, RestartPolicy, Stream};
+use rpc_plugin_system::host::{
+    Host, Output, OutputLines, PluginConfig, PluginState, Policy, RestartPolicy, Stream,
+};
 use rpc_plugin_wire::event::Record;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -108,14 +110,14 @@ fn the_rate_is_a_setting() {
 fn a_program_takes_the_lines_itself_and_misses_what_it_does_not_take() {
     let world = World::new();
     let host = world.host();
-    let (config, lines) = printing(
+    let (output, lines) = OutputLines::channel(16);
+    let config = printing(
         &world,
         "mine",
         "echo one; echo '{\"level\":\"info\",\"message\":\"m\"}'\n\
         echo three >&2; exit 3\n",
-    )
-    .take_output(16);
-    let error = run(&host, config);
+    );
+    let error = run(&host, config.output(output));
     assert!(error.contains("last words on stderr: three"), "{error}");
     let taken: Vec<_> = (0..3).map(|_| lines.next_within(SOON).unwrap()).collect();
     let of = |stream| taken.iter().filter(|line| line.stream == stream).map(|l| &*l.text).collect::<Vec<_>>();
@@ -129,8 +131,8 @@ fn a_program_takes_the_lines_itself_and_misses_what_it_does_not_take() {
     // Nobody takes them: the plugin and the host go on, and what is lost is counted.
     let config = PluginConfig::new("flood".parse().unwrap(), world.program("failure"));
     let config = config.env("FAILURE_MODE", "stdout-flood").policy(patient());
-    let (config, lines) = config.take_output(4);
-    let plugin = up(host.add(config).unwrap());
+    let (output, lines) = OutputLines::channel(4);
+    let plugin = up(host.add(config.output(output)).unwrap());
     for number in 0..20 {
         assert_eq!(plugin.call::<_, Value>("work", &json!({"n": number})).unwrap(), json!({"n": number}));
     }
@@ -197,7 +199,7 @@ fn a_plugin_prints_where_its_host_prints() {
     // In a shell of its own, whose redirection is not that of the one looked at.
     let text = "(readlink /proc/$$/fd/1; readlink /proc/$$/fd/2) > \"$SEEN\"\nexit 3\n";
     let config = printing(&world, "open", text).env("SEEN", &seen).env("PATH", "/usr/bin:/bin");
-    let error = run(&host, config.inherit_output());
+    let error = run(&host, config.output(Output::Inherit));
     assert!(error.contains("exit status 3") && !error.contains("last words"), "{error}");
     let own = [1, 2].map(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap());
     let seen = std::fs::read_to_string(seen).unwrap();

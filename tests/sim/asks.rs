@@ -7,7 +7,7 @@ use crate::world::World;
 use fastrand::Rng;
 use rpc_plugin_system::state::call::CallEnd;
 use rpc_plugin_system::state::keys::CallKey;
-use rpc_plugin_system::state::permit::MayCall;
+use rpc_plugin_system::state::plugin_config::MayCall;
 use rpc_plugin_system::state::session::Asked;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
 use serde_json::value::RawValue;

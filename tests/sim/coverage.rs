@@ -5,8 +5,10 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 16] = [
+const ELSEWHERE: [EventKind; 18] = [
     EventKind::Awaited,
+    EventKind::HostShortage,
+    EventKind::HostShortageOver,
     EventKind::LetGo,
     EventKind::RecordRepaired,
     EventKind::RecordGap,

@@ -30,7 +30,7 @@ impl World {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Prepare(key, generation) => self.prepare((key, generation)),
+            Action::Prepare(key, generation, _) => self.prepare((key, generation)),
             Action::Spawn(key, generation) => self.spawn((key, generation)),
             Action::Await(..) => panic!("nobody is started by hand here"),
             Action::Discard(key, generation) => self.discard((key, generation)),

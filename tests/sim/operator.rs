@@ -7,29 +7,24 @@ use crate::nature::Nature;
 use crate::policies;
 use crate::world::{Event, Slot, World};
 use rpc_plugin_system::state::call::{CallRequest, Target};
-use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, PluginSpec};
+use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity};
+use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::supervisor::Wish;
 use rpc_plugin_system::state::waits::Goal;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::life::PluginState;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl World {
     /// Gives the host a plugin.
     pub fn add(&mut self, id: PluginId, last_generation: Option<rpc_plugin_wire::Generation>) {
         let policy = policies::random(&mut self.rng);
-        let spec = PluginSpec {
-            id: id.clone(),
-            executable: format!("/plugins/{id}"),
-            policy: policy.clone(),
-            interfaces: BTreeMap::from([("kv".to_owned(), vec![2])]),
-            may_call: asks::random_may_call(&mut self.rng),
-            last_generation,
-            awaited: false,
-        };
-        let key = self.host.add(spec).expect("no plugin has that id");
+        let mut config = PluginConfig::new(id.clone(), format!("/plugins/{id}"))
+            .policy(policy.clone())
+            .interface("kv", &[2]);
+        config.may_call = asks::random_may_call(&mut self.rng);
+        let key = self.host.add(config, last_generation).expect("no plugin has that id");
         self.tell(format_args!("{key:?} is {id}: {policy:?}"));
         let model = self.models.entry(key).or_default();
         (model.last_generation, model.unwanted) = (last_generation, true);

@@ -3,6 +3,7 @@
 
 use crate::nature::Nature;
 use crate::world::{Event, Slot, World};
+use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::supervisor::Wish;
 use rpc_plugin_system::state::waits::Goal;
@@ -138,18 +139,7 @@ fn end(world: &mut World) {
     world.drain();
     world.check();
     assert!(
-        world
-            .host
-            .add(rpc_plugin_system::state::plugin::PluginSpec {
-                id: "latecomer".parse().unwrap(),
-                executable: String::new(),
-                policy: Policy::default(),
-                interfaces: Default::default(),
-                may_call: Default::default(),
-                last_generation: None,
-                awaited: false,
-            })
-            .is_none(),
+        world.host.add(PluginConfig::new("latecomer".parse().unwrap(), "/latecomer"), None).is_none(),
         "a host that ends takes no plugin"
     );
     world.host.wish(world.now, world.slots[0].key, Wish::Start);

@@ -85,11 +85,27 @@ pub fn capability_of(method: &str) -> &str {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PluginId(Arc<str>);
 
+/// Name of the control socket in a host's runtime folder.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+
+/// Ids that no plugin may have: names of the host's own files in a runtime folder, beside which the plugins' folders
+/// lie. A `*` at the end stands for any rest, such as the number of a rotated file.
+pub const RESERVED_IDS: [&str; 4] = ["lock", ADMIN_SOCKET, "events.jsonl*", "sinks"];
+
 impl PluginId {
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name among [`RESERVED_IDS`] that it collides with.
+    #[must_use]
+    pub fn reserved(&self) -> Option<&'static str> {
+        RESERVED_IDS.into_iter().find(|name| match name.strip_suffix('*') {
+            Some(start) => self.0.starts_with(start),
+            None => *self.0 == **name,
+        })
     }
 }
 

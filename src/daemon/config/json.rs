@@ -7,13 +7,14 @@
 //! What always holds: a key that stands twice is an error; a value of the wrong kind is an error that
 //! names both kinds and does not show the value.
 
-use super::error::{ConfigErrors, nearest};
 use super::settings::Value;
-use super::value::quoted;
+use crate::cli::suggest::nearest;
+use crate::state::config_error::{ConfigErrors, quoted};
+use crate::state::plugin_config::{check_path, check_string};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file that is read, and what was found wrong so far.
 pub(super) struct Source<'a> {
@@ -173,14 +174,28 @@ impl<'a> Source<'a> {
         None
     }
 
-    /// A string without a NUL byte, which no argument, variable or path can hold.
-    pub(super) fn string_without_nul(&mut self, node: &Node<'a>, bytes_max: usize) -> Option<String> {
-        let string = self.string(node)?;
-        if string.contains('\0') {
-            self.error(node, "contains a NUL character", "any other character");
-            return None;
+    /// An absolute path.
+    pub(super) fn absolute_path(&mut self, node: &Node<'a>) -> Option<PathBuf> {
+        let path = PathBuf::from(self.string(node)?);
+        match check_path(&path) {
+            Ok(()) => Some(path),
+            Err(problem) => {
+                self.error(node, problem, "an absolute path");
+                None
+            }
         }
-        self.is_within(node, "bytes", string.len(), bytes_max).then_some(string)
+    }
+
+    /// A string that a program can be passed as one argument.
+    pub(super) fn argument(&mut self, node: &Node<'a>, bytes_max: usize) -> Option<String> {
+        let string = self.string(node)?;
+        match check_string(string.as_ref(), bytes_max) {
+            Ok(()) => Some(string),
+            Err((problem, allowed)) => {
+                self.error(node, problem, allowed);
+                None
+            }
+        }
     }
 
     /// `true` or `false`.

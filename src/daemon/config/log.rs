@@ -1,11 +1,10 @@
 //! The object `log` of a configuration: how the record is kept.
 
-use super::Config;
 use super::json::{Node, Object, Source};
 use super::read_settings::take_settings;
 use super::settings::{LOG, LogSettings};
 use super::sinks::{Beside, SINKS, take_beside};
-use crate::eventlog::{COMPRESS_FILES_MIN, LogOptions};
+use crate::eventlog::COMPRESS_FILES_MIN;
 
 /// The key that named a program once.
 const COMPRESS: &str = "compress";
@@ -38,23 +37,5 @@ pub(super) fn check_log(source: &mut Source<'_>, log: &LogSettings) {
         let problem = format!("with files_max {files_max} there is no room to pack a file");
         let allowed = format!("files_max of at least {COMPRESS_FILES_MIN}, or compress false");
         source.errors.add("log.compress".to_owned(), problem, allowed);
-    }
-}
-
-impl Config {
-    /// How the record is kept, in the library's terms.
-    #[must_use]
-    pub fn log_options(&self) -> LogOptions {
-        LogOptions {
-            durability: self.log.durability,
-            sync_interval: self.log.sync_interval,
-            hold_max: self.log.hold_max,
-            file_bytes_max: self.log.file_bytes_max as u64,
-            files_max: self.log.files_max,
-            file_age_max: self.log.file_age_max,
-            chain: self.log.chain,
-            compress: self.log.compress,
-            queue_max: self.limits.event_queue_max,
-        }
     }
 }

@@ -8,7 +8,9 @@
 //! environment.
 
 use super::json::Source;
-use super::{Origin, Plugins, Sources};
+use super::origin::Origin;
+use super::plugin::Plugins;
+use super::types::Sources;
 use crate::cli::runtime_dir::{self, ResolveDirError, ResolvedDir};
 use crate::sys::runtime_dir::ADMIN_SOCKET;
 use rpc_plugin_wire::limits::SOCKET_PATH_BYTES_MAX;
@@ -73,7 +75,7 @@ pub(super) fn check_socket_paths(
         return;
     }
     for (plugin, origin) in plugins {
-        let id = plugin.id.as_str();
+        let id = plugin.config.id.as_str();
         if let Some(problem) = too_long(&dir.join(id).join(format!("{id}.sock"))) {
             origin.error(source, problem, "a shorter plugin id or runtime folder".to_owned());
         }

@@ -7,11 +7,12 @@
 
 use super::settings::{DAEMON, LOG, POLICY, SINK, Setting, SinkSettings};
 use super::sinks::{FORMATS, PREFIXES};
-use super::{Config, PluginConfig};
+use super::types::{Config, PluginEntry};
 use crate::eventlog::sinks::{CommandLine, SinkTarget};
 use crate::host::LogSink;
 use crate::state::policy::Policy;
 use serde_json::{Map, Value};
+use std::ffi::OsStr;
 
 /// Whether the values of the plugins' variables are shown; they are often secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,45 +24,42 @@ pub enum EnvValues {
 }
 
 /// What stands for a hidden value.
-pub const HIDDEN: &str = "(hidden)";
+const HIDDEN: &str = "(hidden)";
 
-impl Config {
-    /// The configuration as JSON, indented, members in alphabetical order.
-    #[must_use]
-    pub fn to_json(&self, env_values: EnvValues) -> String {
-        let mut root = settings_of(DAEMON, &self.limits, |_| true);
-        root.insert("runtime_dir".into(), text(&self.runtime_dir));
-        let mut log = settings_of(LOG, &self.log, |_| true);
-        log.insert("sinks".into(), self.sinks.iter().map(sink_of).collect::<Vec<_>>().into());
-        root.insert("log".into(), log.into());
-        root.insert("defaults".into(), settings_of(POLICY, &self.defaults, |_| true).into());
-        let plugins = self.plugins.iter().map(|plugin| {
-            (plugin.id.to_string(), Value::Object(plugin_of(plugin, &self.defaults, env_values)))
-        });
-        root.insert("plugins".into(), plugins.collect::<Map<_, _>>().into());
-        format!("{:#}", Value::Object(root))
-    }
+/// The configuration as JSON, indented, members in alphabetical order.
+#[must_use]
+pub fn to_json(config: &Config, env_values: EnvValues) -> String {
+    let mut root = settings_of(DAEMON, &config.limits, |_| true);
+    root.insert("runtime_dir".into(), text(&config.runtime_dir));
+    let mut log = settings_of(LOG, &config.log, |_| true);
+    log.insert("sinks".into(), config.sinks.iter().map(sink_of).collect::<Vec<_>>().into());
+    root.insert("log".into(), log.into());
+    root.insert("defaults".into(), settings_of(POLICY, &config.defaults, |_| true).into());
+    let plugins = config.plugins.iter().map(|plugin| {
+        (plugin.config.id.to_string(), Value::Object(plugin_of(plugin, &config.defaults, env_values)))
+    });
+    root.insert("plugins".into(), plugins.collect::<Map<_, _>>().into());
+    format!("{:#}", Value::Object(root))
 }
 
-fn plugin_of(plugin: &PluginConfig, defaults: &Policy, env_values: EnvValues) -> Map<String, Value> {
+fn plugin_of(entry: &PluginEntry, defaults: &Policy, env_values: EnvValues) -> Map<String, Value> {
+    let PluginEntry { config: plugin, autostart } = entry;
     let differs = |setting: &Setting<Policy>| !setting.is_same(&plugin.policy, defaults);
     let mut map = settings_of(POLICY, &plugin.policy, differs);
     let env = plugin.env.iter().map(|(name, value)| {
-        let value = if env_values == EnvValues::Shown { value } else { HIDDEN };
-        (name.clone(), Value::from(value))
+        let value = if env_values == EnvValues::Shown { text(value) } else { HIDDEN.into() };
+        (name.to_string_lossy().into_owned(), value)
     });
     map.insert("executable".into(), text(&plugin.executable));
-    map.insert("args".into(), plugin.args.clone().into());
+    map.insert("args".into(), plugin.args.iter().map(text).collect::<Vec<_>>().into());
     map.insert("env".into(), env.collect::<Map<_, _>>().into());
-    map.insert("pass_env".into(), plugin.pass_env.clone().into());
-    map.insert("autostart".into(), plugin.autostart.into());
+    map.insert("pass_env".into(), plugin.pass_env.iter().map(text).collect::<Vec<_>>().into());
+    map.insert("working_dir".into(), text(&plugin.working_folder));
+    map.insert("autostart".into(), (*autostart).into());
     let interfaces = plugin.interfaces.iter().map(|(name, versions)| (name.clone(), versions.clone().into()));
     map.insert("interfaces".into(), interfaces.collect::<Map<_, _>>().into());
     map.insert("may_call".into(), plugin.may_call.plugins.clone().into());
     map.insert("may_call_capabilities".into(), plugin.may_call.capabilities.clone().into());
-    if let Some(path) = &plugin.working_dir {
-        map.insert("working_dir".into(), text(path));
-    }
     map
 }
 
@@ -110,7 +108,7 @@ fn settings_of<T>(
     rows.map(|setting| (setting.key.to_owned(), setting.show_json(source))).collect()
 }
 
-/// A path from a file or flag. The file is UTF-8; only a runtime folder from elsewhere may be not.
-fn text(path: &std::path::Path) -> Value {
-    path.to_string_lossy().into_owned().into()
+/// A text from a file or flag. The file is UTF-8; only a runtime folder from elsewhere may be not.
+fn text(text: impl AsRef<OsStr>) -> Value {
+    text.as_ref().to_string_lossy().into_owned().into()
 }

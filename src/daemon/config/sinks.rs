@@ -6,14 +6,14 @@
 //! What always holds: names are unique, because cursors are kept by them; paths are absolute; a key that the
 //! type of a sink does not have is an error.
 
-use super::Plugins;
 use super::json::{Node, Object, Source};
-use super::plugin::{ARG_BYTES_MAX, ARGS_MAX, absolute_path, check_path};
+use super::plugin::Plugins;
 use super::read_settings::take_settings;
 use super::settings::{SINK, SinkSettings};
-use super::value::quoted;
 use crate::eventlog::sinks::{CommandLine, Prefix, SINKS_MAX, SinkOptions, SinkTarget, SyslogFormat};
 use crate::host::LogSink;
+use crate::state::config_error::quoted;
+use crate::state::plugin_config::{ARG_BYTES_MAX, ARGS_MAX, check_path};
 use rpc_plugin_wire::PluginId;
 use std::path::PathBuf;
 
@@ -63,7 +63,7 @@ impl Beside {
     pub(super) fn check_plugins(&self, source: &mut Source<'_>, plugins: &Plugins<'_>) {
         for LogSink { options, target } in &self.sinks {
             let SinkTarget::Plugin(id) = target else { continue };
-            if !plugins.iter().any(|(plugin, _)| plugin.id == *id) {
+            if !plugins.iter().any(|(plugin, _)| plugin.config.id == *id) {
                 let place = format!("log.sinks: sink {:?}", options.name);
                 let allowed = "the id of a plugin of this configuration";
                 source.errors.add(place, format!("there is no plugin {id:?}"), allowed);
@@ -144,7 +144,7 @@ fn target_of<'a>(
     kind: &str,
 ) -> Option<SinkTarget> {
     let mut path = |source: &mut Source<'a>, default: Option<&PathBuf>| match object.take("path") {
-        Some(node) => absolute_path(source, &node),
+        Some(node) => source.absolute_path(&node),
         None => default.cloned().or_else(|| {
             missing(source, node, "path", "an absolute path");
             None
@@ -208,8 +208,8 @@ fn command_of<'a>(source: &mut Source<'a>, node: &Node<'a>) -> Option<CommandLin
         source.error(node, "is empty", "an absolute path, then arguments");
         return None;
     };
-    let program = absolute_path(source, first);
-    let args = rest.iter().map(|node| source.string_without_nul(node, ARG_BYTES_MAX));
+    let program = source.absolute_path(first);
+    let args = rest.iter().map(|node| source.argument(node, ARG_BYTES_MAX));
     let args = args.collect::<Option<Vec<String>>>();
     Some(CommandLine { program: program?, args: args? })
 }
@@ -220,8 +220,9 @@ fn sink_of_flag(text: &str) -> Result<LogSink, (String, String)> {
     let needed = |what: &str| (format!("type {} needs a target", quoted(kind)), format!("{kind}={what}"));
     let path = || {
         let path = target.ok_or_else(|| needed("PATH"))?;
-        check_path(path).map_err(|problem| (problem, format!("{kind}= and an absolute path")))?;
-        Ok::<PathBuf, (String, String)>(PathBuf::from(path))
+        let path = PathBuf::from(path);
+        check_path(&path).map_err(|problem| (problem, format!("{kind}= and an absolute path")))?;
+        Ok::<PathBuf, (String, String)>(path)
     };
     let target = match (kind, target) {
         ("stderr", None) => SinkTarget::Stderr(Prefix::default()),

@@ -1,7 +1,10 @@
 //! How a configuration comes together from file, flags and environment, and how errors add up.
 
+use super::load::{FILE_BYTES_MAX, parse};
+use super::plugin::plugin_of_flag;
 use super::settings::Limits;
 use super::*;
+use crate::state::config_error::ERRORS_MAX;
 use crate::state::policy::{Policy, RestartPolicy};
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -63,8 +66,8 @@ fn no_error_and_no_debug_output_shows_a_variables_value() {
     }
     let config = load(&plugin("\"env\": {\"PASSWORD\": \"hunter2\"}")).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
-    assert!(!config.to_json(EnvValues::Hidden).contains("hunter2"));
-    assert!(config.to_json(EnvValues::Shown).contains("hunter2"));
+    assert!(!to_json(&config, EnvValues::Hidden).contains("hunter2"));
+    assert!(to_json(&config, EnvValues::Shown).contains("hunter2"));
 }
 
 const GOOD: &str = r#"{
@@ -92,30 +95,32 @@ fn a_good_file_means_what_it_says() {
         ..Policy::default()
     };
     assert_eq!(config.defaults, defaults);
-    let [kv, echo] = &config.plugins[..] else { panic!("two plugins") };
+    let [kv_entry, echo_entry] = &config.plugins[..] else { panic!("two plugins") };
+    let (kv, echo) = (&kv_entry.config, &echo_entry.config);
     let own = Policy {
         heartbeat_interval: Duration::from_secs(60),
         frame_bytes_max: 65536,
         outbox_bytes_max: 1 << 20,
         ..defaults.clone()
     };
-    assert_eq!((kv.id.as_str(), &kv.policy, kv.autostart), ("kv", &own, false));
+    assert_eq!((kv.id.as_str(), &kv.policy, kv_entry.autostart), ("kv", &own, false));
     assert_eq!(kv.interfaces["kv"], [1, 2]);
     assert_eq!(
         (kv.may_call.plugins.join(","), kv.may_call.capabilities.join(",")),
         ("log,*".into(), "mail".into())
     );
     assert_eq!(echo.policy, Policy { restart: RestartPolicy::OnFailure, ..defaults });
-    assert_eq!((&echo.args[1][..], &echo.env["A"][..], &echo.pass_env[0][..]), ("é\n", "1", "PATH"));
-    assert_eq!((echo.working_dir.clone(), echo.autostart), (Some("/srv".into()), true));
+    assert_eq!((&*echo.args[1], &*echo.pass_env[0]), ("é\n".as_ref(), "PATH".as_ref()));
+    assert_eq!(echo.env, [("A".into(), "1".into()), ("B".into(), "".into())]);
+    assert_eq!((echo.working_folder.clone(), echo_entry.autostart), ("/srv".into(), true));
     assert_eq!(load("{}").unwrap().defaults, Policy::default());
 }
 
 #[test]
 fn a_configuration_that_is_shown_reads_back_the_same() {
     let mut config = load(GOOD).unwrap();
-    config.plugins.sort_by(|a, b| a.id.cmp(&b.id));
-    assert_eq!(load(&config.to_json(EnvValues::Shown)).unwrap(), config);
+    config.plugins.sort_by(|a, b| a.config.id.cmp(&b.config.id));
+    assert_eq!(load(&to_json(&config, EnvValues::Shown)).unwrap(), config);
 }
 
 #[test]
@@ -125,9 +130,10 @@ fn flags_go_over_the_defaults_and_under_a_plugins_own() {
         &["x=/bin/x"],
     );
     let config = load_with(Some(GOOD), &flags, &[], true).unwrap();
-    let seconds: Vec<u64> = config.plugins.iter().map(|p| p.policy.heartbeat_interval.as_secs()).collect();
+    let seconds: Vec<u64> =
+        config.plugins.iter().map(|p| p.config.policy.heartbeat_interval.as_secs()).collect();
     assert_eq!((seconds, config.limits.event_queue_max), (vec![60, 20, 20], 99));
-    assert_eq!(config.plugins[2].executable, PathBuf::from("/bin/x"));
+    assert_eq!(config.plugins[2].config.executable, PathBuf::from("/bin/x"));
 }
 
 #[test]
@@ -178,9 +184,12 @@ fn wrong_flags_are_told_by_their_name() {
         assert!(error.contains(expected), "{error}\n expected {expected}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
-    let error = plugin_from_flag("a=x", &Policy::default()).unwrap_err();
-    assert_eq!(error, "the path \"x\" is relative; allowed: ID=PATH with an absolute path");
-    assert_eq!(plugin_from_flag("a=/x=y", &Policy::default()).unwrap().executable, PathBuf::from("/x=y"));
+    let error = plugin_of_flag("a=x", &Policy::default()).unwrap_err();
+    assert_eq!(error, ("the path \"x\" is relative".to_owned(), "ID=PATH with an absolute path".to_owned()));
+    assert_eq!(
+        plugin_of_flag("a=/x=y", &Policy::default()).unwrap().config.executable,
+        PathBuf::from("/x=y")
+    );
 }
 
 #[test]
@@ -241,7 +250,7 @@ fn a_file_that_cannot_be_read_is_told_by_its_name() {
             environment: &|_| None,
             is_root: true,
         };
-        Config::load(&sources).map_err(|errors| errors.to_string())
+        super::load(&sources).map_err(|errors| errors.to_string())
     };
     let error = load(&path).unwrap_err();
     assert!(error.contains("c.json: cannot be read: No such file"), "{error}");
@@ -270,7 +279,7 @@ fn a_file_that_others_may_write_is_refused() {
         chmod(&folder, of_folder);
         let (flags, environment) = (FlagValues::default(), |_: &str| None);
         let sources = Sources { file: Some(&path), flags: &flags, environment: &environment, is_root: true };
-        let error = Config::load(&sources).unwrap_err().to_string();
+        let error = super::load(&sources).unwrap_err().to_string();
         assert!(
             error.contains("c.json: is not obeyed: ") && error.contains("can be changed by other users"),
             "{error}"

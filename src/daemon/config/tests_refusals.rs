@@ -1,7 +1,8 @@
 //! Configurations that are wrong in every way we could think of, each with the error it must give.
 
 use super::tests::{load, plugin};
-use super::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX, PLUGINS_MAX};
+use super::types::PLUGINS_MAX;
+use crate::state::plugin_config::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX};
 
 /// Every line: what follows `"executable"` in a plugin, and what its error says.
 const BAD_PLUGINS: [(&str, &str); 47] = [
@@ -148,9 +149,9 @@ const BAD_FILES: [(&str, &str); 36] = [
         "c.json:2: key \"plugins.a b\": plugin id \"a b\" contains ' '; letters,",
     ),
     ("{\"plugins\": {\n\"..\": {\"executable\": \"/x\"}}}", "which name folders; allowed: 1 to 64 letters"),
-    ("{\"plugins\": {\n\"admin.sock\": {\"executable\": \"/x\"}}}", "is kept for the daemon's own files"),
-    ("{\"plugins\": {\n\"events.jsonl.1\": {\"executable\": \"/x\"}}}", "is kept for the daemon's own files"),
-    ("{\"plugins\": {\n\"lock\": {\"executable\": \"/x\"}}}", "is kept for the daemon's own files (lock)"),
+    ("{\"plugins\": {\n\"admin.sock\": {\"executable\": \"/x\"}}}", "is kept for the host's own files"),
+    ("{\"plugins\": {\n\"events.jsonl.1\": {\"executable\": \"/x\"}}}", "is kept for the host's own files"),
+    ("{\"plugins\": {\n\"lock\": {\"executable\": \"/x\"}}}", "is kept for the host's own files (lock)"),
     ("{\"runtime_dir\": \"run\"}", "key \"runtime_dir\": the path \"run\" is relative"),
     ("{\"runtime_dir\": 1}", "key \"runtime_dir\": is a number; allowed: a string"),
     (
@@ -213,9 +214,9 @@ fn what_is_too_much_is_told_with_both_numbers() {
     let table: [(&str, &str); 10] = [
         (&long_id, "c.json:2: key \"plugins.iiiiiiiiii"),
         (&long_dir, "c.json:2: key \"runtime_dir\": the socket path /ddd"),
-        (&many_args, "key \"plugins.echo.args\": has 257 elements; allowed: at most 256"),
-        (&many_env, "key \"plugins.echo.env\": has 257 entries; allowed: at most 256"),
-        (&many_names, "key \"plugins.echo.pass_env\": has 257 elements; allowed: at most 256"),
+        (&many_args, "key \"plugins.echo.args\": has 1025 elements; allowed: at most 1024"),
+        (&many_env, "key \"plugins.echo.env\": has 1025 entries; allowed: at most 1024"),
+        (&many_names, "key \"plugins.echo.pass_env\": has 1025 elements; allowed: at most 1024"),
         (&long_arg, "key \"plugins.echo.args[0]\": has 131072 bytes; allowed: at most 131071"),
         (&long_env, "key \"plugins.echo.env.A\": has 131070 bytes; allowed: at most 131069"),
         (&long_path, "the path has 4096 bytes, at most 4095 are possible"),

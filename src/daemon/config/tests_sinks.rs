@@ -1,8 +1,8 @@
 //! Sinks and packing in configurations: what is taken, what is refused and how, and that it is shown as it was read.
 
-use super::show::EnvValues;
+use super::show::{EnvValues, to_json};
 use super::tests::{load, load_with};
-use super::{Config, FlagValues};
+use super::types::{Config, FlagValues};
 use crate::eventlog::sinks::{CommandLine, Prefix, SINKS_MAX, SinkTarget, SyslogFormat};
 use crate::host::LogSink;
 use rpc_plugin_wire::event::Level;
@@ -51,7 +51,7 @@ fn every_type_is_taken_and_shown_as_it_was_read() {
     assert!(config.log_options().compress && !log("").unwrap().log_options().compress);
     let kinds: Vec<&str> = config.sinks.iter().map(|sink| sink.target.kind()).collect();
     assert_eq!(kinds, SinkTarget::KINDS);
-    assert_eq!(load(&config.to_json(EnvValues::Shown)).unwrap(), config);
+    assert_eq!(load(&to_json(&config, EnvValues::Shown)).unwrap(), config);
 }
 
 #[test]

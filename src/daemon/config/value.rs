@@ -5,6 +5,7 @@
 //! What always holds: a value that was read is within what its kind allows; an error about a value
 //! is short and has no control characters, whatever the value.
 
+use crate::state::config_error::quoted;
 use crate::state::policy::DURATION_MAX;
 use std::fmt;
 use std::time::Duration;
@@ -152,13 +153,4 @@ pub(super) fn show_bytes(bytes: u64) -> String {
     let unit = BYTE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     let (name, factor) = unit.unwrap_or(&("B", 1));
     format!("{}{name}", bytes / factor)
-}
-
-/// A text from outside, with its control characters escaped and not endlessly long.
-pub(super) fn quoted(text: &str) -> String {
-    const SHOWN_MAX: usize = 60;
-    match text.char_indices().nth(SHOWN_MAX) {
-        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
-        None => format!("{text:?}"),
-    }
 }

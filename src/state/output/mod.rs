@@ -11,11 +11,13 @@ mod lines;
 mod rate;
 mod report;
 mod structured;
+mod taker;
 #[cfg(test)]
 mod tests;
 
 pub use report::ReportKind;
 pub use structured::Structured;
+pub use taker::{LineTaker, Output, PrintedLine};
 
 use super::time::Time;
 pub(super) use rate::Rate;

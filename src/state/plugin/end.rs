@@ -66,7 +66,7 @@ impl Plugin {
             Phase::Stopped => {}
             Phase::Failed | Phase::Backoff(_) => self.ended(step, why, None),
             Phase::Preparing => {
-                let timeout = self.spec.policy.prepare_timeout;
+                let timeout = self.policy.prepare_timeout;
                 self.enter(step, Phase::Ending(why, Rung::Preparation), Some(timeout));
             }
             Phase::Spawning(_) => {
@@ -89,7 +89,7 @@ impl Plugin {
 
     /// The first rung of the ladder: a word where that is possible and wanted, else SIGTERM.
     fn begin_end(&mut self, step: &mut Step<'_>, why: Why, ask: bool) {
-        let grace = self.spec.policy.shutdown_grace;
+        let grace = self.policy.shutdown_grace;
         let open = self.session.as_ref().is_some_and(super::Session::is_open);
         if !open {
             // A proof that is completed from now on must not bring it up again.
@@ -107,8 +107,8 @@ impl Plugin {
 
     /// The grace of a rung is over: the next one.
     pub(super) fn climb_down(&mut self, step: &mut Step<'_>, why: Why, rung: Rung) {
-        let grace = self.spec.policy.term_grace;
-        if self.spec.awaited && rung != Rung::Preparation {
+        let grace = self.policy.term_grace;
+        if self.config.is_by_hand() && rung != Rung::Preparation {
             return self.let_go(step, why);
         }
         match rung {
@@ -177,6 +177,24 @@ impl Plugin {
         self.ended(step, why, Some(exit));
     }
 
+    /// Ends the generation of a plugin that a person started, whose process is left to that person.
+    fn let_go(&mut self, step: &mut Step<'_>, why: Why) {
+        self.close_link(step);
+        if let Some(process) = self.process.take() {
+            let text = format!(
+                "its connection is closed; process {} is not the host's, and not signalled",
+                process.pid
+            );
+            let mut note = Note::new(EventKind::LetGo, text);
+            note.pid = Some(process.pid);
+            self.note(step, note);
+        }
+        if let Some(generation) = self.generation {
+            step.actions.push_back(Action::Discard(self.key, generation));
+        }
+        self.ended(step, why, None);
+    }
+
     /// Nothing of the generation is left: what follows.
     pub(super) fn ended(&mut self, step: &mut Step<'_>, why: Why, exit: Option<ExitReport>) {
         let started = self.healthy_since.is_some();
@@ -187,9 +205,13 @@ impl Plugin {
                 self.launch(step);
             }
             Why::Restart => self.rest(step),
-            Why::Failure(reason) | Why::Lost(reason) if self.spec.awaited && self.desired == Desired::Up => {
-                let reason = with_exit(&reason, exit.as_ref());
-                self.wait_again(step, reason);
+            Why::Failure(reason) | Why::Lost(reason)
+                if self.config.is_by_hand() && self.desired == Desired::Up =>
+            {
+                // Whoever started it may start it again at once.
+                self.counts.restarts += 1;
+                self.launch(step);
+                self.last_error = Some(with_exit(&reason, exit.as_ref()));
             }
             Why::Failure(reason) => {
                 let reason = with_exit(&reason, exit.as_ref());
@@ -198,7 +220,7 @@ impl Plugin {
             Why::Lost(doing) => {
                 let clean = started && exit.as_ref().is_some_and(|exit| exit.clean);
                 let reason = with_exit(&doing, exit.as_ref());
-                match self.spec.policy.restart {
+                match self.policy.restart {
                     RestartPolicy::OnFailure | RestartPolicy::Never if clean => {
                         self.desired = Desired::Down;
                         self.rest(step);
@@ -217,7 +239,7 @@ impl Plugin {
     /// A generation failed and nothing of it is left: replace it, now or later, or give up.
     pub(super) fn generation_failed(&mut self, step: &mut Step<'_>, reason: String) {
         self.last_error = Some(reason.clone());
-        let policy = &self.spec.policy;
+        let policy = &self.policy;
         if self.desired == Desired::Down {
             return self.enter(step, Phase::Stopped, None);
         }

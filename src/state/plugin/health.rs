@@ -19,8 +19,8 @@ const UNHEALTHY_FROM: u32 = 2;
 impl Plugin {
     /// Sends a heartbeat, and sets the timer for the next.
     pub(super) fn handle_heartbeat_due(&mut self, step: &mut Step<'_>) {
-        let timeout = self.heartbeat_timeout();
-        let interval = self.spec.policy.heartbeat_interval;
+        let timeout = self.policy.heartbeat_timeout;
+        let interval = self.policy.heartbeat_interval;
         if let Phase::Running(_) = self.phase {
             self.arm_heartbeat(step, step.now.next_multiple(interval));
         }
@@ -29,6 +29,25 @@ impl Plugin {
         }
         // Refused only without a session, or by one that has ended, which is dealt with where it ends.
         let _ = self.ask(step, Caller::Heartbeat, METHOD_HEARTBEAT, timeout);
+    }
+
+    /// Whether a person started it and its last heartbeat is not answered yet. It counts as missed, and no further one is
+    /// sent: they would all wait at the breakpoint.
+    fn is_heartbeat_outstanding(&mut self, step: &mut Step<'_>) -> bool {
+        if !self.config.is_by_hand() {
+            return false;
+        }
+        if !self.heartbeat_waits {
+            self.heartbeat_waits = true;
+            return false;
+        }
+        if let Phase::Running(_) = self.phase {
+            let problem = "it has not answered a heartbeat yet; it may stand at a breakpoint".to_owned();
+            let note = Note::new(EventKind::HeartbeatMissed, "a heartbeat failed");
+            self.note(step, note.error(problem.clone()));
+            self.handle_later_heartbeat(step, Err(problem));
+        }
+        true
     }
 
     fn arm_heartbeat(&mut self, step: &mut Step<'_>, at: crate::state::time::Time) {
@@ -107,7 +126,7 @@ impl Plugin {
         self.healthy_since = Some(step.now);
         self.heartbeats_missed = 0;
         self.enter(step, Phase::Running(state), None);
-        let interval = self.spec.policy.heartbeat_interval;
+        let interval = self.policy.heartbeat_interval;
         if !interval.is_zero() {
             self.arm_heartbeat(step, step.now.next_multiple(interval));
         }
@@ -116,15 +135,11 @@ impl Plugin {
     pub(super) fn handle_ready_timeout(&mut self, step: &mut Step<'_>, capable: bool) {
         let lacks = if capable { "a good heartbeat" } else { "its capabilities" };
         let last = self.last_error.take().map_or_else(String::new, |error| format!("; last: {error}"));
-        let timeout = self.spec.policy.ready_timeout;
+        let timeout = self.policy.ready_timeout;
         self.fail(step, format!("it proved its identity, but {lacks} did not come within {timeout:?}{last}"));
     }
 
-    pub(super) fn handle_later_heartbeat(
-        &mut self,
-        step: &mut Step<'_>,
-        status: Result<HealthStatus, String>,
-    ) {
+    fn handle_later_heartbeat(&mut self, step: &mut Step<'_>, status: Result<HealthStatus, String>) {
         let (state, problem) = match status {
             Ok(HealthStatus::Healthy) => (PluginState::Healthy, None),
             Ok(HealthStatus::Degraded) => (PluginState::Degraded, None),
@@ -148,8 +163,8 @@ impl Plugin {
         self.heartbeats_missed += 1;
         self.unwell_since.get_or_insert(step.now);
         self.phase = Phase::Running(state);
-        let (missed, max) = (self.heartbeats_missed, self.spec.policy.heartbeat_misses_max);
-        if self.spec.awaited {
+        let (missed, max) = (self.heartbeats_missed, self.policy.heartbeat_misses_max);
+        if self.config.is_by_hand() {
             self.last_error = Some(format!("{missed} heartbeats in a row failed: {problem}"));
         } else if missed >= max {
             self.fail(step, format!("{missed} heartbeats in a row failed; the last: {problem}"));

@@ -7,6 +7,7 @@ use crate::state::session::{Expectation, Session};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::Launch;
 use rpc_plugin_wire::{Generation, Token};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a busy executable (ETXTBSY) is tried again, and after how long each time.
@@ -70,8 +71,8 @@ impl Plugin {
         self.heartbeat = None;
         self.heartbeats_missed = 0;
         self.heartbeat_waits = false;
-        self.enter(step, Phase::Preparing, Some(self.spec.policy.prepare_timeout));
-        step.actions.push_back(Action::Prepare(self.key, generation));
+        self.enter(step, Phase::Preparing, Some(self.policy.prepare_timeout));
+        step.actions.push_back(Action::Prepare(self.key, generation, Arc::clone(&self.config)));
     }
 
     /// The preparation of a generation returned, with its token or with what failed.
@@ -88,8 +89,9 @@ impl Plugin {
         match (self.phase.clone(), outcome) {
             (Phase::Preparing, Ok(token)) if current => {
                 self.token = Some(token);
-                if self.spec.awaited {
-                    return self.begin_to_wait(step, generation);
+                if self.config.is_by_hand() {
+                    self.enter(step, Phase::Connecting, None);
+                    return step.actions.push_back(Action::Await(self.key, generation));
                 }
                 self.note(step, Note::new(EventKind::LaunchPrepared, "ready to launch"));
                 self.enter(step, Phase::Spawning(0), None);
@@ -117,7 +119,7 @@ impl Plugin {
     pub(super) fn handle_preparation_timeout(&mut self, step: &mut Step<'_>) {
         let reason = format!(
             "preparing the launch did not end within {:?}; is the disk or a network file system hanging?",
-            self.spec.policy.prepare_timeout
+            self.policy.prepare_timeout
         );
         self.note(step, Note::new(EventKind::LaunchFailed, "it could not be prepared").error(reason.clone()));
         if matches!(self.phase, Phase::Ending(Why::Stop, _)) {
@@ -150,11 +152,11 @@ impl Plugin {
         match outcome {
             Ok(pid) => {
                 self.process = Some(Process { pid, launched_at: step.now });
-                let executable = self.spec.executable.clone();
+                let executable = self.config.shown_executable();
                 self.note(step, Note::new(EventKind::Launched, format!("{executable} runs")));
-                match self.spec.policy.transport {
+                match self.policy.transport {
                     Transport::Unix => {
-                        self.enter(step, Phase::Connecting, Some(self.spec.policy.connect_timeout));
+                        self.enter(step, Phase::Connecting, Some(self.policy.connect_timeout));
                     }
                     Transport::Fd | Transport::Stdio => self.greet(step, generation),
                 }
@@ -182,7 +184,9 @@ impl Plugin {
     ) -> bool {
         let is_expected = match (&self.phase, self.process) {
             _ if self.generation != Some(generation) => return false,
-            (Phase::Connecting, None) if self.spec.awaited => self.take_awaited(step, peer, launched_uid),
+            (Phase::Connecting, None) if self.config.is_by_hand() => {
+                self.take_process(step, peer, launched_uid)
+            }
             (Phase::Connecting, Some(process)) => {
                 let expected = PeerIdentity { pid: process.pid, uid: launched_uid };
                 if peer != expected {
@@ -201,8 +205,18 @@ impl Plugin {
         true
     }
 
+    /// Takes the process that a person started. It has to be of the right user; the token decides the rest.
+    fn take_process(&mut self, step: &mut Step<'_>, peer: PeerIdentity, uid: u32) -> bool {
+        if peer.uid != uid {
+            self.refuse(step, &format!("expected a process of user {uid}"), peer);
+            return false;
+        }
+        self.process = Some(Process { pid: peer.pid, launched_at: step.now });
+        true
+    }
+
     /// Puts a stranger on record; some of many.
-    pub(super) fn refuse(&mut self, step: &mut Step<'_>, expected: &str, peer: PeerIdentity) {
+    fn refuse(&mut self, step: &mut Step<'_>, expected: &str, peer: PeerIdentity) {
         self.refused_connections += 1;
         if self.refused_connections <= REFUSED_NOTED_MAX {
             let error = format!("{expected}, seen process {} of user {}", peer.pid, peer.uid);
@@ -217,19 +231,19 @@ impl Plugin {
             debug_assert!(false, "a connection without a token");
             return;
         };
-        let launch = Launch { plugin_id: self.spec.id.clone(), generation, token: token.clone() };
+        let launch = Launch { plugin_id: self.config.id.clone(), generation, token: token.clone() };
         let mut session = Session::new(
             Expectation {
                 plugin: self.key,
-                plugin_id: self.spec.id.clone(),
+                plugin_id: self.config.id.clone(),
                 generation,
                 token,
-                interfaces: self.spec.interfaces.clone(),
-                passes_fds: self.spec.policy.transport != Transport::Stdio,
+                interfaces: self.config.interfaces.clone(),
+                passes_fds: self.policy.transport != Transport::Stdio,
             },
-            &self.session_policy(),
+            &self.policy,
         );
-        if self.spec.policy.transport == Transport::Stdio {
+        if self.policy.transport == Transport::Stdio {
             session.tell_launch(&launch);
         }
         self.session = Some(session);
@@ -238,7 +252,7 @@ impl Plugin {
 
     /// How long the hello may take. With stdio, what was launched may have to connect to another machine before.
     pub(super) fn hello_timeout(&self) -> Duration {
-        let policy = &self.spec.policy;
+        let policy = &self.policy;
         match policy.transport {
             Transport::Unix | Transport::Fd => policy.hello_timeout,
             Transport::Stdio => policy.connect_timeout.saturating_add(policy.hello_timeout),
@@ -247,7 +261,7 @@ impl Plugin {
 
     /// What may explain that the first bytes of a plugin are no hello, for messages.
     pub(super) fn first_bytes_advice(&self) -> &'static str {
-        match (self.spec.policy.transport, &self.phase) {
+        match (self.policy.transport, &self.phase) {
             (Transport::Stdio, Phase::Greeting) => {
                 "; with transport stdio its standard output is the connection: nothing else may be printed there, \
                  neither by the command that was launched nor by a shell's start-up files"

@@ -58,8 +58,8 @@ impl Plugin {
     /// Sends a call, or ends it at once.
     pub fn call(&mut self, step: &mut Step<'_>, key: CallKey, call: CallRequest) {
         self.counts.calls += 1;
-        let timeout = call.timeout.unwrap_or(self.spec.policy.call_timeout);
-        let audit = self.spec.policy.rpc_audit;
+        let timeout = call.timeout.unwrap_or(self.policy.call_timeout);
+        let audit = self.policy.rpc_audit;
         let method = if audit == RpcAudit::Off { Cow::default() } else { call.method.clone() };
         let params_bytes = call.params.as_ref().map_or(0, String::len);
         let request = self.session.as_ref().map(super::Session::next_request);
@@ -84,7 +84,7 @@ impl Plugin {
     ) -> CallRecord {
         CallRecord {
             kind,
-            plugin_id: self.spec.id.clone(),
+            plugin_id: self.config.id.clone(),
             generation: self.generation,
             pid: self.pid(),
             method,
@@ -97,7 +97,7 @@ impl Plugin {
 
     /// Asks for a heartbeat now, on behalf of a caller outside; the plugin need not be routable.
     pub fn probe(&mut self, step: &mut Step<'_>, key: CallKey, timeout: Option<Duration>) {
-        let timeout = timeout.unwrap_or(self.spec.policy.heartbeat_timeout);
+        let timeout = timeout.unwrap_or(self.config.policy.heartbeat_timeout);
         self.counts.calls += 1;
         if let Err(error) = self.ask(step, Caller::Call(key), METHOD_HEARTBEAT, timeout) {
             self.complete(step, key, (None, Cow::Borrowed(METHOD_HEARTBEAT)), self.unsent(error));
@@ -123,7 +123,7 @@ impl Plugin {
             true => CallError::indeterminate(ErrorCode::Cancelled, text),
             false => CallError::not_sent(ErrorCode::Cancelled, text),
         };
-        let result = Err(error.at(&self.spec.id, self.generation));
+        let result = Err(error.at(&self.config.id, self.generation));
         self.record_end(step, (Some(id), method), took, &result);
         self.pump(step);
     }
@@ -158,13 +158,13 @@ impl Plugin {
         if let Some(error) = &self.last_error {
             message = format!("{message}; {error}");
         }
-        CallError::not_sent(ErrorCode::Unavailable, message).at(&self.spec.id, self.generation)
+        CallError::not_sent(ErrorCode::Unavailable, message).at(&self.config.id, self.generation)
     }
 
     /// Whether a call may go out at all.
     fn check_call(&self, method: &str) -> Result<(), CallError> {
         let refuse = |code, message: String| {
-            Err(CallError::not_sent(code, message).at(&self.spec.id, self.generation))
+            Err(CallError::not_sent(code, message).at(&self.config.id, self.generation))
         };
         if let Err(refused) = check_method_of_call(method) {
             return refuse(refused.code, refused.why);
@@ -203,7 +203,7 @@ impl Plugin {
         if result.is_err() {
             self.counts.calls_failed += 1;
         }
-        let is_recorded = match self.spec.policy.rpc_audit {
+        let is_recorded = match self.policy.rpc_audit {
             RpcAudit::Off => false,
             RpcAudit::Failures => result.is_err(),
             RpcAudit::All => true,
@@ -274,7 +274,7 @@ impl Plugin {
         if let Some(generation) = self.generation {
             step.actions.push_back(Action::Trusted(self.key, generation));
         }
-        let timeout = self.ready_timeout();
+        let timeout = self.policy.ready_timeout;
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
         // A refusal shows as a session that has ended, which is dealt with where it ends.
         let _ = self.ask(step, Caller::Capabilities, METHOD_CAPABILITIES, timeout);
@@ -304,12 +304,12 @@ impl Plugin {
     fn check_capabilities(&self, raw: &RawValue) -> Result<(), String> {
         let seen: Capabilities = result_object(raw)
             .map_err(|error| format!("its answer to {METHOD_CAPABILITIES} is malformed: {error}"))?;
-        if seen.plugin_id != self.spec.id || Some(seen.generation) != self.generation {
+        if seen.plugin_id != self.config.id || Some(seen.generation) != self.generation {
             return Err(format!(
                 "{METHOD_CAPABILITIES} names plugin {:?} generation {}, launched was {:?} generation {}",
                 seen.plugin_id,
                 seen.generation,
-                self.spec.id,
+                self.config.id,
                 self.generation.map_or(0, Generation::get)
             ));
         }

@@ -7,7 +7,6 @@
 //! What always holds: at most one process; a generation number is used once; nothing is launched
 //! before its backoff is over; what comes from another generation than the current one is ignored.
 
-mod awaited;
 mod end;
 mod health;
 mod launch;
@@ -23,7 +22,7 @@ pub use launch::{PeerIdentity, PrepareFailure, SpawnFailure};
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
 use super::output::Rate;
-use super::permit::MayCall;
+use super::plugin_config::PluginConfig;
 use super::policy::{Policy, Transport};
 use super::session::{Introduction, Session};
 use super::time::Time;
@@ -34,25 +33,6 @@ use rpc_plugin_wire::{Generation, PluginId, Token};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What a supervisor is told about a plugin when it takes it into its care.
-#[derive(Debug, Clone)]
-pub struct PluginSpec {
-    /// Its id.
-    pub id: PluginId,
-    /// What is launched, for people to read.
-    pub executable: String,
-    /// What the operator decided.
-    pub policy: Policy,
-    /// Interfaces it must serve, with the versions that are accepted.
-    pub interfaces: BTreeMap<String, Vec<u32>>,
-    /// What it may call through its host.
-    pub may_call: MayCall,
-    /// The last generation that was ever used; the next one is the one after it.
-    pub last_generation: Option<Generation>,
-    /// Whether somebody starts it by hand: it is awaited, never launched or signalled.
-    pub awaited: bool,
-}
 
 /// Why a generation is being ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +118,9 @@ impl Step<'_> {
 #[derive(Debug)]
 pub struct Plugin {
     key: PluginKey,
-    spec: PluginSpec,
+    config: Arc<PluginConfig>,
+    /// What its generations live by.
+    policy: Policy,
     desired: Desired,
     phase: Phase,
     /// The deadline of the current phase.
@@ -158,7 +140,7 @@ pub struct Plugin {
     unwell_since: Option<Time>,
     heartbeat: Option<(Time, Heartbeat)>,
     heartbeats_missed: u32,
-    /// Whether a heartbeat of one that is awaited is not answered yet.
+    /// Whether a heartbeat of a plugin that is started by hand is not answered yet.
     heartbeat_waits: bool,
     /// Failures since the last healthy stretch.
     failures_in_row: u32,
@@ -173,14 +155,17 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// A plugin that is down and wanted down.
+    /// A plugin that is down and wanted down. `last` is the last generation that was ever used; the next one is the one
+    /// after it.
     #[must_use]
-    pub fn new(key: PluginKey, spec: PluginSpec) -> Plugin {
+    pub fn new(key: PluginKey, config: Arc<PluginConfig>, last: Option<Generation>) -> Plugin {
+        let policy = config.policy_in_force();
         Plugin {
             key,
-            generation: spec.last_generation,
-            log_rate: Rate::new(spec.policy.output_bytes_per_second_max),
-            spec,
+            generation: last,
+            log_rate: Rate::new(policy.output_bytes_per_second_max),
+            config,
+            policy,
             desired: Desired::Down,
             phase: Phase::Stopped,
             phase_timer: None,
@@ -207,19 +192,19 @@ impl Plugin {
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &PluginId {
-        &self.spec.id
+        &self.config.id
     }
 
-    /// What the operator decided.
+    /// The policy that its generations live by.
     #[must_use]
     pub fn policy(&self) -> &Policy {
-        &self.spec.policy
+        &self.policy
     }
 
-    /// What it may call through its host.
+    /// What was configured.
     #[must_use]
-    pub fn may_call(&self) -> &MayCall {
-        &self.spec.may_call
+    pub fn config(&self) -> &PluginConfig {
+        &self.config
     }
 
     /// The current generation, or the last one.
@@ -354,7 +339,7 @@ impl Plugin {
     }
 
     fn handle_phase_timeout(&mut self, step: &mut Step<'_>) {
-        let policy = &self.spec.policy;
+        let policy = &self.policy;
         match self.phase.clone() {
             Phase::Preparing => self.handle_preparation_timeout(step),
             Phase::Spawning(_) => self.spawn(step),
@@ -408,7 +393,7 @@ impl Plugin {
     }
 
     fn note(&self, step: &mut Step<'_>, mut note: Note) {
-        note.plugin_id = Some(self.spec.id.clone());
+        note.plugin_id = Some(self.config.id.clone());
         note.generation = note.generation.or(self.generation);
         note.pid = note.pid.or_else(|| self.pid());
         step.actions.push_back(Action::Note(Box::new(note)));

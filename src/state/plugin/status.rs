@@ -10,12 +10,12 @@ impl Plugin {
     pub fn status(&self, now: Time) -> PluginStatus {
         let introduction = self.introduction.as_ref();
         PluginStatus {
-            plugin_id: self.spec.id.clone(),
+            plugin_id: self.config.id.clone(),
             state: self.state(),
             desired: self.desired,
             generation: self.generation,
             pid: self.pid(),
-            executable: self.spec.executable.clone(),
+            executable: self.config.shown_executable(),
             version: introduction.map(|introduction| introduction.version.clone()),
             sdk: introduction.map(|introduction| introduction.sdk.clone()),
             capabilities: self.capabilities().to_vec(),

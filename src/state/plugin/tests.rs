@@ -6,8 +6,8 @@ use crate::state::keys::CallKey;
 use crate::state::policy::RestartPolicy;
 use serde_json::{Value, json};
 
-#[path = "tests_awaited.rs"]
-mod awaited;
+#[path = "tests_by_hand.rs"]
+mod by_hand;
 #[path = "tests_logged.rs"]
 mod logged;
 #[path = "tests_restart.rs"]
@@ -54,17 +54,13 @@ fn policy() -> Policy {
 impl Bench {
     fn new(policy: Policy) -> Bench {
         policy.check().unwrap();
-        let spec = PluginSpec {
-            id: "echo".parse().unwrap(),
-            executable: "/echo".into(),
-            policy,
-            interfaces: BTreeMap::new(),
-            may_call: Default::default(),
-            last_generation: Some(Generation::try_from(41).unwrap()),
-            awaited: false,
-        };
+        Bench::of(PluginConfig::new("echo".parse().unwrap(), "/echo").policy(policy))
+    }
+
+    fn of(config: PluginConfig) -> Bench {
+        let last = Generation::try_from(41).unwrap();
         Bench {
-            plugin: Plugin::new(PluginKey(0), spec),
+            plugin: Plugin::new(PluginKey(0), config.into(), Some(last)),
             timers: Wheel::default(),
             actions: VecDeque::new(),
             rng: fastrand::Rng::with_seed(1),
@@ -189,7 +185,7 @@ impl Bench {
     /// What was asked for since the last time, notes aside.
     fn asked(&mut self) -> Vec<String> {
         let asked = self.actions.drain(..).filter_map(|action| match action {
-            Action::Prepare(_, generation) => Some(format!("prepare {generation}")),
+            Action::Prepare(_, generation, _) => Some(format!("prepare {generation}")),
             Action::Spawn(..) => Some("spawn".into()),
             Action::Await(..) => Some("await".into()),
             Action::Discard(_, generation) => Some(format!("discard {generation}")),

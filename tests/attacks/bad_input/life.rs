@@ -12,7 +12,8 @@ use rpc_plugin_system::state::action::{Action, Note, StopSignal};
 use rpc_plugin_system::state::call::CallEnd;
 use rpc_plugin_system::state::call::{CallRequest, Target};
 use rpc_plugin_system::state::keys::{CallKey, PluginKey};
-use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, PluginSpec};
+use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity};
+use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::supervisor::{Supervisor, Wish};
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_wire::admin::PluginStatus;
@@ -79,17 +80,10 @@ impl Life {
     /// Launched and connected; nothing was said.
     pub fn connected(policy: Policy) -> Life {
         let generation: Generation = ANYONE.generation.to_string().parse().unwrap();
-        let spec = PluginSpec {
-            id: ANYONE.plugin_id.parse().unwrap(),
-            executable: "/played".into(),
-            policy,
-            interfaces: std::collections::BTreeMap::new(),
-            may_call: Default::default(),
-            last_generation: Some((ANYONE.generation - 1).to_string().parse().unwrap()),
-            awaited: false,
-        };
+        let config = PluginConfig::new(ANYONE.plugin_id.parse().unwrap(), "/played").policy(policy);
+        let last = (ANYONE.generation - 1).to_string().parse().unwrap();
         let mut supervisor = Supervisor::new(7);
-        let key = supervisor.add(spec).unwrap();
+        let key = supervisor.add(config, Some(last)).unwrap();
         let mut life = Life {
             supervisor,
             key,
@@ -189,7 +183,7 @@ impl Life {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Prepare(key, generation) => {
+            Action::Prepare(key, generation, _) => {
                 assert_eq!(generation, self.generation);
                 let token = Token::from_hex(ANYONE.token).unwrap();
                 self.supervisor.handle_prepared(self.now, key, generation, Ok(token));

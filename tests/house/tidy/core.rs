@@ -20,7 +20,6 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/wire/src/event.rs", "types of the record"),
     ("sdk/wire/src/stream.rs", "streams in band: their bytes, not the calls that open them"),
     ("sdk/peer/src/streams.rs", "streams in band: which are open, not the calls that open them"),
-    ("src/state/plugin/awaited.rs", "plugins that a person starts"),
     ("src/state/plugin/logged.rs", "what plugins put on the record"),
     ("src/state/plugin/status.rs", "what is shown of a plugin"),
 ];

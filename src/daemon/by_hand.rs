@@ -5,31 +5,12 @@
 //!
 //! What always holds: each line that begins with `export` can be pasted into a shell as it is.
 
-use super::config::Config;
-use super::run::{Failure, print};
+use super::daemon_error::print;
 use crate::host::{EventKind, EventStream, LifecycleEvent, PluginId};
 use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// Events that wait to be looked at.
 pub(super) const EVENTS_MAX: usize = 65_536;
-
-/// The plugins that `--wait` names; each has to be configured.
-pub(super) fn ids(names: &[String], config: &Config) -> Result<BTreeSet<PluginId>, Failure> {
-    let mut ids = BTreeSet::new();
-    for name in names {
-        let known = config.plugins.iter().find(|plugin| plugin.id.as_str() == name);
-        let plugin = known.ok_or_else(|| {
-            let known: Vec<&str> = config.plugins.iter().map(|plugin| plugin.id.as_str()).collect();
-            Failure::usage(format!(
-                "--wait {name:?}: no plugin of that id is configured; configured are: {}",
-                known.join(", ")
-            ))
-        })?;
-        ids.insert(plugin.id.clone());
-    }
-    Ok(ids)
-}
 
 /// Prints how to start each plugin that is awaited, each time it is. Ends with the host.
 pub(super) fn print_each(events: EventStream, json: bool) {

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::state::action::StopSignal;
+use crate::state::plugin_config::LaunchMode;
 
 fn bench() -> Bench {
-    let mut bench = Bench::new(policy());
-    bench.plugin.spec.awaited = true;
+    let config = PluginConfig::new("echo".parse().unwrap(), "/echo").policy(policy());
+    let mut bench = Bench::of(config.launch_mode(LaunchMode::ByHand));
     bench.act(Plugin::start);
     bench.prepared();
     bench

@@ -1,0 +1,99 @@
+//! What is configured, and from what it comes together.
+
+use super::settings::{Limits, LogSettings};
+use crate::eventlog::LogOptions;
+use crate::host::LogSink;
+use crate::state::plugin_config::{LaunchMode, PluginConfig};
+use crate::state::policy::Policy;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Maximum number of plugins of one daemon.
+pub(super) const PLUGINS_MAX: usize = 4096;
+
+/// Everything that is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where sockets, tokens and records are; absolute.
+    pub runtime_dir: PathBuf,
+    /// What the daemon itself may take.
+    pub limits: Limits,
+    /// How the record is kept.
+    pub log: LogSettings,
+    /// Where events go beside their files: those of the file in their order, then those of the flags.
+    pub sinks: Vec<LogSink>,
+    /// The policy of a plugin that says nothing of its own.
+    pub defaults: Policy,
+    /// The plugins: those of the file in its order, then those of the flags. Ids are unique.
+    pub plugins: Vec<PluginEntry>,
+}
+
+impl Config {
+    /// Has a plugin started by a person instead of launched, from the daemon's start on (`--wait ID`).
+    ///
+    /// # Errors
+    /// There is no plugin of that id.
+    pub fn start_by_hand(&mut self, id: &str) -> Result<(), String> {
+        let Some(plugin) = self.plugins.iter_mut().find(|plugin| plugin.config.id.as_str() == id) else {
+            let known: Vec<&str> = self.plugins.iter().map(|plugin| plugin.config.id.as_str()).collect();
+            let known = known.join(", ");
+            return Err(format!(
+                "--wait {id:?}: no plugin of that id is configured; configured are: {known}"
+            ));
+        };
+        plugin.config.launch_mode = LaunchMode::ByHand;
+        plugin.autostart = true;
+        Ok(())
+    }
+
+    /// How the record is kept, in the library's terms.
+    #[must_use]
+    pub fn log_options(&self) -> LogOptions {
+        LogOptions {
+            durability: self.log.durability,
+            sync_interval: self.log.sync_interval,
+            hold_max: self.log.hold_max,
+            file_bytes_max: self.log.file_bytes_max as u64,
+            files_max: self.log.files_max,
+            file_age_max: self.log.file_age_max,
+            chain: self.log.chain,
+            compress: self.log.compress,
+            queue_max: self.limits.event_queue_max,
+        }
+    }
+}
+
+/// One plugin of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginEntry {
+    /// What it is. Its policy is the defaults with its own settings over them.
+    pub config: PluginConfig,
+    /// Whether it is wanted from the daemon's start on.
+    pub autostart: bool,
+}
+
+/// What the command line says about the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct FlagValues {
+    /// `--runtime-dir`; a relative one counts from the current folder.
+    pub runtime_dir: Option<PathBuf>,
+    /// Flags of the tables of settings, without `--`, with their values. They go over the file's
+    /// `defaults`; a plugin's own settings go over them.
+    pub settings: Vec<(String, String)>,
+    /// Values of `--plugin`.
+    pub plugins: Vec<String>,
+    /// Values of `--log-sink`.
+    pub log_sinks: Vec<String>,
+}
+
+/// Where a configuration comes from.
+pub struct Sources<'a> {
+    /// The file, if there is one.
+    pub file: Option<&'a Path>,
+    /// The command line.
+    pub flags: &'a FlagValues,
+    /// Looks a variable of the environment up.
+    pub environment: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Whether the daemon runs as root.
+    pub is_root: bool,
+}

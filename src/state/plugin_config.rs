@@ -1,0 +1,547 @@
+//! One plugin as an operator or an embedding program describes it: the one type, and the one check.
+//!
+//! What this file is for: [`PluginConfig`], which the daemon reads from its file, the host library builds, the state
+//! machine lives by, and a launch is made from. What it deliberately does not do: read a file, look a variable up,
+//! look whether the executable is there; it may come later, and the launch checks it.
+//!
+//! What always holds: of one that passed [`PluginConfig::check`], paths are absolute; no argument or variable is more
+//! than execve(2) takes for one string; no variable is one that the host sets itself; its policy passed
+//! [`Policy::check`].
+
+use super::config_error::{ConfigErrors, quoted};
+use super::output::Output;
+use super::policy::{DURATION_MAX, Policy, Transport};
+use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::handshake::ENV_RESERVED;
+use rpc_plugin_wire::ident::{IdentError, check_capability};
+use rpc_plugin_wire::limits::{CAPABILITIES_MAX, HELLO_LIST_MAX, PLUGIN_ID_BYTES_MAX};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Maximum number of arguments of a plugin.
+pub const ARGS_MAX: usize = 1024;
+/// Maximum number of variables that are set for a plugin, and of those that are let through to it.
+pub const ENV_MAX: usize = 1024;
+/// Longest argument, and longest variable with its name and `=`: MAX_ARG_STRLEN is 128 KiB with its
+/// NUL (execve(2)). Bytes.
+pub const ARG_BYTES_MAX: usize = 131_071;
+/// Longest path: PATH_MAX is 4096 with its NUL. Bytes.
+pub const PATH_BYTES_MAX: usize = 4095;
+
+/// Stands for every name in [`MayCall`].
+pub const ANY: &str = "*";
+
+/// What a plugin may call through its host. The default is nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MayCall {
+    /// Plugins, by id; `*` is every plugin.
+    pub plugins: Vec<String>,
+    /// Capabilities, by name; `*` is every capability.
+    pub capabilities: Vec<String>,
+}
+
+/// How a plugin's process comes to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LaunchMode {
+    /// The host launches it as a child, signals it and reaps it.
+    #[default]
+    Spawned,
+    /// A person starts it, under a debugger for example; the host waits for it to connect. The event `awaited` tells
+    /// the variables that it has to be started with. It is taken from any process of the host's user that has the
+    /// token; nothing but its calls, its hello and its end has a deadline; its process is never signalled. When it
+    /// has gone, a new generation waits. The transport has to be `unix`.
+    ByHand,
+}
+
+/// One plugin: what to launch, with what, how to reach it, and how to treat it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PluginConfig {
+    /// Its id: 1 to 64 letters, digits, `.`, `_`, `-`; none of
+    /// [`RESERVED_IDS`](rpc_plugin_wire::ident::RESERVED_IDS).
+    pub id: PluginId,
+    /// Absolute path of the executable.
+    pub executable: PathBuf,
+    /// Its arguments, without the program's name. At most 1024.
+    pub args: Vec<OsString>,
+    /// Variables that are set for it, each once. With [`pass_env`](PluginConfig::pass_env) its whole environment
+    /// beside the variables of the contract. At most 1024.
+    pub env: Vec<(OsString, OsString)>,
+    /// Variables that are let through from the host's own environment, if they are there when the plugin is added.
+    /// At most 1024.
+    pub pass_env: Vec<OsString>,
+    /// The folder that it starts in; absolute.
+    pub working_folder: PathBuf,
+    /// How its process comes to be.
+    pub launch_mode: LaunchMode,
+    /// How to treat it, and how it is reached.
+    pub policy: Policy,
+    /// Application interfaces that it must serve, with the versions that are accepted.
+    pub interfaces: BTreeMap<String, Vec<u32>>,
+    /// What it may call through its host; nothing unless this says so.
+    pub may_call: MayCall,
+    /// Where what it prints goes.
+    pub output: Output,
+}
+
+/// Values of variables are often secrets, so they are not shown.
+impl fmt::Debug for PluginConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginConfig")
+            .field("id", &self.id)
+            .field("executable", &self.executable)
+            .field("args", &self.args)
+            .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("pass_env", &self.pass_env)
+            .field("working_folder", &self.working_folder)
+            .field("launch_mode", &self.launch_mode)
+            .field("policy", &self.policy)
+            .field("interfaces", &self.interfaces)
+            .field("may_call", &self.may_call)
+            .field("output", &self.output)
+            .finish()
+    }
+}
+
+impl PluginConfig {
+    /// A plugin without arguments and variables, launched in `/`, with the default policy.
+    #[must_use]
+    pub fn new(id: PluginId, executable: impl AsRef<Path>) -> PluginConfig {
+        PluginConfig {
+            id,
+            executable: executable.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            pass_env: Vec::new(),
+            working_folder: PathBuf::from("/"),
+            launch_mode: LaunchMode::default(),
+            policy: Policy::default(),
+            interfaces: BTreeMap::new(),
+            may_call: MayCall::default(),
+            output: Output::default(),
+        }
+    }
+
+    /// Lets it call these plugins through its host (`host.call`), by their ids; `*` is every plugin.
+    #[must_use]
+    pub fn may_call<T: Into<String>>(mut self, plugins: impl IntoIterator<Item = T>) -> PluginConfig {
+        self.may_call.plugins.extend(plugins.into_iter().map(Into::into));
+        self
+    }
+
+    /// Lets it call whichever plugin has one of these capabilities; `*` is every capability.
+    #[must_use]
+    pub fn may_call_capabilities<T: Into<String>>(
+        mut self,
+        capabilities: impl IntoIterator<Item = T>,
+    ) -> PluginConfig {
+        self.may_call.capabilities.extend(capabilities.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> PluginConfig {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds a variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> PluginConfig {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets a variable through from the host's own environment, if it is there.
+    #[must_use]
+    pub fn pass_env(mut self, name: impl Into<OsString>) -> PluginConfig {
+        self.pass_env.push(name.into());
+        self
+    }
+
+    /// Sets its policy.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> PluginConfig {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets how it is reached; by a socket unless this says otherwise.
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> PluginConfig {
+        self.policy.transport = transport;
+        self
+    }
+
+    /// Sets how its process comes to be; it is spawned unless this says otherwise.
+    #[must_use]
+    pub fn launch_mode(mut self, mode: LaunchMode) -> PluginConfig {
+        self.launch_mode = mode;
+        self
+    }
+
+    /// Sets the folder that it starts in, which has to be absolute.
+    #[must_use]
+    pub fn working_folder(mut self, folder: impl AsRef<Path>) -> PluginConfig {
+        self.working_folder = folder.as_ref().to_owned();
+        self
+    }
+
+    /// Adds an interface that it must serve in one of these versions.
+    #[must_use]
+    pub fn interface(mut self, name: impl Into<String>, versions: &[u32]) -> PluginConfig {
+        self.interfaces.insert(name.into(), versions.to_vec());
+        self
+    }
+
+    /// Sets where what it prints goes; on record unless this says otherwise.
+    #[must_use]
+    pub fn output(mut self, output: Output) -> PluginConfig {
+        self.output = output;
+        self
+    }
+
+    /// Whether a person starts it.
+    #[must_use]
+    pub fn is_by_hand(&self) -> bool {
+        self.launch_mode == LaunchMode::ByHand
+    }
+
+    /// The executable as status and record show it.
+    #[must_use]
+    pub fn shown_executable(&self) -> String {
+        let path = self.executable.display();
+        if self.is_by_hand() { format!("{path}, started by hand") } else { path.to_string() }
+    }
+
+    /// The policy that its generations live by: the configured one, without the deadlines that a breakpoint would break
+    /// where a person starts it.
+    pub(super) fn policy_in_force(&self) -> Policy {
+        let mut policy = self.policy.clone();
+        if self.is_by_hand() {
+            policy.ready_timeout = DURATION_MAX;
+            policy.heartbeat_timeout = DURATION_MAX;
+            policy.cancel_grace = DURATION_MAX;
+        }
+        policy
+    }
+
+    /// Sets the variables of [`pass_env`](PluginConfig::pass_env) that `lookup` knows.
+    pub fn resolve_env(&mut self, lookup: impl Fn(&OsStr) -> Option<OsString>) {
+        for name in std::mem::take(&mut self.pass_env) {
+            if let Some(value) = lookup(&name) {
+                self.env.push((name, value));
+            }
+        }
+    }
+
+    /// Refuses what cannot be launched or contradicts itself.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with the member it is in, such as `args[3]`, and what is allowed.
+    pub fn check(&self) -> Result<(), ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        if let Some(name) = self.id.reserved() {
+            let problem =
+                format!("plugin id {:?} is kept for the host's own files ({name})", self.id.as_str());
+            errors.add("id", problem, id_allowed());
+        }
+        for (place, path) in [("executable", &self.executable), ("working_folder", &self.working_folder)] {
+            if let Err(problem) = check_path(path) {
+                errors.add(place, problem, "an absolute path");
+            }
+        }
+        if is_within(&mut errors, "args", "elements", self.args.len(), ARGS_MAX) {
+            for (at, arg) in self.args.iter().enumerate() {
+                if let Err((problem, allowed)) = check_string(arg, ARG_BYTES_MAX) {
+                    errors.add(format!("args[{at}]"), problem, allowed);
+                }
+            }
+        }
+        self.check_env(&mut errors);
+        self.check_interfaces(&mut errors);
+        let may_call = &self.may_call;
+        check_names(&mut errors, "may_call", "plugin id", &may_call.plugins, |name| {
+            name.parse::<PluginId>().map(drop)
+        });
+        check_names(
+            &mut errors,
+            "may_call_capabilities",
+            "capability",
+            &may_call.capabilities,
+            check_capability,
+        );
+        if self.is_by_hand() && self.policy.transport != Transport::Unix {
+            let problem = format!(
+                "a plugin that is started by hand has to connect to its socket, and its transport is {}; make it unix, \
+                 or let the host launch it",
+                self.policy.transport
+            );
+            errors.add("transport", problem, "unix");
+        }
+        self.policy.check_into(&mut errors);
+        errors.into_result()
+    }
+
+    fn check_env(&self, errors: &mut ConfigErrors) {
+        let mut seen: BTreeSet<&OsStr> = BTreeSet::new();
+        if is_within(errors, "env", "entries", self.env.len(), ENV_MAX) {
+            for (at, (name, value)) in self.env.iter().enumerate() {
+                let value_max = ARG_BYTES_MAX.saturating_sub(name.len() + 1);
+                let checked = check_env_name(name).and_then(|()| check_string(value, value_max));
+                if let Err((problem, allowed)) = checked {
+                    errors.add(format!("env[{at}]"), problem, allowed);
+                } else if !seen.insert(name) {
+                    // Which of the two a program finds is up to its C library.
+                    errors.add(
+                        format!("env[{at}]"),
+                        format!("{} is set twice", shown(name)),
+                        "each name once",
+                    );
+                }
+            }
+        }
+        if is_within(errors, "pass_env", "elements", self.pass_env.len(), ENV_MAX) {
+            let mut passed: BTreeSet<&OsStr> = BTreeSet::new();
+            for (at, name) in self.pass_env.iter().enumerate() {
+                if let Err((problem, allowed)) = check_env_name(name) {
+                    errors.add(format!("pass_env[{at}]"), problem, allowed);
+                } else if seen.contains(&**name) {
+                    let problem = format!("{} is set in `env` as well", shown(name));
+                    errors.add(format!("pass_env[{at}]"), problem, "one of both");
+                } else if !passed.insert(name) {
+                    let problem = format!("{} is listed twice", shown(name));
+                    errors.add(format!("pass_env[{at}]"), problem, "each name once");
+                }
+            }
+        }
+    }
+
+    fn check_interfaces(&self, errors: &mut ConfigErrors) {
+        if !is_within(errors, "interfaces", "entries", self.interfaces.len(), CAPABILITIES_MAX) {
+            return;
+        }
+        for (name, versions) in &self.interfaces {
+            let place = interface_place(name);
+            if let Err(error) = check_capability(name) {
+                let allowed = "1 to 64 letters, digits, '.', '_', '-'";
+                errors.add(place, format!("interface name {error}"), allowed);
+                continue;
+            }
+            if versions.is_empty() {
+                let problem = "accepts no version, so no plugin could serve it";
+                errors.add(&*place, problem, "at least one version");
+            }
+            if !is_within(errors, &place, "elements", versions.len(), HELLO_LIST_MAX) {
+                continue;
+            }
+            for (at, version) in versions.iter().enumerate() {
+                if versions.iter().take(at).any(|before| before == version) {
+                    let problem = format!("version {version} is listed twice");
+                    errors.add(format!("{place}[{at}]"), problem, "each version once");
+                }
+            }
+        }
+    }
+}
+
+/// What a plugin id may be, for error messages.
+#[must_use]
+pub fn id_allowed() -> String {
+    format!("1 to {PLUGIN_ID_BYTES_MAX} letters, digits, '.', '_', '-'; not '.' or '..'")
+}
+
+/// The place of an interface in errors.
+#[must_use]
+pub fn interface_place(name: &str) -> String {
+    format!("interfaces.{}", quoted(name).trim_matches('"'))
+}
+
+/// Refuses a path that no file can have, or that is relative.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_path(path: &Path) -> Result<(), String> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.is_empty() {
+        return Err("the path is empty".to_owned());
+    }
+    if bytes.contains(&0) {
+        return Err("the path contains a NUL character".to_owned());
+    }
+    if bytes.len() > PATH_BYTES_MAX {
+        return Err(format!("the path has {} bytes, at most {PATH_BYTES_MAX} are possible", bytes.len()));
+    }
+    if !path.is_absolute() {
+        return Err(format!("the path {} is relative", shown(path.as_os_str())));
+    }
+    Ok(())
+}
+
+/// Refuses a text that no program can be passed as one argument or value.
+///
+/// # Errors
+/// What is wrong, and what is allowed. The text is not quoted: it may be a secret.
+pub fn check_string(text: &OsStr, bytes_max: usize) -> Result<(), (String, String)> {
+    if text.as_encoded_bytes().contains(&0) {
+        return Err(("contains a NUL character".to_owned(), "any other character".to_owned()));
+    }
+    if text.len() > bytes_max {
+        return Err((format!("has {} bytes", text.len()), format!("at most {bytes_max}")));
+    }
+    Ok(())
+}
+
+/// What is wrong with the name of a variable, and what is allowed.
+fn check_env_name(name: &OsStr) -> Result<(), (String, String)> {
+    let bytes = name.as_encoded_bytes();
+    let name_rule = || "a name without '=' and NUL".to_owned();
+    if bytes.is_empty() {
+        return Err(("the name of a variable is empty".to_owned(), name_rule()));
+    }
+    if bytes.iter().any(|byte| b"=\0".contains(byte)) {
+        return Err((format!("{} is no name of a variable", shown(name)), name_rule()));
+    }
+    if let Some(contract) = ENV_RESERVED.iter().find(|contract| name == **contract) {
+        let problem = format!("{contract} is a variable of the contract, which the host sets itself");
+        return Err((problem, format!("any but {}", ENV_RESERVED.join(", "))));
+    }
+    Ok(())
+}
+
+fn check_names(
+    errors: &mut ConfigErrors,
+    place: &str,
+    what: &str,
+    names: &[String],
+    check: impl Fn(&str) -> Result<(), IdentError>,
+) {
+    if !is_within(errors, place, "elements", names.len(), CAPABILITIES_MAX) {
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for (at, name) in names.iter().enumerate() {
+        let checked = if name == ANY { Ok(()) } else { check(name) };
+        if let Err(problem) = checked {
+            let problem = format!("{what} {} {problem}", quoted(name));
+            errors.add(format!("{place}[{at}]"), problem, "a name, or \"*\" for all");
+        } else if !seen.insert(name) {
+            errors.add(
+                format!("{place}[{at}]"),
+                format!("{} is listed twice", quoted(name)),
+                "each name once",
+            );
+        }
+    }
+}
+
+/// Notes an error if there are more than allowed.
+fn is_within(errors: &mut ConfigErrors, place: &str, what: &str, seen: usize, allowed_max: usize) -> bool {
+    if seen > allowed_max {
+        errors.add(place, format!("has {seen} {what}"), format!("at most {allowed_max}"));
+    }
+    seen <= allowed_max
+}
+
+fn shown(text: &OsStr) -> String {
+    quoted(&text.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn good() -> PluginConfig {
+        PluginConfig::new("a".parse().unwrap(), "/bin/a")
+    }
+
+    fn places(config: &PluginConfig) -> Vec<String> {
+        config.check().unwrap_err().errors.into_iter().map(|error| error.place).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        good().env("A", "1").arg("x").pass_env("B").interface("kv", &[1]).may_call(["*"]).check().unwrap();
+        let mut loose = good();
+        loose.policy.heartbeat_misses_max = 0;
+        let id = |id: &str| PluginConfig::new(id.parse().unwrap(), "/bin/a");
+        let long = |bytes: usize| "x".repeat(bytes);
+        let bad = [
+            (id("lock"), "id: plugin id \"lock\" is kept for the host's own files (lock)"),
+            (id("events.jsonl.1"), "is kept for the host's own files"),
+            (PluginConfig::new("a".parse().unwrap(), "bin/a"), "executable: the path \"bin/a\" is relative"),
+            (good().working_folder(""), "working_folder: the path is empty; allowed: an absolute path"),
+            (
+                good().launch_mode(LaunchMode::ByHand).transport(Transport::Fd),
+                "its transport is fd; make it unix",
+            ),
+            (good().arg("a\0b"), "args[0]: contains a NUL character"),
+            (good().arg(long(ARG_BYTES_MAX + 1)), "args[0]: has 131072 bytes; allowed: at most 131071"),
+            (good().env("", "1"), "env[0]: the name of a variable is empty"),
+            (good().env("A=B", "1"), "\"A=B\" is no name of a variable"),
+            (good().env("A", "1").env("A", "1"), "env[1]: \"A\" is set twice"),
+            (good().env("AB", long(ARG_BYTES_MAX - 2)), "env[0]: has 131069 bytes; allowed: at most 131068"),
+            (good().env(ENV_RESERVED[3], "1"), "is a variable of the contract"),
+            (good().pass_env("A").pass_env("A"), "pass_env[1]: \"A\" is listed twice"),
+            (good().pass_env("A").env("A", ""), "pass_env[0]: \"A\" is set in `env` as well"),
+            (good().interface("k v", &[1]), "interfaces.k v: interface name contains ' '"),
+            (good().interface("kv", &[]), "interfaces.kv: accepts no version"),
+            (good().interface("kv", &[1, 2, 1]), "interfaces.kv[2]: version 1 is listed twice"),
+            (good().may_call(["a b"]), "may_call[0]: plugin id \"a b\" contains ' '"),
+            (good().may_call_capabilities(["kv", "kv"]), "may_call_capabilities[1]: \"kv\" is listed twice"),
+            (loose, "heartbeat_misses_max: 0 is too small; allowed: 1 to 1000"),
+        ];
+        for (config, expected) in bad {
+            let errors = config.check().unwrap_err();
+            assert!(errors.to_string().contains(expected), "{errors}\n expected {expected}");
+            assert_eq!(errors.count(), 1, "{errors}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_many_is_refused_with_both_numbers() {
+        let names = |count: usize| (0..count).map(|n| n.to_string());
+        let mut many =
+            good().may_call(names(CAPABILITIES_MAX + 1)).may_call_capabilities(names(CAPABILITIES_MAX + 1));
+        many.args = vec![OsString::new(); ARGS_MAX + 1];
+        many.env = names(ENV_MAX + 1).map(|name| (name.into(), OsString::new())).collect();
+        many.pass_env = names(ENV_MAX + 1).map(OsString::from).collect();
+        many.interfaces = names(CAPABILITIES_MAX + 1).map(|name| (name, vec![1])).collect();
+        let expected = ["args", "env", "pass_env", "interfaces", "may_call", "may_call_capabilities"];
+        assert_eq!(places(&many), expected);
+        let error = many.check().unwrap_err().to_string();
+        assert!(error.starts_with("args: has 1025 elements; allowed: at most 1024"), "{error}");
+        let versions: Vec<u32> = (0..=HELLO_LIST_MAX as u32).collect();
+        assert_eq!(places(&good().interface("kv", &versions)), ["interfaces.kv"]);
+    }
+
+    #[test]
+    fn everything_is_told_at_once_up_to_a_bound() {
+        let mut bad = PluginConfig::new("sinks".parse().unwrap(), "a").arg("\0").env("=", "");
+        bad.policy.call_timeout = Duration::ZERO;
+        assert_eq!(places(&bad), ["id", "executable", "args[0]", "env[0]", "call_timeout"]);
+        bad.args = vec!["\0".into(); ARGS_MAX];
+        let errors = bad.check().unwrap_err();
+        assert_eq!((errors.errors.len(), errors.count()), (20, ARGS_MAX + 4));
+    }
+
+    #[test]
+    fn neither_an_error_nor_debug_output_shows_the_value_of_a_variable() {
+        let config = good().env("PASSWORD", "hunter2\0");
+        let error = config.check().unwrap_err().to_string();
+        for text in [format!("{config:?}"), error] {
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_are_let_through_that_are_there() {
+        let mut config = good().env("A", "1").pass_env("B").pass_env("C");
+        config.resolve_env(|name| (name == "C").then(|| "3".into()));
+        assert_eq!(config.env, [("A".into(), "1".into()), ("C".into(), "3".into())]);
+        assert!(config.pass_env.is_empty());
+    }
+}

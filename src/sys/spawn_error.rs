@@ -1,0 +1,136 @@
+//! Why a launch failed, in words: the step, the kernel's reason, and what to do.
+#![forbid(unsafe_code)]
+
+use super::child::SpawnStep;
+use super::executable::Format;
+use nix::errno::Errno;
+use std::fmt;
+use std::path::PathBuf;
+
+/// A launch that failed. No process of it is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnError {
+    /// The step that failed.
+    pub step: SpawnStep,
+    /// The kernel's reason.
+    pub errno: i32,
+    pub(super) path: PathBuf,
+    pub(super) format: Format,
+    pub(super) working_folder: PathBuf,
+}
+
+impl SpawnError {
+    /// Whether somebody has the file open for writing (`ETXTBSY`), which passes when they close it. A
+    /// moment later is soon enough where it was this host that wrote the file: a launch in another thread
+    /// holds copies of all descriptors until its exec.
+    #[must_use]
+    pub fn is_text_busy(&self) -> bool {
+        self.step == SpawnStep::Execute && self.errno == libc::ETXTBSY
+    }
+
+    /// The failed step in words.
+    #[must_use]
+    pub fn step_name(&self) -> &'static str {
+        match self.step {
+            SpawnStep::Arguments => "pass arguments and environment",
+            SpawnStep::Resources => "make pipes and memory for it",
+            SpawnStep::Clone => "make a process",
+            SpawnStep::Session => "make a session",
+            SpawnStep::ParentDeathSignal => "set the parent-death signal",
+            SpawnStep::StandardStreams => "connect stdin, stdout and stderr",
+            SpawnStep::GivenDescriptor => "keep its connection, or the script for its interpreter, open",
+            SpawnStep::WorkingFolder => "change to its working folder",
+            SpawnStep::CloseDescriptors => "close the host's descriptors",
+            SpawnStep::Execute => "execute it",
+        }
+    }
+
+    fn advice_on_execute(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match (Errno::from_raw(self.errno), &self.format) {
+            (Errno::ENOENT, Format::Script { interpreter })
+                if interpreter.to_string_lossy().ends_with('\r') =>
+            {
+                write!(f, "its first line ends with a carriage return; save it with Unix line ends")
+            }
+            (Errno::ENOENT, Format::Script { interpreter }) => write!(
+                f,
+                "its interpreter {} does not exist; install it or correct the `#!` line",
+                interpreter.display()
+            ),
+            (Errno::ENOENT, Format::Elf) => write!(
+                f,
+                "the loader it was linked for does not exist here (`readelf -l {path}` shows which); build it for \
+                 this system's libc, or statically"
+            ),
+            (Errno::EACCES, Format::Script { interpreter }) => write!(
+                f,
+                "it or its interpreter {} may not be executed; check the permissions of both and whether their \
+                 file systems are mounted noexec",
+                interpreter.display()
+            ),
+            (Errno::EACCES, _) => write!(
+                f,
+                "it may not be executed; check its permissions, whether its file system is mounted noexec, and the \
+                 rules of a security module"
+            ),
+            (Errno::ENOEXEC, Format::Elf) => write!(
+                f,
+                "it is not a program for this machine's architecture ({}), or damaged; build it for this machine",
+                std::env::consts::ARCH
+            ),
+            (Errno::ENOEXEC, Format::Script { .. }) => {
+                write!(f, "its `#!` line names no interpreter; write one such as `#!/bin/sh`")
+            }
+            (Errno::ENOEXEC, Format::Other) => write!(
+                f,
+                "it is neither a program for this machine nor a script; a script begins with a line such as `#!/bin/sh`"
+            ),
+            (Errno::ETXTBSY, _) => write!(
+                f,
+                "somebody has the file open for writing; wait until it is written, and replace files by renaming a \
+                 finished one (`fuser -v {path}` shows who)"
+            ),
+            (Errno::E2BIG, _) => {
+                write!(f, "arguments and environment are too large together; name fewer or shorter variables")
+            }
+            (Errno::ELOOP, _) => write!(f, "interpreters name each other; correct the `#!` lines"),
+            (Errno::EPERM, _) => write!(f, "a security module or filter forbids it; look into its log"),
+            _ => write!(f, "check the file with `file {path}`"),
+        }
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errno = Errno::from_raw(self.errno);
+        let (path, step) = (self.path.display(), self.step_name());
+        write!(f, "launching {path} failed at the step \"{step}\": {} ({errno:?}): ", errno.desc())?;
+        match (self.step, errno) {
+            (SpawnStep::Execute, _) => self.advice_on_execute(f),
+            (SpawnStep::Arguments, _) => {
+                write!(f, "no argument or variable may hold a NUL byte, and a variable's name no '='")
+            }
+            (SpawnStep::WorkingFolder, _) => {
+                write!(f, "working folder {} cannot be entered", self.working_folder.display())
+            }
+            (SpawnStep::Clone, Errno::EAGAIN) => write!(
+                f,
+                "the limit of processes is reached; raise `ulimit -u`, the service's TasksMax, or the cgroup's pids.max"
+            ),
+            (SpawnStep::Resources, Errno::ECHILD) => write!(
+                f,
+                "this process ignores SIGCHLD, so that exit statuses are lost; give SIGCHLD its default action"
+            ),
+            (SpawnStep::Clone, Errno::EINVAL) => write!(f, "Linux 5.4 or newer is needed"),
+            (_, Errno::EMFILE) => write!(f, "this host has too many open files; raise `ulimit -n`"),
+            (_, Errno::ENFILE) => {
+                write!(f, "the machine has too many open files; raise the sysctl fs.file-max")
+            }
+            (_, Errno::ENOMEM) => write!(f, "memory is short; free some or raise the cgroup's memory.max"),
+            _ => write!(f, "a limit or a security module of this machine forbids it"),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}
