@@ -4,7 +4,7 @@
 //! wait for it. What it deliberately does not do: block, since it runs on the event loop; check who
 //! asks, since only the host's own user and root get this far.
 
-use crate::reactor::{Answer, ControlCx, ControlService, Reply};
+use crate::reactor::{AdminAnswer, AdminCx, AdminReply, AdminService};
 use crate::state::action::Note;
 use crate::state::call::CallEnd;
 use crate::state::call::{CallRequest, Target};
@@ -31,13 +31,13 @@ pub(super) struct Admin;
 
 type Params<'a> = Option<&'a RawValue>;
 
-impl ControlService for Admin {
-    fn handle(&mut self, cx: &mut ControlCx<'_>, method: &str, params: Params<'_>) -> Reply {
+impl AdminService for Admin {
+    fn handle(&mut self, cx: &mut AdminCx<'_>, method: &str, params: Params<'_>) -> AdminReply {
         let reply = match method {
-            admin::METHOD_STATUS => none(params).map(|()| Reply::Now(answer(&status(cx)))),
-            admin::METHOD_PLUGINS => none(params).map(|()| Reply::Now(answer(&plugins(cx)))),
+            admin::METHOD_STATUS => none(params).map(|()| AdminReply::Now(answer(&status(cx)))),
+            admin::METHOD_PLUGINS => none(params).map(|()| AdminReply::Now(answer(&plugins(cx)))),
             admin::METHOD_PLUGIN => plugin(cx, params),
-            admin::METHOD_ROUTES => none(params).map(|()| Reply::Now(answer(&routes(cx)))),
+            admin::METHOD_ROUTES => none(params).map(|()| AdminReply::Now(answer(&routes(cx)))),
             admin::METHOD_HEARTBEAT => heartbeat(cx, params),
             admin::METHOD_CALL => call(cx, params),
             admin::METHOD_START => act(cx, params, Wish::Start),
@@ -50,12 +50,12 @@ impl ControlService for Admin {
                 format!("there is no admin method {method:?}; there are {}", admin::METHODS.join(", ")),
             )),
         };
-        reply.unwrap_or_else(|error| Reply::Now(Err(error)))
+        reply.unwrap_or_else(|error| AdminReply::Now(Err(error)))
     }
 }
 
 /// A result on its way to the client.
-fn answer<T: Serialize>(value: &T) -> Answer {
+fn answer<T: Serialize>(value: &T) -> AdminAnswer {
     serde_json::value::to_raw_value(value).map_err(|error| {
         ErrorObject::new(ErrorCode::InternalError, format!("the answer does not serialise: {error}"))
     })
@@ -80,7 +80,7 @@ fn unknown(id: &PluginId) -> ErrorObject {
     error.at(id, None).to_object()
 }
 
-fn status(cx: &ControlCx<'_>) -> DaemonStatus {
+fn status(cx: &AdminCx<'_>) -> DaemonStatus {
     let mut status = DaemonStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -106,21 +106,21 @@ fn status(cx: &ControlCx<'_>) -> DaemonStatus {
     status
 }
 
-fn find(cx: &ControlCx<'_>, id: &PluginId) -> Result<PluginStatus, ErrorObject> {
+fn find(cx: &AdminCx<'_>, id: &PluginId) -> Result<PluginStatus, ErrorObject> {
     let plugin = cx.supervisor.find(id).and_then(|key| cx.supervisor.plugin(key));
     plugin.map(|plugin| plugin.status(cx.now)).ok_or_else(|| unknown(id))
 }
 
-fn plugins(cx: &ControlCx<'_>) -> PluginList {
+fn plugins(cx: &AdminCx<'_>) -> PluginList {
     PluginList { plugins: cx.supervisor.plugins_by_id().map(|plugin| plugin.status(cx.now)).collect() }
 }
 
-fn plugin(cx: &ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
+fn plugin(cx: &AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObject> {
     let PluginRef { plugin_id } = params_into(params)?;
-    Ok(Reply::Now(answer(&find(cx, &plugin_id)?)))
+    Ok(AdminReply::Now(answer(&find(cx, &plugin_id)?)))
 }
 
-fn routes(cx: &ControlCx<'_>) -> RouteList {
+fn routes(cx: &AdminCx<'_>) -> RouteList {
     let mut routes: Vec<Route> = Vec::new();
     for plugin in cx.supervisor.plugins_by_id() {
         routes.extend(plugin.capabilities().iter().map(|capability| Route {
@@ -139,14 +139,14 @@ fn routes(cx: &ControlCx<'_>) -> RouteList {
 }
 
 /// The plugin that a call by this capability would go to now, if there is one.
-fn by_capability(cx: &ControlCx<'_>, direct: &[Route]) -> Option<Route> {
+fn by_capability(cx: &AdminCx<'_>, direct: &[Route]) -> Option<Route> {
     let capability = &direct.first()?.capability;
     let plugin = cx.supervisor.plugin(cx.supervisor.next_provider(capability)?)?;
     let route = direct.iter().find(|route| route.plugin_id == *plugin.id())?;
     Some(Route { mode: ROUTE_MODE_CAPABILITY.into(), ..route.clone() })
 }
 
-fn heartbeat(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
+fn heartbeat(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObject> {
     let PluginRef { plugin_id } = params_into(params)?;
     let asked = plugin_id.clone();
     Ok(cx.probe(&asked, move |end| {
@@ -161,7 +161,7 @@ fn heartbeat(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorO
     }))
 }
 
-fn call(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
+fn call(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObject> {
     let params: CallParams = params_into(params)?;
     params.check()?;
     let CallParams { plugin_id, capability, method, params, timeout_ms, idempotent, progress } = params;
@@ -184,7 +184,7 @@ fn call(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject
 }
 
 /// A call changes what the plugin's own methods change. There may be many of them.
-fn note_call(cx: &mut ControlCx<'_>, target: &Target, method: &str) {
+fn note_call(cx: &mut AdminCx<'_>, target: &Target, method: &str) {
     let note = match target {
         Target::Plugin(id) if cx.supervisor.find(id).is_none() => return,
         Target::Plugin(id) => action(cx, Some(id), "call"),
@@ -193,16 +193,16 @@ fn note_call(cx: &mut ControlCx<'_>, target: &Target, method: &str) {
     cx.notes.push(note.method(method).level(Level::Debug));
 }
 
-type Taken = (Box<RawValue>, rpc_plugin_wire::Generation, u64);
+type ResultParts = (Box<RawValue>, rpc_plugin_wire::Generation, u64);
 
 /// A call's result with who answered and how long it took.
-fn taken(end: CallEnd) -> Result<Taken, ErrorObject> {
+fn taken(end: CallEnd) -> Result<ResultParts, ErrorObject> {
     let result = end.result.map_err(|error| error.to_object())?;
     let generation = end.generation.unwrap_or(rpc_plugin_wire::Generation::FIRST);
     Ok((result, generation, u64::try_from(end.took.as_micros()).unwrap_or(u64::MAX)))
 }
 
-fn act(cx: &mut ControlCx<'_>, params: Params<'_>, wish: Wish) -> Result<Reply, ErrorObject> {
+fn act(cx: &mut AdminCx<'_>, params: Params<'_>, wish: Wish) -> Result<AdminReply, ErrorObject> {
     let ActParams { plugin_id, timeout_ms } = params_into(params)?;
     let timeout = deadline(timeout_ms)?;
     let before = find(cx, &plugin_id)?.generation;
@@ -217,30 +217,30 @@ fn act(cx: &mut ControlCx<'_>, params: Params<'_>, wish: Wish) -> Result<Reply, 
         cx.supervisor.wish(cx.now, key, wish);
     }
     if timeout.is_zero() {
-        return Ok(Reply::Now(answer(&find(cx, &plugin_id)?)));
+        return Ok(AdminReply::Now(answer(&find(cx, &plugin_id)?)));
     }
     Ok(cx.wait(&plugin_id, goal, timeout, arrived))
 }
 
-fn wait(cx: &mut ControlCx<'_>, params: Params<'_>) -> Result<Reply, ErrorObject> {
+fn wait(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObject> {
     let WaitParams { plugin_id, state, timeout_ms } = params_into(params)?;
     let timeout = deadline(timeout_ms)?;
     Ok(cx.wait(&plugin_id, Goal::State(state), timeout, arrived))
 }
 
-fn arrived(end: crate::reactor::WaitEnd) -> Answer {
+fn arrived(end: crate::reactor::WaitEnd) -> AdminAnswer {
     answer(&*end.map_err(|error| error.to_object())?)
 }
 
-fn shutdown(cx: &mut ControlCx<'_>) -> Reply {
+fn shutdown(cx: &mut AdminCx<'_>) -> AdminReply {
     let note = action(cx, None, "shutdown");
     cx.notes.push(note);
     *cx.end = true;
-    Reply::Now(answer(&serde_json::json!({})))
+    AdminReply::Now(answer(&serde_json::json!({})))
 }
 
 /// What is put on record of every request that acts.
-fn action(cx: &ControlCx<'_>, plugin_id: Option<&PluginId>, action: &str) -> Note {
+fn action(cx: &AdminCx<'_>, plugin_id: Option<&PluginId>, action: &str) -> Note {
     let mut note = Note::new(EventKind::AdminAction, format!("an operator asked for {action}"));
     note.plugin_id = plugin_id.cloned();
     note.operation_id = Some(cx.operation_id());

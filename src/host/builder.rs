@@ -7,7 +7,7 @@ use super::sinks::{self, LogSink, SinkContext, Sinks};
 use super::{Host, HostError, Inner, LoopThread};
 use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
-use crate::reactor::{Control, EndReason, LoopCommand, Reactor, Setup, SinkQuestions};
+use crate::reactor::{AdminSocket, EndReason, LoopCommand, Reactor, Setup, SinkQuestions};
 use crate::state::action::Note;
 use crate::sys::attendants::Attendants;
 use crate::sys::leftovers::kill_leftovers;
@@ -225,7 +225,7 @@ impl HostBuilder {
             EventLog::disabled()
         };
         let notes = tidy_up(&runtime_dir)?;
-        let (control, admin_socket) = self.listen(&runtime_dir)?.unzip();
+        let (admin, admin_file) = self.listen(&runtime_dir)?.unzip();
         if self.subreaper {
             become_subreaper().map_err(|error| HostError::Setup("orphans cannot be adopted", error))?;
         }
@@ -237,7 +237,7 @@ impl HostBuilder {
             services: Box::new(services),
             runtime_dir: Arc::clone(&runtime_dir),
             log: log.clone(),
-            control,
+            admin,
             subreaper: self.subreaper,
             attendants: attendants.clone(),
             sinks: Arc::clone(&questions),
@@ -246,7 +246,7 @@ impl HostBuilder {
         let engine = Reactor::engine(setup, self.spin)
             .map_err(|error| HostError::Setup("the event loop cannot be made", error))?;
         let engine = Arc::new(engine);
-        let thread = start_loop(&engine, admin_socket)?;
+        let thread = start_loop(&engine, admin_file)?;
         let commands = engine.commands().clone();
         attendants.on_sweep_wanted(move || {
             // If the queue is full, the next child that ends asks for it.
@@ -294,7 +294,7 @@ impl HostBuilder {
         Ok((folder.path().to_owned(), Some(folder)))
     }
 
-    fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<(Control, PrivateFile)>, HostError> {
+    fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<(AdminSocket, PrivateFile)>, HostError> {
         if !self.admin_socket {
             return Ok(None);
         }
@@ -302,14 +302,14 @@ impl HostBuilder {
             listener::bind(runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG).map_err(|error| {
                 HostError::Setup("the admin socket cannot be made", std::io::Error::other(error))
             })?;
-        let control = Control {
+        let socket = AdminSocket {
             listener,
             service: Box::new(Admin),
             held: self.admin_held,
             clients_max: self.admin_clients_max,
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
         };
-        Ok(Some((control, file)))
+        Ok(Some((socket, file)))
     }
 }
 

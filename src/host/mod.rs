@@ -337,7 +337,7 @@ impl Host {
     /// # Errors
     /// The host has ended, or is too busy to take it; ask again.
     pub fn release_admin_socket(&self) -> Result<(), HostError> {
-        self.inner.post(LoopCommand::OpenControl)
+        self.inner.post(LoopCommand::OpenAdmin)
     }
 
     /// Puts an event of the embedding program's own on the host's record.

@@ -8,9 +8,9 @@
 //! `hold_max`, nor beyond the bounds below. One that leaves earlier than its record is counted, and that is
 //! put on record.
 
-use super::control::Answer;
-use super::pending_replies::Ticket as Asker;
-use super::{LoopCommand, Reactor};
+use super::admin_connection::{AdminAnswer, AdminTicket};
+use super::hub::Hub;
+use super::loop_commands::LoopCommand;
 use crate::engine::CommandSender;
 use crate::eventlog::{Durability, EventLog, Settled, Ticket};
 use crate::state::action::Note;
@@ -28,38 +28,44 @@ const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How often the record says that answers were released early, at most.
 const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 
-enum Held {
+/// An answer that is held.
+pub(super) enum HeldReply {
+    /// The end of a call.
     Call(CallKey, CallEnd),
-    Client(Asker, Answer),
+    /// An answer to an admin connection.
+    Admin(AdminTicket, AdminAnswer),
 }
 
-impl Held {
+impl HeldReply {
     fn bytes(&self) -> usize {
         let raw = match self {
-            Held::Call(_, end) => end.result.as_ref().ok(),
-            Held::Client(_, answer) => answer.as_ref().ok(),
+            HeldReply::Call(_, end) => end.result.as_ref().ok(),
+            HeldReply::Admin(_, answer) => answer.as_ref().ok(),
         };
-        size_of::<Held>() + raw.map_or(0, |raw| raw.get().len())
+        size_of::<HeldReply>() + raw.map_or(0, |raw| raw.get().len())
     }
 }
 
-struct Waiting {
+/// An answer in the queue, and until when it is held for what.
+struct QueuedReply {
     ticket: Ticket,
     until: Time,
-    held: Held,
+    reply: HeldReply,
 }
 
-/// See the module's text.
+/// The answers that wait for the disk.
 pub(super) struct HeldReplies {
     is_strict: bool,
     hold_max: Duration,
-    waiting: VecDeque<Waiting>,
+    queue: VecDeque<QueuedReply>,
     bytes: usize,
     /// The disk is stuck before this ticket: nothing is held for it again.
     stuck_before: Option<Ticket>,
-    /// Answers that left before their record was durable; how many of them were told, and when.
+    /// Answers that left before their record was durable.
     early: u64,
+    /// How many of them were told.
     early_told: u64,
+    /// When they were told last.
     told_at: Option<Time>,
 }
 
@@ -77,7 +83,7 @@ impl HeldReplies {
         HeldReplies {
             is_strict,
             hold_max: log.hold_max(),
-            waiting: VecDeque::new(),
+            queue: VecDeque::new(),
             bytes: 0,
             stuck_before: None,
             early: 0,
@@ -87,69 +93,70 @@ impl HeldReplies {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.queue.is_empty()
     }
 
     /// When the oldest answer leaves at the latest.
     pub(super) fn next_at(&self) -> Option<Time> {
-        self.waiting.front().map(|waiting| waiting.until)
+        self.queue.front().map(|queued| queued.until)
     }
-}
 
-impl Reactor {
     /// Holds the end of a call, or gives it back to be told at once.
-    pub(super) fn hold_call(&mut self, now: Time, call: CallKey, end: CallEnd) -> Option<CallEnd> {
-        if !(self.holding.is_strict && end.is_recorded) {
+    pub(super) fn hold_call(&mut self, hub: &Hub, now: Time, call: CallKey, end: CallEnd) -> Option<CallEnd> {
+        if !(self.is_strict && end.is_recorded) {
             return Some(end);
         }
-        match self.hold(now, Held::Call(call, end)) {
-            Some(Held::Call(_, end)) => Some(end),
+        match self.hold(hub, now, HeldReply::Call(call, end)) {
+            Some(HeldReply::Call(_, end)) => Some(end),
             _ => None,
         }
     }
 
     /// Holds an answer to an operator, or gives it back to be told at once.
-    pub(super) fn hold_answer(&mut self, asker: &Asker, answer: Answer) -> Option<Answer> {
-        if !self.holding.is_strict {
+    pub(super) fn hold_answer(
+        &mut self,
+        hub: &Hub,
+        ticket: &AdminTicket,
+        answer: AdminAnswer,
+    ) -> Option<AdminAnswer> {
+        if !self.is_strict {
             return Some(answer);
         }
-        match self.hold(self.now(), Held::Client(asker.clone(), answer)) {
-            Some(Held::Client(_, answer)) => Some(answer),
+        match self.hold(hub, hub.now(), HeldReply::Admin(ticket.clone(), answer)) {
+            Some(HeldReply::Admin(_, answer)) => Some(answer),
             _ => None,
         }
     }
 
-    fn hold(&mut self, now: Time, held: Held) -> Option<Held> {
-        let Some(ticket) = self.recorder.last_ticket() else { return Some(held) };
-        let log = self.recorder.log();
-        let holding = &mut self.holding;
-        if let Some(stuck) = holding.stuck_before {
+    fn hold(&mut self, hub: &Hub, now: Time, reply: HeldReply) -> Option<HeldReply> {
+        let Some(ticket) = hub.recorder.last_ticket() else { return Some(reply) };
+        let log = hub.recorder.log();
+        if let Some(stuck) = self.stuck_before {
             if !log.is_settled_to(stuck) {
-                holding.early += 1;
-                return Some(held);
+                self.early += 1;
+                return Some(reply);
             }
-            holding.stuck_before = None;
+            self.stuck_before = None;
         }
         // Behind others also if it need not wait itself, so that the order stays.
-        if holding.waiting.is_empty() && log.settled(ticket) == Settled::Durable {
-            return Some(held);
+        if self.queue.is_empty() && log.settled(ticket) == Settled::Durable {
+            return Some(reply);
         }
-        holding.bytes += held.bytes();
-        holding.waiting.push_back(Waiting { ticket, until: now.plus(holding.hold_max), held });
+        self.bytes += reply.bytes();
+        self.queue.push_back(QueuedReply { ticket, until: now.plus(self.hold_max), reply });
         None
     }
 
-    /// Releases what need not be held any longer.
-    pub(super) fn release_held(&mut self, now: Time) {
-        if !self.holding.is_strict {
-            return;
+    /// The next answer that need not be held any longer. Once there is none, what left early is put on record.
+    pub(super) fn pop_released(&mut self, hub: &mut Hub, now: Time) -> Option<HeldReply> {
+        if !self.is_strict {
+            return None;
         }
-        while let Some(front) = self.holding.waiting.front() {
+        while let Some(front) = self.queue.front() {
             let (ticket, until) = (front.ticket, front.until);
-            let log = self.recorder.log();
+            let log = hub.recorder.log();
             if !log.is_settled_to(ticket) {
-                let holding = &mut self.holding;
-                let is_full = holding.waiting.len() > HELD_MAX || holding.bytes > HELD_BYTES_MAX;
+                let is_full = self.queue.len() > HELD_MAX || self.bytes > HELD_BYTES_MAX;
                 if until > now && !is_full {
                     log.want_notice();
                     // What was settled just before that gives no notice.
@@ -159,51 +166,37 @@ impl Reactor {
                     continue;
                 }
                 if !is_full {
-                    holding.stuck_before = Some(ticket);
+                    self.stuck_before = Some(ticket);
                 }
             }
-            let early = u64::from(log.settled(ticket) != Settled::Durable);
-            self.holding.early += early;
-            let Some(Waiting { held, .. }) = self.holding.waiting.pop_front() else { break };
-            self.holding.bytes -= held.bytes();
-            self.tell(held);
+            self.early += u64::from(log.settled(ticket) != Settled::Durable);
+            return self.pop();
         }
-        self.tell_early(now);
+        self.tell_early(hub, now);
+        None
     }
 
-    /// Releases everything: the loop ends.
-    pub(super) fn release_all_held(&mut self) {
-        while let Some(Waiting { held, .. }) = self.holding.waiting.pop_front() {
-            self.tell(held);
-        }
+    /// The oldest answer, whatever it waits for: the loop ends.
+    pub(super) fn pop(&mut self) -> Option<HeldReply> {
+        let QueuedReply { reply, .. } = self.queue.pop_front()?;
+        self.bytes -= reply.bytes();
+        Some(reply)
     }
 
-    fn tell(&mut self, held: Held) {
-        match held {
-            Held::Call(call, end) => {
-                if let Some((asker, answer)) = self.end_call(self.now(), call, end) {
-                    self.answer_client_now(&asker, &answer);
-                }
-            }
-            Held::Client(asker, answer) => self.answer_client_now(&asker, &answer),
-        }
-    }
-
-    fn tell_early(&mut self, now: Time) {
-        let holding = &mut self.holding;
-        let told_lately = holding.told_at.is_some_and(|at| now.since(at) < TOLD_INTERVAL);
-        if holding.early == holding.early_told || told_lately {
+    fn tell_early(&mut self, hub: &mut Hub, now: Time) {
+        let told_lately = self.told_at.is_some_and(|at| now.since(at) < TOLD_INTERVAL);
+        if self.early == self.early_told || told_lately {
             return;
         }
-        let answers = holding.early - holding.early_told;
-        (holding.early_told, holding.told_at) = (holding.early, Some(now));
-        let total = holding.early;
+        let answers = self.early - self.early_told;
+        (self.early_told, self.told_at) = (self.early, Some(now));
+        let total = self.early;
         let note = Note::new(
             EventKind::RecordGap,
             format!("{answers} answers were given before their record was on the disk"),
         );
         let note = note.level(Level::Error).reason("the disk did not confirm it in time");
-        self.recorder.record(
+        hub.recorder.record(
             note.details(serde_json::json!({"answers_early": answers, "answers_early_total": total})),
         );
     }

@@ -1,9 +1,7 @@
-//! What exists outside for one plugin: prepared files, process, pipes, connection.
+//! One generation of a plugin outside: what was prepared for it, and its process.
 //!
-//! What always holds: everything here belongs to one generation, and is closed, removed or reaped when
-//! it is dropped.
+//! What always holds: everything here belongs to one generation, and is closed, removed or reaped when it is dropped.
 
-use super::output::Pipe;
 use crate::state::plugin_config::PluginConfig;
 use crate::sys::executable::Executable;
 use crate::sys::launch::PreparedLaunch;
@@ -12,43 +10,43 @@ use crate::sys::process::{Attached, Child};
 use rpc_plugin_wire::{Generation, Token};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A process, and what may be done to it.
 #[derive(Debug)]
-pub(super) enum Process {
+pub(super) enum InstanceProcess {
     /// A child.
     Launched(Child),
-    /// Somebody else's.
+    /// A process that a person started by hand.
     ByHand(Attached),
 }
 
-impl Process {
+impl InstanceProcess {
     pub(super) fn pid(&self) -> u32 {
         match self {
-            Process::Launched(child) => child.pid(),
-            Process::ByHand(attached) => attached.pid(),
+            InstanceProcess::Launched(child) => child.pid(),
+            InstanceProcess::ByHand(attached) => attached.pid(),
         }
     }
 
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         match self {
-            Process::Launched(child) => child.as_fd(),
-            Process::ByHand(attached) => attached.as_fd(),
+            InstanceProcess::Launched(child) => child.as_fd(),
+            InstanceProcess::ByHand(attached) => attached.as_fd(),
         }
     }
 
     /// Whether it ended well, and how, once it has ended. A child is reaped.
     pub(super) fn end(&mut self) -> Option<(bool, String)> {
         match self {
-            Process::Launched(child) => match child.reap() {
+            InstanceProcess::Launched(child) => match child.reap() {
                 Ok(None) => None,
                 Ok(Some(status)) => Some((status.success(), status.to_string())),
                 Err(error) => Some((false, format!("a status that could not be read: {error}"))),
             },
-            Process::ByHand(attached) => {
+            InstanceProcess::ByHand(attached) => {
                 let has_ended = attached.has_ended().unwrap_or(true);
                 has_ended.then(|| (true, "a status that only its parent knows".to_owned()))
             }
@@ -56,33 +54,21 @@ impl Process {
     }
 }
 
-/// A process.
+/// A process that runs, or has ended and is not reaped.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct RunningProcess {
     pub(super) generation: Generation,
-    pub(super) process: Process,
+    pub(super) process: InstanceProcess,
     /// The variable that says which launch it is, as its environment has it: no other launch has the same.
     pub(super) mark: OsString,
     pub(super) exit_source: u64,
-    pub(super) stdout: Option<Pipe>,
-    pub(super) stderr: Option<Pipe>,
 }
 
-/// A connection.
+/// Files, socket and executable that were prepared for a generation.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Prepared {
     pub(super) generation: Generation,
-    pub(super) stream: UnixStream,
-    pub(super) source: u64,
-    /// It takes no more bytes for now, and is watched until it does.
-    pub(super) full: bool,
-}
-
-/// What was prepared for a generation.
-#[derive(Debug)]
-pub(super) struct Ready {
-    pub(super) generation: Generation,
-    /// What its launch is made from.
+    /// The configuration that its launch is made from.
     pub(super) config: Arc<PluginConfig>,
     /// Until the proof.
     pub(super) token_file: Option<PrivateFile>,
@@ -103,11 +89,11 @@ pub(super) struct Listening {
     pub(super) source: Option<u64>,
 }
 
-impl Ready {
+impl Prepared {
     /// Takes over a preparation; its token goes to who checks it.
-    pub(super) fn new(config: Arc<PluginConfig>, launch: PreparedLaunch) -> (Ready, Token) {
+    pub(super) fn new(config: Arc<PluginConfig>, launch: PreparedLaunch) -> (Prepared, Token) {
         let PreparedLaunch { generation, token, token_file, listener, executable } = launch;
-        let ready = Ready {
+        let prepared = Prepared {
             generation,
             config,
             token_path: token_file.as_ref().map(|file| file.path().to_owned()),
@@ -116,14 +102,13 @@ impl Ready {
             listening: listener.map(|(listener, file)| Listening { listener, _file: file, source: None }),
             executable,
         };
-        (ready, token)
+        (prepared, token)
     }
 }
 
-/// See the module's text.
+/// What exists outside for one plugin.
 #[derive(Debug, Default)]
 pub(super) struct Instance {
-    pub(super) ready: Option<Ready>,
-    pub(super) running: Option<Running>,
-    pub(super) link: Option<Link>,
+    pub(super) prepared: Option<Prepared>,
+    pub(super) running: Option<RunningProcess>,
 }

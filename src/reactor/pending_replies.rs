@@ -1,25 +1,21 @@
-//! Who is told when a call or a wait ends.
+//! Pending replies: who is told when a call or a wait ends.
 //!
 //! What always holds: each is told once, or has gone before.
 
-use super::control::Answer;
+use super::admin_connection::{AdminAnswer, AdminTicket};
 use super::slab::Slab;
-use crate::engine::ReplySender;
-use crate::state::call::CallEnd;
+use crate::engine::{Driver, ReplySender, Woken};
+use crate::state::call::{CallEnd, CallRequest};
 use crate::state::keys::{CallKey, PluginKey, WaitKey};
+use crate::state::supervisor::Supervisor;
+use crate::state::time::Time;
 use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::{CallError, Generation, RequestId};
+use rpc_plugin_wire::{CallError, Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
+use std::sync::Arc;
 
-/// One request of one control client.
-#[derive(Debug, Clone)]
-pub(super) struct Ticket {
-    pub(super) client: u64,
-    pub(super) id: RequestId,
-}
-
-/// One request of one generation of a plugin.
+/// Name of one request of one generation of a plugin.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     pub(crate) key: PluginKey,
@@ -27,164 +23,196 @@ pub(crate) struct Asker {
     pub(crate) id: RequestId,
 }
 
-/// How a wait ends.
+/// End of a wait for a plugin.
 pub(crate) type WaitEnd = Result<Box<PluginStatus>, CallError>;
 
-type Then<T> = Box<dyn FnOnce(T) -> Answer + Send>;
+/// Function that makes an answer of an end.
+type AnswerOf<T> = Box<dyn FnOnce(T) -> AdminAnswer + Send>;
 
-/// What became of the end of a call.
-pub(super) enum Told {
-    /// Nobody waits; the end lies ready where somebody may come for it.
-    Nobody,
-    /// A thread that slept is woken.
-    Woken,
-    /// A client is to be answered.
-    Client(Ticket, Answer),
-    /// A plugin is to be answered.
-    Plugin(Asker, CallEnd),
+/// A reply that is to be written to a connection. A thread has been told already.
+pub(super) enum ReplyTo<A, P> {
+    /// To an admin connection.
+    Admin(AdminTicket, A),
+    /// To a plugin.
+    Plugin(Asker, P),
 }
 
-/// What became of a value of a call's progress.
-pub(super) enum ToldProgress {
-    /// Nobody waits; it lies ready.
-    Nobody,
-    /// A thread that slept is woken.
-    Woken,
-    /// A client is to be told.
-    Client(Ticket, Box<RawValue>),
-    /// A plugin is to be told.
-    Plugin(Asker, Box<RawValue>),
-}
-
-enum CallSink {
+/// Who is told of the end of a call.
+enum CallWaiter {
     Thread(ReplySender),
-    Client(Ticket, Then<CallEnd>),
+    Admin(AdminTicket, AnswerOf<CallEnd>),
     Plugin(Asker),
 }
 
-struct Call {
-    /// Where it is, for who cancels it.
+/// A call that has not ended.
+struct PendingReply {
+    /// The plugin that it went to, for who cancels it.
     at: Option<PluginKey>,
-    sink: CallSink,
+    waiter: CallWaiter,
 }
 
-enum WaitSink {
+/// Who is told of the end of a wait.
+enum WaitWaiter {
     Thread(Sender<WaitEnd>),
-    Client(Ticket, Then<WaitEnd>),
+    Admin(AdminTicket, AnswerOf<WaitEnd>),
 }
 
-/// See the module's text.
-#[derive(Default)]
+/// The calls and waits that have not ended, and who is told of their ends.
 pub(super) struct PendingReplies {
-    calls: Slab<Call>,
-    waits: Slab<WaitSink>,
+    calls: Slab<PendingReply>,
+    waits: Slab<WaitWaiter>,
+    driver: Arc<Driver>,
+    /// Callers that were woken in this turn.
+    woken: Woken,
 }
 
 impl PendingReplies {
+    /// `driver` counts the threads that sleep until they are told.
+    pub(super) fn new(driver: Arc<Driver>) -> PendingReplies {
+        PendingReplies { calls: Slab::default(), waits: Slab::default(), driver, woken: Woken::default() }
+    }
+
+    /// A turn begins: nobody was woken in it.
+    pub(super) fn begin_turn(&mut self) {
+        self.woken.callers = 0;
+    }
+
+    /// Callers that were woken in this turn.
+    pub(super) fn woken(&self) -> Woken {
+        self.woken
+    }
+
+    fn count_woken(&mut self, is_woken: bool) {
+        if is_woken {
+            self.woken.still_parked = self.driver.unparked();
+            self.woken.callers += 1;
+        }
+    }
+
+    /// Enters a call of a thread.
     pub(super) fn add_call(&mut self, reply: ReplySender) -> CallKey {
         CallKey(self.calls.insert_with(|key| {
             reply.begun(CallKey(key));
-            Call { at: None, sink: CallSink::Thread(reply) }
+            PendingReply { at: None, waiter: CallWaiter::Thread(reply) }
         }))
     }
 
-    pub(super) fn add_call_of(&mut self, ticket: Ticket, then: Then<CallEnd>) -> CallKey {
-        CallKey(self.calls.insert(Call { at: None, sink: CallSink::Client(ticket, then) }))
+    /// Enters a call of an admin connection.
+    pub(super) fn add_call_of_admin(&mut self, ticket: AdminTicket, then: AnswerOf<CallEnd>) -> CallKey {
+        CallKey(self.calls.insert(PendingReply { at: None, waiter: CallWaiter::Admin(ticket, then) }))
     }
 
+    /// Enters a call of a plugin.
     pub(super) fn add_call_of_plugin(&mut self, asker: Asker) -> CallKey {
-        CallKey(self.calls.insert(Call { at: None, sink: CallSink::Plugin(asker) }))
+        CallKey(self.calls.insert(PendingReply { at: None, waiter: CallWaiter::Plugin(asker) }))
+    }
+
+    /// Makes a call that was entered. Gives the plugin that is called.
+    pub(super) fn call(
+        &mut self,
+        supervisor: &mut Supervisor,
+        now: Time,
+        key: CallKey,
+        request: CallRequest,
+    ) -> Option<PluginKey> {
+        let at = supervisor.call(now, key, request);
+        if let Some(call) = self.calls.get_mut(key.0) {
+            call.at = at;
+        }
+        at
+    }
+
+    /// Asks for a heartbeat, as a call that was entered.
+    pub(super) fn probe(&mut self, supervisor: &mut Supervisor, now: Time, key: CallKey, id: &PluginId) {
+        if let Some(call) = self.calls.get_mut(key.0) {
+            call.at = supervisor.find(id);
+        }
+        supervisor.probe(now, key, id, None);
     }
 
     /// The plugin that asked for a call.
     pub(super) fn asker_of(&self, key: CallKey) -> Option<&Asker> {
-        match &self.calls.get(key.0)?.sink {
-            CallSink::Plugin(asker) => Some(asker),
+        match &self.calls.get(key.0)?.waiter {
+            CallWaiter::Plugin(asker) => Some(asker),
             _ => None,
         }
     }
 
-    /// Says to which plugin a call went.
-    pub(super) fn place_call(&mut self, key: CallKey, at: Option<PluginKey>) {
-        if let Some(call) = self.calls.get_mut(key.0) {
-            call.at = at;
+    /// Cancels a call whose caller has gone, if it has not ended.
+    pub(super) fn cancel(&mut self, supervisor: &mut Supervisor, now: Time, key: CallKey) {
+        if let Some(call) = self.calls.remove(key.0) {
+            supervisor.cancel(now, key, call.at);
         }
     }
 
-    /// Forgets a call whose caller has gone; where it was, if it had not ended.
-    pub(super) fn forget_call(&mut self, key: CallKey) -> Option<Option<PluginKey>> {
-        self.calls.remove(key.0).map(|call| call.at)
-    }
-
-    /// Tells a thread of the progress of a call, or says which client to tell.
-    pub(super) fn progress(&mut self, key: CallKey, value: Box<RawValue>) -> ToldProgress {
-        match self.calls.get(key.0).map(|call| &call.sink) {
-            None => ToldProgress::Nobody,
-            Some(CallSink::Thread(reply)) => match reply.progress(value) {
-                true => ToldProgress::Woken,
-                false => ToldProgress::Nobody,
-            },
-            Some(CallSink::Client(ticket, _)) => ToldProgress::Client(ticket.clone(), value),
-            Some(CallSink::Plugin(asker)) => ToldProgress::Plugin(asker.clone(), value),
-        }
-    }
-
-    pub(super) fn add_wait(&mut self, sender: Sender<WaitEnd>) -> WaitKey {
-        WaitKey(self.waits.insert(WaitSink::Thread(sender)))
-    }
-
-    pub(super) fn add_wait_of(&mut self, ticket: Ticket, then: Then<WaitEnd>) -> WaitKey {
-        WaitKey(self.waits.insert(WaitSink::Client(ticket, then)))
-    }
-
-    /// Tells a thread, or says what to tell a client.
-    pub(super) fn end_call(&mut self, key: CallKey, end: CallEnd) -> Told {
-        match self.calls.remove(key.0).map(|call| call.sink) {
-            None => Told::Nobody,
-            Some(CallSink::Thread(reply)) => {
-                if reply.send(end) {
-                    Told::Woken
-                } else {
-                    Told::Nobody
-                }
+    /// Tells a thread of the progress of a call, or says which connection to tell.
+    pub(super) fn progress(
+        &mut self,
+        key: CallKey,
+        value: Box<RawValue>,
+    ) -> Option<ReplyTo<Box<RawValue>, Box<RawValue>>> {
+        match &self.calls.get(key.0)?.waiter {
+            CallWaiter::Thread(reply) => {
+                let is_woken = reply.progress(value);
+                self.count_woken(is_woken);
+                None
             }
-            Some(CallSink::Client(ticket, then)) => Told::Client(ticket, then(end)),
-            Some(CallSink::Plugin(asker)) => Told::Plugin(asker, end),
+            CallWaiter::Admin(ticket, _) => Some(ReplyTo::Admin(ticket.clone(), value)),
+            CallWaiter::Plugin(asker) => Some(ReplyTo::Plugin(asker.clone(), value)),
         }
     }
 
-    /// Tells a thread, or says what to tell a client.
-    pub(super) fn end_wait(&mut self, key: WaitKey, end: WaitEnd) -> Option<(Ticket, Answer)> {
+    /// Tells a thread of the end of a call, or says which connection to tell.
+    pub(super) fn end_call(&mut self, key: CallKey, end: CallEnd) -> Option<ReplyTo<AdminAnswer, CallEnd>> {
+        match self.calls.remove(key.0)?.waiter {
+            CallWaiter::Thread(reply) => {
+                let is_woken = reply.send(end);
+                self.count_woken(is_woken);
+                None
+            }
+            CallWaiter::Admin(ticket, then) => Some(ReplyTo::Admin(ticket, then(end))),
+            CallWaiter::Plugin(asker) => Some(ReplyTo::Plugin(asker, end)),
+        }
+    }
+
+    /// Enters a wait of a thread.
+    pub(super) fn add_wait(&mut self, sender: Sender<WaitEnd>) -> WaitKey {
+        WaitKey(self.waits.insert(WaitWaiter::Thread(sender)))
+    }
+
+    /// Enters a wait of an admin connection.
+    pub(super) fn add_wait_of_admin(&mut self, ticket: AdminTicket, then: AnswerOf<WaitEnd>) -> WaitKey {
+        WaitKey(self.waits.insert(WaitWaiter::Admin(ticket, then)))
+    }
+
+    /// Tells a thread of the end of a wait, or says what to tell an admin connection.
+    pub(super) fn end_wait(&mut self, key: WaitKey, end: WaitEnd) -> Option<(AdminTicket, AdminAnswer)> {
         match self.waits.remove(key.0)? {
-            WaitSink::Thread(sender) => {
+            WaitWaiter::Thread(sender) => {
                 // Who does not wait any more needs no answer.
                 let _ = sender.try_send(end);
                 None
             }
-            WaitSink::Client(ticket, then) => Some((ticket, then(end))),
+            WaitWaiter::Admin(ticket, then) => Some((ticket, then(end))),
         }
     }
 
-    /// Forgets all of a client that has gone; what is to be cancelled.
-    pub(super) fn forget_client(&mut self, client: u64) -> (Vec<(CallKey, Option<PluginKey>)>, Vec<WaitKey>) {
-        let mut calls = Vec::new();
+    /// Cancels all of an admin connection that has gone.
+    pub(super) fn cancel_all_of(&mut self, supervisor: &mut Supervisor, now: Time, client: u64) {
         for key in self.calls.keys() {
-            if let Some(Call { at, sink: CallSink::Client(ticket, _) }) = self.calls.get(key)
+            if let Some(PendingReply { waiter: CallWaiter::Admin(ticket, _), .. }) = self.calls.get(key)
                 && ticket.client == client
             {
-                calls.push((CallKey(key), *at));
-                self.calls.remove(key);
+                self.cancel(supervisor, now, CallKey(key));
             }
         }
-        let mut waits = Vec::new();
         for key in self.waits.keys() {
-            if let Some(WaitSink::Client(ticket, _)) = self.waits.get(key)
+            if let Some(WaitWaiter::Admin(ticket, _)) = self.waits.get(key)
                 && ticket.client == client
             {
-                waits.push(WaitKey(key));
                 self.waits.remove(key);
+                supervisor.forget_wait(WaitKey(key));
             }
         }
-        (calls, waits)
     }
 }

@@ -1,4 +1,4 @@
-//! What plugins ask of their host: calls of other plugins, and services of the embedding program.
+//! Requests of plugins to their host: calls of other plugins, and services of the embedding program.
 //!
 //! What this file is for: handing each request to who serves it, and what comes back to who asked. What it
 //! deliberately does not do: run a service; [`Services`] does, on threads of its own. Whether a plugin may call
@@ -7,8 +7,8 @@
 //! What always holds: each request is answered once, or its connection has ended; what nobody waits for any more is
 //! cancelled.
 
-use super::Reactor;
-use super::pending_replies::Asker;
+use super::hub::Hub;
+use super::pending_replies::{Asker, PendingReplies};
 use crate::state::call::CallEnd;
 use crate::state::call::CallRequest;
 use crate::state::fds::Fds;
@@ -37,14 +37,15 @@ pub(crate) struct ServiceRequest {
 
 /// The services of a host.
 pub(crate) trait Services: Send {
-    /// Takes a request on, and answers it later with [`LoopCommand::Answered`](super::LoopCommand::Answered); or says at once why not. Must not block.
+    /// Takes a request on, and answers it later with [`LoopCommand::Answered`](super::LoopCommand::Answered); or says at
+    /// once why not. Must not block.
     fn take(&mut self, request: ServiceRequest) -> Result<Context, ErrorObject>;
 
     /// The host ends: nothing more is served.
     fn end(&mut self);
 }
 
-/// What is being done about a request.
+/// Work on a request.
 enum Serving {
     /// It became a call of another plugin.
     Forwarded(CallKey),
@@ -52,42 +53,50 @@ enum Serving {
     Service(Context),
 }
 
-/// See the module's text. Bounded by what each plugin may have unanswered.
-#[derive(Default)]
-pub(super) struct PluginRequests(BTreeMap<(PluginKey, Generation, RequestId), Serving>);
+/// The requests of plugins that are worked on. Bounded by what each plugin may have unanswered.
+pub(super) struct PluginRequests {
+    serving: BTreeMap<(PluginKey, Generation, RequestId), Serving>,
+    services: Box<dyn Services>,
+}
 
-impl Reactor {
-    /// A plugin asks for something.
-    pub(super) fn serve_plugin(&mut self, now: Time, key: PluginKey, generation: Generation, asked: Asked) {
+impl PluginRequests {
+    pub(super) fn new(services: Box<dyn Services>) -> PluginRequests {
+        PluginRequests { serving: BTreeMap::new(), services }
+    }
+
+    /// Has a request of a plugin served.
+    pub(super) fn serve(
+        &mut self,
+        hub: &mut Hub,
+        pending: &mut PendingReplies,
+        now: Time,
+        (key, generation): (PluginKey, Generation),
+        asked: Asked,
+    ) {
         let asker = Asker { key, generation, id: asked.id.clone() };
         let taken = if asked.method == METHOD_CALL {
-            self.supervisor.permit(now, key, asked).map(|request| self.forward(now, &asker, request))
+            hub.supervisor.permit(now, key, asked).map(|request| forward(hub, pending, now, &asker, request))
         } else {
-            match self.maker_of(&asker, &asked) {
-                Some(maker) => Ok(self.forward(now, &asker, CallRequest::back(now, maker, asked))),
-                None => self.have_served(now, &asker, asked),
+            match callback_owner(hub, pending, &asker, &asked) {
+                Some(owner) => Ok(forward(hub, pending, now, &asker, CallRequest::back(now, owner, asked))),
+                None => self.have_served(hub, now, &asker, asked),
             }
         };
         match taken {
-            Ok(serving) => drop(self.servings.0.insert((key, generation, asker.id), serving)),
-            Err(error) => self.answer_plugin(now, &asker, Err(error), Fds::new()),
+            Ok(serving) => drop(self.serving.insert((key, generation, asker.id), serving)),
+            Err(error) => self.answer(hub, now, &asker, Err(error), Fds::new()),
         }
     }
 
-    /// Whose function is called, where it came with a call of another plugin that is there still.
-    fn maker_of(&mut self, asker: &Asker, asked: &Asked) -> Option<PluginId> {
-        if asked.method != METHOD_CALLBACK {
-            return None;
-        }
-        let served = self.supervisor.served_call(asker.key, asker.generation, &asked.chain)?;
-        let maker = self.ends.asker_of(served)?;
-        let plugin = self.supervisor.plugin(maker.key)?;
-        (plugin.generation() == Some(maker.generation)).then(|| plugin.id().clone())
-    }
-
-    fn have_served(&mut self, now: Time, asker: &Asker, asked: Asked) -> Result<Serving, ErrorObject> {
+    fn have_served(
+        &mut self,
+        hub: &Hub,
+        now: Time,
+        asker: &Asker,
+        asked: Asked,
+    ) -> Result<Serving, ErrorObject> {
         let left = asked.deadline.map(|deadline| deadline.since(now));
-        let Some(plugin) = self.supervisor.plugin(asker.key) else {
+        let Some(plugin) = hub.supervisor.plugin(asker.key) else {
             let text = format!("the host does not serve {:?}", asked.method);
             return Err(ErrorObject::new(ErrorCode::MethodNotFound, text));
         };
@@ -95,68 +104,91 @@ impl Reactor {
         self.services.take(ServiceRequest { asker, plugin_id, asked, left, interfaces }).map(Serving::Service)
     }
 
-    /// Makes the call that a plugin asked for.
-    fn forward(&mut self, now: Time, asker: &Asker, request: CallRequest) -> Serving {
-        let call = self.ends.add_call_of_plugin(asker.clone());
-        let at = self.supervisor.call(now, call, request);
-        self.ends.place_call(call, at);
-        Serving::Forwarded(call)
-    }
-
-    /// A call that a plugin asked for ended.
-    pub(super) fn tell_asker(&mut self, now: Time, asker: &Asker, end: CallEnd) {
+    /// Tells a plugin how a call that it asked for ended.
+    pub(super) fn answer_call(&mut self, hub: &mut Hub, now: Time, asker: &Asker, end: CallEnd) {
         let CallEnd { result, fds, .. } = end;
         let result = result.map_err(|error| error.to_object());
-        self.answer_plugin(now, asker, result, fds);
+        self.answer(hub, now, asker, result, fds);
     }
 
     /// Answers a plugin, if it still waits.
-    pub(super) fn answer_plugin(
+    pub(super) fn answer(
         &mut self,
+        hub: &mut Hub,
         now: Time,
         asker: &Asker,
         result: Result<Box<RawValue>, ErrorObject>,
         fds: Fds,
     ) {
         let Asker { key, generation, id } = asker;
-        self.servings.0.remove(&(*key, *generation, id.clone()));
-        self.supervisor.answer(now, (*key, *generation), id, result.as_deref().map_err(Clone::clone), fds);
+        self.serving.remove(&(*key, *generation, id.clone()));
+        hub.supervisor.answer(now, (*key, *generation), id, result.as_deref().map_err(Clone::clone), fds);
     }
 
-    /// Tells a plugin how far what it asked for is.
-    pub(super) fn tell_asker_progress(&mut self, now: Time, asker: &Asker, value: &RawValue) {
-        self.supervisor.tell_progress(now, (asker.key, asker.generation), &asker.id, value);
-    }
-
-    /// A plugin does not wait any more. It is answered all the same (protocol section 5).
-    pub(super) fn abandon(&mut self, now: Time, key: PluginKey, generation: Generation, id: RequestId) {
-        let Some(serving) = self.servings.0.get(&(key, generation, id.clone())) else { return };
-        match serving {
+    /// Gives up a request that its plugin does not wait for any more. It is answered all the same (protocol section 5).
+    pub(super) fn abandon(&mut self, hub: &mut Hub, pending: &mut PendingReplies, now: Time, asker: &Asker) {
+        let name = (asker.key, asker.generation, asker.id.clone());
+        match self.serving.get(&name) {
+            None => {}
             // Its handler answers.
-            Serving::Service(context) => cancel(context),
-            Serving::Forwarded(call) => {
-                let call = *call;
-                self.cancel_call(now, call);
+            Some(Serving::Service(context)) => cancel(context),
+            Some(Serving::Forwarded(call)) => {
+                pending.cancel(&mut hub.supervisor, now, *call);
                 let error = ErrorObject::new(ErrorCode::Cancelled, "the call was cancelled");
-                self.answer_plugin(now, &Asker { key, generation, id }, Err(error), Fds::new());
+                self.answer(hub, now, asker, Err(error), Fds::new());
             }
         }
     }
 
-    /// A connection ended, and with it all that its plugin waited for.
-    pub(super) fn abandon_all(&mut self, now: Time, key: PluginKey, generation: Generation) {
+    /// Gives up all requests of a connection that ended.
+    pub(super) fn abandon_all(
+        &mut self,
+        hub: &mut Hub,
+        pending: &mut PendingReplies,
+        now: Time,
+        (key, generation): (PluginKey, Generation),
+    ) {
         let from = (key, generation, RequestId::Number(0));
-        let ids = self.servings.0.range(from..).map(|(name, _)| name);
-        let ids = ids.take_while(|name| (name.0, name.1) == (key, generation)).cloned();
-        let ids: Vec<_> = ids.collect();
-        for name in ids {
-            match self.servings.0.remove(&name) {
+        let names = self.serving.range(from..).map(|(name, _)| name);
+        let names = names.take_while(|name| (name.0, name.1) == (key, generation)).cloned();
+        let names: Vec<_> = names.collect();
+        for name in names {
+            match self.serving.remove(&name) {
                 Some(Serving::Service(context)) => cancel(&context),
-                Some(Serving::Forwarded(call)) => self.cancel_call(now, call),
+                Some(Serving::Forwarded(call)) => pending.cancel(&mut hub.supervisor, now, call),
                 None => {}
             }
         }
     }
+
+    /// Ends the services.
+    pub(super) fn end(&mut self) {
+        self.services.end();
+    }
+}
+
+/// The plugin whose function is called, where that came with a call of another plugin that is there still.
+fn callback_owner(hub: &mut Hub, pending: &PendingReplies, asker: &Asker, asked: &Asked) -> Option<PluginId> {
+    if asked.method != METHOD_CALLBACK {
+        return None;
+    }
+    let served = hub.supervisor.served_call(asker.key, asker.generation, &asked.chain)?;
+    let owner = pending.asker_of(served)?;
+    let plugin = hub.supervisor.plugin(owner.key)?;
+    (plugin.generation() == Some(owner.generation)).then(|| plugin.id().clone())
+}
+
+/// Makes the call that a plugin asked for.
+fn forward(
+    hub: &mut Hub,
+    pending: &mut PendingReplies,
+    now: Time,
+    asker: &Asker,
+    request: CallRequest,
+) -> Serving {
+    let call = pending.add_call_of_plugin(asker.clone());
+    pending.call(&mut hub.supervisor, now, call, request);
+    Serving::Forwarded(call)
 }
 
 /// What runs then is the embedding program's: a panic in it is its own.

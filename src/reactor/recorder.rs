@@ -18,9 +18,9 @@ const SUBSCRIBERS_MAX: usize = 64;
 /// Something that happened, for subscribers.
 #[derive(Debug, Clone)]
 pub struct LifecycleEvent {
-    /// When.
+    /// When it happened.
     pub at: SystemTime,
-    /// What.
+    /// What happened.
     pub note: Note,
     /// Events before this one that this subscriber missed because it did not keep up.
     pub missed: u64,
@@ -38,7 +38,7 @@ pub(super) struct Recorder {
     log: EventLog,
     runtime_dir: PathBuf,
     subscribers: Vec<Subscriber>,
-    /// Of what was recorded last.
+    /// Ticket of what was recorded last.
     last_ticket: Option<Ticket>,
 }
 
@@ -123,7 +123,7 @@ impl Recorder {
         self.last_ticket = self.log.record(entry).or(self.last_ticket);
     }
 
-    /// Of what was recorded last.
+    /// The ticket of what was recorded last.
     pub(super) fn last_ticket(&self) -> Option<Ticket> {
         self.last_ticket
     }

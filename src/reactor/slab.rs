@@ -6,7 +6,7 @@
 /// Places fit 32 bits, stamps 31: a key is never `usize::MAX`, which the event loop's waker has.
 const STAMP_MASK: u64 = (1 << 31) - 1;
 
-/// See the module's text.
+/// Values by keys that are never used again.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     places: Vec<(u32, Option<T>)>,

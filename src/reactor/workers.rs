@@ -14,24 +14,24 @@ pub(super) const WORKERS_DEFAULT: usize = 2;
 /// Jobs that wait for a worker.
 const QUEUE_MAX: usize = 256;
 
-/// One piece of work.
-pub(super) type Job = Box<dyn FnOnce() + Send>;
+/// One piece of work for a thread.
+pub(super) type Work = Box<dyn FnOnce() + Send>;
 
-/// See the module's text.
+/// The threads, and their queue.
 #[derive(Debug)]
 pub(super) struct Workers {
     /// `None` once the pool is being ended.
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<Work>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
     /// Starts the threads.
     pub(super) fn start(threads: usize) -> io::Result<Workers> {
-        let (jobs, queue) = bounded::<Job>(QUEUE_MAX);
+        let (jobs, queue) = bounded::<Work>(QUEUE_MAX);
         let threads = (0..threads.max(1))
             .map(|_| {
-                let queue: Receiver<Job> = queue.clone();
+                let queue: Receiver<Work> = queue.clone();
                 std::thread::Builder::new().name("rpcplugin-work".into()).spawn(move || {
                     for job in queue {
                         // The job's own channel tells whoever waits that there is no result.
@@ -44,7 +44,7 @@ impl Workers {
     }
 
     /// Hands over a job, or hands it back when the queue is full.
-    pub(super) fn submit(&self, job: Job) -> Result<(), Job> {
+    pub(super) fn submit(&self, job: Work) -> Result<(), Work> {
         match &self.jobs {
             None => Ok(()),
             Some(jobs) => jobs.try_send(job).map_err(TrySendError::into_inner),

@@ -20,6 +20,7 @@ pub mod retry;
 pub mod route;
 pub mod session;
 pub mod shortage;
+pub mod stream_turns;
 pub mod supervisor;
 pub mod time;
 pub mod waits;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use nix::sys::signal::Signal;
 
 /// How long dropping a child that was not reaped waits for it to die of SIGKILL. One that hangs in the
-/// kernel for longer is left to whoever inherits it.
+/// kernel for longer is left to whoever inherits it. [`end_all`] ends many at once, and waits once.
 const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a process ended.
@@ -141,6 +141,12 @@ impl Child {
         }
     }
 
+    /// Sends SIGKILL to it and its group. Errors have nowhere to go: whoever cares has reaped it before.
+    fn kill(&self) {
+        let _ = self.signal_group(Signal::SIGKILL);
+        let _ = self.signal(Signal::SIGKILL);
+    }
+
     /// Blocks until it has ended (it is not reaped) or the time is over, and says whether it has ended.
     /// Not for the event loop, which waits for the pidfd to become readable.
     ///
@@ -160,14 +166,25 @@ impl AsFd for Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if self.ended.is_some() {
-            return;
+        if self.ended.is_none() {
+            self.kill();
+            let _ = self.wait_exit(DROP_TIMEOUT);
+            let _ = self.reap();
         }
-        // Errors have nowhere to go: whoever cares has reaped it before.
-        let _ = self.signal_group(Signal::SIGKILL);
-        let _ = self.signal(Signal::SIGKILL);
-        let _ = self.wait_exit(DROP_TIMEOUT);
-        let _ = self.reap();
+    }
+}
+
+/// Kills children and reaps them, all side by side: each is sent SIGKILL before the first is waited for, and all of them
+/// together are waited for no longer than `timeout`. One that hangs in the kernel for longer is left to whoever inherits
+/// it.
+pub fn end_all(mut children: Vec<Child>, timeout: Duration) {
+    children.iter().for_each(Child::kill);
+    let end = Instant::now() + timeout;
+    for child in &mut children {
+        let _ = child.wait_exit(end.saturating_duration_since(Instant::now()));
+        let _ = child.reap();
+        // Its time is over: dropping it waits no more.
+        child.ended.get_or_insert(ExitStatus::Signal { signal: libc::SIGKILL, core_dumped: false });
     }
 }
 
@@ -233,6 +250,17 @@ pub(super) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// Children that SIGKILL does not end, as where they hang in the kernel: what stands for their pidfd never becomes
+/// readable while the other end is kept. No process stands behind them.
+#[cfg(test)]
+pub(crate) fn hung(count: usize) -> (Vec<Child>, Vec<io::PipeWriter>) {
+    let pair = |_| {
+        let (reader, writer) = io::pipe().unwrap();
+        (Child::new(i32::MAX, reader.into()), writer)
+    };
+    (0..count).map(pair).unzip()
 }
 
 #[cfg(test)]

@@ -115,3 +115,22 @@ fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
+
+#[test]
+fn children_that_hang_are_waited_for_side_by_side_and_those_that_can_end_do() {
+    let root = folder();
+    let (mut children, _held) = hung(100);
+    let living: Vec<Child> = (0..3).map(|_| launch(root.path(), "exec sleep 1000")).collect();
+    let pids: Vec<u32> = living.iter().map(Child::pid).collect();
+    children.extend(living);
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        end_all(children, DROP_TIMEOUT);
+        done.send(()).unwrap();
+    });
+    // One after the other they would take five times as long as this.
+    ended.recv_timeout(DEADLINE).unwrap();
+    for pid in pids {
+        assert!(!exists(pid), "{pid} is neither ended nor reaped");
+    }
+}

@@ -1,120 +1,30 @@
-//! Control clients: many connections, each bounded, none trusted beyond its peer credentials.
+//! One admin connection: a client that asks, bounded, and not trusted beyond its peer credentials.
 //!
-//! What this file is for: accepting, checking who connects, frames in and out. What it deliberately
-//! does not do: know a method; a [`ControlService`] does.
+//! What this file is for: frames in and out. What it deliberately does not do: know a method;
+//! [`AdminService`](super::admin_service::AdminService) does.
 //!
-//! What always holds: a client that does not read, or sends what is no frame, costs its own
-//! connection only; answers to a client that has gone are dropped.
+//! What always holds: a client that does not read, or sends what is no frame, costs its own connection only.
 
-use super::SinkQuestions;
-use super::pending_replies::{PendingReplies, Ticket};
-use super::slab::Slab;
-use crate::state::action::Note;
-use crate::state::call::CallEnd;
-use crate::state::call::CallRequest;
 use crate::state::fds::Fd;
 use crate::state::plugin::PeerIdentity;
-use crate::state::supervisor::Supervisor;
-use crate::state::time::Time;
-use crate::state::waits::Goal;
 use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_peer::SendQueue;
-use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::{
-    CallError, ErrorCode, ErrorObject, FrameDecoder, Message, PluginId, RequestId, message,
-};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameDecoder, Message, RequestId, message};
 use serde_json::value::RawValue;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
 
-/// What a control method answers.
-pub(crate) type Answer = Result<Box<RawValue>, ErrorObject>;
+/// Answer of an admin method.
+pub(crate) type AdminAnswer = Result<Box<RawValue>, ErrorObject>;
 
-/// When it answers.
-pub(crate) enum Reply {
-    /// This.
-    Now(Answer),
-    /// By a call or a wait that was begun.
-    Later,
-}
-
-/// What serves control requests. Runs on the event loop: it must not block.
-pub(crate) trait ControlService: Send {
-    /// Serves one request.
-    fn handle(&mut self, cx: &mut ControlCx<'_>, method: &str, params: Option<&RawValue>) -> Reply;
-}
-
-/// What a host knows about itself.
-#[derive(Clone)]
-pub(crate) struct HostFacts<'a> {
-    pub(crate) uptime: Duration,
-    pub(crate) runtime_dir: &'a Path,
-    pub(crate) clients: u32,
-    pub(crate) events_dropped: u64,
-    pub(crate) sinks: SinkQuestions,
-}
-
-/// What a control method may look at and do.
-pub(crate) struct ControlCx<'a> {
-    pub(crate) now: Time,
-    pub(crate) supervisor: &'a mut Supervisor,
-    pub(crate) facts: HostFacts<'a>,
-    /// Who asks.
-    pub(crate) peer_uid: u32,
-    pub(crate) peer_pid: u32,
-    /// Notes to record.
-    pub(crate) notes: &'a mut Vec<Note>,
-    /// Set to end the host.
-    pub(crate) end: &'a mut bool,
-    pub(super) ends: &'a mut PendingReplies,
-    pub(super) ticket: Ticket,
-}
-
-impl ControlCx<'_> {
-    /// The request, in the record: the client's number and the id it gave.
-    pub(crate) fn operation_id(&self) -> String {
-        format!("{}.{}", self.ticket.client, self.ticket.id)
-    }
-
-    /// Makes a call; `then` makes the answer of what comes back.
-    pub(crate) fn call(
-        &mut self,
-        request: CallRequest,
-        then: impl FnOnce(CallEnd) -> Answer + Send + 'static,
-    ) -> Reply {
-        let key = self.ends.add_call_of(self.ticket.clone(), Box::new(then));
-        let at = self.supervisor.call(self.now, key, request);
-        self.ends.place_call(key, at);
-        Reply::Later
-    }
-
-    /// Asks a plugin for a heartbeat; `then` makes the answer of what comes back.
-    pub(crate) fn probe(
-        &mut self,
-        id: &PluginId,
-        then: impl FnOnce(CallEnd) -> Answer + Send + 'static,
-    ) -> Reply {
-        let key = self.ends.add_call_of(self.ticket.clone(), Box::new(then));
-        self.ends.place_call(key, self.supervisor.find(id));
-        self.supervisor.probe(self.now, key, id, None);
-        Reply::Later
-    }
-
-    /// Waits for a plugin; `then` makes the answer of what comes of it.
-    pub(crate) fn wait(
-        &mut self,
-        id: &PluginId,
-        goal: Goal,
-        timeout: Duration,
-        then: impl FnOnce(Result<Box<PluginStatus>, CallError>) -> Answer + Send + 'static,
-    ) -> Reply {
-        let key = self.ends.add_wait_of(self.ticket.clone(), Box::new(then));
-        self.supervisor.wait(self.now, key, id, goal, timeout);
-        Reply::Later
-    }
+/// Name of one request of one admin connection.
+#[derive(Debug, Clone)]
+pub(crate) struct AdminTicket {
+    /// The connection.
+    pub(super) client: u64,
+    /// The id that the client gave.
+    pub(super) id: RequestId,
 }
 
 /// Requests of one client that may wait at once; a further one is answered `overloaded`.
@@ -129,22 +39,23 @@ pub(super) const FRAMES_PER_TURN: usize = 32;
 /// Bytes read from one client in a turn of the loop.
 const READ_BYTES: usize = 64 * 1024;
 
-/// One connection.
+/// A connection, and what waits on it.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct AdminConnection {
     pub(super) stream: UnixStream,
     pub(super) source: u64,
     pub(super) peer: PeerIdentity,
     inbox: FrameDecoder,
     outbox: SendQueue<Fd>,
-    waiting: usize,
+    /// Requests that are not answered.
+    unanswered: usize,
     /// Nothing more is taken from it until it has read.
     paused: bool,
     /// It takes no more bytes for now, and is watched until it does.
     full: bool,
 }
 
-/// What became of reading.
+/// Outcome of reading once.
 #[derive(Debug)]
 pub(super) enum ReadOutcome {
     /// Nothing more for now.
@@ -155,37 +66,37 @@ pub(super) enum ReadOutcome {
     Over(Option<ErrorObject>),
 }
 
-/// What the next frame of a client was.
-pub(super) enum Taken {
+/// The next frame of a client.
+pub(super) enum NextFrame {
     /// A request.
-    Request(Asked),
-    /// Something that needs no answer.
+    Request(AdminRequest),
+    /// A frame that needs no answer.
     Passed,
     /// There is no whole frame.
     Nothing,
-    /// It does not read its answers: its frames wait until it does.
+    /// The client does not read its answers: its frames wait until it does.
     Paused,
-    /// What is no request ends the connection; the client is told why.
+    /// A frame that is no request. It ends the connection; the client is told why.
     Fault(ErrorObject),
 }
 
 /// A request, out of its frame.
-pub(super) struct Asked {
+pub(super) struct AdminRequest {
     pub(super) id: RequestId,
     pub(super) method: String,
     pub(super) params: Option<Box<RawValue>>,
 }
 
-impl Client {
+impl AdminConnection {
     /// A client that is not watched yet.
-    pub(super) fn new(stream: UnixStream, peer: PeerIdentity, frame_bytes_max: usize) -> Client {
-        Client {
+    pub(super) fn new(stream: UnixStream, peer: PeerIdentity, frame_bytes_max: usize) -> AdminConnection {
+        AdminConnection {
             stream,
             source: u64::MAX,
             peer,
             inbox: FrameDecoder::new(frame_bytes_max),
             outbox: SendQueue::default(),
-            waiting: 0,
+            unanswered: 0,
             paused: false,
             full: false,
         }
@@ -214,25 +125,25 @@ impl Client {
     }
 
     /// Takes the next frame that is whole.
-    pub(super) fn take(&mut self) -> Taken {
+    pub(super) fn take(&mut self) -> NextFrame {
         if self.outbox.waiting_bytes() > OUTBOX_BYTES_PAUSE {
             self.paused = true;
-            return Taken::Paused;
+            return NextFrame::Paused;
         }
         let frame = match self.inbox.next_frame() {
-            Ok(None) => return Taken::Nothing,
-            Err(error) => return Taken::Fault(ErrorObject::new(ErrorCode::TooLarge, error.to_string())),
+            Ok(None) => return NextFrame::Nothing,
+            Err(error) => return NextFrame::Fault(ErrorObject::new(ErrorCode::TooLarge, error.to_string())),
             Ok(Some(frame)) => frame,
         };
         match Message::parse(frame) {
-            Err(error) => Taken::Fault(ErrorObject::new(error.code(), error.to_string())),
-            Ok(Message::Request(request)) => Taken::Request(Asked {
+            Err(error) => NextFrame::Fault(ErrorObject::new(error.code(), error.to_string())),
+            Ok(Message::Request(request)) => NextFrame::Request(AdminRequest {
                 id: request.id,
                 method: request.method.into_owned(),
                 params: request.params.map(ToOwned::to_owned),
             }),
-            Ok(Message::Notification(_)) => Taken::Passed,
-            Ok(Message::Response(_)) => Taken::Fault(ErrorObject::new(
+            Ok(Message::Notification(_)) => NextFrame::Passed,
+            Ok(Message::Response(_)) => NextFrame::Fault(ErrorObject::new(
                 ErrorCode::InvalidRequest,
                 "an answer, where nothing was asked of the client",
             )),
@@ -256,19 +167,19 @@ impl Client {
 
     /// Enters a request; false when too many wait, and then it has been answered.
     pub(super) fn enter(&mut self, id: &RequestId) -> bool {
-        if self.waiting >= REQUESTS_PER_CLIENT_MAX {
+        if self.unanswered >= REQUESTS_PER_CLIENT_MAX {
             let text = format!("{REQUESTS_PER_CLIENT_MAX} requests of this client wait already");
             let error = ErrorObject::new(ErrorCode::Overloaded, text);
             self.outbox.write(|out| message::write_error(out, Some(id), &error));
             return false;
         }
-        self.waiting += 1;
+        self.unanswered += 1;
         true
     }
 
     /// Answers a request that was entered.
-    pub(super) fn answer(&mut self, id: &RequestId, answer: &Answer) {
-        self.waiting = self.waiting.saturating_sub(1);
+    pub(super) fn answer(&mut self, id: &RequestId, answer: &AdminAnswer) {
+        self.unanswered = self.unanswered.saturating_sub(1);
         self.outbox.write(|out| match answer {
             Ok(result) => message::write_result(out, id, result, 0),
             Err(error) => message::write_error(out, Some(id), error),
@@ -302,21 +213,18 @@ impl Client {
     }
 }
 
-/// All connections.
-pub(super) type Clients = Slab<Client>;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;
 
-    fn client() -> (Client, UnixStream) {
+    fn client() -> (AdminConnection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Client::new(ours, PeerIdentity { pid: 1, uid: 1 }, 1024), theirs)
+        (AdminConnection::new(ours, PeerIdentity { pid: 1, uid: 1 }, 1024), theirs)
     }
 
-    fn answer_of(bytes: usize) -> Answer {
+    fn answer_of(bytes: usize) -> AdminAnswer {
         Ok(RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap())
     }
 
@@ -354,7 +262,7 @@ mod tests {
             );
             assert!(matches!(client.read(false), ReadOutcome::Drained), "{count}");
             for _ in 0..2 {
-                assert!(matches!(client.take(), Taken::Request(asked) if asked.method == "m"), "{count}");
+                assert!(matches!(client.take(), NextFrame::Request(asked) if asked.method == "m"), "{count}");
             }
             assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "{count}: nobody has its other end");
         }
@@ -366,7 +274,7 @@ mod tests {
         theirs.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}\n").unwrap();
         assert!(matches!(client.read(false), ReadOutcome::Drained));
         client.answer(&RequestId::Number(0), &answer_of(OUTBOX_BYTES_PAUSE));
-        assert!(matches!(client.take(), Taken::Paused) && !client.resumes());
+        assert!(matches!(client.take(), NextFrame::Paused) && !client.resumes());
         let mut read = Vec::new();
         while !client.outbox.is_empty() {
             assert!(client.write());
@@ -375,7 +283,7 @@ mod tests {
             read.extend_from_slice(&buffer[..bytes]);
         }
         assert!(client.resumes() && !client.resumes(), "once");
-        assert!(matches!(client.take(), Taken::Request(asked) if asked.method == "m"));
-        assert!(matches!(client.take(), Taken::Nothing));
+        assert!(matches!(client.take(), NextFrame::Request(asked) if asked.method == "m"));
+        assert!(matches!(client.take(), NextFrame::Nothing));
     }
 }

@@ -1,0 +1,334 @@
+//! Admin connections: accepting them, checking who connects, serving them in turns.
+//!
+//! What always holds: a turn of one client is bounded, however much it sends; answers to a client that has gone are
+//! dropped; only the host's own user and root are served.
+
+use super::admin_connection::{
+    AdminAnswer, AdminConnection, AdminTicket, FRAMES_PER_TURN, NextFrame, ReadOutcome,
+};
+use super::admin_service::{AdminCx, AdminReply, AdminService, HostFacts, SinkQuestions};
+use super::held_until_synced::HeldReplies;
+use super::hub::{ACCEPTS_PER_TURN, Hub};
+use super::pending_replies::PendingReplies;
+use super::poller::Source;
+use super::slab::Slab;
+use crate::state::action::Note;
+use crate::state::plugin::PeerIdentity;
+use crate::state::time::Time;
+use crate::sys::credentials::{effective_uid, peer_credentials};
+use crate::sys::runtime_dir::RuntimeDir;
+use mio::Interest;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+
+/// The admin socket of a host, and what serves it.
+pub(crate) struct AdminSocket {
+    pub(crate) listener: UnixListener,
+    pub(crate) service: Box<dyn AdminService>,
+    /// Whether clients have to wait for [`LoopCommand::OpenAdmin`](super::LoopCommand::OpenAdmin).
+    pub(crate) held: bool,
+    pub(crate) clients_max: usize,
+    pub(crate) frame_bytes_max: usize,
+}
+
+/// Tables of the loop that serving a client takes.
+pub(super) struct AdminTables<'a> {
+    pub(super) pending: &'a mut PendingReplies,
+    pub(super) held: &'a mut HeldReplies,
+}
+
+/// The admin socket and its connections.
+pub(super) struct AdminConnections {
+    /// `None`: nobody is served.
+    socket: Option<AdminSocket>,
+    /// Registration of the listener, once clients are let in.
+    listener_source: Option<u64>,
+    clients: Slab<AdminConnection>,
+    /// Clients that may have bytes to write.
+    answered: BTreeSet<u64>,
+    uid: u32,
+    runtime_dir: Arc<RuntimeDir>,
+    sinks: SinkQuestions,
+}
+
+impl AdminConnections {
+    pub(super) fn new(
+        socket: Option<AdminSocket>,
+        runtime_dir: Arc<RuntimeDir>,
+        sinks: SinkQuestions,
+    ) -> AdminConnections {
+        AdminConnections {
+            socket,
+            listener_source: None,
+            clients: Slab::default(),
+            answered: BTreeSet::new(),
+            uid: effective_uid(),
+            runtime_dir,
+            sinks,
+        }
+    }
+
+    /// Begins to accept clients, unless they have to wait for [`AdminConnections::open`].
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub(super) fn start(&mut self, hub: &mut Hub) -> io::Result<()> {
+        if self.socket.as_ref().is_some_and(|socket| !socket.held) { self.open(hub) } else { Ok(()) }
+    }
+
+    /// Begins to accept clients, if it has not begun; those that have connected are waiting.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub(super) fn open(&mut self, hub: &mut Hub) -> io::Result<()> {
+        let (Some(socket), None) = (&self.socket, self.listener_source) else { return Ok(()) };
+        let fd = socket.listener.as_raw_fd();
+        self.listener_source = Some(hub.poller.register(fd, Source::AdminListener, Interest::READABLE)?);
+        Ok(())
+    }
+
+    /// Accepts clients, within its turn.
+    pub(super) fn accept(&mut self, hub: &mut Hub, now: Time) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(socket) = &self.socket else { return };
+            match socket.listener.accept() {
+                Ok((stream, _)) => {
+                    hub.accepted();
+                    if let Err(error) = self.admit(hub, stream) {
+                        hub.fault("a control connection could not be watched", &error);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return hub.accept_failed(now, self.listener_source, "a control connection", &error);
+                }
+            }
+        }
+        hub.poller.go_on_later(self.listener_source);
+    }
+
+    fn admit(&mut self, hub: &mut Hub, stream: UnixStream) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let (frame_bytes_max, clients_max) = (socket.frame_bytes_max, socket.clients_max);
+        let peer = peer_credentials(stream.as_fd())?;
+        let peer = PeerIdentity { pid: peer.pid, uid: peer.uid };
+        if peer.uid != self.uid && peer.uid != 0 {
+            let text = format!(
+                "user {} may not control this host; its own user {} and root may",
+                peer.uid, self.uid
+            );
+            let note = Note::new(EventKind::AdminDenied, "a control connection was refused");
+            let details = serde_json::json!({"peer_pid": peer.pid, "peer_uid": peer.uid});
+            hub.recorder.record(note.error(text.clone()).details(details));
+            let error = ErrorObject::new(ErrorCode::Denied, text);
+            AdminConnection::new(stream, peer, frame_bytes_max).refuse(&error);
+            return Ok(());
+        }
+        if self.clients.len() >= clients_max {
+            let text = format!("{clients_max} control clients are connected, which is the most");
+            let error = ErrorObject::new(ErrorCode::Overloaded, text);
+            AdminConnection::new(stream, peer, frame_bytes_max).refuse(&error);
+            return Ok(());
+        }
+        let fd = stream.as_raw_fd();
+        let key = self.clients.insert(AdminConnection::new(stream, peer, frame_bytes_max));
+        match hub.poller.register(fd, Source::AdminConnection(key), Interest::READABLE) {
+            Ok(source) => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.source = source;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.clients.remove(key);
+                Err(error)
+            }
+        }
+    }
+
+    /// Serves a client, within its turn: frames that wait from an earlier turn, then new ones. Why the host is to end,
+    /// where the client asked for that.
+    pub(super) fn read(
+        &mut self,
+        hub: &mut Hub,
+        tables: &mut AdminTables<'_>,
+        now: Time,
+        key: u64,
+        closed: bool,
+    ) -> Option<String> {
+        let source = self.clients.get(key)?.source;
+        // Readable or writable: what waits for it may go on.
+        self.answered.insert(key);
+        let (mut frames_left, mut end) = (FRAMES_PER_TURN, None);
+        let mut next = self.serve_frames(hub, tables, now, key, &mut frames_left, &mut end);
+        let mut outcome = ReadOutcome::Drained;
+        if matches!(next, NextFrame::Nothing)
+            && let Some(client) = self.clients.get_mut(key)
+        {
+            outcome = client.read(closed);
+            next = self.serve_frames(hub, tables, now, key, &mut frames_left, &mut end);
+        }
+        match (next, outcome) {
+            (NextFrame::Fault(error), _) => self.end(hub, tables.pending, now, key, Some(&error)),
+            // Goes on when its answers are written.
+            (NextFrame::Paused, _) => {}
+            (NextFrame::Nothing, ReadOutcome::Over(error)) => {
+                self.end(hub, tables.pending, now, key, error.as_ref());
+            }
+            (NextFrame::Nothing, ReadOutcome::Drained) => {}
+            _ => hub.poller.go_on_later(Some(source)),
+        }
+        end
+    }
+
+    /// Serves whole frames until there is none, the client is to wait, or its turn is over; what came last.
+    fn serve_frames(
+        &mut self,
+        hub: &mut Hub,
+        tables: &mut AdminTables<'_>,
+        now: Time,
+        key: u64,
+        frames_left: &mut usize,
+        end: &mut Option<String>,
+    ) -> NextFrame {
+        while *frames_left > 0 {
+            *frames_left -= 1;
+            let Some(client) = self.clients.get_mut(key) else { return NextFrame::Nothing };
+            let request = match client.take() {
+                NextFrame::Request(request) => request,
+                NextFrame::Passed => continue,
+                last => return last,
+            };
+            if client.enter(&request.id) {
+                let ticket = AdminTicket { client: key, id: request.id };
+                let (method, params) = (&*request.method, request.params.as_deref());
+                let (reply, end_asked) = self.serve(hub, tables.pending, now, &ticket, method, params);
+                *end = end.take().or(end_asked);
+                if let AdminReply::Now(answer) = reply {
+                    self.answer(hub, tables.held, &ticket, answer);
+                }
+            }
+        }
+        NextFrame::Passed
+    }
+
+    /// Serves one request. Why the host is to end, where it asks for that.
+    fn serve(
+        &mut self,
+        hub: &mut Hub,
+        pending: &mut PendingReplies,
+        now: Time,
+        ticket: &AdminTicket,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> (AdminReply, Option<String>) {
+        let facts = HostFacts {
+            uptime: now.since(Time::ZERO),
+            runtime_dir: self.runtime_dir.path(),
+            clients: self.clients.len() as u32,
+            events_dropped: hub.recorder.dropped(),
+            sinks: self.sinks.clone(),
+        };
+        let peer = self.clients.get(ticket.client).map(|client| client.peer);
+        let (Some(socket), Some(peer)) = (self.socket.as_mut(), peer) else {
+            return (AdminReply::Later, None);
+        };
+        let (mut end, mut notes) = (false, Vec::new());
+        let mut cx = AdminCx {
+            now,
+            supervisor: &mut hub.supervisor,
+            facts,
+            peer_uid: peer.uid,
+            peer_pid: peer.pid,
+            notes: &mut notes,
+            end: &mut end,
+            pending,
+            ticket: ticket.clone(),
+        };
+        let reply = socket.service.handle(&mut cx, method, params);
+        for note in notes {
+            hub.recorder.record(note);
+        }
+        let why = || format!("an operator asked for it (process {}, user {})", peer.pid, peer.uid);
+        (reply, end.then(why))
+    }
+
+    /// Ends a connection. A client that asks and closes its sending end still reads what was answered at
+    /// once.
+    fn end(
+        &mut self,
+        hub: &mut Hub,
+        pending: &mut PendingReplies,
+        now: Time,
+        key: u64,
+        error: Option<&ErrorObject>,
+    ) {
+        if let Some(client) = self.clients.get_mut(key) {
+            match error {
+                Some(error) => client.refuse(error),
+                None => drop(client.write()),
+            }
+        }
+        self.drop_client(hub, pending, now, key);
+    }
+
+    /// Answers a client once the record of what it asked is durable; the bytes go out at the end of the turn.
+    pub(super) fn answer(
+        &mut self,
+        hub: &mut Hub,
+        held: &mut HeldReplies,
+        ticket: &AdminTicket,
+        answer: AdminAnswer,
+    ) {
+        if let Some(answer) = held.hold_answer(hub, ticket, answer) {
+            self.answer_now(ticket, &answer);
+        }
+    }
+
+    /// Answers a client, whether the record of what it asked is durable or not.
+    pub(super) fn answer_now(&mut self, ticket: &AdminTicket, answer: &AdminAnswer) {
+        if let Some(client) = self.clients.get_mut(ticket.client) {
+            client.answer(&ticket.id, answer);
+            self.answered.insert(ticket.client);
+        }
+    }
+
+    /// Tells a client how far its call is.
+    pub(super) fn progress(&mut self, ticket: &AdminTicket, value: &RawValue) {
+        if let Some(client) = self.clients.get_mut(ticket.client) {
+            client.progress(&ticket.id, value);
+            self.answered.insert(ticket.client);
+        }
+    }
+
+    /// Writes what waits for clients, as far as they take it.
+    pub(super) fn write(&mut self, hub: &mut Hub, pending: &mut PendingReplies, now: Time) {
+        while let Some(key) = self.answered.pop_first() {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if !client.write() {
+                self.drop_client(hub, pending, now, key);
+                continue;
+            }
+            if client.resumes() {
+                hub.poller.go_on_later(Some(client.source));
+            }
+            if let Some(full) = client.fullness_changed() {
+                hub.watch_writing(client.stream.as_raw_fd(), client.source, full);
+            }
+        }
+    }
+
+    fn drop_client(&mut self, hub: &mut Hub, pending: &mut PendingReplies, now: Time, key: u64) {
+        let Some(client) = self.clients.remove(key) else { return };
+        hub.poller.unregister(client.stream.as_raw_fd(), client.source);
+        pending.cancel_all_of(&mut hub.supervisor, now, key);
+    }
+}

@@ -1,0 +1,105 @@
+//! What serves admin requests, and what it may look at and do.
+//!
+//! What it deliberately does not do: read or write a connection.
+
+use super::admin_connection::{AdminAnswer, AdminTicket};
+use super::pending_replies::{PendingReplies, WaitEnd};
+use crate::state::action::Note;
+use crate::state::call::{CallEnd, CallRequest};
+use crate::state::supervisor::Supervisor;
+use crate::state::time::Time;
+use crate::state::waits::Goal;
+use rpc_plugin_wire::PluginId;
+use rpc_plugin_wire::admin::SinkStatus;
+use serde_json::value::RawValue;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Functions that tell how each sink does; set once they run.
+pub(crate) type SinkQuestions = Arc<OnceLock<Vec<SinkQuestion>>>;
+/// Function that tells how one sink does.
+pub(crate) type SinkQuestion = Box<dyn Fn() -> SinkStatus + Send + Sync>;
+
+/// The time at which a method answers.
+pub(crate) enum AdminReply {
+    /// Now, with this.
+    Now(AdminAnswer),
+    /// Later, by a call or a wait that was begun.
+    Later,
+}
+
+/// The methods of the admin interface. Run on the event loop: they must not block.
+pub(crate) trait AdminService: Send {
+    /// Serves one request.
+    fn handle(&mut self, cx: &mut AdminCx<'_>, method: &str, params: Option<&RawValue>) -> AdminReply;
+}
+
+/// Facts that a host knows about itself.
+#[derive(Clone)]
+pub(crate) struct HostFacts<'a> {
+    pub(crate) uptime: Duration,
+    pub(crate) runtime_dir: &'a Path,
+    pub(crate) clients: u32,
+    pub(crate) events_dropped: u64,
+    pub(crate) sinks: SinkQuestions,
+}
+
+/// Everything that an admin method may look at and do.
+pub(crate) struct AdminCx<'a> {
+    pub(crate) now: Time,
+    pub(crate) supervisor: &'a mut Supervisor,
+    pub(crate) facts: HostFacts<'a>,
+    /// The user that asks.
+    pub(crate) peer_uid: u32,
+    /// The process that asks.
+    pub(crate) peer_pid: u32,
+    /// Notes to record.
+    pub(crate) notes: &'a mut Vec<Note>,
+    /// Set to end the host.
+    pub(crate) end: &'a mut bool,
+    pub(super) pending: &'a mut PendingReplies,
+    pub(super) ticket: AdminTicket,
+}
+
+impl AdminCx<'_> {
+    /// The request, in the record: the connection's number and the id that its client gave.
+    pub(crate) fn operation_id(&self) -> String {
+        format!("{}.{}", self.ticket.client, self.ticket.id)
+    }
+
+    /// Makes a call; `then` makes the answer of what comes back.
+    pub(crate) fn call(
+        &mut self,
+        request: CallRequest,
+        then: impl FnOnce(CallEnd) -> AdminAnswer + Send + 'static,
+    ) -> AdminReply {
+        let key = self.pending.add_call_of_admin(self.ticket.clone(), Box::new(then));
+        self.pending.call(self.supervisor, self.now, key, request);
+        AdminReply::Later
+    }
+
+    /// Asks a plugin for a heartbeat; `then` makes the answer of what comes back.
+    pub(crate) fn probe(
+        &mut self,
+        id: &PluginId,
+        then: impl FnOnce(CallEnd) -> AdminAnswer + Send + 'static,
+    ) -> AdminReply {
+        let key = self.pending.add_call_of_admin(self.ticket.clone(), Box::new(then));
+        self.pending.probe(self.supervisor, self.now, key, id);
+        AdminReply::Later
+    }
+
+    /// Waits for a plugin; `then` makes the answer of what comes of it.
+    pub(crate) fn wait(
+        &mut self,
+        id: &PluginId,
+        goal: Goal,
+        timeout: Duration,
+        then: impl FnOnce(WaitEnd) -> AdminAnswer + Send + 'static,
+    ) -> AdminReply {
+        let key = self.pending.add_wait_of_admin(self.ticket.clone(), Box::new(then));
+        self.supervisor.wait(self.now, key, id, goal, timeout);
+        AdminReply::Later
+    }
+}

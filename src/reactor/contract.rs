@@ -1,0 +1,65 @@
+//! The variables that tell a plugin as what it was launched, and how whoever starts one by hand is told of them.
+//!
+//! What always holds: no value of a variable that an operator configured is told.
+
+use super::instance::Prepared;
+use crate::state::action::Note;
+use crate::state::plugin_config::PluginConfig;
+use crate::state::policy::Transport;
+use crate::sys::spawn::CHANNEL_FD;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::handshake::{
+    ENV_AUTH_TOKEN_FILE, ENV_LAUNCH, ENV_PLUGIN_FD, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
+};
+use rpc_plugin_wire::{Generation, PluginId};
+use std::ffi::OsString;
+use std::path::Path;
+
+/// The variables of the contract.
+pub(super) fn variables(prepared: &Prepared, runtime_dir: &Path) -> Vec<(OsString, OsString)> {
+    let id = &prepared.config.id;
+    if prepared.config.policy.transport == Transport::Stdio {
+        return vec![(ENV_LAUNCH.into(), launch_mark(runtime_dir, id, prepared.generation))];
+    }
+    let channel = match &prepared.socket_path {
+        Some(path) => Some((ENV_PLUGIN_SOCKET.into(), path.clone().into())),
+        None => Some((ENV_PLUGIN_FD.into(), CHANNEL_FD.to_string().into())),
+    };
+    let token_file =
+        prepared.token_path.as_ref().map(|path| (ENV_AUTH_TOKEN_FILE.into(), path.clone().into()));
+    let identity = [
+        (ENV_PLUGIN_ID.into(), id.as_str().into()),
+        (ENV_PLUGIN_GENERATION.into(), prepared.generation.to_string().into()),
+    ];
+    channel.into_iter().chain(identity).chain(token_file).collect()
+}
+
+/// The value of [`ENV_LAUNCH`]. It lies where a token's file would, so that the next host finds what is left.
+fn launch_mark(runtime_dir: &Path, id: &PluginId, generation: Generation) -> OsString {
+    runtime_dir.join(id.as_str()).join(generation.to_string()).into()
+}
+
+/// The variable that tells one launch's processes from all others.
+pub(super) fn mark_of(env: &[(OsString, OsString)]) -> OsString {
+    let is_mark = |name: &OsString| name == ENV_AUTH_TOKEN_FILE || name == ENV_LAUNCH;
+    let (name, value) = env.iter().find(|(name, _)| is_mark(name)).cloned().unwrap_or_default();
+    let mut mark = name;
+    mark.push("=");
+    mark.push(value);
+    mark
+}
+
+/// Tells how to start by hand what these variables are for.
+pub(super) fn how_to_start(config: &PluginConfig, env: &[(OsString, OsString)]) -> Note {
+    let text = |text: &OsString| text.to_string_lossy().into_owned();
+    let environment: serde_json::Map<String, serde_json::Value> =
+        env.iter().map(|(name, value)| (text(name), text(value).into())).collect();
+    let executable = config.executable.to_string_lossy().into_owned();
+    let command: Vec<String> = std::iter::once(executable).chain(config.args.iter().map(text)).collect();
+    let names: Vec<String> = config.env.iter().map(|(name, _)| text(name)).collect();
+    let folder = config.working_folder.display().to_string();
+    let note = Note::new(EventKind::Awaited, "it waits for somebody to start it with these variables");
+    note.details(serde_json::json!({
+        "environment": environment, "command": command, "working_folder": folder, "also_set": names,
+    }))
+}

@@ -1,0 +1,536 @@
+//! The event loop: it carries out what `state/` decides, and tells it what happened.
+//!
+//! What this file is for: the turn, and which owner each source, action and command belongs to. What it deliberately
+//! does not do: decide; block; touch a file system (workers do, see `preparations`); hold a descriptor (owners do).
+//!
+//! What always holds: a turn of the loop is bounded, however much one peer sends; nothing is delivered
+//! under a stale token.
+
+use super::admin_connections::{AdminConnections, AdminTables};
+use super::captured_output::CapturedOutput;
+use super::connections::Connections;
+use super::held_until_synced::{HeldReplies, HeldReply};
+use super::hub::Hub;
+use super::in_band_streams::InBandStreams;
+use super::instances::{Instances, REAP_TIMEOUT};
+use super::left_behind::{LeftBehind, ORPHANS_END_TIMEOUT};
+use super::loop_commands::LoopCommand;
+use super::pending_replies::{Asker, PendingReplies, ReplyTo};
+use super::plugin_requests::PluginRequests;
+use super::poller::{Poller, Source};
+use super::preparations::Preparations;
+use super::recorder::Recorder;
+use super::setup::{EndReason, HostEnd, Setup};
+use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, Woken};
+use crate::state::action::{Action, Note};
+use crate::state::call::CallEnd;
+use crate::state::keys::{CallKey, PluginKey};
+use crate::state::output::Stream;
+use crate::state::plugin::ExitReport;
+use crate::state::time::Time;
+use rpc_plugin_wire::admin::PluginStatus;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
+use serde_json::value::RawValue;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Commands handled in one turn before sockets get their turn again.
+const COMMANDS_PER_TURN: usize = 1024;
+/// Bytes of calls begun that may wait for a common write before they go out by themselves.
+const BATCH_BYTES_MAX: usize = 16 * 1024;
+/// How much longer than its ladders the end of a host may take: for what SIGKILL does not end at once, and for reaping.
+const END_SLACK: Duration = Duration::from_secs(10);
+/// The part of it that the loop itself waits; what is left then is killed and reaped within the rest.
+const LADDER_SLACK: Duration = END_SLACK.saturating_sub(REAP_TIMEOUT).saturating_sub(ORPHANS_END_TIMEOUT);
+/// How long the end of a host takes at the most once its plugins were sent SIGKILL.
+const END_NOW_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The end of the host, once it has begun.
+struct Ending {
+    /// When it is given up.
+    by: Time,
+    reason: String,
+}
+
+/// The event loop of one host: its owners, and what they have in common.
+pub(crate) struct Reactor {
+    hub: Hub,
+    driver: Arc<Driver>,
+    queue: CommandQueue<LoopCommand>,
+    /// Whether the loop's own thread drives.
+    on_own_thread: bool,
+    preparations: Preparations,
+    instances: Instances,
+    output: CapturedOutput,
+    left_behind: LeftBehind,
+    connections: Connections,
+    streams: InBandStreams,
+    requests: PluginRequests,
+    admin: AdminConnections,
+    pending: PendingReplies,
+    held: HeldReplies,
+    ending: Option<Ending>,
+    /// Why the loop cannot go on.
+    broken: Option<String>,
+    /// Where the reason is left for those who wait for the end.
+    ended: EndReason,
+}
+
+impl Reactor {
+    /// Makes the loop and lends it; [`Engine::run`] is to be called on the thread that is to be its own. `spin` is how
+    /// long a caller that drives looks for its answer without sleeping.
+    pub(crate) fn engine(setup: Setup, spin: Duration) -> io::Result<Engine<Reactor>> {
+        let (poller, waker) = Poller::new()?;
+        let driver = Arc::new(Driver::new(waker));
+        let (commands, queue) = engine::open(Arc::clone(&driver));
+        let held = HeldReplies::new(&setup.log, &commands);
+        let recorder = Recorder::new(setup.log, setup.runtime_dir.path());
+        let mut reactor = Reactor {
+            hub: Hub::new(poller, recorder),
+            driver: Arc::clone(&driver),
+            queue,
+            on_own_thread: false,
+            preparations: Preparations::start(Arc::clone(&setup.runtime_dir), commands.clone())?,
+            instances: Instances::new(Arc::clone(&setup.runtime_dir)),
+            output: CapturedOutput::default(),
+            left_behind: LeftBehind::new(setup.subreaper, setup.attendants),
+            connections: Connections::default(),
+            streams: InBandStreams::default(),
+            requests: PluginRequests::new(setup.services),
+            admin: AdminConnections::new(setup.admin, setup.runtime_dir, setup.sinks),
+            pending: PendingReplies::new(Arc::clone(&driver)),
+            held,
+            ending: None,
+            broken: None,
+            ended: setup.ended,
+        };
+        reactor.admin.start(&mut reactor.hub)?;
+        Ok(Engine::new(reactor, driver, commands, spin))
+    }
+
+    fn wait(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
+        let until = [
+            self.hub.supervisor.next_at(),
+            self.output.next_at(),
+            self.ending.as_ref().map(|ending| ending.by),
+            self.hub.accept_at(),
+            self.held.next_at(),
+        ];
+        let until = until.into_iter().flatten().min();
+        let due = until.map(|at| at.since(self.hub.now()));
+        let mut timeout = [due, wait_max].into_iter().flatten().min();
+        if self.hub.poller.has_unfinished() || (timeout != Some(Duration::ZERO) && !self.queue.may_sleep()) {
+            timeout = Some(Duration::ZERO);
+        }
+        let result = self.hub.poller.wait(timeout);
+        self.queue.awake();
+        result
+    }
+
+    /// Handles what may be done with a source. One that was closed earlier in this turn is stale, and finds nothing.
+    fn handle_source(&mut self, now: Time, source: u64, closed: bool) {
+        let hub = &mut self.hub;
+        match hub.poller.source(source) {
+            None => {}
+            Some(Source::Listener(key, generation)) => self.accept(now, key, generation),
+            Some(Source::Connection(key, generation)) => {
+                // Readable or writable, the event does not say; what waits for room is written on.
+                self.connections.read(hub, now, (key, generation), closed);
+                self.write(key, generation);
+            }
+            Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
+            Some(Source::Pipe(key, generation, stream)) => {
+                self.output.read(hub, now, (key, generation, stream));
+            }
+            Some(Source::InBandStream(key, generation, number)) => {
+                self.streams.pump(hub, now, (key, generation), number);
+            }
+            Some(Source::AdminListener) => self.admin.accept(hub, now),
+            Some(Source::AdminConnection(client)) => {
+                let mut tables = AdminTables { pending: &mut self.pending, held: &mut self.held };
+                if let Some(reason) = self.admin.read(hub, &mut tables, now, client, closed) {
+                    self.begin_end(now, reason);
+                }
+            }
+        }
+    }
+
+    /// Takes the connection of who connected to a generation's socket, if that is the right one.
+    fn accept(&mut self, now: Time, key: PluginKey, generation: Generation) {
+        if let Some(stream) = self.instances.accept(&mut self.hub, now, key, generation) {
+            self.connections.add(&mut self.hub, now, (key, generation), stream);
+        }
+    }
+
+    /// Writes what waits for a plugin.
+    fn write(&mut self, key: PluginKey, generation: Generation) {
+        if let Some(announced) = self.connections.write(&mut self.hub, key, generation) {
+            self.streams.go_on(&mut self.hub, (key, generation), announced);
+        }
+    }
+
+    /// Handles the end of a process: what it last printed, what is left of its group, its status.
+    fn handle_exit(&mut self, now: Time, key: PluginKey, generation: Generation) {
+        let hub = &mut self.hub;
+        let Some((clean, text)) = self.instances.take_ended(hub, key, generation) else { return };
+        self.output.end(hub, now, (key, generation, Stream::Stdout));
+        let stderr_tail = self.output.end(hub, now, (key, generation, Stream::Stderr));
+        // It may have connected and ended before its connection was taken.
+        self.accept(now, key, generation);
+        let hub = &mut self.hub;
+        // Frames that it sent before it ended still count.
+        self.connections.read(hub, now, (key, generation), true);
+        hub.supervisor.handle_exit(now, key, generation, ExitReport { clean, text, stderr_tail });
+        self.left_behind.sweep_after_exit(hub, || self.instances.leaders());
+    }
+
+    /// Launches what was prepared.
+    fn spawn(&mut self, now: Time, key: PluginKey, generation: Generation) {
+        let hub = &mut self.hub;
+        let (outcome, channel) = match self.instances.spawn(hub, &mut self.output, key, generation) {
+            Ok((pid, channel)) => (Ok(pid), channel),
+            Err(failure) => (Err(failure), None),
+        };
+        hub.supervisor.handle_spawned(now, key, generation, outcome);
+        if let Some(stream) = channel {
+            self.connections.add(hub, now, (key, generation), stream);
+        }
+    }
+
+    /// Carries out all that was decided, and what follows from it, and writes what waits.
+    fn settle(&mut self, now: Time) {
+        loop {
+            self.perform_all(now);
+            while let Some(reply) = self.held.pop_released(&mut self.hub, now) {
+                self.tell(reply);
+            }
+            // Dropping a client that takes nothing cancels its calls, which is decided again.
+            self.admin.write(&mut self.hub, &mut self.pending, now);
+            match self.hub.supervisor.poll_waiting() {
+                Some((key, generation)) => self.write(key, generation),
+                None => break,
+            }
+        }
+        self.preparations.submit();
+    }
+
+    fn perform_all(&mut self, now: Time) {
+        while self.on_own_thread || !self.hub.supervisor.next_action().is_some_and(is_spawn) {
+            let Some(action) = self.hub.supervisor.poll_action() else { break };
+            self.perform(now, action);
+        }
+    }
+
+    fn perform(&mut self, now: Time, action: Action) {
+        let hub = &mut self.hub;
+        match action {
+            Action::Prepare(key, generation, config) => self.preparations.begin(key, generation, config),
+            Action::Spawn(key, generation) => self.spawn(now, key, generation),
+            Action::Await(key, generation) => self.instances.begin_to_await(hub, key, generation),
+            Action::Discard(key, generation) => self.instances.discard(hub, key, generation),
+            Action::Trusted(key, generation) => self.instances.trust(hub, key, generation),
+            Action::CloseLink(key, generation, last) => {
+                self.connections.close(hub, key, generation, &last);
+                self.requests.abandon_all(hub, &mut self.pending, now, (key, generation));
+                self.streams.close(hub, (key, generation));
+            }
+            Action::Signal(key, generation, signal) => self.instances.signal(hub, key, generation, signal),
+            Action::Progress(call, value) => self.tell_progress(now, call, value),
+            Action::Asked(key, generation, mut asked) => {
+                asked.fds.extend(self.streams.accept(hub, now, (key, generation), &asked.streams));
+                self.requests.serve(hub, &mut self.pending, now, (key, generation), *asked);
+            }
+            Action::RefuseStreams(key, generation, numbers) => {
+                self.streams.refuse(hub, now, (key, generation), &numbers);
+            }
+            Action::Stream(key, generation, frame) => self.streams.take(hub, now, (key, generation), frame),
+            Action::Abandoned(key, generation, id) => {
+                let asker = Asker { key, generation, id };
+                self.requests.abandon(hub, &mut self.pending, now, &asker);
+            }
+            Action::Complete(call, mut end) => {
+                self.streams.accept_of(hub, now, &mut end);
+                if let Some(end) = self.held.hold_call(hub, now, call, end) {
+                    self.end_call(now, call, end);
+                }
+            }
+            Action::Waited(wait, end) => {
+                if let Some((ticket, answer)) = self.pending.end_wait(wait, end) {
+                    self.admin.answer(hub, &mut self.held, &ticket, answer);
+                }
+            }
+            Action::Called(record) => hub.recorder.called(*record),
+            Action::Note(note) => hub.recorder.record(*note),
+        }
+    }
+
+    /// Tells who waits for a call how it ended.
+    fn end_call(&mut self, now: Time, call: CallKey, end: CallEnd) {
+        match self.pending.end_call(call, end) {
+            None => {}
+            Some(ReplyTo::Admin(ticket, answer)) => {
+                self.admin.answer(&mut self.hub, &mut self.held, &ticket, answer);
+            }
+            Some(ReplyTo::Plugin(asker, end)) => self.requests.answer_call(&mut self.hub, now, &asker, end),
+        }
+    }
+
+    /// Tells who waits for a call of its progress.
+    fn tell_progress(&mut self, now: Time, call: CallKey, value: Box<RawValue>) {
+        match self.pending.progress(call, value) {
+            None => {}
+            Some(ReplyTo::Admin(ticket, value)) => self.admin.progress(&ticket, &value),
+            Some(ReplyTo::Plugin(asker, value)) => {
+                let asked_by = (asker.key, asker.generation);
+                self.hub.supervisor.tell_progress(now, asked_by, &asker.id, &value);
+            }
+        }
+    }
+
+    /// Tells what was held.
+    fn tell(&mut self, reply: HeldReply) {
+        match reply {
+            HeldReply::Admin(ticket, answer) => self.admin.answer_now(&ticket, &answer),
+            HeldReply::Call(call, end) => match self.pending.end_call(call, end) {
+                None => {}
+                Some(ReplyTo::Admin(ticket, answer)) => self.admin.answer_now(&ticket, &answer),
+                Some(ReplyTo::Plugin(asker, end)) => {
+                    let now = self.hub.now();
+                    self.requests.answer_call(&mut self.hub, now, &asker, end);
+                }
+            },
+        }
+    }
+
+    /// Takes in what was posted, within a turn's bound. The time after it.
+    fn take_commands(&mut self, now: Time) -> Time {
+        for taken in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.queue.take() else {
+                return if taken == 0 { now } else { self.hub.now() };
+            };
+            // The time now, not that of the turn's begin: deadlines count from when a command was sent, and
+            // it may have been sent in the middle of a long turn.
+            self.handle_command(self.hub.now(), command);
+            // What it led to happens before the next one is answered, so that an answer says that all
+            // that came before has happened.
+            self.perform_all(now);
+        }
+        self.hub.now()
+    }
+
+    fn handle_command(&mut self, now: Time, command: LoopCommand) {
+        let hub = &mut self.hub;
+        // Who asked may have gone; an answer that nobody takes is dropped.
+        match command {
+            // A dropped answer says that the host has ended.
+            LoopCommand::Add(..) if self.ending.is_some() => {}
+            LoopCommand::Add(config, last, reply) => {
+                let key = hub.supervisor.add(config, last);
+                if let Some(key) = key {
+                    self.instances.add(key);
+                }
+                let _ = reply.try_send(key.is_some());
+            }
+            LoopCommand::Remove(id, reply) => drop(reply.try_send(self.remove(now, &id))),
+            LoopCommand::Wish(id, wish, reply) => {
+                let result = self.known(&id).map(|key| self.hub.supervisor.wish(now, key, wish));
+                let result = result.and_then(|()| self.status(now, &id).ok_or_else(|| unknown(&id)));
+                let _ = reply.try_send(result);
+            }
+            LoopCommand::Wait(id, goal, timeout, reply) => {
+                let key = self.pending.add_wait(reply);
+                hub.supervisor.wait(now, key, &id, goal, timeout);
+            }
+            LoopCommand::Status(id, reply) => drop(reply.try_send(self.status(now, &id))),
+            LoopCommand::List(reply) => {
+                let list = hub.supervisor.plugins_by_id().map(|plugin| plugin.status(now)).collect();
+                let _ = reply.try_send(list);
+            }
+            LoopCommand::Call(request, reply) => {
+                let key = self.pending.add_call(reply);
+                self.pending.call(&mut hub.supervisor, now, key, *request);
+            }
+            LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
+            LoopCommand::AskerProgress(asker, value) => {
+                hub.supervisor.tell_progress(now, (asker.key, asker.generation), &asker.id, &value);
+            }
+            LoopCommand::Cancel(slots) => {
+                for key in slots.iter().filter_map(engine::ReplySlot::key) {
+                    self.pending.cancel(&mut hub.supervisor, now, key);
+                }
+            }
+            LoopCommand::Subscribe(sender, with_said) => hub.recorder.subscribe(sender, with_said),
+            LoopCommand::Record(note) => hub.recorder.record(*note),
+            LoopCommand::Prepared(key, generation, config, outcome) => {
+                let outcome = outcome.map(|launch| self.instances.take_prepared(key, config, *launch));
+                hub.supervisor.handle_prepared(now, key, generation, outcome);
+            }
+            LoopCommand::OpenAdmin => {
+                if let Err(error) = self.admin.open(hub) {
+                    hub.fault("the admin socket cannot be watched", &error);
+                }
+            }
+            // The end of the turn looks after it.
+            LoopCommand::Look => {}
+            LoopCommand::SweepOrphans => self.left_behind.sweep(hub, self.instances.leaders()),
+            LoopCommand::End(reason) => self.begin_end(now, reason),
+            LoopCommand::EndNow(reason) => self.end_now(now, reason),
+        }
+    }
+
+    fn known(&self, id: &PluginId) -> Result<PluginKey, CallError> {
+        self.hub.supervisor.find(id).ok_or_else(|| unknown(id))
+    }
+
+    fn status(&self, now: Time, id: &PluginId) -> Option<Box<PluginStatus>> {
+        let plugin = self.hub.supervisor.plugin(self.hub.supervisor.find(id)?)?;
+        Some(Box::new(plugin.status(now)))
+    }
+
+    fn remove(&mut self, now: Time, id: &PluginId) -> Result<(), CallError> {
+        let key = self.known(id)?;
+        if !self.hub.supervisor.remove(now, key) {
+            let error = CallError::not_sent(ErrorCode::Unavailable, "the plugin is up; stop it first");
+            return Err(error.at(id, None));
+        }
+        self.instances.remove(key);
+        Ok(())
+    }
+
+    fn begin_end(&mut self, now: Time, reason: String) {
+        if self.ending.is_none() {
+            let by = now.plus(self.hub.supervisor.stop_timeout()).plus(LADDER_SLACK);
+            self.ending = Some(Ending { by, reason });
+            self.hub.supervisor.end(now);
+        }
+    }
+
+    /// The processes that this kills end as those that a ladder kills, and are seen to end as they are.
+    fn end_now(&mut self, now: Time, reason: String) {
+        self.begin_end(now, reason.clone());
+        let soon = now.plus(END_NOW_TIMEOUT);
+        if let Some(ending) = &mut self.ending {
+            ending.by = ending.by.min(soon);
+        }
+        self.instances.kill_all(&mut self.hub, &reason);
+    }
+}
+
+impl EventLoop for Reactor {
+    type Command = LoopCommand;
+
+    fn turn(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
+        self.pending.begin_turn();
+        if self.driver.is_deaf() {
+            return Err(io::Error::other("it cannot be woken: writing to its eventfd fails"));
+        }
+        self.wait(wait_max)?;
+        let now = self.hub.now();
+        let (events, unfinished) = self.hub.poller.take_ready();
+        for (source, closed) in Poller::sources_of(&events) {
+            self.handle_source(now, source, closed);
+        }
+        self.hub.poller.give_back(events);
+        for _ in 0..unfinished {
+            if let Some(source) = self.hub.poller.pop_unfinished() {
+                self.handle_source(now, source, true);
+            }
+        }
+        let now = self.take_commands(now);
+        self.hub.supervisor.handle_time(now);
+        self.output.handle_time(&mut self.hub, now);
+        for listener in self.hub.take_listeners(now) {
+            self.handle_source(now, listener, false);
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    fn execute(&mut self, command: LoopCommand, may_batch: bool) {
+        // What this thread posted before comes before.
+        let now = self.take_commands(self.hub.now());
+        let mut plugin = None;
+        match command {
+            LoopCommand::Call(request, reply) => {
+                let key = self.pending.add_call(reply);
+                plugin = self.pending.call(&mut self.hub.supervisor, now, key, *request);
+            }
+            command => self.handle_command(now, command),
+        }
+        let plugin = plugin.filter(|_| may_batch).and_then(|key| self.hub.supervisor.plugin(key));
+        if plugin.is_some_and(|plugin| plugin.has_company(BATCH_BYTES_MAX)) {
+            self.perform_all(now);
+        } else {
+            self.settle(now);
+        }
+    }
+
+    fn woken(&self) -> Woken {
+        self.pending.woken()
+    }
+
+    fn is_queue_empty(&mut self) -> bool {
+        self.queue.is_empty()
+    }
+
+    fn has_unfinished(&self) -> bool {
+        self.hub.poller.has_unfinished()
+    }
+
+    fn set_on_own_thread(&mut self, on_own_thread: bool) {
+        self.on_own_thread = on_own_thread;
+    }
+
+    /// A plugin is to be launched, and lives no longer than the thread that launched it
+    /// (PR_SET_PDEATHSIG(2const)); or the host ends.
+    fn needs_own_thread(&self) -> bool {
+        self.ending.is_some() || self.hub.supervisor.next_action().is_some_and(is_spawn)
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| {
+            self.hub.supervisor.is_quiet() && self.held.is_empty() || self.hub.now() >= ending.by
+        })
+    }
+
+    /// Only a fault of its epoll descriptor, or a bug, comes here.
+    fn fail(&mut self, error: &io::Error) {
+        let text = "the event loop cannot go on";
+        self.hub.recorder.record(Note::new(EventKind::HostFault, text).error(error.to_string()));
+        self.broken = Some(format!("{text}: {error}"));
+    }
+
+    fn finish(&mut self) {
+        while let Some(action) = self.hub.supervisor.poll_action() {
+            match action {
+                Action::Note(note) => self.hub.recorder.record(*note),
+                Action::Called(record) => self.hub.recorder.called(*record),
+                _ => {}
+            }
+        }
+        while let Some(reply) = self.held.pop() {
+            self.tell(reply);
+        }
+        self.instances.end();
+        self.left_behind.end(&mut self.hub);
+        self.preparations.end();
+        self.requests.end();
+        let is_fault = self.broken.is_some();
+        let asked = self.ending.take().map(|ending| ending.reason);
+        let reason = self.broken.take().or(asked).unwrap_or_default();
+        let note = Note::new(EventKind::HostStopped, "the host ended").reason(reason.clone());
+        self.hub.recorder.record(note);
+        let _ = self.ended.set(HostEnd { reason, is_fault });
+    }
+}
+
+fn is_spawn(action: &Action) -> bool {
+    matches!(action, Action::Spawn(..))
+}
+
+fn unknown(id: &PluginId) -> CallError {
+    CallError::not_sent(ErrorCode::UnknownPlugin, format!("there is no plugin {:?}", id.as_str()))
+        .at(id, None)
+}

@@ -1,0 +1,86 @@
+//! Poller, supervisor and recorder: what each owner of the event loop works with.
+//!
+//! What always holds: the time is read here and nowhere else in the loop.
+
+use super::poller::Poller;
+use super::recorder::Recorder;
+use crate::state::action::Note;
+use crate::state::shortage::Shortage;
+use crate::state::supervisor::Supervisor;
+use crate::state::time::Time;
+use rpc_plugin_wire::event::EventKind;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Instant;
+
+/// Connections accepted from one listener in a turn.
+pub(super) const ACCEPTS_PER_TURN: usize = 16;
+
+/// The parts of an event loop that every owner uses.
+pub(super) struct Hub {
+    pub(super) poller: Poller,
+    pub(super) supervisor: Supervisor,
+    pub(super) recorder: Recorder,
+    origin: Instant,
+    /// Listeners whose connections could not be accepted, and when that is tried again.
+    accept_later: BTreeSet<u64>,
+    accepting: Shortage,
+}
+
+impl Hub {
+    pub(super) fn new(poller: Poller, recorder: Recorder) -> Hub {
+        Hub {
+            poller,
+            supervisor: Supervisor::new(fastrand::u64(..)),
+            recorder,
+            origin: Instant::now(),
+            accept_later: BTreeSet::new(),
+            accepting: Shortage::default(),
+        }
+    }
+
+    /// The time since the loop was made.
+    pub(super) fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Puts on record that the environment failed. The host goes on.
+    pub(super) fn fault(&mut self, what: &str, error: &io::Error) {
+        self.recorder.record(Note::new(EventKind::HostFault, what).error(error.to_string()));
+    }
+
+    /// Says whether to tell when a socket takes bytes again.
+    pub(super) fn watch_writing(&mut self, fd: RawFd, source: u64, writing: bool) {
+        if let Err(error) = self.poller.watch_writing(fd, source, writing) {
+            self.fault("a connection cannot be watched any more", &error);
+        }
+    }
+
+    /// Notes that a connection could not be accepted, for want of descriptors or memory most likely. It waits in the
+    /// kernel, and no further edge tells of it.
+    pub(super) fn accept_failed(&mut self, now: Time, source: Option<u64>, whose: &str, error: &io::Error) {
+        self.accept_later.extend(source);
+        if self.accepting.failed(now) {
+            let text = format!("{whose} could not be accepted, and is tried again; raise `ulimit -n`");
+            self.recorder.record(Note::new(EventKind::HostShortage, text).error(error.to_string()));
+        }
+    }
+
+    /// Notes that a connection was accepted.
+    pub(super) fn accepted(&mut self) {
+        if self.accept_later.is_empty() && self.accepting.passed() {
+            self.recorder.record(Note::new(EventKind::HostShortageOver, "connections are accepted again"));
+        }
+    }
+
+    /// When listeners whose connections could not be accepted are to be tried again.
+    pub(super) fn accept_at(&self) -> Option<Time> {
+        self.accepting.next_at()
+    }
+
+    /// The listeners that are to be tried again now.
+    pub(super) fn take_listeners(&mut self, now: Time) -> BTreeSet<u64> {
+        if self.accepting.is_due(now) { std::mem::take(&mut self.accept_later) } else { BTreeSet::new() }
+    }
+}

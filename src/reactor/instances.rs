@@ -1,0 +1,421 @@
+//! Instances: the processes of all plugins, and what was prepared for them.
+//!
+//! What this file is for: launching, watching, signalling and reaping. What it deliberately does not do: prepare
+//! ([`super::preparations`]), read what they print ([`super::captured_output`]), speak with them
+//! ([`super::connections`]).
+//!
+//! What always holds: a process is signalled as one group, and only while it is not reaped; one that was started by hand
+//! is never signalled.
+
+use super::captured_output::CapturedOutput;
+use super::contract::{how_to_start, mark_of, variables};
+use super::hub::{ACCEPTS_PER_TURN, Hub};
+use super::instance::{Instance, InstanceProcess, Prepared, RunningProcess};
+use super::poller::Source;
+use crate::state::action::{Note, StopSignal};
+use crate::state::keys::PluginKey;
+use crate::state::output::{Output, Stream};
+use crate::state::plugin::{PeerIdentity, SpawnFailure};
+use crate::state::plugin_config::PluginConfig;
+use crate::state::policy::Transport;
+use crate::state::time::Time;
+use crate::sys::credentials::{effective_uid, peer_credentials};
+use crate::sys::launch::PreparedLaunch;
+use crate::sys::orphans::Leader;
+use crate::sys::process::{Attached, Child, end_all};
+use crate::sys::runtime_dir::RuntimeDir;
+use crate::sys::spawn::{Channel, SpawnSpec, Spawned, spawn};
+use mio::Interest;
+use nix::sys::signal::Signal;
+use rpc_plugin_wire::Generation;
+use rpc_plugin_wire::Token;
+use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::handshake::ENV_HOST_PID;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the end of a host waits for children that SIGKILL has not ended yet, all of them together.
+pub(super) const REAP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// All instances, by plugin.
+pub(super) struct Instances {
+    by_plugin: BTreeMap<PluginKey, Instance>,
+    runtime_dir: Arc<RuntimeDir>,
+    uid: u32,
+}
+
+impl Instances {
+    pub(super) fn new(runtime_dir: Arc<RuntimeDir>) -> Instances {
+        Instances { by_plugin: BTreeMap::new(), runtime_dir, uid: effective_uid() }
+    }
+
+    /// Makes room for a plugin that is taken into care.
+    pub(super) fn add(&mut self, key: PluginKey) {
+        self.by_plugin.insert(key, Instance::default());
+    }
+
+    /// Drops the room of a plugin that is given up.
+    pub(super) fn remove(&mut self, key: PluginKey) {
+        self.by_plugin.remove(&key);
+    }
+
+    fn prepared(&self, key: PluginKey, generation: Generation) -> Option<&Prepared> {
+        let prepared = self.by_plugin.get(&key)?.prepared.as_ref();
+        prepared.filter(|prepared| prepared.generation == generation)
+    }
+
+    fn prepared_mut(&mut self, key: PluginKey, generation: Generation) -> Option<&mut Prepared> {
+        let prepared = self.by_plugin.get_mut(&key)?.prepared.as_mut();
+        prepared.filter(|prepared| prepared.generation == generation)
+    }
+
+    /// Takes over what was prepared; its token goes to who checks it.
+    pub(super) fn take_prepared(
+        &mut self,
+        key: PluginKey,
+        config: Arc<PluginConfig>,
+        launch: PreparedLaunch,
+    ) -> Token {
+        let (prepared, token) = Prepared::new(config, launch);
+        if let Some(instance) = self.by_plugin.get_mut(&key) {
+            instance.prepared = Some(prepared);
+        }
+        token
+    }
+
+    /// Launches what was prepared: the process, and its connection where it was given one.
+    ///
+    /// # Errors
+    /// Why it could not be launched or watched. No process of it is left then.
+    pub(super) fn spawn(
+        &mut self,
+        hub: &mut Hub,
+        output: &mut CapturedOutput,
+        key: PluginKey,
+        generation: Generation,
+    ) -> Result<(u32, Option<UnixStream>), SpawnFailure> {
+        let failure = |reason: String| SpawnFailure { reason, busy: false };
+        let missing = || failure("what was prepared for it is not there any more".into());
+        let prepared = self.prepared(key, generation).ok_or_else(missing)?;
+        let executable = prepared.executable.as_ref().ok_or_else(missing)?;
+        let config = Arc::clone(&prepared.config);
+        let transport = config.policy.transport;
+        let mut env = variables(prepared, self.runtime_dir.path());
+        let mark = mark_of(&env);
+        env.extend(config.env.iter().cloned());
+        let pair = match transport {
+            Transport::Unix => None,
+            Transport::Fd | Transport::Stdio => Some(UnixStream::pair().map_err(|error| {
+                failure(format!("its connection could not be made: {error}; raise `ulimit -n`"))
+            })?),
+        };
+        let (ours, theirs) = pair.unzip();
+        let channel = match (transport, &theirs) {
+            (Transport::Fd, Some(theirs)) => Channel::Descriptor(theirs.as_fd()),
+            (Transport::Stdio, Some(theirs)) => Channel::Stdio(theirs.as_fd()),
+            _ => Channel::None,
+        };
+        let spec = SpawnSpec {
+            executable,
+            arg0: config.executable.as_os_str(),
+            args: &config.args,
+            env: &env,
+            working_folder: &config.working_folder,
+            inherit_output: matches!(config.output, Output::Inherit),
+            channel,
+        };
+        let spawned = spawn(&spec)
+            .map_err(|error| SpawnFailure { busy: error.is_text_busy(), reason: error.to_string() })?;
+        let pid = spawned.child.pid();
+        // Without a watch on it the process would be lost: dropping it kills and reaps it.
+        self.watch(hub, output, (key, generation), &config, spawned, mark)
+            .map_err(|error| failure(format!("its process could not be watched: {error}")))?;
+        Ok((pid, ours))
+    }
+
+    fn watch(
+        &mut self,
+        hub: &mut Hub,
+        output: &mut CapturedOutput,
+        (key, generation): (PluginKey, Generation),
+        config: &PluginConfig,
+        spawned: Spawned,
+        mark: OsString,
+    ) -> io::Result<()> {
+        let Spawned { child, stdout, stderr } = spawned;
+        let exit = Source::Exit(key, generation);
+        let exit_source = hub.poller.register(child.as_fd().as_raw_fd(), exit, Interest::READABLE)?;
+        for (stream, pipe) in [(Stream::Stdout, stdout), (Stream::Stderr, stderr)] {
+            if let Some(pipe) = pipe {
+                output.begin(hub, (key, generation, stream), config, pipe)?;
+            }
+        }
+        let process = InstanceProcess::Launched(child);
+        let listener = Source::Listener(key, generation);
+        if let Some(prepared) = self.prepared_mut(key, generation) {
+            prepared.executable = None;
+            if let Some(listening) = prepared.listening.as_mut() {
+                let fd = listening.listener.as_raw_fd();
+                listening.source = Some(hub.poller.register(fd, listener, Interest::READABLE)?);
+            }
+        }
+        if let Some(instance) = self.by_plugin.get_mut(&key) {
+            instance.running = Some(RunningProcess { generation, process, mark, exit_source });
+        }
+        Ok(())
+    }
+
+    /// Lets whoever comes connect, and tells with which variables.
+    pub(super) fn begin_to_await(&mut self, hub: &mut Hub, key: PluginKey, generation: Generation) {
+        let runtime_dir = Arc::clone(&self.runtime_dir);
+        let Some(prepared) = self.prepared_mut(key, generation) else { return };
+        let mut env = variables(prepared, runtime_dir.path());
+        env.push((ENV_HOST_PID.into(), std::process::id().to_string().into()));
+        let mut note = how_to_start(&prepared.config, &env);
+        note.plugin_id = Some(prepared.config.id.clone());
+        note.generation = Some(generation);
+        let Some(listening) = prepared.listening.as_mut() else { return };
+        let (fd, source) = (listening.listener.as_raw_fd(), Source::Listener(key, generation));
+        match hub.poller.register(fd, source, Interest::READABLE) {
+            Ok(source) => {
+                listening.source = Some(source);
+                hub.recorder.record(note);
+            }
+            Err(error) => hub.fault("a socket that waits for a plugin could not be watched", &error),
+        }
+    }
+
+    /// Accepts who connected to a generation's socket, within its turn. The connection, if it is the one that is
+    /// awaited; then nobody else is listened to.
+    pub(super) fn accept(
+        &mut self,
+        hub: &mut Hub,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+    ) -> Option<UnixStream> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let listening = self.prepared(key, generation)?.listening.as_ref()?;
+            let stream = match listening.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    hub.accept_failed(now, listening.source, "a plugin's connection", &error);
+                    return None;
+                }
+            };
+            hub.accepted();
+            if self.admit(hub, now, key, generation, &stream) {
+                self.stop_listening(hub, key, generation);
+                return Some(stream);
+            }
+        }
+        let listening = self.prepared(key, generation)?.listening.as_ref()?;
+        hub.poller.go_on_later(listening.source);
+        None
+    }
+
+    /// Whether a connection is the one that is awaited.
+    fn admit(
+        &mut self,
+        hub: &mut Hub,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        stream: &UnixStream,
+    ) -> bool {
+        let peer = match peer_credentials(stream.as_fd()) {
+            Ok(peer) => PeerIdentity { pid: peer.pid, uid: peer.uid },
+            Err(error) => {
+                hub.fault("a connection's peer could not be identified", &error);
+                return false;
+            }
+        };
+        let is_by_hand = hub.supervisor.plugin(key).is_some_and(|plugin| plugin.config().is_by_hand());
+        // A process that has ended meanwhile is nobody to wait for.
+        let attached = match is_by_hand.then(|| Attached::open(peer.pid)).transpose() {
+            Ok(attached) => attached,
+            Err(error) => {
+                hub.fault("whoever connected could not be watched", &error);
+                return false;
+            }
+        };
+        if !hub.supervisor.handle_connection(now, key, generation, peer, self.uid) {
+            return false;
+        }
+        if let Some(Err(error)) = attached.map(|attached| self.attach(hub, key, generation, attached)) {
+            // The end of its connection tells its end.
+            hub.fault("a plugin that was started by hand could not be watched", &error);
+        }
+        true
+    }
+
+    /// Watches the process of whoever was taken.
+    fn attach(
+        &mut self,
+        hub: &mut Hub,
+        key: PluginKey,
+        generation: Generation,
+        attached: Attached,
+    ) -> io::Result<()> {
+        let exit = Source::Exit(key, generation);
+        let exit_source = hub.poller.register(attached.as_fd().as_raw_fd(), exit, Interest::READABLE)?;
+        if let Some(instance) = self.by_plugin.get_mut(&key) {
+            let process = InstanceProcess::ByHand(attached);
+            instance.running =
+                Some(RunningProcess { generation, process, mark: OsString::new(), exit_source });
+        }
+        Ok(())
+    }
+
+    /// Ends what only the proof needed: its listener, its token's file.
+    pub(super) fn trust(&mut self, hub: &mut Hub, key: PluginKey, generation: Generation) {
+        self.stop_listening(hub, key, generation);
+        if let Some(prepared) = self.by_plugin.get_mut(&key).and_then(|instance| instance.prepared.as_mut()) {
+            prepared.token_file = None;
+        }
+    }
+
+    /// Closes a generation's listener and removes its socket.
+    fn stop_listening(&mut self, hub: &mut Hub, key: PluginKey, generation: Generation) {
+        let Some(prepared) = self.prepared_mut(key, generation) else { return };
+        if let Some(listening) = prepared.listening.take()
+            && let Some(source) = listening.source
+        {
+            hub.poller.unregister(listening.listener.as_raw_fd(), source);
+        }
+    }
+
+    /// Drops what is left of a generation.
+    pub(super) fn discard(&mut self, hub: &mut Hub, key: PluginKey, generation: Generation) {
+        self.stop_listening(hub, key, generation);
+        let Some(instance) = self.by_plugin.get_mut(&key) else { return };
+        instance.prepared.take_if(|prepared| prepared.generation == generation);
+        // A child is let go when it is reaped.
+        let is_let_go = |running: &mut RunningProcess| {
+            running.generation == generation && matches!(running.process, InstanceProcess::ByHand(_))
+        };
+        if let Some(running) = instance.running.take_if(is_let_go) {
+            hub.poller.unregister(running.process.pidfd().as_raw_fd(), running.exit_source);
+        }
+    }
+
+    /// Signals a generation's process group.
+    pub(super) fn signal(
+        &mut self,
+        hub: &mut Hub,
+        key: PluginKey,
+        generation: Generation,
+        signal: StopSignal,
+    ) {
+        let running = self.by_plugin.get(&key).and_then(|instance| instance.running.as_ref());
+        let Some(running) = running.filter(|running| running.generation == generation) else { return };
+        let signal = match signal {
+            StopSignal::Term => Signal::SIGTERM,
+            StopSignal::Kill => Signal::SIGKILL,
+        };
+        if let InstanceProcess::Launched(child) = &running.process
+            && let Err(error) = child.signal_group(signal)
+        {
+            hub.fault("a plugin's process group could not be signalled", &error);
+        }
+    }
+
+    /// Sends SIGKILL to the groups of all plugins, whatever their ladders say. One that was started by hand loses its
+    /// connection with the host.
+    pub(super) fn kill_all(&mut self, hub: &mut Hub, reason: &str) {
+        let running =
+            self.by_plugin.iter().filter_map(|(key, instance)| Some((*key, instance.running.as_ref()?)));
+        let launched = running.filter(|(_, running)| matches!(running.process, InstanceProcess::Launched(_)));
+        let launched = launched.map(|(key, running)| (key, running.generation, running.process.pid()));
+        let launched: Vec<_> = launched.collect();
+        for (key, generation, pid) in launched {
+            let Some(plugin) = hub.supervisor.plugin(key) else { continue };
+            let mut note =
+                Note::new(EventKind::SignalSent, "SIGKILL was sent to its process group").reason(reason);
+            note.plugin_id = Some(plugin.id().clone());
+            note.generation = Some(generation);
+            note.pid = Some(pid);
+            hub.recorder.record(note);
+            self.signal(hub, key, generation, StopSignal::Kill);
+        }
+    }
+
+    /// Takes a process that has ended, if it has: whether it ended well, and how. What is left of its group is killed.
+    pub(super) fn take_ended(
+        &mut self,
+        hub: &mut Hub,
+        key: PluginKey,
+        generation: Generation,
+    ) -> Option<(bool, String)> {
+        let instance = self.by_plugin.get_mut(&key)?;
+        let running = instance.running.as_mut().filter(|running| running.generation == generation)?;
+        let end = running.process.end()?;
+        let running = instance.running.take()?;
+        hub.poller.unregister(running.process.pidfd().as_raw_fd(), running.exit_source);
+        Some(end)
+    }
+
+    /// The processes of all plugins that this host launched.
+    pub(super) fn leaders(&self) -> Vec<Leader> {
+        let running = self.by_plugin.values().filter_map(|instance| instance.running.as_ref());
+        let launched = running.filter(|running| matches!(running.process, InstanceProcess::Launched(_)));
+        launched.map(|running| Leader { pid: running.process.pid(), mark: running.mark.clone() }).collect()
+    }
+
+    /// Kills and reaps all that are left, within one second for all of them together. What does not end by then is left
+    /// to whoever inherits it.
+    pub(super) fn end(&mut self) {
+        let instances = std::mem::take(&mut self.by_plugin).into_values();
+        let running = instances.filter_map(|instance| instance.running);
+        let children: Vec<Child> = running
+            .filter_map(|running| match running.process {
+                InstanceProcess::Launched(child) => Some(child),
+                InstanceProcess::ByHand(_) => None,
+            })
+            .collect();
+        end_all(children, REAP_TIMEOUT);
+    }
+}
+
+/// Side by side: one after the other, each could take as long as all of them may.
+impl Drop for Instances {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::hung;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_end_of_many_that_hang_takes_as_long_as_that_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let runtime_dir = RuntimeDir::open(&folder.path().join("run")).unwrap();
+        let mut instances = Instances::new(Arc::new(runtime_dir));
+        let (children, _held) = hung(100);
+        for (number, child) in (0..).zip(children) {
+            let generation = Generation::FIRST;
+            let (process, mark) = (InstanceProcess::Launched(child), OsString::new());
+            let running = Some(RunningProcess { generation, process, mark, exit_source: 0 });
+            instances.by_plugin.insert(PluginKey(number), Instance { prepared: None, running });
+        }
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(instances);
+            done.send(()).unwrap();
+        });
+        // One after the other they would take five times as long as this.
+        ended.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+}

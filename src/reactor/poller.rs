@@ -1,0 +1,154 @@
+//! epoll(7): the descriptors that the kernel watches for the event loop, the tokens that name them, and the sources
+//! that are to be looked at again without an event.
+//!
+//! What it deliberately does not do: own a descriptor; whoever registers one does.
+//!
+//! What always holds: a token names one source until that is unregistered, and nothing after that.
+
+use super::slab::Slab;
+use crate::state::keys::PluginKey;
+use crate::state::output::Stream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rpc_plugin_wire::Generation;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 256;
+/// The waker's token; slab keys never have this value.
+const WAKER: Token = Token(usize::MAX);
+
+/// Kind of a registered descriptor, and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A generation's socket, before anybody has proven anything.
+    Listener(PluginKey, Generation),
+    /// A generation's connection.
+    Connection(PluginKey, Generation),
+    /// The pidfd of a generation's process.
+    Exit(PluginKey, Generation),
+    /// A pipe that a generation's process prints to.
+    Pipe(PluginKey, Generation, Stream),
+    /// A stream in band, by its number.
+    InBandStream(PluginKey, Generation, u64),
+    /// The admin socket.
+    AdminListener,
+    /// An admin connection, by its key.
+    AdminConnection(u64),
+}
+
+/// The epoll instance of one event loop, with its buffers.
+#[derive(Debug)]
+pub(super) struct Poller {
+    poll: Poll,
+    events: Events,
+    sources: Slab<Source>,
+    /// Sources whose turn was over before they were drained.
+    unfinished: VecDeque<u64>,
+}
+
+impl Poller {
+    /// A poller without sources, and what wakes it.
+    ///
+    /// # Errors
+    /// Those of epoll_create1(2) and eventfd(2).
+    pub(super) fn new() -> io::Result<(Poller, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let events = Events::with_capacity(EVENTS_MAX);
+        Ok((Poller { poll, events, sources: Slab::default(), unfinished: VecDeque::new() }, waker))
+    }
+
+    /// Waits for events, at most so long.
+    ///
+    /// # Errors
+    /// Those of epoll_wait(2), but for EINTR, which is no event.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Has each source handled that has an event, or is unfinished from an earlier turn; the flag says whether the
+    /// other side may have closed its end. A source that is closed meanwhile finds nothing.
+    pub(super) fn take_ready(&mut self) -> (Events, usize) {
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        (events, self.unfinished.len())
+    }
+
+    /// Gives the buffer of [`Poller::take_ready`] back.
+    pub(super) fn give_back(&mut self, events: Events) {
+        self.events = events;
+    }
+
+    /// Keys of the sources of these events, and whether their other side has closed its end.
+    pub(super) fn sources_of(events: &Events) -> impl Iterator<Item = (u64, bool)> {
+        let events = events.iter().filter(|event| event.token() != WAKER);
+        events.map(|event| (event.token().0 as u64, event.is_read_closed()))
+    }
+
+    /// The source of that key, unless it was unregistered.
+    pub(super) fn source(&self, key: u64) -> Option<Source> {
+        self.sources.get(key).copied()
+    }
+
+    /// Has a source looked at again in the next turn.
+    pub(super) fn go_on_later(&mut self, source: Option<u64>) {
+        self.unfinished.extend(source);
+    }
+
+    /// The next source that is to be looked at again.
+    pub(super) fn pop_unfinished(&mut self) -> Option<u64> {
+        self.unfinished.pop_front()
+    }
+
+    /// Whether a source is to be looked at again.
+    pub(super) fn has_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
+    /// Watches a descriptor, and names it.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub(super) fn register(&mut self, fd: RawFd, source: Source, interest: Interest) -> io::Result<u64> {
+        let key = self.sources.insert(source);
+        match self.poll.registry().register(&mut SourceFd(&fd), token(key), interest) {
+            Ok(()) => Ok(key),
+            Err(error) => {
+                self.sources.remove(key);
+                Err(error)
+            }
+        }
+    }
+
+    /// Says whether to tell when a socket takes bytes again. Only while some wait for that: otherwise each
+    /// read of the peer, which makes room, would wake the loop (unix(7) sockets, epoll(7) with EPOLLET).
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub(super) fn watch_writing(&self, fd: RawFd, source: u64, writing: bool) -> io::Result<()> {
+        let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        self.poll.registry().reregister(&mut SourceFd(&fd), token(source), interest)
+    }
+
+    /// Watches a descriptor no longer. Before it is closed: a duplicate of it elsewhere would keep the registration
+    /// alive.
+    pub(super) fn unregister(&mut self, fd: RawFd, source: u64) {
+        if self.sources.remove(source).is_some() {
+            // It may have been refused; closing it removes it in any case.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        }
+    }
+}
+
+fn token(key: u64) -> Token {
+    Token(usize::try_from(key).unwrap_or(0))
+}

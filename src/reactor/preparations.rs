@@ -1,0 +1,85 @@
+//! Preparations of launches, on the workers: what of a launch may block on a file system.
+//!
+//! What always holds: at most one preparation of a plugin is under way; one that finds no room waits here.
+
+use super::loop_commands::LoopCommand;
+use super::workers::{WORKERS_DEFAULT, Workers};
+use crate::engine::CommandSender;
+use crate::state::keys::PluginKey;
+use crate::state::plugin::PrepareFailure;
+use crate::state::plugin_config::PluginConfig;
+use crate::state::policy::Transport;
+use crate::sys::launch::{self, Needs, PreparedLaunch};
+use crate::sys::runtime_dir::RuntimeDir;
+use rpc_plugin_wire::Generation;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// Runs on a worker.
+fn prepare(
+    runtime_dir: &RuntimeDir,
+    config: &PluginConfig,
+    generation: Generation,
+) -> Result<PreparedLaunch, PrepareFailure> {
+    let folder = runtime_dir.plugin_folder(&config.id).map_err(|error| error.to_string())?;
+    let transport = config.policy.transport;
+    let needs = Needs {
+        // With stdio, the first frame says it: what runs elsewhere cannot read files of this machine.
+        token_file: transport != Transport::Stdio,
+        listener: transport == Transport::Unix,
+        executable: (!config.is_by_hand()).then_some(&config.executable),
+    };
+    launch::prepare(&folder, &config.id, generation, needs)
+        .map_err(|error| PrepareFailure { used: error.used(), reason: error.to_string() })
+}
+
+/// The workers, and what waits for them.
+pub(super) struct Preparations {
+    workers: Workers,
+    /// Preparations that wait for room in the workers' queue. At most one for each plugin.
+    postponed: VecDeque<(PluginKey, Generation, Arc<PluginConfig>)>,
+    runtime_dir: Arc<RuntimeDir>,
+    /// Where the workers report.
+    commands: CommandSender<LoopCommand>,
+}
+
+impl Preparations {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// Those of pthread_create(3).
+    pub(super) fn start(
+        runtime_dir: Arc<RuntimeDir>,
+        commands: CommandSender<LoopCommand>,
+    ) -> io::Result<Preparations> {
+        let workers = Workers::start(WORKERS_DEFAULT)?;
+        Ok(Preparations { workers, postponed: VecDeque::new(), runtime_dir, commands })
+    }
+
+    /// Has a generation prepared; it comes back as [`LoopCommand::Prepared`].
+    pub(super) fn begin(&mut self, key: PluginKey, generation: Generation, config: Arc<PluginConfig>) {
+        self.postponed.push_back((key, generation, config));
+        self.submit();
+    }
+
+    /// Hands preparations to the workers, as far as there is room.
+    pub(super) fn submit(&mut self) {
+        while let Some((key, generation, config)) = self.postponed.front().cloned() {
+            let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
+            let job = move || {
+                let outcome = prepare(&runtime_dir, &config, generation).map(Box::new);
+                commands.deliver(LoopCommand::Prepared(key, generation, config, outcome));
+            };
+            if self.workers.submit(Box::new(job)).is_err() {
+                return;
+            }
+            self.postponed.pop_front();
+        }
+    }
+
+    /// Ends the workers that have nothing to do.
+    pub(super) fn end(&mut self) {
+        self.workers.end();
+    }
+}
