@@ -282,7 +282,7 @@ impl PartsEnd {
     /// A connection whose hello is answered. `passes_fds`: descriptors go as they are, else as streams in band.
     pub fn new(role: Role, passes_fds: bool, is_threaded: bool) -> PartsEnd {
         let policy = policy();
-        let mut receiver = Receiver::new(16 * 1024);
+        let mut receiver = Receiver::new(role, 16 * 1024);
         let frame_bytes_max = policy.frame_bytes_max;
         receiver.agree(Agreed { frame_bytes_max, fds: passes_fds, streams: !passes_fds });
         let mut streams = Streams::new(role);
@@ -452,7 +452,7 @@ impl End for PartsEnd {
         self.receiver.space(bytes.len() + 3)[..bytes.len()].copy_from_slice(bytes);
         self.receiver.filled(bytes.len(), fds, were_dropped);
         // Messages borrow from it while they are handled.
-        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::new(0));
+        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::new(Role::Host, 0));
         while self.is_open {
             let handled = match receiver.next() {
                 Ok(None) => break,

@@ -246,10 +246,13 @@ fn a_notification_before_the_answer_means_nothing() {
 #[test]
 fn messages_out_of_place_end_the_session() {
     let cases = [
-        (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "answered a request that was never made, id 1"),
-        (r#"{"jsonrpc":"2.0","id":2,"result":null}"#, "never made, id 2"),
-        (r#"{"jsonrpc":"2.0","id":"x","error":{"code":1,"message":""}}"#, "never made, id \"x\""),
-        (r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#, "never made, id null"),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            "an answer to unknown id 1, which does not wait any more",
+        ),
+        (r#"{"jsonrpc":"2.0","id":2,"result":null}"#, "unknown id 2, which was never asked"),
+        (r#"{"jsonrpc":"2.0","id":"x","error":{"code":1,"message":""}}"#, "an answer to unknown id \"x\""),
+        (r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#, "it could not read a frame"),
         (r#"{"jsonrpc":"2.0","id":3,"method":"echo","fds":1}"#, "file descriptors"),
         (r#"{"jsonrpc":"2.0","method":"echo","fds":16}"#, "file descriptors"),
         (r#"{"jsonrpc":"2.0","method":"rpc.cancel"}"#, "rpc.cancel has invalid params"),
@@ -259,15 +262,15 @@ fn messages_out_of_place_end_the_session() {
         (r#"{"jsonrpc":"2.0","method":"rpc.cancel","params":{"id":{}}}"#, "rpc.cancel has invalid params"),
         (
             "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"block\"}\n{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"block\"}",
-            "used the id 7 again",
+            "request id 7 waits for an answer already",
         ),
         (
             "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"block\"}\n{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"plugin.heartbeat\"}",
-            "used the id \"a\" again",
+            "request id \"a\" waits for an answer already",
         ),
         (
             "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"block\"}\n{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"unknown\"}",
-            "used the id 7 again",
+            "request id 7 waits for an answer already",
         ),
     ];
     for (line, expected) in cases {

@@ -120,7 +120,7 @@ fn at_the_deadline_the_host_is_told_and_its_late_answer_dropped() {
     host.request(2, "echo", &json!({}));
     assert_eq!(host.recv()["id"], 2, "and nothing else happened");
     host.answer(&request, &json!("twice"));
-    assert!(matches!(host.end(), Err(Error::Violation(what)) if what.contains("never made, id 2")));
+    assert!(matches!(host.end(), Err(Error::Violation(what)) if what.contains("an answer to unknown id 2")));
 }
 
 #[test]

@@ -49,7 +49,7 @@ const AFTER: &[Attack] = &[
         &[(r#"{"jsonrpc":"2.0","id":1,"method":"plugin.heartbeat"}"#, 16)],
         "16 file descriptors",
     ),
-    ("with an answer to nothing", &[(r#"{"jsonrpc":"2.0","id":9,"result":1,"fds":1}"#, 1)], "never made"),
+    ("with an answer to nothing", &[(r#"{"jsonrpc":"2.0","id":9,"result":1,"fds":1}"#, 1)], "never asked"),
     (
         "unannounced in a notification",
         &[(r#"{"jsonrpc":"2.0","method":"later"}"#, 2)],
@@ -61,7 +61,7 @@ const AFTER: &[Attack] = &[
             (r#"{"jsonrpc":"2.0","id":1,"method":"block","fds":2}"#, 2),
             (r#"{"jsonrpc":"2.0","id":1,"method":"block","fds":2}"#, 2),
         ],
-        "used the id 1 again",
+        "request id 1 waits for an answer already",
     ),
     ("piled up", &[("{+", 9), ("\"+", 9)], "more than 16 file descriptors"),
     (
@@ -74,19 +74,15 @@ const AFTER: &[Attack] = &[
 
 const BEFORE: &[Attack] = &[
     ("unannounced", &[(r#"{"jsonrpc":"2.0","method":"later"}"#, 2)], "2 file descriptors came"),
-    ("announced", &[(r#"{"jsonrpc":"2.0","method":"later","fds":2}"#, 2)], "before the hello is answered"),
+    ("announced", &[(r#"{"jsonrpc":"2.0","method":"later","fds":2}"#, 2)], "not agreed on"),
     ("with the answer", &[(HELLO_ANSWER_ALL, 1)], "1 file descriptors came"),
-    (
-        "in a request",
-        &[(r#"{"jsonrpc":"2.0","id":1,"method":"echo","fds":1}"#, 1)],
-        "before it answered the hello",
-    ),
+    ("in a request", &[(r#"{"jsonrpc":"2.0","id":1,"method":"echo","fds":1}"#, 1)], "not agreed on"),
 ];
 
 /// Not agreed on.
 const WITHOUT: &[Attack] = &[
     ("announced", &[(r#"{"jsonrpc":"2.0","id":1,"method":"echo","fds":1}"#, 1)], "not agreed on"),
-    ("unannounced", &[(r#"{"jsonrpc":"2.0","id":1,"method":"echo"}"#, 1)], "1 file descriptors came"),
+    ("unannounced", &[(r#"{"jsonrpc":"2.0","id":1,"method":"echo"}"#, 1)], "file descriptors came"),
 ];
 
 fn attack(host: &mut FakeHost, (name, lines, says): &Attack) {

@@ -4,6 +4,7 @@
 //! frame and one read are buffered; each descriptor goes to the one frame that announces it; a frame brings nothing that
 //! both sides have not agreed on.
 
+use crate::role::Role;
 use rpc_plugin_wire::fds::{FdsError, Waiting};
 use rpc_plugin_wire::{ErrorCode, FrameDecoder, FrameError, Message, MessageError};
 
@@ -56,6 +57,8 @@ impl From<MessageError> for Violation {
 pub struct Receiver<F> {
     decoder: FrameDecoder,
     fds: Waiting<F>,
+    /// The side that receives.
+    role: Role,
     /// `None` before the hello is answered.
     agreed: Option<Agreed>,
     /// What was wrong with descriptors as they came; told by the next [`Receiver::next`].
@@ -65,9 +68,9 @@ pub struct Receiver<F> {
 impl<F> Receiver<F> {
     /// A receiver for a connection whose hello is not answered, of frames of at most `frame_bytes_max` bytes.
     #[must_use]
-    pub fn new(frame_bytes_max: usize) -> Receiver<F> {
+    pub fn new(role: Role, frame_bytes_max: usize) -> Receiver<F> {
         let decoder = FrameDecoder::new(frame_bytes_max);
-        Receiver { decoder, fds: Waiting::default(), agreed: None, fault: None }
+        Receiver { decoder, fds: Waiting::default(), role, agreed: None, fault: None }
     }
 
     /// Counts from the next frame on.
@@ -97,6 +100,8 @@ impl<F> Receiver<F> {
         self.decoder.filled(bytes);
         let unwanted = match self.agreed {
             _ if fds.is_empty() => None,
+            // A host may send them right behind its answer to the hello, which one read brings together.
+            None if self.role == Role::Plugin => None,
             None => Some("file descriptors came before the proof"),
             Some(agreed) => (!agreed.fds).then_some("file descriptors came, which were not agreed on"),
         };
@@ -113,6 +118,7 @@ impl<F> Receiver<F> {
     /// # Errors
     /// What the peer did wrong.
     #[expect(clippy::should_implement_trait, reason = "what it gives borrows from it")]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<(Message<'_>, Vec<F>)>, Violation> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
@@ -129,9 +135,13 @@ impl<F> Receiver<F> {
             Message::Response(response) => (response.fds, !response.streams.is_empty()),
             Message::Notification(notification) => (notification.fds, false),
         };
-        if has_streams && !agreed.is_some_and(|agreed| agreed.streams) {
-            let why = "a frame brings streams in band, which were not agreed on".to_owned();
-            return Err(Violation { code, why });
+        let unwanted = if has_streams && !agreed.is_some_and(|agreed| agreed.streams) {
+            Some("streams in band")
+        } else {
+            (count > 0 && !agreed.is_some_and(|agreed| agreed.fds)).then_some("file descriptors")
+        };
+        if let Some(what) = unwanted {
+            return Err(Violation { code, why: format!("a frame brings {what}, which were not agreed on") });
         }
         let fds = if count > 0 { self.fds.take(count.into()).map_err(beside)? } else { Vec::new() };
         Ok(Some((message, fds)))
@@ -168,7 +178,7 @@ mod tests {
     const FRAME: &[u8] = b"{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"fds\":2}\n";
 
     fn receiver(fds: bool, streams: bool) -> Receiver<u8> {
-        let mut receiver = Receiver::new(100);
+        let mut receiver = Receiver::new(Role::Host, 100);
         receiver.agree(Agreed { frame_bytes_max: 1000, fds, streams });
         receiver
     }
@@ -201,9 +211,29 @@ mod tests {
         assert!(why(read(&mut receiver(false, true), b"{", &[1])).why.contains("not agreed on"));
         assert!(why(read(&mut receiver(true, false), streams, &[])).why.contains("not agreed on"));
         assert_eq!(read(&mut receiver(false, true), streams, &[]), Ok(vec![vec![]]));
-        let before = why(read(&mut Receiver::new(100), b"{", &[1]));
+        let before = why(read(&mut Receiver::new(Role::Host, 100), b"{", &[1]));
         assert_eq!(before.code, ErrorCode::NotAuthenticated, "{before:?}");
-        assert_eq!(why(read(&mut Receiver::new(100), streams, &[])).code, ErrorCode::NotAuthenticated);
+        assert_eq!(
+            why(read(&mut Receiver::new(Role::Host, 100), streams, &[])).code,
+            ErrorCode::NotAuthenticated
+        );
+    }
+
+    #[test]
+    fn a_plugin_may_be_sent_descriptors_right_behind_the_answer_to_its_hello() {
+        let answer = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n";
+        let both = [&answer[..], FRAME].concat();
+        for (fds, is_fine) in [(true, true), (false, false)] {
+            let mut receiver = Receiver::new(Role::Plugin, 100);
+            receiver.space(both.len()).copy_from_slice(&both);
+            receiver.filled(both.len(), vec![1, 2], false);
+            assert!(matches!(receiver.next(), Ok(Some((Message::Response(_), fds))) if fds.is_empty()));
+            receiver.agree(Agreed { frame_bytes_max: 100, fds, streams: false });
+            let next = receiver.next().map(|read| read.map(|(_, fds)| fds));
+            assert_eq!(next.is_ok(), is_fine, "{next:?}");
+        }
+        let mut early = Receiver::new(Role::Plugin, 100);
+        assert!(read(&mut early, FRAME, &[1, 2]).is_err(), "before the answer");
     }
 
     #[test]
@@ -222,7 +252,7 @@ mod tests {
         let mut receiver = receiver(false, false);
         let long = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"pad\":\"{}\"}}\n", "x".repeat(200));
         assert_eq!(read(&mut receiver, long.as_bytes(), &[]), Ok(vec![vec![]]));
-        let violation = read(&mut Receiver::new(100), long.as_bytes(), &[]).unwrap_err();
+        let violation = read(&mut Receiver::new(Role::Host, 100), long.as_bytes(), &[]).unwrap_err();
         assert_eq!(violation.code, ErrorCode::TooLarge);
         assert_eq!(read(&mut receiver, b"[]\n", &[]).unwrap_err().code, ErrorCode::ParseError);
     }

@@ -42,8 +42,10 @@ impl<T> RequestsIn<T> {
     }
 
     fn find(&self, id: &RequestId) -> Result<usize, usize> {
-        match self.waiting.back() {
-            Some(last) if last.id < *id => Err(self.waiting.len()),
+        match (self.waiting.front(), self.waiting.back()) {
+            (None, _) => Err(0),
+            (Some(first), _) if first.id == *id => Ok(0),
+            (_, Some(last)) if last.id < *id => Err(self.waiting.len()),
             _ => self.waiting.binary_search_by(|entry| entry.id.cmp(id)),
         }
     }
@@ -71,13 +73,21 @@ impl<T> RequestsIn<T> {
             return full("file descriptors of requests");
         }
         self.fds += fds;
-        self.waiting.insert(at, Entry { id: id.clone(), fds, what });
+        let entry = Entry { id: id.clone(), fds, what };
+        if at == self.waiting.len() {
+            self.waiting.push_back(entry);
+        } else {
+            self.waiting.insert(at, entry);
+        }
         Ok(())
     }
 
     /// Takes a request out, to answer it; `None` if it does not wait.
     pub fn leave(&mut self, id: &RequestId) -> Option<T> {
-        let entry = self.waiting.remove(self.find(id).ok()?)?;
+        let entry = match self.find(id).ok()? {
+            0 => self.waiting.pop_front()?,
+            at => self.waiting.remove(at)?,
+        };
         self.fds -= entry.fds;
         Some(entry.what)
     }

@@ -118,6 +118,12 @@ impl<F> SendQueue<F> {
             return span;
         }
         let from = self.end();
+        if more.attached.is_empty() && more.withdrawn.is_empty() {
+            self.bytes.extend_from_slice(more.bytes.get(more.written..).unwrap_or_default());
+            more.written = more.bytes.len();
+            more.forget_written();
+            return Span { from, to: self.end() };
+        }
         while !more.is_empty() {
             let begins = more.attached.front().is_some_and(|(span, _)| more.index(span.from) == more.written);
             let fds = if begins { more.attached.pop_front() } else { None };
@@ -144,6 +150,9 @@ impl<F> SendQueue<F> {
     /// and before one with descriptors. Empty only when nothing waits.
     #[must_use]
     pub fn waiting(&self) -> (&[u8], &[F]) {
+        if self.attached.is_empty() && self.withdrawn.is_empty() {
+            return (self.bytes.get(self.written..).unwrap_or_default(), &[]);
+        }
         let withdrawn = self.withdrawn.front().map(|span| self.index(span.from));
         let mut attached = self.attached.iter().map(|(span, fds)| (self.index(span.from), fds));
         let mut next = attached.next();
@@ -154,6 +163,15 @@ impl<F> SendQueue<F> {
         let ends = [withdrawn, next.map(|(at, _)| at)].into_iter().flatten();
         let end = ends.min().unwrap_or(self.bytes.len());
         (self.bytes.get(self.written..end).unwrap_or_default(), fds)
+    }
+
+    /// The descriptors that go with the first byte of [`SendQueue::waiting`], for a shell that prepares them.
+    pub fn attached_mut(&mut self) -> &mut [F] {
+        let written = self.removed + self.written as u64;
+        match self.attached.front_mut() {
+            Some((span, fds)) if span.from == written => fds,
+            _ => &mut [],
+        }
     }
 
     /// Says that the first `bytes` of [`SendQueue::waiting`] were written.
@@ -249,13 +267,18 @@ impl<F> SendQueue<F> {
             self.written = self.index(span.to);
         }
         if self.written == self.bytes.len() {
-            self.removed += self.written as u64;
-            self.written = 0;
-            if is_oversized(self.bytes.capacity(), self.bytes.len(), KEPT_BYTES_MAX) {
-                self.bytes = Vec::new();
-            }
-            self.bytes.clear();
+            self.forget_written();
         }
+    }
+
+    /// Frees what is written, which is all there is.
+    fn forget_written(&mut self) {
+        self.removed += self.written as u64;
+        self.written = 0;
+        if is_oversized(self.bytes.capacity(), self.bytes.len(), KEPT_BYTES_MAX) {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
     }
 }
 

@@ -57,6 +57,19 @@ fn descriptors_go_with_the_first_byte_of_their_frame() {
 }
 
 #[test]
+fn descriptors_can_be_prepared_just_before_their_frame_is_written() {
+    let mut queue = SendQueue::default();
+    push(&mut queue, "one\n", &[]);
+    push(&mut queue, "two\n", &[1, 2]);
+    assert!(queue.attached_mut().is_empty(), "another frame is next");
+    queue.wrote(4);
+    queue.attached_mut().iter_mut().for_each(|fd| *fd += 10);
+    assert_eq!(waiting(&queue), ("two\n", &[11, 12][..]));
+    queue.wrote(1);
+    assert!(queue.attached_mut().is_empty(), "they are gone");
+}
+
+#[test]
 fn what_is_withdrawn_in_time_is_never_handed_out() {
     let mut queue = SendQueue::default();
     let spans = ["one\n", "two\n", "three\n", "four\n"].map(|frame| push(&mut queue, frame, &[]));

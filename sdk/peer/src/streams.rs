@@ -131,6 +131,13 @@ impl<F> Streams<F> {
         named
     }
 
+    /// Begins streams of ours whose frame is about to be written: for a shell whose frames carry their streams along
+    /// until then, and that needs no [`Streams::announce`].
+    pub fn begin(&mut self, numbers: &[u64]) -> Named<F> {
+        let is_named = |entry: &mut Announcing<F>| entry.has_first_of(numbers);
+        self.announcing.extract_if(.., is_named).flat_map(|entry| entry.named).collect()
+    }
+
     /// A frame of the peer brings these.
     ///
     /// # Errors
@@ -285,11 +292,15 @@ mod tests {
         streams.withdrawn(second.1);
         assert!(!is_open(&mut streams, 3) && is_open(&mut streams, 7));
         assert_eq!(streams.announced(11), [(1, 'a')], "of two that may have begun, one was withdrawn");
+        let carried = streams.open(vec!['x', 'y']).unwrap();
+        assert_eq!(streams.begin(&carried), [(9, 'x'), (11, 'y')], "by its numbers alone");
+        assert!(streams.begin(&carried).is_empty() && is_open(&mut streams, 9));
+        carried.iter().for_each(|number| close(&mut streams, *number));
         let unsent = streams.open(vec!['e', 'f']).unwrap();
-        assert_eq!(unsent, [9, 11]);
+        assert_eq!(unsent, [13, 15]);
         assert_eq!(streams.announced(30), [(7, 'd')]);
         assert!(streams.announced(u64::MAX).is_empty(), "its frame is in no queue");
         streams.never_sent(&unsent);
-        assert!(!is_open(&mut streams, 9) && streams.check(STREAMS_MAX - 2).is_ok());
+        assert!(!is_open(&mut streams, 13) && streams.check(STREAMS_MAX - 2).is_ok());
     }
 }

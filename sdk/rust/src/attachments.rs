@@ -4,7 +4,8 @@
 //!
 //! What always holds: a session has one of both ways, or none; what does not go out is closed.
 
-use crate::streams::{Opening, Streams};
+use crate::streams::{InBandStreams, Opening};
+use rpc_plugin_peer::{Agreed, Refused, SendQueue, Span};
 use rpc_plugin_wire::ErrorCode;
 use std::fmt::Write;
 use std::io;
@@ -20,7 +21,7 @@ pub(crate) enum FdTransport {
     /// As they are.
     Fds,
     /// As streams in band.
-    Streams(Arc<Streams>),
+    Streams(Arc<InBandStreams>),
 }
 
 /// What is attached to one frame.
@@ -32,40 +33,15 @@ pub(crate) enum Attachments {
     Streams(Opening),
 }
 
-/// Why descriptors cannot be attached.
-#[derive(Debug)]
-pub(crate) enum NotAttached {
-    /// This host takes none.
-    Never,
-    /// Not now: too many streams are open.
-    Full(String),
-}
-
-impl NotAttached {
-    pub(crate) fn code(&self) -> ErrorCode {
-        match self {
-            NotAttached::Never => ErrorCode::InvalidParams,
-            NotAttached::Full(_) => ErrorCode::Overloaded,
-        }
-    }
-
-    pub(crate) fn into_text(self) -> String {
-        match self {
-            NotAttached::Never => "a stream or blob, and this host takes no file descriptors".to_owned(),
-            NotAttached::Full(text) => text,
-        }
-    }
-}
-
 impl FdTransport {
     /// As both sides agreed.
     ///
     /// # Errors
     /// This process cannot have more descriptors.
-    pub(crate) fn agreed(fds: bool, streams: bool, frame_bytes_max: usize) -> io::Result<FdTransport> {
-        Ok(match (fds, streams) {
+    pub(crate) fn agreed(agreed: Agreed) -> io::Result<FdTransport> {
+        Ok(match (agreed.fds, agreed.streams) {
             (true, _) => FdTransport::Fds,
-            (false, true) => FdTransport::Streams(Arc::new(Streams::new(frame_bytes_max)?)),
+            (false, true) => FdTransport::Streams(Arc::new(InBandStreams::new(agreed.frame_bytes_max)?)),
             (false, false) => FdTransport::None,
         })
     }
@@ -74,19 +50,30 @@ impl FdTransport {
     ///
     /// # Errors
     /// Why they cannot.
-    pub(crate) fn attach(&self, fds: Vec<OwnedFd>) -> Result<Attachments, NotAttached> {
+    pub(crate) fn attach(&self, fds: Vec<OwnedFd>) -> Result<Attachments, Refused> {
         match self {
             _ if fds.is_empty() => Ok(Attachments::None),
-            FdTransport::None => Err(NotAttached::Never),
-            FdTransport::Fds => Ok(Attachments::Fds(fds)),
-            FdTransport::Streams(streams) => {
-                streams.reserve(fds).map(Attachments::Streams).map_err(NotAttached::Full)
+            FdTransport::None => {
+                let why = "a stream or blob, and this host takes no file descriptors";
+                Err(Refused::new(ErrorCode::InvalidParams, why))
             }
+            FdTransport::Fds => Ok(Attachments::Fds(fds)),
+            FdTransport::Streams(streams) => streams.reserve(fds).map(Attachments::Streams),
         }
     }
 
-    pub(crate) fn streams(&self) -> Option<&Arc<Streams>> {
+    pub(crate) fn streams(&self) -> Option<&Arc<InBandStreams>> {
         if let FdTransport::Streams(streams) = self { Some(streams) } else { None }
+    }
+}
+
+/// Whole frames on their way to the host, with what is attached to some of them: one [`Attachments`] a frame.
+pub(crate) type Frames = SendQueue<Attachments>;
+
+/// Attaches this to the frame at `span`, which is the last one.
+pub(crate) fn attach(frames: &mut Frames, span: Span, attachments: Attachments) {
+    if !matches!(attachments, Attachments::None) {
+        frames.attach(span, vec![attachments]);
     }
 }
 
@@ -97,8 +84,15 @@ impl Attachments {
     }
 
     /// The numbers of those that travel in band.
-    pub(crate) fn numbers(&self) -> Vec<u64> {
-        if let Attachments::Streams(opening) = self { opening.numbers() } else { Vec::new() }
+    pub(crate) fn numbers(&self) -> &[u64] {
+        if let Attachments::Streams(opening) = self { opening.numbers() } else { &[] }
+    }
+
+    /// Begins what is to begin with the first byte of the frame, which is about to be written.
+    pub(crate) fn begin(&mut self) {
+        if let Attachments::Streams(opening) = self {
+            opening.begin();
+        }
     }
 
     /// The member of a frame that announces it, behind another one.
@@ -108,11 +102,19 @@ impl Attachments {
             Attachments::Fds(fds) => format!(",\"fds\":{}", fds.len()),
             Attachments::Streams(opening) => {
                 let mut text = ",\"streams\":[".to_owned();
-                for (at, number) in opening.numbers().into_iter().enumerate() {
+                for (at, number) in opening.numbers().iter().enumerate() {
                     let _ = write!(text, "{}{number}", if at > 0 { "," } else { "" });
                 }
                 text + "]"
             }
         }
     }
+}
+
+/// Frames of these bytes, for tests.
+#[cfg(test)]
+pub(crate) fn frames_of(bytes: &[u8]) -> Frames {
+    let mut frames = Frames::default();
+    frames.write(|out| out.extend_from_slice(bytes));
+    frames
 }

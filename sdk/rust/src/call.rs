@@ -8,7 +8,6 @@
 use crate::host::{Host, HostLink};
 use crate::log::{Log, OfCall};
 use crate::monitor::Pace;
-use crate::panics::catch;
 use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::caller::{Caller, Outgoing, Reply};
 use rpc_plugin_interface::context::{Context, Served};
@@ -20,10 +19,12 @@ use rpc_plugin_wire::{CallError, ErrorCode, RequestId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use std::any::Any;
 use std::fmt;
 use std::mem::take;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Raw params in; appends the result as JSON and gives the descriptors that travel with it. What it appended
@@ -198,4 +199,19 @@ impl fmt::Debug for Call {
             .field("cancelled", &self.is_cancelled())
             .finish_non_exhaustive()
     }
+}
+
+/// Runs what the plugin's author wrote; a panic in it is an error. What was shared with it may be half
+/// changed: that is the author's to guard, as with any other thread that panics.
+pub(crate) fn catch<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, HandlerError> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+        HandlerError::internal(match panic_message(&*payload) {
+            Some(message) => format!("{what} panicked: {message}"),
+            None => format!("{what} panicked"),
+        })
+    })
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }

@@ -2,6 +2,7 @@
 //!
 //! What it deliberately does not do: errors of one call; those are [`crate::HandlerError`].
 
+use rpc_plugin_peer::Violation;
 use rpc_plugin_wire::ErrorObject;
 use rpc_plugin_wire::handshake::ENV_CONTRACT;
 use std::fmt;
@@ -155,5 +156,11 @@ impl std::error::Error for Error {
 impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Error {
         Error::Config(error)
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Error {
+        Error::Violation(violation.why)
     }
 }

@@ -6,13 +6,14 @@
 //! answer has a deadline for all of it, however slowly it drips.
 
 use crate::config::Config;
+use crate::connection::Input;
 use crate::error::Error;
-use crate::source::Source;
+use rpc_plugin_peer::Agreed;
 use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, FEATURES, Hello, HelloResult, METHOD_HELLO};
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, FRAME_BYTES_MAX_UNAUTHENTICATED, PROTOCOL_VERSION};
 use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::message::{NewRequest, params_text, write_request};
-use rpc_plugin_wire::{Message, Notification, RequestId, Response};
+use rpc_plugin_wire::{Message, RequestId, Response};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -34,32 +35,33 @@ pub(crate) struct Offer<'a> {
     pub(crate) passes_fds: bool,
 }
 
-/// Says hello and waits for the answer. The source may hold what the host sent after it.
+/// Says hello and waits for the answer. The input may hold what the host sent after it.
 pub(crate) fn greet(
     connection: &UnixStream,
     config: Config,
     offer: &Offer<'_>,
-) -> Result<(Source, HelloResult), Error> {
+) -> Result<(Box<Input>, Agreed, HelloResult), Error> {
     let hello_timeout = config.hello_timeout;
     let deadline = Instant::now() + hello_timeout;
     send(connection, config, offer)?;
-    let mut source = Source::new(FRAME_BYTES_MAX_UNAUTHENTICATED);
+    let mut input = Input::new(FRAME_BYTES_MAX_UNAUTHENTICATED);
     let answer = loop {
-        match source.decoder.next_frame().map_err(|error| Error::Violation(error.to_string()))? {
-            Some(frame) => {
-                if let Some(answer) = understand(frame)? {
+        match input.receiver.next()? {
+            Some((message, _)) => {
+                if let Some(answer) = understand(message)? {
                     break answer;
                 }
             }
-            None => {
-                source.check()?;
-                fill(connection, &mut source, deadline, hello_timeout)?;
-            }
+            None => fill(connection, &mut input, deadline, hello_timeout)?,
         }
     };
-    source.decoder.set_frame_bytes_max(answer.frame_bytes_max);
+    let has = |name: &str| answer.features.iter().any(|feature| feature == name);
+    let passes_fds = offer.passes_fds;
+    let (fds, streams) = (passes_fds && has(FEATURE_FDS), !passes_fds && has(FEATURE_STREAMS));
+    let agreed = Agreed { frame_bytes_max: answer.frame_bytes_max, fds, streams };
+    input.receiver.agree(agreed);
     set_timeouts(connection, None)?;
-    Ok((source, answer))
+    Ok((input, agreed, answer))
 }
 
 fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Result<(), Error> {
@@ -103,7 +105,7 @@ fn features(passes_fds: bool) -> Vec<String> {
 
 fn fill(
     connection: &UnixStream,
-    source: &mut Source,
+    input: &mut Input,
     deadline: Instant,
     hello_timeout: Duration,
 ) -> Result<(), Error> {
@@ -113,10 +115,10 @@ fn fill(
         return Err(late());
     }
     set_timeouts(connection, Some(left))?;
-    match source.read_once(connection, READ_BYTES)? {
-        Ok(0) => match source.decoder.finish() {
+    match input.read_once(connection, READ_BYTES) {
+        Ok(0) => match input.receiver.finish() {
             Ok(()) => Err(Error::HelloUnanswered("it closed the connection".to_owned())),
-            Err(error) => Err(Error::Violation(error.to_string())),
+            Err(violation) => Err(violation.into()),
         },
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -127,21 +129,13 @@ fn fill(
     }
 }
 
-/// The host's answer out of one frame; `None` for a notification, which means nothing yet.
-fn understand(frame: &[u8]) -> Result<Option<HelloResult>, Error> {
+/// The host's answer out of one message; `None` for a notification, which means nothing yet.
+fn understand(message: Message<'_>) -> Result<Option<HelloResult>, Error> {
     let wrong = |what: String| Err(Error::Violation(format!("the answer to the hello {what}")));
-    match Message::parse(frame).map_err(|error| Error::Violation(error.to_string()))? {
-        Message::Notification(Notification { fds: 1.., method, .. }) => {
-            let text = format!("{method:?} announces file descriptors before the hello is answered");
-            Err(Error::Violation(text))
-        }
+    match message {
         Message::Notification(_) => Ok(None),
         Message::Request(request) => {
             Err(Error::Violation(format!("it sent {:?} before it answered the hello", request.method)))
-        }
-        Message::Response(Response { fds: 1.., .. }) => wrong("announces file descriptors".to_owned()),
-        Message::Response(Response { streams, .. }) if !streams.is_empty() => {
-            wrong("announces streams in band".to_owned())
         }
         // Without an id: the host could not even read it.
         Message::Response(Response {

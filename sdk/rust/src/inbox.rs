@@ -7,27 +7,27 @@
 //! What always holds: a request's id is in use once; between two reads nothing is left in here, so that another thread
 //! can go on reading.
 
-use crate::attachments::FdTransport;
+use crate::attachments::{FdTransport, Frames};
 use crate::call::Call;
+use crate::connection::Input;
+use crate::connection::PushError;
 use crate::error::{End, Error};
-use crate::frames::Frames;
 use crate::log::Event;
-use crate::outbox::PushError;
 use crate::pool::COLLECTED_BYTES_MAX;
 use crate::service::write_failure;
 use crate::session::{Session, would_deadlock};
-use crate::task::{Input, Job, Refusal, Step};
+use crate::task::{Job, Refusal, Step};
 use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::context::{Callee, Served};
+use rpc_plugin_peer::Violation;
 use rpc_plugin_wire::event::{Component, Level};
-use rpc_plugin_wire::fds::Waiting;
 use rpc_plugin_wire::life::{
     Cancel, METHOD_CALLBACK, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_PROGRESS,
     METHOD_SHUTDOWN, Progress,
 };
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Message, Notification, Request, RequestId, Response};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Message, Notification, Request, RequestId};
 use serde_json::value::RawValue;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -73,15 +73,11 @@ impl Inbox {
     /// Deals with every whole frame that is there, as long as the queue takes what they ask for. The last requests stay in
     /// here, for [`Inbox::hand_over`].
     pub(crate) fn take_in(&mut self, input: &mut Input) -> Result<Parsed, Error> {
-        let source = &mut input.source;
         input.unparsed = true;
         (self.received, self.frames) = (None, 0);
-        while let Some(frame) =
-            source.decoder.next_frame().map_err(|error| Error::Violation(error.to_string()))?
-        {
-            let message = Message::parse(frame).map_err(|error| Error::Violation(error.to_string()))?;
+        while let Some((message, fds)) = input.receiver.next()? {
             self.frames += 1;
-            let fds = self.fds_of(&message, &mut source.fds)?;
+            let fds = self.with_streams(&message, fds)?;
             if let Some(end) = self.handle(message, fds)? {
                 return Ok(Parsed::End(end));
             }
@@ -91,35 +87,27 @@ impl Inbox {
             if self.full {
                 return Ok(Parsed::Full);
             }
-            if self.answers.len() >= COLLECTED_BYTES_MAX {
+            if self.answers.waiting_bytes() >= COLLECTED_BYTES_MAX {
                 let pushed = self.session.outbox.push_from_reader(&mut self.answers);
                 if let Some(end) = pushed.err().map(PushError::end) {
                     return end.map(Parsed::End);
                 }
             }
         }
-        source.check()?;
         input.unparsed = false;
         Ok(Parsed::All)
     }
 
-    /// The descriptors that a frame announces, and those of the streams in band that it announces.
-    fn fds_of(&self, message: &Message<'_>, waiting: &mut Waiting<OwnedFd>) -> Result<Vec<OwnedFd>, Error> {
-        let (count, numbers) = match message {
-            Message::Request(Request { fds, streams, .. })
-            | Message::Response(Response { fds, streams, .. }) => (*fds, streams.as_slice()),
-            Message::Notification(Notification { fds, .. }) => (*fds, [].as_slice()),
+    /// The descriptors of a frame: those that came with it, or those of the streams in band that it announces.
+    fn with_streams(&self, message: &Message<'_>, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Violation> {
+        let numbers = match message {
+            Message::Request(request) => request.streams.as_slice(),
+            Message::Response(response) => response.streams.as_slice(),
+            Message::Notification(_) => &[],
         };
-        let not_agreed =
-            |what| Err(Error::Violation(format!("it announces {what}, which were not agreed on")));
         match &self.session.service.terms.fd_transport {
-            _ if count == 0 && numbers.is_empty() => Ok(Vec::new()),
-            FdTransport::Fds if count > 0 => {
-                waiting.take(count.into()).map_err(|error| Error::Violation(error.to_string()))
-            }
-            FdTransport::Streams(streams) if count == 0 => streams.came(numbers).map_err(Error::Violation),
-            _ if count > 0 => not_agreed("file descriptors"),
-            _ => not_agreed("streams in band"),
+            FdTransport::Streams(streams) => streams.came(numbers),
+            FdTransport::Fds | FdTransport::None => Ok(fds),
         }
     }
 
@@ -131,7 +119,7 @@ impl Inbox {
         }
         let frame_bytes_max = session.service.terms.frame_bytes_max;
         let room = session.pool.submit(batch, |call, why| refuse(answers, frame_bytes_max, call, why));
-        let room = room.map_err(|id| twice(&id))?;
+        let room = room?;
         self.expect_room(room.jobs);
         self.full = room.jobs == 0 && room.worked_off;
         Ok(())
@@ -141,14 +129,14 @@ impl Inbox {
     /// `sending` and `now` as for [`Pool::step`](crate::pool::Pool::step).
     pub(crate) fn hand_over(
         &mut self,
-        input: Input,
+        input: Box<Input>,
         sending: &mut Frames,
         now: &mut Option<Instant>,
     ) -> Result<Step, Error> {
         let Inbox { session, batch, answers, .. } = self;
         let frame_bytes_max = session.service.terms.frame_bytes_max;
         let refuse = |answers: &mut Frames, call: &Call, why| refuse(answers, frame_bytes_max, call, why);
-        session.pool.take_in(input, batch, answers, sending, now, refuse).map_err(|id| twice(&id))
+        Ok(session.pool.take_in(input, batch, answers, sending, now, refuse)?)
     }
 
     /// The end, where the message asks for it. What it does not want of `fds` is closed.
@@ -156,12 +144,10 @@ impl Inbox {
         match message {
             Message::Request(request) => self.handle_request(request, fds),
             Message::Notification(notification) => self.handle_notification(&notification).map(|()| None),
-            Message::Response(Response { id, result, .. }) => {
-                if self.session.requester.requests.answer(id.as_ref(), result, fds) {
-                    return Ok(None);
-                }
-                let id = id.map_or_else(|| "null".to_owned(), |id| id.to_string());
-                Err(Error::Violation(format!("it answered a request that was never made, id {id}")))
+            Message::Response(response) => {
+                let Session { requester, outbox, .. } = &*self.session;
+                requester.requests.answer(response, fds, outbox.begun())?;
+                Ok(None)
             }
         }
     }
@@ -177,7 +163,8 @@ impl Inbox {
             }
             METHOD_PROGRESS => {
                 let Progress { id, value } = params_into(notification.params).map_err(wrong)?;
-                self.session.requester.requests.progress(&id, value);
+                let Session { requester, outbox, .. } = &*self.session;
+                requester.requests.progress(&id, value, outbox.begun())?;
             }
             _ => self.handle_stream(method, notification.params)?,
         }
@@ -188,7 +175,7 @@ impl Inbox {
     fn handle_stream(&self, method: &str, params: Option<&RawValue>) -> Result<(), Error> {
         let Some(frame) = StreamFrame::read(method, params).map_err(Error::Violation)? else { return Ok(()) };
         match self.session.service.terms.fd_transport.streams() {
-            Some(streams) => streams.take(frame).map_err(Error::Violation),
+            Some(streams) => Ok(streams.take(frame)?),
             None => {
                 let text = "a frame is of a stream in band, which were not agreed on";
                 Err(Error::Violation(text.to_owned()))
@@ -226,7 +213,7 @@ impl Inbox {
         self.submit()?;
         let id = request.id;
         if session.pool.is_unanswered(&id) {
-            return Err(twice(&id));
+            return Err(twice(&id).into());
         }
         match &*request.method {
             METHOD_HEARTBEAT => service.answer_heartbeat(&id, &mut self.answers),
@@ -259,6 +246,6 @@ fn refuse(answers: &mut Frames, frame_bytes_max: usize, call: &Call, why: Refusa
     write_failure(answers, call.id(), frame_bytes_max, error);
 }
 
-fn twice(id: &RequestId) -> Error {
-    Error::Violation(format!("it used the id {id} again before that request was answered"))
+fn twice(id: &RequestId) -> Violation {
+    Violation::invalid(format!("request id {id} waits for an answer already"))
 }

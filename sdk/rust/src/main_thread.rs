@@ -7,16 +7,16 @@
 //! has no wake-ups while nothing happens; after the end nothing of the session still holds a lock or the
 //! connection open, though a handler that ignores its cancellation keeps its thread.
 
+use crate::attachments::Frames;
+use crate::call::catch;
+use crate::connection::Input;
+use crate::connection::Outbox;
 use crate::error::{End, Error};
-use crate::frames::Frames;
 use crate::log::Event;
-use crate::outbox::Outbox;
-use crate::panics::catch;
 use crate::pool::Pool;
 use crate::requester::Requester;
 use crate::service::{Service, write_failure};
 use crate::session::Session;
-use crate::source::Source;
 use crate::task::Tick;
 use crate::wake_pipe::WakePipe;
 use crate::worker::{Places, Worker};
@@ -74,10 +74,10 @@ impl MainThread {
         &self.session.requester
     }
 
-    /// Serves until the end. `source` holds what came after the answer to the hello.
-    pub(crate) fn serve(self, source: Source, on_shutdown: OnShutdown) -> Result<End, Error> {
+    /// Serves until the end. `input` holds what came after the answer to the hello.
+    pub(crate) fn serve(self, input: Box<Input>, on_shutdown: OnShutdown) -> Result<End, Error> {
         let Session { service, pool, outbox, .. } = &*self.session;
-        pool.open(source);
+        pool.open(input);
         // Not before: the first answers are worth more than a record of how it began.
         service.log.start(Some(outbox));
         let end = self.attend();
@@ -126,15 +126,7 @@ impl MainThread {
 fn start_streams(session: &Arc<Session>) -> io::Result<()> {
     let Some(streams) = session.service.terms.fd_transport.streams().map(Arc::clone) else { return Ok(()) };
     let outbox = Arc::clone(&session.outbox);
-    let run = move || {
-        streams.run(|bytes| {
-            let mut frames = Frames::from(std::mem::take(bytes));
-            let is_sent = outbox.push(&mut frames).is_ok();
-            // The buffer, to be used again.
-            *bytes = frames.bytes;
-            is_sent
-        });
-    };
+    let run = move || streams.run(|frames| outbox.push(frames).is_ok());
     thread::Builder::new().name("plugin-streams".into()).spawn(run).map(|_| ())
 }
 

@@ -8,17 +8,19 @@
 use crate::attachments::FdTransport;
 use crate::call::{Call, Handler, Method, callback_method, raw, typed};
 use crate::config::Config;
-use crate::error::{End, Error};
+use crate::error::{ConfigError, End, Error};
 use crate::hello::{Offer, SDK, greet};
 use crate::host::{Host, HostLink};
 use crate::interface::{Typed, dispatch};
 use crate::log::{Event, Log, LogOptions, LogTarget};
 use crate::main_thread::{MainThread, OnShutdown};
+use crate::run::{self, Start};
 use crate::service::{Health, Service, Work};
+use crate::stdio::Stdio;
 use crate::terms::Terms;
 use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::{Component, Level};
-use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, check_capabilities};
+use rpc_plugin_wire::handshake::check_capabilities;
 use rpc_plugin_wire::ident::{capability_of, check_capability, check_method};
 use rpc_plugin_wire::life::HealthStatus;
 use rpc_plugin_wire::limits::VERSION_BYTES_MAX;
@@ -28,32 +30,34 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// How long the last bytes of a session may take through a pipe.
+const PIPES_TIMEOUT: Duration = Duration::from_millis(500);
 /// Threads that run handlers, unless [`Plugin::threads`] says otherwise.
 pub const THREADS_DEFAULT: usize = 4;
 /// Calls that wait for a thread, unless [`Plugin::queue_max`] says otherwise.
 pub const QUEUE_MAX_DEFAULT: usize = 1024;
 const THREADS_RANGE: RangeInclusive<usize> = 1..=1024;
 const QUEUE_MAX_RANGE: RangeInclusive<usize> = 1..=1_048_576;
-/// What the protocol keeps for itself (section 2).
-const RESERVED_PREFIXES: [&str; 4] = ["host", "plugin", "admin", "rpc"];
 
 /// A plugin: what it is called with, and what it does. [`Plugin::run`] is usually the last line of `main`.
 pub struct Plugin {
-    pub(crate) version: String,
-    pub(crate) methods: BTreeMap<Box<str>, Arc<Method>>,
-    pub(crate) interfaces: BTreeMap<String, Vec<u32>>,
-    pub(crate) typed: Typed,
+    version: String,
+    methods: BTreeMap<Box<str>, Arc<Method>>,
+    interfaces: BTreeMap<String, Vec<u32>>,
+    typed: Typed,
     threads: usize,
     queue_max: usize,
     health: Box<Health>,
     on_shutdown: OnShutdown,
     log_options: LogOptions,
-    pub(crate) log: Log,
+    log: Log,
     link: HostLink,
     reentrant: bool,
-    pub(crate) faults: Vec<String>,
+    faults: Vec<String>,
 }
 
 impl Plugin {
@@ -253,6 +257,47 @@ impl Plugin {
         capabilities
     }
 
+    /// Runs the plugin until its host asks for the end or is gone. The codes are in [`exit`](crate::exit).
+    ///
+    /// Return what this returns from `main`: handlers that are stuck then end with the process.
+    #[must_use = "return it from main, or the exit code is lost"]
+    pub fn run(self) -> ExitCode {
+        let name = run::executable_name();
+        let ended = match self.check().and_then(|_| Start::find()) {
+            Err(Error::Config(ConfigError::ByHand)) => {
+                return run::by_hand(&name, &self.version, &self.methods().collect::<Vec<_>>());
+            }
+            Err(error) => Err(error),
+            Ok(Start::Environment(config)) => self.connect_and_serve(config),
+            Ok(Start::Stdio(Stdio { config, connection, pipes })) => {
+                let ended = self.serve(config, connection);
+                if let Some(pipes) = pipes {
+                    pipes.finish(PIPES_TIMEOUT);
+                }
+                ended
+            }
+        };
+        run::exit_code(&name, ended)
+    }
+
+    fn connect_and_serve(self, config: Config) -> Result<End, Error> {
+        self.begin_log(&config);
+        match config.connect() {
+            Ok(connection) => self.serve(config, connection),
+            Err(error) => {
+                let name = if matches!(error, Error::NotTheHost { .. }) {
+                    "authentication_failed"
+                } else {
+                    "stopped"
+                };
+                let event = Event::new(name, Component::Auth, Level::Error, "the host was not reached");
+                self.log.say(event.error(error.to_string()));
+                self.log.finish();
+                Err(error)
+            }
+        }
+    }
+
     /// Serves one connection to its end, without touching the environment or the process. [`Plugin::run`]
     /// does this with the connection that [`Config::connect`] makes; tests use one end of a socket pair.
     ///
@@ -286,7 +331,7 @@ impl Plugin {
         let offer =
             Offer { version: &version, capabilities: &capabilities, interfaces: &interfaces, passes_fds };
         log.say(Event::new("connected", Component::Auth, Level::Info, "the host took the connection"));
-        let (source, answer) = greet(&connection, config, &offer).inspect_err(|error| {
+        let (input, agreed, answer) = greet(&connection, config, &offer).inspect_err(|error| {
             let said = "the proof of identity failed";
             let event = Event::new("authentication_failed", Component::Auth, Level::Error, said);
             log.say(event.error(error.to_string()));
@@ -302,11 +347,9 @@ impl Plugin {
             log.say(Event::new("stopped", Component::Auth, Level::Error, said).error(error.to_string()));
             log.finish();
         })?;
-        let frame_bytes_max = answer.frame_bytes_max;
+        let frame_bytes_max = agreed.frame_bytes_max;
         let methods_count = methods.len();
-        let has = |name: &str| answer.features.iter().any(|feature| feature == name);
-        let (fds, streams) = (passes_fds && has(FEATURE_FDS), !passes_fds && has(FEATURE_STREAMS));
-        let fd_transport = FdTransport::agreed(fds, streams, frame_bytes_max)
+        let fd_transport = FdTransport::agreed(agreed)
             .map_err(|source| Error::Os { step: "make an epoll instance", source })?;
         let terms = Terms { plugin_id, generation, frame_bytes_max, interfaces, fd_transport };
         let service = Service {
@@ -326,12 +369,12 @@ impl Plugin {
             log.finish();
         })?;
         link.join(session.requester());
-        session.serve(source, on_shutdown)
+        session.serve(input, on_shutdown)
     }
 
     /// Opens the plugin's own record, unless it is open, with what it begins with. No secret is in it: the token
     /// is not, nor are variables or arguments.
-    pub(crate) fn begin_log(&self, config: &Config) {
+    fn begin_log(&self, config: &Config) {
         if !self.log.open(&self.log_options, config) {
             return;
         }
@@ -346,7 +389,7 @@ impl Plugin {
     }
 
     /// Checks the whole definition; gives its capabilities.
-    pub(crate) fn check(&self) -> Result<Vec<String>, Error> {
+    fn check(&self) -> Result<Vec<String>, Error> {
         let mut faults = self.faults.clone();
         if self.version.len() > VERSION_BYTES_MAX {
             let bytes = self.version.len();
@@ -361,13 +404,13 @@ impl Plugin {
         if faults.is_empty() { Ok(capabilities) } else { Err(Error::Definition(faults)) }
     }
 
-    pub(crate) fn add(mut self, name: &str, handler: Box<Handler>) -> Plugin {
+    fn add(mut self, name: &str, handler: Box<Handler>) -> Plugin {
         let capability = capability_of(name);
         if let Err(error) = check_method(name) {
             self.faults.push(format!("the method name {name:?} {error}"));
         } else if let Err(error) = check_capability(capability) {
             self.faults.push(format!("the capability {capability:?} of method {name:?} {error}"));
-        } else if RESERVED_PREFIXES.contains(&capability) {
+        } else if rpc_plugin_peer::is_reserved(name) {
             self.faults.push(format!("the method name {name:?} is reserved for the protocol"));
         } else if self.methods.contains_key(name) {
             self.faults.push(format!("the method {name:?} is there twice"));

@@ -17,17 +17,17 @@
 //! use it again as soon as it has the answer; while nobody reads, or something is queued that nobody reading works off, a
 //! thread is on its way to it, or all are busy; at most one is being woken.
 
+use crate::attachments::Frames;
 use crate::call::Call;
+use crate::connection::Input;
 use crate::error::{End, Error};
-use crate::frames::Frames;
-use crate::ids::ById;
 use crate::monitor::{Monitor, TICK};
 use crate::reply_slot::ReplySlot;
-use crate::source::Source;
 use crate::suspension::{WAITING_MAX, Waiters};
-use crate::task::{AfterSuspend, Input, Job, Refusal, Room, Step, Task, Tick};
+use crate::task::{AfterSuspend, Job, Refusal, Room, Step, Task, Tick};
 use crate::wake_pipe::WakePipe;
 use rpc_plugin_interface::Context;
+use rpc_plugin_peer::{NotEntered, RequestsIn, Role, Violation};
 use rpc_plugin_wire::{Chain, RequestId};
 use std::collections::VecDeque;
 use std::mem::{swap, take};
@@ -44,10 +44,10 @@ const BURST: usize = 3;
 
 /// Who reads from the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Role {
-    /// Nobody ever again, or not yet.
+pub(crate) enum ReadingRole {
+    /// No thread: reading has not begun, or is over.
     Ended,
-    /// Whoever comes first.
+    /// The first thread that asks for work.
     Free,
     /// A thread that does so, or deals with what it has read.
     Held,
@@ -58,10 +58,10 @@ pub(crate) enum Role {
 pub(crate) struct PoolState {
     queue: VecDeque<Job>,
     /// Queued and running calls. Only looked up, never walked to decide anything.
-    unanswered: ById<Call>,
-    role: Role,
+    unanswered: RequestsIn<Call>,
+    role: ReadingRole,
     /// With the thread that reads while it does so, else here.
-    input: Option<Input>,
+    input: Option<Box<Input>>,
     /// Answers of the reading thread, not sent yet.
     collected: Frames,
     collected_frames: usize,
@@ -94,7 +94,7 @@ pub(crate) struct Pool {
     wake_pipe: Arc<WakePipe>,
     state: Mutex<PoolState>,
     queued: Condvar,
-    /// Told when the pool is closed and no worker runs any more.
+    /// Notified when the pool is closed and no worker runs any more.
     all_done: Condvar,
 }
 
@@ -103,8 +103,8 @@ impl Pool {
     pub(crate) fn new(threads: usize, queue_max: usize, reentrant: bool, wake_pipe: Arc<WakePipe>) -> Pool {
         let state = PoolState {
             queue: VecDeque::new(),
-            unanswered: ById::default(),
-            role: Role::Ended,
+            unanswered: RequestsIn::new(Role::Plugin, usize::MAX, usize::MAX),
+            role: ReadingRole::Ended,
             input: None,
             collected: Frames::default(),
             collected_frames: 0,
@@ -126,10 +126,10 @@ impl Pool {
     }
 
     /// Lets reading begin.
-    pub(crate) fn open(&self, source: Source) {
+    pub(crate) fn open(&self, input: Box<Input>) {
         let mut state = self.lock();
-        state.input = Some(Input { source, unparsed: true });
-        state.role = Role::Free;
+        state.input = Some(input);
+        state.role = ReadingRole::Free;
         self.wake_one(state);
     }
 
@@ -137,12 +137,12 @@ impl Pool {
     /// Those that find the queue full, or could only wait for themselves, go to `refuse`.
     ///
     /// # Errors
-    /// The id of a job whose id is in use already; that job and those after it are not queued.
+    /// The id of a job is in use already; that job and those after it are not queued.
     pub(crate) fn submit(
         &self,
         jobs: &mut Vec<Job>,
         mut refuse: impl FnMut(&Call, Refusal),
-    ) -> Result<Room, RequestId> {
+    ) -> Result<Room, Violation> {
         let mut state = self.lock();
         for job in jobs.drain(..) {
             if let Some(job) = self.admit(&mut state, job, 0, &mut refuse)? {
@@ -161,13 +161,13 @@ impl Pool {
     /// As [`Pool::submit`].
     pub(crate) fn take_in(
         &self,
-        input: Input,
+        input: Box<Input>,
         jobs: &mut Vec<Job>,
         answers: &mut Frames,
         buffer: &mut Frames,
         now: &mut Option<Instant>,
         refuse: impl Fn(&mut Frames, &Call, Refusal),
-    ) -> Result<Step, RequestId> {
+    ) -> Result<Step, Violation> {
         let mut state = self.lock();
         state.input = Some(input);
         let (mut first, mut fault) = (None, None);
@@ -177,15 +177,15 @@ impl Pool {
                 Ok(Some(job)) if first.is_none() && state.queue.is_empty() => first = Some(job),
                 Ok(Some(job)) => state.queue.push_back(job),
                 Ok(None) => {}
-                Err(id) => {
-                    fault = Some(id);
+                Err(violation) => {
+                    fault = Some(violation);
                     break;
                 }
             }
         }
-        if let Some(id) = fault {
+        if let Some(violation) = fault {
             state.queue_first(first);
-            return Err(id);
+            return Err(violation);
         }
         if !answers.is_empty() {
             // Whoever asked for these asked for no handler: they are not kept for more.
@@ -202,25 +202,29 @@ impl Pool {
         job: Job,
         ahead: usize,
         refuse: &mut impl FnMut(&Call, Refusal),
-    ) -> Result<Option<Job>, RequestId> {
-        if state.unanswered.contains_key(job.call.id()) {
-            return Err(job.call.id().clone());
-        }
+    ) -> Result<Option<Job>, Violation> {
         let refusal = if self.is_stuck(state, job.call.chain()) {
-            Refusal::WouldDeadlock
-        } else if state.queue.len() + ahead >= self.queue_max {
-            Refusal::QueueFull
+            Some(Refusal::WouldDeadlock)
         } else {
-            state.unanswered.insert(job.call.id().clone(), job.call.clone());
-            return Ok(Some(job));
+            (state.queue.len() + ahead >= self.queue_max).then_some(Refusal::QueueFull)
         };
-        refuse(&job.call, refusal);
+        let refusal = match state.unanswered.enter(job.call.id(), 0, job.call.clone()) {
+            Ok(()) if refusal.is_none() => return Ok(Some(job)),
+            Ok(()) => {
+                state.unanswered.leave(job.call.id());
+                refusal
+            }
+            // The queue's bound is lower, so there is room.
+            Err(NotEntered::Full(_)) => Some(Refusal::QueueFull),
+            Err(NotEntered::Violation(violation)) => return Err(violation),
+        };
+        refusal.into_iter().for_each(|why| refuse(&job.call, why));
         Ok(None)
     }
 
     /// Whether a request of that id is not answered yet.
     pub(crate) fn is_unanswered(&self, id: &RequestId) -> bool {
-        self.lock().unanswered.contains_key(id)
+        self.lock().unanswered.get(id).is_some()
     }
 
     /// Whether this very call is not answered yet.
@@ -242,8 +246,8 @@ impl Pool {
                 }
                 return Task::Stop;
             }
-            if state.role == Role::Free {
-                state.role = Role::Held;
+            if state.role == ReadingRole::Free {
+                state.role = ReadingRole::Held;
                 return Task::Read;
             }
             if state.running < self.threads
@@ -272,11 +276,11 @@ impl Pool {
     ) -> Step {
         let mut state = self.lock();
         if let Some((done, call)) = done {
-            state.unanswered.remove(call.id());
-            if !matches!(state.role, Role::Running { run, .. } if run == done) {
+            state.unanswered.leave(call.id());
+            if !matches!(state.role, ReadingRole::Running { run, .. } if run == done) {
                 return Step::Lost;
             }
-            state.role = Role::Held;
+            state.role = ReadingRole::Held;
             state.running -= 1;
             state.collect(answer, 1);
         }
@@ -292,7 +296,7 @@ impl Pool {
         now: &mut Option<Instant>,
     ) -> Step {
         if state.closed {
-            state.role = Role::Ended;
+            state.role = ReadingRole::Ended;
             return Step::Stop;
         }
         let queued = state.queue.len() + usize::from(first.is_some());
@@ -307,7 +311,8 @@ impl Pool {
             return state.read(buffer, self.queue_max);
         };
         let in_place = is_quick && self.is_watched(&mut state, queued, now);
-        let enough = state.collected_frames >= COLLECTED_MAX || state.collected.len() >= COLLECTED_BYTES_MAX;
+        let enough =
+            state.collected_frames >= COLLECTED_MAX || state.collected.waiting_bytes() >= COLLECTED_BYTES_MAX;
         if enough || (!in_place && !state.collected.is_empty()) {
             state.queue_first(first);
             state.take_collected(buffer);
@@ -320,10 +325,10 @@ impl Pool {
         if in_place {
             state.runs += 1;
             let run = state.runs;
-            state.role = Role::Running { run, method };
+            state.role = ReadingRole::Running { run, method };
             return Step::Run(job, run);
         }
-        state.role = Role::Free;
+        state.role = ReadingRole::Free;
         self.wake_one(state);
         Step::HandedOver(job)
     }
@@ -349,7 +354,7 @@ impl Pool {
     /// Gives the reading role up to send answers, for which the thread may have to wait; `input` goes to whoever reads
     /// next. Fails when all others are busy; if not, the thread is to come back through [`Pool::next`] as having
     /// answered.
-    pub(crate) fn leave_to_send(&self, input: &mut Option<Input>) -> bool {
+    pub(crate) fn leave_to_send(&self, input: &mut Option<Box<Input>>) -> bool {
         let mut state = self.lock();
         if state.running >= self.threads {
             return false;
@@ -358,7 +363,7 @@ impl Pool {
             state.input = Some(input);
         }
         state.running += 1;
-        state.role = Role::Free;
+        state.role = ReadingRole::Free;
         self.wake_one(state);
         true
     }
@@ -366,7 +371,7 @@ impl Pool {
     /// Nothing more is read.
     pub(crate) fn end(&self, end: Result<End, Error>) {
         let mut state = self.lock();
-        state.role = Role::Ended;
+        state.role = ReadingRole::Ended;
         state.end = Some(end);
         self.wake_one(state);
         self.wake_pipe.wake();
@@ -379,13 +384,13 @@ impl Pool {
             return Tick::End(end);
         }
         let run = match state.role {
-            Role::Running { run, .. } => Some(run),
+            ReadingRole::Running { run, .. } => Some(run),
             _ => None,
         };
         let runs = state.runs;
         if state.monitor.tick(now, run, runs) {
-            let Role::Running { method, .. } = state.role else { return Tick::Watching(TICK) };
-            state.role = Role::Free;
+            let ReadingRole::Running { method, .. } = state.role else { return Tick::Watching(TICK) };
+            state.role = ReadingRole::Free;
             state.collected_frames = 0;
             let answers = take(&mut state.collected);
             self.wake_one(state);
@@ -396,7 +401,7 @@ impl Pool {
 
     /// Says that the answer of `call` is about to be sent.
     pub(crate) fn answered(&self, call: &Call) {
-        self.lock().unanswered.remove(call.id());
+        self.lock().unanswered.leave(call.id());
     }
 
     /// Cancels a request. When no worker has it yet, it is taken out and returned, to be answered by the
@@ -410,7 +415,7 @@ impl Pool {
             return None;
         };
         state.queue.remove(at);
-        state.unanswered.remove(id);
+        state.unanswered.leave(id);
         Some(call)
     }
 
@@ -420,9 +425,9 @@ impl Pool {
         state.closed = true;
         let queued: Vec<Call> = state.queue.drain(..).map(|job| job.call).collect();
         for call in &queued {
-            state.unanswered.remove(call.id());
+            state.unanswered.leave(call.id());
         }
-        let running: Vec<Call> = state.unanswered.values().cloned().collect();
+        let running: Vec<Call> = state.unanswered.iter().cloned().collect();
         drop(state);
         self.queued.notify_all();
         running.iter().for_each(Call::cancel);
@@ -465,10 +470,10 @@ impl Pool {
         }
         let number = state.waiters.add(entry, slot, !gives_place);
         let mut after = AfterSuspend { number, ..AfterSuspend::default() };
-        if let Role::Running { run: running, method } = state.role
+        if let ReadingRole::Running { run: running, method } = state.role
             && run == Some(running)
         {
-            state.role = Role::Free;
+            state.role = ReadingRole::Free;
             state.take_collected(&mut after.answers);
             after.method = Some(method);
         }
@@ -497,7 +502,7 @@ impl Pool {
         let mut stuck = Vec::new();
         while let Some(at) = state.queue.iter().position(|job| self.is_stuck(state, job.call.chain())) {
             if let Some(job) = state.queue.remove(at) {
-                state.unanswered.remove(job.call.id());
+                state.unanswered.leave(job.call.id());
                 stuck.push(job);
             }
         }
@@ -512,13 +517,13 @@ impl Pool {
     /// A notify is a system call in any case, which is why it is avoided here and made without the lock.
     pub(crate) fn wake_one(&self, mut state: MutexGuard<'_, PoolState>) {
         let needed = match state.role {
-            Role::Free => true,
+            ReadingRole::Free => true,
             // The thread that has the role works the queue off. But when a handler gave its place while it waits,
             // that thread may be reading.
-            Role::Held | Role::Running { .. } => {
+            ReadingRole::Held | ReadingRole::Running { .. } => {
                 state.waiting > 0 && !state.queue.is_empty() && state.running < self.threads
             }
-            Role::Ended => !state.queue.is_empty() && state.running < self.threads,
+            ReadingRole::Ended => !state.queue.is_empty() && state.running < self.threads,
         };
         if needed && state.idle > 0 && !state.waking {
             state.waking = true;
@@ -531,11 +536,7 @@ impl Pool {
 impl PoolState {
     fn collect(&mut self, answers: &mut Frames, frames: usize) {
         self.collected_frames += frames;
-        if self.collected.is_empty() {
-            swap(&mut self.collected, answers);
-        } else {
-            self.collected.append(answers);
-        }
+        self.collected.append(answers);
     }
 
     /// Moves what was collected into a buffer that is empty.

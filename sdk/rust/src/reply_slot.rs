@@ -19,7 +19,6 @@ pub(crate) struct ReplySlot {
     pub(crate) changed: Condvar,
     /// The call that the request is made for.
     context: Option<Context>,
-    wants_progress: bool,
 }
 
 /// What has arrived and was not taken.
@@ -29,12 +28,11 @@ pub(crate) struct ReplyState {
     pub(crate) progress: VecDeque<Box<RawValue>>,
     /// `end` is there, or was.
     is_over: bool,
-    is_sent: bool,
 }
 
 impl ReplySlot {
-    pub(crate) fn new(context: Option<Context>, wants_progress: bool) -> Arc<ReplySlot> {
-        Arc::new(ReplySlot { state: Mutex::default(), changed: Condvar::new(), context, wants_progress })
+    pub(crate) fn new(context: Option<Context>) -> Arc<ReplySlot> {
+        Arc::new(ReplySlot { state: Mutex::default(), changed: Condvar::new(), context })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ReplyState> {
@@ -51,31 +49,18 @@ impl ReplySlot {
         self.context.as_ref().is_some_and(Context::is_cancelled)
     }
 
-    /// Notes that the request has been written. Returns whether it had ended before.
-    pub(crate) fn sent(&self) -> bool {
+    /// Ends the request, unless it has ended.
+    pub(crate) fn end(&self, with: Result<Reply, CallError>) {
         let mut state = self.lock();
-        state.is_sent = true;
-        state.is_over
-    }
-
-    /// Ends the request, unless it has ended. Returns whether it was sent before.
-    pub(crate) fn end(&self, with: impl FnOnce(bool) -> Result<Reply, CallError>) -> bool {
-        let mut state = self.lock();
-        let is_sent = state.is_sent;
-        if !state.is_over {
-            state.is_over = true;
-            state.end = Some(with(is_sent));
+        if !std::mem::replace(&mut state.is_over, true) {
+            state.end = Some(with);
             drop(state);
             self.changed.notify_all();
         }
-        is_sent
     }
 
-    /// Keeps a value of progress, if the request asked for any.
+    /// Keeps a value of progress.
     pub(crate) fn progress(&self, value: Box<RawValue>) {
-        if !self.wants_progress {
-            return;
-        }
         let mut state = self.lock();
         if state.progress.len() >= PROGRESS_MAX {
             state.progress.pop_front();

@@ -7,18 +7,18 @@
 //! as such; one that is under way ends by its deadline, with the session, with the call that it was made for, or with
 //! its answer, whichever is first; dropping it cancels it.
 
+use crate::attachments::{Frames, attach};
+use crate::connection::{Outbox, PushError};
 use crate::current_call::{self, Activity, SessionNumber};
-use crate::frames::Frames;
-use crate::outbox::{Outbox, PushError};
 use crate::reply_slot::{ReplySlot, ReplyState};
-use crate::requests_out::{RequestsOut, cancelled};
+use crate::requests_out::{HostRequests, cancelled};
 use crate::terms::Terms;
 use rpc_plugin_interface::caller::{Outgoing, Reply};
 use rpc_plugin_interface::context::Context;
 use rpc_plugin_interface::parcel::Parcel;
-use rpc_plugin_wire::ident::check_method;
-use rpc_plugin_wire::limits::{CHAIN_MAX, FDS_PER_FRAME_MAX};
-use rpc_plugin_wire::message::{NewRequest, fits_nesting, write_cancel, write_request};
+use rpc_plugin_peer::check;
+use rpc_plugin_wire::limits::CHAIN_MAX;
+use rpc_plugin_wire::message::{NewRequest, write_cancel, write_request};
 use rpc_plugin_wire::{CallError, Chain, ErrorCode, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -45,7 +45,7 @@ pub(crate) trait Suspend: Send + Sync {
 pub(crate) struct Requester {
     /// The session that handlers' threads work for.
     pub(crate) session: SessionNumber,
-    pub(crate) requests: RequestsOut,
+    pub(crate) requests: HostRequests,
     terms: Arc<Terms>,
     outbox: Arc<Outbox>,
     places: Box<dyn Suspend>,
@@ -54,7 +54,7 @@ pub(crate) struct Requester {
 impl Requester {
     /// `places` are those of the handlers of the same session.
     pub(crate) fn new(terms: Arc<Terms>, outbox: Arc<Outbox>, places: Box<dyn Suspend>) -> Requester {
-        Requester { session: SessionNumber::next(), requests: RequestsOut::default(), terms, outbox, places }
+        Requester { session: SessionNumber::next(), requests: HostRequests::default(), terms, outbox, places }
     }
 
     /// Sends a request; for `context`, where that is given.
@@ -68,15 +68,16 @@ impl Requester {
         on_progress: Option<OnProgress>,
     ) -> Result<OpenRequest, CallError> {
         let Outgoing { method, params, parcel, timeout, idempotent: _ } = made;
-        check(&method, params.as_deref(), &parcel)?;
+        check(&method, params.as_deref(), parcel.fds.len())?;
         let chain = self.chain_of(context)?;
         let now = Instant::now();
         let (left, deadline) = time_for(context, timeout, now)?;
         let Parcel { fds, callbacks } = parcel;
-        let attached = self.terms.fd_transport.attach(fds);
-        let attachments = attached.map_err(|error| CallError::not_sent(error.code(), error.into_text()))?;
-        let slot = ReplySlot::new(context.cloned(), on_progress.is_some());
-        let id = self.requests.open(&slot, callbacks)?;
+        let attachments = self.terms.fd_transport.attach(fds)?;
+        let slot = ReplySlot::new(context.cloned());
+        let (is_call, wants_progress) = (true, on_progress.is_some());
+        let asked = rpc_plugin_peer::NewRequest { method: method.clone(), is_call, wants_progress };
+        let id = self.requests.open(asked, &slot, callbacks)?;
         let mut frames = Frames::default();
         let request = NewRequest {
             id,
@@ -86,15 +87,14 @@ impl Requester {
             progress: on_progress.is_some(),
             fds: attachments.fds(),
             chain: &chain,
-            streams: &attachments.numbers(),
+            streams: attachments.numbers(),
         };
-        write_request(&mut frames.bytes, &request);
-        frames.attach(0, attachments);
-        let sent = self.send_request(&slot, &mut frames, deadline);
-        sent.inspect_err(|_| self.requests.not_sent(id))?;
-        let is_unwanted = self.requests.sent(id);
+        let frame = frames.write(|out| write_request(out, &request));
+        attach(&mut frames, frame, attachments);
+        let sent = self.send_request(id, &slot, &mut frames, deadline);
+        let is_wanted = sent.inspect_err(|_| self.requests.not_sent(id))?;
         let open = OpenRequest { requester: Arc::clone(self), id, slot, deadline, on_progress, method };
-        if is_unwanted {
+        if !is_wanted {
             self.send_cancels([id]);
         } else if context.is_some_and(Context::is_cancelled) {
             // Cancelled before it was in the table, where it would have been found.
@@ -115,27 +115,31 @@ impl Requester {
         })
     }
 
+    /// Sends the frame of request `id`. Returns whether anybody still waits for it.
     fn send_request(
         &self,
+        id: u64,
         slot: &Arc<ReplySlot>,
         frames: &mut Frames,
         deadline: Instant,
-    ) -> Result<(), CallError> {
-        let (frame_bytes, frame_bytes_max) = (frames.len() - 1, self.terms.frame_bytes_max);
+    ) -> Result<bool, CallError> {
+        let (frame_bytes, frame_bytes_max) = (frames.waiting_bytes() - 1, self.terms.frame_bytes_max);
         if frame_bytes > frame_bytes_max {
             let text = format!("the request has {frame_bytes} bytes, at most {frame_bytes_max} are allowed");
             return Err(CallError::not_sent(ErrorCode::TooLarge, text));
         }
-        let sent = match self.outbox.push_until(frames, Instant::now(), || true) {
+        let mut is_wanted = true;
+        let mut placed = |frame| is_wanted = self.requests.sent(id, frame);
+        let sent = match self.outbox.push_until(frames, Instant::now(), || true, &mut placed) {
             // There is no room at once. Whoever runs a handler gives its place to others while it waits.
             Err(PushError::TooLate) => {
                 let _place =
                     self.suspend(slot).map_err(|text| CallError::not_sent(ErrorCode::WouldDeadlock, text))?;
-                self.outbox.push_until(frames, deadline, || !slot.is_over())
+                self.outbox.push_until(frames, deadline, || !slot.is_over(), &mut placed)
             }
             sent => sent,
         };
-        sent.map_err(|error| match error {
+        sent.map(|()| is_wanted).map_err(|error| match error {
             PushError::Closed => {
                 let text = "the connection to the host has ended";
                 CallError::not_sent(ErrorCode::Unavailable, text)
@@ -151,7 +155,9 @@ impl Requester {
     /// Tells the host that nobody waits for these requests any more. Never waits.
     fn send_cancels(&self, ids: impl IntoIterator<Item = u64>) {
         let mut frames = Frames::default();
-        ids.into_iter().for_each(|id| write_cancel(&mut frames.bytes, id));
+        for id in ids {
+            frames.write(|out| write_cancel(out, id));
+        }
         // As many as there are requests, and short.
         self.outbox.leave(&mut frames);
     }
@@ -289,26 +295,6 @@ impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.cancel();
     }
-}
-
-/// Refuses what the host would end the connection for.
-fn check(method: &str, params: Option<&str>, parcel: &Parcel) -> Result<(), CallError> {
-    let invalid = |text: String| Err(CallError::not_sent(ErrorCode::InvalidParams, text));
-    if let Err(error) = check_method(method) {
-        let text = format!("the method name {method:?} {error}");
-        return Err(CallError::not_sent(ErrorCode::InvalidRequest, text));
-    }
-    if params.is_some_and(|params| !params.starts_with('{')) {
-        return invalid("params must be a JSON object".to_owned());
-    }
-    if params.is_some_and(|params| !fits_nesting(params.as_bytes())) {
-        return invalid("params are nested deeper than 127 levels, which is the most".to_owned());
-    }
-    if parcel.fds.len() > usize::from(FDS_PER_FRAME_MAX) {
-        let fds = parcel.fds.len();
-        return invalid(format!("{fds} file descriptors in one call, {FDS_PER_FRAME_MAX} are the most"));
-    }
-    Ok(())
 }
 
 /// How long a request may take: what is asked for, and no longer than the call that it is made for.

@@ -1,4 +1,4 @@
-//! Requests that this plugin has made and the host has not answered.
+//! Requests that this plugin has made and the host has not answered, with the functions that came with them.
 //!
 //! What it deliberately does not do: write frames, or wait.
 //!
@@ -7,12 +7,12 @@
 //! request can be called until it ends.
 
 use crate::hello::HELLO_ID;
-use crate::ids::Keyed;
 use crate::reply_slot::ReplySlot;
 use rpc_plugin_interface::caller::Reply;
 use rpc_plugin_interface::parcel::CallBackFn;
+use rpc_plugin_peer::{GivenUp, NewRequest, RequestsOut, Span, Time, Violation};
 use rpc_plugin_wire::error::ErrorData;
-use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation, RequestId};
+use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation, RequestId, Response};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::mem::take;
@@ -24,27 +24,31 @@ const CALLS_MAX: usize = 4096;
 /// Functions that the host may call back.
 const CALLBACKS_MAX: usize = 4096;
 
-#[derive(Default)]
 struct RequestTable {
-    last: u64,
-    /// `None`: nobody waits for the answer any more, which is still to come.
-    open: HashMap<u64, Option<Arc<ReplySlot>>, Keyed>,
+    requests: RequestsOut<Arc<ReplySlot>>,
     /// With the request that each came with.
-    callbacks: HashMap<u64, (u64, CallBackFn), Keyed>,
+    callbacks: HashMap<u64, (u64, CallBackFn)>,
     is_closed: bool,
 }
 
-#[derive(Default)]
-/// The table, which any thread may use.
-pub(crate) struct RequestsOut(Mutex<RequestTable>);
+/// The unanswered requests of one session. Any thread may use it.
+pub(crate) struct HostRequests(Mutex<RequestTable>);
 
-impl RequestsOut {
-    /// Takes a request in; its id.
+impl Default for HostRequests {
+    fn default() -> HostRequests {
+        let requests = RequestsOut::new(HELLO_ID + 1, CALLS_MAX);
+        HostRequests(Mutex::new(RequestTable { requests, callbacks: HashMap::new(), is_closed: false }))
+    }
+}
+
+impl HostRequests {
+    /// Takes a request in. Returns its id.
     ///
     /// # Errors
     /// `overloaded` and `unavailable`, not sent.
     pub(crate) fn open(
         &self,
+        request: NewRequest,
         slot: &Arc<ReplySlot>,
         callbacks: Vec<(u64, CallBackFn)>,
     ) -> Result<u64, CallError> {
@@ -52,101 +56,96 @@ impl RequestsOut {
         if table.is_closed {
             return Err(CallError::not_sent(ErrorCode::Unavailable, "the session with the host has ended"));
         }
-        if table.open.len() >= CALLS_MAX {
-            let text = format!("{CALLS_MAX} requests to the host are unanswered, which is the most");
-            return Err(CallError::not_sent(ErrorCode::Overloaded, text));
-        }
         if table.callbacks.len() + callbacks.len() > CALLBACKS_MAX {
             let text = format!("the host may call {CALLBACKS_MAX} functions back, and no more");
             return Err(CallError::not_sent(ErrorCode::Overloaded, text));
         }
-        // At a million a second, numbers that a double holds last for 285 years.
-        table.last = table.last.max(HELLO_ID) + 1;
-        let id = table.last;
-        table.open.insert(id, Some(Arc::clone(slot)));
+        let id = table.requests.open(request, Arc::clone(slot), Time::ZERO)?;
         table.callbacks.extend(callbacks.into_iter().map(|(number, function)| (number, (id, function))));
         Ok(id)
     }
 
-    /// Notes that it has been written. Whether it was given up meanwhile, and is to be cancelled.
-    pub(crate) fn sent(&self, id: u64) -> bool {
-        let mut unwanted = Vec::new();
-        let mut table = self.lock();
-        let Some(Some(slot)) = table.open.get(&id) else { return false };
-        slot.sent() && table.give_up(id, &mut unwanted)
+    /// Notes where its frame lies among all that is sent. Returns whether anybody still waits for it.
+    pub(crate) fn sent(&self, id: u64, frame: Span) -> bool {
+        self.lock().requests.sent(id, frame)
     }
 
     /// Forgets one that was never written.
     pub(crate) fn not_sent(&self, id: u64) {
         let mut table = self.lock();
-        table.open.remove(&id);
+        table.requests.remove(id);
         let unwanted = table.functions_of(id);
         drop(table);
         drop(unwanted);
     }
 
-    /// Ends a request with the host's answer. `false`: it was never made, or is answered already.
+    /// Ends a request with the host's answer. The host can have seen the beginning of `begun` bytes.
+    ///
+    /// # Errors
+    /// It was never made, or is answered already.
     pub(crate) fn answer(
         &self,
-        id: Option<&RequestId>,
-        result: Result<&RawValue, ErrorObject>,
+        response: Response<'_>,
         fds: Vec<OwnedFd>,
-    ) -> bool {
-        let Some(RequestId::Number(id)) = id else { return false };
+        begun: u64,
+    ) -> Result<(), Violation> {
         let mut table = self.lock();
-        let Some(slot) = table.open.remove(id) else { return false };
-        let unwanted = table.functions_of(*id);
+        let request = table.requests.answer(&response, begun)?;
+        let unwanted = table.functions_of(request.id);
         drop(table);
         drop(unwanted);
-        if let Some(slot) = slot {
-            let result = result.map(|result| Reply { result: result.to_owned(), fds });
-            slot.end(|_| result.map_err(understand));
+        if !request.is_over {
+            let result = response.result.map(|result| Reply { result: result.to_owned(), fds });
+            request.waiter.end(result.map_err(understand));
         }
-        true
+        Ok(())
     }
 
     /// Keeps what the host says of how far a request is, if its maker asked.
-    pub(crate) fn progress(&self, id: &RequestId, value: Box<RawValue>) {
-        let RequestId::Number(id) = id else { return };
-        let Some(Some(slot)) = self.lock().open.get(id).cloned() else { return };
-        slot.progress(value);
+    ///
+    /// # Errors
+    /// It was never made.
+    pub(crate) fn progress(&self, id: &RequestId, value: Box<RawValue>, begun: u64) -> Result<(), Violation> {
+        let slot = self.lock().requests.progress(id, begun)?.cloned();
+        if let Some(slot) = slot {
+            slot.progress(value);
+        }
+        Ok(())
     }
 
-    /// Ends a request with an error of ours. Whether the host is to be told.
+    /// Ends a request with an error of ours, which is told whether it was sent. Returns whether the host is to be told.
     pub(crate) fn end(&self, id: u64, with: impl FnOnce(bool) -> CallError) -> bool {
-        let mut unwanted = Vec::new();
         let mut table = self.lock();
-        let Some(Some(slot)) = table.open.get(&id) else { return false };
-        slot.end(|is_sent| Err(with(is_sent))) && table.give_up(id, &mut unwanted)
+        let unwanted = table.functions_of(id);
+        let is_sent = table.give_up(id, with);
+        drop(table);
+        drop(unwanted);
+        is_sent
     }
 
-    /// Ends all requests that were made for calls which are cancelled now. Those that the host is to be told of.
+    /// Ends all requests that were made for calls which are cancelled now. Returns those that the host is to be told of.
     pub(crate) fn end_cancelled(&self) -> Vec<u64> {
-        let mut unwanted = Vec::new();
         let mut table = self.lock();
-        let of_cancelled = |slot: &Arc<ReplySlot>| slot.is_for_cancelled();
-        let ids: Vec<u64> = table
-            .open
-            .iter()
-            .filter_map(|(id, slot)| slot.as_ref().is_some_and(of_cancelled).then_some(*id))
-            .collect();
-        let mut end = |id: &u64| {
-            let Some(Some(slot)) = table.open.get(id) else { return false };
-            slot.end(|is_sent| Err(cancelled(is_sent))) && table.give_up(*id, &mut unwanted)
-        };
-        ids.into_iter().filter(|id| end(id)).collect()
+        let cancelled_calls = table.requests.iter().filter(|request| request.waiter.is_for_cancelled());
+        let mut ids: Vec<u64> = cancelled_calls.map(|request| request.id).collect();
+        let unwanted: Vec<_> = ids.iter().flat_map(|id| table.functions_of(*id)).collect();
+        ids.retain(|id| table.give_up(*id, cancelled));
+        drop(table);
+        drop(unwanted);
+        ids
     }
 
     /// The connection has ended: so do all requests, and no more are taken.
     pub(crate) fn close(&self) {
         let mut table = self.lock();
         table.is_closed = true;
-        let (open, callbacks) = (take(&mut table.open), take(&mut table.callbacks));
+        let callbacks = take(&mut table.callbacks);
+        let open: Vec<_> = std::iter::from_fn(|| table.requests.pop()).collect();
         drop(table);
         drop(callbacks);
-        for slot in open.into_values().flatten() {
+        for request in open {
             let lost = "the connection to the host ended before it answered";
-            slot.end(|_| Err(CallError::indeterminate(ErrorCode::PluginLost, lost)));
+            request.waiter.end(Err(CallError::indeterminate(ErrorCode::PluginLost, lost)));
         }
     }
 
@@ -161,13 +160,16 @@ impl RequestsOut {
 }
 
 impl RequestTable {
-    /// Gives a request up for whoever waited; its answer is still to come. Its functions are to be dropped without
-    /// the lock, because they are their author's.
-    fn give_up(&mut self, id: u64, unwanted: &mut Vec<CallBackFn>) -> bool {
-        unwanted.extend(self.functions_of(id));
-        self.open.get_mut(&id).is_some_and(|slot| slot.take().is_some())
+    /// Ends a request for whoever waits; its answer is still to come. Returns whether the host is to be told: not when
+    /// it has ended, nor while it has not been sent. Then whoever sends it is told by [`HostRequests::sent`].
+    fn give_up(&mut self, id: u64, with: impl FnOnce(bool) -> CallError) -> bool {
+        let Some(GivenUp::Sent(request)) = self.requests.cancel(id, false) else { return false };
+        let is_sent = request.frame().is_some();
+        request.waiter.end(Err(with(is_sent)));
+        is_sent
     }
 
+    /// Takes the functions of a request out. They are to be dropped without the lock, because they are their author's.
     fn functions_of(&mut self, id: u64) -> Vec<CallBackFn> {
         if self.callbacks.is_empty() {
             return Vec::new();

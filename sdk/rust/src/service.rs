@@ -6,11 +6,9 @@
 //! What always holds: an answer is exactly one whole frame, no longer than the limit; a handler's panic is an answer and
 //! never the end of its thread.
 
-use crate::attachments::Attachments;
-use crate::call::Method;
-use crate::frames::Frames;
+use crate::attachments::{Attachments, Frames, attach};
+use crate::call::{Method, catch};
 use crate::log::{HandlerFailure, Log};
-use crate::panics::catch;
 use crate::task::Job;
 use crate::terms::Terms;
 use rpc_plugin_interface::HandlerError;
@@ -117,8 +115,11 @@ impl Service {
     }
 
     fn pack(&self, fds: Vec<OwnedFd>) -> Result<Attachments, HandlerError> {
-        let wrong = |text: String| HandlerError::internal(format!("the result cannot go out: {text}"));
-        self.terms.fd_transport.attach(fds).map_err(|error| wrong(error.into_text()))
+        if fds.is_empty() {
+            return Ok(Attachments::None);
+        }
+        let attached = self.terms.fd_transport.attach(fds);
+        attached.map_err(|error| HandlerError::internal(format!("the result cannot go out: {}", error.why)))
     }
 
     /// A call of the method of that number made its thread, which had the reading role, wait.
@@ -183,7 +184,7 @@ fn push_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<Attachments, 
     Ok(Attachments::None)
 }
 
-/// Appends the answer that `produce` makes: the JSON that it appends as result, with what it gives attachments it, or
+/// Appends the answer that `produce` makes: the JSON that it appends as result, with what it gives to attach, or
 /// its error. Says whether a result was written.
 pub(crate) fn write_answer(
     frames: &mut Frames,
@@ -191,7 +192,25 @@ pub(crate) fn write_answer(
     frame_bytes_max: usize,
     produce: impl FnOnce(&mut Vec<u8>) -> Result<Attachments, HandlerError>,
 ) -> bool {
-    let out = &mut frames.bytes;
+    let mut attachments = None;
+    let frame = frames.write(|out| attachments = write_result(out, id, frame_bytes_max, produce));
+    match attachments {
+        None => false,
+        Some(Attachments::None) => true,
+        Some(attachments) => {
+            attach(frames, frame, attachments);
+            true
+        }
+    }
+}
+
+/// Writes it as one frame. Returns what is attached to a result; `None` for an error.
+fn write_result(
+    out: &mut Vec<u8>,
+    id: &RequestId,
+    frame_bytes_max: usize,
+    produce: impl FnOnce(&mut Vec<u8>) -> Result<Attachments, HandlerError>,
+) -> Option<Attachments> {
     let at = out.len();
     // Written here, and not by the wire crate, so that a result is serialised once, into its final place.
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
@@ -202,33 +221,37 @@ pub(crate) fn write_answer(
         Ok(attachments) => attachments,
         Err(error) => {
             out.truncate(at);
-            write_failure(frames, id, frame_bytes_max, error.into_object());
-            return false;
+            write_error_within(out, id, frame_bytes_max, error.into_object());
+            return None;
         }
     };
     if !fits_nesting(out.get(result_at..).unwrap_or_default()) {
         out.truncate(at);
         let text = "the result is nested deeper than 127 levels, which is the most";
         write_error(out, Some(id), &ErrorObject::new(ErrorCode::InternalError, text));
-        return false;
+        return None;
     }
     // A raw value may hold line ends between its tokens.
     to_one_line(out.get_mut(result_at..).unwrap_or_default());
-    out.extend_from_slice(attachments.member().as_bytes());
+    if !matches!(attachments, Attachments::None) {
+        out.extend_from_slice(attachments.member().as_bytes());
+    }
     out.extend_from_slice(b"}\n");
     let frame_bytes = out.len() - at - 1;
     if frame_bytes <= frame_bytes_max {
-        frames.attach(at, attachments);
-        return true;
+        return Some(attachments);
     }
     out.truncate(at);
     write_error(out, Some(id), &too_large(frame_bytes, frame_bytes_max));
-    false
+    None
 }
 
 /// Appends an error as answer; without its data where that is too large.
 pub(crate) fn write_failure(frames: &mut Frames, id: &RequestId, frame_bytes_max: usize, error: ErrorObject) {
-    let out = &mut frames.bytes;
+    frames.write(|out| write_error_within(out, id, frame_bytes_max, error));
+}
+
+fn write_error_within(out: &mut Vec<u8>, id: &RequestId, frame_bytes_max: usize, error: ErrorObject) {
     let at = out.len();
     write_error(out, Some(id), &error);
     if out.len() - at - 1 > frame_bytes_max {
@@ -254,10 +277,11 @@ mod tests {
     use rpc_plugin_wire::Message;
 
     fn answer(max: usize, produce: impl FnOnce(&mut Vec<u8>) -> Result<(), HandlerError>) -> (bool, String) {
-        let mut out = Frames::from(b"before\n".to_vec());
+        let mut out = Frames::default();
+        out.write(|out| out.extend_from_slice(b"before\n"));
         let produce = |out: &mut Vec<u8>| produce(out).map(|()| Attachments::None);
         let ok = write_answer(&mut out, &RequestId::Text("a\"b".into()), max, produce);
-        let text = String::from_utf8(out.bytes).unwrap();
+        let text = String::from_utf8(out.all_waiting()).unwrap();
         let frame = text.strip_prefix("before\n").unwrap().strip_suffix('\n').unwrap().to_owned();
         assert!(!frame.contains('\n'), "{frame:?}");
         assert!(frame.len() <= max.max(200), "{frame:?}");

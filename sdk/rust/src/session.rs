@@ -2,9 +2,9 @@
 //!
 //! What it deliberately does not do: start threads, read, or keep time.
 
+use crate::attachments::Frames;
+use crate::connection::Outbox;
 use crate::error::{End, Error};
-use crate::frames::Frames;
-use crate::outbox::Outbox;
 use crate::pool::Pool;
 use crate::requester::Requester;
 use crate::service::Service;
@@ -65,8 +65,8 @@ impl Callee for Session {
             return;
         }
         let mut frames = Frames::default();
-        write_progress(&mut frames.bytes, call.id(), value);
-        if frames.len() - 1 <= self.service.terms.frame_bytes_max {
+        let frame_bytes_max = self.service.terms.frame_bytes_max;
+        if frames.write_within(frame_bytes_max, |out| write_progress(out, call.id(), value)).is_ok() {
             // A connection that has ended is found by whoever reads.
             let _ = self.outbox.try_push(&mut frames);
         }

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rpc_plugin_interface::relay::Relay;
+use rpc_plugin_peer::{Refused, Role, SendQueue, Streams, Violation};
 use rpc_plugin_wire::limits::STREAMS_MAX;
 use rpc_plugin_wire::stream::StreamFrame;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,54 +29,42 @@ const WAKE: u64 = u64::MAX;
 
 /// The streams in band of one connection.
 #[derive(Debug)]
-pub(crate) struct Streams {
+pub(crate) struct InBandStreams {
     table: Mutex<StreamTable>,
     epoll: Epoll,
     wake: EventFd,
     frame_bytes_max: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct StreamTable {
-    /// The plugin's own have odd numbers, the host's even ones.
+    /// Which are open, and whose they are.
+    known: Streams<OwnedFd>,
+    /// One for each whose frame has gone out or come.
     relays: BTreeMap<u64, Relay>,
-    /// Numbers whose frames have not gone out yet.
-    reserved: BTreeSet<u64>,
-    /// How many the plugin began.
-    begun: u64,
     /// Those that may have something to move.
     ready: BTreeSet<u64>,
     is_woken: bool,
     is_closed: bool,
 }
 
-impl StreamTable {
-    fn count(&self, is_ours: bool) -> usize {
-        self.relays.keys().filter(|number| is_odd(**number) == is_ours).count()
-    }
-}
-
-fn is_odd(number: u64) -> bool {
-    !number.is_multiple_of(2)
-}
-
 /// Streams that a frame on its way announces. They begin with the frame; where it does not go out, they never were.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    streams: Arc<Streams>,
-    named: Vec<(u64, OwnedFd)>,
+    streams: Arc<InBandStreams>,
+    numbers: Vec<u64>,
 }
 
 impl Opening {
-    pub(crate) fn numbers(&self) -> Vec<u64> {
-        self.named.iter().map(|(number, _)| *number).collect()
+    pub(crate) fn numbers(&self) -> &[u64] {
+        &self.numbers
     }
 
-    /// The frame goes out: what is sent from now on comes after it.
-    pub(crate) fn begin(mut self) {
+    /// Begins them, just before the first byte of the frame is written: what is sent of them comes after it, and what
+    /// the host may answer finds them open.
+    pub(crate) fn begin(&mut self) {
         let mut table = self.streams.lock();
-        for (number, fd) in take(&mut self.named) {
-            table.reserved.remove(&number);
+        for (number, fd) in table.known.begin(&take(&mut self.numbers)) {
             self.streams.open(&mut table, number, Some(fd));
         }
         self.streams.wake(&mut table);
@@ -84,56 +73,45 @@ impl Opening {
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        if !self.named.is_empty() {
-            let mut table = self.streams.lock();
-            table.reserved.retain(|number| self.named.iter().all(|(other, _)| other != number));
+        if !self.numbers.is_empty() {
+            self.streams.lock().known.never_sent(&self.numbers);
         }
     }
 }
 
-impl Streams {
+impl InBandStreams {
     /// None is open. Frames have at most `frame_bytes_max` bytes.
-    pub(crate) fn new(frame_bytes_max: usize) -> io::Result<Streams> {
+    pub(crate) fn new(frame_bytes_max: usize) -> io::Result<InBandStreams> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        Ok(Streams { table: Mutex::default(), epoll, wake, frame_bytes_max })
+        let mut known = Streams::new(Role::Plugin);
+        known.agree();
+        let (relays, ready) = (BTreeMap::new(), BTreeSet::new());
+        let table = StreamTable { known, relays, ready, is_woken: false, is_closed: false };
+        Ok(InBandStreams { table: Mutex::new(table), epoll, wake, frame_bytes_max })
     }
 
     /// Gives numbers to descriptors that a frame is to announce.
     ///
     /// # Errors
     /// Too many are open.
-    pub(crate) fn reserve(self: &Arc<Streams>, fds: Vec<OwnedFd>) -> Result<Opening, String> {
-        let mut table = self.lock();
-        let open = table.count(true) + table.reserved.len();
-        if open + fds.len() > STREAMS_MAX {
-            return Err(format!("{open} streams to the host are open in band, at most {STREAMS_MAX} may be"));
-        }
-        let numbers: Vec<u64> = (table.begun..).take(fds.len()).map(|begun| begun * 2 + 1).collect();
-        table.begun += numbers.len() as u64;
-        table.reserved.extend(&numbers);
-        drop(table);
-        Ok(Opening { streams: Arc::clone(self), named: numbers.into_iter().zip(fds).collect() })
+    pub(crate) fn reserve(self: &Arc<InBandStreams>, fds: Vec<OwnedFd>) -> Result<Opening, Refused> {
+        let numbers = self.lock().known.open(fds)?;
+        Ok(Opening { streams: Arc::clone(self), numbers })
     }
 
-    /// A frame of the host brings these; a descriptor for each. Where there can be none, all of them have ended.
+    /// Opens what a frame of the host brings. Returns a descriptor for each; where there can be none, all of them have
+    /// ended.
     ///
     /// # Errors
     /// What the host did wrong.
-    pub(crate) fn came(&self, numbers: &[u64]) -> Result<Vec<OwnedFd>, String> {
+    pub(crate) fn came(&self, numbers: &[u64]) -> Result<Vec<OwnedFd>, Violation> {
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut table = self.lock();
-        if table.count(false) + numbers.len() > STREAMS_MAX {
-            return Err(format!("a frame brings more streams than the {STREAMS_MAX} that may be open"));
-        }
-        for number in numbers {
-            if is_odd(*number) {
-                return Err(format!("a frame brings stream {number}; the host's own have even numbers"));
-            }
-            if table.relays.contains_key(number) {
-                return Err(format!("a frame brings stream {number}, which is open"));
-            }
-        }
+        table.known.came(numbers)?;
         let pairs: io::Result<Vec<(UnixStream, UnixStream)>> =
             numbers.iter().map(|_| UnixStream::pair()).collect();
         // Out of descriptors: whoever reads the params misses them.
@@ -144,16 +122,17 @@ impl Streams {
         Ok(theirs.into_iter().map(OwnedFd::from).collect())
     }
 
-    /// A frame of a stream came.
+    /// Takes a frame of a stream that came.
     ///
     /// # Errors
     /// What the host did wrong.
-    pub(crate) fn take(&self, frame: StreamFrame) -> Result<(), String> {
+    pub(crate) fn take(&self, frame: StreamFrame) -> Result<(), Violation> {
         let number = frame.stream();
         let mut table = self.lock();
-        let relay = table.relays.get_mut(&number);
-        let relay = relay.ok_or_else(|| format!("a frame is of stream {number}, which is not open"))?;
-        relay.take(frame).map_err(|fault| format!("stream {number}: {fault}"))?;
+        table.known.received(&frame)?;
+        let not_begun = || Violation::invalid(format!("a frame is of stream {number}, which is not open"));
+        let relay = table.relays.get_mut(&number).ok_or_else(not_begun)?;
+        relay.take(frame).map_err(|fault| Violation::invalid(format!("stream {number}: {fault}")))?;
         table.ready.insert(number);
         self.wake(&mut table);
         Ok(())
@@ -199,18 +178,18 @@ impl Streams {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves bytes until the session is over. `send` takes whole frames and empties the buffer, or says that nothing
+    /// Moves bytes until the session is over. `send` takes whole frames and empties the queue, or says that nothing
     /// more is sent. It waits while much waits for the host, so that no more is read than the host takes.
-    pub(crate) fn run(&self, mut send: impl FnMut(&mut Vec<u8>) -> bool) {
-        let mut frames = Vec::new();
+    pub(crate) fn run<F>(&self, mut send: impl FnMut(&mut SendQueue<F>) -> bool) {
+        let mut frames = SendQueue::default();
         while self.wait() {
-            let over = self.pump_all(&mut frames);
+            let ends = self.pump_all(&mut frames);
             if !frames.is_empty() && !send(&mut frames) {
                 break;
             }
-            // Not before: the host counts them until it has read that they are over.
+            // Not before: a frame that begins another one in their place has to come after them.
             let mut table = self.lock();
-            over.iter().for_each(|number| drop(table.relays.remove(number)));
+            ends.iter().for_each(|frame| table.known.sent(frame));
         }
         self.close();
     }
@@ -237,10 +216,11 @@ impl Streams {
         !table.is_closed
     }
 
-    /// Moves some of each that is ready, at most a frame, so that all have their turn. The plugin's own that are over
-    /// with these frames.
-    fn pump_all(&self, frames: &mut Vec<u8>) -> Vec<u64> {
-        let (mut made, mut over) = (Vec::new(), Vec::new());
+    /// Moves some of each that is ready, at most a frame, so that all have their turn. Returns the ends and drops
+    /// of streams of the plugin's own among these frames. Those of the host's are noted here: it may begin another one as
+    /// soon as it has read them.
+    fn pump_all<F>(&self, frames: &mut SendQueue<F>) -> Vec<StreamFrame> {
+        let (mut made, mut ends) = (Vec::new(), Vec::new());
         let mut table = self.lock();
         for number in take(&mut table.ready) {
             let Some(relay) = table.relays.get_mut(&number) else { continue };
@@ -253,17 +233,21 @@ impl Streams {
                 }
                 drop(relay.take_fd());
             }
-            if is_over && is_odd(number) {
-                over.push(number);
-            } else if is_over {
+            if is_over {
                 table.relays.remove(&number);
             } else if has_more {
                 table.ready.insert(number);
             }
         }
-        drop(table);
-        made.iter().for_each(|frame| frame.write(frames));
-        over
+        for frame in made {
+            frames.write(|out| frame.write(out));
+            if !Role::Plugin.owns(frame.stream()) {
+                table.known.sent(&frame);
+            } else if matches!(frame, StreamFrame::End { .. } | StreamFrame::Drop { .. }) {
+                ends.push(frame);
+            }
+        }
+        ends
     }
 }
 

@@ -1,8 +1,8 @@
 //! The table of streams and its thread, against a socket that a test reads.
 
 use super::*;
-use crate::frames::Frames;
-use crate::outbox::Outbox;
+use crate::attachments::Frames;
+use crate::connection::Outbox;
 use crate::wake_pipe::WakePipe;
 use rpc_plugin_interface::Stream;
 use rpc_plugin_wire::Message;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
-fn streams() -> Arc<Streams> {
-    Arc::new(Streams::new(FRAME_BYTES_MAX).unwrap())
+fn streams() -> Arc<InBandStreams> {
+    Arc::new(InBandStreams::new(FRAME_BYTES_MAX).unwrap())
 }
 
 fn fd() -> OwnedFd {
@@ -21,7 +21,7 @@ fn fd() -> OwnedFd {
 
 /// The thread at work, and what it sends.
 struct Running {
-    streams: Arc<Streams>,
+    streams: Arc<InBandStreams>,
     sent: BufReader<UnixStream>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -34,7 +34,7 @@ impl Running {
         let outbox = Outbox::new(Arc::new(theirs), wake_pipe);
         let running = Arc::clone(&streams);
         let thread = std::thread::spawn(move || {
-            running.run(|bytes| outbox.push(&mut Frames::from(std::mem::take(bytes))).is_ok());
+            running.run(|frames: &mut Frames| outbox.push(frames).is_ok());
         });
         Running { streams, sent: BufReader::new(ours), thread }
     }
@@ -59,7 +59,7 @@ fn a_stream_of_the_plugins_own_begins_with_its_frame_and_ends_both_ways() {
     let mut running = Running::start();
     let (mut app, theirs) = Stream::pair().unwrap();
     app.write_all(b"hello").unwrap();
-    let opening = running.streams.reserve(vec![theirs.into_fd().unwrap()]).unwrap();
+    let mut opening = running.streams.reserve(vec![theirs.into_fd().unwrap()]).unwrap();
     assert_eq!(opening.numbers(), [1]);
     assert!(running.streams.take(StreamFrame::End { stream: 1 }).is_err(), "it has not begun");
     opening.begin();
@@ -96,27 +96,19 @@ fn those_of_the_host_become_descriptors_and_end_with_the_session() {
 }
 
 #[test]
-fn each_side_has_its_own_bound_and_numbers() {
+fn what_did_not_go_out_never_was_and_what_the_host_does_wrong_is_told() {
     let streams = streams();
     let full = streams.reserve((0..STREAMS_MAX).map(|_| fd()).collect()).unwrap();
-    assert!(streams.reserve(vec![fd()]).unwrap_err().contains("16 streams to the host are open"));
+    assert!(streams.reserve(vec![fd()]).unwrap_err().why.contains("16 streams to the host are open"));
     drop(full);
-    assert!(streams.lock().reserved.is_empty(), "what did not go out never was");
-    assert_eq!(streams.reserve(vec![fd(), fd()]).unwrap().numbers(), [33, 35]);
-    let numbers: Vec<u64> = (0..STREAMS_MAX as u64).map(|at| at * 2).collect();
-    assert_eq!(streams.came(&numbers).unwrap().len(), STREAMS_MAX);
-    for (wrong, why) in
-        [(&[100][..], "the 16 that may be open"), (&[3], "16 that may"), (&[0], "16 that may")]
-    {
-        assert!(streams.came(wrong).unwrap_err().contains(why));
-    }
-    streams.lock().relays.remove(&0);
-    for (wrong, why) in [(3, "the host's own have even numbers"), (2, "which is open")] {
-        assert!(streams.came(&[wrong]).unwrap_err().contains(why));
-    }
-    assert!(streams.came(&[0]).is_ok());
+    let pair = streams.reserve(vec![fd(), fd()]).unwrap();
+    assert_eq!(pair.numbers(), [33, 35]);
+    let why = |number| streams.take(StreamFrame::End { stream: number }).unwrap_err().why;
+    assert!(why(33).contains("not open") && why(2).contains("not open"), "it has not begun; it never was");
+    assert_eq!(streams.came(&[0, 4]).unwrap().len(), 2);
+    assert!(streams.came(&[4]).unwrap_err().why.contains("which is open"));
     let error = streams.take(StreamFrame::Data { stream: 4, seq: 7, data: vec![0] }).unwrap_err();
-    assert!(error.contains("stream 4: data number 7"), "{error}");
+    assert!(error.why.contains("stream 4: data number 7"), "{error:?}");
 }
 
 #[test]

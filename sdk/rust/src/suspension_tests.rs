@@ -1,15 +1,16 @@
 //! Places while handlers wait: who gives one, who takes over, and which call could only wait for itself.
 
 use super::*;
+use crate::attachments::frames_of;
 use crate::call::{Method, typed};
-use crate::requests_out::{RequestsOut, cancelled};
 use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::context::Served;
+use rpc_plugin_wire::{CallError, ErrorCode};
 use std::time::Duration;
 
 fn pool(threads: usize, reentrant: bool) -> Pool {
     let pool = Pool::new(threads, 100, reentrant, Arc::new(WakePipe::new().unwrap()));
-    pool.open(Source::new(1024));
+    pool.open(Input::new(1024));
     pool
 }
 
@@ -49,7 +50,7 @@ fn counts(pool: &Pool) -> (usize, usize, usize) {
 }
 
 fn slot() -> Arc<ReplySlot> {
-    ReplySlot::new(None, false)
+    ReplySlot::new(None)
 }
 
 fn no_spawn(_: usize) -> bool {
@@ -79,7 +80,7 @@ fn a_handler_that_waits_gives_its_place_and_one_more_thread_is_there_once() {
             pool.answered(&job.call);
             pool.lock().running -= 1;
         }
-        pool.lock().role = Role::Free;
+        pool.lock().role = ReadingRole::Free;
     }
 }
 
@@ -92,19 +93,19 @@ fn the_reading_role_is_given_up_with_what_was_collected() {
     let Step::Run(first, run) = pool.step(None, &mut nothing, &mut Frames::default(), &mut None) else {
         panic!()
     };
-    let mut answer = Frames::from(b"first".to_vec());
+    let mut answer = frames_of(b"first");
     let next = pool.step(Some((run, &first.call)), &mut answer, &mut Frames::default(), &mut None);
     let Step::Run(second, run) = next else { panic!() };
     let suspended = pool.suspend(Some(run), "p/1/1".to_owned(), &slot(), |_| true);
-    assert_eq!((suspended.answers.bytes, suspended.method), (b"first".to_vec(), Some(0)));
-    assert_eq!(pool.lock().role, Role::Free);
+    assert_eq!((suspended.answers.all_waiting(), suspended.method), (b"first".to_vec(), Some(0)));
+    assert_eq!(pool.lock().role, ReadingRole::Free);
     // Once it was another's, it is not taken from that one.
     assert!(matches!(pool.next(false), Task::Read));
     pool.resume(suspended.number);
     let again = pool.suspend(Some(run), "p/1/1".to_owned(), &slot(), no_spawn);
-    assert!(again.method.is_none() && pool.lock().role == Role::Held);
+    assert!(again.method.is_none() && pool.lock().role == ReadingRole::Held);
     pool.resume(again.number);
-    let mut answer = Frames::from(b"second".to_vec());
+    let mut answer = frames_of(b"second");
     let back = pool.step(Some((run, &second.call)), &mut answer, &mut Frames::default(), &mut None);
     assert!(matches!(back, Step::Lost));
 }
@@ -162,12 +163,10 @@ fn a_wait_that_has_ended_is_none_even_before_its_thread_goes_on() {
     let (pool, method) = (pool(1, false), method(false));
     submit(&pool, 1, &method, &[]);
     run_next(&pool);
-    let calls = RequestsOut::default();
     let wait = slot();
-    let id = calls.open(&wait, Vec::new()).unwrap();
     pool.suspend(None, "p/1/1".to_owned(), &wait, no_spawn);
     assert_eq!(submit(&pool, 2, &method, &["p/1/1"]), Some(Refusal::WouldDeadlock));
-    calls.end(id, cancelled);
+    wait.end(Err(CallError::not_sent(ErrorCode::Cancelled, "cancelled")));
     assert_eq!(submit(&pool, 3, &method, &["p/1/1"]), None);
 }
 

@@ -1,9 +1,9 @@
 //! What the pool tells the threads to do.
 
+use crate::attachments::Frames;
 use crate::call::Call;
+use crate::connection::Input;
 use crate::error::{End, Error};
-use crate::frames::Frames;
-use crate::source::Source;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -30,18 +30,11 @@ pub(crate) enum Step {
     /// Send what was collected, and ask again.
     Flush,
     /// Send what was collected, if anything; then deal with the frames that are there, if so, else read.
-    Read { input: Input, queue_room: usize },
+    Read { input: Box<Input>, queue_room: usize },
     /// The role was taken away during the last call, whose answer is still to be sent.
     Lost,
     /// The session has ended.
     Stop,
-}
-
-/// What is read from. It goes from thread to thread with the reading role.
-pub(crate) struct Input {
-    pub(crate) source: Source,
-    /// Whether it holds frames that nobody has looked at.
-    pub(crate) unparsed: bool,
 }
 
 /// What is left to do for whoever suspends a handler.

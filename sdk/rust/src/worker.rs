@@ -5,16 +5,16 @@
 //! What always holds: all frames of one read are dealt with before the next read; the answers of quick
 //! calls of one read go out together; a thread with the reading role never waits for the host to take answers.
 
+use crate::attachments::Frames;
+use crate::connection::{Closed, Input, PushError, Pushed};
 use crate::current_call::{self, Activity};
 use crate::error::{End, Error};
-use crate::frames::Frames;
 use crate::inbox::{Inbox, Parsed};
-use crate::outbox::{Closed, PushError, Pushed};
 use crate::reply_slot::ReplySlot;
 use crate::requester::Suspend;
 use crate::service::write_failure;
 use crate::session::{Session, would_deadlock};
-use crate::task::{Input, Job, Step, Task};
+use crate::task::{Job, Step, Task};
 use rpc_plugin_wire::RequestId;
 use std::io;
 use std::sync::{Arc, Weak};
@@ -128,9 +128,9 @@ impl Worker {
     }
 
     /// Reads, unless there are frames already, and deals with them. Fails when that was the end.
-    fn read(&mut self, mut input: Input) -> Result<Step, Left> {
+    fn read(&mut self, mut input: Box<Input>) -> Result<Step, Left> {
         self.now = None;
-        let ended = if input.unparsed { Ok(None) } else { input.source.read(&self.session.connection) };
+        let ended = if input.unparsed { Ok(None) } else { input.read(&self.session.connection) };
         let parsed = ended.and_then(|end| match end {
             Some(end) => Ok(Parsed::End(end)),
             None => self.inbox.take_in(&mut input),
@@ -165,7 +165,7 @@ impl Worker {
     /// Sends what was collected. Returns whether this thread still has the reading role: with all that the socket and
     /// the outbox take used up, the role goes to another thread with `input`, and this one waits. Where all are busy,
     /// nothing is run in place any more, so that this happens at most once for each of them before somebody waits.
-    fn flush(&mut self, input: &mut Option<Input>) -> Result<bool, PushError> {
+    fn flush(&mut self, input: &mut Option<Box<Input>>) -> Result<bool, PushError> {
         if self.sending.is_empty() {
             return Ok(true);
         }
@@ -176,7 +176,7 @@ impl Worker {
         }
         if pool.leave_to_send(input) {
             if outbox.push(&mut self.sending).is_err() {
-                self.sending.clear();
+                self.sending = Frames::default();
             }
             return Ok(false);
         }
@@ -211,7 +211,7 @@ impl Worker {
         self.now = None;
         if self.session.outbox.push(&mut self.answer).is_err() {
             // The host is gone. The reading thread sees it too and ends the session.
-            self.answer.clear();
+            self.answer = Frames::default();
         }
     }
 }

@@ -80,7 +80,7 @@ impl Session {
         Session {
             expectation,
             stage: Stage::Greeting,
-            receiver: Receiver::new(FRAME_BYTES_MAX_UNAUTHENTICATED),
+            receiver: Receiver::new(Role::Host, FRAME_BYTES_MAX_UNAUTHENTICATED),
             queue: SendQueue::default(),
             requests: RequestsOut::new(0, policy.calls_in_flight_max),
             incoming: RequestsIn::new(Role::Host, INCOMING_MAX, INCOMING_FDS_MAX),

@@ -6,7 +6,7 @@ use super::{Session, Stage};
 use crate::state::call::CallEnd;
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{Caller, Cx};
-use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Violation};
+use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Violation};
 use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, METHOD_HELLO};
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::{params_into, write_error, write_result};
@@ -21,7 +21,7 @@ impl Session {
     /// Handles up to `frames_max` of the frames that are there; whether there may be more.
     pub fn handle_frames(&mut self, cx: &mut Cx<'_>, frames_max: usize) -> bool {
         // Messages borrow from it while they are handled.
-        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::new(0));
+        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::new(Role::Host, 0));
         let may_be_more = self.handle_frames_of(cx, &mut receiver, frames_max);
         self.receiver = receiver;
         may_be_more

@@ -42,7 +42,6 @@ pub(crate) const RENAMED: &[&str] = &["src/sys/executable.rs P"];
 
 /// Types that are implemented far from where they are declared: file, type.
 pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
-    "sdk/rust/src/run.rs Plugin",
     "src/host/watched.rs Callee",
     "src/state/callback.rs CallRequest",
     "src/state/callback.rs Supervisor",
@@ -58,8 +57,6 @@ pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
 
 /// Files with doc comments whose first sentence does not stand alone.
 pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
-    "sdk/rust/src/log/mod.rs",
-    "sdk/rust/src/pool.rs",
     "src/dev/view.rs",
     "src/host/admin.rs",
     "src/host/call.rs",

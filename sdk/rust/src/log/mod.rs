@@ -15,7 +15,7 @@ mod writer;
 pub(crate) use event::{Event, HandlerFailure, OfCall};
 
 use crate::config::Config;
-use crate::outbox::Outbox;
+use crate::connection::Outbox;
 use event::Rate;
 use rpc_plugin_wire::event::{Component, Level};
 use serde::Serialize;
@@ -45,7 +45,7 @@ pub enum LogTarget {
     File,
     /// To the host, which puts it on its record, as far as its rate allows.
     Host,
-    /// Nowhere.
+    /// Nowhere: the plugin keeps no record.
     Nowhere,
 }
 

@@ -92,7 +92,6 @@ fn every_event_is_in_the_documentation() {
         include_str!("mod.rs"),
         include_str!("../inbox.rs"),
         include_str!("../plugin.rs"),
-        include_str!("../run.rs"),
         include_str!("../main_thread.rs"),
     ];
     let page = include_str!("../../../../docs/events.md");

@@ -5,8 +5,8 @@
 
 use super::event::Event;
 use super::{Batch, LogOptions, LogQueue};
-use crate::frames::Frames;
-use crate::outbox::Outbox;
+use crate::attachments::Frames;
+use crate::connection::Outbox;
 use crate::stderr::say;
 use rpc_plugin_record::{Entry, PLUGIN_FILE_NAME, Place, StreamOptions, SystemDisk};
 use rpc_plugin_wire::event::EventKind;
@@ -148,7 +148,7 @@ fn send(outbox: &Outbox, events: Vec<Event>, lost: &mut u64) {
     for event in events {
         match event.to_params() {
             Some(params) if params.get().len() <= HOST_EVENT_BYTES_MAX => {
-                write_notification(&mut frames.bytes, METHOD_LOG, Some(params.get()));
+                frames.write(|out| write_notification(out, METHOD_LOG, Some(params.get())));
             }
             _ => *lost += 1,
         }

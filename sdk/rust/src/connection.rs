@@ -1,20 +1,28 @@
-//! What waits for the socket: one buffer, one writer at a time, many answers in one write(2).
+//! Both ends of the connection with the host: what is read from it, and what waits to be written.
 //!
-//! Whoever finds nobody writing becomes the writer, and writes until nothing is left. Everybody else only
-//! appends. So answers that come while a write is under way go out together in the next one.
+//! One thread at a time reads; [`Input`] goes from one to the next with the reading role. For the other direction there are
+//! one buffer, one writer at a time, and many answers in one write(2): whoever finds nobody writing becomes the writer, and
+//! writes until nothing is left. Everybody else only appends. So answers that come while a write is under way go out
+//! together in the next one.
 //!
-//! What it deliberately does not do: order frames, or look into them. The wait for a host that does not
-//! read has no deadline of its own: the host's end, seen by the write or the reader, is what ends it.
+//! What it deliberately does not do: order frames, or look into them. The wait for a host that does not read has no
+//! deadline of its own: the host's end, seen by the write or the reader, is what ends it.
 //!
-//! What always holds: whoever pushes pushes whole frames; while bytes are pending somebody is writing;
-//! the thread that reads from the host never waits for the host to read, because the host may be waiting for
+//! What always holds: every read takes the descriptors along, so that none is left to anybody else; whoever pushes pushes
+//! whole frames; while bytes are pending somebody is writing; the thread that reads from the host never waits for the host
+//! to read, because the host may be waiting for
 //! us to read.
 
+use crate::attachments::{Attachments, Frames};
 use crate::error::{End, Error};
-use crate::frames::Frames;
 use crate::wake_pipe::WakePipe;
-use std::mem::{swap, take};
+use nix::sys::socket::{MsgFlags, send};
+use rpc_plugin_interface::scm::{self, Received};
+use rpc_plugin_peer::{Receiver, Role, Span};
+use std::io::{self, ErrorKind};
+use std::mem::take;
 use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -26,6 +34,52 @@ const PENDING_BYTES_MAX: usize = 1024 * 1024;
 const READER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Writes that the reading thread makes in a row before it lets the main thread go on.
 const READER_WRITES_MAX: usize = 4;
+
+/// Bytes asked of the socket at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// The receiving end. It goes from thread to thread with the reading role; in a box, because it does so at each call.
+pub(crate) struct Input {
+    pub(crate) receiver: Receiver<OwnedFd>,
+    /// Whether it holds frames that nobody has looked at.
+    pub(crate) unparsed: bool,
+}
+
+impl Input {
+    /// The receiving end of a connection whose hello is not answered.
+    pub(crate) fn new(frame_bytes_max: usize) -> Box<Input> {
+        Box::new(Input { receiver: Receiver::new(Role::Plugin, frame_bytes_max), unparsed: true })
+    }
+
+    /// Waits for bytes. Returns the end where there are no more.
+    pub(crate) fn read(&mut self, connection: &UnixStream) -> Result<Option<End>, Error> {
+        loop {
+            match self.read_once(connection, READ_BYTES) {
+                Ok(0) => {
+                    self.receiver.finish()?;
+                    return Ok(Some(End::HostGone));
+                }
+                Ok(_) => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_gone(&error) => return Ok(Some(End::HostGone)),
+                Err(source) => return Err(Error::Os { step: "read from the host", source }),
+            }
+        }
+    }
+
+    /// Reads once. Returns how many bytes that were.
+    pub(crate) fn read_once(&mut self, connection: &UnixStream, bytes_max: usize) -> io::Result<usize> {
+        let Received { bytes, fds, truncated } =
+            scm::receive(connection.as_fd(), self.receiver.space(bytes_max))?;
+        self.receiver.filled(bytes, fds, truncated);
+        Ok(bytes)
+    }
+}
+
+/// Whether a read failed because nobody is there any more.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::NotConnected)
+}
 
 /// Whether frames were sent or left to whoever writes, or did not fit and are still where they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,18 +116,18 @@ impl PushError {
 
 #[derive(Default)]
 struct OutboxState {
-    /// Whole frames that wait for the writer.
-    pending: Frames,
-    /// What could not be written without waiting; goes out before `pending`.
+    /// Whole frames that wait for the writer. Everything that is sent passes through it, so that its spans and
+    /// [`SendQueue::begun`](rpc_plugin_peer::SendQueue::begun) tell what the host can have seen.
+    queue: Frames,
+    /// What could not be written without waiting; goes out before `queue`.
     handed: Frames,
-    /// An empty buffer to trade for `pending`.
-    spare: Frames,
     writing: bool,
     closed: bool,
     /// Threads that wait on `changed`: nobody is woken when nobody waits.
     waiting: usize,
 }
 
+/// The sending end of a connection, for all its threads.
 pub(crate) struct Outbox {
     connection: Arc<UnixStream>,
     wake_pipe: Arc<WakePipe>,
@@ -92,15 +146,18 @@ impl Outbox {
     /// Sends whole frames, or leaves them to the thread that is writing; waits while too much is pending.
     /// Empties `frames`. For threads other than the one that reads.
     pub(crate) fn push(&self, frames: &mut Frames) -> Result<(), Closed> {
-        let mut state = self.room_for(frames.len())?;
+        let mut state = self.room_for(frames.waiting_bytes())?;
         if state.writing {
-            state.pending.append(frames);
+            state.queue.append(frames);
             return Ok(());
         }
         state.writing = true;
+        state.queue.pass(frames);
         drop(state);
-        let written = frames.send(&self.connection, true).is_ok();
-        frames.clear();
+        let written = send_all(frames, &self.connection, true).is_ok();
+        if !written {
+            *frames = Frames::default();
+        }
         self.drain(written)
     }
 
@@ -114,10 +171,10 @@ impl Outbox {
         if state.closed {
             return Err(PushError::Closed);
         }
-        if !state.has_room(frames.len(), READER_BYTES_MAX) {
-            return Err(PushError::Unread(state.pending.len()));
+        if !state.has_room(frames.waiting_bytes(), READER_BYTES_MAX) {
+            return Err(PushError::Unread(state.queue.waiting_bytes()));
         }
-        self.send_now(state, frames).map_err(|Closed| PushError::Closed)
+        self.send_now(state, frames, |_| ()).map_err(|Closed| PushError::Closed)
     }
 
     /// The same, but takes nothing when as much is pending as makes others wait.
@@ -126,27 +183,29 @@ impl Outbox {
         if state.closed {
             return Err(Closed);
         }
-        if !state.has_room(frames.len(), PENDING_BYTES_MAX) {
+        if !state.has_room(frames.waiting_bytes(), PENDING_BYTES_MAX) {
             return Ok(Pushed::Nothing);
         }
-        self.send_now(state, frames).map(|()| Pushed::All)
+        self.send_now(state, frames, |_| ()).map(|()| Pushed::All)
     }
 
     /// Waits until there is room, at most until `deadline` or until it is not wanted any more, and sends then
-    /// without waiting. For threads other than the one that reads.
+    /// without waiting. `placed` is told where the frames lie before any byte of them can be answered; under the
+    /// outbox's lock, so it must be short. For threads other than the one that reads.
     pub(crate) fn push_until(
         &self,
         frames: &mut Frames,
         deadline: Instant,
         is_wanted: impl Fn() -> bool,
+        placed: impl FnOnce(Span),
     ) -> Result<(), PushError> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return Err(PushError::Closed);
             }
-            if state.has_room(frames.len(), PENDING_BYTES_MAX) {
-                return self.send_now(state, frames).map_err(|Closed| PushError::Closed);
+            if state.has_room(frames.waiting_bytes(), PENDING_BYTES_MAX) {
+                return self.send_now(state, frames, placed).map_err(|Closed| PushError::Closed);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || !is_wanted() {
@@ -164,31 +223,40 @@ impl Outbox {
         self.wake_waiting(&state);
     }
 
+    /// How many bytes the host can have seen the beginning of: for the answers to requests.
+    pub(crate) fn begun(&self) -> u64 {
+        self.lock().queue.begun()
+    }
+
     /// Sends without waiting; what the socket does not take is handed over.
     fn send_now<'s>(
         &'s self,
         mut state: MutexGuard<'s, OutboxState>,
         frames: &mut Frames,
+        placed: impl FnOnce(Span),
     ) -> Result<(), Closed> {
         if state.writing {
-            state.pending.append(frames);
+            placed(state.queue.append(frames));
             return Ok(());
         }
         state.writing = true;
+        placed(state.queue.pass(frames));
         for _ in 0..READER_WRITES_MAX {
             drop(state);
-            let Ok(is_sent) = frames.send(&self.connection, false) else { return self.fail() };
+            let Ok(is_sent) = send_all(frames, &self.connection, false) else {
+                *frames = Frames::default();
+                return self.fail();
+            };
             state = self.lock();
             if !is_sent {
                 break;
             }
-            frames.clear();
-            if state.pending.is_empty() {
+            if state.queue.is_empty() {
                 state.writing = false;
                 self.wake_waiting(&state);
                 return Ok(());
             }
-            swap(&mut state.pending, frames);
+            frames.append(&mut state.queue);
             self.wake_waiting(&state);
         }
         self.hand_over(state, take(frames));
@@ -199,11 +267,12 @@ impl Outbox {
     pub(crate) fn leave(&self, frames: &mut Frames) {
         let mut state = self.lock();
         if state.closed || frames.is_empty() {
-            frames.clear();
+            *frames = Frames::default();
         } else if state.writing {
-            state.pending.append(frames);
+            state.queue.append(frames);
         } else {
             state.writing = true;
+            state.queue.pass(frames);
             self.hand_over(state, take(frames));
         }
     }
@@ -225,7 +294,7 @@ impl Outbox {
             if handed.is_empty() {
                 return false;
             }
-            let Ok(is_sent) = handed.send(&self.connection, false) else {
+            let Ok(is_sent) = send_all(&mut handed, &self.connection, false) else {
                 self.close();
                 return false;
             };
@@ -240,12 +309,13 @@ impl Outbox {
                 self.handed_over.notify_one();
                 return true;
             }
-            if state.pending.is_empty() {
+            if state.queue.is_empty() {
                 state.writing = false;
                 self.wake_waiting(&state);
                 return false;
             }
-            state.handed = take(&mut state.pending);
+            handed.append(&mut state.queue);
+            state.handed = handed;
             self.wake_waiting(&state);
         }
     }
@@ -263,7 +333,7 @@ impl Outbox {
             }
             let mut handed = take(&mut state.handed);
             drop(state);
-            let written = handed.send(&self.connection, true).is_ok();
+            let written = send_all(&mut handed, &self.connection, true).is_ok();
             if self.drain(written).is_err() {
                 return;
             }
@@ -288,7 +358,7 @@ impl Outbox {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        let lost = (take(&mut state.pending), take(&mut state.handed));
+        let lost = (take(&mut state.queue), take(&mut state.handed));
         drop(state);
         drop(lost);
         self.changed.notify_all();
@@ -334,23 +404,15 @@ impl Outbox {
             if state.closed {
                 return Err(Closed);
             }
-            if state.pending.is_empty() {
+            if state.queue.is_empty() {
                 state.writing = false;
-                if buffer.bytes.capacity() > 0 {
-                    buffer.clear();
-                    state.spare = buffer;
-                }
                 self.wake_waiting(&state);
                 return Ok(());
             }
-            if buffer.bytes.capacity() == 0 {
-                buffer = take(&mut state.spare);
-            }
-            buffer.clear();
-            swap(&mut state.pending, &mut buffer);
+            buffer.append(&mut state.queue);
             self.wake_waiting(&state);
             drop(state);
-            written = buffer.send(&self.connection, true).is_ok();
+            written = send_all(&mut buffer, &self.connection, true).is_ok();
         }
     }
 
@@ -362,10 +424,32 @@ impl Outbox {
 
 impl OutboxState {
     fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
-        self.pending.is_empty() || self.pending.len() + bytes <= bytes_max
+        self.queue.is_empty() || self.queue.waiting_bytes() + bytes <= bytes_max
     }
 }
 
+/// Writes all of it, or as much as the socket takes without waiting. Returns whether that was all.
+fn send_all(frames: &mut Frames, socket: &UnixStream, wait: bool) -> io::Result<bool> {
+    while !frames.is_empty() {
+        frames.attached_mut().iter_mut().for_each(Attachments::begin);
+        let (part, attached) = frames.waiting();
+        let sent = match attached.first() {
+            Some(Attachments::Fds(fds)) => scm::send(socket.as_fd(), part, fds, wait),
+            _ => {
+                let patience = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+                send(socket.as_raw_fd(), part, MsgFlags::MSG_NOSIGNAL | patience).map_err(io::Error::from)
+            }
+        };
+        match sent {
+            Ok(bytes) => frames.wrote(bytes),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && !wait => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
-#[path = "outbox_tests.rs"]
+#[path = "connection_tests.rs"]
 mod tests;

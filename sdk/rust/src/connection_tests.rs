@@ -1,6 +1,7 @@
 //! The outbox with a real socket pair: nothing lost, nothing mixed, nobody stuck.
 
 use super::*;
+use crate::attachments::frames_of;
 use std::io::{BufRead, BufReader, Read};
 use std::thread;
 use std::time::Duration;
@@ -22,7 +23,7 @@ fn frames_of_many_threads_arrive_whole_and_once() {
             let outbox = Arc::clone(&outbox);
             thread::spawn(move || {
                 for n in 0..500 {
-                    let mut frame = Frames::from(format!("{sender} {n} {}\n", "x".repeat(n)).into_bytes());
+                    let mut frame = frames_of(format!("{sender} {n} {}\n", "x".repeat(n)).as_bytes());
                     if sender == 0 {
                         outbox.push_from_reader(&mut frame).unwrap();
                     } else {
@@ -55,7 +56,7 @@ fn the_reading_thread_does_not_wait_for_a_host_that_does_not_read() {
     let frame = vec![b'x'; 64 * 1024];
     // More than a socket buffer, less than the bound.
     for _ in 0..16 {
-        outbox.push_from_reader(&mut frame.clone().into()).unwrap();
+        outbox.push_from_reader(&mut frames_of(&frame)).unwrap();
     }
     let mut seen = vec![0; 16 * frame.len()];
     theirs.read_exact(&mut seen).unwrap();
@@ -70,17 +71,17 @@ fn the_bound_holds_and_whoever_waits_at_it_goes_on() {
     let frame = vec![b'y'; 300 * 1024];
     let sender = Arc::clone(&outbox);
     let sent = frame.clone();
-    let worker = thread::spawn(move || (0..20).all(|_| sender.push(&mut sent.clone().into()).is_ok()));
+    let worker = thread::spawn(move || (0..20).all(|_| sender.push(&mut frames_of(&sent)).is_ok()));
     let other = Arc::clone(&outbox);
     let sent = frame.clone();
-    let second = thread::spawn(move || (0..20).all(|_| other.push(&mut sent.clone().into()).is_ok()));
+    let second = thread::spawn(move || (0..20).all(|_| other.push(&mut frames_of(&sent)).is_ok()));
     // One of them is in write(2), the other one fills the buffer and waits.
     let deadline = Instant::now() + Duration::from_secs(20);
     while outbox.lock().waiting == 0 {
         assert!(Instant::now() < deadline, "nobody waits at the bound");
         thread::yield_now();
     }
-    assert!(outbox.lock().pending.len() <= PENDING_BYTES_MAX);
+    assert!(outbox.lock().queue.waiting_bytes() <= PENDING_BYTES_MAX);
     let mut seen = vec![0; 40 * frame.len()];
     theirs.read_exact(&mut seen).unwrap();
     assert!(worker.join().unwrap() && second.join().unwrap());
@@ -92,7 +93,7 @@ fn the_bound_holds_and_whoever_waits_at_it_goes_on() {
 fn a_host_that_is_gone_closes_the_outbox_for_all() {
     let (outbox, theirs, flusher) = outbox();
     drop(theirs);
-    assert_eq!(outbox.push(&mut b"a\n".to_vec().into()), Err(Closed));
-    assert_eq!(outbox.push_from_reader(&mut b"b\n".to_vec().into()), Err(PushError::Closed));
+    assert_eq!(outbox.push(&mut frames_of(b"a\n")), Err(Closed));
+    assert_eq!(outbox.push_from_reader(&mut frames_of(b"b\n")), Err(PushError::Closed));
     flusher.join().unwrap();
 }
