@@ -4,6 +4,8 @@
 //! writer ([`Stream`]) and read by any number of readers ([`Forward`], [`Backward`], [`verify`]), also
 //! while it is written and rotated. Host and SDK write their records through it, `rpcpluginctl` reads them.
 //!
+//! Rotated files may be packed ([`pack`], feature `compress`); the readers read them as any other.
+//!
 //! What it deliberately does not do: start threads, decide what is worth recording or when to sync; lock
 //! the folder: who writes a stream must be the only one.
 //!

@@ -317,3 +317,42 @@ impl Scan<'_> {
         Ok(self.size)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(not(feature = "compress"))]
+    fn without_the_code_for_it_a_packed_file_is_told_once_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl.1.gz");
+        std::fs::write(&path, [0; 1000]).unwrap();
+        let mut packed = PackedFile::new(File::open(&path).unwrap(), &path).unwrap();
+        assert_eq!(packed.read_before(packed.len()).unwrap(), Part::Damaged(1));
+        assert_eq!((packed.read_before(0).unwrap(), packed.read_after(1).unwrap()), (Part::End, Part::End));
+        let damage = packed.damage().take();
+        assert!(damage.len() == 1 && damage[0].why.contains("without feature \"compress\""), "{damage:?}");
+    }
+
+    #[test]
+    fn a_file_of_more_members_than_are_read_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl.1.gz");
+        // Members that claim to hold a byte: their headers alone are looked at.
+        let member = {
+            let mut member = [0; 28];
+            member[..4].copy_from_slice(&MAGIC);
+            member[10..18].copy_from_slice(&[6, 0, b'B', b'C', 2, 0, 27, 0]);
+            member[24] = 1;
+            member
+        };
+        std::fs::write(&path, member.repeat(MEMBERS_MAX + 100)).unwrap();
+        let file = File::open(&path).unwrap();
+        let mut scan =
+            Scan { size: file.metadata().unwrap().len(), file: &file, members: Vec::new(), plain_at: 0 };
+        scan.run().unwrap();
+        assert_eq!(scan.members.len(), MEMBERS_MAX + 1);
+        assert_eq!(scan.members.last().unwrap().flaw, Some(Flaw::TooMany));
+    }
+}

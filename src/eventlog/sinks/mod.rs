@@ -1,7 +1,7 @@
 //! Sinks: where events go beside their files, each at least once.
 //!
 //! What this folder is for: one thread a sink reads the record's own files, from a cursor that survives the
-//! host, and hands events to a [`Target`]. The files are the queue: a sink that is down or slow is behind, and
+//! host, and hands events to a [`EventTarget`]. The files are the queue: a sink that is down or slow is behind, and
 //! nothing else waits for it. What it deliberately does not do: know plugins, processes or the event loop;
 //! the targets that need them are in `src/host/sinks`.
 //!

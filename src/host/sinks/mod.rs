@@ -199,3 +199,21 @@ fn make(context: &SinkContext<'_>, name: &str, target: SinkTarget) -> Box<dyn Ev
         SinkTarget::Plugin(id) => Box::new(PluginSink::new(name, id, Arc::clone(context.engine))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_is_refused_by_a_program_that_is_built_without_it() {
+        let options = LogOptions { compress: true, ..LogOptions::default() };
+        let refused = check(&[], &options, true).err().map(|error| error.to_string());
+        match refused {
+            None => assert!(cfg!(feature = "compress")),
+            Some(error) => {
+                let expected = "built without feature \"compress\" of rpc-plugin-system";
+                assert!(!cfg!(feature = "compress") && error.contains(expected), "{error}");
+            }
+        }
+    }
+}
