@@ -197,7 +197,7 @@ Usage: prog [FLAGS] [COMMAND [ARGUMENTS]]
 
 Commands:
   call                  Calls
-  help                  Print this help, or that of one command
+  help                  Print this help, or the help of one command
   wait                  Waits
 
 Flags:

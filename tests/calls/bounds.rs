@@ -165,7 +165,7 @@ fn a_deadline_that_passes_before_the_call_was_written_says_so() {
 fn a_deadline_is_never_early() {
     let world = World::new();
     let host = world.host();
-    let plugin = up(world.failing(&host, "sleeper", &[], calm()));
+    let plugin = up(world.failing(&host, "sleeper", &[], Policy { cancel_grace: SOON, ..calm() }));
     let noise = PluginConfig::new("noise".parse().unwrap(), world.program("echo")).policy(calm());
     let noise = up(host.add(noise).unwrap());
     let over = AtomicBool::new(false);

@@ -7,7 +7,7 @@
 mod scene;
 mod table;
 
-use crate::fixtures::world::{self, SOON, eventually, is_alive, quick};
+use crate::fixtures::world::{self, SOON, eventually, is_alive, quick, waited};
 use rpc_plugin_system::host::{CallOptions, Policy};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::PluginState;
@@ -104,6 +104,10 @@ fn a_plugin_whose_heartbeats_fail_is_replaced() {
             case.until_routable();
             case.until_recovered();
             case.replaced_because(failing.says, failing.ends);
+            if failing.mode == "heartbeat-silent" {
+                let scheduled = case.the(EventKind::RestartScheduled).reason.as_deref().unwrap();
+                assert!(waited(scheduled) >= policy_of(failing).heartbeat_timeout, "{scheduled}");
+            }
             let unhealthy = case.told(EventKind::StateChanged);
             let unhealthy = unhealthy.iter().find(|note| note.message == "healthy -> unhealthy");
             case.says(unhealthy.unwrap().error.as_deref().unwrap(), &["of 3 heartbeats in a row failed"]);

@@ -17,5 +17,8 @@ mod sinks;
 mod stream;
 
 /// What this program is when a test starts it once more, by name.
-const BODIES: &[(&str, fn())] =
-    &[("record_until_killed", kill::record_until_killed), ("on_a_small_disk", faults::on_a_small_disk)];
+const BODIES: &[(&str, fn())] = &[
+    ("record_until_killed", kill::record_until_killed),
+    ("on_a_small_disk", faults::on_a_small_disk),
+    ("pack_until_killed", packing::pack_until_killed),
+];

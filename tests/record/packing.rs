@@ -1,6 +1,7 @@
 //! Packing rotated files of the record: what is packed, what is never lost, who reads it, and the bound on all bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::child;
 use crate::fixtures::sinks::{Peer, caught_up, host_of, on_record, parse, record, sink};
 use crate::fixtures::world::{SOON, World, eventually};
 use rpc_plugin_record::{Backward, FILE_NAME, Forward, PACKED_SUFFIX, Position, segments, verify};
@@ -10,7 +11,7 @@ use rpc_plugin_wire::event::EventKind;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,9 +201,7 @@ fn a_file_that_cannot_be_packed_stays_as_it_is_and_is_told() {
 }
 
 /// The body of the next test: records and packs until it is killed.
-#[test]
-#[ignore = "started by the next test"]
-fn pack_until_killed() {
+pub(crate) fn pack_until_killed() {
     let folder = std::env::var("RPC_RECORD_TEST_FOLDER").unwrap();
     let options = LogOptions { chain: true, ..options(KILL_FILES) };
     let log = EventLog::start(Path::new(&folder), &options).unwrap();
@@ -231,8 +230,7 @@ fn nothing_is_lost_doubled_or_too_much_when_the_process_is_killed_while_it_packs
     let mut rng = fastrand::Rng::with_seed(8);
     let (mut last, mut were_packed, mut were_half) = (0, 0, 0);
     for life in 0..KILLS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "packing::pack_until_killed", "--ignored", "--nocapture"])
+        let mut child = child::start(std::env::current_exe().unwrap(), "pack_until_killed")
             .env("RPC_RECORD_TEST_FOLDER", folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
