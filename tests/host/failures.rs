@@ -154,7 +154,7 @@ fn a_plugin_that_fails_at_work_is_replaced() {
         |scene, failing| {
             let mut case = scene.start(failing.mode, &[], policy_of(failing));
             case.until_routable();
-            let timeout = if failing.mode == "call-hang" { 150 * MS } else { SOON };
+            let timeout = if failing.mode == "call-hang" { 1500 * MS } else { SOON };
             let params = json!({"text": "work"});
             let result: Result<serde_json::Value, _> =
                 case.plugin.call_with("work", &params, CallOptions::default().timeout(timeout));
@@ -203,7 +203,7 @@ fn what_is_slow_or_late_or_too_much_costs_nobody_a_generation() {
                     assert!(begun.elapsed() >= 100 * MS);
                 }
                 "call-late" => {
-                    let options = CallOptions::default().timeout(100 * MS);
+                    let options = CallOptions::default().timeout(1500 * MS);
                     let error =
                         case.plugin.call_with::<_, serde_json::Value>("work", &params, options).unwrap_err();
                     assert_eq!(

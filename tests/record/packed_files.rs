@@ -2,6 +2,7 @@
 //! packing leaves that stops at any step.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::world::SOON;
 use rpc_plugin_record::{
     Backward, Damage, Disk, Entry, FILE_NAME, Forward, LINE_BYTES_MAX, Line, PackLimits, Packing, Place,
     Position, Stream, StreamOptions, SystemDisk, pack, remove_leftovers, segments, verify,
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 const OPTIONS: StreamOptions = StreamOptions {
     file_bytes_max: 256 * 1024,
@@ -458,6 +460,15 @@ fn what_is_packed_counts_as_a_file_and_is_removed_as_the_oldest() {
     assert!(last > 1000);
 }
 
+/// Does this when it is dropped.
+struct Defer<F: Fn()>(F);
+
+impl<F: Fn()> Drop for Defer<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 #[test]
 fn readers_miss_nothing_while_files_are_packed_and_rotated() {
     let folder = tempfile::tempdir().unwrap();
@@ -489,10 +500,14 @@ fn readers_miss_nothing_while_files_are_packed_and_rotated() {
                 }
             }
         });
+        // Also where something fails here, so that it is told.
+        let _ends = Defer(|| is_over.store(true, Ordering::Relaxed));
+        let begun = Instant::now();
         // One that follows, one that begins again and again where it was, one that reads backward.
         let mut follower = Forward::new(folder.path(), FILE_NAME, Position::Oldest).unwrap();
         let (mut followed, mut resumed) = (0, 0);
         while followed < last as u64 || resumed < last as u64 {
+            assert!(begun.elapsed() < 5 * SOON, "followed {followed}, resumed {resumed} of {last}");
             while let Some(line) = follower.next_line().unwrap() {
                 followed += 1;
                 assert_eq!(line.seq, Some(followed));
@@ -513,6 +528,5 @@ fn readers_miss_nothing_while_files_are_packed_and_rotated() {
             }
             assert!(newest.is_none_or(|newest| newest == 1), "{newest:?}");
         }
-        is_over.store(true, Ordering::Relaxed);
     });
 }
