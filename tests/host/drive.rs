@@ -153,8 +153,9 @@ fn callers_of_every_kind_take_turns_and_none_is_forgotten() {
     let world = World::new();
     for (seed, spin) in [Duration::ZERO, Duration::from_micros(50)].into_iter().enumerate() {
         let host = world.builder().spin(spin).start().unwrap();
-        let plugins: Vec<_> =
-            (0..3).map(|n| up(world.failing(&host, &format!("p{n}"), &[], patient()))).collect();
+        let policy = Policy { cancel_grace: SOON, ..patient() };
+        let add = |n| world.failing(&host, &format!("p{n}"), &[], policy.clone());
+        let plugins: Vec<_> = (0..3).map(|n| up(add(n))).collect();
         mixed(&host, &plugins, seed as u64);
         host.shutdown();
     }
