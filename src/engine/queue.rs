@@ -85,8 +85,11 @@ impl<C> CommandSender<C> {
 impl<C> CommandQueue<C> {
     /// The next command.
     pub(crate) fn take(&mut self) -> Option<C> {
-        if self.next.is_some() || self.queued.load(Ordering::SeqCst) == 0 {
+        if self.next.is_some() {
             return self.next.take();
+        }
+        if self.queued.load(Ordering::SeqCst) == 0 {
+            return None;
         }
         // It may be on its way into the queue still; then its sender looks after the driver.
         let command = self.queue.try_recv().ok()?;
@@ -96,7 +99,10 @@ impl<C> CommandQueue<C> {
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&mut self) -> bool {
-        self.next = self.take();
+        // Mostly nothing is there, and nothing is moved for that.
+        if self.next.is_none() && self.queued.load(Ordering::SeqCst) > 0 {
+            self.next = self.take();
+        }
         self.next.is_none()
     }
 

@@ -126,7 +126,7 @@ impl Callee {
     }
 
     /// Makes a call and waits for its end.
-    fn finish(&self, call: Box<CallRequest>) -> Result<CallReply, CallError> {
+    fn finish(&self, call: CallRequest) -> Result<CallReply, CallError> {
         let slot = ReplySlot::default();
         let call = LoopCommand::Call(call, slot.sender());
         let mut taken = Ok(());
@@ -206,7 +206,7 @@ impl Callee {
         params: Option<String>,
         parcel: Parcel,
         options: CallOptions,
-    ) -> Result<(Box<CallRequest>, Option<Registered>), CallError> {
+    ) -> Result<(CallRequest, Option<Registered>), CallError> {
         check_params(params.as_deref()).map_err(|refused| at(refused.into(), &self.target))?;
         let mut request = CallRequest {
             params,
@@ -218,7 +218,7 @@ impl Callee {
         };
         inherit(&mut request).map_err(|error| at(error, &self.target))?;
         let registered = self.host.called_back.register(&self.target, parcel.callbacks);
-        Ok((Box::new(request), registered))
+        Ok((request, registered))
     }
 }
 

@@ -350,7 +350,7 @@ impl Reactor {
             }
             LoopCommand::Call(request, reply) => {
                 let key = self.pending.add_call(reply);
-                self.pending.call(&mut hub.supervisor, now, key, *request);
+                self.pending.call(&mut hub.supervisor, now, key, request);
             }
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
             LoopCommand::AskerProgress(asker, value) => {
@@ -455,7 +455,7 @@ impl EventLoop for Reactor {
         match command {
             LoopCommand::Call(request, reply) => {
                 let key = self.pending.add_call(reply);
-                plugin = self.pending.call(&mut self.hub.supervisor, now, key, *request);
+                plugin = self.pending.call(&mut self.hub.supervisor, now, key, request);
             }
             command => self.handle_command(now, command),
         }

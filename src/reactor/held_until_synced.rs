@@ -149,9 +149,10 @@ impl HeldReplies {
 
     /// The next answer that need not be held any longer. Once there is none, what left early is put on record.
     pub(super) fn pop_released(&mut self, hub: &mut Hub, now: Time) -> Option<HeldReply> {
-        if !self.is_strict {
-            return None;
-        }
+        if self.is_strict { self.pop_settled(hub, now) } else { None }
+    }
+
+    fn pop_settled(&mut self, hub: &mut Hub, now: Time) -> Option<HeldReply> {
         while let Some(front) = self.queue.front() {
             let (ticket, until) = (front.ticket, front.until);
             let log = hub.recorder.log();

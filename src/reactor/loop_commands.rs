@@ -35,7 +35,7 @@ pub(crate) enum LoopCommand {
     /// Tell the state of each plugin, ordered by id.
     List(Sender<Vec<PluginStatus>>),
     /// Make a call; this is where its end goes.
-    Call(Box<CallRequest>, ReplySender),
+    Call(CallRequest, ReplySender),
     /// A service answers a plugin: with JSON, or why not, and what travels with it.
     Answered(Asker, Result<Box<RawValue>, ErrorObject>, Fds),
     /// A service tells a plugin how far it is.

@@ -42,7 +42,7 @@ impl PluginSink {
         let mut request = CallRequest::new(Target::Plugin(self.id.clone()), METHOD);
         request.params = Some(raw_into_text(params));
         request.timeout = Some(timeout);
-        let call = LoopCommand::Call(Box::new(request), slot.sender());
+        let call = LoopCommand::Call(request, slot.sender());
         let end = self.engine.call(call, &slot).map_err(|error| match error {
             PostError::Full => not_sent(ErrorCode::Overloaded, "too much is asked of the host".into()),
             PostError::Ended => not_sent(ErrorCode::Unavailable, "the host has ended".into()),
