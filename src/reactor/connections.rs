@@ -102,7 +102,9 @@ impl Connections {
                     if truncated {
                         session.fds_were_dropped();
                     }
-                    hub.supervisor.handle_frames(now, key, generation, usize::MAX);
+                    hub.supervisor.with_session(now, key, generation, |session, cx| {
+                        session.handle_frames(cx, usize::MAX)
+                    });
                     // A short read has drained the socket: epoll(7) tells when there is more.
                     if is_all && !closed {
                         return;
@@ -146,7 +148,9 @@ impl Connections {
                 // Those of all programs of this user count, until they are received: it may well be another's fault.
                 Err(error) if error.raw_os_error() == Some(nix::libc::ETOOMANYREFS) => {
                     let now = hub.now();
-                    hub.supervisor.handle_fds_refused(now, key, generation, &error.to_string());
+                    hub.supervisor.with_session(now, key, generation, |session, cx| {
+                        session.fds_were_refused(cx, &error.to_string())
+                    });
                 }
                 // Broken: reading tells the end.
                 Err(_) => return None,

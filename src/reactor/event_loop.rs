@@ -182,7 +182,9 @@ impl Reactor {
         let hub = &mut self.hub;
         // Frames that it sent before it ended still count.
         self.connections.read(hub, now, (key, generation), true);
-        hub.supervisor.handle_exit(now, key, generation, ExitReport { clean, text, stderr_tail });
+        hub.supervisor.with_plugin(now, key, |plugin, step| {
+            plugin.handle_exit(step, generation, ExitReport { clean, text, stderr_tail })
+        });
         self.left_behind.sweep_after_exit(hub, || self.instances.leaders());
     }
 
@@ -193,7 +195,7 @@ impl Reactor {
             Ok((pid, channel)) => (Ok(pid), channel),
             Err(failure) => (Err(failure), None),
         };
-        hub.supervisor.handle_spawned(now, key, generation, outcome);
+        hub.supervisor.with_plugin(now, key, |plugin, step| plugin.handle_spawned(step, generation, outcome));
         if let Some(stream) = channel {
             self.connections.add(hub, now, (key, generation), stream);
         }
@@ -283,8 +285,10 @@ impl Reactor {
             None => {}
             Some(ReplyTo::Admin(ticket, value)) => self.admin.progress(&ticket, &value),
             Some(ReplyTo::Plugin(asker, value)) => {
-                let asked_by = (asker.key, asker.generation);
-                self.hub.supervisor.tell_progress(now, asked_by, &asker.id, &value);
+                let supervisor = &mut self.hub.supervisor;
+                supervisor.with_session(now, asker.key, asker.generation, |session, _| {
+                    session.progress(&asker.id, &value)
+                });
             }
         }
     }
@@ -354,7 +358,9 @@ impl Reactor {
             }
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
             LoopCommand::AskerProgress(asker, value) => {
-                hub.supervisor.tell_progress(now, (asker.key, asker.generation), &asker.id, &value);
+                hub.supervisor.with_session(now, asker.key, asker.generation, |session, _| {
+                    session.progress(&asker.id, &value)
+                });
             }
             LoopCommand::Cancel(slots) => {
                 for key in slots.iter().filter_map(engine::ReplySlot::key) {
@@ -365,7 +371,8 @@ impl Reactor {
             LoopCommand::Record(note) => hub.recorder.record(*note),
             LoopCommand::Prepared(key, generation, config, outcome) => {
                 let outcome = outcome.map(|launch| self.instances.take_prepared(key, config, *launch));
-                hub.supervisor.handle_prepared(now, key, generation, outcome);
+                hub.supervisor
+                    .with_plugin(now, key, |plugin, step| plugin.handle_prepared(step, generation, outcome));
             }
             LoopCommand::OpenAdmin => {
                 if let Err(error) = self.admin.open(hub) {

@@ -174,7 +174,9 @@ impl InBandStreams {
             Err(fault) => Err(format!("stream {number}: {fault}")),
         };
         if !frames.is_empty() || taken.is_err() {
-            hub.supervisor.relay(now, name, &frames, taken);
+            let (key, generation) = name;
+            hub.supervisor
+                .with_session(now, key, generation, |session, cx| session.relay(cx, &frames, taken));
         }
     }
 

@@ -246,7 +246,11 @@ impl Instances {
                 return false;
             }
         };
-        if !hub.supervisor.handle_connection(now, key, generation, peer, self.uid) {
+        let uid = self.uid;
+        let taken = hub
+            .supervisor
+            .with_plugin(now, key, |plugin, step| plugin.handle_connection(step, generation, peer, uid));
+        if taken != Some(true) {
             return false;
         }
         if let Some(Err(error)) = attached.map(|attached| self.attach(hub, key, generation, attached)) {

@@ -122,7 +122,9 @@ impl PluginRequests {
     ) {
         let Asker { key, generation, id } = asker;
         self.serving.remove(&(*key, *generation, id.clone()));
-        hub.supervisor.answer(now, (*key, *generation), id, result.as_deref().map_err(Clone::clone), fds);
+        hub.supervisor.with_session(now, *key, *generation, |session, cx| {
+            session.answer(cx, id, result.as_deref().map_err(Clone::clone), fds)
+        });
     }
 
     /// Gives up a request that its plugin does not wait for any more. It is answered all the same (protocol section 5).

@@ -1,17 +1,15 @@
-//! What the state machines want done, and what they want recorded.
+//! What the state machines want done.
 
 use super::call::CallEnd;
 use super::keys::{CallKey, PluginKey, WaitKey};
+pub use super::note::{CallRecord, Note};
 use super::plugin_config::PluginConfig;
 use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{CallError, Generation, PluginId, RequestId};
+use rpc_plugin_wire::{CallError, Generation, RequestId};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How a process group is told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,110 +56,4 @@ pub enum Action {
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
     /// Something happened.
     Note(Box<Note>),
-}
-
-/// A step of a call, for the record.
-#[derive(Debug)]
-pub struct CallRecord {
-    /// Sent, or how it ended: [`EventKind::CallStarted`], [`EventKind::CallSucceeded`],
-    /// [`EventKind::CallFailed`], [`EventKind::CallTimedOut`].
-    pub kind: EventKind,
-    /// Of which plugin.
-    pub plugin_id: PluginId,
-    /// Of which generation, if there is one.
-    pub generation: Option<Generation>,
-    /// Of which process, if there is one.
-    pub pid: Option<u32>,
-    /// What was called.
-    pub method: Cow<'static, str>,
-    /// The id of the request, if it was sent.
-    pub request: Option<u64>,
-    /// Of the params when it is sent, of the result when it is answered.
-    pub bytes: u64,
-    /// From the outbox to the end.
-    pub took: Duration,
-    /// Why it failed.
-    pub error: Option<CallError>,
-}
-
-/// Something that happened, for the record and for subscribers.
-#[derive(Debug, Clone)]
-pub struct Note {
-    /// What.
-    pub kind: EventKind,
-    /// How much it matters, where that differs from the kind's own level.
-    pub level: Option<Level>,
-    /// To which plugin.
-    pub plugin_id: Option<PluginId>,
-    /// To which generation.
-    pub generation: Option<Generation>,
-    /// To which process.
-    pub pid: Option<u32>,
-    /// What somebody asked for, of which this is a part.
-    pub operation_id: Option<String>,
-    /// In which call.
-    pub method: Option<String>,
-    /// In one sentence.
-    pub message: String,
-    /// What failed.
-    pub error: Option<String>,
-    /// Why it was done.
-    pub reason: Option<String>,
-    /// What else a program may want to know.
-    pub details: Option<serde_json::Value>,
-}
-
-impl Note {
-    /// A note that concerns no plugin.
-    #[must_use]
-    pub fn new(kind: EventKind, message: impl Into<String>) -> Note {
-        Note {
-            kind,
-            level: None,
-            plugin_id: None,
-            generation: None,
-            pid: None,
-            operation_id: None,
-            method: None,
-            message: message.into(),
-            error: None,
-            reason: None,
-            details: None,
-        }
-    }
-
-    /// The same with what failed.
-    #[must_use]
-    pub fn error(mut self, error: impl Into<String>) -> Note {
-        self.error = Some(error.into());
-        self
-    }
-
-    /// The same with why it was done.
-    #[must_use]
-    pub fn reason(mut self, reason: impl Into<String>) -> Note {
-        self.reason = Some(reason.into());
-        self
-    }
-
-    /// The same with the method it is about.
-    #[must_use]
-    pub fn method(mut self, method: impl Into<String>) -> Note {
-        self.method = Some(method.into());
-        self
-    }
-
-    /// The same with details.
-    #[must_use]
-    pub fn details(mut self, details: serde_json::Value) -> Note {
-        self.details = Some(details);
-        self
-    }
-
-    /// The same at another level.
-    #[must_use]
-    pub fn level(mut self, level: Level) -> Note {
-        self.level = Some(level);
-        self
-    }
 }

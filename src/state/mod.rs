@@ -11,6 +11,7 @@ pub mod callback;
 pub mod config_error;
 pub mod fds;
 pub mod keys;
+pub mod note;
 pub mod output;
 pub mod permit;
 pub mod plugin;

@@ -204,7 +204,7 @@ impl Supervisor {
         if tries > 1 {
             self.note_repeat(plugin, &request.method, tries, last);
         }
-        self.step(now, plugin, |plugin, step| plugin.call(step, key, request));
+        self.with_plugin(now, plugin, |plugin, step| plugin.call(step, key, request));
         Some(plugin)
     }
 

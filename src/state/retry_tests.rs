@@ -80,7 +80,11 @@ impl Bench {
         let session = self.host.session_mut(key, generation).expect("a session");
         session.space(bytes.len()).copy_from_slice(&bytes);
         session.filled(bytes.len(), Vec::new());
-        while self.host.handle_frames(self.now, key, generation, 4) {}
+        while self
+            .host
+            .with_session(self.now, key, generation, |session, cx| session.handle_frames(cx, 4))
+            .unwrap_or(false)
+        {}
         self.take_actions();
     }
 
@@ -105,9 +109,20 @@ impl Bench {
     fn rise(&mut self, id: &str) {
         let (key, now) = (self.key(id), self.now);
         let generation = self.host.plugin(key).unwrap().generation().unwrap();
-        self.host.handle_prepared(now, key, generation, Ok(Token::from_bytes([7; 32])));
-        self.host.handle_spawned(now, key, generation, Ok(PID));
-        assert!(self.host.handle_connection(now, key, generation, PeerIdentity { pid: PID, uid: UID }, UID));
+        self.host.with_plugin(now, key, |plugin, step| {
+            plugin.handle_prepared(step, generation, Ok(Token::from_bytes([7; 32])))
+        });
+        self.host.with_plugin(now, key, |plugin, step| plugin.handle_spawned(step, generation, Ok(PID)));
+        assert!(
+            self.host
+                .with_plugin(now, key, |plugin, step| plugin.handle_connection(
+                    step,
+                    generation,
+                    PeerIdentity { pid: PID, uid: UID },
+                    UID
+                ))
+                .unwrap_or(false)
+        );
         let hello = json!({
             "token": "07".repeat(32), "plugin_id": id, "generation": generation,
             "protocols": [1], "version": "1", "capabilities": ["echo"],
@@ -132,7 +147,7 @@ impl Bench {
         let key = self.key(id);
         let generation = self.host.plugin(key).unwrap().generation().unwrap();
         let exit = ExitReport { clean: false, text: "signal 9 (SIGKILL)".into(), stderr_tail: Vec::new() };
-        self.host.handle_exit(self.now, key, generation, exit);
+        self.host.with_plugin(self.now, key, |plugin, step| plugin.handle_exit(step, generation, exit));
         self.take_actions();
     }
 

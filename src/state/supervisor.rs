@@ -8,9 +8,8 @@
 
 use super::action::{Action, Note};
 use super::call::{CallEnd, CallRequest, Target};
-use super::fds::Fds;
-use super::keys::{CallKey, PluginKey, Timer, WaitKey};
-use super::plugin::{ExitReport, PeerIdentity, Plugin, PrepareFailure, SpawnFailure, Step};
+use super::keys::{CallKey, Cx, PluginKey, Timer, WaitKey};
+use super::plugin::{Plugin, Step};
 use super::plugin_config::PluginConfig;
 use super::retry::Retries;
 use super::route::Routes;
@@ -19,9 +18,7 @@ use super::time::Time;
 use super::waits::{Goal, WAITS_MAX, Waits};
 use super::wheel::Wheel;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation, PluginId, RequestId, Token};
-use serde_json::value::RawValue;
+use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,10 +180,10 @@ impl Supervisor {
         while let Some(timer) = self.timers.pop_expired(now) {
             match timer {
                 Timer::Life(key, timer) => {
-                    self.step(now, key, |plugin, step| plugin.handle_timer(step, timer));
+                    self.with_plugin(now, key, |plugin, step| plugin.handle_timer(step, timer));
                 }
                 Timer::Call(key, generation, id) => {
-                    self.step(now, key, |plugin, step| plugin.handle_call_timer(step, generation, id));
+                    self.with_session(now, key, generation, |session, cx| session.handle_timer(cx, id));
                 }
                 Timer::Wait(wait) => self.waits.expire(wait, &self.plugins, &mut self.actions),
                 Timer::Retry(call) => self.handle_retry_timer(now, call),
@@ -198,7 +195,7 @@ impl Supervisor {
     pub fn wish(&mut self, now: Time, key: PluginKey, wish: Wish) {
         // Nothing is brought up any more while everything is being brought down.
         let wish = if self.ending { Wish::Stop } else { wish };
-        self.step(now, key, |plugin, step| match wish {
+        self.with_plugin(now, key, |plugin, step| match wish {
             Wish::Start => plugin.start(step),
             Wish::Stop => plugin.stop(step),
             Wish::Restart => plugin.restart(step),
@@ -240,48 +237,8 @@ impl Supervisor {
                 return None;
             }
         };
-        self.step(now, key, |plugin, step| plugin.call(step, call, request));
+        self.with_plugin(now, key, |plugin, step| plugin.call(step, call, request));
         Some(key)
-    }
-
-    /// Answers what a plugin asked, if it still waits.
-    pub fn answer(
-        &mut self,
-        now: Time,
-        asker: (PluginKey, Generation),
-        id: &RequestId,
-        result: Result<&RawValue, ErrorObject>,
-        fds: Fds,
-    ) {
-        let (key, generation) = asker;
-        self.step(now, key, |plugin, step| plugin.answer(step, generation, id, result, fds));
-    }
-
-    /// Tells a plugin how far what it asked is, if it still waits.
-    pub fn tell_progress(
-        &mut self,
-        now: Time,
-        asker: (PluginKey, Generation),
-        id: &RequestId,
-        value: &RawValue,
-    ) {
-        let (key, generation) = asker;
-        self.step(now, key, |plugin, _| {
-            if let Some(session) = plugin.session_mut(generation) {
-                session.progress(id, value);
-            }
-        });
-    }
-
-    /// A stream in band: sends these frames of it, or ends the connection, because the plugin broke its protocol.
-    pub fn relay(
-        &mut self,
-        now: Time,
-        (key, generation): (PluginKey, Generation),
-        frames: &[StreamFrame],
-        taken: Result<(), String>,
-    ) {
-        self.step(now, key, |plugin, step| plugin.relay(step, generation, frames, taken));
     }
 
     /// The plugin that a call goes to.
@@ -301,7 +258,7 @@ impl Supervisor {
     /// Asks for a heartbeat now; it ends with [`Action::Complete`].
     pub fn probe(&mut self, now: Time, call: CallKey, id: &PluginId, timeout: Option<Duration>) {
         let Some(key) = self.find(id) else { return self.refuse(call, unknown(id)) };
-        self.step(now, key, |plugin, step| plugin.probe(step, call, timeout));
+        self.with_plugin(now, key, |plugin, step| plugin.probe(step, call, timeout));
     }
 
     /// The caller of a call has gone; the call does not end with an action any more. `at` is what
@@ -309,7 +266,7 @@ impl Supervisor {
     pub fn cancel(&mut self, now: Time, call: CallKey, at: Option<PluginKey>) {
         let at = if self.retries.has(call) { self.forget_retry(call) } else { at };
         if let Some(key) = at {
-            self.step(now, key, |plugin, step| plugin.cancel(step, call));
+            self.with_plugin(now, key, |plugin, step| plugin.cancel(step, call));
         }
     }
 
@@ -340,70 +297,24 @@ impl Supervisor {
         self.waits.forget(wait, &mut self.timers);
     }
 
-    /// See [`Plugin::handle_prepared`].
-    pub fn handle_prepared(
-        &mut self,
-        now: Time,
-        key: PluginKey,
-        generation: Generation,
-        outcome: Result<Token, PrepareFailure>,
-    ) {
-        self.step(now, key, |plugin, step| plugin.handle_prepared(step, generation, outcome));
-    }
-
-    /// See [`Plugin::handle_spawned`].
-    pub fn handle_spawned(
-        &mut self,
-        now: Time,
-        key: PluginKey,
-        generation: Generation,
-        outcome: Result<u32, SpawnFailure>,
-    ) {
-        self.step(now, key, |plugin, step| plugin.handle_spawned(step, generation, outcome));
-    }
-
-    /// See [`Plugin::handle_connection`].
-    pub fn handle_connection(
-        &mut self,
-        now: Time,
-        key: PluginKey,
-        generation: Generation,
-        peer: PeerIdentity,
-        launched_uid: u32,
-    ) -> bool {
-        self.step(now, key, |plugin, step| plugin.handle_connection(step, generation, peer, launched_uid))
-            .unwrap_or(false)
-    }
-
-    /// See [`Plugin::handle_frames`].
-    pub fn handle_frames(
-        &mut self,
-        now: Time,
-        key: PluginKey,
-        generation: Generation,
-        frames_max: usize,
-    ) -> bool {
-        self.step(now, key, |plugin, step| plugin.handle_frames(step, generation, frames_max))
-            .unwrap_or(false)
-    }
-
-    /// See [`Plugin::handle_end_of_stream`].
+    /// The peer of a generation's connection closed its end.
     pub fn handle_end_of_stream(&mut self, now: Time, key: PluginKey, generation: Generation) {
-        self.step(now, key, |plugin, step| plugin.handle_end_of_stream(step, generation));
+        self.with_session(now, key, generation, Session::handle_end_of_stream);
     }
 
-    /// See [`Plugin::handle_fds_refused`].
-    pub fn handle_fds_refused(&mut self, now: Time, key: PluginKey, generation: Generation, why: &str) {
-        self.step(now, key, |plugin, step| plugin.handle_fds_refused(step, generation, why));
+    /// Lets the session of a generation take a step, and deals with all that it reports. `None` where it is gone.
+    pub fn with_session<R>(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        generation: Generation,
+        act: impl FnOnce(&mut Session, &mut Cx<'_>) -> R,
+    ) -> Option<R> {
+        self.with_plugin(now, key, |plugin, step| plugin.with_session(step, generation, act))?
     }
 
-    /// See [`Plugin::handle_exit`].
-    pub fn handle_exit(&mut self, now: Time, key: PluginKey, generation: Generation, exit: ExitReport) {
-        self.step(now, key, |plugin, step| plugin.handle_exit(step, generation, exit));
-    }
-
-    /// Runs one step of one plugin, and what follows from any step.
-    pub(super) fn step<R>(
+    /// Lets one plugin take a step, and does what follows from any step. `None` where there is no such plugin.
+    pub fn with_plugin<R>(
         &mut self,
         now: Time,
         key: PluginKey,

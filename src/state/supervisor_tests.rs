@@ -33,7 +33,9 @@ fn an_id_is_given_once_until_it_is_given_up() {
     assert!(!host.remove(Time::ZERO, key), "it is up");
     host.wish(Time::ZERO, key, Wish::Stop);
     assert!(!host.remove(Time::ZERO, key), "its preparation has not returned");
-    host.handle_prepared(Time::ZERO, key, Generation::FIRST, Err("no".to_owned().into()));
+    host.with_plugin(Time::ZERO, key, |plugin, step| {
+        plugin.handle_prepared(step, Generation::FIRST, Err("no".to_owned().into()))
+    });
     assert!(host.remove(Time::ZERO, key) && !host.remove(Time::ZERO, key));
     let again = host.add(config("a"), None).unwrap();
     assert!(again > key, "a key is never used twice");

@@ -79,7 +79,10 @@ impl World {
 
     /// Somebody connects to the generation's socket.
     fn host_is_offered(&mut self, id: Id, peer: PeerIdentity) -> bool {
-        let taken = self.host.handle_connection(self.now, id.0, id.1, peer, UID);
+        let taken = self
+            .host
+            .with_plugin(self.now, id.0, |plugin, step| plugin.handle_connection(step, id.1, peer, UID))
+            .unwrap_or(false);
         if taken {
             let process = &self.processes[&id];
             assert_eq!(peer, PeerIdentity { pid: process.pid, uid: UID }, "a stranger's connection is taken");
@@ -144,7 +147,10 @@ impl World {
 
     fn host_handles_frames(&mut self, id: Id) {
         let budget = self.rng.usize(1..6);
-        let more = self.host.handle_frames(self.now, id.0, id.1, budget);
+        let more = self
+            .host
+            .with_session(self.now, id.0, id.1, |session, cx| session.handle_frames(cx, budget))
+            .unwrap_or(false);
         if more {
             self.coverage.saw("frames left for the next turn");
             self.after(Duration::ZERO, Event::MoreFrames(id));
@@ -155,7 +161,13 @@ impl World {
     /// What still arrives of a connection that the host has closed changes nothing.
     fn check_stale_bytes(&mut self, id: Id, ended: bool) {
         assert!(self.host.session_mut(id.0, id.1).is_none(), "a closed connection has a session");
-        assert!(!self.host.handle_frames(self.now, id.0, id.1, 8), "stale frames are handled");
+        assert!(
+            !self
+                .host
+                .with_session(self.now, id.0, id.1, |session, cx| session.handle_frames(cx, 8))
+                .unwrap_or(false),
+            "stale frames are handled"
+        );
         self.coverage.saw("stale frames");
         if ended {
             self.coverage.saw("stale end of stream");
@@ -268,6 +280,8 @@ impl World {
         }
         let text = if clean { "exit status 0" } else { "signal 9 (SIGKILL)" };
         let stderr_tail = if clean { Vec::new() } else { vec!["oh no".to_owned()] };
-        self.host.handle_exit(self.now, id.0, id.1, ExitReport { clean, text: text.into(), stderr_tail });
+        self.host.with_plugin(self.now, id.0, |plugin, step| {
+            plugin.handle_exit(step, id.1, ExitReport { clean, text: text.into(), stderr_tail })
+        });
     }
 }

@@ -81,12 +81,17 @@ impl World {
         let request = asked.id.clone();
         if asked.method != "host.call" {
             let error = ErrorObject::new(ErrorCode::MethodNotFound, "no such method");
-            return self.host.answer(self.now, id, &request, Err(error), Vec::new());
+            self.host.with_session(self.now, id.0, id.1, |session, cx| {
+                session.answer(cx, &request, Err(error), Vec::new())
+            });
+            return;
         }
         match self.host.permit(self.now, id.0, asked) {
             Err(error) => {
                 self.coverage.saw(&format!("asked call {}", error.kind().name()));
-                self.host.answer(self.now, id, &request, Err(error), Vec::new());
+                self.host.with_session(self.now, id.0, id.1, |session, cx| {
+                    session.answer(cx, &request, Err(error), Vec::new())
+                });
             }
             Ok(mut call) => {
                 let key = self.ledger.new_call(self.now, call.timeout.unwrap(), false);
@@ -109,13 +114,15 @@ impl World {
         let what = end.result.as_ref().map_or_else(|error| error.code.name(), |_| "ok");
         self.coverage.saw(&format!("asked call {what}"));
         let result = end.result.as_ref().map(|raw| &**raw).map_err(|error| error.to_object());
-        self.host.answer(self.now, id, &request, result, Vec::new());
+        self.host.with_session(self.now, id.0, id.1, |session, cx| {
+            session.answer(cx, &request, result, Vec::new())
+        });
     }
 
     pub fn tell_child_progress(&mut self, call: CallKey, value: &RawValue) {
         if let Some((id, request)) = self.forwards.get(&call) {
             self.coverage.saw("asked call goes on");
-            self.host.tell_progress(self.now, *id, request, value);
+            self.host.with_session(self.now, id.0, id.1, |session, _| session.progress(request, value));
         }
     }
 
@@ -126,7 +133,9 @@ impl World {
         self.coverage.saw("asked call given up");
         self.give_up(call);
         let error = ErrorObject::new(ErrorCode::Cancelled, "the call was cancelled");
-        self.host.answer(self.now, id, request, Err(error), Vec::new());
+        self.host.with_session(self.now, id.0, id.1, |session, cx| {
+            session.answer(cx, request, Err(error), Vec::new())
+        });
     }
 
     /// A connection ended, and with it all that its child waited for.

@@ -142,7 +142,7 @@ impl World {
             self.coverage.saw("prepare fails");
             Err("no space left on device".to_owned().into())
         };
-        self.host.handle_prepared(self.now, id.0, id.1, outcome);
+        self.host.with_plugin(self.now, id.0, |plugin, step| plugin.handle_prepared(step, id.1, outcome));
     }
 
     fn spawn(&mut self, id: Id) {
@@ -155,7 +155,9 @@ impl World {
         if roll < 12 {
             self.coverage.saw(if busy { "spawn busy" } else { "spawn fails" });
             let failure = SpawnFailure { reason: "it cannot be executed".into(), busy };
-            return self.host.handle_spawned(self.now, id.0, id.1, Err(failure));
+            self.host
+                .with_plugin(self.now, id.0, |plugin, step| plugin.handle_spawned(step, id.1, Err(failure)));
+            return;
         }
         let pid = self.next_pid;
         self.next_pid += 1;
@@ -186,7 +188,7 @@ impl World {
         };
         assert!(self.processes.insert(id, process).is_none(), "{id:?} is launched twice");
         self.live.insert(id);
-        self.host.handle_spawned(self.now, id.0, id.1, Ok(pid));
+        self.host.with_plugin(self.now, id.0, |plugin, step| plugin.handle_spawned(step, id.1, Ok(pid)));
         if transport != Transport::Unix {
             self.coverage.saw("inherited connection");
             self.open_link(id);

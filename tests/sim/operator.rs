@@ -207,14 +207,26 @@ impl World {
         };
         let now = self.now;
         self.tell(format_args!("stale events of {key:?}/{generation}"));
-        assert!(!self.host.handle_frames(now, key, generation, 9));
+        assert!(
+            !self
+                .host
+                .with_session(now, key, generation, |session, cx| session.handle_frames(cx, 9))
+                .unwrap_or(false)
+        );
         self.host.handle_end_of_stream(now, key, generation);
         let exit = ExitReport { clean: true, text: "exit status 0".into(), stderr_tail: Vec::new() };
-        self.host.handle_exit(now, key, generation, exit);
+        self.host.with_plugin(now, key, |plugin, step| plugin.handle_exit(step, generation, exit));
         let pid = self.processes[&(key, generation)].pid;
-        let taken = self.host.handle_connection(now, key, generation, PeerIdentity { pid, uid: UID }, UID);
+        let taken = self
+            .host
+            .with_plugin(now, key, |plugin, step| {
+                plugin.handle_connection(step, generation, PeerIdentity { pid, uid: UID }, UID)
+            })
+            .unwrap_or(false);
         assert!(!taken, "a stale connection is taken");
-        self.host.handle_prepared(now, key, generation, Err("late".to_owned().into()));
+        self.host.with_plugin(now, key, |plugin, step| {
+            plugin.handle_prepared(step, generation, Err("late".to_owned().into()))
+        });
         self.check_ignored("a stale event");
         for what in ["stale exit", "stale connection", "stale preparation"] {
             self.coverage.saw(what);

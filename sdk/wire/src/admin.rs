@@ -5,7 +5,8 @@
 
 use crate::error::{ErrorCode, ErrorObject};
 use crate::ident::{Generation, PluginId};
-use crate::life::{Desired, Heartbeat, PluginState, is_false};
+use crate::life::{Desired, Heartbeat, PluginState};
+use crate::services::is_false;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;

@@ -26,7 +26,9 @@ pub mod life;
 pub mod limits;
 pub mod message;
 mod message_error;
+mod plugin_state;
 mod request_id;
+mod services;
 pub mod stream;
 mod write;
 

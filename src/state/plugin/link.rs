@@ -3,9 +3,9 @@
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, CallRecord, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
-use crate::state::keys::{CallKey, Caller};
+use crate::state::keys::{CallKey, Caller, Cx};
 use crate::state::policy::RpcAudit;
-use crate::state::session::{Cancelled, Fault, Introduction, SessionEvent};
+use crate::state::session::{Cancelled, Fault, Introduction, Session, SessionEvent};
 use rpc_plugin_peer::check_method_of_call;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::capability_of;
@@ -26,33 +26,16 @@ const LAST_BYTES_MAX: usize = 64 * 1024;
 type Recorded = (Option<u64>, Cow<'static, str>);
 
 impl Plugin {
-    /// Handles up to `frames_max` frames that have arrived; whether there may be more.
-    pub fn handle_frames(&mut self, step: &mut Step<'_>, generation: Generation, frames_max: usize) -> bool {
-        let Some(session) = self.session_mut(generation) else { return false };
-        let more = session.handle_frames(&mut step.cx(), frames_max);
+    /// Lets the session of that generation take a step, and deals with all that it reports. `None` where it is gone.
+    pub fn with_session<R>(
+        &mut self,
+        step: &mut Step<'_>,
+        generation: Generation,
+        act: impl FnOnce(&mut Session, &mut Cx<'_>) -> R,
+    ) -> Option<R> {
+        let result = act(self.session_mut(generation)?, &mut step.cx());
         self.pump(step);
-        more
-    }
-
-    /// The peer closed its end.
-    pub fn handle_end_of_stream(&mut self, step: &mut Step<'_>, generation: Generation) {
-        let Some(session) = self.session_mut(generation) else { return };
-        session.handle_end_of_stream(&mut step.cx());
-        self.pump(step);
-    }
-
-    /// The system did not pass on the descriptors of the next frame.
-    pub fn handle_fds_refused(&mut self, step: &mut Step<'_>, generation: Generation, why: &str) {
-        let Some(session) = self.session_mut(generation) else { return };
-        session.fds_were_refused(&mut step.cx(), why);
-        self.pump(step);
-    }
-
-    /// A request's deadline, or the grace after it, passed.
-    pub fn handle_call_timer(&mut self, step: &mut Step<'_>, generation: Generation, id: u64) {
-        let Some(session) = self.session_mut(generation) else { return };
-        session.handle_timer(&mut step.cx(), id);
-        self.pump(step);
+        Some(result)
     }
 
     /// Sends a call, or ends it at once.
@@ -62,7 +45,7 @@ impl Plugin {
         let audit = self.policy.rpc_audit;
         let method = if audit == RpcAudit::Off { Cow::default() } else { call.method.clone() };
         let params_bytes = call.params.as_ref().map_or(0, String::len);
-        let request = self.session.as_ref().map(super::Session::next_request);
+        let request = self.session.as_ref().map(Session::next_request);
         let checked = if call.is_callback { Ok(()) } else { self.check_call(&call.method) };
         match checked.and_then(|()| self.send(step, Caller::Call(key), call, timeout)) {
             Err(error) => self.complete(step, key, (None, method), self.unsent(error)),
@@ -223,7 +206,7 @@ impl Plugin {
 
     /// Takes over all that the session has to report.
     pub(super) fn pump(&mut self, step: &mut Step<'_>) {
-        while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
+        while let Some(event) = self.session.as_mut().and_then(Session::poll_event) {
             self.handle_session_event(step, event);
         }
     }
@@ -357,7 +340,7 @@ impl Plugin {
         let Some(session) = self.session.as_mut() else { return };
         session.close(&mut step.cx());
         // What the session still has to say: the ends of calls; a fault is being handled already.
-        while let Some(event) = self.session.as_mut().and_then(super::Session::poll_event) {
+        while let Some(event) = self.session.as_mut().and_then(Session::poll_event) {
             if let SessionEvent::Completed { caller: Caller::Call(key), id, method, end } = event {
                 self.complete(step, key, (Some(id), method), end);
             }

@@ -12,8 +12,7 @@ use crate::state::session::Asked;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{HostEvent, METHOD_EVENT, METHOD_LOG, PluginLog};
 use rpc_plugin_wire::message::params_into;
-use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, RequestId};
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -37,41 +36,11 @@ impl Plugin {
         }
     }
 
-    /// Answers what it asked, if it still waits.
-    pub fn answer(
-        &mut self,
-        step: &mut Step<'_>,
-        generation: Generation,
-        id: &RequestId,
-        result: Result<&RawValue, ErrorObject>,
-        fds: Fds,
-    ) {
-        let Some(session) = self.session_mut(generation) else { return };
-        session.answer(&mut step.cx(), id, result, fds);
-        self.pump(step);
-    }
-
     /// Has streams that nobody takes be ended.
     pub(super) fn refuse_streams(&self, step: &mut Step<'_>, numbers: Vec<u64>) {
         if let Some(generation) = self.generation.filter(|_| !numbers.is_empty()) {
             step.actions.push_back(Action::RefuseStreams(self.key, generation, numbers));
         }
-    }
-
-    /// See [`Supervisor::relay`](crate::state::supervisor::Supervisor::relay).
-    pub fn relay(
-        &mut self,
-        step: &mut Step<'_>,
-        generation: Generation,
-        frames: &[StreamFrame],
-        taken: Result<(), String>,
-    ) {
-        let Some(session) = self.session_mut(generation) else { return };
-        frames.iter().for_each(|frame| session.send_stream(frame));
-        if let Err(why) = taken {
-            session.refuse_stream(&mut step.cx(), why);
-        }
-        self.pump(step);
     }
 
     /// The same where nobody waits for an answer: what is malformed is told to who reads the record.

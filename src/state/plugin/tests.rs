@@ -85,7 +85,9 @@ impl Bench {
         while let Some(timer) = self.timers.pop_expired(self.now) {
             self.act(|plugin, step| match timer {
                 Timer::Life(_, timer) => plugin.handle_timer(step, timer),
-                Timer::Call(_, generation, id) => plugin.handle_call_timer(step, generation, id),
+                Timer::Call(_, generation, id) => plugin
+                    .with_session(step, generation, |session, cx| session.handle_timer(cx, id))
+                    .unwrap_or_default(),
                 Timer::Wait(_) | Timer::Retry(_) => panic!("nobody waits"),
             });
         }
@@ -112,7 +114,11 @@ impl Bench {
         let session = self.plugin.session_mut(generation).expect("a session");
         session.space(bytes.len()).copy_from_slice(&bytes);
         session.filled(bytes.len(), Vec::new());
-        self.act(|plugin, step| while plugin.handle_frames(step, generation, 4) {});
+        self.act(|plugin, step| {
+            while plugin.with_session(step, generation, |session, cx| session.handle_frames(cx, 4))
+                == Some(true)
+            {}
+        });
     }
 
     fn greeted(&mut self) {
@@ -160,7 +166,7 @@ impl Bench {
 
     fn end_of_stream(&mut self) {
         let generation = self.generation();
-        self.act(|plugin, step| plugin.handle_end_of_stream(step, generation));
+        self.act(|plugin, step| plugin.with_session(step, generation, Session::handle_end_of_stream));
     }
 
     fn start(&mut self) {

@@ -87,7 +87,7 @@ fn when_it_goes_away_the_next_generation_waits_at_once_however_often() {
         assert!(connects(&mut bench, PeerIdentity { pid: PID, uid: UID }));
     }
     let generation = bench.generation();
-    bench.act(|plugin, step| plugin.handle_end_of_stream(step, generation));
+    bench.act(|plugin, step| plugin.with_session(step, generation, Session::handle_end_of_stream));
     bench.pass(600 * MS);
     assert!(bench.generation() > generation, "its connection alone is enough");
     assert!(kinds(&bench).contains(&EventKind::LetGo));

@@ -72,7 +72,9 @@ fn bytes_that_are_no_hello_are_explained_where_they_are_printed() {
         let bytes = b"Welcome\n";
         session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
         session.filled(bytes.len(), Vec::new());
-        bench.act(|plugin, step| plugin.handle_frames(step, generation, usize::MAX));
+        bench.act(|plugin, step| {
+            plugin.with_session(step, generation, |session, cx| session.handle_frames(cx, usize::MAX))
+        });
         let error = bench.plugin.status(bench.now).last_error.unwrap();
         assert_eq!(error.contains("its standard output is the connection"), expected, "{error}");
     }

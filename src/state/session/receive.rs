@@ -220,9 +220,12 @@ impl Session {
         }
     }
 
-    /// The peer broke the protocol of a stream.
-    pub fn refuse_stream(&mut self, cx: &mut Cx<'_>, why: String) {
-        self.refuse(cx, None, Violation::invalid(why));
+    /// Sends these frames of a stream in band, or ends the connection because the plugin broke the stream's protocol.
+    pub fn relay(&mut self, cx: &mut Cx<'_>, frames: &[StreamFrame], taken: Result<(), String>) {
+        frames.iter().for_each(|frame| self.send_stream(frame));
+        if let Err(why) = taken {
+            self.refuse(cx, None, Violation::invalid(why));
+        }
     }
 
     /// Ends because of what the peer sent, and tells it why.

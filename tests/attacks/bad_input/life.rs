@@ -98,7 +98,12 @@ impl Life {
         life.supervisor.wish(life.now, key, Wish::Start);
         life.settle();
         let peer = PeerIdentity { pid: PID, uid: UID };
-        assert!(life.supervisor.handle_connection(life.now, key, generation, peer, UID));
+        assert!(
+            life.supervisor
+                .with_plugin(life.now, key, |plugin, step| plugin
+                    .handle_connection(step, generation, peer, UID))
+                .unwrap_or(false)
+        );
         life.settle();
         life
     }
@@ -115,7 +120,9 @@ impl Life {
         if let Some(session) = self.supervisor.session_mut(self.key, self.generation) {
             session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
             session.filled(bytes.len(), Vec::new());
-            self.supervisor.handle_frames(self.now, self.key, self.generation, usize::MAX);
+            self.supervisor.with_session(self.now, self.key, self.generation, |session, cx| {
+                session.handle_frames(cx, usize::MAX)
+            });
         }
         self.settle();
     }
@@ -129,7 +136,8 @@ impl Life {
     /// The plugin's process ends.
     pub fn exit(&mut self) {
         let exit = ExitReport { clean: true, text: "exit status 0".into(), stderr_tail: Vec::new() };
-        self.supervisor.handle_exit(self.now, self.key, self.generation, exit);
+        self.supervisor
+            .with_plugin(self.now, self.key, |plugin, step| plugin.handle_exit(step, self.generation, exit));
         self.settle();
     }
 
@@ -186,15 +194,21 @@ impl Life {
             Action::Prepare(key, generation, _) => {
                 assert_eq!(generation, self.generation);
                 let token = Token::from_hex(ANYONE.token).unwrap();
-                self.supervisor.handle_prepared(self.now, key, generation, Ok(token));
+                self.supervisor.with_plugin(self.now, key, |plugin, step| {
+                    plugin.handle_prepared(step, generation, Ok(token))
+                });
             }
             Action::Spawn(key, generation) => {
-                self.supervisor.handle_spawned(self.now, key, generation, Ok(PID));
+                self.supervisor.with_plugin(self.now, key, |plugin, step| {
+                    plugin.handle_spawned(step, generation, Ok(PID))
+                });
             }
             Action::Asked(key, generation, asked) => {
                 let text = format!("the host does not serve {:?}", asked.method);
                 let error = ErrorObject::new(ErrorCode::MethodNotFound, text);
-                self.supervisor.answer(self.now, (key, generation), &asked.id, Err(error), Vec::new());
+                self.supervisor.with_session(self.now, key, generation, |session, cx| {
+                    session.answer(cx, &asked.id, Err(error), Vec::new())
+                });
             }
             Action::Progress(..) | Action::Abandoned(..) => {}
             Action::RefuseStreams(..) | Action::Stream(..) => {}

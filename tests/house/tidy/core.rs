@@ -8,7 +8,7 @@ use super::source::blank_tests;
 use super::{root, sources};
 
 /// Lines of code, without blanks, comments and tests.
-const LINES_MAX: usize = 8100;
+const LINES_MAX: usize = 7650;
 
 /// Rooms of which each file is core, unless it says why not.
 const WHOLE_ROOMS: [&str; 4] = ["sdk/wire/src/", "sdk/peer/src/", "src/state/session/", "src/state/plugin/"];
@@ -18,6 +18,8 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/wire/src/lib.rs", "lists the modules"),
     ("sdk/wire/src/admin.rs", "types of the admin interface: no call of a plugin passes them"),
     ("sdk/wire/src/event.rs", "types of the record"),
+    ("sdk/wire/src/plugin_state.rs", "names of states, as they are shown"),
+    ("sdk/wire/src/services.rs", "params of what plugins ask of their host"),
     ("sdk/wire/src/stream.rs", "streams in band: their bytes, not the calls that open them"),
     ("sdk/peer/src/streams.rs", "streams in band: which are open, not the calls that open them"),
     ("src/state/plugin/logged.rs", "what plugins put on the record"),

@@ -65,7 +65,6 @@ pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
     "src/host/services/peer.rs",
     "src/host/services/pool.rs",
     "src/host/watched.rs",
-    "src/state/action.rs",
     "src/state/fds.rs",
     "src/state/keys.rs",
     "src/state/output/mod.rs",

@@ -1,0 +1,112 @@
+//! What the state machines put on the record: notes of what happened, and calls.
+
+use rpc_plugin_wire::event::{EventKind, Level};
+use rpc_plugin_wire::{CallError, Generation, PluginId};
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// A step of a call, for the record.
+#[derive(Debug)]
+pub struct CallRecord {
+    /// Sent, or how it ended: [`EventKind::CallStarted`], [`EventKind::CallSucceeded`],
+    /// [`EventKind::CallFailed`], [`EventKind::CallTimedOut`].
+    pub kind: EventKind,
+    /// Plugin that was called.
+    pub plugin_id: PluginId,
+    /// Its generation; `None` where it has none.
+    pub generation: Option<Generation>,
+    /// Process id of that generation; `None` where no process runs.
+    pub pid: Option<u32>,
+    /// Method that was called.
+    pub method: Cow<'static, str>,
+    /// Id of the request; `None` where it was not sent.
+    pub request: Option<u64>,
+    /// Size of the params when it is sent, of the result when it is answered. Bytes.
+    pub bytes: u64,
+    /// Time from the send queue to the end.
+    pub took: Duration,
+    /// Error that it failed with.
+    pub error: Option<CallError>,
+}
+
+/// Something that happened, for the record and for subscribers.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// Kind of event.
+    pub kind: EventKind,
+    /// Level, where that differs from the kind's own.
+    pub level: Option<Level>,
+    /// Plugin that it concerns.
+    pub plugin_id: Option<PluginId>,
+    /// Generation that it concerns.
+    pub generation: Option<Generation>,
+    /// Process that it concerns, by its id.
+    pub pid: Option<u32>,
+    /// Operation of an operator that it is a part of.
+    pub operation_id: Option<String>,
+    /// Method of the call that it concerns.
+    pub method: Option<String>,
+    /// One sentence for a person.
+    pub message: String,
+    /// Error that is its cause.
+    pub error: Option<String>,
+    /// Reason for which it was done.
+    pub reason: Option<String>,
+    /// Further members for programs that read the record.
+    pub details: Option<serde_json::Value>,
+}
+
+impl Note {
+    /// A note that concerns no plugin.
+    #[must_use]
+    pub fn new(kind: EventKind, message: impl Into<String>) -> Note {
+        Note {
+            kind,
+            level: None,
+            plugin_id: None,
+            generation: None,
+            pid: None,
+            operation_id: None,
+            method: None,
+            message: message.into(),
+            error: None,
+            reason: None,
+            details: None,
+        }
+    }
+
+    /// The same with what failed.
+    #[must_use]
+    pub fn error(mut self, error: impl Into<String>) -> Note {
+        self.error = Some(error.into());
+        self
+    }
+
+    /// The same with why it was done.
+    #[must_use]
+    pub fn reason(mut self, reason: impl Into<String>) -> Note {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// The same with the method it is about.
+    #[must_use]
+    pub fn method(mut self, method: impl Into<String>) -> Note {
+        self.method = Some(method.into());
+        self
+    }
+
+    /// The same with details.
+    #[must_use]
+    pub fn details(mut self, details: serde_json::Value) -> Note {
+        self.details = Some(details);
+        self
+    }
+
+    /// The same at another level.
+    #[must_use]
+    pub fn level(mut self, level: Level) -> Note {
+        self.level = Some(level);
+        self
+    }
+}
