@@ -9,7 +9,7 @@ use crate::ctl::{self, Io};
 use crate::host::{Host, PluginConfig, PluginHandle};
 use crate::sys::orphans::kill_child;
 use crate::sys::process::keep_exit_statuses;
-use crate::sys::temporary::Folder;
+use crate::sys::temporary::TemporaryFolder;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) fn run(stay: bool) -> Result<ExitCode, DaemonError> {
     let signals = signals::Watch::start()?;
     keep_exit_statuses()?;
-    let folder = Folder::new("rpcplugind-demo")?;
+    let folder = TemporaryFolder::new("rpcplugind-demo")?;
     let executable = copy_of_this_program(folder.path())?;
     let runtime_dir = folder.path().join("run");
     say("A host starts, and launches the built-in echo plugin as a process of its own.")?;

@@ -19,7 +19,7 @@ use crate::host::{
     EventStream, Generation, Host, HostError, PluginConfig, PluginHandle, PluginId, Transport,
 };
 use crate::sys::process::keep_exit_statuses;
-use crate::sys::temporary::Folder;
+use crate::sys::temporary::TemporaryFolder;
 use commands::Console;
 use crossbeam_channel::{Sender, bounded};
 use input::{Input, read_lines};
@@ -39,32 +39,32 @@ const ID_DEFAULT: &str = "plugin";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Why it could not begin.
-struct Failure {
+struct DevError {
     exit: Exit,
     message: String,
 }
 
-impl Failure {
-    fn new(exit: Exit, message: impl ToString) -> Failure {
-        Failure { exit, message: message.to_string() }
+impl DevError {
+    fn new(exit: Exit, message: impl ToString) -> DevError {
+        DevError { exit, message: message.to_string() }
     }
 }
 
-impl From<UsageError> for Failure {
-    fn from(error: UsageError) -> Failure {
-        Failure::new(Exit::Usage, error)
+impl From<UsageError> for DevError {
+    fn from(error: UsageError) -> DevError {
+        DevError::new(Exit::Usage, error)
     }
 }
 
-impl From<HostError> for Failure {
-    fn from(error: HostError) -> Failure {
-        Failure::new(Exit::Failed, error)
+impl From<HostError> for DevError {
+    fn from(error: HostError) -> DevError {
+        DevError::new(Exit::Failed, error)
     }
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Failure {
-        Failure::new(Exit::Failed, error)
+impl From<std::io::Error> for DevError {
+    fn from(error: std::io::Error) -> DevError {
+        DevError::new(Exit::Failed, error)
     }
 }
 
@@ -88,12 +88,12 @@ pub fn run(args: &Args) -> Exit {
     }
 }
 
-fn try_run(args: &Args) -> Result<Exit, Failure> {
+fn try_run(args: &Args) -> Result<Exit, DevError> {
     let config = config(args)?;
     let timeout = timeout(args)?;
     let signals = Watch::start()?;
     keep_exit_statuses()?;
-    let folder = Folder::new("rpcpluginctl-dev")?;
+    let folder = TemporaryFolder::new("rpcpluginctl-dev")?;
     let is_terminal = std::io::stdout().is_terminal();
     let colour = colour_wanted(is_terminal, &|name| std::env::var_os(name)) && !args.is_set("no-color");
     let view = View::new(args.is_set("json"), colour);
@@ -123,7 +123,7 @@ fn try_run(args: &Args) -> Result<Exit, Failure> {
         // Whoever reads lines still is left with nobody to give them to.
         drop(inputs);
         host.shutdown();
-        Ok::<_, Failure>(exit)
+        Ok::<_, DevError>(exit)
     })?;
     match view.note("the plugin has ended") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -146,7 +146,7 @@ fn show(view: &View, events: EventStream) {
 }
 
 /// `--timeout`.
-fn timeout(args: &Args) -> Result<Duration, Failure> {
+fn timeout(args: &Args) -> Result<Duration, DevError> {
     let timeout = args.duration("timeout")?.unwrap_or(TIMEOUT_DEFAULT);
     if timeout.is_zero() {
         return Err(args.wrong("timeout", "0", "a call needs some time").into());
@@ -155,7 +155,7 @@ fn timeout(args: &Args) -> Result<Duration, Failure> {
 }
 
 /// What is launched: as the command line says, in the folder it was said in.
-fn config(args: &Args) -> Result<PluginConfig, Failure> {
+fn config(args: &Args) -> Result<PluginConfig, DevError> {
     if args.is_set("runtime-dir") {
         let wrong = args.lacking("'dev' makes a runtime folder of its own; leave --runtime-dir out");
         return Err(wrong.into());
@@ -163,7 +163,7 @@ fn config(args: &Args) -> Result<PluginConfig, Failure> {
     let program = args.path("PROGRAM").ok_or_else(|| args.lacking("'dev' lacks its PROGRAM"))?;
     // A path as one types it may lead through links, which a host does not follow.
     let executable = std::fs::canonicalize(program)
-        .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", program.display())))?;
+        .map_err(|error| DevError::new(Exit::Failed, format!("{}: {error}", program.display())))?;
     let mut config = PluginConfig::new(id(args, &executable)?, &executable);
     config.args = args.all("ARG...").map(OsString::from).collect();
     config.working_folder = std::env::current_dir()?;
@@ -178,13 +178,13 @@ fn config(args: &Args) -> Result<PluginConfig, Failure> {
 }
 
 /// `--id`, or the name of the file where that can be an id.
-fn id(args: &Args, executable: &Path) -> Result<PluginId, Failure> {
+fn id(args: &Args, executable: &Path) -> Result<PluginId, DevError> {
     if let Some(id) = args.parse::<PluginId>("id")? {
         return Ok(id);
     }
     let name = executable.file_stem().and_then(|name| name.to_str());
     let id = name.and_then(|name| name.parse().ok()).filter(|id: &PluginId| id.reserved().is_none());
-    id.map_or_else(|| ID_DEFAULT.parse().map_err(|error| Failure::new(Exit::Failed, error)), Ok)
+    id.map_or_else(|| ID_DEFAULT.parse().map_err(|error| DevError::new(Exit::Failed, error)), Ok)
 }
 
 /// Waits until the plugin takes calls, in a generation after that one.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// How a line begins that belongs to the one above it.
 const CONTINUED: &str = "           | ";
 
-/// See the module's text.
+/// The printer of everything that `dev` shows: events, answers, failures.
 pub(super) struct View {
     json: bool,
     colour: bool,

@@ -16,7 +16,7 @@ use crate::sys::orphans::become_subreaper;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use crate::sys::sweep::sweep;
-use crate::sys::temporary::Folder;
+use crate::sys::temporary::TemporaryFolder;
 use crossbeam_channel::{Sender, bounded};
 use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::EventKind;
@@ -285,11 +285,11 @@ impl HostBuilder {
     }
 
     /// The runtime folder, and the same as a temporary one that has just been made.
-    fn folder(&self) -> Result<(PathBuf, Option<Folder>), HostError> {
+    fn folder(&self) -> Result<(PathBuf, Option<TemporaryFolder>), HostError> {
         if let Some(path) = &self.runtime_dir {
             return Ok((path.clone(), None));
         }
-        let folder = Folder::new(TEMPORARY_PREFIX)
+        let folder = TemporaryFolder::new(TEMPORARY_PREFIX)
             .map_err(|error| HostError::Setup("a temporary folder cannot be made", error))?;
         Ok((folder.path().to_owned(), Some(folder)))
     }

@@ -52,7 +52,7 @@ use crate::eventlog::EventLog;
 use crate::reactor::{EndReason, LoopCommand, Reactor};
 use crate::sys::generation;
 use crate::sys::runtime_dir::RuntimeDir;
-use crate::sys::temporary::Folder;
+use crate::sys::temporary::TemporaryFolder;
 use callbacks::Callbacks;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use rpc_plugin_record::{Backward, FILE_NAME};
@@ -79,7 +79,7 @@ pub(crate) struct Inner {
     callbacks: Callbacks,
     called_back: services::CalledBack,
     /// Last, so that it is dropped last: everything else may write to it.
-    _temporary: Option<Folder>,
+    _temporary: Option<TemporaryFolder>,
 }
 
 /// The thread of the event loop.

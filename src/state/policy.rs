@@ -58,7 +58,7 @@ impl fmt::Display for RestartPolicy {
 /// Which calls of a plugin are put on record. Never their params or results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RpcAudit {
-    /// None.
+    /// No call.
     Off,
     /// Those that fail.
     #[default]

@@ -126,54 +126,55 @@ impl fmt::Display for ExecutableError {
 
 /// What is wrong with the file of that path, after a word for what it is.
 fn describe(f: &mut fmt::Formatter<'_>, path: &Path, problem: &ExecutableProblem) -> fmt::Result {
-    use ExecutableProblem as P;
     let path = path.display();
     write!(f, "{path} ")?;
     match problem {
-        P::Interpreter(interpreter, problem) => {
+        ExecutableProblem::Interpreter(interpreter, problem) => {
             write!(f, "is a script, and its interpreter ")?;
             describe(f, interpreter, problem)
         }
-        P::NotAbsolute => {
+        ExecutableProblem::NotAbsolute => {
             write!(f, "is a relative path; expected an absolute path, which begins with '/'")
         }
-        P::Missing => write!(f, "does not exist; correct the path or put the file there"),
-        P::Symlink(target) => write!(
+        ExecutableProblem::Missing => write!(f, "does not exist; correct the path or put the file there"),
+        ExecutableProblem::Symlink(target) => write!(
             f,
             "is a symbolic link to {}; expected the file itself, so that a changed link cannot change what \
                  runs; name the file it leads to",
             target.display()
         ),
-        P::NotAFile(seen) => write!(f, "is {seen}; expected a regular file; correct the path"),
-        P::Folder(error) => write!(f, "cannot be trusted: {error}"),
-        P::Writable(mode, owner) => write!(
+        ExecutableProblem::NotAFile(seen) => {
+            write!(f, "is {seen}; expected a regular file; correct the path")
+        }
+        ExecutableProblem::Folder(error) => write!(f, "cannot be trusted: {error}"),
+        ExecutableProblem::Writable(mode, owner) => write!(
             f,
             "can be changed by other users (mode {mode:04o}, owner uid {owner}); expected no write permission \
                  for group and others; run `chmod go-w {path}`"
         ),
-        P::SetId(mode, owner) => write!(
+        ExecutableProblem::SetId(mode, owner) => write!(
             f,
             "would run as another user or group (mode {mode:04o}, owner uid {owner}); expected neither set-uid \
                  nor set-gid; run `chmod ug-s {path}`"
         ),
-        P::Owner(owner, uid) => write!(
+        ExecutableProblem::Owner(owner, uid) => write!(
             f,
             "belongs to uid {owner}; expected uid 0 or {uid}, so that nobody else can change it (in a user \
                  namespace, 65534 is any user that is not mapped into it); copy it or change its owner"
         ),
-        P::NotExecutable(mode, owner) => write!(
+        ExecutableProblem::NotExecutable(mode, owner) => write!(
             f,
             "is not executable for uid {} (mode {mode:04o}, owner uid {owner}); run `chmod a+x {path}`",
             nix::unistd::geteuid()
         ),
-        P::NoExecMount => write!(
+        ExecutableProblem::NoExecMount => write!(
             f,
             "is on a file system mounted noexec; move it to another one, or mount that one with exec"
         ),
-        P::System(Errno::EACCES) => {
+        ExecutableProblem::System(Errno::EACCES) => {
             write!(f, "cannot be opened for reading: permission denied; run `chmod a+r {path}`")
         }
-        P::System(errno) => write!(f, "cannot be opened: {} ({errno:?})", errno.desc()),
+        ExecutableProblem::System(errno) => write!(f, "cannot be opened: {} ({errno:?})", errno.desc()),
     }
 }
 

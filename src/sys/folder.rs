@@ -30,7 +30,7 @@ const STEPS_MAX: usize = 256;
 /// Most links that are followed one after the other where a path ends, as the kernel does (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// Whose files are trusted.
+/// The owners whose files and folders are trusted: root, and one user.
 #[derive(Debug, Clone, Copy)]
 pub struct Trust {
     uid: u32,

@@ -8,7 +8,7 @@
 //! itself goes down. Nothing is synced: no process of before survives that, and the default folder is in memory anyway.
 #![forbid(unsafe_code)]
 
-use super::private_file::FileError;
+use super::file_error::FileError;
 use super::private_folder::PrivateFolder;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod};

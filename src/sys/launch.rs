@@ -10,9 +10,10 @@
 #![forbid(unsafe_code)]
 
 use super::executable::{self, Executable, ExecutableError};
+use super::file_error::FileError;
 use super::generation::{self, GenerationError};
 use super::listener::{self, ListenError};
-use super::private_file::{FileError, PrivateFile};
+use super::private_file::PrivateFile;
 use super::private_folder::PrivateFolder;
 use super::runtime_dir::plugin_socket_name;
 use super::token;

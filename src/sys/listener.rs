@@ -8,8 +8,9 @@
 //! name.
 #![forbid(unsafe_code)]
 
+use super::file_error::FileError;
 use super::folder::kind;
-use super::private_file::{FileError, PrivateFile};
+use super::private_file::PrivateFile;
 use super::private_folder::PrivateFolder;
 use nix::errno::Errno;
 use nix::sys::socket::{

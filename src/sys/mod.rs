@@ -13,6 +13,8 @@ pub mod attendants;
 mod child;
 pub mod credentials;
 pub mod executable;
+mod exit_status;
+pub mod file_error;
 pub mod folder;
 pub mod generation;
 pub mod launch;

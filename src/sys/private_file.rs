@@ -1,58 +1,21 @@
-//! A file that goes when its owner goes, and the error of file operations.
+//! A file that goes when its owner goes.
 //!
 //! What this file is for: token files and socket files, which must not outlive their use. What it
-//! deliberately does not do: write them; [`super::private_folder`] and [`super::listener`] do.
+//! deliberately does not do: bind sockets; [`super::listener`] does.
 //!
 //! What always holds: a [`PrivateFile`] is removed when it is dropped, unless another file has taken its
 //! name.
 #![forbid(unsafe_code)]
 
+use super::file_error::FileError;
 use super::private_folder::PrivateFolder;
 use nix::errno::Errno;
-use nix::sys::stat::FileStat;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, Mode, fchmod};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsString;
-use std::fmt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// An operation on a file or folder that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileError {
-    /// What was to be done, such as `write`.
-    pub operation: &'static str,
-    /// To what.
-    pub path: PathBuf,
-    /// The kernel's reason.
-    pub errno: Errno,
-}
-
-impl FileError {
-    pub(super) fn new(operation: &'static str, path: &Path, errno: Errno) -> FileError {
-        FileError { operation, path: path.to_owned(), errno }
-    }
-
-    pub(super) fn io(operation: &'static str, path: &Path, error: &std::io::Error) -> FileError {
-        FileError::new(operation, path, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-    }
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        write!(f, "cannot {} {path}: {} ({:?})", self.operation, self.errno.desc(), self.errno)?;
-        match self.errno {
-            Errno::ENOSPC | Errno::EDQUOT => write!(f, "; free space on its file system"),
-            Errno::EACCES | Errno::EPERM => write!(f, "; give this user access to it"),
-            Errno::EROFS => write!(f, "; choose a folder on a writable file system"),
-            Errno::ENOENT => write!(f, "; make sure that the folder it belongs in exists"),
-            Errno::EEXIST => write!(f, "; move away what is there"),
-            Errno::EMFILE => write!(f, "; raise `ulimit -n`"),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for FileError {}
 
 /// Which file a name led to: an inode number alone may have been given to a later file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +49,25 @@ pub struct PrivateFile {
 }
 
 impl PrivateFile {
+    /// Makes a file of mode 0600 that must not exist yet, under a name that no later file takes.
+    pub(super) fn create(
+        folder: &PrivateFolder,
+        name: &str,
+        content: &[u8],
+    ) -> Result<PrivateFile, FileError> {
+        let path = folder.path().join(name);
+        let mut file = folder
+            .open_file(name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
+            .map_err(|errno| FileError::new("make", &path, errno))?;
+        // From here on a failure removes it again.
+        let made = PrivateFile::of_unique_name(folder, name);
+        // The umask may have taken permissions from the owner too.
+        fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|errno| FileError::new("chmod", &path, errno))?;
+        file.write_all(content).map_err(|error| FileError::io("write", &path, &error))?;
+        Ok(made)
+    }
+
     /// For a name that no later file takes.
     pub(super) fn of_unique_name(folder: &PrivateFolder, name: &str) -> PrivateFile {
         let path = folder.path().join(name);

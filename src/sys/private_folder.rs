@@ -8,17 +8,17 @@
 //! no name in it is followed if it is a link.
 #![forbid(unsafe_code)]
 
+use super::file_error::FileError;
 use super::folder::{kind, permissions};
-use super::private_file::{FileError, PrivateFile};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -165,21 +165,6 @@ impl PrivateFolder {
             return Err(FileError::new("read", &path, Errno::EFBIG));
         }
         Ok(Some(content))
-    }
-
-    /// Makes a file of mode 0600 that must not exist yet, under a name that no later file takes.
-    pub(super) fn create(&self, name: &str, content: &[u8]) -> Result<PrivateFile, FileError> {
-        let path = self.path.join(name);
-        let mut file = self
-            .open_file(name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
-            .map_err(|errno| FileError::new("make", &path, errno))?;
-        // From here on a failure removes it again.
-        let made = PrivateFile::of_unique_name(self, name);
-        // The umask may have taken permissions from the owner too.
-        fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR)
-            .map_err(|errno| FileError::new("chmod", &path, errno))?;
-        file.write_all(content).map_err(|error| FileError::io("write", &path, &error))?;
-        Ok(made)
     }
 
     /// Removes a file if it is there, and says whether it was.

@@ -1,6 +1,7 @@
 //! Private folders and the files in them.
 
 use super::super::folder::{Trust, open_trusted};
+use super::super::private_file::PrivateFile;
 use super::super::testing::{chmod, file, folder, private};
 use super::*;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -61,14 +62,14 @@ fn what_is_no_folder_of_ours_is_refused() {
 fn files_are_made_once_private_and_never_through_a_link() {
     let root = folder();
     let private = private(root.path());
-    let made = private.create("a", b"content").unwrap();
+    let made = PrivateFile::create(&private, "a", b"content").unwrap();
     assert_eq!(mode(made.path()), 0o600);
     assert_eq!(private.read("a", 7).unwrap().unwrap(), b"content");
     assert_eq!(private.read("a", 6).unwrap_err().errno, Errno::EFBIG);
     assert_eq!(private.read("none", 6).unwrap(), None);
-    assert_eq!(private.create("a", b"").unwrap_err().errno, Errno::EEXIST);
+    assert_eq!(PrivateFile::create(&private, "a", b"").unwrap_err().errno, Errno::EEXIST);
     symlink("elsewhere", root.path().join("link")).unwrap();
-    assert_eq!(private.create("link", b"").unwrap_err().errno, Errno::EEXIST);
+    assert_eq!(PrivateFile::create(&private, "link", b"").unwrap_err().errno, Errno::EEXIST);
     symlink("a", root.path().join("to-a")).unwrap();
     assert_eq!(private.read("to-a", 10).unwrap_err().errno, Errno::ELOOP);
     nix::unistd::mkfifo(&root.path().join("fifo"), Mode::S_IRWXU).unwrap();
@@ -80,7 +81,7 @@ fn files_are_made_once_private_and_never_through_a_link() {
 fn a_removed_file_is_no_error_and_says_so() {
     let root = folder();
     let private = private(root.path());
-    let made = private.create("a", b"").unwrap();
+    let made = PrivateFile::create(&private, "a", b"").unwrap();
     assert!(private.remove("a").unwrap());
     assert!(!private.remove("a").unwrap());
     made.remove().unwrap();

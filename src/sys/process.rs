@@ -8,12 +8,12 @@
 //! group. Reaping kills what is left of the group first. A dropped [`Child`] is killed and reaped.
 #![forbid(unsafe_code)]
 
+pub use super::exit_status::ExitStatus;
 use super::raw::{self, Collect};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -23,45 +23,6 @@ pub use nix::sys::signal::Signal;
 /// How long dropping a child that was not reaped waits for it to die of SIGKILL. One that hangs in the
 /// kernel for longer is left to whoever inherits it. [`end_all`] ends many at once, and waits once.
 const DROP_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitStatus {
-    /// It exited with this status, 0 to 255.
-    Code(i32),
-    /// A signal ended it.
-    Signal {
-        /// The signal's number.
-        signal: i32,
-        /// Whether the kernel wrote a core file.
-        core_dumped: bool,
-    },
-}
-
-impl ExitStatus {
-    /// Whether it exited with status 0.
-    #[must_use]
-    pub fn success(self) -> bool {
-        self == ExitStatus::Code(0)
-    }
-}
-
-impl fmt::Display for ExitStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            ExitStatus::Code(code) => write!(f, "exit status {code}"),
-            ExitStatus::Signal { signal, core_dumped } => {
-                write!(f, "signal {signal}")?;
-                match Signal::try_from(signal) {
-                    Ok(known) => write!(f, " ({})", known.as_str())?,
-                    Err(_) if (34..=64).contains(&signal) => write!(f, " (real-time)")?,
-                    Err(_) => {}
-                }
-                if core_dumped { write!(f, ", core dumped") } else { Ok(()) }
-            }
-        }
-    }
-}
 
 /// A child of this process that leads its own session and group.
 #[derive(Debug)]

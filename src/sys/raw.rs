@@ -5,7 +5,7 @@
 //! and a failed one is an `io::Error` with the kernel's errno.
 #![allow(unsafe_code)]
 
-use super::process::ExitStatus;
+use super::exit_status::ExitStatus;
 use nix::sys::signal::Signal;
 use std::io;
 use std::mem::MaybeUninit;

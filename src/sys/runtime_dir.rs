@@ -8,9 +8,9 @@
 //! removing it would let two hosts lock two files of one name.
 #![forbid(unsafe_code)]
 
+use super::file_error::FileError;
 use super::folder::{FolderError, FolderProblem, Trust, open_trusted};
 use super::listener::{SocketPathError, check_path};
-use super::private_file::FileError;
 use super::private_folder::{PrivateFolder, PrivateFolderError};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};

@@ -44,7 +44,7 @@ const FAILED_CHILD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that a program is given, and as what.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Channel<'a> {
-    /// None.
+    /// No connection.
     #[default]
     None,
     /// As [`CHANNEL_FD`].

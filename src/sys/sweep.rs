@@ -8,7 +8,7 @@
 //! is in use by a host.
 #![forbid(unsafe_code)]
 
-use super::private_file::FileError;
+use super::file_error::FileError;
 use super::private_folder::PrivateFolder;
 use super::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
 use super::token;

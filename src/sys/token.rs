@@ -5,7 +5,8 @@
 //! its [`PrivateFile`] is.
 #![forbid(unsafe_code)]
 
-use super::private_file::{FileError, PrivateFile};
+use super::file_error::FileError;
+use super::private_file::PrivateFile;
 use super::private_folder::PrivateFolder;
 use super::raw;
 use nix::errno::Errno;
@@ -21,7 +22,7 @@ pub(super) const NAME_PREFIX: &str = "token.";
 /// The system call that failed; `EEXIST` where the generation has been launched before.
 pub fn create(folder: &PrivateFolder, generation: Generation) -> Result<(Token, PrivateFile), FileError> {
     let token = random()?;
-    let file = folder.create(&format!("{NAME_PREFIX}{generation}"), token.to_hex().as_bytes())?;
+    let file = PrivateFile::create(folder, &format!("{NAME_PREFIX}{generation}"), token.to_hex().as_bytes())?;
     Ok((token, file))
 }
 

@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The file that is read, and what was found wrong so far.
-pub(super) struct Source<'a> {
+pub(super) struct JsonSource<'a> {
     pub(super) path: &'a Path,
     pub(super) text: &'a str,
     pub(super) errors: ConfigErrors,
@@ -38,7 +38,7 @@ pub(super) struct Object<'a> {
     members: Vec<(String, Node<'a>)>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> JsonSource<'a> {
     /// The value that the whole text is, if its syntax is right.
     pub(super) fn root(&mut self) -> Option<Node<'a>> {
         if self.text.starts_with('\u{feff}') {

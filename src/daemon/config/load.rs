@@ -8,7 +8,7 @@
 //! ids are unique, and socket paths fit; everything that is wrong is told at once, each
 //! with its file, line and key.
 
-use super::json::{Node, Source};
+use super::json::{JsonSource, Node};
 use super::log::{check_log, take_log};
 use super::origin::Origin;
 use super::plugin::{Plugins, plugin_of, plugin_of_flag};
@@ -84,7 +84,7 @@ fn read(path: &Path) -> Result<String, ReadError> {
 /// Puts a file's text, if there is a file, and everything else together.
 pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Result<Config, ConfigErrors> {
     let (path, text) = file.unwrap_or((Path::new(""), "{}"));
-    let mut source = Source { path, text, errors: ConfigErrors::default() };
+    let mut source = JsonSource { path, text, errors: ConfigErrors::default() };
     let mut limits = Limits::default();
     let mut log = LogSettings::default();
     let mut beside = Beside::default();
@@ -140,7 +140,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
 }
 
 fn file_plugins<'a>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     node: Option<&Node<'a>>,
     defaults: &Policy,
     defaults_are_clean: bool,
@@ -159,7 +159,12 @@ fn file_plugins<'a>(
     plugins
 }
 
-fn flag_plugins<'a>(source: &mut Source<'a>, flags: &[String], defaults: &Policy, plugins: &mut Plugins<'a>) {
+fn flag_plugins<'a>(
+    source: &mut JsonSource<'a>,
+    flags: &[String],
+    defaults: &Policy,
+    plugins: &mut Plugins<'a>,
+) {
     let in_file = plugins.len();
     let mut ids: BTreeMap<PluginId, String> =
         plugins.iter().map(|(plugin, origin)| (plugin.config.id.clone(), origin.place(source))).collect();

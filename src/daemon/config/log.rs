@@ -1,6 +1,6 @@
 //! The object `log` of a configuration: how the record is kept.
 
-use super::json::{Node, Object, Source};
+use super::json::{JsonSource, Node, Object};
 use super::read_settings::take_settings;
 use super::settings::{LOG, LogSettings};
 use super::sinks::{Beside, SINKS, take_beside};
@@ -10,7 +10,7 @@ use crate::eventlog::COMPRESS_FILES_MIN;
 const COMPRESS: &str = "compress";
 
 /// Takes the settings of the record out of the object.
-pub(super) fn take_log<'a>(source: &mut Source<'a>, node: &Node<'a>, log: &mut LogSettings) -> Beside {
+pub(super) fn take_log<'a>(source: &mut JsonSource<'a>, node: &Node<'a>, log: &mut LogSettings) -> Beside {
     let mut beside = Beside::default();
     if let Some(mut members) = source.object(node) {
         refuse_program(source, &mut members);
@@ -22,7 +22,7 @@ pub(super) fn take_log<'a>(source: &mut Source<'a>, node: &Node<'a>, log: &mut L
 }
 
 /// Tells what to write instead of a program that packs, which earlier versions took.
-fn refuse_program<'a>(source: &mut Source<'a>, members: &mut Object<'a>) {
+fn refuse_program<'a>(source: &mut JsonSource<'a>, members: &mut Object<'a>) {
     let is_program = |node: &Node<'a>| node.is_array();
     if let Some(node) = members.take_if(COMPRESS, is_program) {
         let problem = "names a program; rotated files are packed without one now";
@@ -31,7 +31,7 @@ fn refuse_program<'a>(source: &mut Source<'a>, members: &mut Object<'a>) {
 }
 
 /// Whether the settings of the record go together.
-pub(super) fn check_log(source: &mut Source<'_>, log: &LogSettings) {
+pub(super) fn check_log(source: &mut JsonSource<'_>, log: &LogSettings) {
     let files_max = log.files_max;
     if log.compress && files_max < COMPRESS_FILES_MIN {
         let problem = format!("with files_max {files_max} there is no room to pack a file");

@@ -1,6 +1,6 @@
 //! Where a plugin or the runtime folder was configured, for errors that show only later.
 
-use super::json::{Node, Source};
+use super::json::{JsonSource, Node};
 
 /// A key of the file, or another place in words.
 pub(super) enum Origin<'a> {
@@ -10,7 +10,7 @@ pub(super) enum Origin<'a> {
 
 impl Origin<'_> {
     /// The place, for mention in the error of another.
-    pub(super) fn place(&self, source: &Source<'_>) -> String {
+    pub(super) fn place(&self, source: &JsonSource<'_>) -> String {
         match self {
             Origin::Key(node) => source.position(node),
             Origin::Other(place) => place.clone(),
@@ -18,7 +18,7 @@ impl Origin<'_> {
     }
 
     /// Notes an error there.
-    pub(super) fn error(&self, source: &mut Source<'_>, problem: String, allowed: String) {
+    pub(super) fn error(&self, source: &mut JsonSource<'_>, problem: String, allowed: String) {
         match self {
             Origin::Key(node) => source.error(node, problem, allowed),
             Origin::Other(place) => source.errors.add(place.clone(), problem, allowed),

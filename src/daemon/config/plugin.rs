@@ -3,7 +3,7 @@
 //! What this file is for: reading it into a [`PluginConfig`], and telling what its check finds at the key where it
 //! was written. What it deliberately does not do: know what is allowed; [`PluginConfig::check`] does.
 
-use super::json::{Node, Object, Source};
+use super::json::{JsonSource, Node, Object};
 use super::origin::Origin;
 use super::read_settings::{Written, note_policy_error, take_settings};
 use super::settings::{POLICY, Value};
@@ -35,7 +35,7 @@ type Places<'a> = Vec<(String, Node<'a>)>;
 
 /// Reads the member `name` of `plugins`. Contradictions of its policy are told only where `defaults_are_clean`.
 pub(super) fn plugin_of<'a>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     name: &str,
     node: &Node<'a>,
     defaults: &Policy,
@@ -86,7 +86,7 @@ pub(super) fn plugin_of<'a>(
 /// Notes what the check found, each where it was written. Without `written`, what is wrong with the policy was told
 /// before: a plugin without own settings has nothing to contradict but the defaults.
 fn tell<'a>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     errors: ConfigErrors,
     node: &Node<'a>,
     places: &Places<'a>,
@@ -128,7 +128,7 @@ pub(super) fn plugin_of_flag(text: &str, policy: &Policy) -> Result<PluginEntry,
 
 /// The strings of an array.
 fn strings_of<'a>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     object: &mut Object<'a>,
     key: &str,
     strings_max: usize,
@@ -146,7 +146,7 @@ fn strings_of<'a>(
 }
 
 fn members<'a>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     object: &mut Object<'a>,
     key: &str,
     members_max: usize,
@@ -157,7 +157,7 @@ fn members<'a>(
 }
 
 fn take_env<'a>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     object: &mut Object<'a>,
     config: &mut PluginConfig,
     places: &mut Places<'a>,
@@ -173,7 +173,7 @@ fn take_env<'a>(
 }
 
 fn take_interfaces<'a>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     object: &mut Object<'a>,
     config: &mut PluginConfig,
     places: &mut Places<'a>,

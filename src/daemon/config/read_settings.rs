@@ -5,7 +5,7 @@
 //! What always holds: a contradiction is told at a key or flag that the operator wrote and that takes
 //! part in it, if there is one.
 
-use super::json::{Node, Object, Source};
+use super::json::{JsonSource, Node, Object};
 use super::settings::{DAEMON, Kind, LOG, Limits, LogSettings, POLICY, Setting, Value};
 use crate::state::config_error::{ConfigError, ConfigErrors, quoted};
 use crate::state::policy::Policy;
@@ -20,7 +20,7 @@ pub(super) struct Written<'a> {
 
 /// Takes the settings of `table` out of an object and puts them into `target`.
 pub(super) fn take_settings<'a, T>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     object: &mut Object<'a>,
     table: &'static [Setting<T>],
     target: &mut T,
@@ -79,7 +79,7 @@ pub(super) fn apply_flags(
 /// Notes everything that is wrong with `policy`. `node` is the object that `written` was taken from, absent
 /// without a file; `flagged` are keys that flags set. True if nothing is.
 pub(super) fn check_policy(
-    source: &mut Source<'_>,
+    source: &mut JsonSource<'_>,
     policy: &Policy,
     node: Option<&Node<'_>>,
     written: &Written<'_>,
@@ -95,7 +95,7 @@ pub(super) fn check_policy(
 
 /// Notes one contradiction, at the first of its settings that the operator wrote.
 pub(super) fn note_policy_error(
-    source: &mut Source<'_>,
+    source: &mut JsonSource<'_>,
     error: &ConfigError,
     node: Option<&Node<'_>>,
     written: &Written<'_>,

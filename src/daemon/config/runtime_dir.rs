@@ -7,7 +7,7 @@
 //! What always holds: the folder's path is absolute; the file comes after the flag and before the
 //! environment.
 
-use super::json::Source;
+use super::json::JsonSource;
 use super::origin::Origin;
 use super::plugin::Plugins;
 use super::types::Sources;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// The runtime folder by all that was configured; an error is noted.
 pub(super) fn resolve_runtime_dir<'a>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     in_file: Option<(PathBuf, Origin<'a>)>,
     sources: &Sources<'_>,
 ) -> Option<(PathBuf, Origin<'a>)> {
@@ -64,7 +64,7 @@ fn told(error: &ResolveDirError) -> (String, String, String) {
 
 /// Notes every socket whose path does not fit a socket address.
 pub(super) fn check_socket_paths(
-    source: &mut Source<'_>,
+    source: &mut JsonSource<'_>,
     dir: &Path,
     origin: &Origin<'_>,
     plugins: &Plugins<'_>,

@@ -6,7 +6,7 @@
 //! What always holds: names are unique, because cursors are kept by them; paths are absolute; a key that the
 //! type of a sink does not have is an error.
 
-use super::json::{Node, Object, Source};
+use super::json::{JsonSource, Node, Object};
 use super::plugin::Plugins;
 use super::read_settings::take_settings;
 use super::settings::{SINK, SinkSettings};
@@ -35,7 +35,7 @@ pub(super) struct Beside {
 }
 
 /// Takes them out of the object `log`.
-pub(super) fn take_beside<'a>(source: &mut Source<'a>, log: &mut Object<'a>) -> Beside {
+pub(super) fn take_beside<'a>(source: &mut JsonSource<'a>, log: &mut Object<'a>) -> Beside {
     let mut beside = Beside::default();
     if let Some(node) = log.take(SINKS) {
         for element in source.array(&node, SINKS_MAX).unwrap_or_default() {
@@ -60,7 +60,7 @@ impl Beside {
     }
 
     /// A plugin that takes events has to be one of the daemon's.
-    pub(super) fn check_plugins(&self, source: &mut Source<'_>, plugins: &Plugins<'_>) {
+    pub(super) fn check_plugins(&self, source: &mut JsonSource<'_>, plugins: &Plugins<'_>) {
         for LogSink { options, target } in &self.sinks {
             let SinkTarget::Plugin(id) = target else { continue };
             if !plugins.iter().any(|(plugin, _)| plugin.config.id == *id) {
@@ -72,7 +72,7 @@ impl Beside {
     }
 
     /// Adds the sinks of the flags.
-    pub(super) fn finish(&mut self, source: &mut Source<'_>, flags: &[String]) {
+    pub(super) fn finish(&mut self, source: &mut JsonSource<'_>, flags: &[String]) {
         for text in flags {
             let place = format!("--log-sink {}", quoted(text));
             match sink_of_flag(text) {
@@ -97,7 +97,7 @@ fn name_of(text: &str) -> Result<String, String> {
     }
 }
 
-fn sink_of<'a>(source: &mut Source<'a>, node: &Node<'a>) -> Option<LogSink> {
+fn sink_of<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Option<LogSink> {
     let mut object = source.object(node)?;
     let mut settings = SinkSettings::default();
     take_settings(source, &mut object, SINK, &mut settings);
@@ -131,19 +131,19 @@ fn sink_of<'a>(source: &mut Source<'a>, node: &Node<'a>) -> Option<LogSink> {
     Some(LogSink { options, target: target? })
 }
 
-fn missing<'a>(source: &mut Source<'a>, node: &Node<'a>, key: &str, allowed: &str) -> Option<Node<'a>> {
+fn missing<'a>(source: &mut JsonSource<'a>, node: &Node<'a>, key: &str, allowed: &str) -> Option<Node<'a>> {
     source.error_below(node, key, "is missing", allowed);
     None
 }
 
 fn target_of<'a>(
-    source: &mut Source<'a>,
+    source: &mut JsonSource<'a>,
     node: &Node<'a>,
     object: &mut Object<'a>,
     kind_node: &Node<'a>,
     kind: &str,
 ) -> Option<SinkTarget> {
-    let mut path = |source: &mut Source<'a>, default: Option<&PathBuf>| match object.take("path") {
+    let mut path = |source: &mut JsonSource<'a>, default: Option<&PathBuf>| match object.take("path") {
         Some(node) => source.absolute_path(&node),
         None => default.cloned().or_else(|| {
             missing(source, node, "path", "an absolute path");
@@ -180,7 +180,11 @@ fn target_of<'a>(
 }
 
 /// A word with its meaning; the first of the list if there is none.
-fn word_of<'a, T: Copy>(source: &mut Source<'a>, node: Option<Node<'a>>, words: &[(&str, T)]) -> Option<T> {
+fn word_of<'a, T: Copy>(
+    source: &mut JsonSource<'a>,
+    node: Option<Node<'a>>,
+    words: &[(&str, T)],
+) -> Option<T> {
     let Some(node) = node else { return words.first().map(|(_, value)| *value) };
     let text = source.string(&node)?;
     let found = words.iter().find(|(word, _)| *word == text);
@@ -191,18 +195,18 @@ fn word_of<'a, T: Copy>(source: &mut Source<'a>, node: Option<Node<'a>>, words: 
     found.map(|(_, value)| *value)
 }
 
-fn id_of<'a>(source: &mut Source<'a>, node: &Node<'a>) -> Option<PluginId> {
+fn id_of<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Option<PluginId> {
     let text = source.string(node)?;
     let id = text.parse();
     id.map_err(|error| source.error(node, format!("plugin id {} {error}", quoted(&text)), NAME_ALLOWED)).ok()
 }
 
-fn ids_of<'a>(source: &mut Source<'a>, node: &Node<'a>) -> Vec<PluginId> {
+fn ids_of<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Vec<PluginId> {
     let nodes = source.array(node, PLUGINS_MAX).unwrap_or_default();
     nodes.iter().filter_map(|node| id_of(source, node)).collect()
 }
 
-fn command_of<'a>(source: &mut Source<'a>, node: &Node<'a>) -> Option<CommandLine> {
+fn command_of<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Option<CommandLine> {
     let nodes = source.array(node, ARGS_MAX)?;
     let Some((first, rest)) = nodes.split_first() else {
         source.error(node, "is empty", "an absolute path, then arguments");

@@ -66,7 +66,7 @@ pub(super) enum Taken {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ReportPhase {
     /// In the message of a panic, with so many lines of it.
     PanicMessage(usize),
     /// In the backtrace of a panic.
@@ -88,7 +88,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Report {
     kind: ReportKind,
-    phase: Phase,
+    phase: ReportPhase,
     text: String,
     lines: usize,
     begun: Time,
@@ -103,49 +103,56 @@ fn is_indented(line: &str) -> bool {
     line.starts_with([' ', '\t'])
 }
 
-fn first_phase(line: &str) -> Option<(ReportKind, Phase)> {
+fn first_phase(line: &str) -> Option<(ReportKind, ReportPhase)> {
     if line.starts_with("thread '") && line.contains(" panicked at ") {
         // Since Rust 1.73 the message begins in the next line.
         let lines = usize::from(!line.ends_with(':'));
-        Some((ReportKind::Panic, Phase::PanicMessage(lines)))
+        Some((ReportKind::Panic, ReportPhase::PanicMessage(lines)))
     } else if line == PYTHON_HEADER {
-        Some((ReportKind::Traceback, Phase::PythonFrames))
+        Some((ReportKind::Traceback, ReportPhase::PythonFrames))
     } else if begins_group(line) {
-        Some((ReportKind::Traceback, Phase::PythonGroup))
+        Some((ReportKind::Traceback, ReportPhase::PythonGroup))
     } else if line.starts_with("==") && line.contains("==ERROR: ") && line.contains("Sanitizer: ") {
-        Some((ReportKind::Sanitizer, Phase::Sanitizer))
+        Some((ReportKind::Sanitizer, ReportPhase::Sanitizer))
     } else {
         None
     }
 }
 
 /// What a line does: the phase after it, or the end, before it or with it.
-enum Step {
-    Next(Phase),
+enum ReportStep {
+    Next(ReportPhase),
     Last,
     No,
 }
 
-fn step(phase: Phase, line: &str) -> Step {
+fn step(phase: ReportPhase, line: &str) -> ReportStep {
     match phase {
-        _ if first_phase(line).is_some() && phase != Phase::PythonLink => Step::No,
-        Phase::PanicMessage(_) if line == "stack backtrace:" => Step::Next(Phase::PanicFrames),
-        Phase::PanicMessage(_) | Phase::PanicFrames if line.starts_with("note: ") => Step::Last,
-        Phase::PanicMessage(lines) if lines > 0 && structured::parse(line).is_some() => Step::No,
-        Phase::PanicMessage(lines) if lines + 1 >= MESSAGE_LINES_MAX => Step::Last,
-        Phase::PanicMessage(lines) => Step::Next(Phase::PanicMessage(lines + 1)),
-        Phase::PanicFrames | Phase::PythonGroup if !is_indented(line) => Step::No,
-        Phase::PythonFrames if !is_indented(line) => Step::Next(Phase::PythonException),
-        Phase::PythonException if line.is_empty() => Step::Next(Phase::PythonBlank),
-        Phase::PythonBlank if PYTHON_LINKS.contains(&line) => Step::Next(Phase::PythonLink),
-        Phase::PythonException | Phase::PythonBlank => Step::No,
-        Phase::PythonLink => match first_phase(line) {
-            Some((ReportKind::Traceback, next)) => Step::Next(next),
-            _ if line.is_empty() => Step::Next(phase),
-            _ => Step::No,
+        _ if first_phase(line).is_some() && phase != ReportPhase::PythonLink => ReportStep::No,
+        ReportPhase::PanicMessage(_) if line == "stack backtrace:" => {
+            ReportStep::Next(ReportPhase::PanicFrames)
+        }
+        ReportPhase::PanicMessage(_) | ReportPhase::PanicFrames if line.starts_with("note: ") => {
+            ReportStep::Last
+        }
+        ReportPhase::PanicMessage(lines) if lines > 0 && structured::parse(line).is_some() => ReportStep::No,
+        ReportPhase::PanicMessage(lines) if lines + 1 >= MESSAGE_LINES_MAX => ReportStep::Last,
+        ReportPhase::PanicMessage(lines) => ReportStep::Next(ReportPhase::PanicMessage(lines + 1)),
+        ReportPhase::PanicFrames | ReportPhase::PythonGroup if !is_indented(line) => ReportStep::No,
+        ReportPhase::PythonFrames if !is_indented(line) => ReportStep::Next(ReportPhase::PythonException),
+        ReportPhase::PythonException if line.is_empty() => ReportStep::Next(ReportPhase::PythonBlank),
+        ReportPhase::PythonBlank if PYTHON_LINKS.contains(&line) => ReportStep::Next(ReportPhase::PythonLink),
+        ReportPhase::PythonException | ReportPhase::PythonBlank => ReportStep::No,
+        ReportPhase::PythonLink => match first_phase(line) {
+            Some((ReportKind::Traceback, next)) => ReportStep::Next(next),
+            _ if line.is_empty() => ReportStep::Next(phase),
+            _ => ReportStep::No,
         },
-        Phase::Sanitizer if line.ends_with("==ABORTING") => Step::Last,
-        Phase::PanicFrames | Phase::PythonFrames | Phase::PythonGroup | Phase::Sanitizer => Step::Next(phase),
+        ReportPhase::Sanitizer if line.ends_with("==ABORTING") => ReportStep::Last,
+        ReportPhase::PanicFrames
+        | ReportPhase::PythonFrames
+        | ReportPhase::PythonGroup
+        | ReportPhase::Sanitizer => ReportStep::Next(phase),
     }
 }
 
@@ -159,16 +166,16 @@ impl Report {
     /// Takes the next line, if it belongs to it.
     pub(super) fn take(&mut self, now: Time, line: &str) -> Taken {
         let next = match step(self.phase, line) {
-            Step::No => return Taken::No,
-            Step::Last => None,
-            Step::Next(Phase::PythonBlank) => {
+            ReportStep::No => return Taken::No,
+            ReportStep::Last => None,
+            ReportStep::Next(ReportPhase::PythonBlank) => {
                 // Kept as the phase until it is known whose it is.
-                (self.phase, self.last) = (Phase::PythonBlank, now);
+                (self.phase, self.last) = (ReportPhase::PythonBlank, now);
                 return Taken::More(None);
             }
-            Step::Next(phase) => Some(phase),
+            ReportStep::Next(phase) => Some(phase),
         };
-        if self.phase == Phase::PythonBlank {
+        if self.phase == ReportPhase::PythonBlank {
             self.add(now, "");
         }
         let full = (self.lines >= REPORT_LINES_MAX || self.text.len() + line.len() >= REPORT_BYTES_MAX)
@@ -187,15 +194,18 @@ impl Report {
 
     /// Whether a blank line waits that turns out not to belong to it.
     pub(super) fn holds_blank(&self) -> bool {
-        self.phase == Phase::PythonBlank
+        self.phase == ReportPhase::PythonBlank
     }
 
     /// When it is ended if nothing comes.
     pub(super) fn next_at(&self) -> Time {
         let may_be_whole = match self.phase {
-            Phase::PanicMessage(lines) => lines > 0,
-            Phase::PythonException | Phase::PythonBlank | Phase::PythonGroup => true,
-            Phase::PanicFrames | Phase::PythonFrames | Phase::PythonLink | Phase::Sanitizer => false,
+            ReportPhase::PanicMessage(lines) => lines > 0,
+            ReportPhase::PythonException | ReportPhase::PythonBlank | ReportPhase::PythonGroup => true,
+            ReportPhase::PanicFrames
+            | ReportPhase::PythonFrames
+            | ReportPhase::PythonLink
+            | ReportPhase::Sanitizer => false,
         };
         let wait = if may_be_whole { WHOLE_WAIT } else { PART_WAIT };
         self.last.plus(wait).min(self.begun.plus(REPORT_TIME_MAX))

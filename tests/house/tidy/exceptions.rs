@@ -19,26 +19,17 @@ pub(crate) const IN_A_CIRCLE: &[&str] = &[
     "src/state/output/report.rs",
     "src/state/retry.rs",
     "src/state/supervisor.rs",
-    "src/sys/private_file.rs",
-    "src/sys/private_folder.rs",
-    "src/sys/process.rs",
-    "src/sys/raw.rs",
 ];
 
 /// Names that several types of a crate have: where the crate is, the name.
 pub(crate) const NAMES_OF_SEVERAL: &[&str] = &[
-    "src/ Failure",
-    "src/ Folder",
     "src/ Inner",
     "src/ Job",
-    "src/ Phase",
     "src/ Place",
-    "src/ Source",
-    "src/ Step",
 ];
 
 /// Imports that are renamed to a type name: file, name.
-pub(crate) const RENAMED: &[&str] = &["src/sys/executable.rs P"];
+pub(crate) const RENAMED: &[&str] = &[];
 
 /// Types that are implemented far from where they are declared: file, type.
 pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
