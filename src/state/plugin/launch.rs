@@ -1,6 +1,6 @@
 //! Bringing a generation up: preparation, process, connection.
 
-use super::{Phase, Plugin, RunningProcess, Step, Why};
+use super::{Phase, Plugin, PluginProcess, Step, Why};
 use crate::state::action::{Action, Note};
 use crate::state::policy::Transport;
 use crate::state::session::{Expectation, Session};
@@ -151,7 +151,7 @@ impl Plugin {
         }
         match outcome {
             Ok(pid) => {
-                self.process = Some(RunningProcess { pid, launched_at: step.now });
+                self.process = Some(PluginProcess { pid, launched_at: step.now });
                 let executable = self.config.shown_executable();
                 self.note(step, Note::new(EventKind::Launched, format!("{executable} runs")));
                 match self.policy.transport {
@@ -211,7 +211,7 @@ impl Plugin {
             self.refuse(step, &format!("expected a process of user {uid}"), peer);
             return false;
         }
-        self.process = Some(RunningProcess { pid: peer.pid, launched_at: step.now });
+        self.process = Some(PluginProcess { pid: peer.pid, launched_at: step.now });
         true
     }
 

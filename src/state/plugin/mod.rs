@@ -81,7 +81,7 @@ enum Phase {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct RunningProcess {
+struct PluginProcess {
     pid: u32,
     launched_at: Time,
 }
@@ -129,7 +129,7 @@ pub struct Plugin {
     generation: Option<Generation>,
     /// The generation whose preparation has not returned.
     preparing: Option<Generation>,
-    process: Option<RunningProcess>,
+    process: Option<PluginProcess>,
     token: Option<Token>,
     session: Option<Session>,
     introduction: Option<Introduction>,

@@ -22,11 +22,7 @@ pub(crate) const IN_A_CIRCLE: &[&str] = &[
 ];
 
 /// Names that several types of a crate have: where the crate is, the name.
-pub(crate) const NAMES_OF_SEVERAL: &[&str] = &[
-    "src/ Inner",
-    "src/ Job",
-    "src/ Place",
-];
+pub(crate) const NAMES_OF_SEVERAL: &[&str] = &["src/ Inner", "src/ Job", "src/ Place"];
 
 /// Imports that are renamed to a type name: file, name.
 pub(crate) const RENAMED: &[&str] = &[];
