@@ -473,7 +473,7 @@ impl<F: Fn()> Drop for Defer<F> {
 fn readers_miss_nothing_while_files_are_packed_and_rotated() {
     let folder = tempfile::tempdir().unwrap();
     let options = StreamOptions { file_bytes_max: 64 * 1024, files_max: 400, chain: false, ..OPTIONS };
-    let last = 12_000;
+    let last = 5_000;
     let is_over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -496,6 +496,8 @@ fn readers_miss_nothing_while_files_are_packed_and_rotated() {
                     if let Some(first_seq) = plain.and_then(|segment| segment.first_seq) {
                         pack(&SystemDisk, &place(folder.path()), FILE_NAME, first_seq, limits, &|| true)
                             .unwrap();
+                    } else {
+                        std::thread::yield_now();
                     }
                 }
             }
