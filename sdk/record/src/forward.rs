@@ -10,7 +10,7 @@ use crate::content::{Content, open};
 use crate::file_lines::{FileBackward, FileForward};
 use crate::line::{Line, SEQ_AT, record_of, seq_of};
 use crate::packed_file::{Damage, DamageLog};
-use crate::segment::segments;
+use crate::segment::{Segment, segments};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -192,6 +192,12 @@ impl Forward {
         })
     }
 
+    /// Whether a file was rotated since these were listed.
+    fn was_rotated(&self, listed: &[Segment]) -> io::Result<bool> {
+        let newest = |all: &[Segment]| all.iter().filter_map(|segment| segment.first_seq).max();
+        Ok(newest(listed) != newest(&segments(&self.folder, &self.name)?))
+    }
+
     /// Opens the file that holds the next number; false when there is none.
     fn open_next(&mut self) -> io::Result<bool> {
         self.last_at = None;
@@ -207,6 +213,10 @@ impl Forward {
                 continue;
             }
             let Some(mut content) = segment.open()? else { continue };
+            if segment.first_seq.is_none() && self.was_rotated(&all)? {
+                // The current file may be another than the one that was listed: files between them would be left out.
+                return self.open_next();
+            }
             let newest = newest_seq(&mut content)?;
             // It was read when it was the current one.
             if segment.first_seq.is_some() && newest.is_some_and(|newest| newest <= self.last_seq) {
