@@ -63,7 +63,7 @@ pub(crate) const ATTACKS: &[(&str, Expected)] = &[
     ("before the hello", Refused("before the proof")),
     ("with the hello", Refused("before the proof")),
     ("announced and sent with the hello", Refused("before the proof")),
-    ("announced with the hello and not sent", Refused("announces 1 file descriptors, 0 came")),
+    ("announced with the hello and not sent", Refused("file descriptors, which were not agreed on")),
     ("unannounced with a notification", Violation("2 file descriptors came that no frame announces")),
     ("in an answer to an unknown id", Violation("unknown id 999")),
     ("fewer in an answer than announced", Violation("announces 3 file descriptors, 2 came")),
