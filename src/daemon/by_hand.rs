@@ -1,4 +1,5 @@
-//! Plugins that are started by hand (`--wait ID`): prints with what.
+//! What the daemon itself says of what happens: with what to start plugins that are started by hand (`--wait ID`), and
+//! what its operator has to know of the daemon's own troubles, wherever the record goes.
 //!
 //! What it deliberately does not do: print values of variables that the configuration sets; they are often secrets,
 //! and whoever may see them knows where they are.
@@ -6,18 +7,34 @@
 //! What always holds: each line that begins with `export` can be pasted into a shell as it is.
 
 use super::daemon_error::print;
+use crate::cli::text::escape;
 use crate::host::{EventKind, EventStream, LifecycleEvent, PluginId};
 use serde_json::Value;
+use std::io::Write;
 
 /// Events that wait to be looked at.
 pub(super) const EVENTS_MAX: usize = 65_536;
 
-/// Prints how to start each plugin that is awaited, each time it is. Ends with the host.
-pub(super) fn print_each(events: EventStream, json: bool) {
-    for event in events.filter(|event| event.note.kind == EventKind::Awaited) {
+/// Prints how to start each plugin that is awaited, each time it is, and on standard error what the daemon lacks, and what
+/// was made again of its runtime folder. Ends with the host.
+pub(super) fn say_each(events: EventStream, json: bool) {
+    for event in events {
         // Nobody is left to tell.
-        let _ = print(&if json { as_json(&event) } else { as_text(&event) });
+        let _ = match event.note.kind {
+            EventKind::Awaited => print(&if json { as_json(&event) } else { as_text(&event) }),
+            EventKind::HostShortage | EventKind::HostShortageOver | EventKind::RuntimeDirMade => {
+                std::io::stderr().write_all(trouble(&event).as_bytes())
+            }
+            _ => Ok(()),
+        };
     }
+}
+
+fn trouble(event: &LifecycleEvent) -> String {
+    let note = &event.note;
+    let plugin = note.plugin_id.as_ref().map_or(String::new(), |id| format!("plugin {id}: "));
+    let error = note.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
+    format!("rpcplugind: {}\n", escape(&format!("{plugin}{}{error}", note.message)))
 }
 
 fn as_json(event: &LifecycleEvent) -> String {

@@ -93,7 +93,7 @@ const SECTIONS: &[Section] = &[
                 "SIGINT again",
                 "Send SIGKILL to the plugins that have not ended yet; a further SIGTERM changes nothing",
             ),
-            ("SIGHUP, SIGUSR1", "Recorded as an event and otherwise ignored"),
+            ("SIGHUP, SIGUSR1", "Recorded as an event; SIGHUP has the runtime folder checked"),
         ],
     },
 ];

@@ -9,6 +9,7 @@ use super::flags::{CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, 
 use super::{by_hand, demo, echo, signals};
 use crate::cli::{Args, Ask};
 use crate::host::{Host, HostError};
+use crate::sys::limits::raise_descriptor_limit;
 use crate::sys::process::keep_exit_statuses;
 use std::ffi::OsString;
 use std::io::Write;
@@ -57,6 +58,8 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
     let signals = signals::Watch::start()?;
     signals.end_on_panic();
     keep_exit_statuses()?;
+    // Of its own, for many plugins; each gets the limit that the daemon was given.
+    raise_descriptor_limit()?;
     let host = Host::builder(&make_way(&config)?)
         .admin_socket(true)
         .hold_admin_socket(true)
@@ -86,20 +89,16 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
         |error| DaemonError::from(HostError::Setup("a thread of the daemon cannot be made", error));
     signals.end_with(host).map_err(no_thread)?;
     let json = args.is_set(JSON);
-    let printing = if config.plugins.iter().any(|plugin| plugin.config.is_by_hand()) {
-        let events = host.subscribe(by_hand::EVENTS_MAX)?;
-        let thread = std::thread::Builder::new().name("by-hand".into());
-        let (ready, is_ready) = std::sync::mpsc::channel::<()>();
-        let print_each = move || {
-            // The first line says that the daemon is ready.
-            let _ = is_ready.recv();
-            by_hand::print_each(events, json);
-        };
-        // It ends with the host.
-        Some((ready, thread.spawn(print_each).map_err(no_thread)?))
-    } else {
-        None
+    let events = host.subscribe(by_hand::EVENTS_MAX)?;
+    let thread = std::thread::Builder::new().name("daemon-says".into());
+    let (ready, is_ready) = std::sync::mpsc::channel::<()>();
+    let say_each = move || {
+        // The first line says that the daemon is ready.
+        let _ = is_ready.recv();
+        by_hand::say_each(events, json);
     };
+    // It ends with the host.
+    let saying = thread.spawn(say_each).map_err(no_thread)?;
     for plugin in &config.plugins {
         let handle = host.add(plugin.config.clone())?;
         if plugin.autostart {
@@ -108,12 +107,10 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
     }
     host.release_admin_socket()?;
     say(args, host, "ready", &format!("{} plugins", config.plugins.len()))?;
-    let printing = printing.map(|(_ready, thread)| thread);
+    drop(ready);
     signals.wait(host)?;
     // Its panic was reported, if there was one.
-    if let Some(thread) = printing {
-        let _ = thread.join();
-    }
+    let _ = saying.join();
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! SIGTERM and SIGINT end it down each plugin's ladder. A SIGINT after that kills the plugins at once: a
 //! person at a terminal has lost patience. A further SIGTERM does not, since service managers and scripts
-//! repeat it without meaning more by it. SIGHUP and SIGUSR1 are put on record and change nothing.
+//! repeat it without meaning more by it. SIGHUP has the runtime folder looked after; it and SIGUSR1 are put on record and change
+//! nothing else.
 //!
 //! What always holds: a signal that came after [`Watch::start`] is acted on, however early, and whatever mask the daemon
 //! was started with; the daemon also notices when its host ends by itself; where signals cannot be received any more, or
@@ -100,6 +101,9 @@ impl Watch {
                     // A host that has ended has nothing to sweep any more.
                     SIGCHLD => drop(host.sweep_orphans()),
                     _ => {
+                        if signal == SIGHUP {
+                            let _ = host.look_after_runtime_dir();
+                        }
                         let text = format!("it goes on as before {}", name(signal));
                         host.record(Note::new(EventKind::SignalIgnored, text));
                     }

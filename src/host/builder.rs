@@ -7,20 +7,19 @@ use super::sinks::{self, LogSink, SinkContext, Sinks};
 use super::{Host, HostError, Inner, LoopThread};
 use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
-use crate::reactor::{AdminSocket, EndReason, LoopCommand, Reactor, Setup, SinkQuestions};
+use crate::reactor::{ADMIN_BACKLOG, AdminSocket, EndReason, LoopCommand, Reactor, Setup, SinkQuestions};
 use crate::state::action::Note;
-use crate::sys::attendants::Attendants;
-use crate::sys::leftovers::kill_leftovers;
+use crate::sys::host_identity::{HostIdentity, leaders_of};
+use crate::sys::known_children::KnownChildren;
+use crate::sys::leftovers::{Leftovers, Search, kill_leftovers};
 use crate::sys::listener;
 use crate::sys::orphans::become_subreaper;
-use crate::sys::private_file::PrivateFile;
-use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir};
+use crate::sys::runtime_dir::{ADMIN_SOCKET, RuntimeDir, RuntimeDirError};
 use crate::sys::sweep::sweep;
 use crate::sys::temporary::TemporaryFolder;
 use crossbeam_channel::{Sender, bounded};
 use rpc_plugin_interface::{HandlerError, InterfaceTable};
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::handshake::{ENV_AUTH_TOKEN_FILE, ENV_HOST_PID, ENV_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,8 +29,6 @@ use std::time::Duration;
 
 /// How long a start waits for processes of a dead host to end.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(5);
-/// Control connections that wait to be accepted.
-const ADMIN_BACKLOG: u16 = 128;
 /// Control clients at once, unless the builder says otherwise.
 const ADMIN_CLIENTS_MAX_DEFAULT: usize = 64;
 /// How long a caller that is alone looks for its answer without sleeping, unless the builder says otherwise.
@@ -225,12 +222,12 @@ impl HostBuilder {
             EventLog::disabled()
         };
         let notes = tidy_up(&runtime_dir)?;
-        let (admin, admin_file) = self.listen(&runtime_dir)?.unzip();
+        let admin = self.listen(&runtime_dir)?;
         if self.subreaper {
             become_subreaper().map_err(|error| HostError::Setup("orphans cannot be adopted", error))?;
         }
         let ended = EndReason::default();
-        let (attendants, questions) = (Attendants::default(), SinkQuestions::default());
+        let (children, questions) = (KnownChildren::default(), SinkQuestions::default());
         let (called_back, serving) = (CalledBack::default(), Arc::default());
         let services = Running::new(self.offered, called_back.clone(), Arc::clone(&serving));
         let setup = Setup {
@@ -239,19 +236,14 @@ impl HostBuilder {
             log: log.clone(),
             admin,
             subreaper: self.subreaper,
-            attendants: attendants.clone(),
+            children: children.clone(),
             sinks: Arc::clone(&questions),
             ended: Arc::clone(&ended),
         };
         let engine = Reactor::engine(setup, self.spin)
             .map_err(|error| HostError::Setup("the event loop cannot be made", error))?;
         let engine = Arc::new(engine);
-        let thread = start_loop(&engine, admin_file)?;
-        let commands = engine.commands().clone();
-        attendants.on_sweep_wanted(move || {
-            // If the queue is full, the next child that ends asks for it.
-            let _ = commands.post(LoopCommand::SweepOrphans);
-        });
+        let thread = start_loop(&engine)?;
         let mut inner = Inner {
             engine,
             runtime_dir,
@@ -268,7 +260,7 @@ impl HostBuilder {
             disk: &self.log_disk,
             log: &inner.log,
             engine: &inner.engine,
-            attendants: &attendants,
+            children: &children,
         };
         let started = Sinks::start(&around, self.log_sinks, &self.log_options).map_err(|error| {
             HostError::Setup("the threads of the record's sinks cannot be started", error)
@@ -294,30 +286,28 @@ impl HostBuilder {
         Ok((folder.path().to_owned(), Some(folder)))
     }
 
-    fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<(AdminSocket, PrivateFile)>, HostError> {
+    fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<AdminSocket>, HostError> {
         if !self.admin_socket {
             return Ok(None);
         }
         let (listener, file) =
-            listener::bind(runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG).map_err(|error| {
+            listener::bind(&runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG).map_err(|error| {
                 HostError::Setup("the admin socket cannot be made", std::io::Error::other(error))
             })?;
         let socket = AdminSocket {
             listener,
+            file: Arc::new(file),
             service: Box::new(Admin),
             held: self.admin_held,
             clients_max: self.admin_clients_max,
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
         };
-        Ok(Some((socket, file)))
+        Ok(Some(socket))
     }
 }
 
-/// Gives the event loop its own thread, which keeps the admin socket's file as long as it lives.
-fn start_loop(
-    engine: &Arc<Engine<Reactor>>,
-    admin_socket: Option<PrivateFile>,
-) -> Result<LoopThread, HostError> {
+/// Gives the event loop its own thread.
+fn start_loop(engine: &Arc<Engine<Reactor>>) -> Result<LoopThread, HostError> {
     let own = Arc::clone(engine);
     let (alive_sender, alive) = bounded(0);
     let thread = std::thread::Builder::new()
@@ -325,7 +315,6 @@ fn start_loop(
         .spawn(move || {
             // Declared first, so dropped last, also in a panic.
             let _alive: Sender<()> = alive_sender;
-            let _admin_socket = admin_socket;
             own.run();
         })
         .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
@@ -338,15 +327,31 @@ fn several_cores() -> bool {
     std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)
 }
 
-/// Removes what a dead host left: its plugins' descendants, sockets and tokens.
+/// Removes what a dead host left: its plugins' descendants, sockets and tokens. Then says that this one has the folder.
 fn tidy_up(runtime_dir: &RuntimeDir) -> Result<Vec<Note>, HostError> {
     let mut notes = vec![Note::new(EventKind::HostStarted, concat!("version ", env!("CARGO_PKG_VERSION")))];
+    let before = HostIdentity::read(&runtime_dir.folder());
+    let lives = |pid, launched| {
+        let path = runtime_dir.path().to_owned();
+        HostError::RuntimeDir(RuntimeDirError::HostLives { path, pid, launched })
+    };
+    if let Some(before) = before.as_ref().filter(|before| before.is_beside(runtime_dir.host())) {
+        let process = before.process();
+        // A host that this process had before is no other one.
+        if process.pid != std::process::id() && process.runs() {
+            return Err(lives(process.pid, None));
+        }
+    }
     // Processes first, so that none of them makes what is then swept.
-    let marks = [ENV_AUTH_TOKEN_FILE, ENV_LAUNCH];
-    let leftovers = kill_leftovers(&marks, ENV_HOST_PID, runtime_dir.path(), LEFTOVERS_TIMEOUT)
-        .map_err(|error| HostError::Setup("processes of a dead host cannot be looked for", error))?;
+    let leftovers = find_leftovers(runtime_dir, before)?;
+    if let Some((pid, launched)) = leftovers.in_use {
+        return Err(lives(pid, Some(launched)));
+    }
     let swept = sweep(runtime_dir).map_err(|error| {
         HostError::Setup("what a dead host left cannot be removed", std::io::Error::other(error))
+    })?;
+    runtime_dir.host().write(&runtime_dir.folder()).map_err(|error| {
+        HostError::Setup("the runtime folder cannot be taken over", std::io::Error::other(error))
     })?;
     if !leftovers.killed.is_empty() || !swept.removed.is_empty() {
         let note = Note::new(EventKind::LeftoversSwept, "a dead host's leftovers were removed");
@@ -357,8 +362,30 @@ fn tidy_up(runtime_dir: &RuntimeDir) -> Result<Vec<Note>, HostError> {
         let note = Note::new(EventKind::HostFault, "a process of a dead host does not end");
         notes.push(note.error(format!("process {pid} survives SIGKILL")));
     }
+    if !leftovers.unknown.is_empty() {
+        let text = "processes say that they are of this runtime folder, which nothing in it confirms; they are left alone";
+        let note = Note::new(EventKind::HostFault, text);
+        notes.push(note.details(serde_json::json!({"pids": leftovers.unknown})));
+    }
     for failed in swept.failed {
         notes.push(Note::new(EventKind::HostFault, "a dead host's leftover stays").error(failed));
     }
     Ok(notes)
+}
+
+/// Looks for processes that a dead host left, and kills them, on a thread of its own: reading about one may hang.
+fn find_leftovers(runtime_dir: &RuntimeDir, before: Option<HostIdentity>) -> Result<Leftovers, HostError> {
+    let failed = |error| HostError::Setup("processes of a dead host cannot be looked for", error);
+    let leaders = match before.as_ref().map(|before| leaders_of(before, &runtime_dir.folder())) {
+        Some(leaders) => leaders.map_err(|error| failed(std::io::Error::other(error)))?,
+        None => Vec::new(),
+    };
+    let (host, runtime_dir) = (runtime_dir.host().clone(), runtime_dir.path().to_owned());
+    let search = Search { host, before, leaders, runtime_dir };
+    let (sender, found) = bounded(1);
+    let look = move || drop(sender.send(kill_leftovers(&search, LEFTOVERS_TIMEOUT)));
+    std::thread::Builder::new().name("rpcplugin-search".into()).spawn(look).map_err(failed)?;
+    found.recv_timeout(LEFTOVERS_TIMEOUT.saturating_mul(2)).unwrap_or_else(|_| {
+        Err(std::io::Error::other("reading about a process hangs; the states of processes in `ps -eo pid,stat,wchan,args` show it"))
+    }).map_err(failed)
 }

@@ -340,6 +340,15 @@ impl Host {
         self.inner.post(LoopCommand::OpenAdmin)
     }
 
+    /// Has the runtime folder looked after: what was removed of folder, lock and admin socket is made again. That happens by
+    /// itself where the system tells of it; not where a folder above was renamed.
+    ///
+    /// # Errors
+    /// The host has ended, or is too busy to take it.
+    pub fn look_after_runtime_dir(&self) -> Result<(), HostError> {
+        self.inner.post(LoopCommand::LookAfterFolder)
+    }
+
     /// Puts an event of the embedding program's own on the host's record.
     pub fn record(&self, note: Note) {
         // A host that has ended, or is too busy, records nothing.

@@ -16,6 +16,7 @@ use crate::state::action::Note;
 use crate::state::plugin::PeerIdentity;
 use crate::state::time::Time;
 use crate::sys::credentials::{effective_uid, peer_credentials};
+use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::RuntimeDir;
 use mio::Interest;
 use rpc_plugin_wire::event::EventKind;
@@ -30,6 +31,8 @@ use std::sync::Arc;
 /// The admin socket of a host, and what serves it.
 pub(crate) struct AdminSocket {
     pub(crate) listener: UnixListener,
+    /// Its file, which goes with it.
+    pub(crate) file: Arc<PrivateFile>,
     pub(crate) service: Box<dyn AdminService>,
     /// Whether clients have to wait for [`LoopCommand::OpenAdmin`](super::LoopCommand::OpenAdmin).
     pub(crate) held: bool,
@@ -91,6 +94,25 @@ impl AdminConnections {
         let fd = socket.listener.as_raw_fd();
         self.listener_source = Some(hub.poller.register(fd, Source::AdminListener, Interest::READABLE)?);
         Ok(())
+    }
+
+    /// The file of the admin socket.
+    pub(super) fn file(&self) -> Option<Arc<PrivateFile>> {
+        self.socket.as_ref().map(|socket| Arc::clone(&socket.file))
+    }
+
+    /// Listens on a socket that was made in the place of the one before.
+    pub(super) fn replace(&mut self, hub: &mut Hub, listener: UnixListener, file: PrivateFile) {
+        let Some(socket) = self.socket.as_mut() else { return };
+        let before = std::mem::replace(&mut socket.listener, listener);
+        socket.file = Arc::new(file);
+        // Where clients are still held back, nothing is watched yet.
+        if let Some(source) = self.listener_source.take() {
+            hub.poller.unregister(before.as_raw_fd(), source);
+            if let Err(error) = self.open(hub) {
+                hub.fault("the admin socket cannot be watched", &error);
+            }
+        }
     }
 
     /// Accepts clients, within its turn.

@@ -9,17 +9,15 @@ use crate::state::policy::Transport;
 use crate::sys::spawn::CHANNEL_FD;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::{
-    ENV_AUTH_TOKEN_FILE, ENV_LAUNCH, ENV_PLUGIN_FD, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
+    ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_FD, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
 };
-use rpc_plugin_wire::{Generation, PluginId};
 use std::ffi::OsString;
-use std::path::Path;
 
 /// The variables of the contract.
-pub(super) fn variables(prepared: &Prepared, runtime_dir: &Path) -> Vec<(OsString, OsString)> {
+pub(super) fn variables(prepared: &Prepared) -> Vec<(OsString, OsString)> {
     let id = &prepared.config.id;
     if prepared.config.policy.transport == Transport::Stdio {
-        return vec![(ENV_LAUNCH.into(), launch_mark(runtime_dir, id, prepared.generation))];
+        return Vec::new();
     }
     let channel = match &prepared.socket_path {
         Some(path) => Some((ENV_PLUGIN_SOCKET.into(), path.clone().into())),
@@ -32,21 +30,6 @@ pub(super) fn variables(prepared: &Prepared, runtime_dir: &Path) -> Vec<(OsStrin
         (ENV_PLUGIN_GENERATION.into(), prepared.generation.to_string().into()),
     ];
     channel.into_iter().chain(identity).chain(token_file).collect()
-}
-
-/// The value of [`ENV_LAUNCH`]. It lies where a token's file would, so that the next host finds what is left.
-fn launch_mark(runtime_dir: &Path, id: &PluginId, generation: Generation) -> OsString {
-    runtime_dir.join(id.as_str()).join(generation.to_string()).into()
-}
-
-/// The variable that tells one launch's processes from all others.
-pub(super) fn mark_of(env: &[(OsString, OsString)]) -> OsString {
-    let is_mark = |name: &OsString| name == ENV_AUTH_TOKEN_FILE || name == ENV_LAUNCH;
-    let (name, value) = env.iter().find(|(name, _)| is_mark(name)).cloned().unwrap_or_default();
-    let mut mark = name;
-    mark.push("=");
-    mark.push(value);
-    mark
 }
 
 /// Tells how to start by hand what these variables are for.

@@ -20,6 +20,7 @@ use super::plugin_requests::PluginRequests;
 use super::poller::{Poller, Source};
 use super::preparations::Preparations;
 use super::recorder::Recorder;
+use super::runtime_folder::{LookedAfter, RuntimeFolder};
 use super::setup::{EndReason, HostEnd, Setup};
 use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, Woken};
 use crate::state::action::{Action, Note};
@@ -65,6 +66,7 @@ pub(crate) struct Reactor {
     instances: Instances,
     output: CapturedOutput,
     left_behind: LeftBehind,
+    runtime_folder: RuntimeFolder,
     connections: Connections,
     streams: InBandStreams,
     requests: PluginRequests,
@@ -87,15 +89,17 @@ impl Reactor {
         let (commands, queue) = engine::open(Arc::clone(&driver));
         let held = HeldReplies::new(&setup.log, &commands);
         let recorder = Recorder::new(setup.log, setup.runtime_dir.path());
+        let mut hub = Hub::new(poller, recorder);
         let mut reactor = Reactor {
-            hub: Hub::new(poller, recorder),
+            runtime_folder: RuntimeFolder::new(&mut hub, setup.runtime_dir.path()),
+            hub,
             driver: Arc::clone(&driver),
             queue,
             on_own_thread: false,
             preparations: Preparations::start(Arc::clone(&setup.runtime_dir), commands.clone())?,
-            instances: Instances::new(Arc::clone(&setup.runtime_dir)),
+            instances: Instances::new(Arc::clone(&setup.runtime_dir), setup.children.clone()),
             output: CapturedOutput::default(),
-            left_behind: LeftBehind::new(setup.subreaper, setup.attendants),
+            left_behind: LeftBehind::start(setup.subreaper, setup.children, commands.clone())?,
             connections: Connections::default(),
             streams: InBandStreams::default(),
             requests: PluginRequests::new(setup.services),
@@ -116,6 +120,7 @@ impl Reactor {
             self.output.next_at(),
             self.ending.as_ref().map(|ending| ending.by),
             self.hub.accept_at(),
+            self.runtime_folder.next_at(),
             self.held.next_at(),
         ];
         let until = until.into_iter().flatten().min();
@@ -148,6 +153,7 @@ impl Reactor {
                 self.streams.pump(hub, now, (key, generation), number);
             }
             Some(Source::AdminListener) => self.admin.accept(hub, now),
+            Some(Source::RuntimeDir) => self.runtime_folder.changed(now),
             Some(Source::AdminConnection(client)) => {
                 let mut tables = AdminTables { pending: &mut self.pending, held: &mut self.held };
                 if let Some(reason) = self.admin.read(hub, &mut tables, now, client, closed) {
@@ -185,7 +191,7 @@ impl Reactor {
         hub.supervisor.with_plugin(now, key, |plugin, step| {
             plugin.handle_exit(step, generation, ExitReport { clean, text, stderr_tail })
         });
-        self.left_behind.sweep_after_exit(hub, || self.instances.leaders());
+        self.left_behind.sweep();
     }
 
     /// Launches what was prepared.
@@ -195,6 +201,9 @@ impl Reactor {
             Ok((pid, channel)) => (Ok(pid), channel),
             Err(failure) => (Err(failure), None),
         };
+        if let (Ok(pid), Some(plugin)) = (&outcome, hub.supervisor.plugin(key)) {
+            self.preparations.write_leader_down(plugin.id().clone(), *pid);
+        }
         hub.supervisor.with_plugin(now, key, |plugin, step| plugin.handle_spawned(step, generation, outcome));
         if let Some(stream) = channel {
             self.connections.add(hub, now, (key, generation), stream);
@@ -256,6 +265,11 @@ impl Reactor {
                 self.streams.accept_of(hub, now, &mut end);
                 if let Some(end) = self.held.hold_call(hub, now, call, end) {
                     self.end_call(now, call, end);
+                }
+            }
+            Action::Confirm(key, generation) => {
+                if self.instances.runs(key, generation) {
+                    hub.supervisor.handle_confirmed(now, key, generation);
                 }
             }
             Action::Waited(wait, end) => {
@@ -379,9 +393,11 @@ impl Reactor {
                     hub.fault("the admin socket cannot be watched", &error);
                 }
             }
+            LoopCommand::LookAfterFolder => self.runtime_folder.want(now),
+            LoopCommand::FolderLooked(looked) => self.folder_looked(now, looked),
             // The end of the turn looks after it.
             LoopCommand::Look => {}
-            LoopCommand::SweepOrphans => self.left_behind.sweep(hub, self.instances.leaders()),
+            LoopCommand::SweepOrphans => self.left_behind.sweep(),
             LoopCommand::End(reason) => self.begin_end(now, reason),
             LoopCommand::EndNow(reason) => self.end_now(now, reason),
         }
@@ -404,6 +420,36 @@ impl Reactor {
         }
         self.instances.remove(key);
         Ok(())
+    }
+
+    /// Has the runtime folder looked after, once it is time. The end of a host removes its admin socket itself.
+    fn look_after_folder(&mut self, now: Time) {
+        if self.runtime_folder.is_due(now) && self.ending.is_none() {
+            self.preparations.look_after_folder(self.runtime_folder.watch(), self.admin.file());
+        }
+    }
+
+    /// Tells what was missing of the runtime folder and was made again, or ends where it cannot be.
+    fn folder_looked(&mut self, now: Time, looked: Result<LookedAfter, String>) {
+        match looked {
+            Ok(looked) => {
+                if let Some(what) = looked.what() {
+                    let note = Note::new(EventKind::RuntimeDirMade, format!("{what}; it was made again"));
+                    self.hub.recorder.record(note);
+                }
+                if let Some((listener, file)) = looked.socket {
+                    self.admin.replace(&mut self.hub, listener, file);
+                }
+            }
+            Err(error) => {
+                let reason =
+                    format!("the runtime folder was removed or replaced, and cannot be made again: {error}");
+                let note = Note::new(EventKind::HostFault, "the host ends");
+                self.hub.recorder.record(note.error(reason.clone()));
+                self.broken = Some(reason.clone());
+                self.begin_end(now, reason);
+            }
+        }
     }
 
     fn begin_end(&mut self, now: Time, reason: String) {
@@ -448,6 +494,7 @@ impl EventLoop for Reactor {
         let now = self.take_commands(now);
         self.hub.supervisor.handle_time(now);
         self.output.handle_time(&mut self.hub, now);
+        self.look_after_folder(now);
         for listener in self.hub.take_listeners(now) {
             self.handle_source(now, listener, false);
         }

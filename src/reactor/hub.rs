@@ -2,7 +2,7 @@
 //!
 //! What always holds: the time is read here and nowhere else in the loop.
 
-use super::poller::Poller;
+use super::poller::{Poller, Source};
 use super::recorder::Recorder;
 use crate::state::action::Note;
 use crate::state::shortage::Shortage;
@@ -60,6 +60,11 @@ impl Hub {
     /// Notes that a connection could not be accepted, for want of descriptors or memory most likely. It waits in the
     /// kernel, and no further edge tells of it.
     pub(super) fn accept_failed(&mut self, now: Time, source: Option<u64>, whose: &str, error: &io::Error) {
+        if let Some(Source::Listener(key, generation)) = source.and_then(|source| self.poller.source(source))
+        {
+            self.supervisor
+                .with_plugin(now, key, |plugin, step| plugin.handle_accept_shortage(step, generation));
+        }
         self.accept_later.extend(source);
         if self.accepting.failed(now) {
             let text = format!("{whose} could not be accepted, and is tried again; raise `ulimit -n`");

@@ -4,11 +4,11 @@
 
 use crate::state::plugin_config::PluginConfig;
 use crate::sys::executable::Executable;
+use crate::sys::known_children::KnownChild;
 use crate::sys::launch::PreparedLaunch;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::process::{Attached, Child};
 use rpc_plugin_wire::{Generation, Token};
-use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -38,6 +38,14 @@ impl InstanceProcess {
         }
     }
 
+    /// Whether it has ended, seen or not. One that cannot be asked has.
+    pub(super) fn has_ended(&self) -> bool {
+        match self {
+            InstanceProcess::Launched(child) => !matches!(child.peek_exit(), Ok(None)),
+            InstanceProcess::ByHand(attached) => attached.has_ended().unwrap_or(true),
+        }
+    }
+
     /// Whether it ended well, and how, once it has ended. A child is reaped.
     pub(super) fn end(&mut self) -> Option<(bool, String)> {
         match self {
@@ -59,8 +67,8 @@ impl InstanceProcess {
 pub(super) struct RunningProcess {
     pub(super) generation: Generation,
     pub(super) process: InstanceProcess,
-    /// The variable that says which launch it is, as its environment has it: no other launch has the same.
-    pub(super) mark: OsString,
+    /// A child is known until it is reaped, so this is dropped after it. `None`: somebody else's.
+    pub(super) known: Option<KnownChild>,
     pub(super) exit_source: u64,
 }
 

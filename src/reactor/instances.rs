@@ -8,7 +8,7 @@
 //! is never signalled.
 
 use super::captured_output::CapturedOutput;
-use super::contract::{how_to_start, mark_of, variables};
+use super::contract::{how_to_start, variables};
 use super::hub::{ACCEPTS_PER_TURN, Hub};
 use super::instance::{Instance, InstanceProcess, Prepared, RunningProcess};
 use super::poller::Source;
@@ -20,17 +20,19 @@ use crate::state::plugin_config::PluginConfig;
 use crate::state::policy::Transport;
 use crate::state::time::Time;
 use crate::sys::credentials::{effective_uid, peer_credentials};
+use crate::sys::file_error::is_shortage;
+use crate::sys::known_children::{KnownChild, KnownChildren};
 use crate::sys::launch::PreparedLaunch;
-use crate::sys::orphans::Leader;
 use crate::sys::process::{Attached, Child, end_all};
 use crate::sys::runtime_dir::RuntimeDir;
 use crate::sys::spawn::{Channel, SpawnSpec, Spawned, spawn};
 use mio::Interest;
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::Token;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::handshake::ENV_HOST_PID;
+use rpc_plugin_wire::handshake::{ENV_HOST_PID, ENV_LAUNCH};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -46,12 +48,13 @@ pub(super) const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Instances {
     by_plugin: BTreeMap<PluginKey, Instance>,
     runtime_dir: Arc<RuntimeDir>,
+    children: KnownChildren,
     uid: u32,
 }
 
 impl Instances {
-    pub(super) fn new(runtime_dir: Arc<RuntimeDir>) -> Instances {
-        Instances { by_plugin: BTreeMap::new(), runtime_dir, uid: effective_uid() }
+    pub(super) fn new(runtime_dir: Arc<RuntimeDir>, children: KnownChildren) -> Instances {
+        Instances { by_plugin: BTreeMap::new(), runtime_dir, children, uid: effective_uid() }
     }
 
     /// Makes room for a plugin that is taken into care.
@@ -99,19 +102,26 @@ impl Instances {
         key: PluginKey,
         generation: Generation,
     ) -> Result<(u32, Option<UnixStream>), SpawnFailure> {
-        let failure = |reason: String| SpawnFailure { reason, busy: false };
-        let missing = || failure("what was prepared for it is not there any more".into());
+        let failure = |reason: String, error: Option<&io::Error>| {
+            let errno = error.and_then(io::Error::raw_os_error).map(Errno::from_raw);
+            SpawnFailure { reason, busy: false, shortage: errno.is_some_and(is_shortage) }
+        };
+        let missing = || failure("what was prepared for it is not there any more".into(), None);
         let prepared = self.prepared(key, generation).ok_or_else(missing)?;
         let executable = prepared.executable.as_ref().ok_or_else(missing)?;
         let config = Arc::clone(&prepared.config);
         let transport = config.policy.transport;
-        let mut env = variables(prepared, self.runtime_dir.path());
-        let mark = mark_of(&env);
+        let mut env = variables(prepared);
+        // What it leaves behind is known by it, to this host and the next.
+        let value = self.runtime_dir.host().mark(self.runtime_dir.path(), &config.id, generation);
+        let mut mark = OsString::from(format!("{ENV_LAUNCH}="));
+        mark.push(&value);
+        env.push((ENV_LAUNCH.into(), value));
         env.extend(config.env.iter().cloned());
         let pair = match transport {
             Transport::Unix => None,
             Transport::Fd | Transport::Stdio => Some(UnixStream::pair().map_err(|error| {
-                failure(format!("its connection could not be made: {error}; raise `ulimit -n`"))
+                failure(format!("its connection could not be made: {error}; raise `ulimit -n`"), Some(&error))
             })?),
         };
         let (ours, theirs) = pair.unzip();
@@ -129,12 +139,18 @@ impl Instances {
             inherit_output: matches!(config.output, Output::Inherit),
             channel,
         };
-        let spawned = spawn(&spec)
-            .map_err(|error| SpawnFailure { busy: error.is_text_busy(), reason: error.to_string() })?;
+        let (spawned, known) = self
+            .children
+            .launch(mark, || spawn(&spec), |spawned| spawned.child.pid())
+            .map_err(|error| SpawnFailure {
+                busy: error.is_text_busy(),
+                shortage: error.is_shortage(),
+                reason: error.to_string(),
+            })?;
         let pid = spawned.child.pid();
         // Without a watch on it the process would be lost: dropping it kills and reaps it.
-        self.watch(hub, output, (key, generation), &config, spawned, mark)
-            .map_err(|error| failure(format!("its process could not be watched: {error}")))?;
+        self.watch(hub, output, (key, generation), &config, spawned, known)
+            .map_err(|error| failure(format!("its process could not be watched: {error}"), Some(&error)))?;
         Ok((pid, ours))
     }
 
@@ -145,7 +161,7 @@ impl Instances {
         (key, generation): (PluginKey, Generation),
         config: &PluginConfig,
         spawned: Spawned,
-        mark: OsString,
+        known: KnownChild,
     ) -> io::Result<()> {
         let Spawned { child, stdout, stderr } = spawned;
         let exit = Source::Exit(key, generation);
@@ -165,16 +181,15 @@ impl Instances {
             }
         }
         if let Some(instance) = self.by_plugin.get_mut(&key) {
-            instance.running = Some(RunningProcess { generation, process, mark, exit_source });
+            instance.running = Some(RunningProcess { generation, process, known: Some(known), exit_source });
         }
         Ok(())
     }
 
     /// Lets whoever comes connect, and tells with which variables.
     pub(super) fn begin_to_await(&mut self, hub: &mut Hub, key: PluginKey, generation: Generation) {
-        let runtime_dir = Arc::clone(&self.runtime_dir);
         let Some(prepared) = self.prepared_mut(key, generation) else { return };
-        let mut env = variables(prepared, runtime_dir.path());
+        let mut env = variables(prepared);
         env.push((ENV_HOST_PID.into(), std::process::id().to_string().into()));
         let mut note = how_to_start(&prepared.config, &env);
         note.plugin_id = Some(prepared.config.id.clone());
@@ -272,8 +287,7 @@ impl Instances {
         let exit_source = hub.poller.register(attached.as_fd().as_raw_fd(), exit, Interest::READABLE)?;
         if let Some(instance) = self.by_plugin.get_mut(&key) {
             let process = InstanceProcess::ByHand(attached);
-            instance.running =
-                Some(RunningProcess { generation, process, mark: OsString::new(), exit_source });
+            instance.running = Some(RunningProcess { generation, process, known: None, exit_source });
         }
         Ok(())
     }
@@ -366,11 +380,10 @@ impl Instances {
         Some(end)
     }
 
-    /// The processes of all plugins that this host launched.
-    pub(super) fn leaders(&self) -> Vec<Leader> {
-        let running = self.by_plugin.values().filter_map(|instance| instance.running.as_ref());
-        let launched = running.filter(|running| matches!(running.process, InstanceProcess::Launched(_)));
-        launched.map(|running| Leader { pid: running.process.pid(), mark: running.mark.clone() }).collect()
+    /// Whether the process of a generation still runs, as far as the kernel says now.
+    pub(super) fn runs(&self, key: PluginKey, generation: Generation) -> bool {
+        let running = self.by_plugin.get(&key).and_then(|instance| instance.running.as_ref());
+        running.is_some_and(|running| running.generation == generation && !running.process.has_ended())
     }
 
     /// Kills and reaps all that are left, within one second for all of them together. What does not end by then is left
@@ -378,12 +391,13 @@ impl Instances {
     pub(super) fn end(&mut self) {
         let instances = std::mem::take(&mut self.by_plugin).into_values();
         let running = instances.filter_map(|instance| instance.running);
-        let children: Vec<Child> = running
+        // Known until they are reaped.
+        let (children, _known): (Vec<Child>, Vec<Option<KnownChild>>) = running
             .filter_map(|running| match running.process {
-                InstanceProcess::Launched(child) => Some(child),
+                InstanceProcess::Launched(child) => Some((child, running.known)),
                 InstanceProcess::ByHand(_) => None,
             })
-            .collect();
+            .unzip();
         end_all(children, REAP_TIMEOUT);
     }
 }
@@ -406,12 +420,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let runtime_dir = RuntimeDir::open(&folder.path().join("run")).unwrap();
-        let mut instances = Instances::new(Arc::new(runtime_dir));
+        let mut instances = Instances::new(Arc::new(runtime_dir), KnownChildren::default());
         let (children, _held) = hung(100);
         for (number, child) in (0..).zip(children) {
             let generation = Generation::FIRST;
-            let (process, mark) = (InstanceProcess::Launched(child), OsString::new());
-            let running = Some(RunningProcess { generation, process, mark, exit_source: 0 });
+            let process = InstanceProcess::Launched(child);
+            let running = Some(RunningProcess { generation, process, known: None, exit_source: 0 });
             instances.by_plugin.insert(PluginKey(number), Instance { prepared: None, running });
         }
         let (done, ended) = std::sync::mpsc::channel();

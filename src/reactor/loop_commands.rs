@@ -2,6 +2,7 @@
 
 use super::pending_replies::Asker;
 use super::recorder::LifecycleEvent;
+use super::runtime_folder::LookedAfter;
 use crate::engine::{ReplySender, ReplySlot};
 use crate::state::action::Note;
 use crate::state::call::CallRequest;
@@ -48,6 +49,10 @@ pub(crate) enum LoopCommand {
     Record(Box<Note>),
     /// A worker's preparation returned.
     Prepared(PluginKey, Generation, Arc<PluginConfig>, Result<Box<PreparedLaunch>, PrepareFailure>),
+    /// Look after the runtime folder now.
+    LookAfterFolder,
+    /// A worker has looked after the runtime folder.
+    FolderLooked(Result<LookedAfter, String>),
     /// Let admin clients in that had to wait.
     OpenAdmin,
     /// Look after what has changed elsewhere: what answers wait for became durable, or a call of another host ended.

@@ -36,6 +36,8 @@ pub(super) enum Source {
     InBandStream(PluginKey, Generation, u64),
     /// The admin socket.
     AdminListener,
+    /// What tells that the runtime folder, or something in it, was removed.
+    RuntimeDir,
     /// An admin connection, by its key.
     AdminConnection(u64),
 }

@@ -3,15 +3,20 @@
 //! What always holds: at most one preparation of a plugin is under way; one that finds no room waits here.
 
 use super::loop_commands::LoopCommand;
-use super::workers::{WORKERS_DEFAULT, Workers};
+use super::runtime_folder::look_after;
+use super::workers::{WORKERS_DEFAULT, Work, Workers};
 use crate::engine::CommandSender;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PrepareFailure;
 use crate::state::plugin_config::PluginConfig;
 use crate::state::policy::Transport;
+use crate::sys::file_error::is_shortage;
+use crate::sys::folder_watch::FolderWatch;
+use crate::sys::host_identity::ProcessIdentity;
 use crate::sys::launch::{self, Needs, PreparedLaunch};
+use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::RuntimeDir;
-use rpc_plugin_wire::Generation;
+use rpc_plugin_wire::{Generation, PluginId};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -22,7 +27,10 @@ fn prepare(
     config: &PluginConfig,
     generation: Generation,
 ) -> Result<PreparedLaunch, PrepareFailure> {
-    let folder = runtime_dir.plugin_folder(&config.id).map_err(|error| error.to_string())?;
+    let folder = runtime_dir.plugin_folder(&config.id).map_err(|error| PrepareFailure {
+        shortage: error.errno().is_some_and(is_shortage),
+        ..PrepareFailure::from(error.to_string())
+    })?;
     let transport = config.policy.transport;
     let needs = Needs {
         // With stdio, the first frame says it: what runs elsewhere cannot read files of this machine.
@@ -30,15 +38,23 @@ fn prepare(
         listener: transport == Transport::Unix,
         executable: (!config.is_by_hand()).then_some(&config.executable),
     };
-    launch::prepare(&folder, &config.id, generation, needs)
-        .map_err(|error| PrepareFailure { used: error.used(), reason: error.to_string() })
+    launch::prepare(&folder, &config.id, generation, needs).map_err(|error| PrepareFailure {
+        used: error.used(),
+        shortage: error.errno().is_some_and(is_shortage),
+        reason: error.to_string(),
+    })
 }
+
+/// Small jobs that wait for room in the workers' queue, beside preparations.
+const JOBS_MAX: usize = 1024;
 
 /// The workers, and what waits for them.
 pub(super) struct Preparations {
     workers: Workers,
     /// Preparations that wait for room in the workers' queue. At most one for each plugin.
     postponed: VecDeque<(PluginKey, Generation, Arc<PluginConfig>)>,
+    /// Small jobs that wait for the same. At most [`JOBS_MAX`].
+    jobs: VecDeque<Work>,
     runtime_dir: Arc<RuntimeDir>,
     /// Where the workers report.
     commands: CommandSender<LoopCommand>,
@@ -54,7 +70,7 @@ impl Preparations {
         commands: CommandSender<LoopCommand>,
     ) -> io::Result<Preparations> {
         let workers = Workers::start(WORKERS_DEFAULT)?;
-        Ok(Preparations { workers, postponed: VecDeque::new(), runtime_dir, commands })
+        Ok(Preparations { workers, postponed: VecDeque::new(), jobs: VecDeque::new(), runtime_dir, commands })
     }
 
     /// Has a generation prepared; it comes back as [`LoopCommand::Prepared`].
@@ -63,8 +79,45 @@ impl Preparations {
         self.submit();
     }
 
+    /// Has who leads a plugin's session written down, for a next host that finds it without a mark.
+    pub(super) fn write_leader_down(&mut self, id: PluginId, pid: u32) {
+        let runtime_dir = Arc::clone(&self.runtime_dir);
+        let job = move || {
+            let leader = ProcessIdentity::of(pid);
+            if let (Some(leader), Ok(folder)) = (leader, runtime_dir.plugin_folder(&id)) {
+                // A full disk: then its mark alone tells of it.
+                let _ = runtime_dir.host().write_leader(&folder, leader);
+            }
+        };
+        if self.jobs.len() < JOBS_MAX {
+            self.jobs.push_back(Box::new(job));
+        }
+        self.submit();
+    }
+
+    /// Has the runtime folder looked after; what was found comes back as [`LoopCommand::FolderLooked`].
+    pub(super) fn look_after_folder(
+        &mut self,
+        watch: Option<Arc<FolderWatch>>,
+        socket: Option<Arc<PrivateFile>>,
+    ) {
+        let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
+        let job = move || {
+            let looked = look_after(&runtime_dir, watch.as_deref(), socket.as_deref());
+            drop(socket);
+            commands.deliver(LoopCommand::FolderLooked(looked));
+        };
+        self.jobs.push_back(Box::new(job));
+        self.submit();
+    }
+
     /// Hands preparations to the workers, as far as there is room.
     pub(super) fn submit(&mut self) {
+        while let Some(job) = self.jobs.pop_front() {
+            if let Err(job) = self.workers.submit(job) {
+                return self.jobs.push_front(job);
+            }
+        }
         while let Some((key, generation, config)) = self.postponed.front().cloned() {
             let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
             let job = move || {

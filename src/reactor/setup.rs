@@ -4,7 +4,7 @@ use super::admin_connections::AdminSocket;
 use super::admin_service::SinkQuestions;
 use super::plugin_requests::Services;
 use crate::eventlog::EventLog;
-use crate::sys::attendants::Attendants;
+use crate::sys::known_children::KnownChildren;
 use crate::sys::runtime_dir::RuntimeDir;
 use std::sync::{Arc, OnceLock};
 
@@ -17,8 +17,8 @@ pub(crate) struct Setup {
     pub(crate) services: Box<dyn Services>,
     /// Adopt and end what plugins leave behind.
     pub(crate) subreaper: bool,
-    /// Children that are no plugins, and whose own threads look after them.
-    pub(crate) attendants: Attendants,
+    /// Children that somebody looks after: plugins, and programs that take the record.
+    pub(crate) children: KnownChildren,
     /// How each sink of the record does.
     pub(crate) sinks: SinkQuestions,
     pub(crate) ended: EndReason,

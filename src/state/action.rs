@@ -52,6 +52,9 @@ pub enum Action {
     Stream(PluginKey, Generation, StreamFrame),
     /// The plugin does not wait any more for the answer to what it asked.
     Abandoned(PluginKey, Generation, RequestId),
+    /// Somebody is about to be told that a plugin is where it was waited for: its process may have ended unseen. Answered
+    /// with `handle_confirmed` if it still runs; its end is told in any case.
+    Confirm(PluginKey, Generation),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
     /// Something happened.

@@ -288,7 +288,15 @@ impl Supervisor {
         let timer = self.timers.insert(at, Timer::Wait(wait));
         self.waits.add(wait, key, goal, timer, timeout);
         if let Some(plugin) = self.plugins.get(&key) {
-            self.waits.check(now, key, plugin, &mut self.timers, &mut self.actions);
+            self.waits.check(now, key, plugin, false, &mut self.timers, &mut self.actions);
+        }
+    }
+
+    /// The process of a generation still runs: who waits for it is told.
+    pub fn handle_confirmed(&mut self, now: Time, key: PluginKey, generation: Generation) {
+        if let Some(plugin) = self.plugins.get(&key).filter(|plugin| plugin.generation() == Some(generation))
+        {
+            self.waits.check(now, key, plugin, true, &mut self.timers, &mut self.actions);
         }
     }
 
@@ -326,7 +334,7 @@ impl Supervisor {
         let result = run(plugin, &mut step);
         let is_changed = plugin.settle(&mut step);
         if is_changed {
-            self.waits.check(now, key, plugin, &mut self.timers, &mut self.actions);
+            self.waits.check(now, key, plugin, false, &mut self.timers, &mut self.actions);
         }
         if plugin.has_waiting_bytes() {
             self.waiting.insert(key);

@@ -89,21 +89,29 @@ impl Waits {
         self.waits.is_empty()
     }
 
-    /// Ends the waits that are over now that `plugin` has changed.
+    /// Ends the waits that are over now that `plugin` has changed. Whether its process still runs is asked before anybody is
+    /// told of it: `is_confirmed` says that it does.
     pub fn check(
         &mut self,
         now: Time,
         key: PluginKey,
         plugin: &Plugin,
+        is_confirmed: bool,
         timers: &mut Wheel<Timer>,
         actions: &mut VecDeque<Action>,
     ) {
+        let asks = plugin.pid().and(plugin.generation()).filter(|_| !is_confirmed);
+        let mut asked = None;
         self.waits.retain(|wait_key, wait| {
             if wait.plugin != key {
                 return true;
             }
             let result = match wait.goal.judge(plugin) {
                 Verdict::NotYet => return true,
+                Verdict::There if asks.is_some() => {
+                    asked = asks;
+                    return true;
+                }
                 Verdict::There => Ok(Box::new(plugin.status(now))),
                 Verdict::Never(why) => {
                     Err(CallError::not_sent(ErrorCode::Unavailable, why).at(plugin.id(), plugin.generation()))
@@ -113,6 +121,7 @@ impl Waits {
             actions.push_back(Action::Waited(*wait_key, result));
             false
         });
+        actions.extend(asked.map(|generation| Action::Confirm(key, generation)));
     }
 
     /// A wait's time is over.

@@ -59,6 +59,8 @@ pub enum SpawnStep {
     WorkingFolder,
     /// Closing what is not meant for it.
     CloseDescriptors,
+    /// Setting its limits.
+    Limits,
     /// Executing the program.
     Execute,
 }
@@ -96,6 +98,10 @@ pub(super) struct Plan<'a> {
     pub(super) close_range: bool,
     /// One more than the highest descriptor that can be open, for the fallback.
     pub(super) descriptors_max: RawFd,
+    /// The limit of descriptors that it gets, soft and hard, where that is not the parent's.
+    pub(super) descriptors_soft: Option<(u64, u64)>,
+    /// Whether the parent's oom_score_adj spares it, which is not inherited.
+    pub(super) is_protected: bool,
     /// What failed, set by the child. The parent reads it when the child no longer shares its memory.
     pub(super) failure: Cell<Option<(SpawnStep, Errno)>>,
 }
@@ -157,12 +163,38 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, (SpawnStep, Errno)> {
     // SAFETY: no pointers, cannot fail.
     unsafe { libc::umask(UMASK) };
     close_on_exec(plan, first_to_close)?;
+    if let Some((soft, hard)) = plan.descriptors_soft {
+        limit_descriptors(soft, hard)?;
+    }
+    if plan.is_protected {
+        unprotect();
+    }
     unblock_signals();
     let (arguments, environment) = (plan.arguments.pointers.as_ptr(), plan.environment.pointers.as_ptr());
     let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
     // SAFETY: the two arrays end with a null pointer, and they and their C strings live in the plan.
     unsafe { libc::syscall(libc::SYS_execveat, program, empty, arguments, environment, flags) };
     Err((SpawnStep::Execute, Errno::last()))
+}
+
+/// Sets the limit of descriptors; those that are open stay so.
+fn limit_descriptors(soft: u64, hard: u64) -> Result<(), (SpawnStep, Errno)> {
+    let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: hard as libc::rlim_t };
+    // SAFETY: reads a struct that lives here. A process has limits of its own (no CLONE_THREAD).
+    check(SpawnStep::Limits, unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+}
+
+/// Takes a protection from the out-of-memory killer back. Where that is refused, or /proc is not there, the launch goes on.
+fn unprotect() {
+    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+    // SAFETY: the path is a C string; opens a descriptor of the child's own table.
+    let fd = unsafe { libc::open(c"/proc/self/oom_score_adj".as_ptr(), flags) };
+    if fd >= 0 {
+        // SAFETY: the buffer is one readable byte.
+        unsafe { libc::write(fd, c"0".as_ptr().cast(), 1) };
+        // SAFETY: the descriptor was opened above and nobody else uses it.
+        unsafe { libc::close(fd) };
+    }
 }
 
 /// Gives every signal its default action, ignored ones included, which exec would leave ignored.

@@ -108,6 +108,21 @@ pub enum ExecutableProblem {
     System(Errno),
 }
 
+impl ExecutableProblem {
+    /// The kernel's reason, where a system call failed.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            ExecutableProblem::System(errno) => Some(*errno),
+            ExecutableProblem::Folder(FolderError { problem: FolderProblem::System(errno), .. }) => {
+                Some(*errno)
+            }
+            ExecutableProblem::Interpreter(_, problem) => problem.errno(),
+            _ => None,
+        }
+    }
+}
+
 /// An executable that cannot be launched, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecutableError {

@@ -5,6 +5,23 @@ use nix::errno::Errno;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// Whether this is for want of something that the host may have again later: descriptors, processes, memory, room on a
+/// disk, or a disk that works.
+#[must_use]
+pub fn is_shortage(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EMFILE
+            | Errno::ENFILE
+            | Errno::EAGAIN
+            | Errno::ENOMEM
+            | Errno::ENOBUFS
+            | Errno::ENOSPC
+            | Errno::EDQUOT
+            | Errno::EIO
+    )
+}
+
 /// An operation on a file or folder that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileError {

@@ -17,6 +17,7 @@ use super::private_file::PrivateFile;
 use super::private_folder::PrivateFolder;
 use super::runtime_dir::plugin_socket_name;
 use super::token;
+use nix::errno::Errno;
 use rpc_plugin_wire::{Generation, PluginId, Token};
 use std::fmt;
 use std::os::unix::net::UnixListener;
@@ -71,6 +72,18 @@ impl PrepareError {
         match self {
             PrepareError::Generation(GenerationError::Used { last, .. }) => Some(*last),
             _ => None,
+        }
+    }
+
+    /// The kernel's reason, where a system call failed.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            PrepareError::Generation(GenerationError::File(error))
+            | PrepareError::Token(error)
+            | PrepareError::Listener(ListenError::File(error)) => Some(error.errno),
+            PrepareError::Executable(ExecutableError { problem, .. }) => problem.errno(),
+            PrepareError::Generation(_) | PrepareError::Listener(_) => None,
         }
     }
 

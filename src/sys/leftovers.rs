@@ -1,24 +1,24 @@
 //! Processes that a dead host left behind.
 //!
-//! What this file is for: the parent-death signal ends plugins with their host, but not the processes
-//! that plugins started. They still carry a variable that only this host's plugins are given, and so the
-//! next host on the same folder finds them. What it deliberately does not do: look at other users'
-//! processes, or at processes that hide their environment from us.
+//! What this file is for: the parent-death signal ends plugins with their host, but neither the processes that plugins
+//! started nor a plugin that cleared it. The next host on the same folder finds them by what the dead one wrote down
+//! ([`super::host_identity`]): a mark that only it can have made, or the session of a leader that it launched. What it
+//! deliberately does not do: look at processes of other users, take a variable that anybody can set for a proof, or guess
+//! where it cannot know: in another pid namespace, or after another boot, nothing is killed.
 //!
-//! What always holds: a process is killed only through a pidfd that was opened before its environment was
-//! read the second time, so a recycled pid is never hit. The caller holds the lock of the folder, so the
-//! processes cannot belong to a living host.
+//! What always holds: a process is killed only through a pidfd that was opened before it was looked at the second time, so
+//! a recycled pid is never hit; its real user is ours. Nothing is killed while the host that launched it lives.
 #![forbid(unsafe_code)]
 
+use super::host_identity::{HostIdentity, Mark, ProcessIdentity, ProcessStat};
 use super::process::{Signal, wait_readable};
 use super::raw;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How much of an environment is looked at. Bytes.
@@ -31,36 +31,58 @@ pub struct Leftovers {
     pub killed: Vec<u32>,
     /// Pids of those that were still there when the time was over.
     pub remaining: Vec<u32>,
+    /// Pids of those that carry the mark of a host that nothing is known of: they are left alone.
+    pub unknown: Vec<u32>,
+    /// The host that still has the folder, and a process of it: nothing was killed.
+    pub in_use: Option<(u32, u32)>,
 }
 
-/// Kills every process of our user whose environment sets one of `variables` to a file in a folder of `folder`
-/// (`FOLDER/NAME/FILE`, absolute, without links), and waits until they have ended, at most `timeout`. One that
-/// has `sparing` in its environment was not launched by a host, but by a person, and is left alone. Never
-/// this process itself, but its own plugins too, so call it before the first launch. Blocks.
+/// How leftovers are known.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// The host that looks.
+    pub host: HostIdentity,
+    /// The host that had the folder before, if it said so.
+    pub before: Option<HostIdentity>,
+    /// The leaders that it wrote down.
+    pub leaders: Vec<ProcessIdentity>,
+    /// The runtime folder; absolute, without links.
+    pub runtime_dir: PathBuf,
+}
+
+/// Kills every process of our real user that the host before launched, or that is of a session that it launched, and waits
+/// until they have ended, at most `timeout`. Never this process itself, but its own plugins too, so call it before the first
+/// launch. Blocks; reading an environment may hang.
 ///
 /// # Errors
 /// Those of reading `/proc`; `EMFILE` without a descriptor for a pidfd.
-pub fn kill_leftovers(
-    variables: &[&str],
-    sparing: &str,
-    folder: &Path,
-    timeout: Duration,
-) -> io::Result<Leftovers> {
+pub fn kill_leftovers(search: &Search, timeout: Duration) -> io::Result<Leftovers> {
     let begin = Instant::now();
-    let marks = Marks::new(variables, sparing, folder);
     let mut found = Leftovers::default();
     // Again and again, because a process may have made another one before it was killed.
     loop {
         let mut alive = Vec::new();
+        found.unknown.clear();
+        let mut leftovers = Vec::new();
         for pid in pids_of_our_user()? {
-            if let Some(pidfd) = leftover(pid, &marks)? {
-                // Nothing to do about one that refuses: it shows as remaining.
-                let _ = raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL);
-                if !found.killed.contains(&pid) {
-                    found.killed.push(pid);
+            match search.judge(pid) {
+                Judgement::Stranger => {}
+                Judgement::Unknown => found.unknown.push(pid),
+                Judgement::InUse(host) => {
+                    found.in_use = Some((host, pid));
+                    return Ok(found);
                 }
-                alive.push((pid, pidfd));
+                Judgement::Leftover => leftovers.push(pid),
             }
+        }
+        for pid in leftovers {
+            let Some(pidfd) = search.open(pid)? else { continue };
+            // Nothing to do about one that refuses: it shows as remaining.
+            let _ = raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL);
+            if !found.killed.contains(&pid) {
+                found.killed.push(pid);
+            }
+            alive.push((pid, pidfd));
         }
         if alive.is_empty() {
             return Ok(found);
@@ -78,110 +100,103 @@ pub fn kill_leftovers(
     }
 }
 
-/// How a leftover is known.
-struct Marks {
-    /// `NAME=FOLDER/`.
-    entries: Vec<OsString>,
-    /// `NAME=`.
-    sparing: String,
+/// What a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    /// None of this folder's.
+    Stranger,
+    /// It has a mark of this folder, which nothing that is written down confirms.
+    Unknown,
+    /// The host of that pid launched it, and lives.
+    InUse(u32),
+    /// A dead host launched it, or the session that it is in.
+    Leftover,
 }
 
-impl Marks {
-    fn new(variables: &[&str], sparing: &str, folder: &Path) -> Marks {
-        let entry = |variable: &&str| {
-            let mut entry = OsString::from(format!("{variable}="));
-            entry.push(folder.join(""));
-            entry
+impl Search {
+    fn judge(&self, pid: u32) -> Judgement {
+        let before = self.before.as_ref().filter(|before| before.is_beside(&self.host));
+        let mark = mark_of(pid, &self.runtime_dir);
+        let mark = mark.as_ref().and_then(|variable| Mark::parse(variable, &self.runtime_dir));
+        if let Some(mark) = mark {
+            // A host that this process had before is no other one.
+            if mark.process.pid != std::process::id() && mark.process.runs() {
+                return Judgement::InUse(mark.process.pid);
+            }
+            let is_proven = before.is_some_and(|before| before.made(&mark));
+            return if is_proven { Judgement::Leftover } else { Judgement::Unknown };
+        }
+        // One that has ended, and waits to be reaped by whoever inherited it, is nobody's.
+        let stat = before.and_then(|_| ProcessStat::of(pid)).filter(|stat| stat.runs);
+        let Some(ProcessStat { session, .. }) = stat else { return Judgement::Stranger };
+        // A session's number is not given away while anybody is in it. If its leader is another process than the one
+        // that was launched, it is another session.
+        let is_of_leader = |leader: &&ProcessIdentity| {
+            leader.pid == session && ProcessIdentity::of(leader.pid).is_none_or(|now| now == **leader)
         };
-        Marks { entries: variables.iter().map(entry).collect(), sparing: format!("{sparing}=") }
+        if self.leaders.iter().any(|leader| is_of_leader(&leader)) {
+            Judgement::Leftover
+        } else {
+            Judgement::Stranger
+        }
     }
 
-    fn are_on(&self, pid: u32) -> bool {
-        // Exactly one folder in between: a host whose folder lies deeper is another host.
-        let is_inside = |rest: &[u8]| rest.iter().filter(|b| **b == b'/').count() == 1;
-        let is_ours = |variable: &[u8]| {
-            let mut entries = self.entries.iter();
-            entries.any(|entry| variable.strip_prefix(entry.as_bytes()).is_some_and(is_inside))
-        };
-        any_variable(pid, is_ours)
-            && !any_variable(pid, |variable| variable.starts_with(self.sparing.as_bytes()))
+    fn open(&self, pid: u32) -> io::Result<Option<OwnedFd>> {
+        match raw::pidfd_open(pid) {
+            Ok(pidfd) => {
+                let is_still = is_of_our_user(pid) && self.judge(pid) == Judgement::Leftover;
+                Ok(is_still.then_some(pidfd))
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EMFILE) => Err(error),
+            // Gone, or a thread.
+            Err(_) => Ok(None),
+        }
     }
 }
 
-fn leftover(pid: u32, marks: &Marks) -> io::Result<Option<OwnedFd>> {
-    if !marks.are_on(pid) {
-        return Ok(None);
-    }
-    match raw::pidfd_open(pid) {
-        Ok(pidfd) => Ok(marks.are_on(pid).then_some(pidfd)),
-        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => Err(error),
-        // Gone, or a thread.
-        Err(_) => Ok(None),
-    }
+/// The variable in the environment of a process that is a mark of a launch in that folder.
+fn mark_of(pid: u32, runtime_dir: &Path) -> Option<Vec<u8>> {
+    let environment = environment(pid)?;
+    let mut variables = environment.split(|b| *b == 0);
+    variables.find(|variable| Mark::parse(variable, runtime_dir).is_some()).map(<[u8]>::to_vec)
 }
 
 /// Whether the environment of a process sets just this: `NAME=value`.
 pub(super) fn has_exact_entry(pid: u32, entry: &OsStr) -> bool {
-    any_variable(pid, |variable| variable == entry.as_bytes())
+    environment(pid).is_some_and(|all| all.split(|b| *b == 0).any(|variable| variable == entry.as_bytes()))
 }
 
-/// A process that has ended, a zombie too, has no environment.
-fn any_variable(pid: u32, is_it: impl Fn(&[u8]) -> bool) -> bool {
+/// A process that has ended, a zombie too, has none.
+fn environment(pid: u32) -> Option<Vec<u8>> {
     let mut environment = Vec::new();
-    let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return false };
-    if file.take(ENVIRONMENT_BYTES_MAX).read_to_end(&mut environment).is_err() {
-        return false;
-    }
-    environment.split(|b| *b == 0).any(is_it)
+    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT_BYTES_MAX).read_to_end(&mut environment).ok()?;
+    Some(environment)
 }
 
 fn pids_of_our_user() -> io::Result<Vec<u32>> {
-    let (own, uid) = (std::process::id(), nix::unistd::geteuid().as_raw());
+    let own = std::process::id();
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        if pid != own && entry.metadata().is_ok_and(|metadata| metadata.uid() == uid) {
+        if pid != own && is_of_our_user(pid) {
             pids.push(pid);
         }
     }
     Ok(pids)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::testing::{DEADLINE, Sleeper, eventually, folder};
-    use super::*;
-
-    #[test]
-    fn those_of_the_folder_are_killed_and_no_others() {
-        let (ours, sibling) = (folder(), folder());
-        let (variable, second, sparing) = ("RPS_TEST_TOKEN_FILE", "RPS_TEST_LAUNCH", "RPS_TEST_SPARED");
-        let sleeper = |variable, path: &Path| Sleeper::new(&[(variable, path)]);
-        let mut left = [
-            sleeper(variable, &ours.path().join("echo/token.1")),
-            sleeper(second, &ours.path().join("kv/9")),
-        ];
-        let mut other = [
-            sleeper(variable, &sibling.path().join("echo/token.1")),
-            sleeper("RPS_TEST_OTHER", &ours.path().join("echo/token.1")),
-            sleeper(variable, &ours.path().with_extension("x").join("token.1")),
-            sleeper(variable, &ours.path().join("inner/echo/token.1")),
-            Sleeper::new(&[(variable, &ours.path().join("echo/token.2")), (sparing, Path::new("1"))]),
-        ];
-        let mut expected: Vec<u32> = left.iter().map(Sleeper::pid).collect();
-        // Before its exec, a child shows the environment of this test.
-        let marks = Marks::new(&[variable, second], sparing, ours.path());
-        eventually("sleepers run", || expected.iter().all(|pid| marks.are_on(*pid)));
-        let kill = || kill_leftovers(&[variable, second], sparing, ours.path(), DEADLINE).unwrap();
-        let mut found = kill();
-        expected.sort_unstable();
-        found.killed.sort_unstable();
-        assert_eq!(found, Leftovers { killed: expected, remaining: vec![] });
-        assert!(left.iter_mut().all(|sleeper| !sleeper.runs()));
-        assert!(other.iter_mut().all(Sleeper::runs), "a stranger was killed");
-        assert_eq!(kill(), Leftovers::default());
-    }
+/// Whether its real user is ours. The owner of its folder in `/proc` is not that: what cannot be traced is shown as root's,
+/// and a set-uid program as its effective user's.
+fn is_of_our_user(pid: u32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let real = uids.and_then(|uids| uids.split_whitespace().next()?.parse::<u32>().ok());
+    real == Some(nix::unistd::getuid().as_raw())
 }
+
+#[cfg(test)]
+#[path = "leftovers_tests.rs"]
+mod tests;

@@ -9,16 +9,19 @@
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
 //! files with unsafe code are `raw.rs` and `child.rs`; `docs/unsafe-inventory.md` lists each block.
 
-pub mod attendants;
 mod child;
 pub mod credentials;
 pub mod executable;
 mod exit_status;
 pub mod file_error;
 pub mod folder;
+pub mod folder_watch;
 pub mod generation;
+pub mod host_identity;
+pub mod known_children;
 pub mod launch;
 pub mod leftovers;
+pub mod limits;
 pub mod listener;
 pub mod orphans;
 pub mod private_file;
@@ -29,6 +32,7 @@ pub mod runtime_dir;
 pub mod spawn;
 mod spawn_error;
 pub mod sweep;
+pub mod sweeper;
 pub(crate) mod temporary;
 #[cfg(test)]
 mod testing;

@@ -10,35 +10,23 @@
 //! until then its pid is its own: what is read about it by its pid is about no other process.
 #![forbid(unsafe_code)]
 
+use super::known_children::{KnownChildren, Leader};
 use super::leftovers::has_exact_entry;
 use super::process::{ExitStatus, Signal, wait_readable};
 use super::raw::{self, Collect};
 use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::{Pid, getsid};
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// A launched process that lives, or has ended and is reaped elsewhere; and how to know what is its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leader {
-    /// Its pid. Processes of the session that it leads are its own.
-    pub pid: u32,
-    /// `NAME=value`, which this launch alone has in its environment. Processes that have it there too are
-    /// its own, also in a session that they made for themselves.
-    pub mark: OsString,
-}
-
-impl Leader {
-    /// Whether a child of ours that is not reaped is its own. One that cannot be asked is nobody's: it
-    /// has just ended, or hides its environment.
-    fn owns(&self, pid: u32) -> bool {
-        let session = i32::try_from(pid).ok().and_then(|pid| getsid(Some(Pid::from_raw(pid))).ok());
-        session.is_some_and(|session| session.as_raw().unsigned_abs() == self.pid)
-            || has_exact_entry(pid, &self.mark)
-    }
+/// Whether a child of ours that is not reaped is a leader's own. One that cannot be asked is nobody's: it has just ended, or
+/// hides its environment.
+fn owns(leader: &Leader, pid: u32) -> bool {
+    let session = i32::try_from(pid).ok().and_then(|pid| getsid(Some(Pid::from_raw(pid))).ok());
+    session.is_some_and(|session| session.as_raw().unsigned_abs() == leader.pid)
+        || has_exact_entry(pid, &leader.mark)
 }
 
 /// What one [`sweep`] found.
@@ -48,7 +36,14 @@ pub struct Sweep {
     pub reaped: Vec<(u32, ExitStatus)>,
     /// Orphans of nobody that were sent SIGKILL and have not ended yet: pid, and a pidfd to wait on.
     pub dying: Vec<(u32, OwnedFd)>,
+    /// Where the next sweep is to go on; `None`: all were looked at.
+    pub next: Option<u32>,
 }
+
+/// Living children that one sweep reads about, at most.
+const LOOKS_MAX: usize = 256;
+/// How long a sweep waits for launches that are on their way.
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Makes this process the parent of its orphaned descendants.
 ///
@@ -73,26 +68,48 @@ pub fn children() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Reaps every child that has ended, and sends SIGKILL to those that are no leader's own; leaders
-/// themselves are left alone. Never blocks. The children of a killed one become ours when it ends, so
-/// repeat until both lists are empty. Call it from the thread that launches: a child launched meanwhile
-/// would be taken for an orphan.
+/// Reaps children that have ended and that nobody looks after, and sends SIGKILL to those that belong to nothing that
+/// lives: neither are they known, nor their own. Looks at children of pids from `from` on, and at [`LOOKS_MAX`] living ones at
+/// the most. The children of a killed one become ours when it ends, so repeat until both lists are empty and nothing is
+/// left to look at. May hang, where an environment cannot be read.
 ///
 /// # Errors
 /// Those of reading `/proc`; `EMFILE` without a descriptor for a pidfd.
-pub fn sweep(leaders: &[Leader]) -> io::Result<Sweep> {
+pub fn sweep(children: &KnownChildren, from: u32) -> io::Result<Sweep> {
     let mut sweep = Sweep::default();
+    // First those that are there, then those that are known: what is launched in between is not among the first.
+    let pids = self::children()?;
+    let Some(snapshot) = children.snapshot(LAUNCH_TIMEOUT) else {
+        return Ok(Sweep { next: Some(from), ..sweep });
+    };
+    let leaders = &snapshot.known;
     let is_leader = |pid: &u32| leaders.iter().any(|leader| leader.pid == *pid);
-    for pid in children()?.into_iter().filter(|pid| !is_leader(pid)) {
+    let mut looks = 0;
+    for pid in pids.into_iter().filter(|pid| *pid >= from && !is_leader(pid)) {
         let pidfd = match raw::pidfd_open(pid) {
             Ok(pidfd) => pidfd,
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => continue,
             Err(error) => return Err(error),
         };
         // Confirms that it is our child: any other process is ECHILD, also one with a recycled pid.
+        let Ok(ended) = raw::waitid(pidfd.as_fd(), Collect::Peek) else { continue };
+        if ended.is_none() {
+            looks += 1;
+            if looks > LOOKS_MAX {
+                sweep.next = Some(pid);
+                break;
+            }
+            if leaders.iter().any(|leader| owns(leader, pid)) {
+                continue;
+            }
+        }
+        if children.has_launched_since(&snapshot) {
+            // A leader was reaped meanwhile, and its pid may be that of a new one.
+            sweep.next = Some(pid);
+            break;
+        }
         match raw::waitid(pidfd.as_fd(), Collect::Reap) {
             Ok(Some(status)) => sweep.reaped.push((pid, status)),
-            Ok(None) if leaders.iter().any(|leader| leader.owns(pid)) => {}
             Ok(None) => {
                 // An orphan that changed its user may refuse (EPERM); it stays in `dying`.
                 let _ = raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL);
@@ -138,27 +155,31 @@ pub fn kill_child(pid: u32) -> io::Result<()> {
     HeldChild::hold(pid)?.signal(Signal::SIGKILL)
 }
 
-/// Repeats [`sweep`] until nothing is left but leaders and what is theirs, or the time is over. Blocks.
+/// Repeats [`sweep`] until nothing is left but what is known and what is theirs, or the time is over. Blocks.
 ///
 /// # Returns
 /// The reaped, and the pids of those that did not end in time.
 ///
 /// # Errors
 /// As [`sweep`].
-pub fn kill_and_reap_orphans(leaders: &[Leader], timeout: Duration) -> io::Result<(Vec<u32>, Vec<u32>)> {
+pub fn kill_and_reap_orphans(
+    children: &KnownChildren,
+    timeout: Duration,
+) -> io::Result<(Vec<u32>, Vec<u32>)> {
     let begin = Instant::now();
-    let mut gone = Vec::new();
+    let (mut gone, mut from) = (Vec::new(), 0);
     loop {
-        let found = sweep(leaders)?;
+        let found = sweep(children, from)?;
         gone.extend(found.reaped.iter().map(|(pid, _)| *pid));
         let left = timeout.saturating_sub(begin.elapsed());
+        from = found.next.unwrap_or(0);
         match found.dying.first() {
-            None if found.reaped.is_empty() => return Ok((gone, Vec::new())),
-            // Those of the reaped may be ours now.
-            None => {}
-            Some(_) if left.is_zero() => {
+            None if found.reaped.is_empty() && found.next.is_none() => return Ok((gone, Vec::new())),
+            _ if left.is_zero() => {
                 return Ok((gone, found.dying.iter().map(|(pid, _)| *pid).collect()));
             }
+            // Those of the reaped may be ours now.
+            None => {}
             Some((_, pidfd)) => drop(wait_readable(pidfd.as_fd(), left)?),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::super::executable::open;
 use super::super::spawn::SpawnSpec;
+use super::super::sweeper::Sweeper;
 use super::super::testing::{DEADLINE, Sleeper, eventually, file, folder, script, spawn_patiently};
 use super::*;
 
@@ -67,8 +68,10 @@ fn orphans_of_nobody_are_killed_and_those_of_a_living_leader_live() {
                 MARK=17 setsid sleep 1004 & sleep 0'\nexec sleep 1000\n";
     let keeper_file = open(&file(root.path(), "keeper", body, 0o755)).unwrap();
     let environment = [("MARK".into(), "1".into()), ("PATH".into(), std::env::var_os("PATH").unwrap())];
-    let keeper = spawn_patiently(&SpawnSpec { env: &environment, ..SpawnSpec::new(&keeper_file) });
-    let keeper = keeper.unwrap().child;
+    let known = KnownChildren::default();
+    let launch = || spawn_patiently(&SpawnSpec { env: &environment, ..SpawnSpec::new(&keeper_file) });
+    let (keeper, first_launch) = known.launch("MARK=1".into(), launch, |keeper| keeper.child.pid()).unwrap();
+    let keeper = keeper.child;
     assert!(ended.wait_exit(DEADLINE).unwrap());
     let leaders = [keeper.pid(), ended.pid()];
     let orphans = || children().unwrap().into_iter().filter(|pid| !leaders.contains(pid));
@@ -78,26 +81,54 @@ fn orphans_of_nobody_are_killed_and_those_of_a_living_leader_live() {
         all && orphans().filter(|pid| session(*pid) == Some(*pid)).count() == 5
     });
     ended.reap().unwrap();
-    let leader = Leader { pid: keeper.pid(), mark: "MARK=1".into() };
     let marked = sleeper("1003").unwrap();
     let mut spared = vec![keeper.pid(), sleeper("1001").unwrap(), marked];
     spared.sort_unstable();
 
-    let (gone, left) = kill_and_reap_orphans(std::slice::from_ref(&leader), DEADLINE).unwrap();
+    // While a launch is on its way, whatever is no leader may be its child.
+    let during = || {
+        let seen = sweep(&known, 7).unwrap();
+        assert!(seen.reaped.is_empty() && seen.dying.is_empty() && seen.next == Some(7), "{seen:?}");
+        Err::<u32, _>("no")
+    };
+    assert!(known.launch("MARK=3".into(), during, |pid| *pid).is_err());
+
+    let (gone, left) = kill_and_reap_orphans(&known, DEADLINE).unwrap();
     assert!(gone.len() >= 4, "{gone:?}");
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(keeper.peek_exit().unwrap(), None);
     assert_eq!(children().unwrap(), spared);
-    let nothing = sweep(&[leader]).unwrap();
-    assert!(nothing.reaped.is_empty() && nothing.dying.is_empty());
+    let nothing = sweep(&known, 0).unwrap();
+    assert!(nothing.reaped.is_empty() && nothing.dying.is_empty() && nothing.next.is_none());
 
     // What is a leader's own goes when the leader is none any more.
-    let next_launch = Leader { pid: keeper.pid(), mark: "MARK=2".into() };
-    assert_eq!(kill_and_reap_orphans(&[next_launch], DEADLINE).unwrap(), (vec![marked], vec![]));
+    drop(first_launch);
+    let next_launch = known.launch("MARK=2".into(), || Ok::<_, ()>(keeper.pid()), |pid| *pid).unwrap();
+    assert_eq!(kill_and_reap_orphans(&known, DEADLINE).unwrap(), (vec![marked], vec![]));
     drop(keeper);
-    let (_, left) = kill_and_reap_orphans(&[], DEADLINE).unwrap();
+    drop(next_launch);
+    let (_, left) = kill_and_reap_orphans(&known, DEADLINE).unwrap();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(children().unwrap(), Vec::<u32>::new());
+    a_storm_is_swept_by_the_thread(root.path(), &known);
+}
+
+/// However often it is asked.
+fn a_storm_is_swept_by_the_thread(folder: &std::path::Path, known: &KnownChildren) {
+    let body = "for i in 1 2 3 4 5 6 7 8 9; do setsid sleep 1000 & setsid sleep 0 & done";
+    let storm = open(&file(folder, "storm", format!("#!/bin/sh\n{body}\n"), 0o755)).unwrap();
+    let (mut storm, launch) = known
+        .launch("MARK=4".into(), || spawn_patiently(&SpawnSpec::new(&storm)), |s| s.child.pid())
+        .unwrap();
+    let sweeper = Sweeper::start(known.clone(), |error| panic!("{error}")).unwrap();
+    assert!(storm.child.wait_exit(DEADLINE).unwrap());
+    storm.child.reap().unwrap();
+    drop(launch);
+    eventually("the storm is over", || {
+        (0..1000).for_each(|_| sweeper.want());
+        children().unwrap().is_empty()
+    });
+    assert_eq!(sweeper.end_all(DEADLINE).unwrap().unwrap(), (vec![], vec![]));
 }
 
 fn command(pid: u32) -> String {

@@ -81,6 +81,13 @@ impl PrivateFile {
         file
     }
 
+    /// Whether it is still there, and not another file of its name.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        let there = self.folder.look_at(&self.name).map(|stat| Identity::of(&stat));
+        there.is_ok_and(|there| self.only.is_none_or(|only| only == there))
+    }
+
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -49,6 +49,14 @@ pub enum PrivateFolderError {
     File(FileError),
 }
 
+impl PrivateFolderError {
+    /// The kernel's reason, where a system call failed.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        if let PrivateFolderError::File(error) = self { Some(error.errno) } else { None }
+    }
+}
+
 impl fmt::Display for PrivateFolderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

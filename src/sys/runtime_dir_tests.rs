@@ -110,3 +110,33 @@ fn ids_that_name_the_hosts_own_files_are_reserved_and_no_others() {
         assert_eq!(reserved(id), None, "{id}");
     }
 }
+
+#[test]
+fn what_is_removed_is_made_again_unless_another_host_was_faster() {
+    let root = folder();
+    let path = root.path().join("run");
+    let runtime = RuntimeDir::open(&path).unwrap();
+    runtime.host().write(&runtime.folder()).unwrap();
+    assert_eq!(runtime.look_after(), Ok(Found::Whole));
+    std::fs::remove_file(path.join("lock")).unwrap();
+    assert_eq!(runtime.look_after(), Ok(Found::LockMade));
+    assert!(matches!(refused(&path), RuntimeDirError::Locked { .. }), "it is locked again");
+    std::fs::remove_dir_all(&path).unwrap();
+    assert_eq!((runtime.look_after(), runtime.look_after()), (Ok(Found::FolderMade), Ok(Found::Whole)));
+    assert!(matches!(refused(&path), RuntimeDirError::Locked { .. }));
+    assert_eq!(HostIdentity::read(&runtime.folder()).as_ref(), Some(runtime.host()));
+    runtime.plugin_folder(&"echo".parse().unwrap()).unwrap();
+    assert!(path.join("echo").is_dir(), "in the folder that is there now");
+    // Moved away, with another in its place.
+    std::fs::rename(&path, root.path().join("moved")).unwrap();
+    assert_eq!(runtime.look_after(), Ok(Found::FolderMade));
+    // Another host came first.
+    std::fs::remove_dir_all(&path).unwrap();
+    let other = RuntimeDir::open(&path).unwrap();
+    assert!(matches!(runtime.look_after(), Err(RuntimeDirError::Locked { .. })));
+    drop(other);
+    assert_eq!(runtime.look_after(), Ok(Found::FolderMade));
+    std::fs::remove_dir_all(root.path()).unwrap();
+    assert!(matches!(runtime.look_after(), Err(RuntimeDirError::Way(_))), "nor can it be made");
+    std::fs::create_dir(root.path()).unwrap();
+}

@@ -19,6 +19,7 @@
 pub use super::child::SpawnStep;
 use super::child::{CStringArray, FIRST_GIVEN_FD, GIVEN_FDS_MAX, Plan, start};
 use super::executable::{Executable, Format};
+use super::limits::given_descriptor_limit;
 use super::process::Child;
 use super::raw;
 pub use super::spawn_error::SpawnError;
@@ -173,6 +174,8 @@ fn spawn_with(
         parent: nix::unistd::getpid().as_raw(),
         close_range,
         descriptors_max: descriptors_max(),
+        descriptors_soft: given_descriptor_limit(),
+        is_protected: is_protected_from_oom(),
         failure: Cell::new(None),
     };
     let (pid, pidfd) = start(&plan)?;
@@ -261,6 +264,13 @@ fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, (SpawnStep, Errno)> {
 fn descriptors_max() -> RawFd {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
     RawFd::try_from(limit).map_or(DESCRIPTORS_MAX, |limit| limit.min(DESCRIPTORS_MAX))
+}
+
+/// Whether the kernel spares this process when memory is short (oom_score_adj below 0), as a service manager may have
+/// asked for the daemon, not for its plugins.
+fn is_protected_from_oom() -> bool {
+    let adjustment = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    adjustment.trim_start().starts_with('-')
 }
 
 fn errno_of(error: &std::io::Error) -> Errno {

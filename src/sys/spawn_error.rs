@@ -3,6 +3,7 @@
 
 use super::child::SpawnStep;
 use super::executable::Format;
+use super::file_error::is_shortage;
 use nix::errno::Errno;
 use std::fmt;
 use std::path::PathBuf;
@@ -28,6 +29,12 @@ impl SpawnError {
         self.step == SpawnStep::Execute && self.errno == libc::ETXTBSY
     }
 
+    /// Whether the host lacks something, such as descriptors, processes or memory, which may pass.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        self.step != SpawnStep::Arguments && is_shortage(Errno::from_raw(self.errno))
+    }
+
     /// The failed step in words.
     #[must_use]
     pub fn step_name(&self) -> &'static str {
@@ -40,6 +47,7 @@ impl SpawnError {
             SpawnStep::StandardStreams => "connect stdin, stdout and stderr",
             SpawnStep::GivenDescriptor => "keep its connection, or the script for its interpreter, open",
             SpawnStep::WorkingFolder => "change to its working folder",
+            SpawnStep::Limits => "set its limit of descriptors",
             SpawnStep::CloseDescriptors => "close the host's descriptors",
             SpawnStep::Execute => "execute it",
         }

@@ -381,3 +381,38 @@ fn a_program_reads_what_it_is_given() {
     let (stdout, _, status) = finish(spawned.unwrap().unwrap());
     assert_eq!((stdout.as_str(), status), ("read a line\nthen and more\n", OK));
 }
+
+/// Concerns the whole process, so it runs in a process of its own.
+#[test]
+fn what_the_daemon_has_for_itself_is_not_inherited() {
+    const VARIABLE: &str = "RPS_TEST_LIMITS";
+    if std::env::var_os(VARIABLE).is_none() {
+        let name = "sys::spawn::tests::what_the_daemon_has_for_itself_is_not_inherited";
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = command.args([name, "--exact"]).env(VARIABLE, "1").output().unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
+        return;
+    }
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    nix::sys::resource::setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
+    super::super::limits::raise_descriptor_limit().unwrap();
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+    let root = folder();
+    let body = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj";
+    let executable = open(&script(root.path(), body)).unwrap();
+    let environment = [("PATH".into(), std::env::var_os("PATH").unwrap())];
+    let spec = SpawnSpec { env: &environment, ..SpawnSpec::new(&executable) };
+    // Only who may is protected; whoever gives itself up to the killer hands that on.
+    let adjustments: &[&str] = if nix::unistd::geteuid().is_root() { &["-500", "300"] } else { &["300"] };
+    for adjustment in adjustments {
+        // A container may not let root do it.
+        if std::fs::write("/proc/self/oom_score_adj", adjustment).is_err() {
+            continue;
+        }
+        let (printed, ..) = finish(spawn_patiently(&spec).unwrap());
+        let expected = if adjustment.starts_with('-') { "0" } else { adjustment };
+        let hard = if hard == u64::MAX { "unlimited".to_owned() } else { hard.to_string() };
+        assert_eq!(printed, format!("200\n{hard}\n{expected}\n"));
+    }
+}

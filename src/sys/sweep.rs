@@ -31,16 +31,17 @@ pub struct Swept {
 /// If the runtime folder itself cannot be listed. What fails inside it is told in [`Swept::failed`].
 pub fn sweep(runtime: &RuntimeDir) -> Result<Swept, FileError> {
     let mut swept = Swept::default();
-    for (name, kind) in runtime.folder().entries()? {
+    let folder = runtime.folder();
+    for (name, kind) in folder.entries()? {
         let Some(name) = name.to_str() else { continue };
         if kind == SFlag::S_IFSOCK && name == ADMIN_SOCKET {
-            remove(runtime.folder(), name, &mut swept);
+            remove(&folder, name, &mut swept);
         }
         if kind != SFlag::S_IFDIR || name.parse::<PluginId>().is_err() {
             continue;
         }
         let path = runtime.path().join(name);
-        match PrivateFolder::open(runtime.folder().fd(), name.as_ref(), &path) {
+        match PrivateFolder::open(folder.fd(), name.as_ref(), &path) {
             Ok(folder) => sweep_plugin(&folder, &mut swept),
             Err(error) => swept.failed.push(error.to_string()),
         }

@@ -145,6 +145,33 @@ fn sighup_and_sigusr1_change_nothing_and_are_on_record() {
 }
 
 #[test]
+fn a_runtime_folder_that_is_removed_is_made_again_and_told() {
+    for what in ["lock", "admin.sock", ""] {
+        let world = World::new();
+        let daemon = Daemon::start(&world, &["-p", &format!("echo={}", world.program("echo").display())]);
+        let before = daemon.wait_for("echo", "healthy");
+        match what {
+            "" => std::fs::remove_dir_all(world.runtime_dir()).unwrap(),
+            name => std::fs::remove_file(world.runtime_dir().join(name)).unwrap(),
+        }
+        let told = daemon.recorded("", EventKind::RuntimeDirMade, |_| true);
+        let named = match what {
+            "" => "the runtime folder was removed",
+            "lock" => "the lock of the runtime folder was removed",
+            _ => "the admin socket was removed",
+        };
+        assert!(told.message.contains(named), "{told:?}");
+        eventually("operators are let in again", || (daemon.ctl(&["status"]).code == 0).then_some(()));
+        assert_eq!(daemon.json(&["plugin", "echo"])["pid"], before["pid"], "{what}");
+        assert_eq!(daemon.ctl(&["restart", "echo"]).code, 0, "{what}");
+        let after = daemon.wait_for("echo", "healthy");
+        assert_eq!(after["generation"], 2, "{what}: numbers go on");
+        let second = run(&mut command(&world));
+        assert!(second.stderr.contains(&format!("in use by process {}", daemon.pid())), "{}", second.stderr);
+    }
+}
+
+#[test]
 fn a_second_sigterm_waits_and_a_second_sigint_does_not() {
     let world = World::new();
     let words = config(&world, &json!({"stubborn": failure(&world, "ignore-shutdown-and-term")}));
@@ -178,6 +205,24 @@ fn a_second_daemon_on_the_same_folder_is_refused_with_the_pid_of_the_first() {
     assert!(second.stderr.starts_with("rpcplugind: runtime folder "), "{}", second.stderr);
     assert!(second.stderr.contains(&expected), "{}", second.stderr);
     assert_eq!(daemon.ctl(&["status"]).code, 0, "the first one is not harmed");
+}
+
+#[test]
+fn a_second_host_ends_while_the_first_one_lives_whatever_became_of_its_lock() {
+    for whole in [false, true] {
+        let world = World::new();
+        let echo = format!("echo={}", world.program("echo").display());
+        let daemon = Daemon::start(&world, &["--plugin", &echo]);
+        let plugin = pid_of(&daemon.wait_for("echo", "healthy"));
+        match whole {
+            false => std::fs::remove_file(world.runtime_dir().join("lock")).unwrap(),
+            true => std::fs::remove_dir_all(world.runtime_dir()).unwrap(),
+        }
+        let second = run(&mut command(&world));
+        assert_eq!((second.code, &*second.stdout), (1, ""), "{whole}");
+        assert!(second.stderr.contains(&format!("process {}", daemon.pid())), "{whole}: {}", second.stderr);
+        assert!(whole || is_alive(plugin), "the second one killed it");
+    }
 }
 
 #[test]

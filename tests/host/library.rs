@@ -42,7 +42,9 @@ fn litter(folder: &Path) -> Vec<String> {
         let name = entry.file_name().into_string().unwrap();
         if entry.file_type().unwrap().is_dir() {
             found.extend(litter(&entry.path()));
-        } else if !["events.jsonl", "plugin-events.jsonl", "generation", "lock"].contains(&name.as_str()) {
+        } else if !["events.jsonl", "plugin-events.jsonl", "generation", "leader", "host.json", "lock"]
+            .contains(&name.as_str())
+        {
             found.push(name);
         }
     }

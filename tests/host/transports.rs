@@ -139,14 +139,18 @@ fn a_plugin_that_dies_is_replaced_and_one_that_is_stopped_ends_by_itself() {
 fn nothing_lies_in_the_folder_that_the_transport_does_not_need() {
     let world = World::new();
     let host = world.host();
-    for (name, transport, expected) in
-        [("fd", Transport::Fd, &["generation", "token.1"][..]), ("stdio", Transport::Stdio, &["generation"])]
-    {
+    for (name, transport, expected) in [
+        ("fd", Transport::Fd, &["generation", "leader", "token.1"][..]),
+        ("stdio", Transport::Stdio, &["generation", "leader"]),
+    ] {
         let plugin = scripted(&world, &host, name, transport, "exec sleep 1000");
         plugin.start().unwrap();
         eventually("its process runs", || plugin.status().unwrap().pid);
-        let mut seen = names(world.runtime_dir().join(name));
-        seen.retain(|name| name != "events.jsonl");
+        let seen = eventually("its leader is written down", || {
+            let mut seen = names(world.runtime_dir().join(name));
+            seen.retain(|name| name != "events.jsonl");
+            seen.contains(&"leader".to_owned()).then_some(seen)
+        });
         assert_eq!(seen, expected);
     }
     let plugin = up(host.add(config(&world, Way::Fd, "proven")).unwrap());

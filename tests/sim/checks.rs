@@ -13,7 +13,8 @@ impl World {
         for slot in 0..self.slots.len() {
             timers_max += self.check_plugin(slot);
         }
-        self.ledger.check_waits(&self.host);
+        let runs = |pid| self.processes.values().any(|process| process.pid == pid && process.alive);
+        self.ledger.check_waits(&self.host, runs);
         let timers = self.host.timers_pending();
         assert!(timers <= timers_max, "{timers} timers, at most {timers_max} can be needed");
         if let Some(deadline) = self.ledger.first_deadline() {

@@ -5,10 +5,9 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 18] = [
+const ELSEWHERE: [EventKind; 17] = [
+    EventKind::RuntimeDirMade,
     EventKind::Awaited,
-    EventKind::HostShortage,
-    EventKind::HostShortageOver,
     EventKind::LetGo,
     EventKind::RecordRepaired,
     EventKind::RecordGap,
@@ -27,7 +26,7 @@ const ELSEWHERE: [EventKind; 18] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 53] = [
+const WANTED: [&str; 56] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -58,7 +57,10 @@ const WANTED: [&str; 53] = [
     "wait unknown_plugin not_sent",
     "prepare hangs",
     "prepare fails",
+    "prepare shortage",
     "spawn fails",
+    "spawn shortage",
+    "a wait is about to end with a dead process",
     "spawn busy",
     "process survives SIGKILL for a while",
     "last bytes reach the child",

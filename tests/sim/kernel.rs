@@ -5,7 +5,7 @@ use crate::ledger::Id;
 use crate::link::Link;
 use crate::world::{Event, Prepared, Process, World};
 use rpc_plugin_system::state::action::{Action, StopSignal};
-use rpc_plugin_system::state::plugin::SpawnFailure;
+use rpc_plugin_system::state::plugin::{PrepareFailure, SpawnFailure};
 use rpc_plugin_system::state::policy::Transport;
 use rpc_plugin_wire::{Message, Outcome, RequestId, Token};
 use std::time::Duration;
@@ -87,7 +87,22 @@ impl World {
                     self.overdue.push((self.now.plus(grace), id, wire_id));
                 }
             }
+            Action::Confirm(key, generation) => {
+                if self.processes.get(&(key, generation)).is_some_and(|process| process.alive) {
+                    self.host.handle_confirmed(self.now, key, generation);
+                } else {
+                    self.coverage.saw("a wait is about to end with a dead process");
+                }
+            }
             Action::Waited(wait, result) => {
+                if let Ok(Some(pid)) = result.as_ref().map(|status| status.pid) {
+                    let told = self.processes.values().find(|process| process.pid == pid);
+                    assert!(
+                        told.is_some_and(|process| process.alive),
+                        "wait {} ends with dead process {pid}",
+                        wait.0
+                    );
+                }
                 self.tell(format_args!("  wait {} ends: {}", wait.0, result.is_ok()));
                 match &result {
                     Ok(_) => self.coverage.saw("wait ok"),
@@ -139,8 +154,9 @@ impl World {
             assert!(self.prepared.insert(id, prepared).is_none(), "{id:?} is prepared twice");
             Ok(token)
         } else {
-            self.coverage.saw("prepare fails");
-            Err("no space left on device".to_owned().into())
+            let shortage = self.rng.bool();
+            self.coverage.saw(if shortage { "prepare shortage" } else { "prepare fails" });
+            Err(PrepareFailure { shortage, ..PrepareFailure::from("no space left on device".to_owned()) })
         };
         self.host.with_plugin(self.now, id.0, |plugin, step| plugin.handle_prepared(step, id.1, outcome));
     }
@@ -152,9 +168,14 @@ impl World {
         assert!(live.is_none(), "two processes of one plugin: {id:?} and {live:?}");
         let roll = if self.calm { 99 } else { self.rng.u32(0..100) };
         let busy = roll < 8;
-        if roll < 12 {
-            self.coverage.saw(if busy { "spawn busy" } else { "spawn fails" });
-            let failure = SpawnFailure { reason: "it cannot be executed".into(), busy };
+        if roll < 16 {
+            let shortage = roll >= 12;
+            self.coverage.saw(match (busy, shortage) {
+                (true, _) => "spawn busy",
+                (_, true) => "spawn shortage",
+                _ => "spawn fails",
+            });
+            let failure = SpawnFailure { reason: "it cannot be executed".into(), busy, shortage };
             self.host
                 .with_plugin(self.now, id.0, |plugin, step| plugin.handle_spawned(step, id.1, Err(failure)));
             return;

@@ -186,6 +186,8 @@ events! {
     HostFault = "host_fault", Kernel, Error;
     /// The host lacks descriptors, processes, memory or room on a disk. What it was needed for waits and is tried again.
     HostShortage = "host_shortage", Kernel, Error;
+    /// The runtime folder, its lock or the admin socket was removed or replaced, and was made again.
+    RuntimeDirMade = "runtime_dir_made", Kernel, Error;
     /// The host has again what it lacked.
     HostShortageOver = "host_shortage_over", Kernel, Info;
     /// The record ended in the middle of a line, which was removed.

@@ -90,7 +90,7 @@ pub const ADMIN_SOCKET: &str = "admin.sock";
 
 /// Ids that no plugin may have: names of the host's own files in a runtime folder, beside which the plugins' folders
 /// lie. A `*` at the end stands for any rest, such as the number of a rotated file.
-pub const RESERVED_IDS: [&str; 4] = ["lock", ADMIN_SOCKET, "events.jsonl*", "sinks"];
+pub const RESERVED_IDS: [&str; 5] = ["lock", ADMIN_SOCKET, "host.json", "events.jsonl*", "sinks"];
 
 impl PluginId {
     /// The id as text.

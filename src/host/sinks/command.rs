@@ -10,7 +10,7 @@
 use crate::eventlog::sinks::{
     CommandLine, Event, EventTarget, SinkFault, Window, json_line, wait_until_read, write_by,
 };
-use crate::sys::attendants::{Attendant, Attendants};
+use crate::sys::known_children::{KnownChild, KnownChildren};
 use crate::sys::process::Child;
 use crate::sys::spawn::{SpawnSpec, Spawned, spawn_reading};
 use crate::sys::{executable, unread};
@@ -34,7 +34,7 @@ const BLOCK_BYTES: usize = 4096;
 pub(super) struct CommandSink {
     line: CommandLine,
     name: String,
-    attendants: Attendants,
+    children: KnownChildren,
     running: Option<RunningProgram>,
     window: Window,
 }
@@ -43,7 +43,7 @@ pub(super) struct CommandSink {
 #[derive(Debug)]
 struct RunningProgram {
     child: Child,
-    _known: Attendant,
+    _known: KnownChild,
     stdin: Option<File>,
     stdout: Option<File>,
     stderr: Option<File>,
@@ -106,9 +106,9 @@ impl RunningProgram {
 }
 
 impl CommandSink {
-    pub(super) fn new(name: &str, line: CommandLine, attendants: Attendants) -> CommandSink {
+    pub(super) fn new(name: &str, line: CommandLine, children: KnownChildren) -> CommandSink {
         let name = name.to_owned();
-        CommandSink { line, name, attendants, running: None, window: Window::default() }
+        CommandSink { line, name, children, running: None, window: Window::default() }
     }
 
     fn launch(&self) -> Result<RunningProgram, String> {
@@ -122,7 +122,7 @@ impl CommandSink {
         let mark = format!("{ENV_SINK}={}", self.name).into();
         let launch = || spawn_reading(&spec, reader.into());
         let (spawned, known) = self
-            .attendants
+            .children
             .launch(mark, launch, |spawned: &Spawned| spawned.child.pid())
             .map_err(|error| error.to_string())?;
         let Spawned { child, stdout, stderr } = spawned;

@@ -17,7 +17,7 @@ use crate::eventlog::sinks::{
 };
 use crate::eventlog::{COMPRESS_FILES_MIN, Disk, EventLog, LogOptions, Packer, StreamWaker};
 use crate::reactor::{Reactor, SinkQuestion};
-use crate::sys::attendants::Attendants;
+use crate::sys::known_children::KnownChildren;
 use command::CommandSink;
 use plugin::PluginSink;
 use rpc_plugin_wire::PluginId;
@@ -56,7 +56,7 @@ pub(super) struct SinkContext<'a> {
     pub(super) disk: &'a Arc<dyn Disk>,
     pub(super) log: &'a EventLog,
     pub(super) engine: &'a Arc<Engine<Reactor>>,
-    pub(super) attendants: &'a Attendants,
+    pub(super) children: &'a KnownChildren,
 }
 
 /// The sinks of a host, and the thread that packs rotated files.
@@ -195,7 +195,7 @@ fn make(context: &SinkContext<'_>, name: &str, target: SinkTarget) -> Box<dyn Ev
         SinkTarget::Journald(path) => Box::new(DatagramSink::new(&path, DatagramFormat::Journald)),
         SinkTarget::UnixDatagram(path) => Box::new(DatagramSink::new(&path, DatagramFormat::Json)),
         SinkTarget::UnixStream(path) => Box::new(StreamSink::new(path)),
-        SinkTarget::Command(line) => Box::new(CommandSink::new(name, line, context.attendants.clone())),
+        SinkTarget::Command(line) => Box::new(CommandSink::new(name, line, context.children.clone())),
         SinkTarget::Plugin(id) => Box::new(PluginSink::new(name, id, Arc::clone(context.engine))),
     }
 }

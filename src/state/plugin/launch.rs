@@ -6,6 +6,7 @@ use crate::state::policy::Transport;
 use crate::state::session::{Expectation, Session};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::Launch;
+use rpc_plugin_wire::life::Desired;
 use rpc_plugin_wire::{Generation, Token};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct SpawnFailure {
     pub reason: String,
     /// Whether the executable was open for writing (ETXTBSY), which passes.
     pub busy: bool,
+    /// Whether the host lacks something, such as descriptors or processes: no fault of the plugin.
+    pub shortage: bool,
 }
 
 /// Why a generation could not be prepared for launch.
@@ -42,11 +45,13 @@ pub struct PrepareFailure {
     pub reason: String,
     /// The number that turned out to have been used already, if that is why. The next one is the one after it.
     pub used: Option<Generation>,
+    /// Whether the host lacks something, such as room on its disk: no fault of the plugin.
+    pub shortage: bool,
 }
 
 impl From<String> for PrepareFailure {
     fn from(reason: String) -> PrepareFailure {
-        PrepareFailure { reason, used: None }
+        PrepareFailure { reason, used: None, shortage: false }
     }
 }
 
@@ -97,7 +102,10 @@ impl Plugin {
                 self.enter(step, Phase::Spawning(0), None);
                 self.spawn(step);
             }
-            (Phase::Preparing, Err(PrepareFailure { reason, used })) if current => {
+            (Phase::Preparing, Err(PrepareFailure { reason, shortage: true, .. })) if current => {
+                self.wait_for_host(step, format!("it could not be prepared for launch: {reason}"));
+            }
+            (Phase::Preparing, Err(PrepareFailure { reason, used, .. })) if current => {
                 let note = Note::new(EventKind::LaunchFailed, "it could not be prepared for launch");
                 self.note(step, note.error(reason.clone()));
                 self.generation = self.generation.max(used);
@@ -112,6 +120,29 @@ impl Plugin {
             }
             (_, Ok(_)) => step.actions.push_back(Action::Discard(self.key, generation)),
             (_, Err(PrepareFailure { used, .. })) => self.generation = self.generation.max(used),
+        }
+    }
+
+    /// What was to be done failed for want of something that the host lacks. It is done again until the host has it: it
+    /// counts as no restart, and is never given up.
+    fn wait_for_host(&mut self, step: &mut Step<'_>, reason: String) {
+        self.last_error = Some(reason.clone());
+        if self.desired == Desired::Down {
+            return self.enter(step, Phase::Stopped, None);
+        }
+        if self.shortage.failed(step.now) {
+            let text = "the host lacks what its launch takes; it is tried again until there is enough";
+            self.note(step, Note::new(EventKind::HostShortage, text).error(reason));
+        }
+        let at = self.shortage.next_at().unwrap_or(step.now);
+        self.enter(step, Phase::Backoff(at), Some(at.since(step.now)));
+    }
+
+    /// A connection to its socket could not be accepted, because the host lacks something: the plugin has its time anew.
+    pub fn handle_accept_shortage(&mut self, step: &mut Step<'_>, generation: Generation) {
+        if self.generation == Some(generation) && self.phase == Phase::Connecting && !self.config.is_by_hand()
+        {
+            self.enter(step, Phase::Connecting, Some(self.policy.connect_timeout));
         }
     }
 
@@ -151,6 +182,9 @@ impl Plugin {
         }
         match outcome {
             Ok(pid) => {
+                if self.shortage.passed() {
+                    self.note(step, Note::new(EventKind::HostShortageOver, "it could be launched again"));
+                }
                 self.process = Some(PluginProcess { pid, launched_at: step.now });
                 let executable = self.config.shown_executable();
                 self.note(step, Note::new(EventKind::Launched, format!("{executable} runs")));
@@ -163,6 +197,10 @@ impl Plugin {
             }
             Err(failure) if failure.busy && tries < SPAWN_RETRIES_MAX => {
                 self.enter(step, Phase::Spawning(tries + 1), Some(SPAWN_RETRY));
+            }
+            Err(failure) if failure.shortage => {
+                step.actions.push_back(Action::Discard(self.key, generation));
+                self.wait_for_host(step, format!("its process could not be started: {}", failure.reason));
             }
             Err(failure) => {
                 step.actions.push_back(Action::Discard(self.key, generation));

@@ -25,6 +25,7 @@ use super::output::Rate;
 use super::plugin_config::PluginConfig;
 use super::policy::{Policy, Transport};
 use super::session::{Introduction, Session};
+use super::shortage::Shortage;
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
 use rpc_plugin_wire::event::EventKind;
@@ -148,6 +149,8 @@ pub struct Plugin {
     recent_restarts: VecDeque<Time>,
     counts: Counts,
     last_error: Option<String>,
+    /// What the host lacks for its launch.
+    shortage: Shortage,
     /// What it may still put on record by itself.
     log_rate: Rate,
     /// The state that was last noted.
@@ -185,6 +188,7 @@ impl Plugin {
             recent_restarts: VecDeque::new(),
             counts: Counts::default(),
             last_error: None,
+            shortage: Shortage::default(),
             shown: PluginState::Stopped,
         }
     }

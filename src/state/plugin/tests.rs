@@ -206,7 +206,11 @@ impl Bench {
                 Ok(_) => format!("call {number} ok"),
                 Err(error) => format!("call {number} {}", error.code.name()),
             }),
-            Action::Waited(..) | Action::Called(_) | Action::Progress(..) | Action::Note(_) => None,
+            Action::Confirm(..)
+            | Action::Waited(..)
+            | Action::Called(_)
+            | Action::Progress(..)
+            | Action::Note(_) => None,
         });
         asked.collect()
     }
@@ -344,7 +348,10 @@ fn a_preparation_that_hangs_is_given_up_and_never_joined_by_a_second() {
 
 #[test]
 fn a_number_that_turns_out_to_be_used_is_not_approached_one_by_one() {
-    let used = |number: u64| PrepareFailure { reason: "used".into(), used: Some(number.try_into().unwrap()) };
+    let used = |number: u64| PrepareFailure {
+        used: Some(number.try_into().unwrap()),
+        ..PrepareFailure::from("used".to_owned())
+    };
     let mut bench = Bench::new(policy());
     bench.start();
     assert_eq!(bench.asked(), ["prepare 42"]);
@@ -362,6 +369,73 @@ fn a_number_that_turns_out_to_be_used_is_not_approached_one_by_one() {
     bench.act(|plugin, step| plugin.handle_prepared(step, generation, Err(used(950))));
     bench.start();
     assert_eq!(bench.asked(), ["prepare 951"]);
+}
+
+#[test]
+fn what_the_host_lacks_counts_as_no_restart_and_passes_by_itself() {
+    let kinds = |bench: &mut Bench| -> Vec<EventKind> {
+        let notes = bench.actions.drain(..).filter_map(|action| match action {
+            Action::Note(note) => Some(note.kind),
+            _ => None,
+        });
+        notes.filter(|kind| !matches!(kind, EventKind::StateChanged | EventKind::LaunchPrepared)).collect()
+    };
+    // Not even where nothing is ever launched again.
+    for restart in [RestartPolicy::Always, RestartPolicy::Never] {
+        let mut bench = Bench::new(Policy { restart, ..policy() });
+        bench.start();
+        bench.actions.clear();
+        for attempt in 0..40 {
+            let generation = bench.generation();
+            if attempt % 2 == 0 {
+                let failure =
+                    PrepareFailure { shortage: true, ..PrepareFailure::from("no space left".to_owned()) };
+                bench.act(|plugin, step| plugin.handle_prepared(step, generation, Err(failure)));
+            } else {
+                bench.prepared();
+                bench.spawned(Err(SpawnFailure {
+                    reason: "too many open files".into(),
+                    busy: false,
+                    shortage: true,
+                }));
+            }
+            assert_eq!(bench.state(), PluginState::Backoff);
+            let told = kinds(&mut bench);
+            let expected: &[EventKind] = if attempt == 0 { &[EventKind::HostShortage] } else { &[] };
+            assert_eq!(told, expected, "attempt {attempt}");
+            bench.pass(crate::state::shortage::PAUSE_MAX);
+            assert_eq!(bench.plugin.status(bench.now).restarts, 0);
+            assert!(kinds(&mut bench).is_empty());
+        }
+        bench.prepared();
+        bench.spawned(Ok(PID));
+        assert_eq!(kinds(&mut bench), [EventKind::HostShortageOver, EventKind::Launched]);
+        // An operator who stops it is obeyed at once.
+        let mut bench = Bench::new(Policy { restart, ..policy() });
+        bench.start();
+        let generation = bench.generation();
+        let failure = PrepareFailure { shortage: true, ..PrepareFailure::from("no memory".to_owned()) };
+        bench.act(|plugin, step| plugin.handle_prepared(step, generation, Err(failure)));
+        bench.act(|plugin, step| plugin.stop(step));
+        assert_eq!((bench.state(), bench.timers.len()), (PluginState::Stopped, 0));
+    }
+}
+
+#[test]
+fn a_plugin_whose_connection_the_host_cannot_accept_has_its_time_anew() {
+    let mut bench = Bench::new(policy());
+    bench.start();
+    bench.prepared();
+    bench.spawned(Ok(PID));
+    let timeout = policy().connect_timeout;
+    for _ in 0..20 {
+        bench.pass(timeout * 3 / 4);
+        let generation = bench.generation();
+        bench.act(|plugin, step| plugin.handle_accept_shortage(step, generation));
+    }
+    assert_eq!(bench.state(), PluginState::Starting);
+    bench.pass(timeout);
+    assert_ne!(bench.state(), PluginState::Starting, "once it can be accepted, its own deadline holds");
 }
 
 #[test]
@@ -383,7 +457,7 @@ fn a_busy_executable_is_tried_again_within_bounds() {
     bench.start();
     bench.prepared();
     bench.asked();
-    let busy = || Err(SpawnFailure { reason: "text file busy".into(), busy: true });
+    let busy = || Err(SpawnFailure { reason: "text file busy".into(), busy: true, shortage: false });
     for _ in 0..20 {
         bench.spawned(busy());
         assert!(bench.asked().is_empty());

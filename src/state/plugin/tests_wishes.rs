@@ -59,7 +59,7 @@ fn bench_in(phase: In) -> Bench {
     };
     steps.into_iter().take(count).for_each(|step| step(&mut bench));
     match phase {
-        Spawning => bench.spawned(Err(SpawnFailure { reason: "busy".into(), busy: true })),
+        Spawning => bench.spawned(Err(SpawnFailure { reason: "busy".into(), busy: true, shortage: false })),
         EndingByStop => bench.act(Plugin::stop),
         EndingByFailure => bench.frame(&json!({"jsonrpc": "2.0", "id": 99, "result": {}})),
         Backoff | Failed => bench.exit(false),

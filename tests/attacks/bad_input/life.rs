@@ -223,6 +223,7 @@ impl Life {
             | Action::Discard(..)
             | Action::Trusted(..)
             | Action::Called(_)
+            | Action::Confirm(..)
             | Action::Waited(..) => {}
         }
     }

@@ -1,0 +1,109 @@
+//! The runtime folder under a living host: removed, moved or replaced by somebody, and made again.
+//!
+//! What it deliberately does not do: touch the folder; a worker does.
+//!
+//! What always holds: what is removed in one go is looked after once, a moment after it; where another host has taken the
+//! folder, or it cannot be made again, this host ends with that reason.
+
+use super::hub::Hub;
+use super::poller::Source;
+use crate::state::time::Time;
+use crate::sys::folder_watch::FolderWatch;
+use crate::sys::listener;
+use crate::sys::private_file::PrivateFile;
+use crate::sys::runtime_dir::{ADMIN_SOCKET, Found, RuntimeDir};
+use mio::Interest;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Control connections that wait to be accepted.
+pub(crate) const ADMIN_BACKLOG: u16 = 128;
+/// How long after something was removed the folder is looked after: a whole folder is removed file by file.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// What watches the runtime folder.
+pub(super) struct RuntimeFolder {
+    watch: io::Result<Arc<FolderWatch>>,
+    look_at: Option<Time>,
+}
+
+impl RuntimeFolder {
+    /// Watches the folder of that path. Where that cannot be done, it is looked after when somebody asks for it.
+    pub(super) fn new(hub: &mut Hub, path: &Path) -> RuntimeFolder {
+        let watch = FolderWatch::new(path).map(Arc::new).and_then(|watch| {
+            hub.poller.register(watch.as_fd().as_raw_fd(), Source::RuntimeDir, Interest::READABLE)?;
+            Ok(watch)
+        });
+        if let Err(error) = &watch {
+            let what = "the runtime folder cannot be watched; raise the sysctl fs.inotify.max_user_instances";
+            hub.fault(what, error);
+        }
+        RuntimeFolder { watch, look_at: None }
+    }
+
+    /// When the folder is to be looked after.
+    pub(super) fn next_at(&self) -> Option<Time> {
+        self.look_at
+    }
+
+    /// Something was removed from the folder, or the folder itself.
+    pub(super) fn changed(&mut self, now: Time) {
+        if self.watch.as_ref().is_ok_and(|watch| watch.take()) {
+            self.look_at = Some(now.plus(SETTLE));
+        }
+    }
+
+    /// Has it looked after in this turn.
+    pub(super) fn want(&mut self, now: Time) {
+        self.look_at = Some(now);
+    }
+
+    /// Whether it is to be looked after now.
+    pub(super) fn is_due(&mut self, now: Time) -> bool {
+        self.look_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// The watch, for who looks after it.
+    pub(super) fn watch(&self) -> Option<Arc<FolderWatch>> {
+        self.watch.as_ref().ok().map(Arc::clone)
+    }
+}
+
+/// What a worker found and did.
+pub(crate) struct LookedAfter {
+    found: Found,
+    /// The admin socket, where it had to be made again.
+    pub(super) socket: Option<(UnixListener, PrivateFile)>,
+}
+
+impl LookedAfter {
+    /// What was missing, if anything was.
+    pub(super) fn what(&self) -> Option<&'static str> {
+        match (self.found, &self.socket) {
+            (Found::Whole, None) => None,
+            (Found::Whole, Some(_)) => Some("the admin socket was removed"),
+            (Found::LockMade, _) => Some("the lock of the runtime folder was removed or replaced"),
+            (Found::FolderMade, _) => Some("the runtime folder was removed or replaced"),
+        }
+    }
+}
+
+/// Runs on a worker. `socket`: the admin socket, if there is one.
+pub(super) fn look_after(
+    runtime_dir: &RuntimeDir,
+    watch: Option<&FolderWatch>,
+    socket: Option<&PrivateFile>,
+) -> Result<LookedAfter, String> {
+    let found = runtime_dir.look_after().map_err(|error| error.to_string())?;
+    if let Some(watch) = watch.filter(|_| found == Found::FolderMade) {
+        watch.aim(runtime_dir.path()).map_err(|error| format!("it cannot be watched: {error}"))?;
+    }
+    let is_gone = socket.is_some_and(|socket| found == Found::FolderMade || !socket.is_there());
+    let bind = || listener::bind(&runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG);
+    let socket = is_gone.then(bind).transpose().map_err(|error| error.to_string())?;
+    Ok(LookedAfter { found, socket })
+}

@@ -1,0 +1,168 @@
+//! The thread that reaps and ends orphans.
+//!
+//! What this file is for: reading about processes can take long, and hang: an environment is read under a lock that a
+//! process may hold for as long as it likes. So the event loop says that something is to be looked at, and a thread of its
+//! own looks. What it deliberately does not do: decide whose a process is; [`super::orphans`] does.
+//!
+//! What always holds: whoever asks never waits; what is asked for while it is under way is done once after it; each turn
+//! looks at a bounded number of processes, and turns have a pause between them, however many children end.
+#![forbid(unsafe_code)]
+
+use super::known_children::KnownChildren;
+use super::orphans::{kill_and_reap_orphans, sweep};
+use crossbeam_channel::{Sender, bounded};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The pause between two turns. A storm of orphans costs this thread a part of a core at the most.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What the end of all orphans gave: pids of the reaped, and of those that do not end.
+pub type OrphansEnd = io::Result<(Vec<u32>, Vec<u32>)>;
+
+#[derive(Default)]
+struct Wanted {
+    sweep: bool,
+    /// The last thing that is asked for: to end all orphans within that time.
+    end: Option<(Duration, Sender<OrphansEnd>)>,
+    /// The thread is to end.
+    over: bool,
+}
+
+#[derive(Default)]
+struct Wishes {
+    wanted: Mutex<Wanted>,
+    changed: Condvar,
+}
+
+/// A handle on the thread. Dropping it ends the thread when it has nothing to do; one that hangs is left to it.
+pub struct Sweeper {
+    shared: Arc<Wishes>,
+}
+
+impl fmt::Debug for Sweeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sweeper").finish_non_exhaustive()
+    }
+}
+
+impl Sweeper {
+    /// Starts the thread. `on_fault` is told once when sweeping fails, until it works again.
+    ///
+    /// # Errors
+    /// The thread cannot be made.
+    pub fn start(
+        children: KnownChildren,
+        on_fault: impl Fn(io::Error) + Send + 'static,
+    ) -> io::Result<Sweeper> {
+        let shared = Arc::new(Wishes::default());
+        let own = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("rpcplugin-sweep".into());
+        thread.spawn(move || own.run(&children, on_fault))?;
+        Ok(Sweeper { shared })
+    }
+
+    /// Has orphans looked after soon. Never waits.
+    pub fn want(&self) {
+        self.shared.wanted().sweep = true;
+        self.shared.changed.notify_one();
+    }
+
+    /// Ends and reaps all orphans, and waits for that, at most a moment longer than `timeout`. `None`: the thread hangs.
+    #[must_use]
+    pub fn end_all(&self, timeout: Duration) -> Option<OrphansEnd> {
+        let (sender, ended) = bounded(1);
+        self.shared.wanted().end = Some((timeout, sender));
+        self.shared.changed.notify_one();
+        ended.recv_timeout(timeout.saturating_mul(2)).ok()
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.shared.wanted().over = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+/// What the thread does next.
+enum Next {
+    Sweep,
+    End(Duration, Sender<OrphansEnd>),
+    Over,
+}
+
+impl Wishes {
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        // Nothing in this file panics while it holds the lock.
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Next {
+        let wanted = self.wanted();
+        let is_idle = |wanted: &mut Wanted| !wanted.sweep && wanted.end.is_none() && !wanted.over;
+        let mut wanted = self.changed.wait_while(wanted, is_idle).unwrap_or_else(PoisonError::into_inner);
+        if let Some((timeout, sender)) = wanted.end.take() {
+            return Next::End(timeout, sender);
+        }
+        if wanted.over {
+            return Next::Over;
+        }
+        // One turn for all that was asked for until now.
+        wanted.sweep = false;
+        Next::Sweep
+    }
+
+    /// Waits until the pause is over, or something else than another turn is wanted.
+    fn pause(&self) {
+        let wanted = self.wanted();
+        let goes_on = |wanted: &mut Wanted| wanted.end.is_none() && !wanted.over;
+        let _ = self.changed.wait_timeout_while(wanted, PAUSE, goes_on);
+    }
+
+    fn run(&self, children: &KnownChildren, on_fault: impl Fn(io::Error)) {
+        let (mut from, mut fails) = (0, false);
+        loop {
+            match self.next() {
+                Next::Over => return,
+                Next::End(timeout, sender) => {
+                    // Whoever asked may have given up.
+                    let _ = sender.try_send(kill_and_reap_orphans(children, timeout));
+                }
+                Next::Sweep => {
+                    match sweep(children, from) {
+                        Ok(swept) => {
+                            fails = false;
+                            from = swept.next.unwrap_or(0);
+                            if swept.next.is_some() {
+                                self.wanted().sweep = true;
+                            }
+                        }
+                        Err(error) if !std::mem::replace(&mut fails, true) => on_fault(error),
+                        Err(_) => {}
+                    }
+                    self.pause();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_many_times_is_done_in_one_turn() {
+        let shared = Wishes::default();
+        for _ in 0..1000 {
+            shared.wanted().sweep = true;
+        }
+        assert!(matches!(shared.next(), Next::Sweep));
+        assert!(!shared.wanted().sweep, "all of it");
+        shared.wanted().over = true;
+        assert!(matches!(shared.next(), Next::Over));
+    }
+}
