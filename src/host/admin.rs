@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-/// See the module's text.
+/// Serves the methods of the admin socket.
 #[derive(Debug)]
 pub(super) struct Admin;
 

@@ -58,7 +58,7 @@ impl CallReply {
     }
 }
 
-/// Whom calls are made to: what a [`PluginHandle`](super::PluginHandle) and a
+/// The target of calls: what a [`PluginHandle`](super::PluginHandle) and a
 /// [`CapabilityHandle`](super::CapabilityHandle) have in common. It keeps the host alive.
 #[derive(Clone)]
 pub struct Callee {

@@ -19,7 +19,7 @@ const THREADS: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// See the module's text.
+/// Runs the functions that a program wants called when its calls end, on threads of their own.
 #[derive(Default)]
 pub(super) struct Callbacks {
     /// `None` before the first callback.

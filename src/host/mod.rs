@@ -85,7 +85,7 @@ pub(crate) struct Inner {
 /// The thread of the event loop.
 pub(crate) struct LoopThread {
     id: ThreadId,
-    /// Whoever takes it joins; everybody else waits on `alive`.
+    /// The loop's thread, for the one thread that joins it; all others wait on `alive`.
     handle: Mutex<Option<JoinHandle<()>>>,
     /// Disconnected when the thread is at its end, however it ended; nothing is ever sent.
     alive: Receiver<()>,

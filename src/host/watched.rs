@@ -58,7 +58,7 @@ impl fmt::Debug for CancelToken {
 /// Takes a value of progress.
 type Tell<'a> = Box<dyn Fn(&RawValue) + 'a>;
 
-/// Whom calls are made to, and what is to happen while they last; from [`Callee::on_progress`] and
+/// A target of calls with what is to happen while they last; from [`Callee::on_progress`] and
 /// [`Callee::cancelled_by`], which a [`PluginHandle`](super::PluginHandle) and a
 /// [`CapabilityHandle`](super::CapabilityHandle) have. A typed client of it is `Client::new(watched)`.
 pub struct Watched<'a> {

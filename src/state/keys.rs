@@ -19,7 +19,7 @@ pub struct WaitKey(pub u64);
 /// Who is told when a request of ours ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// Somebody outside.
+    /// A caller outside of the state machines: a thread, a control client, another plugin.
     Call(CallKey),
     /// The plugin's machine: its first or a later heartbeat.
     Heartbeat,
@@ -54,7 +54,7 @@ pub enum LifeTimer {
 /// What every step of a machine is handed.
 #[derive(Debug)]
 pub struct Cx<'a> {
-    /// Now.
+    /// The time of this event.
     pub now: Time,
     /// Where deadlines go.
     pub timers: &'a mut Wheel<Timer>,

@@ -96,7 +96,7 @@ enum Ready {
     Now,
     /// The plugin takes calls and has no room: after another backoff.
     Later,
-    /// Nobody takes calls; a change of state will tell.
+    /// No plugin takes the call now; it is tried again when one becomes routable.
     WhenRoutable,
 }
 

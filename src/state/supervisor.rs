@@ -26,15 +26,15 @@ use std::time::Duration;
 /// What an operator wants of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
-    /// Up.
+    /// Start the plugin and keep it running.
     Start,
-    /// Down.
+    /// Stop the plugin and keep it down.
     Stop,
     /// A new generation.
     Restart,
 }
 
-/// See the module's text.
+/// All plugins of a host, their calls and the waits for them, as one state machine.
 #[derive(Debug)]
 pub struct Supervisor {
     pub(super) plugins: BTreeMap<PluginKey, Plugin>,

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// See the module's text.
+/// The plugin that a service is called by, as the service can call it back.
 pub(super) struct Peer {
     pub(super) around: Arc<OnceLock<Around>>,
     pub(super) asker: Asker,

@@ -48,7 +48,7 @@ struct State {
     ended: bool,
 }
 
-/// See the module's text. Clones are the same pool.
+/// Threads that run services, and the queue of calls for them. Clones are the same pool.
 #[derive(Clone)]
 pub(super) struct Pool(Arc<Inner>);
 

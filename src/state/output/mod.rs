@@ -68,7 +68,7 @@ pub enum Printed {
     },
     /// So much was dropped since the event before, because it came too fast.
     Dropped {
-        /// Lines.
+        /// How many lines were dropped.
         lines: u64,
         /// Bytes, without line ends.
         bytes: u64,

@@ -28,7 +28,7 @@ pub struct ExitReport {
 }
 
 impl Plugin {
-    /// Somebody wants it up.
+    /// Starts the plugin, and keeps it running.
     pub fn start(&mut self, step: &mut Step<'_>) {
         self.desired = Desired::Up;
         self.forgive();
@@ -39,13 +39,13 @@ impl Plugin {
         }
     }
 
-    /// Somebody wants it down.
+    /// Stops the plugin, and keeps it down.
     pub fn stop(&mut self, step: &mut Step<'_>) {
         self.desired = Desired::Down;
         self.replace_with(step, Why::Stop);
     }
 
-    /// Somebody wants a new generation.
+    /// Replaces the running generation, or starts the plugin.
     pub fn restart(&mut self, step: &mut Step<'_>) {
         self.desired = Desired::Up;
         self.forgive();

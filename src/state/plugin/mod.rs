@@ -38,9 +38,9 @@ use std::time::Duration;
 /// Why a generation is being ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Why {
-    /// Somebody wants it down.
+    /// The plugin is to be stopped.
     Stop,
-    /// Somebody wants a new generation.
+    /// The generation is to be replaced.
     Restart,
     /// It failed, for this reason.
     Failure(String),
@@ -99,7 +99,7 @@ struct Counts {
 /// What every step of a plugin's machine is handed.
 #[derive(Debug)]
 pub struct Step<'a> {
-    /// Now.
+    /// The time of this event.
     pub now: Time,
     /// Where deadlines go.
     pub timers: &'a mut Wheel<Timer>,
@@ -115,7 +115,7 @@ impl Step<'_> {
     }
 }
 
-/// See the module's text.
+/// One plugin: what is wanted of it, its current generation, and its failures.
 #[derive(Debug)]
 pub struct Plugin {
     key: PluginKey,

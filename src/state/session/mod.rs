@@ -138,7 +138,7 @@ impl Session {
         self.end_calls(cx);
     }
 
-    /// Whose call the request of that number is, while it waits for its answer.
+    /// The call that the request of that number belongs to, while it is unanswered.
     #[must_use]
     pub fn call_of(&self, request: u64) -> Option<CallKey> {
         match self.requests.get(request).filter(|request| !request.is_over)?.waiter.caller {

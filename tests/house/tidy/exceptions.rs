@@ -43,21 +43,4 @@ pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &[
 ];
 
 /// Files with doc comments whose first sentence does not stand alone.
-pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
-    "src/host/admin.rs",
-    "src/host/call.rs",
-    "src/host/callbacks.rs",
-    "src/host/mod.rs",
-    "src/host/services/peer.rs",
-    "src/host/services/pool.rs",
-    "src/host/watched.rs",
-    "src/state/fds.rs",
-    "src/state/keys.rs",
-    "src/state/output/mod.rs",
-    "src/state/plugin/end.rs",
-    "src/state/plugin/launch.rs",
-    "src/state/plugin/mod.rs",
-    "src/state/retry.rs",
-    "src/state/session/mod.rs",
-    "src/state/supervisor.rs",
-];
+pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[];
