@@ -2,9 +2,11 @@
 
 use super::admin::Admin;
 use super::callbacks::Callbacks;
-use super::services::{self, CalledBack, Offered, Running, ServiceCall};
+use super::services::callback_table::CallbackTable;
+use super::services::{self, HostLink, OfferedServices, RunningServices, ServiceCall};
+use super::shared::{HostShared, LoopThread};
 use super::sinks::{self, LogSink, SinkContext, Sinks};
-use super::{Host, HostError, Inner, LoopThread};
+use super::{Host, HostError};
 use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
 use crate::reactor::{ADMIN_BACKLOG, AdminSocket, EndReason, LoopCommand, Reactor, Setup, SinkQuestions};
@@ -53,7 +55,7 @@ pub struct HostBuilder {
     admin_held: bool,
     admin_clients_max: usize,
     spin: Duration,
-    offered: Offered,
+    offered: OfferedServices,
 }
 
 impl std::fmt::Debug for HostBuilder {
@@ -75,7 +77,7 @@ impl HostBuilder {
             admin_held: false,
             admin_clients_max: ADMIN_CLIENTS_MAX_DEFAULT,
             spin: if several_cores() { SPIN_DEFAULT } else { Duration::ZERO },
-            offered: Offered::default(),
+            offered: OfferedServices::default(),
         }
     }
 
@@ -228,8 +230,8 @@ impl HostBuilder {
         }
         let ended = EndReason::default();
         let (children, questions) = (KnownChildren::default(), SinkQuestions::default());
-        let (called_back, serving) = (CalledBack::default(), Arc::default());
-        let services = Running::new(self.offered, called_back.clone(), Arc::clone(&serving));
+        let (called_back, serving) = (CallbackTable::default(), Arc::default());
+        let services = RunningServices::new(self.offered, called_back.clone(), Arc::clone(&serving));
         let setup = Setup {
             services: Box::new(services),
             runtime_dir: Arc::clone(&runtime_dir),
@@ -244,7 +246,7 @@ impl HostBuilder {
             .map_err(|error| HostError::Setup("the event loop cannot be made", error))?;
         let engine = Arc::new(engine);
         let thread = start_loop(&engine)?;
-        let mut inner = Inner {
+        let mut shared = HostShared {
             engine,
             runtime_dir,
             log,
@@ -256,24 +258,24 @@ impl HostBuilder {
             _temporary: temporary,
         };
         let around = SinkContext {
-            runtime_dir: inner.runtime_dir.path(),
+            runtime_dir: shared.runtime_dir.path(),
             disk: &self.log_disk,
-            log: &inner.log,
-            engine: &inner.engine,
+            log: &shared.log,
+            engine: &shared.engine,
             children: &children,
         };
         let started = Sinks::start(&around, self.log_sinks, &self.log_options).map_err(|error| {
             HostError::Setup("the threads of the record's sinks cannot be started", error)
         })?;
         let _ = questions.set(started.questions());
-        inner.sinks = Mutex::new(started);
+        shared.sinks = Mutex::new(started);
         for note in notes {
-            inner.post(LoopCommand::Record(Box::new(note)))?;
+            shared.post(LoopCommand::Record(Box::new(note)))?;
         }
-        let inner = Arc::new(inner);
-        let commands = inner.engine.commands().clone();
-        let _ = serving.set(services::Around { commands, host: Arc::downgrade(&inner) });
-        Ok(Host { inner })
+        let shared = Arc::new(shared);
+        let commands = shared.engine.commands().clone();
+        let _ = serving.set(HostLink { commands, host: Arc::downgrade(&shared) });
+        Ok(Host { shared })
     }
 
     /// The runtime folder, and the same as a temporary one that has just been made.

@@ -1,73 +1,40 @@
-//! Calling: the same for a plugin by its id and for a capability.
+//! Calling: the same for a plugin by its id and for a capability, watched or not.
 //!
 //! What it deliberately does not do: wait for a call that was begun ([`super::pending`] does), or choose the plugin
 //! (`state/route.rs` does).
+//!
+//! What always holds: progress is told on the thread that waits for the call, before it returns.
 
-use super::Inner;
+use super::call_reply::{CallReply, at, reply};
+use super::cancel_token::CancelToken;
 use super::pending::PendingCall;
-use super::services::Registered;
-use super::services::current::{inherit, wait_for};
+use super::services::callback_table::RegisteredCallbacks;
+use super::services::current_call::{inherit, wait_for};
+use super::shared::HostShared;
 use crate::engine::{PostError, ReplySlot};
 use crate::reactor::LoopCommand;
-use crate::state::call::CallEnd;
 use crate::state::call::{CallRequest, Target};
-use rpc_plugin_interface::arrived::{Arrived, provide};
 use rpc_plugin_interface::client::unpack;
 use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Parcel, Reply, caller};
 use rpc_plugin_peer::check_params;
 use rpc_plugin_wire::message::raw_into_text;
-use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
+use rpc_plugin_wire::{CallError, ErrorCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use std::os::fd::OwnedFd;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// What a call came to, unparsed.
-#[derive(Debug)]
-pub struct CallReply {
-    /// The result as the plugin sent it.
-    pub result: Box<RawValue>,
-    /// File descriptors that came with it.
-    pub fds: Vec<OwnedFd>,
-    /// The plugin that answered.
-    pub plugin_id: Option<PluginId>,
-    /// The generation that answered.
-    pub generation: Option<Generation>,
-    /// From the host's send to the answer; of several tries, of the last.
-    pub took: Duration,
-}
-
-impl CallReply {
-    /// Reads the result as a type. A stream in it can be read once; see [`CallReply::into_typed`].
-    ///
-    /// # Errors
-    /// What serde says.
-    pub fn parse<R: DeserializeOwned>(&self) -> Result<R, serde_json::Error> {
-        serde_json::from_str(self.result.get())
-    }
-
-    /// Reads the result, and the streams and blobs in it, as a type.
-    ///
-    /// # Errors
-    /// What serde says.
-    pub fn into_typed<R: DeserializeOwned>(self) -> Result<R, serde_json::Error> {
-        let arrived = Arrived { fds: self.fds, ..Arrived::default() };
-        provide(arrived, || serde_json::from_str(self.result.get()))
-    }
-}
 
 /// The target of calls: what a [`PluginHandle`](super::PluginHandle) and a
 /// [`CapabilityHandle`](super::CapabilityHandle) have in common. It keeps the host alive.
 #[derive(Clone)]
 pub struct Callee {
-    pub(super) host: Arc<Inner>,
+    pub(super) host: Arc<HostShared>,
     pub(super) target: Target,
 }
 
-impl std::fmt::Debug for Callee {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Callee").field(&self.target).finish()
     }
 }
@@ -85,7 +52,7 @@ impl Callee {
         self.call_with(method, params, CallOptions::default())
     }
 
-    /// The same with options.
+    /// Calls a method with options and waits for its result.
     ///
     /// # Errors
     /// As [`Callee::call`].
@@ -137,7 +104,7 @@ impl Callee {
                 None
             }
         };
-        let end = wait_for(|| canceller(&self.host, &slot), wait)?;
+        let end = wait_for(|| self.host.canceller(&slot), wait)?;
         taken?;
         reply(end, &self.target)
     }
@@ -199,6 +166,19 @@ impl Callee {
         Ok(PendingCall::new(slot, Arc::clone(&self.host), self.target.clone(), registered))
     }
 
+    /// Makes calls that report their progress. `tell` gets each value on the thread that made the call; one
+    /// that is no `T` is passed over. Of what comes faster than it is told, the newest 256 are.
+    #[must_use]
+    pub fn on_progress<'a, T: DeserializeOwned>(&self, tell: impl Fn(T) + 'a) -> Watched<'a> {
+        Watched { callee: self.clone(), tell: None, token: None }.on_progress(tell)
+    }
+
+    /// Makes calls that end, as `cancelled`, once `token` is cancelled.
+    #[must_use]
+    pub fn cancelled_by(&self, token: &CancelToken) -> Watched<'static> {
+        Watched { callee: self.clone(), tell: None, token: Some(token.clone()) }
+    }
+
     /// A call for the loop; and what of it is to be kept until it ends.
     fn request(
         &self,
@@ -206,7 +186,7 @@ impl Callee {
         params: Option<String>,
         parcel: Parcel,
         options: CallOptions,
-    ) -> Result<(CallRequest, Option<Registered>), CallError> {
+    ) -> Result<(CallRequest, Option<RegisteredCallbacks>), CallError> {
         check_params(params.as_deref()).map_err(|refused| at(refused.into(), &self.target))?;
         let mut request = CallRequest {
             params,
@@ -229,17 +209,72 @@ impl Caller for Callee {
     }
 }
 
-/// What cancels the call of that slot.
-pub(super) fn canceller(host: &Arc<Inner>, slot: &ReplySlot) -> Box<dyn FnOnce() + Send> {
-    let (host, slot) = (Arc::clone(host), slot.clone());
-    Box::new(move || host.engine.execute(LoopCommand::Cancel(vec![slot])))
+/// Takes a value of progress.
+type Tell<'a> = Box<dyn Fn(&RawValue) + 'a>;
+
+/// A target of calls with what is to happen while they last; from [`Callee::on_progress`] and
+/// [`Callee::cancelled_by`], which a [`PluginHandle`](super::PluginHandle) and a
+/// [`CapabilityHandle`](super::CapabilityHandle) have. A typed client of it is `Client::new(watched)`.
+pub struct Watched<'a> {
+    callee: Callee,
+    tell: Option<Tell<'a>>,
+    token: Option<CancelToken>,
 }
 
-/// The error with the plugin, where the caller named one.
-pub(super) fn at(error: CallError, target: &Target) -> CallError {
-    match target {
-        Target::Plugin(id) => error.at(id, None),
-        Target::Capability(_) => error,
+impl fmt::Debug for Watched<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("callee", &self.callee).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Watched<'a> {
+    /// Reports the progress of calls too; see [`Callee::on_progress`].
+    #[must_use]
+    pub fn on_progress<'b, T: DeserializeOwned>(self, tell: impl Fn(T) + 'b) -> Watched<'b>
+    where
+        'a: 'b,
+    {
+        let tell = move |value: &RawValue| {
+            if let Ok(value) = serde_json::from_str(value.get()) {
+                tell(value);
+            }
+        };
+        Watched { callee: self.callee, tell: Some(Box::new(tell)), token: self.token }
+    }
+
+    /// Lets `token` cancel the calls too; see [`Callee::cancelled_by`].
+    #[must_use]
+    pub fn cancelled_by(self, token: &CancelToken) -> Watched<'a> {
+        Watched { token: Some(token.clone()), ..self }
+    }
+
+    /// Calls a method and waits for its result.
+    ///
+    /// # Errors
+    /// As [`Callee::call`]; `cancelled` where it was.
+    pub fn call<P, R>(&self, method: &str, params: &P) -> Result<R, CallError>
+    where
+        P: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        let made =
+            caller::outgoing(method.to_owned(), params).map_err(|error| at(error, &self.callee.target))?;
+        unpack(method, self.make(made)?)
+    }
+}
+
+impl Caller for Watched<'_> {
+    fn make(&self, call: Outgoing) -> Result<Reply, CallError> {
+        if self.token.as_ref().is_some_and(CancelToken::is_cancelled) {
+            let error = CallError::not_sent(ErrorCode::Cancelled, "its caller had cancelled the call before");
+            return Err(at(error, &self.callee.target));
+        }
+        let Outgoing { method, params, parcel, timeout, idempotent } = call;
+        let options = CallOptions { timeout, idempotent, progress: self.tell.is_some() };
+        let pending = self.callee.start_text(&method, params, parcel, options)?;
+        let CallReply { result, fds, .. } =
+            pending.wait_watched(self.tell.as_deref(), self.token.as_ref())?;
+        Ok(Reply { result, fds })
     }
 }
 
@@ -249,15 +284,4 @@ fn not_taken(error: PostError, target: &Target) -> CallError {
         PostError::Ended => (ErrorCode::Unavailable, "the host has ended"),
     };
     at(CallError::not_sent(code, message), target)
-}
-
-/// What the caller is told. `None`: the host ended before the call did.
-pub(super) fn reply(end: Option<CallEnd>, target: &Target) -> Result<CallReply, CallError> {
-    let Some(end) = end else {
-        let error = CallError::indeterminate(ErrorCode::PluginLost, "the host ended during the call");
-        return Err(at(error, target));
-    };
-    let result = end.result?;
-    let CallEnd { plugin_id, generation, took, fds, .. } = end;
-    Ok(CallReply { result, fds, plugin_id, generation, took })
 }

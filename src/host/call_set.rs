@@ -3,8 +3,9 @@
 //! What always holds: adding a call and taking an end cost the same however many calls there are; dropping the set
 //! cancels what is still in it.
 
-use super::pending::{CallResult, PendingCall};
-use super::services::current::wait_with;
+use super::call_reply::CallResult;
+use super::pending::PendingCall;
+use super::services::current_call::wait_with;
 use crate::engine::{CompletionQueue, Engine};
 use crate::reactor::Reactor;
 use std::sync::Arc;

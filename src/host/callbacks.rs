@@ -17,31 +17,31 @@ const CALLBACKS_MAX: usize = 65_536;
 /// Threads that run them.
 const THREADS: usize = 2;
 
-type Job = Box<dyn FnOnce() + Send>;
+type CallbackJob = Box<dyn FnOnce() + Send>;
 
 /// Runs the functions that a program wants called when its calls end, on threads of their own.
 #[derive(Default)]
 pub(super) struct Callbacks {
     /// `None` before the first callback.
-    jobs: Mutex<Option<Sender<Job>>>,
+    jobs: Mutex<Option<Sender<CallbackJob>>>,
     waiting: Arc<AtomicUsize>,
 }
 
 /// The place of one callback.
-pub(super) struct Place {
-    jobs: Sender<Job>,
+pub(super) struct CallbackPlace {
+    jobs: Sender<CallbackJob>,
     waiting: Arc<AtomicUsize>,
 }
 
-impl Drop for Place {
+impl Drop for CallbackPlace {
     fn drop(&mut self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Place {
+impl CallbackPlace {
     /// Has it run. Never waits: there is room for as many as there are places.
-    pub(super) fn run(self, job: Job) {
+    pub(super) fn run(self, job: CallbackJob) {
         let jobs = self.jobs.clone();
         // The place is free once it has run, or could not.
         let held = move || {
@@ -54,7 +54,7 @@ impl Place {
 
 impl Callbacks {
     /// A place for one more; `None` when there are as many as may be, or no thread can be made.
-    pub(super) fn reserve(&self) -> Option<Place> {
+    pub(super) fn reserve(&self) -> Option<CallbackPlace> {
         let jobs = {
             let mut jobs = self.jobs.lock().ok()?;
             match &*jobs {
@@ -66,16 +66,16 @@ impl Callbacks {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Place { jobs, waiting: Arc::clone(&self.waiting) })
+        Some(CallbackPlace { jobs, waiting: Arc::clone(&self.waiting) })
     }
 }
 
 /// Starts the threads. They end when nobody can send any more: no host, and no call that has a callback.
-fn start() -> Option<Sender<Job>> {
-    let (sender, receiver) = unbounded::<Job>();
+fn start() -> Option<Sender<CallbackJob>> {
+    let (sender, receiver) = unbounded::<CallbackJob>();
     let mut started = 0;
     for _ in 0..THREADS {
-        let jobs: Receiver<Job> = receiver.clone();
+        let jobs: Receiver<CallbackJob> = receiver.clone();
         let thread = std::thread::Builder::new().name("rpcplugin-done".into());
         let spawned = thread.spawn(move || {
             for job in jobs {
@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn places_are_bounded_and_free_again_once_they_have_run() {
         let callbacks = Callbacks::default();
-        let mut places: Vec<Place> = (0..CALLBACKS_MAX).map(|_| callbacks.reserve().unwrap()).collect();
+        let mut places: Vec<CallbackPlace> =
+            (0..CALLBACKS_MAX).map(|_| callbacks.reserve().unwrap()).collect();
         assert!(callbacks.reserve().is_none());
         let (sender, receiver) = crossbeam_channel::bounded::<()>(0);
         places.pop().unwrap().run(Box::new(|| panic!("as this test wants")));

@@ -1,7 +1,7 @@
 //! One capability of a host, whichever plugin serves it.
 
-use super::Inner;
 use super::call::Callee;
+use super::shared::HostShared;
 use crate::state::call::Target;
 use rpc_plugin_interface::{Caller, Outgoing, Reply};
 use rpc_plugin_wire::CallError;
@@ -18,7 +18,7 @@ pub struct CapabilityHandle {
 }
 
 impl CapabilityHandle {
-    pub(super) fn new(host: Arc<Inner>, name: &str) -> CapabilityHandle {
+    pub(super) fn new(host: Arc<HostShared>, name: &str) -> CapabilityHandle {
         let name: Arc<str> = name.into();
         CapabilityHandle { callee: Callee { host, target: Target::Capability(Arc::clone(&name)) }, name }
     }

@@ -11,16 +11,18 @@
 mod admin;
 mod builder;
 mod call;
+mod call_reply;
 mod call_set;
 mod callbacks;
+mod cancel_token;
 mod capability;
 mod error;
 mod pending;
 mod plugin;
 mod services;
+mod shared;
 mod sinks;
 mod subscription;
-mod watched;
 
 pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
 pub use crate::reactor::LifecycleEvent;
@@ -30,11 +32,13 @@ pub use crate::state::output::{LineTaker, Output, PrintedLine, Stream};
 pub use crate::state::plugin_config::{LaunchMode, MayCall, PluginConfig};
 pub use crate::state::policy::{Policy, RestartPolicy, RpcAudit, Transport};
 pub use builder::HostBuilder;
-pub use call::{CallReply, Callee};
+pub use call::{Callee, Watched};
+pub use call_reply::{CallReply, CallResult};
 pub use call_set::CallSet;
+pub use cancel_token::CancelToken;
 pub use capability::CapabilityHandle;
 pub use error::HostError;
-pub use pending::{CallResult, PendingCall, ProgressAs, ProgressIter, wait_any};
+pub use pending::{PendingCall, ProgressAs, ProgressIter, wait_any};
 pub use plugin::PluginHandle;
 pub use rpc_plugin_interface::{CallOptions, HandlerError};
 pub use rpc_plugin_wire::CallError;
@@ -45,116 +49,26 @@ pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
 pub use services::ServiceCall;
 pub use sinks::LogSink;
 pub use subscription::{EventStream, OutputLines, Subscription};
-pub use watched::{CancelToken, Watched};
 
-use crate::engine::{Engine, PostError};
-use crate::eventlog::EventLog;
-use crate::reactor::{EndReason, LoopCommand, Reactor};
+use crate::reactor::LoopCommand;
 use crate::sys::generation;
-use crate::sys::runtime_dir::RuntimeDir;
-use crate::sys::temporary::TemporaryFolder;
-use callbacks::Callbacks;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::bounded;
 use rpc_plugin_record::{Backward, FILE_NAME};
-use sinks::Sinks;
+use shared::HostShared;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, ThreadId};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A supervisor of plugins. Clones are the same host; it ends when the last clone and the last
 /// [`PluginHandle`] are dropped, or with [`Host::shutdown`].
 #[derive(Clone)]
 pub struct Host {
-    inner: Arc<Inner>,
-}
-
-pub(crate) struct Inner {
-    engine: Arc<Engine<Reactor>>,
-    runtime_dir: Arc<RuntimeDir>,
-    log: EventLog,
-    thread: LoopThread,
-    ended: EndReason,
-    sinks: Mutex<Sinks>,
-    callbacks: Callbacks,
-    called_back: services::CalledBack,
-    /// Last, so that it is dropped last: everything else may write to it.
-    _temporary: Option<TemporaryFolder>,
-}
-
-/// The thread of the event loop.
-pub(crate) struct LoopThread {
-    id: ThreadId,
-    /// The loop's thread, for the one thread that joins it; all others wait on `alive`.
-    handle: Mutex<Option<JoinHandle<()>>>,
-    /// Disconnected when the thread is at its end, however it ended; nothing is ever sent.
-    alive: Receiver<()>,
-}
-
-impl LoopThread {
-    fn has_ended(&self) -> bool {
-        self.alive.try_recv() == Err(TryRecvError::Disconnected)
-    }
-
-    /// Waits for its end, as any number of threads may at once.
-    fn wait(&self) {
-        let _ = self.alive.recv();
-        let handle = self.handle.lock().ok().and_then(|mut handle| handle.take());
-        if let Some(handle) = handle {
-            // A panic in it is a bug that the panic handler has reported; it has dropped its children,
-            // which ends them.
-            let _ = handle.join();
-        }
-    }
+    shared: Arc<HostShared>,
 }
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host").field("runtime_dir", &self.runtime_dir()).finish_non_exhaustive()
-    }
-}
-
-impl Inner {
-    pub(crate) fn post(&self, command: LoopCommand) -> Result<(), HostError> {
-        self.engine.commands().post(command).map_err(HostError::from)
-    }
-
-    /// Asks the event loop and waits for its answer, which it always gives unless it has ended.
-    pub(crate) fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> LoopCommand) -> Result<T, HostError> {
-        let (reply, answer) = bounded(1);
-        self.post(command(reply))?;
-        answer.recv().map_err(|_| HostError::Ended)
-    }
-
-    /// Ends all plugins and the event loop, and waits for both. The wait is bounded by the ladders of
-    /// the plugins.
-    fn end(&self, reason: &str) {
-        self.tell_to_end(|| LoopCommand::End(reason.to_owned()));
-        // The loop itself cannot wait for its own end.
-        if self.thread.id != std::thread::current().id() {
-            self.thread.wait();
-        }
-        let _ = self.log.flush(FLUSH_TIMEOUT);
-        if let Ok(mut sinks) = self.sinks.lock() {
-            sinks.end();
-        }
-    }
-
-    /// Posts what must not get lost. An event loop that has ended needs it no more.
-    fn tell_to_end(&self, command: impl Fn() -> LoopCommand) {
-        // Full: the loop is busy, and has room again within a turn.
-        while self.engine.commands().post(command()) == Err(PostError::Full) {
-            std::thread::yield_now();
-        }
-    }
-}
-
-/// How long the end of a host waits for its record to be written.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.end("its last handle was dropped");
     }
 }
 
@@ -176,7 +90,7 @@ impl Host {
     /// The runtime folder, without symbolic links.
     #[must_use]
     pub fn runtime_dir(&self) -> &Path {
-        self.inner.runtime_dir.path()
+        self.shared.runtime_dir.path()
     }
 
     /// Takes a plugin into care. It is down until it is started. Variables that it lets through are looked up now.
@@ -188,19 +102,19 @@ impl Host {
         let id = config.id.clone();
         config.check().map_err(|errors| HostError::Config(id.clone(), errors))?;
         config.resolve_env(|name| std::env::var_os(name));
-        self.inner.runtime_dir.check_plugin(&id).map_err(|error| HostError::folder(&id, error))?;
+        self.shared.runtime_dir.check_plugin(&id).map_err(|error| HostError::folder(&id, error))?;
         let last = self.last_generation(&id);
-        let added = self.inner.ask(|reply| LoopCommand::Add(Arc::new(config), last, reply))?;
+        let added = self.shared.ask(|reply| LoopCommand::Add(Arc::new(config), last, reply))?;
         if !added {
             return Err(HostError::PluginExists(id));
         }
-        Ok(PluginHandle::new(Arc::clone(&self.inner), id))
+        Ok(PluginHandle::new(Arc::clone(&self.shared), id))
     }
 
     /// The last generation that was ever used, by the number in the plugin's folder, or by its record where that number is
     /// lost. What cannot be read is told when a launch needs it.
     fn last_generation(&self, id: &PluginId) -> Option<Generation> {
-        let folder = self.inner.runtime_dir.plugin_folder(id).ok()?;
+        let folder = self.shared.runtime_dir.plugin_folder(id).ok()?;
         let persisted = generation::read(&folder).ok().flatten();
         let recorded = last_recorded_generation(folder.path()).filter(|recorded| Some(*recorded) > persisted);
         // A number is in its file before anything is on record: the file was lost, and so may the last events be.
@@ -220,12 +134,12 @@ impl Host {
         Ok(plugin)
     }
 
-    /// Gives a plugin up that is down.
+    /// Removes a stopped plugin from supervision.
     ///
     /// # Errors
     /// There is no such plugin, or it is up, or the host has ended.
     pub fn remove(&self, id: &PluginId) -> Result<(), HostError> {
-        self.inner.ask(|reply| LoopCommand::Remove(id.clone(), reply))?.map_err(HostError::Call)
+        self.shared.ask(|reply| LoopCommand::Remove(id.clone(), reply))?.map_err(HostError::Call)
     }
 
     /// A plugin in care.
@@ -233,14 +147,14 @@ impl Host {
     /// # Errors
     /// There is no such plugin, or the host has ended.
     pub fn plugin(&self, id: &PluginId) -> Result<PluginHandle, HostError> {
-        let handle = PluginHandle::new(Arc::clone(&self.inner), id.clone());
+        let handle = PluginHandle::new(Arc::clone(&self.shared), id.clone());
         handle.status().map(|_| handle)
     }
 
     /// A capability, whichever plugins serve it: now, or once they do.
     #[must_use]
     pub fn capability(&self, name: &str) -> CapabilityHandle {
-        CapabilityHandle::new(Arc::clone(&self.inner), name)
+        CapabilityHandle::new(Arc::clone(&self.shared), name)
     }
 
     /// The state of every plugin, ordered by id.
@@ -248,25 +162,25 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn plugins(&self) -> Result<Vec<PluginStatus>, HostError> {
-        self.inner.ask(LoopCommand::List)
+        self.shared.ask(LoopCommand::List)
     }
 
     /// Events that could not be put on record: too many waited, or their file failed for too long.
     #[must_use]
     pub fn events_dropped(&self) -> u64 {
-        self.inner.log.dropped()
+        self.shared.log.dropped()
     }
 
     /// Events that are in their file.
     #[must_use]
     pub fn events_written(&self) -> u64 {
-        self.inner.log.written()
+        self.shared.log.written()
     }
 
     /// How each sink of the record does, in the order in which they were given.
     #[must_use]
     pub fn log_sinks(&self) -> Vec<SinkStatus> {
-        self.inner.sinks.lock().map(|sinks| sinks.shown()).unwrap_or_default()
+        self.shared.sinks.lock().map(|sinks| sinks.shown()).unwrap_or_default()
     }
 
     /// Everything that happens from now on: launches, proofs, states, exits. `queue_max` events wait for
@@ -289,47 +203,47 @@ impl Host {
 
     fn subscribe_with(&self, queue_max: usize, with_said: bool) -> Result<EventStream, HostError> {
         let (sender, receiver) = bounded(queue_max.max(1));
-        self.inner.post(LoopCommand::Subscribe(sender, with_said))?;
+        self.shared.post(LoopCommand::Subscribe(sender, with_said))?;
         Ok(EventStream::new(receiver))
     }
 
     /// Ends all plugins at once, each down its ladder, and waits for them. Further calls fail with
     /// [`HostError::Ended`]. Takes no longer than the longest ladder plus ten seconds.
     pub fn shutdown(&self) {
-        self.inner.end("its program asked for it");
+        self.shared.end("its program asked for it");
     }
 
     /// Begins to end the host and returns at once; see [`Host::wait_ended`]. The reason goes into its
     /// record; of several, the first counts.
     pub fn begin_shutdown(&self, reason: impl Into<String>) {
         let reason = reason.into();
-        self.inner.tell_to_end(|| LoopCommand::End(reason.clone()));
+        self.shared.tell_to_end(|| LoopCommand::End(reason.clone()));
     }
 
     /// The same for somebody who will not wait for any ladder: every plugin is sent SIGKILL at once, also
     /// where the end has begun already.
     pub fn begin_kill(&self, reason: impl Into<String>) {
         let reason = reason.into();
-        self.inner.tell_to_end(|| LoopCommand::EndNow(reason.clone()));
+        self.shared.tell_to_end(|| LoopCommand::EndNow(reason.clone()));
     }
 
     /// Why the host ended. `None` while it lives, and where its event loop panicked, which is a bug.
     #[must_use]
     pub fn end_reason(&self) -> Option<&str> {
-        self.inner.ended.get().map(|ended| ended.reason.as_str())
+        self.shared.ended.get().map(|ended| ended.reason.as_str())
     }
 
     /// Whether the host ended by itself, because its event loop could not go on: the reason is on record, or a panic was
     /// reported on standard error. False while it lives, and where somebody ended it.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.inner.thread.has_ended() && self.inner.ended.get().is_none_or(|ended| ended.is_fault)
+        self.shared.thread.has_ended() && self.shared.ended.get().is_none_or(|ended| ended.is_fault)
     }
 
     /// Waits until the host has ended: by [`Host::begin_shutdown`], or by an operator's
     /// `rpcpluginctl shutdown`. There is no deadline, since a host may live for years.
     pub fn wait_ended(&self) {
-        self.inner.thread.wait();
+        self.shared.thread.wait();
     }
 
     /// Lets operators in who had to wait; see [`HostBuilder::hold_admin_socket`].
@@ -337,7 +251,7 @@ impl Host {
     /// # Errors
     /// The host has ended, or is too busy to take it; ask again.
     pub fn release_admin_socket(&self) -> Result<(), HostError> {
-        self.inner.post(LoopCommand::OpenAdmin)
+        self.shared.post(LoopCommand::OpenAdmin)
     }
 
     /// Has the runtime folder looked after: what was removed of folder, lock and admin socket is made again. That happens by
@@ -346,13 +260,13 @@ impl Host {
     /// # Errors
     /// The host has ended, or is too busy to take it.
     pub fn look_after_runtime_dir(&self) -> Result<(), HostError> {
-        self.inner.post(LoopCommand::LookAfterFolder)
+        self.shared.post(LoopCommand::LookAfterFolder)
     }
 
     /// Puts an event of the embedding program's own on the host's record.
     pub fn record(&self, note: Note) {
         // A host that has ended, or is too busy, records nothing.
-        let _ = self.inner.post(LoopCommand::Record(Box::new(note)));
+        let _ = self.shared.post(LoopCommand::Record(Box::new(note)));
     }
 
     /// Waits until everything that has happened so far is in its file, at most `timeout`; whether it is.
@@ -360,7 +274,7 @@ impl Host {
     #[must_use]
     pub fn flush_events(&self, timeout: Duration) -> bool {
         // An answer from the event loop says that it has handed over what happened before.
-        self.plugins().is_ok() && self.inner.log.flush(timeout)
+        self.plugins().is_ok() && self.shared.log.flush(timeout)
     }
 
     /// Reaps orphans, and ends those that a plugin which is gone left behind; for a program that set
@@ -369,7 +283,7 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn sweep_orphans(&self) -> Result<(), HostError> {
-        self.inner.post(LoopCommand::SweepOrphans)
+        self.shared.post(LoopCommand::SweepOrphans)
     }
 }
 
@@ -394,7 +308,7 @@ mod tests {
     fn a_loop_that_ends_by_itself_is_told_from_an_end_that_somebody_asked_for() {
         let host = Host::temporary().start().unwrap();
         assert!(!host.has_failed() && host.end_reason().is_none());
-        host.inner.engine.go_deaf();
+        host.shared.engine.go_deaf();
         host.wait_ended();
         let reason = host.end_reason().unwrap();
         assert!(host.has_failed() && reason.contains("it cannot be woken"), "{reason}");

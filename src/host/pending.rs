@@ -3,15 +3,14 @@
 //! What always holds: a call that nobody can wait for any more is cancelled, unless it was left to itself on
 //! purpose; every wait ends, since every call ends by its deadline.
 
-use super::Inner;
-use super::call::{CallReply, at, canceller, reply};
-use super::services::Registered;
-use super::services::current::{wait_for, wait_with};
-use super::watched::CancelToken;
+use super::call_reply::{CallResult, at, reply};
+use super::cancel_token::CancelToken;
+use super::services::callback_table::RegisteredCallbacks;
+use super::services::current_call::{wait_for, wait_with};
+use super::shared::HostShared;
 use crate::engine::{Awaitable, CompletionQueue, Engine, NextProgress, ReplySlot, SharedWaiter, SlotContent};
 use crate::reactor::{LoopCommand, Reactor};
-use crate::state::call::CallEnd;
-use crate::state::call::Target;
+use crate::state::call::{CallEnd, Target};
 use rpc_plugin_wire::{CallError, ErrorCode};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -20,18 +19,15 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How a call ends for who waits for it.
-pub type CallResult = Result<CallReply, CallError>;
-
 /// A call on its way. Dropping it cancels the call: the plugin is told by `rpc.cancel`, or never sees the call if no
 /// byte of it was written yet.
 #[must_use = "dropping it cancels the call; see PendingCall::detach"]
 pub struct PendingCall {
     slot: ReplySlot,
-    host: Arc<Inner>,
+    host: Arc<HostShared>,
     target: Target,
     /// What the plugin may call back.
-    registered: Option<Registered>,
+    registered: Option<RegisteredCallbacks>,
     /// Its end was taken, or it was left to itself or to somebody else.
     released: bool,
 }
@@ -45,9 +41,9 @@ impl std::fmt::Debug for PendingCall {
 impl PendingCall {
     pub(super) fn new(
         slot: ReplySlot,
-        host: Arc<Inner>,
+        host: Arc<HostShared>,
         target: Target,
-        registered: Option<Registered>,
+        registered: Option<RegisteredCallbacks>,
     ) -> PendingCall {
         PendingCall { slot, host, target, registered, released: false }
     }
@@ -71,11 +67,11 @@ impl PendingCall {
         tell: Option<&dyn Fn(&RawValue)>,
         token: Option<&CancelToken>,
     ) -> CallResult {
-        let _hook = token.map(|token| token.hook(canceller(&self.host, &self.slot)));
+        let _hook = token.map(|token| token.hook(self.host.canceller(&self.slot)));
         if let Some(tell) = tell {
             self.progress().for_each(|value| tell(&value));
         }
-        let end = wait_for(|| canceller(&self.host, &self.slot), || self.host.engine.wait(&self.slot))?;
+        let end = wait_for(|| self.host.canceller(&self.slot), || self.host.engine.wait(&self.slot))?;
         if end.is_none() && token.is_some_and(CancelToken::is_cancelled) {
             let text = "its caller cancelled the call; the plugin may have executed it";
             let error = CallError::indeterminate(ErrorCode::Cancelled, text);
@@ -91,7 +87,7 @@ impl PendingCall {
     pub fn wait_timeout(self, timeout: Duration) -> Result<CallResult, PendingCall> {
         // An instant that cannot be told is none.
         let until = Instant::now().checked_add(timeout);
-        wait_with(|| canceller(&self.host, &self.slot), || self.host.engine.wait_for(&self.slot, until));
+        wait_with(|| self.host.canceller(&self.slot), || self.host.engine.wait_for(&self.slot, until));
         self.try_wait()
     }
 
@@ -232,7 +228,7 @@ impl ProgressIter<'_> {
             return Some(value);
         }
         let host = &self.call.host;
-        wait_with(|| canceller(host, slot), || host.engine.wait_for(&NextProgress(slot), until));
+        wait_with(|| host.canceller(slot), || host.engine.wait_for(&NextProgress(slot), until));
         slot.take_progress()
     }
 

@@ -1,8 +1,8 @@
 //! One plugin, as an embedding program holds it.
 
-use super::Inner;
 use super::call::Callee;
 use super::error::HostError;
+use super::shared::HostShared;
 use crate::reactor::LoopCommand;
 use crate::state::call::Target;
 use crate::state::supervisor::Wish;
@@ -29,7 +29,7 @@ impl std::fmt::Debug for PluginHandle {
 }
 
 impl PluginHandle {
-    pub(super) fn new(host: Arc<Inner>, id: PluginId) -> PluginHandle {
+    pub(super) fn new(host: Arc<HostShared>, id: PluginId) -> PluginHandle {
         PluginHandle { callee: Callee { host, target: Target::Plugin(id.clone()) }, id }
     }
 

@@ -6,16 +6,18 @@
 //! What always holds: a request that was taken is answered once, also where its handler panics; a service never runs on
 //! the event loop.
 
-pub(super) mod current;
+pub(super) mod callback_table;
+pub(super) mod current_call;
 mod peer;
 mod pool;
 
-use current::Current;
+use callback_table::CallbackTable;
+use current_call::CurrentCall;
+pub(super) use peer::HostLink;
 use peer::Peer;
-pub(super) use peer::{CalledBack, Registered};
-use pool::{IDLE_MAX, Job, Pool, Refused};
+use pool::{IDLE_MAX, JobRefused, Pool, ServedCall, ServiceJob};
 
-use super::{HostError, Inner};
+use super::error::HostError;
 use crate::engine::CommandSender;
 use crate::reactor::{self, Asker, LoopCommand, ServiceRequest};
 use crate::state::fds::Fds;
@@ -35,7 +37,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// Threads that run services, unless the builder says otherwise.
@@ -82,16 +84,16 @@ type Handled = Result<(Vec<u8>, Fds), ErrorObject>;
 pub(super) type Handler = dyn Fn(&ServiceCall, Option<&RawValue>, Fds) -> Handled + Send + Sync;
 
 /// The services of one host, as its builder collects them.
-pub(super) struct Offered {
+pub(super) struct OfferedServices {
     pub(super) services: BTreeMap<String, Arc<Handler>>,
     pub(super) faults: Vec<String>,
     pub(super) threads: usize,
     pub(super) queue_max: usize,
 }
 
-impl Default for Offered {
-    fn default() -> Offered {
-        Offered {
+impl Default for OfferedServices {
+    fn default() -> OfferedServices {
+        OfferedServices {
             services: BTreeMap::new(),
             faults: Vec::new(),
             threads: SERVICE_THREADS_DEFAULT,
@@ -100,7 +102,7 @@ impl Default for Offered {
     }
 }
 
-impl Offered {
+impl OfferedServices {
     /// # Errors
     /// All that is wrong with them.
     pub(super) fn check(&self) -> Result<(), HostError> {
@@ -163,23 +165,21 @@ fn internal(text: String) -> ErrorObject {
 }
 
 /// The running services of one host.
-pub(super) struct Running {
+pub(super) struct RunningServices {
     services: BTreeMap<String, Arc<Handler>>,
-    callbacks: CalledBack,
+    callbacks: CallbackTable,
     pool: Pool,
-    around: Arc<OnceLock<Around>>,
+    link: Arc<OnceLock<HostLink>>,
 }
 
-/// What services reach the event loop with; set once it runs.
-pub(super) struct Around {
-    pub(super) commands: CommandSender<LoopCommand>,
-    pub(super) host: Weak<Inner>,
-}
-
-impl Running {
-    pub(super) fn new(offered: Offered, callbacks: CalledBack, around: Arc<OnceLock<Around>>) -> Running {
+impl RunningServices {
+    pub(super) fn new(
+        offered: OfferedServices,
+        callbacks: CallbackTable,
+        link: Arc<OnceLock<HostLink>>,
+    ) -> RunningServices {
         let pool = Pool::new(offered.threads, offered.queue_max, IDLE_MAX);
-        Running { services: offered.services, callbacks, pool, around }
+        RunningServices { services: offered.services, callbacks, pool, link }
     }
 
     /// The handler of a request, and its params.
@@ -210,14 +210,13 @@ impl Running {
     }
 }
 
-impl reactor::Services for Running {
+impl reactor::Services for RunningServices {
     fn take(&mut self, mut request: ServiceRequest) -> Result<Context, ErrorObject> {
-        let around = self.around.get().ok_or_else(|| internal("the host is not up yet".to_owned()))?;
+        let link = self.link.get().ok_or_else(|| internal("the host is not up yet".to_owned()))?;
         let (handler, params) = self.find(&mut request)?;
         let ServiceRequest { asker, plugin_id, asked, left, interfaces } = request;
         let generation = asker.generation;
-        let peer =
-            Peer { around: Arc::clone(&self.around), asker: asker.clone(), plugin_id: plugin_id.clone() };
+        let peer = Peer { link: Arc::clone(&self.link), asker: asker.clone(), plugin_id: plugin_id.clone() };
         let peer: Arc<dyn rpc_plugin_interface::context::Callee> = Arc::new(peer);
         let entry = entry_at_host(&plugin_id, generation, &asked.id);
         let served = Served {
@@ -229,19 +228,20 @@ impl reactor::Services for Running {
         };
         let context = Context::new(asked.id, served);
         let call = ServiceCall { context: context.clone(), plugin_id, generation };
-        let mut answer = Answer { commands: around.commands.clone(), asker: Some(asker) };
+        let mut answer = OwedAnswer { commands: link.commands.clone(), asker: Some(asker) };
         let fds = asked.fds;
-        let run = Box::new(move |taken: Result<(), Refused>| {
+        let served = Arc::new(ServedCall { context: context.clone(), entry });
+        let current = Arc::new(CurrentCall { served: Arc::clone(&served), pool: self.pool.clone() });
+        let run = Box::new(move |taken: Result<(), JobRefused>| {
             let handled = catch_unwind(AssertUnwindSafe(|| {
                 taken.map_err(|refused| refusal(refused, &call))?;
                 call.check()?;
-                handler(&call, params.as_deref(), fds)
+                current.enter(|| handler(&call, params.as_deref(), fds))
             }));
             call.end();
             answer.give(handled.unwrap_or_else(|_| Err(internal("the service panicked".to_owned()))));
         });
-        let current = Arc::new(Current { context: context.clone(), entry, pool: self.pool.clone() });
-        if let Err((refused, job)) = self.pool.submit(Job { current, run }) {
+        if let Err((refused, job)) = self.pool.submit(ServiceJob { call: served, run }) {
             // It answers; were it dropped too, there would be two answers.
             (job.run)(Err(refused));
         }
@@ -254,28 +254,28 @@ impl reactor::Services for Running {
 }
 
 /// What a plugin is told of a call that is not served.
-fn refusal(refused: Refused, call: &ServiceCall) -> ErrorObject {
+fn refusal(refused: JobRefused, call: &ServiceCall) -> ErrorObject {
     match refused {
-        Refused::Full(max) => {
+        JobRefused::Full(max) => {
             let text = format!("{max} calls wait for the host's services, which is the most");
             ErrorObject::new(ErrorCode::Overloaded, text)
         }
-        Refused::WouldDeadlock => {
+        JobRefused::WouldDeadlock => {
             let text = format!("every thread of the host's services waits, also in {}", call.chain());
             ErrorObject::new(ErrorCode::WouldDeadlock, text)
         }
-        Refused::NoThread(why) => internal(format!("no thread can be started: {why}")),
-        Refused::Ended => ErrorObject::new(ErrorCode::Unavailable, "the host is ending"),
+        JobRefused::NoThread(why) => internal(format!("no thread can be started: {why}")),
+        JobRefused::Ended => ErrorObject::new(ErrorCode::Unavailable, "the host is ending"),
     }
 }
 
 /// The answer that is owed; one that is dropped says that it will not come.
-struct Answer {
+struct OwedAnswer {
     commands: CommandSender<LoopCommand>,
     asker: Option<Asker>,
 }
 
-impl Answer {
+impl OwedAnswer {
     fn give(&mut self, handled: Handled) {
         let Some(asker) = self.asker.take() else { return };
         let (result, fds) = match handled.and_then(|(out, fds)| Ok((result_of(out)?, fds))) {
@@ -286,7 +286,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for OwedAnswer {
     fn drop(&mut self) {
         self.give(Err(ErrorObject::new(ErrorCode::Unavailable, "the host is ending")));
     }

@@ -7,7 +7,7 @@
 //! waiting; there are at most [`WAITING_MAX`] threads more; the queue is bounded; what nobody can ever run, because all
 //! threads wait for what is queued, is refused and not left to its deadline.
 
-use super::current::Current;
+use rpc_plugin_interface::Context;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,15 +18,22 @@ pub(super) const WAITING_MAX: usize = 64;
 /// How long a thread without anything to do stays.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// One piece of work, and what it is part of. It is told where it cannot be done.
-pub(super) struct Job {
-    pub(super) current: Arc<Current>,
-    pub(super) run: Box<dyn FnOnce(Result<(), Refused>) + Send>,
+/// The call of a plugin that a service serves.
+pub(super) struct ServedCall {
+    pub(super) context: Context,
+    /// The entry in the chain of the calls that it leads to.
+    pub(super) entry: String,
+}
+
+/// One piece of work and the call that it serves; `run` is given the reason where it cannot be done.
+pub(super) struct ServiceJob {
+    pub(super) call: Arc<ServedCall>,
+    pub(super) run: Box<dyn FnOnce(Result<(), JobRefused>) + Send>,
 }
 
 /// Why a job is not done.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum JobRefused {
     /// Too many wait.
     Full(usize),
     /// All threads wait, for this one and others that no thread is left for.
@@ -38,10 +45,10 @@ pub(super) enum Refused {
 }
 
 #[derive(Default)]
-struct State {
-    queue: VecDeque<Job>,
+struct PoolState {
+    queue: VecDeque<ServiceJob>,
     /// What runs, in no order.
-    running: Vec<Arc<Current>>,
+    running: Vec<Arc<ServedCall>>,
     /// How many of those wait for a plugin.
     waiting: usize,
     threads: usize,
@@ -50,40 +57,40 @@ struct State {
 
 /// Threads that run services, and the queue of calls for them. Clones are the same pool.
 #[derive(Clone)]
-pub(super) struct Pool(Arc<Inner>);
+pub(super) struct Pool(Arc<PoolShared>);
 
-struct Inner {
+struct PoolShared {
     threads: usize,
     queue_max: usize,
     idle_max: Duration,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     changed: Condvar,
 }
 
 impl Pool {
     pub(super) fn new(threads: usize, queue_max: usize, idle_max: Duration) -> Pool {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Pool(Arc::new(Inner { threads, queue_max, idle_max, state, changed }))
+        Pool(Arc::new(PoolShared { threads, queue_max, idle_max, state, changed }))
     }
 
     /// Queues a job. Never waits.
-    pub(super) fn submit(&self, job: Job) -> Result<(), (Refused, Job)> {
+    pub(super) fn submit(&self, job: ServiceJob) -> Result<(), (JobRefused, ServiceJob)> {
         let mut state = self.0.lock();
         if state.ended {
-            return Err((Refused::Ended, job));
+            return Err((JobRefused::Ended, job));
         }
         if state.queue.len() >= self.0.queue_max {
-            return Err((Refused::Full(self.0.queue_max), job));
+            return Err((JobRefused::Full(self.0.queue_max), job));
         }
-        if self.0.is_stuck(&state, &job.current) {
-            return Err((Refused::WouldDeadlock, job));
+        if self.0.is_stuck(&state, &job.call) {
+            return Err((JobRefused::WouldDeadlock, job));
         }
         state.queue.push_back(job);
-        self.have_it_taken(&mut state).map_err(|(why, job)| (Refused::NoThread(why), job))
+        self.have_it_taken(&mut state).map_err(|(why, job)| (JobRefused::NoThread(why), job))
     }
 
     /// Has threads look at the queue, where they may work on it. On failure nothing is queued that nobody will take.
-    fn have_it_taken(&self, state: &mut State) -> Result<(), (String, Job)> {
+    fn have_it_taken(&self, state: &mut PoolState) -> Result<(), (String, ServiceJob)> {
         let places = self.0.threads.saturating_sub(state.running.len() - state.waiting);
         let wanted = state.queue.len().min(places);
         if wanted == 0 {
@@ -116,11 +123,11 @@ impl Pool {
         state.waiting += 1;
         let _ = self.have_it_taken(&mut state);
         // What was queued before this wait began may be what it waits for.
-        let newest = state.queue.back().filter(|job| self.0.is_stuck(&state, &job.current));
+        let newest = state.queue.back().filter(|job| self.0.is_stuck(&state, &job.call));
         let refused = newest.is_some().then(|| state.queue.pop_back()).flatten();
         drop(state);
         if let Some(job) = refused {
-            let _ = catch_unwind(AssertUnwindSafe(|| (job.run)(Err(Refused::WouldDeadlock))));
+            let _ = catch_unwind(AssertUnwindSafe(|| (job.run)(Err(JobRefused::WouldDeadlock))));
         }
     }
 
@@ -138,10 +145,10 @@ impl Pool {
         drop(state);
         self.0.changed.notify_all();
         for job in queued {
-            let _ = catch_unwind(AssertUnwindSafe(|| (job.run)(Err(Refused::Ended))));
+            let _ = catch_unwind(AssertUnwindSafe(|| (job.run)(Err(JobRefused::Ended))));
         }
-        for current in running {
-            let _ = catch_unwind(AssertUnwindSafe(|| current.context.cancel()));
+        for call in running {
+            let _ = catch_unwind(AssertUnwindSafe(|| call.context.cancel()));
         }
     }
 
@@ -155,15 +162,15 @@ impl Pool {
             if inner.has_place(&state)
                 && let Some(job) = state.queue.pop_front()
             {
-                let Job { current, run } = job;
-                state.running.push(Arc::clone(&current));
+                let ServiceJob { call, run } = job;
+                state.running.push(Arc::clone(&call));
                 // Where more wait and more may run, this thread is not to be their only one.
                 let _ = self.have_it_taken(&mut state);
                 drop(state);
                 // The panic handler has reported it; who asked is answered by what the job dropped.
-                let _ = catch_unwind(AssertUnwindSafe(|| current.enter(|| run(Ok(())))));
+                let _ = catch_unwind(AssertUnwindSafe(|| run(Ok(()))));
                 state = inner.lock();
-                state.running.retain(|known| !Arc::ptr_eq(known, &current));
+                state.running.retain(|known| !Arc::ptr_eq(known, &call));
                 continue;
             }
             let (next, timed_out) =
@@ -178,24 +185,24 @@ impl Pool {
     }
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl PoolShared {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_place(&self, state: &State) -> bool {
+    fn has_place(&self, state: &PoolState) -> bool {
         state.running.len() - state.waiting < self.threads
     }
 
     /// Whether nobody will ever run this: there can be no more threads, and each of them waits in a call that led to
     /// this one or to another that is queued.
-    fn is_stuck(&self, state: &State, wanted: &Current) -> bool {
+    fn is_stuck(&self, state: &PoolState, wanted: &ServedCall) -> bool {
         let all_wait = state.waiting >= state.running.len();
         if !all_wait || state.running.len() < self.threads + WAITING_MAX {
             return false;
         }
-        let queued = state.queue.iter().map(|job| &*job.current);
-        let chains = queued.chain([wanted]).map(|current| current.context.chain());
+        let queued = state.queue.iter().map(|job| &*job.call);
+        let chains = queued.chain([wanted]).map(|call| call.context.chain());
         let led_to: BTreeSet<&str> = chains.flat_map(rpc_plugin_wire::Chain::entries).collect();
         state.running.iter().all(|running| led_to.contains(running.entry.as_str()))
     }

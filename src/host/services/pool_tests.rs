@@ -22,34 +22,29 @@ fn led_to_by(numbers: &[usize]) -> Chain {
     numbers.iter().fold(Chain::default(), |chain, number| chain.and(&entry(*number)).unwrap())
 }
 
-fn job(
-    pool: &Pool,
-    number: usize,
-    chain: Chain,
-    run: impl FnOnce(Result<(), Refused>) + Send + 'static,
-) -> Job {
+fn job(number: usize, chain: Chain, run: impl FnOnce(Result<(), JobRefused>) + Send + 'static) -> ServiceJob {
     let context = Context::new(RequestId::Number(number as u64), Served { chain, ..Served::default() });
-    let current = Arc::new(Current { context, entry: entry(number), pool: pool.clone() });
-    Job { current, run: Box::new(run) }
+    let call = Arc::new(ServedCall { context, entry: entry(number) });
+    ServiceJob { call, run: Box::new(run) }
 }
 
-fn refusal(submitted: Result<(), (Refused, Job)>) -> Option<Refused> {
+fn refusal(submitted: Result<(), (JobRefused, ServiceJob)>) -> Option<JobRefused> {
     submitted.err().map(|(refused, _)| refused)
 }
 
 fn submit(
     pool: &Pool,
     number: usize,
-    run: impl FnOnce(Result<(), Refused>) + Send + 'static,
-) -> Option<Refused> {
-    refusal(pool.submit(job(pool, number, Chain::default(), run)))
+    run: impl FnOnce(Result<(), JobRefused>) + Send + 'static,
+) -> Option<JobRefused> {
+    refusal(pool.submit(job(number, Chain::default(), run)))
 }
 
 fn soon<T>(receiver: &Receiver<T>) -> T {
     receiver.recv_timeout(SOON).expect("it comes soon")
 }
 
-fn eventually(pool: &Pool, what: &str, is: impl Fn(&State) -> bool) {
+fn eventually(pool: &Pool, what: &str, is: impl Fn(&PoolState) -> bool) {
     let end = Instant::now() + SOON;
     while !is(&pool.0.lock()) {
         assert!(Instant::now() < end, "waited {SOON:?} in vain: {what}");
@@ -61,7 +56,7 @@ fn eventually(pool: &Pool, what: &str, is: impl Fn(&State) -> bool) {
 fn staying(pool: &Pool, number: usize, waits: bool) -> Sender<()> {
     let ((began, begun), (stay, go)) = (channel(), channel::<()>());
     let of = pool.clone();
-    let run = move |taken: Result<(), Refused>| {
+    let run = move |taken: Result<(), JobRefused>| {
         taken.unwrap();
         if waits {
             of.begin_wait();
@@ -86,7 +81,7 @@ fn the_queue_is_bounded_and_what_is_in_it_runs_in_turn() {
         let done = done.clone();
         assert_eq!(submit(&pool, number, move |taken| done.send((number, taken)).unwrap()), None);
     }
-    assert_eq!(submit(&pool, 3, |_| panic!("it was refused")), Some(Refused::Full(2)));
+    assert_eq!(submit(&pool, 3, |_| panic!("it was refused")), Some(JobRefused::Full(2)));
     drop(stay);
     assert_eq!([soon(&ends), soon(&ends)], [(1, Ok(())), (2, Ok(()))]);
     assert_eq!(pool.0.lock().threads, 1);
@@ -101,7 +96,7 @@ fn as_many_run_at_once_as_may_and_a_burst_makes_no_more_threads() {
         let (done, ends) = channel();
         for number in 0..3 {
             let (barrier, done) = (Arc::clone(&barrier), done.clone());
-            let run = move |_: Result<(), Refused>| {
+            let run = move |_: Result<(), JobRefused>| {
                 barrier.wait();
                 done.send(()).unwrap();
             };
@@ -121,7 +116,7 @@ fn as_many_run_at_once_as_may_and_a_burst_makes_no_more_threads() {
 /// Serves a call which leads to another, `depth` times.
 fn nest(pool: &Pool, chain: Chain, depth: usize, done: Sender<usize>) {
     let (of, here) = (pool.clone(), chain.clone());
-    let run = move |taken: Result<(), Refused>| {
+    let run = move |taken: Result<(), JobRefused>| {
         taken.unwrap();
         if depth == 0 {
             return done.send(0).unwrap();
@@ -133,7 +128,7 @@ fn nest(pool: &Pool, chain: Chain, depth: usize, done: Sender<usize>) {
         of.end_wait();
         done.send(below + 1).unwrap();
     };
-    assert_eq!(refusal(pool.submit(job(pool, depth, chain, run))), None);
+    assert_eq!(refusal(pool.submit(job(depth, chain, run))), None);
 }
 
 #[test]
@@ -180,7 +175,7 @@ fn would_deadlock_is_said_only_where_every_thread_waits_for_what_is_queued() {
     let nested = |number: usize, by: &[usize]| {
         let done = done.clone();
         let run = move |taken| done.send((number, taken)).unwrap();
-        refusal(pool.submit(job(&pool, number, led_to_by(by), run)))
+        refusal(pool.submit(job(number, led_to_by(by), run)))
     };
     // Nobody waits for it.
     assert_eq!(nested(1000, &[]), None);
@@ -188,7 +183,7 @@ fn would_deadlock_is_said_only_where_every_thread_waits_for_what_is_queued() {
     for number in 0..WAITING_MAX {
         assert_eq!(nested(1001 + number, &[number]), None, "{number}");
     }
-    assert_eq!(nested(2000, &[500, WAITING_MAX]), Some(Refused::WouldDeadlock));
+    assert_eq!(nested(2000, &[500, WAITING_MAX]), Some(JobRefused::WouldDeadlock));
     assert_eq!(nested(2001, &[500]), None, "that one nobody waits for");
     // One ends for another reason, and all that is queued is served.
     drop(stays.pop());
@@ -204,7 +199,7 @@ fn what_was_queued_before_the_last_wait_began_is_refused_then() {
     let (of, (begin, begins), (done, end)) = (pool.clone(), channel(), channel());
     let last = WAITING_MAX;
     let (waits, waiting) = channel::<()>();
-    let run = move |_: Result<(), Refused>| {
+    let run = move |_: Result<(), JobRefused>| {
         soon(&begins);
         of.begin_wait();
         // Its call ends, because the nested one was refused.
@@ -217,14 +212,10 @@ fn what_was_queued_before_the_last_wait_began_is_refused_then() {
     for part in led.chunks(30) {
         let (done, _waits) = (done.clone(), waits.clone());
         let run = move |taken| done.send(taken).unwrap();
-        assert_eq!(
-            refusal(pool.submit(job(&pool, 900, led_to_by(part), run))),
-            None,
-            "one does not wait yet"
-        );
+        assert_eq!(refusal(pool.submit(job(900, led_to_by(part), run))), None, "one does not wait yet");
     }
     begin.send(()).unwrap();
-    assert_eq!(soon(&end), Err(Refused::WouldDeadlock));
+    assert_eq!(soon(&end), Err(JobRefused::WouldDeadlock));
     assert!(end.try_recv().is_err(), "the others may be served, now that one can go on");
     drop((waits, stays));
 }
@@ -241,7 +232,7 @@ fn a_panic_costs_nothing_but_its_own_call() {
     let (done, ends) = channel();
     for number in 0..3 {
         let told = Told(done.clone());
-        let run = move |_: Result<(), Refused>| {
+        let run = move |_: Result<(), JobRefused>| {
             let _told = told;
             std::panic::resume_unwind(Box::new("on purpose"));
         };
@@ -273,11 +264,11 @@ fn the_end_refuses_what_is_queued_and_cancels_what_runs() {
     let (began, begun) = channel();
     let (done, ends) = channel();
     let ((of, seen), refused) = ((pool.clone(), done.clone()), done.clone());
-    let run = move |_: Result<(), Refused>| {
+    let run = move |_: Result<(), JobRefused>| {
         began.send(()).unwrap();
         let current = Arc::clone(&of.0.lock().running[0]);
         let is_cancelled = current.context.wait(SOON).is_err();
-        seen.send((0, is_cancelled.then_some(Refused::Ended))).unwrap();
+        seen.send((0, is_cancelled.then_some(JobRefused::Ended))).unwrap();
     };
     assert_eq!(submit(&pool, 0, run), None);
     soon(&begun);
@@ -285,7 +276,7 @@ fn the_end_refuses_what_is_queued_and_cancels_what_runs() {
     pool.end();
     let mut seen = [soon(&ends), soon(&ends)];
     seen.sort_by_key(|(number, _)| *number);
-    assert_eq!(seen, [(0, Some(Refused::Ended)), (1, Some(Refused::Ended))]);
-    assert_eq!(submit(&pool, 2, move |_| done.send((2, None)).unwrap()), Some(Refused::Ended));
+    assert_eq!(seen, [(0, Some(JobRefused::Ended)), (1, Some(JobRefused::Ended))]);
+    assert_eq!(submit(&pool, 2, move |_| done.send((2, None)).unwrap()), Some(JobRefused::Ended));
     eventually(&pool, "its threads have ended", |state| state.threads == 0);
 }

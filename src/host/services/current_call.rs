@@ -5,62 +5,59 @@
 //!
 //! What always holds: a thread works on at most one; outside of a service there is none, which costs one look.
 
-use super::pool::Pool;
+use super::pool::{Pool, ServedCall};
 use crate::state::call::CallRequest;
-use rpc_plugin_interface::Context;
 use rpc_plugin_wire::{CallError, ErrorCode};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// What a thread works on.
-pub(super) struct Current {
-    pub(super) context: Context,
-    /// Its name in a chain.
-    pub(super) entry: String,
+/// The call that a thread works on, and the pool that the thread is of.
+pub(super) struct CurrentCall {
+    pub(super) served: Arc<ServedCall>,
     pub(super) pool: Pool,
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Current>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<CurrentCall>>> = const { RefCell::new(None) };
 }
 
-/// Puts back what was there, also in a panic.
-struct Restore(Option<Arc<Current>>);
+/// Puts back the thread's outer call, also in a panic.
+struct RestoreOuter(Option<Arc<CurrentCall>>);
 
-impl Drop for Restore {
+impl Drop for RestoreOuter {
     fn drop(&mut self) {
         let outer = self.0.take();
         drop(CURRENT.with(|place| place.replace(outer)));
     }
 }
 
-impl Current {
+impl CurrentCall {
     /// Runs what is part of it.
-    pub(super) fn enter<R>(self: &Arc<Current>, run: impl FnOnce() -> R) -> R {
-        let _restore = Restore(CURRENT.with(|place| place.replace(Some(Arc::clone(self)))));
+    pub(super) fn enter<R>(self: &Arc<CurrentCall>, run: impl FnOnce() -> R) -> R {
+        let _restore = RestoreOuter(CURRENT.with(|place| place.replace(Some(Arc::clone(self)))));
         run()
     }
 }
 
 /// What the calling thread works on.
-fn current() -> Option<Arc<Current>> {
+fn current() -> Option<Arc<CurrentCall>> {
     CURRENT.with(|place| place.borrow().clone())
 }
 
 /// Makes a call part of what this thread works on.
-pub(in crate::host) fn inherit(request: &mut CallRequest) -> Result<(), CallError> {
+pub(crate) fn inherit(request: &mut CallRequest) -> Result<(), CallError> {
     let Some(current) = current() else { return Ok(()) };
-    if let Some(left) = current.context.remaining() {
+    if let Some(left) = current.served.context.remaining() {
         request.timeout = Some(request.timeout.map_or(left, |timeout| timeout.min(left)));
     }
-    if current.context.is_cancelled() {
+    if current.served.context.is_cancelled() {
         return Err(CallError::not_sent(
             ErrorCode::Cancelled,
             "the call that this one is made for was cancelled",
         ));
     }
-    let chain = current.context.chain();
-    request.chain = chain.and(&current.entry).ok_or_else(|| {
+    let chain = current.served.context.chain();
+    request.chain = chain.and(&current.served.entry).ok_or_else(|| {
         let text = format!("{} calls led to this one, which is the most: {chain}", chain.len() + 1);
         CallError::not_sent(ErrorCode::WouldDeadlock, text)
     })?;
@@ -68,16 +65,16 @@ pub(in crate::host) fn inherit(request: &mut CallRequest) -> Result<(), CallErro
 }
 
 /// The place of a thread that waits, which is another's meanwhile.
-struct Place(Pool);
+struct YieldedPlace(Pool);
 
-impl Place {
-    fn give_up(current: &Current) -> Place {
+impl YieldedPlace {
+    fn give_up(current: &CurrentCall) -> YieldedPlace {
         current.pool.begin_wait();
-        Place(current.pool.clone())
+        YieldedPlace(current.pool.clone())
     }
 }
 
-impl Drop for Place {
+impl Drop for YieldedPlace {
     fn drop(&mut self) {
         self.0.end_wait();
     }
@@ -85,13 +82,10 @@ impl Drop for Place {
 
 /// Waits as `wait` does: the place of this thread is another's meanwhile, and where what it works on is cancelled, so is
 /// what it waits for.
-pub(in crate::host) fn wait_with<T>(
-    cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>,
-    wait: impl FnOnce() -> T,
-) -> T {
+pub(crate) fn wait_with<T>(cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>, wait: impl FnOnce() -> T) -> T {
     let Some(current) = current() else { return wait() };
-    let place = Place::give_up(&current);
-    let hook = current.context.hook(cancel());
+    let place = YieldedPlace::give_up(&current);
+    let hook = current.served.context.hook(cancel());
     let end = wait();
     drop((hook, place));
     end
@@ -99,16 +93,16 @@ pub(in crate::host) fn wait_with<T>(
 
 /// Waits as `wait` does, which gives nothing once `cancel` was called: its place is another's meanwhile, and where what
 /// this thread works on is cancelled, so is the wait.
-pub(in crate::host) fn wait_for<T>(
+pub(crate) fn wait_for<T>(
     cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>,
     wait: impl FnOnce() -> Option<T>,
 ) -> Result<Option<T>, CallError> {
     let Some(current) = current() else { return Ok(wait()) };
-    let place = Place::give_up(&current);
-    let hook = current.context.hook(cancel());
+    let place = YieldedPlace::give_up(&current);
+    let hook = current.served.context.hook(cancel());
     let end = wait();
     drop((hook, place));
-    if end.is_none() && current.context.is_cancelled() {
+    if end.is_none() && current.served.context.is_cancelled() {
         let text = "the call that this one was made for was cancelled; the plugin may have executed it";
         return Err(CallError::indeterminate(ErrorCode::Cancelled, text));
     }

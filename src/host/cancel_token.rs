@@ -1,0 +1,45 @@
+//! Cancelling calls from elsewhere, through a token that they are made with.
+
+use rpc_plugin_interface::context::{Context, Hook, Served};
+use rpc_plugin_wire::RequestId;
+use std::fmt;
+
+/// Cancels calls from elsewhere: another thread, a signal handler's thread, the function that is told of progress.
+/// Clones are the same; once cancelled, it stays so, and calls made with it end at once.
+#[derive(Clone)]
+pub struct CancelToken(Context);
+
+impl CancelToken {
+    /// One that is not cancelled.
+    #[must_use]
+    pub fn new() -> CancelToken {
+        CancelToken(Context::new(RequestId::Number(0), Served::default()))
+    }
+
+    /// Cancels the calls that are made with it. Their plugins are told, and they return.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether it was.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    pub(super) fn hook(&self, function: impl FnOnce() + Send + 'static) -> Hook<'_> {
+        self.0.hook(function)
+    }
+}
+
+impl Default for CancelToken {
+    fn default() -> CancelToken {
+        CancelToken::new()
+    }
+}
+
+impl fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CancelToken").field(&self.is_cancelled()).finish()
+    }
+}
