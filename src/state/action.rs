@@ -52,8 +52,8 @@ pub enum Action {
     Stream(PluginKey, Generation, StreamFrame),
     /// The plugin does not wait any more for the answer to what it asked.
     Abandoned(PluginKey, Generation, RequestId),
-    /// Somebody is about to be told that a plugin is where it was waited for: its process may have ended unseen. Answered
-    /// with `handle_confirmed` if it still runs; its end is told in any case.
+    /// Look whether the process of a generation still runs, before a wait for it ends: it may have ended unseen. Answered
+    /// with `handle_confirmed` if it runs; its end is told in any case.
     Confirm(PluginKey, Generation),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
