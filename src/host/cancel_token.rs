@@ -10,7 +10,7 @@ use std::fmt;
 pub struct CancelToken(Context);
 
 impl CancelToken {
-    /// One that is not cancelled.
+    /// Makes a token that is not cancelled.
     #[must_use]
     pub fn new() -> CancelToken {
         CancelToken(Context::new(RequestId::Number(0), Served::default()))
@@ -21,7 +21,7 @@ impl CancelToken {
         self.0.cancel();
     }
 
-    /// Whether it was.
+    /// Whether the token was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()

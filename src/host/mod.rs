@@ -192,7 +192,7 @@ impl Host {
         self.subscribe_with(queue_max, false)
     }
 
-    /// The same with what plugins print and log, where that is put on record (not where a program takes the lines
+    /// Subscribes to what [`Host::subscribe`] gives, and to what plugins print and log, where that is put on record (not where a program takes the lines
     /// itself, or they go to where it prints).
     ///
     /// # Errors

@@ -144,7 +144,7 @@ impl PendingCall {
         ProgressIter { call: self }
     }
 
-    /// The same with each value read as a type.
+    /// The progress of the call, each value read as a type; see [`PendingCall::progress`].
     #[must_use]
     pub fn progress_as<T: DeserializeOwned>(&self) -> ProgressAs<'_, T> {
         ProgressAs { iter: self.progress(), value: PhantomData }
