@@ -1,13 +1,13 @@
 //! File descriptors on their way through the state machines: owned and never looked at, so that whatever ends a
 //! call closes what travelled with it. The only file of `state` that names them.
 
-/// A descriptor that passes through unopened.
+/// A descriptor passing through unopened.
 pub type Fd = std::os::fd::OwnedFd;
 
-/// Those of one frame, in order.
+/// The descriptors of one frame, in order.
 pub type Fds = Vec<Fd>;
 
-/// Makes some descriptor, for tests.
+/// Makes a descriptor that means nothing.
 #[cfg(test)]
 pub(crate) fn any() -> Fd {
     std::io::pipe().unwrap().0.into()
@@ -17,7 +17,7 @@ pub(crate) fn any() -> Fd {
 #[cfg(test)]
 pub(crate) struct Held(Vec<std::os::unix::net::UnixStream>);
 
-/// So many.
+/// Makes `count` of them, and what tells how many are open.
 #[cfg(test)]
 pub(crate) fn held(count: usize) -> (Held, Fds) {
     let pairs = (0..count).map(|_| std::os::unix::net::UnixStream::pair().unwrap());

@@ -16,10 +16,10 @@ pub struct CallKey(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaitKey(pub u64);
 
-/// Who is told when a request of ours ends.
+/// Party that is told when a request of the host ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// A caller outside of the state machines: a thread, a control client, another plugin.
+    /// A caller outside of the state machines.
     Call(CallKey),
     /// The plugin's machine: its first or a later heartbeat.
     Heartbeat,
@@ -54,7 +54,7 @@ pub enum LifeTimer {
 /// What every step of a machine is handed.
 #[derive(Debug)]
 pub struct Cx<'a> {
-    /// The time of this event.
+    /// The time of this step.
     pub now: Time,
     /// Where deadlines go.
     pub timers: &'a mut Wheel<Timer>,

@@ -20,7 +20,7 @@ pub enum RestartPolicy {
     Always,
     /// When it did not end with exit status 0.
     OnFailure,
-    /// Not at all.
+    /// It is not replaced.
     Never,
 }
 

@@ -31,7 +31,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The least of a wait that jitter leaves of it. Percent.
 const BACKOFF_PERCENT_MIN: u32 = 50;
 
-/// One call.
+/// A call that may be repeated, and how it went so far.
 #[derive(Debug)]
 struct Retry {
     request: CallRequest,
@@ -96,11 +96,11 @@ enum Ready {
     Now,
     /// The plugin takes calls and has no room: after another backoff.
     Later,
-    /// No plugin takes the call now; it is tried again when one becomes routable.
+    /// No plugin takes it; a change of state will tell.
     WhenRoutable,
 }
 
-/// The table.
+/// Table of the calls that may be repeated.
 #[derive(Debug, Default)]
 pub struct Retries {
     calls: BTreeMap<CallKey, Retry>,

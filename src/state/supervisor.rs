@@ -26,15 +26,15 @@ use std::time::Duration;
 /// What an operator wants of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
-    /// Start the plugin and keep it running.
+    /// It is brought up, unless it is.
     Start,
-    /// Stop the plugin and keep it down.
+    /// It is brought down.
     Stop,
-    /// A new generation.
+    /// It is replaced by a new generation.
     Restart,
 }
 
-/// All plugins of a host, their calls and the waits for them, as one state machine.
+/// All plugins of one host, as one state machine.
 #[derive(Debug)]
 pub struct Supervisor {
     pub(super) plugins: BTreeMap<PluginKey, Plugin>,
@@ -91,7 +91,7 @@ impl Supervisor {
         Some(key)
     }
 
-    /// Gives a plugin up that is down; whether it was.
+    /// Removes a stopped plugin from supervision; whether it was stopped.
     pub fn remove(&mut self, now: Time, key: PluginKey) -> bool {
         let down = self.plugins.get(&key).is_some_and(|plugin| plugin.is_quiet() && !plugin.state().is_up());
         if let Some(plugin) = self.plugins.get_mut(&key).filter(|_| down) {

@@ -65,7 +65,7 @@ struct Wait {
     timeout: Duration,
 }
 
-/// The table.
+/// Table of the waits for states.
 #[derive(Debug, Default)]
 pub struct Waits {
     waits: BTreeMap<WaitKey, Wait>,

@@ -8,6 +8,7 @@
 //! bounded, as is what is kept in here; bytes are always taken, so a plugin never hangs in a print.
 
 mod lines;
+mod printed;
 mod rate;
 mod report;
 mod structured;
@@ -15,7 +16,7 @@ mod taker;
 #[cfg(test)]
 mod tests;
 
-pub use report::ReportKind;
+pub use printed::{Printed, ReportKind};
 pub use structured::Structured;
 pub use taker::{LineTaker, Output, PrintedLine};
 
@@ -50,37 +51,12 @@ impl fmt::Display for Stream {
     }
 }
 
-/// What became of printed bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Printed {
-    /// A line, or a piece of a long one.
-    Line(String),
-    /// A line that was a JSON object with a level and a message.
-    Structured(Structured),
-    /// The lines of one panic, traceback or sanitizer's report, or a part of a long one.
-    Report {
-        /// What it is.
-        kind: ReportKind,
-        /// Its lines.
-        text: String,
-        /// How many they are.
-        lines: usize,
-    },
-    /// So much was dropped since the event before, because it came too fast.
-    Dropped {
-        /// How many lines were dropped.
-        lines: u64,
-        /// Bytes, without line ends.
-        bytes: u64,
-    },
-}
-
 /// What is to be made of the lines of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Treatment {
     /// Events for the record, of at most so many bytes per second.
     Events {
-        /// See [`Policy::output_bytes_per_second_max`](super::policy::Policy).
+        /// The bound, as in [`Policy::output_bytes_per_second_max`](super::policy::Policy).
         bytes_per_second_max: usize,
     },
     /// Each line as it is, however many they are: for a program that takes them itself.

@@ -3,7 +3,7 @@
 //! What always holds: over any time, no more than the bytes of that time, and of one second, and one event;
 //! what is refused is counted, and told as soon as there is room.
 
-use super::Printed;
+use super::printed::Printed;
 use crate::state::time::Time;
 use std::time::Duration;
 

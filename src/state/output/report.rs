@@ -7,7 +7,8 @@
 //! line; a longer one goes on in the next, so nothing of it is lost. None waits longer than
 //! [`REPORT_TIME_MAX`] for its end.
 
-use super::{Printed, structured};
+use super::printed::{Printed, ReportKind};
+use super::structured;
 use crate::state::time::Time;
 use std::time::Duration;
 
@@ -31,29 +32,6 @@ const PYTHON_LINKS: [&str; 2] = [
     "The above exception was the direct cause of the following exception:",
 ];
 
-/// What a report is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReportKind {
-    /// A Rust thread that panicked.
-    Panic,
-    /// A Python exception that nobody caught, or that somebody printed.
-    Traceback,
-    /// What a sanitizer of C or C++ found.
-    Sanitizer,
-}
-
-impl ReportKind {
-    /// The name in the record.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ReportKind::Panic => "panic",
-            ReportKind::Traceback => "traceback",
-            ReportKind::Sanitizer => "sanitizer",
-        }
-    }
-}
-
 /// What a line was to an open report.
 #[derive(Debug, PartialEq)]
 pub(super) enum Taken {
@@ -65,6 +43,7 @@ pub(super) enum Taken {
     No,
 }
 
+/// Place in a report where its last line stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReportPhase {
     /// In the message of a panic, with so many lines of it.

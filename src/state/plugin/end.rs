@@ -28,7 +28,7 @@ pub struct ExitReport {
 }
 
 impl Plugin {
-    /// Starts the plugin, and keeps it running.
+    /// An operator wants the plugin up.
     pub fn start(&mut self, step: &mut Step<'_>) {
         self.desired = Desired::Up;
         self.forgive();
@@ -39,13 +39,13 @@ impl Plugin {
         }
     }
 
-    /// Stops the plugin, and keeps it down.
+    /// An operator wants the plugin down.
     pub fn stop(&mut self, step: &mut Step<'_>) {
         self.desired = Desired::Down;
         self.replace_with(step, Why::Stop);
     }
 
-    /// Replaces the running generation, or starts the plugin.
+    /// An operator wants a new generation.
     pub fn restart(&mut self, step: &mut Step<'_>) {
         self.desired = Desired::Up;
         self.forgive();

@@ -211,7 +211,7 @@ impl Plugin {
         }
     }
 
-    /// Decides whether a connection to a generation's socket is that of the process that was launched.
+    /// A process connected to a generation's socket; whether it is the one that was launched.
     /// One connection is taken. A stranger is refused, and the right one still awaited.
     pub fn handle_connection(
         &mut self,

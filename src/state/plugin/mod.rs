@@ -38,9 +38,9 @@ use std::time::Duration;
 /// Why a generation is being ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Why {
-    /// The plugin is to be stopped.
+    /// An operator wants it down.
     Stop,
-    /// The generation is to be replaced.
+    /// An operator wants a new generation.
     Restart,
     /// It failed, for this reason.
     Failure(String),
@@ -99,7 +99,7 @@ struct Counts {
 /// What every step of a plugin's machine is handed.
 #[derive(Debug)]
 pub struct Step<'a> {
-    /// The time of this event.
+    /// The time of this step.
     pub now: Time,
     /// Where deadlines go.
     pub timers: &'a mut Wheel<Timer>,
@@ -115,7 +115,7 @@ impl Step<'_> {
     }
 }
 
-/// One plugin: what is wanted of it, its current generation, and its failures.
+/// The state machine of one plugin, over all its generations.
 #[derive(Debug)]
 pub struct Plugin {
     key: PluginKey,

@@ -138,7 +138,7 @@ impl Session {
         self.end_calls(cx);
     }
 
-    /// The call that the request of that number belongs to, while it is unanswered.
+    /// The call that the request of that number belongs to, while it waits for its answer.
     #[must_use]
     pub fn call_of(&self, request: u64) -> Option<CallKey> {
         match self.requests.get(request).filter(|request| !request.is_over)?.waiter.caller {
