@@ -8,6 +8,7 @@ use crate::reactor::{AdminAnswer, AdminCx, AdminReply, AdminService};
 use crate::state::action::Note;
 use crate::state::call::CallEnd;
 use crate::state::call::{CallRequest, Target};
+use crate::state::plugin::status_of;
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
@@ -108,11 +109,11 @@ fn status(cx: &AdminCx<'_>) -> DaemonStatus {
 
 fn find(cx: &AdminCx<'_>, id: &PluginId) -> Result<PluginStatus, ErrorObject> {
     let plugin = cx.supervisor.find(id).and_then(|key| cx.supervisor.plugin(key));
-    plugin.map(|plugin| plugin.status(cx.now)).ok_or_else(|| unknown(id))
+    plugin.map(|plugin| status_of(plugin, cx.now)).ok_or_else(|| unknown(id))
 }
 
 fn plugins(cx: &AdminCx<'_>) -> PluginList {
-    PluginList { plugins: cx.supervisor.plugins_by_id().map(|plugin| plugin.status(cx.now)).collect() }
+    PluginList { plugins: cx.supervisor.plugins_by_id().map(|plugin| status_of(plugin, cx.now)).collect() }
 }
 
 fn plugin(cx: &AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObject> {

@@ -27,7 +27,7 @@ use crate::state::action::{Action, Note};
 use crate::state::call::CallEnd;
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
-use crate::state::plugin::ExitReport;
+use crate::state::plugin::{ExitReport, status_of};
 use crate::state::time::Time;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::EventKind;
@@ -363,7 +363,7 @@ impl Reactor {
             }
             LoopCommand::Status(id, reply) => drop(reply.try_send(self.status(now, &id))),
             LoopCommand::List(reply) => {
-                let list = hub.supervisor.plugins_by_id().map(|plugin| plugin.status(now)).collect();
+                let list = hub.supervisor.plugins_by_id().map(|plugin| status_of(plugin, now)).collect();
                 let _ = reply.try_send(list);
             }
             LoopCommand::Call(request, reply) => {
@@ -409,7 +409,7 @@ impl Reactor {
 
     fn status(&self, now: Time, id: &PluginId) -> Option<Box<PluginStatus>> {
         let plugin = self.hub.supervisor.plugin(self.hub.supervisor.find(id)?)?;
-        Some(Box::new(plugin.status(now)))
+        Some(Box::new(status_of(plugin, now)))
     }
 
     fn remove(&mut self, now: Time, id: &PluginId) -> Result<(), CallError> {

@@ -11,8 +11,10 @@ use super::hub::Hub;
 use super::pending_replies::{Asker, PendingReplies};
 use crate::state::call::CallEnd;
 use crate::state::call::CallRequest;
+use crate::state::callback::{callback, served_call};
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, PluginKey};
+use crate::state::permit::permit;
 use crate::state::session::Asked;
 use crate::state::time::Time;
 use rpc_plugin_interface::Context;
@@ -75,10 +77,11 @@ impl PluginRequests {
     ) {
         let asker = Asker { key, generation, id: asked.id.clone() };
         let taken = if asked.method == METHOD_CALL {
-            hub.supervisor.permit(now, key, asked).map(|request| forward(hub, pending, now, &asker, request))
+            permit(&hub.supervisor, now, key, asked)
+                .map(|request| forward(hub, pending, now, &asker, request))
         } else {
             match callback_owner(hub, pending, &asker, &asked) {
-                Some(owner) => Ok(forward(hub, pending, now, &asker, CallRequest::back(now, owner, asked))),
+                Some(owner) => Ok(forward(hub, pending, now, &asker, callback(now, owner, asked))),
                 None => self.have_served(hub, now, &asker, asked),
             }
         };
@@ -174,7 +177,7 @@ fn callback_owner(hub: &mut Hub, pending: &PendingReplies, asker: &Asker, asked:
     if asked.method != METHOD_CALLBACK {
         return None;
     }
-    let served = hub.supervisor.served_call(asker.key, asker.generation, &asked.chain)?;
+    let served = served_call(&mut hub.supervisor, asker.key, asker.generation, &asked.chain)?;
     let owner = pending.asker_of(served)?;
     let plugin = hub.supervisor.plugin(owner.key)?;
     (plugin.generation() == Some(owner.generation)).then(|| plugin.id().clone())

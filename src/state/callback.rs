@@ -13,36 +13,37 @@ use super::time::Time;
 use rpc_plugin_wire::message::raw_into_text;
 use rpc_plugin_wire::{Chain, Generation, PluginId};
 
-impl Supervisor {
-    /// The call for which a plugin makes one with that chain: the last in it, if this plugin serves it.
-    pub fn served_call(&mut self, key: PluginKey, generation: Generation, chain: &Chain) -> Option<CallKey> {
-        let served = chain.entries().last()?;
-        let here = format!("{}/{generation}/", self.plugin(key)?.id());
-        let request = served.strip_prefix(&here)?.parse().ok()?;
-        self.session_mut(key, generation)?.call_of(request)
-    }
+/// The call for which a plugin makes one with that chain: the last in it, if this plugin serves it.
+pub fn served_call(
+    supervisor: &mut Supervisor,
+    key: PluginKey,
+    generation: Generation,
+    chain: &Chain,
+) -> Option<CallKey> {
+    let served = chain.entries().last()?;
+    let here = format!("{}/{generation}/", supervisor.plugin(key)?.id());
+    let request = served.strip_prefix(&here)?.parse().ok()?;
+    supervisor.session_mut(key, generation)?.call_of(request)
 }
 
-impl CallRequest {
-    /// What a request for a function of the plugin `maker` comes to. No `may_call` is asked: who was told of a function
-    /// may call it.
-    #[must_use]
-    pub fn back(now: Time, maker: PluginId, asked: Asked) -> CallRequest {
-        CallRequest { is_callback: true, ..CallRequest::for_asked(now, Target::Plugin(maker), asked) }
-    }
+/// What a request for a function of the plugin `maker` comes to. No `may_call` is asked: who was told of a function
+/// may call it.
+#[must_use]
+pub fn callback(now: Time, maker: PluginId, asked: Asked) -> CallRequest {
+    CallRequest { is_callback: true, ..forwarded(now, Target::Plugin(maker), asked) }
+}
 
-    /// A call that is made because a plugin asked: of the same method and params, with what is left of the deadline.
-    pub(super) fn for_asked(now: Time, target: Target, asked: Asked) -> CallRequest {
-        CallRequest {
-            target,
-            method: asked.method.into(),
-            params: asked.params.map(raw_into_text),
-            timeout: asked.deadline.map(|deadline| deadline.since(now)),
-            idempotent: false,
-            progress: asked.progress,
-            chain: asked.chain,
-            fds: asked.fds,
-            is_callback: false,
-        }
+/// A call that is made because a plugin asked: of the same method and params, with what is left of the deadline.
+pub(super) fn forwarded(now: Time, target: Target, asked: Asked) -> CallRequest {
+    CallRequest {
+        target,
+        method: asked.method.into(),
+        params: asked.params.map(raw_into_text),
+        timeout: asked.deadline.map(|deadline| deadline.since(now)),
+        idempotent: false,
+        progress: asked.progress,
+        chain: asked.chain,
+        fds: asked.fds,
+        is_callback: false,
     }
 }

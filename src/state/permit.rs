@@ -3,6 +3,7 @@
 //! What always holds: nothing is permitted that the configuration does not name.
 
 use super::call::{CallRequest, Target};
+use super::callback::forwarded;
 use super::keys::PluginKey;
 use super::plugin_config::ANY;
 use super::session::Asked;
@@ -13,42 +14,45 @@ use rpc_plugin_wire::life::HostCall;
 use rpc_plugin_wire::message::{params_into, raw_into_text};
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 
-impl Supervisor {
-    /// What a `host.call` of that plugin comes to.
-    ///
-    /// # Errors
-    /// `invalid_params`, or `denied`.
-    pub fn permit(&self, now: Time, key: PluginKey, asked: Asked) -> Result<CallRequest, ErrorObject> {
-        let HostCall { plugin_id, capability, method, params, idempotent } =
-            params_into(asked.params.as_deref())?;
-        params.as_ref().map_or(Ok(()), |params| check_object(params.get()))?;
-        let allowed = |names: &[String], name: &str| names.iter().any(|known| known == name || known == ANY);
-        let may_call = self.plugin(key).map(|plugin| &plugin.config().may_call);
-        let (target, is_allowed, what) = match (plugin_id, capability) {
-            (Some(id), None) => {
-                let is_allowed = may_call.is_some_and(|may| allowed(&may.plugins, id.as_str()));
-                let what = format!("plugin {:?}, see may_call", id.as_str());
-                (Target::Plugin(id), is_allowed, what)
-            }
-            (None, Some(name)) => {
-                let is_allowed = may_call.is_some_and(|may| allowed(&may.capabilities, &name));
-                let what = format!("capability {name:?}, see may_call_capabilities");
-                (Target::Capability(name.into()), is_allowed, what)
-            }
-            _ => {
-                let text = "host.call names a plugin_id or a capability: one of them, and not both";
-                return Err(ErrorObject::new(ErrorCode::InvalidParams, text));
-            }
-        };
-        if !is_allowed {
-            let text = format!("this plugin may not call {what}");
-            return Err(ErrorObject::new(ErrorCode::Denied, text));
+/// What a `host.call` of that plugin comes to.
+///
+/// # Errors
+/// `invalid_params`, or `denied`.
+pub fn permit(
+    supervisor: &Supervisor,
+    now: Time,
+    key: PluginKey,
+    asked: Asked,
+) -> Result<CallRequest, ErrorObject> {
+    let HostCall { plugin_id, capability, method, params, idempotent } =
+        params_into(asked.params.as_deref())?;
+    params.as_ref().map_or(Ok(()), |params| check_object(params.get()))?;
+    let allowed = |names: &[String], name: &str| names.iter().any(|known| known == name || known == ANY);
+    let may_call = supervisor.plugin(key).map(|plugin| &plugin.config().may_call);
+    let (target, is_allowed, what) = match (plugin_id, capability) {
+        (Some(id), None) => {
+            let is_allowed = may_call.is_some_and(|may| allowed(&may.plugins, id.as_str()));
+            let what = format!("plugin {:?}, see may_call", id.as_str());
+            (Target::Plugin(id), is_allowed, what)
         }
-        // The host serves none of it itself, so the chain is the plugin's as it is.
-        let params = params.map(raw_into_text);
-        let method = method.into();
-        Ok(CallRequest { method, params, idempotent, ..CallRequest::for_asked(now, target, asked) })
+        (None, Some(name)) => {
+            let is_allowed = may_call.is_some_and(|may| allowed(&may.capabilities, &name));
+            let what = format!("capability {name:?}, see may_call_capabilities");
+            (Target::Capability(name.into()), is_allowed, what)
+        }
+        _ => {
+            let text = "host.call names a plugin_id or a capability: one of them, and not both";
+            return Err(ErrorObject::new(ErrorCode::InvalidParams, text));
+        }
+    };
+    if !is_allowed {
+        let text = format!("this plugin may not call {what}");
+        return Err(ErrorObject::new(ErrorCode::Denied, text));
     }
+    // The host serves none of it itself, so the chain is the plugin's as it is.
+    let params = params.map(raw_into_text);
+    let method = method.into();
+    Ok(CallRequest { method, params, idempotent, ..forwarded(now, target, asked) })
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ fn asked(params: Option<Value>) -> Asked {
 
 fn permit(plugins: &[&str], capabilities: &[&str], params: &Value) -> Result<Target, ErrorCode> {
     let (host, key) = host(plugins, capabilities);
-    let permitted = host.permit(Time::ZERO, key, asked(Some(params.clone())));
+    let permitted = super::permit(&host, Time::ZERO, key, asked(Some(params.clone())));
     permitted.map(|forward| forward.target).map_err(|error| error.kind())
 }
 
@@ -62,7 +62,7 @@ fn nothing_is_permitted_that_is_not_named() {
     assert_eq!(permit(&["b"], &[], &json!({"plugin_id": "a", "method": "m"})), Err(ErrorCode::Denied));
     let (host, key) = host(&["*"], &["*"]);
     let stranger = PluginKey(key.0 + 1);
-    let error = host.permit(Time::ZERO, stranger, asked(Some(by_id))).unwrap_err();
+    let error = super::permit(&host, Time::ZERO, stranger, asked(Some(by_id))).unwrap_err();
     assert_eq!(error.kind(), ErrorCode::Denied);
 }
 
@@ -73,7 +73,7 @@ fn a_refusal_names_what_would_permit_it() {
         (json!({"plugin_id": "b", "method": "m"}), "may_call"),
         (json!({"capability": "kv", "method": "m"}), "may_call_capabilities"),
     ] {
-        let error = host.permit(Time::ZERO, key, asked(Some(params))).unwrap_err();
+        let error = super::permit(&host, Time::ZERO, key, asked(Some(params))).unwrap_err();
         assert!(error.message.contains(setting), "{error}");
     }
 }
@@ -95,7 +95,7 @@ fn what_is_malformed_is_told_before_what_is_denied() {
         assert_eq!(permit(&[], &[], &params), Err(ErrorCode::InvalidParams), "{params}");
     }
     let (host, key) = host(&["*"], &["*"]);
-    let error = host.permit(Time::ZERO, key, asked(None)).unwrap_err();
+    let error = super::permit(&host, Time::ZERO, key, asked(None)).unwrap_err();
     assert_eq!(error.kind(), ErrorCode::InvalidParams);
 }
 
@@ -112,22 +112,23 @@ fn the_call_has_what_the_request_has() {
         fds: vec![crate::state::fds::any()],
         ..asked(Some(params))
     };
-    let call = host.permit(now, key, request).unwrap();
+    let call = super::permit(&host, now, key, request).unwrap();
     assert!(call.idempotent && call.progress && !call.is_callback);
     assert_eq!((&*call.method, call.params.as_deref()), ("kv.put", Some("{\"k\":[1,2]}")));
     assert_eq!((call.timeout, call.fds.len()), (Some(Duration::from_millis(300)), 1));
     assert_eq!(call.chain.to_string(), "a/7/3");
     let plain = json!({"plugin_id": "b", "method": "kv.get"});
-    let call = host.permit(now, key, asked(Some(plain.clone()))).unwrap();
+    let call = super::permit(&host, now, key, asked(Some(plain.clone()))).unwrap();
     assert_eq!((call.idempotent, call.timeout, call.params.as_deref()), (false, None, None));
     // A deadline that has passed is one.
     let late = Asked { deadline: Some(Time::ZERO), ..asked(Some(plain.clone())) };
-    assert_eq!(host.permit(now, key, late).unwrap().timeout, Some(Duration::ZERO));
+    assert_eq!(super::permit(&host, now, key, late).unwrap().timeout, Some(Duration::ZERO));
     let mut chain = Chain::default();
     while let Some(longer) = chain.and("b/1/1") {
         chain = longer;
     }
-    let forward = host.permit(now, key, Asked { chain: chain.clone(), ..asked(Some(plain)) }).unwrap();
+    let forward =
+        super::permit(&host, now, key, Asked { chain: chain.clone(), ..asked(Some(plain)) }).unwrap();
     assert_eq!(forward.chain, chain, "the host serves none of it");
 }
 
@@ -137,6 +138,6 @@ fn params_are_handed_on_as_they_came() {
     let text =
         r#"{"plugin_id":"b","method":"m","params":{ "n": 1.50, "big": 123456789012345678901234567890 }}"#;
     let request = Asked { params: Some(RawValue::from_string(text.into()).unwrap()), ..asked(None) };
-    let spec = host.permit(Time::ZERO, key, request).unwrap();
+    let spec = super::permit(&host, Time::ZERO, key, request).unwrap();
     assert_eq!(spec.params.as_deref(), Some(r#"{ "n": 1.50, "big": 123456789012345678901234567890 }"#));
 }

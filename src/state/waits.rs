@@ -4,7 +4,7 @@
 
 use super::action::Action;
 use super::keys::{PluginKey, Timer, WaitKey};
-use super::plugin::Plugin;
+use super::plugin::{Plugin, status_of};
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
 use rpc_plugin_wire::life::PluginState;
@@ -42,7 +42,7 @@ impl Goal {
         match self {
             _ if there => Verdict::There,
             Goal::RoutableAfter(_) if final_state => {
-                let error = plugin.status(Time::ZERO).last_error.unwrap_or_default();
+                let error = status_of(plugin, Time::ZERO).last_error.unwrap_or_default();
                 Verdict::Never(format!("the plugin is {state}: {error}"))
             }
             _ => Verdict::NotYet,
@@ -112,7 +112,7 @@ impl Waits {
                     asked = asks;
                     return true;
                 }
-                Verdict::There => Ok(Box::new(plugin.status(now))),
+                Verdict::There => Ok(Box::new(status_of(plugin, now))),
                 Verdict::Never(why) => {
                     Err(CallError::not_sent(ErrorCode::Unavailable, why).at(plugin.id(), plugin.generation()))
                 }

@@ -7,6 +7,7 @@ use crate::world::World;
 use fastrand::Rng;
 use rpc_plugin_system::state::call::CallEnd;
 use rpc_plugin_system::state::keys::CallKey;
+use rpc_plugin_system::state::permit::permit;
 use rpc_plugin_system::state::plugin_config::MayCall;
 use rpc_plugin_system::state::session::Asked;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
@@ -86,7 +87,7 @@ impl World {
             });
             return;
         }
-        match self.host.permit(self.now, id.0, asked) {
+        match permit(&self.host, self.now, id.0, asked) {
             Err(error) => {
                 self.coverage.saw(&format!("asked call {}", error.kind().name()));
                 self.host.with_session(self.now, id.0, id.1, |session, cx| {

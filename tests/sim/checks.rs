@@ -1,6 +1,7 @@
 //! What must hold after every step, whatever happened.
 
 use crate::world::World;
+use rpc_plugin_system::state::plugin::status_of;
 use rpc_plugin_wire::life::PluginState;
 
 /// Timers of a plugin with a connection beside those of its calls: its phase, the next heartbeat, two
@@ -32,7 +33,7 @@ impl World {
         let until = plugin.backoff_until();
         let pid = plugin.pid();
         let next = self.host.next_at();
-        if self.models[&key].unwell_at.is_some() && plugin.status(self.now).heartbeats_missed == 0 {
+        if self.models[&key].unwell_at.is_some() && status_of(plugin, self.now).heartbeats_missed == 0 {
             self.models.get_mut(&key).unwrap().unwell_at = None;
         }
         if let Some(until) = until {

@@ -5,6 +5,7 @@ use crate::ledger::Id;
 use crate::world::World;
 use rpc_plugin_system::state::action::Note;
 use rpc_plugin_system::state::keys::PluginKey;
+use rpc_plugin_system::state::plugin::status_of;
 use rpc_plugin_system::state::policy::RestartPolicy;
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_wire::Generation;
@@ -82,7 +83,7 @@ impl World {
         match note.kind {
             EventKind::StateChanged => self.observe_state(key, note),
             EventKind::HeartbeatMissed => {
-                let missed = self.host.plugin(key).unwrap().status(self.now).heartbeats_missed;
+                let missed = status_of(self.host.plugin(key).unwrap(), self.now).heartbeats_missed;
                 let now = self.now;
                 let model = self.model(key);
                 if missed <= 1 {

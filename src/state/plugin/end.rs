@@ -2,8 +2,10 @@
 
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, Note, StopSignal};
+use crate::state::exit_report::ExitReport;
 use crate::state::keys::Caller;
 use crate::state::policy::RestartPolicy;
+use crate::state::restarts::Restarts;
 use crate::state::time::{millis, rounded};
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::{EventKind, Level};
@@ -12,20 +14,6 @@ use std::time::Duration;
 
 /// How often a process that survives SIGKILL (it hangs in the kernel) is told again and reported.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
-
-/// What of its last words becomes part of a reason. Bytes; the event of the exit has them all.
-const LAST_WORDS_BYTES_MAX: usize = 4096;
-
-/// How a process ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExitReport {
-    /// Whether it ended by itself with exit status 0.
-    pub clean: bool,
-    /// `exit status 3`, `signal 9 (SIGKILL)`.
-    pub text: String,
-    /// The last lines that it printed to standard error.
-    pub stderr_tail: Vec<String>,
-}
 
 impl Plugin {
     /// An operator wants the plugin up.
@@ -57,8 +45,7 @@ impl Plugin {
 
     /// An operator acted: earlier failures do not count against it any more.
     fn forgive(&mut self) {
-        self.failures_in_row = 0;
-        self.recent_restarts.clear();
+        self.restarts = Restarts::default();
     }
 
     fn replace_with(&mut self, step: &mut Step<'_>, why: Why) {
@@ -198,6 +185,10 @@ impl Plugin {
     /// Nothing of the generation is left: what follows.
     pub(super) fn ended(&mut self, step: &mut Step<'_>, why: Why, exit: Option<ExitReport>) {
         let started = self.healthy_since.is_some();
+        let with_exit = |reason: String| match &exit {
+            Some(exit) => exit.with_reason(&reason),
+            None => reason,
+        };
         match why {
             Why::Stop => self.rest(step),
             Why::Restart if self.desired == Desired::Up => {
@@ -211,15 +202,15 @@ impl Plugin {
                 // Whoever started it may start it again at once.
                 self.counts.restarts += 1;
                 self.launch(step);
-                self.last_error = Some(with_exit(&reason, exit.as_ref()));
+                self.last_error = Some(with_exit(reason));
             }
             Why::Failure(reason) => {
-                let reason = with_exit(&reason, exit.as_ref());
+                let reason = with_exit(reason);
                 self.generation_failed(step, reason);
             }
             Why::Lost(doing) => {
                 let clean = started && exit.as_ref().is_some_and(|exit| exit.clean);
-                let reason = with_exit(&doing, exit.as_ref());
+                let reason = with_exit(doing);
                 match self.policy.restart {
                     RestartPolicy::OnFailure | RestartPolicy::Never if clean => {
                         self.desired = Desired::Down;
@@ -239,39 +230,22 @@ impl Plugin {
     /// A generation failed and nothing of it is left: replace it, now or later, or give up.
     pub(super) fn generation_failed(&mut self, step: &mut Step<'_>, reason: String) {
         self.last_error = Some(reason.clone());
-        let policy = &self.policy;
         if self.desired == Desired::Down {
             return self.enter(step, Phase::Stopped, None);
-        }
-        if policy.restart == RestartPolicy::Never {
-            return self.give_up(step, format!("{reason}; the restart policy is never"));
         }
         // Neither the heartbeats that it missed nor the way down the ladder were healthy.
         let well_until = self.unwell_since.unwrap_or(step.now);
         let healthy_for = self.healthy_since.map(|since| well_until.since(since));
-        let was_stable = healthy_for.is_some_and(|stretch| stretch >= policy.healthy_stretch);
-        if was_stable {
-            self.failures_in_row = 0;
-        }
-        self.failures_in_row = self.failures_in_row.saturating_add(1);
-        let window = policy.restart_window;
-        while self.recent_restarts.front().is_some_and(|at| step.now.since(*at) >= window) {
-            self.recent_restarts.pop_front();
-        }
-        let count = self.recent_restarts.len();
-        if count >= policy.restarts_max as usize {
-            let limit =
-                format!("{count} restarts within {window:?}, which is the most; the last failure: {reason}");
-            return self.give_up(step, limit);
-        }
-        let delay = policy.backoff_jittered(self.failures_in_row, was_stable, step.rng.u32(..));
-        self.recent_restarts.push_back(step.now);
+        let delay = match self.restarts.after_failure(step.now, &self.policy, healthy_for, step.rng) {
+            Ok(delay) => delay,
+            Err(why) => return self.give_up(step, why.text(&reason)),
+        };
         self.counts.restarts += 1;
         let text = match delay.is_zero() {
             true => "a replacement is launched at once".to_owned(),
             false => format!("a replacement is launched in {:?}", rounded(delay)),
         };
-        let failures = self.failures_in_row;
+        let failures = self.restarts.failures_in_row();
         let details = serde_json::json!({"delay_ms": millis(delay), "failures_in_row": failures});
         self.note(step, Note::new(EventKind::RestartScheduled, text).reason(reason).details(details));
         if delay.is_zero() {
@@ -291,33 +265,4 @@ impl Plugin {
         );
         self.enter(step, Phase::Failed, None);
     }
-}
-
-/// A reason with how the process ended and the last it said, escaped: it is shown in many places.
-fn with_exit(reason: &str, exit: Option<&ExitReport>) -> String {
-    let Some(exit) = exit else { return reason.to_owned() };
-    let mut text = format!("{reason} ({})", exit.text);
-    let mut words: Vec<String> = Vec::new();
-    let mut left = LAST_WORDS_BYTES_MAX;
-    // The last ones say most.
-    for line in exit.stderr_tail.iter().rev() {
-        let mut shown = String::new();
-        for c in line.chars() {
-            if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-        }
-        let mut end = shown.len().min(left);
-        while !shown.is_char_boundary(end) {
-            end -= 1;
-        }
-        left -= end;
-        shown.truncate(end);
-        if !shown.is_empty() || line.is_empty() {
-            words.push(shown);
-        }
-    }
-    words.reverse();
-    if !words.is_empty() {
-        text = format!("{text}; its last words on stderr: {}", words.join(" | "));
-    }
-    text
 }

@@ -1,17 +1,21 @@
 //! Speaking with a generation: what its session reports, and calls.
 
+use super::logged::note_of_malformed;
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, CallRecord, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
+use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller, Cx};
 use crate::state::policy::RpcAudit;
-use crate::state::session::{Cancelled, Fault, Introduction, Session, SessionEvent};
+use crate::state::session::{Asked, Cancelled, Fault, Introduction, Session, SessionEvent};
 use rpc_plugin_peer::check_method_of_call;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::capability_of;
-use rpc_plugin_wire::life::{Capabilities, METHOD_CAPABILITIES, METHOD_HEARTBEAT, PluginState};
+use rpc_plugin_wire::life::{
+    Capabilities, METHOD_CAPABILITIES, METHOD_EVENT, METHOD_HEARTBEAT, METHOD_LOG, PluginState,
+};
 use rpc_plugin_wire::message::result_object;
-use rpc_plugin_wire::{CallError, ErrorCode, Generation};
+use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -233,13 +237,56 @@ impl Plugin {
                     step.actions.push_back(Action::Abandoned(self.key, generation, id));
                 }
             }
-            SessionEvent::Told(method, params) => self.take_told(step, method, params.as_deref()),
+            SessionEvent::Told(method, params) => {
+                if let Err(error) = self.take_said(step, method, params.as_deref())
+                    && let Some(note) = note_of_malformed(method, error)
+                {
+                    self.note(step, note);
+                }
+            }
             SessionEvent::LateAnswer(method) => {
                 self.counts.late_answers += 1;
                 let note = Note::new(EventKind::LateAnswer, "an answer came after its call had ended");
                 self.note(step, note.method(method));
             }
             SessionEvent::Fault(fault) => self.handle_fault(step, fault),
+        }
+    }
+
+    /// Handles a request of the plugin: its log and events are answered here, the rest is handed on.
+    fn handle_asked(&mut self, step: &mut Step<'_>, asked: Box<Asked>) {
+        let Some(generation) = self.generation else { return };
+        if !matches!(asked.method.as_str(), METHOD_LOG | METHOD_EVENT) {
+            return step.actions.push_back(Action::Asked(self.key, generation, asked));
+        }
+        let said = self.take_said(step, &asked.method, asked.params.as_deref());
+        self.refuse_streams(step, asked.streams);
+        let answer = said.map(|()| RawValue::from_string("{}".to_owned()).unwrap_or_default());
+        // What follows from it is seen by whoever handles this event.
+        if let Some(session) = self.session_mut(generation) {
+            let answer = answer.as_deref().map_err(Clone::clone);
+            session.answer(&mut step.cx(), &asked.id, answer, Fds::new());
+        }
+    }
+
+    /// Puts on record what the plugin logged, or says why not.
+    fn take_said(
+        &mut self,
+        step: &mut Step<'_>,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<(), ErrorObject> {
+        let (dropped, said) = self.events.take(step.now, method, params);
+        if let Some(dropped) = dropped {
+            self.note(step, dropped);
+        }
+        said.map(|note| self.note(step, note))
+    }
+
+    /// Has streams that nobody takes be ended.
+    fn refuse_streams(&self, step: &mut Step<'_>, numbers: Vec<u64>) {
+        if let Some(generation) = self.generation.filter(|_| !numbers.is_empty()) {
+            step.actions.push_back(Action::RefuseStreams(self.key, generation, numbers));
         }
     }
 

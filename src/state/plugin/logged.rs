@@ -1,14 +1,11 @@
-//! What a plugin says to its host: `host.log` for the record, `host.event` for whoever listens, and what else it asks
-//! (protocol sections 2 and 4).
+//! What a plugin says for the record (`host.log`) and for whoever listens (`host.event`; protocol sections 2 and 4).
 //!
 //! What always holds: it is recorded as what the plugin said, never as an event of the host's; no more of it
 //! than the plugin may print; what is refused is counted, and told before the next that is not.
 
-use super::{Plugin, Step};
-use crate::state::action::{Action, Note};
-use crate::state::fds::Fds;
-use crate::state::output::Printed;
-use crate::state::session::Asked;
+use crate::state::action::Note;
+use crate::state::output::{Printed, Rate};
+use crate::state::time::Time;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{HostEvent, METHOD_EVENT, METHOD_LOG, PluginLog};
 use rpc_plugin_wire::message::params_into;
@@ -19,74 +16,58 @@ use serde_json::{Map, Value, json};
 /// Bytes of the name of an event.
 const EVENT_NAME_BYTES_MAX: usize = 64;
 
-impl Plugin {
-    /// What it asks: what concerns it alone is answered here, the rest is others'.
-    pub(super) fn handle_asked(&mut self, step: &mut Step<'_>, asked: Box<Asked>) {
-        let Some(generation) = self.generation else { return };
-        let said = match asked.method.as_str() {
-            METHOD_LOG | METHOD_EVENT => self.take_said(step, &asked.method, asked.params.as_deref()),
-            _ => return step.actions.push_back(Action::Asked(self.key, generation, asked)),
-        };
-        self.refuse_streams(step, asked.streams);
-        let answer = said.map(|()| RawValue::from_string("{}".to_owned()).unwrap_or_default());
-        // What follows from it is seen by whoever handles this event.
-        if let Some(session) = self.session_mut(generation) {
-            let answer = answer.as_deref().map_err(Clone::clone);
-            session.answer(&mut step.cx(), &asked.id, answer, Fds::new());
-        }
+/// The log and events of one plugin, and its allowance for both.
+#[derive(Debug)]
+pub(super) struct PluginEvents {
+    rate: Rate,
+}
+
+impl PluginEvents {
+    /// With an allowance of so many bytes per second.
+    pub(super) fn new(bytes_per_second_max: usize) -> PluginEvents {
+        PluginEvents { rate: Rate::new(bytes_per_second_max) }
     }
 
-    /// Has streams that nobody takes be ended.
-    pub(super) fn refuse_streams(&self, step: &mut Step<'_>, numbers: Vec<u64>) {
-        if let Some(generation) = self.generation.filter(|_| !numbers.is_empty()) {
-            step.actions.push_back(Action::RefuseStreams(self.key, generation, numbers));
-        }
-    }
-
-    /// The same where nobody waits for an answer: what is malformed is told to who reads the record.
-    pub(super) fn take_told(&mut self, step: &mut Step<'_>, method: &str, params: Option<&RawValue>) {
-        match self.take_said(step, method, params) {
-            Err(error) if error.kind() != ErrorCode::Overloaded => {
-                let text = format!("a {method} of it is malformed");
-                let note = Note::new(EventKind::PluginLogged, text).error(error.message);
-                self.note(step, note.level(Level::Warn));
-            }
-            _ => {}
-        }
-    }
-
-    /// Puts it on record, or says why not.
-    fn take_said(
+    /// Turns the params of `host.log` or `host.event` into a note, or says why they are refused. With it, the note of
+    /// what was refused before, to be recorded first.
+    pub(super) fn take(
         &mut self,
-        step: &mut Step<'_>,
+        now: Time,
         method: &str,
         params: Option<&RawValue>,
-    ) -> Result<(), ErrorObject> {
-        self.admit_said(step, params)?;
-        let note = if method == METHOD_LOG { note_of(params_into(params)?) } else { event_of(params)? };
-        self.note(step, note);
-        Ok(())
-    }
-
-    fn admit_said(&mut self, step: &mut Step<'_>, params: Option<&RawValue>) -> Result<(), ErrorObject> {
-        let mut told = Vec::new();
+    ) -> (Option<Note>, Result<Note, ErrorObject>) {
+        let mut printed = Vec::new();
         let bytes = params.map_or(0, |params| params.get().len());
-        let is_refused = self.log_rate.refuse(step.now, 1, bytes, &mut told);
-        for printed in told {
-            if let Printed::Dropped { lines, bytes } = printed {
-                // Both have one allowance.
-                let text = format!(
-                    "{lines} events of {METHOD_LOG} or {METHOD_EVENT} came too fast; see output_bytes_per_second_max"
-                );
-                let details = json!({"stream": METHOD_LOG, "lines": lines, "bytes": bytes});
-                self.note(step, Note::new(EventKind::OutputDropped, text).details(details));
-            }
-        }
-        if is_refused {
-            return Err(ErrorObject::new(ErrorCode::Overloaded, "it comes too fast, and is not recorded"));
-        }
-        Ok(())
+        let is_refused = self.rate.refuse(now, 1, bytes, &mut printed);
+        let dropped = printed.into_iter().find_map(|printed| match printed {
+            Printed::Dropped { lines, bytes } => Some(note_of_dropped(lines, bytes)),
+            _ => None,
+        });
+        let note = if is_refused {
+            Err(ErrorObject::new(ErrorCode::Overloaded, "it comes too fast, and is not recorded"))
+        } else if method == METHOD_LOG {
+            params_into(params).map(note_of)
+        } else {
+            event_of(params)
+        };
+        (dropped, note)
     }
+}
+
+/// The note of a notification that was refused, where it is its sender's fault: there is no answer that could say it.
+pub(super) fn note_of_malformed(method: &str, error: ErrorObject) -> Option<Note> {
+    let text = format!("a {method} of it is malformed");
+    let note = Note::new(EventKind::PluginLogged, text).level(Level::Warn);
+    (error.kind() != ErrorCode::Overloaded).then(|| note.error(error.message))
+}
+
+/// The note of what came too fast. Log and events have one allowance.
+fn note_of_dropped(lines: u64, bytes: u64) -> Note {
+    let text = format!(
+        "{lines} events of {METHOD_LOG} or {METHOD_EVENT} came too fast; see output_bytes_per_second_max"
+    );
+    let details = json!({"stream": METHOD_LOG, "lines": lines, "bytes": bytes});
+    Note::new(EventKind::OutputDropped, text).details(details)
 }
 
 fn note_of(log: PluginLog) -> Note {

@@ -16,18 +16,20 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use end::ExitReport;
+pub use super::exit_report::ExitReport;
 pub use launch::{PeerIdentity, PrepareFailure, SpawnFailure};
+pub use status::status_of;
 
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
-use super::output::Rate;
 use super::plugin_config::PluginConfig;
 use super::policy::{Policy, Transport};
+use super::restarts::Restarts;
 use super::session::{Introduction, Session};
 use super::shortage::Shortage;
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
+use logged::PluginEvents;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Desired, Heartbeat, PluginState};
 use rpc_plugin_wire::{Generation, PluginId, Token};
@@ -143,16 +145,14 @@ pub struct Plugin {
     heartbeats_missed: u32,
     /// Whether a heartbeat of a plugin that is started by hand is not answered yet.
     heartbeat_waits: bool,
-    /// Failures since the last healthy stretch.
-    failures_in_row: u32,
-    /// When the replacements within the restart window were decided. At most `restarts_max`.
-    recent_restarts: VecDeque<Time>,
+    /// The failures and replacements by which the next is judged.
+    restarts: Restarts,
     counts: Counts,
     last_error: Option<String>,
     /// What the host lacks for its launch.
     shortage: Shortage,
-    /// What it may still put on record by itself.
-    log_rate: Rate,
+    /// What it puts on record by itself.
+    events: PluginEvents,
     /// The state that was last noted.
     shown: PluginState,
 }
@@ -166,7 +166,7 @@ impl Plugin {
         Plugin {
             key,
             generation: last,
-            log_rate: Rate::new(policy.output_bytes_per_second_max),
+            events: PluginEvents::new(policy.output_bytes_per_second_max),
             config,
             policy,
             desired: Desired::Down,
@@ -184,8 +184,7 @@ impl Plugin {
             heartbeat: None,
             heartbeats_missed: 0,
             heartbeat_waits: false,
-            failures_in_row: 0,
-            recent_restarts: VecDeque::new(),
+            restarts: Restarts::default(),
             counts: Counts::default(),
             last_error: None,
             shortage: Shortage::default(),

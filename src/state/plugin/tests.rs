@@ -220,7 +220,7 @@ impl Bench {
     }
 
     fn last_error(&self) -> String {
-        self.plugin.status(self.now).last_error.unwrap_or_default()
+        status_of(&self.plugin, self.now).last_error.unwrap_or_default()
     }
 }
 
@@ -404,7 +404,7 @@ fn what_the_host_lacks_counts_as_no_restart_and_passes_by_itself() {
             let expected: &[EventKind] = if attempt == 0 { &[EventKind::HostShortage] } else { &[] };
             assert_eq!(told, expected, "attempt {attempt}");
             bench.pass(crate::state::shortage::PAUSE_MAX);
-            assert_eq!(bench.plugin.status(bench.now).restarts, 0);
+            assert_eq!(status_of(&bench.plugin, bench.now).restarts, 0);
             assert!(kinds(&mut bench).is_empty());
         }
         bench.prepared();

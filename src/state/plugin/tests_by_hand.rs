@@ -69,7 +69,7 @@ fn a_breakpoint_makes_it_unhealthy_and_ends_nothing() {
     assert_eq!(bench.plugin.state(), PluginState::Unhealthy);
     assert_eq!(bench.generation(), generation);
     assert_eq!(sent(&mut bench), before, "one heartbeat waits, not thousands");
-    let error = bench.plugin.status(bench.now).last_error.unwrap();
+    let error = status_of(&bench.plugin, bench.now).last_error.unwrap();
     assert!(error.contains("it may stand at a breakpoint"), "{error}");
     no_signal(&bench);
 }

@@ -55,7 +55,7 @@ fn over_stdio_the_hello_may_take_as_long_as_connecting_too() {
         assert!(matches!(bench.plugin.phase, Phase::Greeting), "{transport}");
         bench.pass(2 * MS);
         assert!(matches!(bench.plugin.phase, Phase::Ending(Why::Failure(_), _)), "{transport}");
-        let error = bench.plugin.status(bench.now).last_error.unwrap();
+        let error = status_of(&bench.plugin, bench.now).last_error.unwrap();
         assert!(
             error
                 .contains(&format!("it was launched, but a whole host.hello did not come within {millis}ms"))
@@ -75,7 +75,7 @@ fn bytes_that_are_no_hello_are_explained_where_they_are_printed() {
         bench.act(|plugin, step| {
             plugin.with_session(step, generation, |session, cx| session.handle_frames(cx, usize::MAX))
         });
-        let error = bench.plugin.status(bench.now).last_error.unwrap();
+        let error = status_of(&bench.plugin, bench.now).last_error.unwrap();
         assert_eq!(error.contains("its standard output is the connection"), expected, "{error}");
     }
 }

@@ -180,7 +180,7 @@ fn restart_leads_to_a_new_generation_from_everywhere() {
             assert_eq!(bench.asked(), later, "{phase:?}");
         }
         bench.rise();
-        assert_eq!(bench.plugin.failures_in_row, 0, "an operator's restart forgives");
+        assert_eq!(bench.plugin.restarts.failures_in_row(), 0, "an operator's restart forgives");
     }
 }
 

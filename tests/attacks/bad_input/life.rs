@@ -12,7 +12,7 @@ use rpc_plugin_system::state::action::{Action, Note, StopSignal};
 use rpc_plugin_system::state::call::CallEnd;
 use rpc_plugin_system::state::call::{CallRequest, Target};
 use rpc_plugin_system::state::keys::{CallKey, PluginKey};
-use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity};
+use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, status_of};
 use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::supervisor::{Supervisor, Wish};
 use rpc_plugin_system::state::time::Time;
@@ -163,7 +163,7 @@ impl Life {
     }
 
     pub fn status(&self) -> PluginStatus {
-        self.supervisor.plugin(self.key).unwrap().status(self.now)
+        status_of(self.supervisor.plugin(self.key).unwrap(), self.now)
     }
 
     pub fn state(&self) -> PluginState {

@@ -1,0 +1,78 @@
+//! Whether a plugin that failed is replaced, and after how long.
+//!
+//! What always holds: no more than [`Policy::restarts_max`] replacements within [`Policy::restart_window`].
+
+use super::policy::{Policy, RestartPolicy};
+use super::time::Time;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Failures in a row, and when replacements were decided on.
+#[derive(Debug, Default)]
+pub(super) struct Restarts {
+    /// Failures since the last healthy stretch.
+    failures_in_row: u32,
+    /// When the replacements within the restart window were decided. At most `restarts_max`.
+    recent: VecDeque<Time>,
+}
+
+/// Why a plugin that failed is not replaced.
+#[derive(Debug)]
+pub(super) enum NoRestart {
+    /// The policy says never.
+    Never,
+    /// There were that many restarts within that time already.
+    TooMany(usize, Duration),
+}
+
+impl NoRestart {
+    /// The same in words, with the last failure.
+    pub(super) fn text(&self, reason: &str) -> String {
+        match self {
+            NoRestart::Never => format!("{reason}; the restart policy is never"),
+            NoRestart::TooMany(count, window) => {
+                format!("{count} restarts within {window:?}, which is the most; the last failure: {reason}")
+            }
+        }
+    }
+}
+
+impl Restarts {
+    /// Failures in a row, the last one included.
+    pub(super) fn failures_in_row(&self) -> u32 {
+        self.failures_in_row
+    }
+
+    /// Counts a failure of a generation that was healthy for this long, if it ever was; gives the wait before its
+    /// replacement.
+    ///
+    /// # Errors
+    /// There is to be none, until an operator acts.
+    pub(super) fn after_failure(
+        &mut self,
+        now: Time,
+        policy: &Policy,
+        healthy_for: Option<Duration>,
+        rng: &mut fastrand::Rng,
+    ) -> Result<Duration, NoRestart> {
+        if policy.restart == RestartPolicy::Never {
+            return Err(NoRestart::Never);
+        }
+        let was_stable = healthy_for.is_some_and(|stretch| stretch >= policy.healthy_stretch);
+        if was_stable {
+            self.failures_in_row = 0;
+        }
+        self.failures_in_row = self.failures_in_row.saturating_add(1);
+        let window = policy.restart_window;
+        while self.recent.front().is_some_and(|at| now.since(*at) >= window) {
+            self.recent.pop_front();
+        }
+        let count = self.recent.len();
+        if count >= policy.restarts_max as usize {
+            return Err(NoRestart::TooMany(count, window));
+        }
+        let delay = policy.backoff_jittered(self.failures_in_row, was_stable, rng.u32(..));
+        self.recent.push_back(now);
+        Ok(delay)
+    }
+}
