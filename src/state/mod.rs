@@ -19,7 +19,6 @@ pub mod plugin;
 pub mod plugin_config;
 pub mod policy;
 mod restarts;
-pub mod retry;
 pub mod route;
 pub mod session;
 pub mod shortage;

@@ -14,8 +14,6 @@ pub(crate) const IN_A_CIRCLE: &[&str] = &[
     "src/host/services/peer.rs",
     "src/host/services/pool.rs",
     "src/host/watched.rs",
-    "src/state/retry.rs",
-    "src/state/supervisor.rs",
 ];
 
 /// Names that several types of a crate have: where the crate is, the name.
@@ -25,8 +23,7 @@ pub(crate) const NAMES_OF_SEVERAL: &[&str] = &[];
 pub(crate) const RENAMED: &[&str] = &[];
 
 /// Types that are implemented far from where they are declared: file, type.
-pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] =
-    &["src/host/watched.rs Callee", "src/state/retry.rs Supervisor"];
+pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &["src/host/watched.rs Callee"];
 
 /// Files with doc comments whose first sentence does not stand alone.
 pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[

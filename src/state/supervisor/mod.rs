@@ -1,22 +1,27 @@
 //! All plugins together: the one machine that the event loop drives.
 //!
-//! What this file is for: finding the plugin that an event concerns, waits for states, the end of all.
-//! What it deliberately does not do: anything that concerns one plugin only; its machine does.
+//! What this folder is for: finding the plugin that an event concerns, waits for states, the end of all; `retry` repeats
+//! calls that may be executed more than once. What it deliberately does not do: anything that concerns one plugin only;
+//! its machine does.
 //!
 //! What always holds: after every step the actions it asks for are in [`Supervisor::poll_action`],
 //! and the plugins with bytes to write in [`Supervisor::poll_waiting`].
 
-use super::action::{Action, Note};
-use super::call::{CallEnd, CallRequest, Target};
-use super::keys::{CallKey, Cx, PluginKey, Timer, WaitKey};
-use super::plugin::{Plugin, Step};
-use super::plugin_config::PluginConfig;
-use super::retry::Retries;
-use super::route::Routes;
-use super::session::Session;
-use super::time::Time;
-use super::waits::{Goal, WAITS_MAX, Waits};
-use super::wheel::Wheel;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+use crate::state::action::{Action, Note};
+use crate::state::call::{CallEnd, CallRequest, Target};
+use crate::state::keys::{CallKey, Cx, PluginKey, Timer, WaitKey};
+use crate::state::plugin::{Plugin, Step};
+use crate::state::plugin_config::PluginConfig;
+use crate::state::route::Routes;
+use crate::state::session::Session;
+use crate::state::time::Time;
+use crate::state::waits::{Goal, WAITS_MAX, Waits};
+use crate::state::wheel::Wheel;
+use retry::Retries;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,18 +42,18 @@ pub enum Wish {
 /// All plugins of one host, as one state machine.
 #[derive(Debug)]
 pub struct Supervisor {
-    pub(super) plugins: BTreeMap<PluginKey, Plugin>,
+    plugins: BTreeMap<PluginKey, Plugin>,
     keys: BTreeMap<PluginId, PluginKey>,
     next_key: u32,
-    pub(super) timers: Wheel<Timer>,
-    pub(super) actions: VecDeque<Action>,
+    timers: Wheel<Timer>,
+    actions: VecDeque<Action>,
     /// Plugins whose session may have bytes to write.
     waiting: BTreeSet<PluginKey>,
     waits: Waits,
-    pub(super) routes: Routes,
-    pub(super) retries: Retries,
-    pub(super) rng: fastrand::Rng,
-    pub(super) ending: bool,
+    routes: Routes,
+    retries: Retries,
+    rng: fastrand::Rng,
+    ending: bool,
 }
 
 impl Supervisor {
@@ -242,7 +247,7 @@ impl Supervisor {
     }
 
     /// The plugin that a call goes to.
-    pub(super) fn route(&mut self, target: &Target) -> Result<PluginKey, CallError> {
+    fn route(&mut self, target: &Target) -> Result<PluginKey, CallError> {
         match target {
             Target::Plugin(id) => self.find(id).ok_or_else(|| unknown(id)),
             Target::Capability(name) => self.routes.pick(&self.plugins, name),
@@ -271,7 +276,7 @@ impl Supervisor {
     }
 
     /// Ends a call that goes to no plugin.
-    pub(super) fn refuse(&mut self, call: CallKey, error: CallError) {
+    fn refuse(&mut self, call: CallKey, error: CallError) {
         self.actions.push_back(Action::Complete(call, CallEnd::refused(error)));
     }
 
@@ -351,7 +356,3 @@ fn unknown(id: &PluginId) -> CallError {
     CallError::not_sent(ErrorCode::UnknownPlugin, format!("there is no plugin {:?}", id.as_str()))
         .at(id, None)
 }
-
-#[cfg(test)]
-#[path = "supervisor_tests.rs"]
-mod tests;

@@ -7,22 +7,22 @@
 //! What always holds: such a call ends once, by its deadline; between two tries lies its backoff, or the plugin
 //! became routable; what is kept to be sent again is bounded; nothing is tried where nobody takes calls.
 
-use super::action::{Action, Note};
-use super::call::{CallEnd, CallRequest, Target};
-use super::keys::{CallKey, PluginKey, Timer};
-use super::policy::{Policy, RpcAudit};
-use super::supervisor::Supervisor;
-use super::time::{Time, rounded};
-use super::wheel::TimerKey;
+use super::Supervisor;
+use crate::state::action::{Action, Note};
+use crate::state::call::{CallEnd, CallRequest, Target};
+use crate::state::keys::{CallKey, PluginKey, Timer};
+use crate::state::policy::{Policy, RpcAudit};
+use crate::state::time::{Time, rounded};
+use crate::state::wheel::TimerKey;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{CallError, ErrorCode, Outcome, PluginId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Such calls at once; a further one ends at once as `overloaded`.
-pub const RETRIES_MAX: usize = 65_536;
+pub(super) const RETRIES_MAX: usize = 65_536;
 /// What is kept of their params and methods. Bytes; a call beyond it ends at once as `overloaded`.
-pub const RETRY_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const RETRY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The first wait between two tries; each further one is twice as long.
 const BACKOFF_INITIAL: Duration = Duration::from_millis(10);
@@ -102,7 +102,7 @@ enum Ready {
 
 /// Table of the calls that may be repeated.
 #[derive(Debug, Default)]
-pub struct Retries {
+pub(super) struct Retries {
     calls: BTreeMap<CallKey, Retry>,
     bytes: usize,
 }
@@ -110,13 +110,13 @@ pub struct Retries {
 impl Retries {
     /// Whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }
 
     /// Whether that call is one of them.
     #[must_use]
-    pub fn has(&self, key: CallKey) -> bool {
+    pub(super) fn has(&self, key: CallKey) -> bool {
         self.calls.contains_key(&key)
     }
 
