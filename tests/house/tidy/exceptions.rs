@@ -26,12 +26,4 @@ pub(crate) const RENAMED: &[&str] = &[];
 pub(crate) const IMPLEMENTED_ELSEWHERE: &[&str] = &["src/host/watched.rs Callee"];
 
 /// Files with doc comments whose first sentence does not stand alone.
-pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[
-    "src/host/admin.rs",
-    "src/host/call.rs",
-    "src/host/callbacks.rs",
-    "src/host/mod.rs",
-    "src/host/services/peer.rs",
-    "src/host/services/pool.rs",
-    "src/host/watched.rs",
-];
+pub(crate) const COMMENTS_THAT_DO_NOT_STAND_ALONE: &[&str] = &[];
