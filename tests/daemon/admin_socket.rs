@@ -272,7 +272,8 @@ fn there_is_room_for_64_clients_and_the_next_is_told_so() {
     connected.pop();
     eventually("there is room again", || {
         let mut client = Raw::connect(host.runtime_dir());
-        client.request(1, "admin.status", &json!({}));
+        // A client that is refused may find its connection closed before it has asked.
+        client.try_request(1, "admin.status", &json!({})).ok()?;
         client.next().filter(|answer| answer["result"].is_object())
     });
 }
