@@ -16,7 +16,7 @@
 #![forbid(unsafe_code)]
 
 use super::folder::{
-    Folder, FolderError, FolderProblem, Trust, find_trusted, kind, open_trusted, permissions,
+    Folder, FolderError, FolderProblem, Trust, expected_uids, find_trusted, kind, open_trusted, permissions,
 };
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
@@ -174,8 +174,9 @@ fn describe(f: &mut fmt::Formatter<'_>, path: &Path, problem: &ExecutableProblem
         ),
         ExecutableProblem::Owner(owner, uid) => write!(
             f,
-            "belongs to uid {owner}; expected uid 0 or {uid}, so that nobody else can change it (in a user \
-                 namespace, 65534 is any user that is not mapped into it); copy it or change its owner"
+            "belongs to uid {owner}; expected {}, so that nobody else can change it (in a user namespace, 65534 is \
+                 any user that is not mapped into it); copy it or change its owner",
+            expected_uids(*uid)
         ),
         ExecutableProblem::NotExecutable(mode, owner) => write!(
             f,

@@ -131,6 +131,11 @@ pub struct FolderError {
     pub problem: FolderProblem,
 }
 
+/// The owners that are trusted by a process of that user, in words.
+pub(crate) fn expected_uids(uid: u32) -> String {
+    if uid == 0 { "uid 0".to_owned() } else { format!("uid 0 or {uid}") }
+}
+
 impl fmt::Display for FolderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
@@ -150,8 +155,9 @@ impl fmt::Display for FolderError {
             ),
             FolderProblem::Owner { owner, uid } => write!(
                 f,
-                "{path} on the way belongs to uid {owner}; expected uid 0 or {uid}, so that nobody else can \
-                 replace what is in it; move to another folder or change the owner"
+                "{path} on the way belongs to uid {owner}; expected {}, so that nobody else can replace what is in \
+                 it; move to another folder or change the owner",
+                expected_uids(*uid)
             ),
             FolderProblem::TooManySteps => {
                 write!(f, "{path} is reached over more than {STEPS_MAX} folders and links; shorten the path")

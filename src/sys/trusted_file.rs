@@ -9,7 +9,7 @@
 //! else may write to, whatever its path, such as a shell's `<(...)`.
 #![forbid(unsafe_code)]
 
-use super::folder::{FolderError, FolderProblem, Trust, find_trusted, kind, permissions};
+use super::folder::{FolderError, FolderProblem, Trust, expected_uids, find_trusted, kind, permissions};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -46,8 +46,9 @@ impl fmt::Display for TrustedFileError {
             }
             TrustedFileError::Owner(path, owner, uid) => write!(
                 f,
-                "{} belongs to uid {owner}, who could change it; expected uid 0 or {uid}; copy it or change its owner",
-                path.display()
+                "{} belongs to uid {owner}, who could change it; expected {}; copy it or change its owner",
+                path.display(),
+                expected_uids(*uid)
             ),
             TrustedFileError::NotAFile(path) => write!(f, "{} is no regular file", path.display()),
             TrustedFileError::Io(error) => error.fmt(f),
@@ -70,7 +71,7 @@ impl From<Errno> for TrustedFileError {
 pub fn open_trusted_file(path: &Path) -> Result<File, TrustedFileError> {
     let trust = Trust::current();
     let path = std::path::absolute(path).map_err(TrustedFileError::Io)?;
-    if let Some(pipe) = open_pipe(&path)? {
+    if let Some(pipe) = open_pipe(&path, trust)? {
         check(&path, &fstat(&pipe)?, trust)?;
         return Ok(pipe);
     }
@@ -90,11 +91,11 @@ pub fn open_trusted_file(path: &Path) -> Result<File, TrustedFileError> {
     Ok(file.into())
 }
 
-/// A pipe, which may have no path of its own.
-fn open_pipe(path: &Path) -> Result<Option<File>, TrustedFileError> {
+/// A pipe, which may have no path of its own. Whose it is is asked before it is opened too: that waits for a writer.
+fn open_pipe(path: &Path, trust: Trust) -> Result<Option<File>, TrustedFileError> {
     // Nothing else is opened: that can have effects.
     match nix::sys::stat::stat(path) {
-        Ok(stat) if kind(&stat) == SFlag::S_IFIFO => {}
+        Ok(stat) if kind(&stat) == SFlag::S_IFIFO => check(path, &stat, trust)?,
         _ => return Ok(None),
     }
     let file = File::open(path).map_err(TrustedFileError::Io)?;
@@ -182,6 +183,11 @@ mod tests {
         assert_eq!(read(&path).unwrap(), "from a shell");
         assert!(matches!(read(root.path()), Err(TrustedFileError::NotAFile(_))));
         assert!(matches!(read(Path::new("/dev/null")), Err(TrustedFileError::NotAFile(_))));
+        // One that others may write to is refused at once: opening it would wait for one of them.
+        let fifo = root.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
+        chmod(&fifo, 0o666);
+        assert!(matches!(read(&fifo), Err(TrustedFileError::Writable(..))));
         let missing = read(&root.path().join("none")).unwrap_err();
         assert!(matches!(missing, TrustedFileError::Io(error) if error.kind() == io::ErrorKind::NotFound));
     }

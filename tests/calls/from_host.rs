@@ -162,7 +162,7 @@ fn a_plugin_that_takes_no_calls_says_why() {
     let backing_off = add("backing-off", "exit-at-once", backoff);
     backing_off.start().unwrap();
     backing_off.wait_for(PluginState::Backoff, SOON).unwrap();
-    unavailable(&backing_off, &["the plugin is backoff", "exit status 3", "ends with exit code 3"]);
+    unavailable(&backing_off, &["the plugin is in backoff", "exit status 3", "ends with exit code 3"]);
 
     let failed = add("failed", "exit-at-once", Policy { restarts_max: 0, ..quick() });
     failed.start().unwrap();

@@ -121,8 +121,10 @@ fn the_first_of_several_is_taken_out() {
     let world = World::new();
     let host = world.host();
     let plugin = sleeper(&world, &host);
-    let mut calls: Vec<_> =
-        [600_000, 600_000, 600_000, 20].into_iter().map(|milliseconds| sleep(&plugin, milliseconds)).collect();
+    let mut calls: Vec<_> = [600_000, 600_000, 600_000, 20]
+        .into_iter()
+        .map(|milliseconds| sleep(&plugin, milliseconds))
+        .collect();
     let (place, result) = wait_any(&mut calls).unwrap();
     assert_eq!((place, result.is_ok(), calls.len()), (3, true, 3));
     calls[1] = sleep(&plugin, 20);

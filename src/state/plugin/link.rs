@@ -141,7 +141,9 @@ impl Plugin {
     }
 
     fn unavailable(&self) -> CallError {
-        let mut message = format!("the plugin is {}", self.state());
+        let state = self.state();
+        let within = if state == PluginState::Backoff { "in " } else { "" };
+        let mut message = format!("the plugin is {within}{state}");
         if let Some(error) = &self.last_error {
             message = format!("{message}; {error}");
         }
