@@ -28,7 +28,7 @@ pub enum Exit {
     Deadline = 6,
     /// The daemon or the system refused access.
     Denied = 7,
-    /// The record's hash chain does not hold.
+    /// The record's hash chain does not hold, or a part of a packed file is damaged.
     Unverified = 8,
 }
 
@@ -42,7 +42,10 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("5", "Not available: the plugin cannot take the call now, or was lost during it"),
     ("6", "Deadline: the time limit passed first"),
     ("7", "Denied: this user, or this caller, may not do it"),
-    ("8", "Unverified: 'logs --verify' found a line altered, removed, inserted or without a hash"),
+    (
+        "8",
+        "Unverified: 'logs --verify' found a line altered, removed, inserted or without a hash, or a damaged part",
+    ),
 ];
 
 impl Exit {

@@ -196,7 +196,7 @@ const COMMANDS: &[Command] = &[
             },
             Example {
                 line: "rpcpluginctl logs --all --verify",
-                what: "Check whether the record was tampered with: exit code 8 means yes",
+                what: "Check whether the record is as it was written: exit code 8 means no",
             },
         ],
         ..plain("logs", "Print recorded events")

@@ -128,16 +128,20 @@ fn a_chain_goes_on_through_packed_files_and_a_damaged_one_is_told() {
     fs::copy(kv.join(format!("{FILE_NAME}.{}.gz", first[0])), &path).unwrap();
     let ran = verify(&folder, &[]);
     assert!(ran.exit == Exit::Unverified && ran.stdout.contains("line 10 (seq "), "{}", ran.stdout);
+    assert!(ran.stderr.contains("the hash chain does not hold"), "{}", ran.stderr);
     let mut damaged = whole;
     damaged[100] ^= 1;
     fs::write(&path, damaged).unwrap();
     let ran = verify(&folder, &[]);
     assert_eq!(ran.exit, Exit::Unverified);
     assert!(
-        ran.stdout.contains("1 part of a packed file is damaged, and its lines are lost"),
+        ran.stdout.contains("1 part of a packed file is damaged, and any lines in it are lost"),
         "{}",
         ran.stdout
     );
+    // Nobody need have written to the files.
+    assert!(ran.stderr.contains("a part of the record is damaged; the rest holds"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("chain") && !ran.stderr.contains("who wrote"), "{}", ran.stderr);
     assert!(
         ran.stdout.contains(&format!("{}: member 1 at byte 0 is damaged", path.display())),
         "{}",

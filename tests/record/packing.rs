@@ -148,31 +148,51 @@ fn a_damaged_packed_file_is_told_on_record_and_costs_a_sink_its_own_events() {
     let world = World::new();
     let (folder, path) = (world.runtime_dir(), world.path().join("sock"));
     let host = host_of(world.builder().log_options(options(32)), vec![]);
-    record(&host, long_texts(800));
+    record(&host, long_texts(1600));
     packed(&folder);
     host.shutdown();
     drop(host);
     let all = segments(&folder, FILE_NAME).unwrap();
     let damaged = all[1].path.clone();
     let before = on_record(&folder).len();
-    let mut bytes = std::fs::read(&damaged).unwrap();
-    bytes[100] ^= 1;
-    std::fs::write(&damaged, bytes).unwrap();
+    // The other one is beyond the first batch.
+    let later = all[all.len() - 3].path.clone();
+    for path in [&damaged, &later] {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
     let lost = (before - on_record(&folder).len()) as u64;
     assert!(lost > 100, "{lost}");
+    let sinks = || {
+        let mut sink = sink("s", SinkTarget::UnixStream(path.clone()));
+        // The damaged part is within the first batch.
+        sink.options.batch_max = 1000;
+        vec![sink]
+    };
+    // That the sink takes no events is told too, and does not keep the damage from being told.
+    let host = host_of(world.builder().log_options(options(32)), sinks());
+    eventually("the sink is failing", || host.log_sinks().pop().unwrap().is_failing.then_some(()));
+    host.shutdown();
+    drop(host);
+    let told = on_record(&folder);
+    assert!(told.iter().any(|record| record.event == "sink_failed"));
+    let faults: Vec<_> = told.into_iter().filter(|record| record.event == "host_fault").collect();
+    assert_eq!(faults.len(), 1, "it is told once: {faults:?}");
     let peer = Peer::stream(&path);
-    let sinks = vec![sink("s", SinkTarget::UnixStream(path))];
-    let host = host_of(world.builder().log_options(options(32)), sinks);
+    let host = host_of(world.builder().log_options(options(32)), sinks());
     assert_eq!(caught_up(&host).lost, lost);
-    let fault = eventually("the damage is on record", || {
-        on_record(&folder).into_iter().find(|record| record.event == "host_fault")
-    });
-    let error = fault.error.unwrap();
+    let error = faults[0].error.clone().unwrap();
     let expected = format!("{}: member 1 at byte 0 is damaged", damaged.display());
     assert!(error.starts_with(&expected), "{error}");
     host.shutdown();
+    drop(host);
+    // So soon after the first one, it is told at the end.
+    let faults = on_record(&folder).into_iter().filter(|record| record.event == "host_fault");
+    let errors: Vec<String> = faults.filter_map(|record| record.error).collect();
+    assert!(errors.iter().any(|error| error.contains(&later.display().to_string())), "{errors:?}");
     let gap = parse(&peer.got()).into_iter().find(|record| record.event == "sink_gap").unwrap();
-    assert!(gap.message.contains("were gone"), "{}", gap.message);
+    assert!(gap.message.contains("could no longer be read"), "{}", gap.message);
 }
 
 #[test]

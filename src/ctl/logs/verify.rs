@@ -94,15 +94,24 @@ pub(super) fn run(out: &mut Out<'_>, sources: &[RecordSource]) -> Result<(), Fai
     }
     let of =
         if sources.len() == 1 { String::new() } else { format!(" of {broken} of {} records", sources.len()) };
+    // Damage alone is no sign that somebody wrote to the files.
+    if streams.iter().all(|(_, verified)| chain_holds(verified)) {
+        let what = if of.is_empty() { "a part of the record" } else { "a part" };
+        return Err(Failure::new(Exit::Unverified, format!("{what}{of} is damaged; the rest holds"))
+            .hint("a copy kept elsewhere shows what was there; is the disk sound?"));
+    }
     Err(Failure::new(Exit::Unverified, format!("the hash chain{of} does not hold"))
         .hint("who wrote to these files, and when? a copy kept elsewhere shows what was there"))
 }
 
 /// Whether there is a chain, no line that does not fit, and nothing that cannot be read.
 fn holds(verified: &Verified) -> bool {
-    verified.fault.is_none()
-        && verified.damaged == 0
-        && (verified.lines == 0 || verified.unchained < verified.lines)
+    verified.damaged == 0 && chain_holds(verified)
+}
+
+/// Whether there is a chain, and no line that does not fit.
+fn chain_holds(verified: &Verified) -> bool {
+    verified.fault.is_none() && (verified.lines == 0 || verified.unchained < verified.lines)
 }
 
 /// What is said of one stream.
@@ -134,9 +143,11 @@ fn sentence(verified: &Verified) -> (String, Style) {
     }
     match damaged {
         0 => (text, Style::Good),
-        1 => (format!("1 part of a packed file is damaged, and its lines are lost; {text}"), Style::Bad),
+        1 => {
+            (format!("1 part of a packed file is damaged, and any lines in it are lost; {text}"), Style::Bad)
+        }
         _ => (
-            format!("{damaged} parts of packed files are damaged, and their lines are lost; {text}"),
+            format!("{damaged} parts of packed files are damaged, and any lines in them are lost; {text}"),
             Style::Bad,
         ),
     }

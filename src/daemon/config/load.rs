@@ -89,7 +89,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     let mut log = LogSettings::default();
     let mut beside = Beside::default();
     let mut defaults = Policy::default();
-    let mut written = Written::default();
+    let (mut written, mut log_written) = (Written::default(), Written::default());
     let (mut defaults_node, mut plugins_node, mut runtime_dir) = (None, None, None);
     if let Some(root) = source.root()
         && let Some(mut object) = source.object(&root)
@@ -106,7 +106,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
             defaults_node = Some(node);
         }
         if let Some(node) = object.take("log") {
-            beside = take_log(&mut source, &node, &mut log);
+            (log_written, beside) = take_log(&mut source, &node, &mut log);
         }
         plugins_node = object.take("plugins");
         let keys = ["runtime_dir", "defaults", "plugins", "log"].into_iter();
@@ -115,7 +115,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     let flags =
         apply_flags(&sources.flags.settings, &mut defaults, &mut limits, &mut log, &mut source.errors);
     beside.finish(&mut source, &sources.flags.log_sinks);
-    check_log(&mut source, &log);
+    check_log(&mut source, &log, &log_written, &sources.flags.settings);
     let defaults_are_clean = match &flags {
         Some(flagged) if !written.is_spoiled => {
             check_policy(&mut source, &defaults, defaults_node.as_ref(), &written, flagged)

@@ -18,6 +18,13 @@ pub(super) struct Written<'a> {
     pub(super) is_spoiled: bool,
 }
 
+impl<'a> Written<'a> {
+    /// Where a setting was written, if it was.
+    pub(super) fn at(&self, key: &str) -> Option<&Node<'a>> {
+        self.nodes.iter().find(|(written, _)| *written == key).map(|(_, node)| node)
+    }
+}
+
 /// Takes the settings of `table` out of an object and puts them into `target`.
 pub(super) fn take_settings<'a, T>(
     source: &mut JsonSource<'a>,
@@ -110,7 +117,7 @@ pub(super) fn note_policy_error(
             source.errors.add(format!("--{}", key.replace('_', "-")), problem, allowed);
             return;
         }
-        if let Some((_, at)) = written.nodes.iter().find(|(written, _)| *written == key) {
+        if let Some(at) = written.at(key) {
             source.error(at, problem, allowed);
             return;
         }

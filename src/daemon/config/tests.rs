@@ -138,6 +138,12 @@ fn flags_go_over_the_defaults_and_under_a_plugins_own() {
 
 #[test]
 fn wrong_flags_are_told_by_their_name() {
+    let pack = "{\n\"log\": {\n\"compress\": true}}";
+    let both = [("log-files-max", "2"), ("log-compress", "true")];
+    for (flagged, place) in [(&both[..1], "--log-files-max: with "), (&both[..], "--log-compress: with ")] {
+        let error = load_with(Some(pack), &flags(flagged, &[]), &[], true).unwrap_err();
+        assert!(error.starts_with(place), "{error}");
+    }
     /// Flags of settings, values of `--plugin`, what the error says.
     type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
     let table: [Row<'_>; 13] = [

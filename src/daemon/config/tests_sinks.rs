@@ -100,7 +100,10 @@ fn what_is_wrong_with_a_sink_is_told_at_its_key() {
             "\"compress\": [\"/usr/bin/gzip\", \"-c\"]",
             "key \"log.compress\": names a program; rotated files are packed without one now; allowed: true or false: write \"compress\": true",
         ),
-        ("\"compress\": true, \"files_max\": 2", "log.compress: with files_max 2 there is no room"),
+        (
+            "\"compress\": true, \"files_max\": 2",
+            "c.json:2: key \"log.compress\": with files_max 2 there is no room",
+        ),
     ];
     for (members, expected) in table {
         let error = log(members).unwrap_err();

@@ -236,7 +236,9 @@ fn gap(sink: &str, owner: &StreamOwner, first: u64, last: u64) -> Event {
         component: kind.component().as_str().into(),
         event: kind.as_str().into(),
         plugin_id: owner.clone(),
-        message: format!("events {first} to {last} were gone from the record before this sink took them"),
+        message: format!(
+            "events {first} to {last} could no longer be read from the record when this sink came to them"
+        ),
         details: serde_json::value::to_raw_value(&details).ok(),
         ..Record::default()
     };

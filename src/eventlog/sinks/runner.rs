@@ -3,7 +3,8 @@
 //! What it deliberately does not do: know what the other side is.
 //!
 //! What always holds: it sleeps unless there is something to do; nothing waits for it; its failures and gaps are
-//! put on record at most once in [`TELL_INTERVAL`], so that events about a sink do not keep it busy.
+//! put on record at most once in [`TELL_INTERVAL`], and so is damage, so that events about a sink do not keep it
+//! busy.
 
 use super::batch::{EventOrigin, SinkBatch};
 use super::cursor::Cursor;
@@ -13,7 +14,7 @@ use super::target::{EventTarget, SinkFault};
 use crate::eventlog::log::EventLog;
 use crate::eventlog::owner::{StreamOwner, owners};
 use crate::eventlog::waker::StreamWaker;
-use rpc_plugin_record::{Entry, FILE_NAME, Forward, Place, Position, segments};
+use rpc_plugin_record::{Damage, Entry, FILE_NAME, Forward, Place, Position, segments};
 use rpc_plugin_wire::event::EventKind;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ const SAVE_EVENTS: u64 = 1000;
 const SETTLE_FIRST: Duration = Duration::from_millis(5);
 /// The longest wait before the other side is asked again.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
+/// Damaged parts that are remembered as told.
+const DAMAGE_TOLD_MAX: usize = 64;
 /// How often the record tells of one sink, at most.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -49,6 +52,10 @@ pub(super) struct Runner {
     save_at: Option<Instant>,
     unsaved: u64,
     told_at: Option<Instant>,
+    /// Damage has a time of its own: what is lost by it would else be told, and the damage not.
+    damage_told_at: Option<Instant>,
+    /// The damage that was told last: after a failure the same is read again.
+    damage_told: VecDeque<Damage>,
     is_failure_told: bool,
     lost_untold: u64,
 }
@@ -79,6 +86,8 @@ impl Runner {
             save_at: None,
             unsaved: 0,
             told_at: None,
+            damage_told_at: None,
+            damage_told: VecDeque::new(),
             is_failure_told: false,
             lost_untold: 0,
         }
@@ -108,8 +117,8 @@ impl Runner {
             if self.batch.take_moved() {
                 self.save_at = self.save_at.or(Some(Instant::now() + SAVE_INTERVAL));
             }
+            self.tell_damage(false);
             self.tell_lost(false);
-            self.tell_damage();
             if self.unsaved >= SAVE_EVENTS || self.save_at.is_some_and(|at| at <= Instant::now()) {
                 self.save();
             }
@@ -260,29 +269,43 @@ impl Runner {
             return;
         }
         let (lost, name) = (std::mem::take(&mut self.lost_untold), &self.options.name);
-        let message = format!("{lost} events were gone from the record before sink {name} took them");
+        let message =
+            format!("{lost} events could no longer be read from the record when sink {name} came to them");
         let entry = Entry::new(EventKind::SinkGap).message(message);
         let details = serde_json::json!({"sink": name, "events_lost": lost});
         self.tell(entry, &details);
     }
 
-    fn tell_damage(&mut self) {
-        if !self.batch.has_damage() || !self.may_tell(false) {
+    fn tell_damage(&mut self, last: bool) {
+        if !self.batch.has_damage() || !last && !is_due(self.damage_told_at) {
             return;
         }
-        let damage: Vec<String> = self.batch.take_damage().iter().map(ToString::to_string).collect();
+        let mut found = self.batch.take_damage();
+        found.retain(|damage| !self.damage_told.contains(damage));
+        if found.is_empty() {
+            return;
+        }
+        self.damage_told_at = Some(Instant::now());
+        let damage: Vec<String> = found.iter().map(ToString::to_string).collect();
+        self.damage_told.extend(found);
+        let too_many = self.damage_told.len().saturating_sub(DAMAGE_TOLD_MAX);
+        self.damage_told.drain(..too_many);
         let entry = Entry::new(EventKind::HostFault)
             .message("a packed file of the record is damaged; the events in the damaged part are lost")
             .error(damage.join("; "));
-        self.tell(entry, &serde_json::json!({"sink": self.options.name, "damaged": damage.len()}));
+        self.put(entry, &serde_json::json!({"sink": self.options.name, "damaged": damage.len()}));
     }
 
     fn may_tell(&self, last: bool) -> bool {
-        last || self.told_at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL)
+        last || is_due(self.told_at)
     }
 
     fn tell(&mut self, entry: Entry, details: &serde_json::Value) {
         self.told_at = Some(Instant::now());
+        self.put(entry, details);
+    }
+
+    fn put(&self, entry: Entry, details: &serde_json::Value) {
         // It never waits; a full queue counts it as dropped.
         let _ = self.log.record(entry.details_of(details));
     }
@@ -301,9 +324,9 @@ impl Runner {
 
     fn sleep(&mut self) {
         let retry_at = self.retry_at.filter(|_| !self.batch.is_empty());
-        let has_untold = self.lost_untold > 0 || self.batch.has_damage();
-        let tell_at = self.told_at.filter(|_| has_untold).map(|at| at + TELL_INTERVAL);
-        let until = [retry_at, tell_at, self.settle_at, self.save_at].into_iter().flatten().min();
+        let tell_at = self.told_at.filter(|_| self.lost_untold > 0).map(|at| at + TELL_INTERVAL);
+        let damage_at = self.damage_told_at.filter(|_| self.batch.has_damage()).map(|at| at + TELL_INTERVAL);
+        let until = [retry_at, tell_at, damage_at, self.settle_at, self.save_at].into_iter().flatten().min();
         match self.waker.sleep(until, &self.target.watched()) {
             Ok(false) => {}
             // Poll fails only where memory does; then the next round is not a busy one.
@@ -321,9 +344,15 @@ impl Runner {
             let unread = self.target.finish(end_by);
             self.settle_all_but(unread);
         }
+        self.tell_damage(true);
         self.tell_lost(true);
         self.save();
     }
+}
+
+/// Whether what was told then may be told again.
+fn is_due(told_at: Option<Instant>) -> bool {
+    told_at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL)
 }
 
 /// The number of a stream's last line.
