@@ -124,7 +124,7 @@ fn the_call_has_what_the_request_has() {
     let late = Asked { deadline: Some(Time::ZERO), ..asked(Some(plain.clone())) };
     assert_eq!(super::permit(&host, now, key, late).unwrap().timeout, Some(Duration::ZERO));
     let mut chain = Chain::default();
-    while let Some(longer) = chain.and("b/1/1") {
+    while let Ok(longer) = chain.and("b/1/1") {
         chain = longer;
     }
     let forward =

@@ -5,6 +5,8 @@
 //! What always holds: at most [`CHAIN_MAX`] entries of at most [`CHAIN_ENTRY_BYTES_MAX`] bytes each. Empty costs
 //! nothing.
 
+use crate::call_error::CallError;
+use crate::error::ErrorCode;
 use crate::ident::{Generation, PluginId};
 use crate::limits::{CHAIN_ENTRY_BYTES_MAX, CHAIN_MAX};
 use crate::request_id::RequestId;
@@ -45,17 +47,21 @@ impl Chain {
         self.entries().any(|known| known == entry)
     }
 
-    /// The chain of a call that is made while `entry` is served, which this chain led to. `None` when it would be
-    /// too long.
-    #[must_use]
-    pub fn and(&self, entry: &str) -> Option<Chain> {
+    /// The chain of a call that is made while `entry` is served, which this chain led to.
+    ///
+    /// # Errors
+    /// `would_deadlock`, not sent: it would have more than [`CHAIN_MAX`] entries, or a longer one than
+    /// [`CHAIN_ENTRY_BYTES_MAX`] bytes.
+    pub fn and(&self, entry: &str) -> Result<Chain, CallError> {
         if self.0.len() >= CHAIN_MAX || entry.len() > CHAIN_ENTRY_BYTES_MAX {
-            return None;
+            let text =
+                format!("{CHAIN_MAX} calls have led to this one, which is the most: {self} -> {entry}");
+            return Err(CallError::not_sent(ErrorCode::WouldDeadlock, text));
         }
         let mut entries = Vec::with_capacity(self.0.len() + 1);
         entries.extend_from_slice(&self.0);
         entries.push(entry.into());
-        Some(Chain(entries))
+        Ok(Chain(entries))
     }
 }
 
@@ -131,7 +137,7 @@ mod tests {
         for number in 0..CHAIN_MAX {
             chain = chain.and(&format!("a/1/{number}")).unwrap();
         }
-        assert!(chain.and("a/1/99").is_none() && Chain::default().and(&"x".repeat(257)).is_none());
+        assert!(chain.and("a/1/99").is_err() && Chain::default().and(&"x".repeat(257)).is_err());
         let text = serde_json::to_string(&chain).unwrap();
         assert_eq!(serde_json::from_str::<Chain>(&text).unwrap(), chain);
         let long = text.replacen('[', "[\"one more\",", 1);

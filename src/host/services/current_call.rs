@@ -57,10 +57,7 @@ pub(crate) fn inherit(request: &mut CallRequest) -> Result<(), CallError> {
         ));
     }
     let chain = current.served.context.chain();
-    request.chain = chain.and(&current.served.entry).ok_or_else(|| {
-        let text = format!("{} calls led to this one, which is the most: {chain}", chain.len() + 1);
-        CallError::not_sent(ErrorCode::WouldDeadlock, text)
-    })?;
+    request.chain = chain.and(&current.served.entry)?;
     Ok(())
 }
 
