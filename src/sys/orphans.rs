@@ -69,7 +69,7 @@ pub fn children() -> io::Result<Vec<u32>> {
 }
 
 /// Reaps children that have ended and that nobody looks after, and sends SIGKILL to those that belong to nothing that
-/// lives: neither are they known, nor their own. Looks at children of pids from `from` on, and at [`LOOKS_MAX`] living ones at
+/// lives: neither are they known, nor their own. Looks at children of pids from `from` on, and at `LOOKS_MAX` living ones at
 /// the most. The children of a killed one become ours when it ends, so repeat until both lists are empty and nothing is
 /// left to look at. May hang, where an environment cannot be read.
 ///
