@@ -19,6 +19,8 @@ const PROGRESS_BYTES_MAX: usize = 1024 * 1024;
 
 /// A call that has not begun has no key. No key of a slab has this value.
 const NO_KEY: u64 = u64::MAX;
+/// A call that was cancelled before it began, and never will. No key of a slab has this value.
+const CANCELLED: u64 = u64::MAX - 1;
 
 /// Anything that a thread can wait for by driving the loop, or asleep.
 pub(crate) trait Awaitable {
@@ -137,11 +139,18 @@ impl ReplySlot {
         ReplySender(Arc::clone(&self.0))
     }
 
-    /// Under which key the loop knows the call, once it has begun it.
-    pub(crate) fn key(&self) -> Option<CallKey> {
+    /// Cancels the call: gives the key under which the loop knows it, if it has begun. Else it never will: the command that
+    /// begins it may still be on its way. For the driver of the loop.
+    pub(crate) fn cancel(&self) -> Option<CallKey> {
         // Stored and read by who drives the loop; its lock orders the two.
-        let key = self.0.key.load(Ordering::Relaxed);
-        (key != NO_KEY).then_some(CallKey(key))
+        match self.0.key.load(Ordering::Relaxed) {
+            NO_KEY => {
+                self.0.key.store(CANCELLED, Ordering::Relaxed);
+                None
+            }
+            CANCELLED => None,
+            key => Some(CallKey(key)),
+        }
     }
 
     pub(crate) fn take(&self) -> SlotContent {
@@ -231,6 +240,11 @@ impl Awaitable for NextProgress<'_> {
 }
 
 impl ReplySender {
+    /// Whether the call was cancelled before it began.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.key.load(Ordering::Relaxed) == CANCELLED
+    }
+
     /// The loop has begun the call under this key.
     pub(crate) fn begun(&self, key: CallKey) {
         self.0.key.store(key.0, Ordering::Relaxed);
@@ -309,6 +323,17 @@ mod tests {
 
     fn value(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_call_that_is_cancelled_before_it_begins_never_does() {
+        let (early, late) = (ReplySlot::default(), ReplySlot::default());
+        let (early_sender, late_sender) = (early.sender(), late.sender());
+        assert!(early.cancel().is_none() && early_sender.is_cancelled() && early.cancel().is_none());
+        late_sender.begun(CallKey(7));
+        assert!(late.cancel() == Some(CallKey(7)) && !late_sender.is_cancelled());
+        drop(early_sender);
+        assert!(matches!(early.take(), SlotContent::Closed));
     }
 
     #[test]

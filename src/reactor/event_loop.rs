@@ -367,8 +367,9 @@ impl Reactor {
                 let _ = reply.try_send(list);
             }
             LoopCommand::Call(request, reply) => {
-                let key = self.pending.add_call(reply);
-                self.pending.call(&mut hub.supervisor, now, key, request);
+                if let Some(key) = self.pending.add_call(reply) {
+                    self.pending.call(&mut hub.supervisor, now, key, request);
+                }
             }
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
             LoopCommand::AskerProgress(asker, value) => {
@@ -377,7 +378,7 @@ impl Reactor {
                 });
             }
             LoopCommand::Cancel(slots) => {
-                for key in slots.iter().filter_map(engine::ReplySlot::key) {
+                for key in slots.iter().filter_map(engine::ReplySlot::cancel) {
                     self.pending.cancel(&mut hub.supervisor, now, key);
                 }
             }
@@ -508,8 +509,10 @@ impl EventLoop for Reactor {
         let mut plugin = None;
         match command {
             LoopCommand::Call(request, reply) => {
-                let key = self.pending.add_call(reply);
-                plugin = self.pending.call(&mut self.hub.supervisor, now, key, request);
+                plugin = self
+                    .pending
+                    .add_call(reply)
+                    .and_then(|key| self.pending.call(&mut self.hub.supervisor, now, key, request));
             }
             command => self.handle_command(now, command),
         }

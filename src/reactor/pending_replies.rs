@@ -89,12 +89,15 @@ impl PendingReplies {
         }
     }
 
-    /// Enters a call of a thread.
-    pub(super) fn add_call(&mut self, reply: ReplySender) -> CallKey {
-        CallKey(self.calls.insert_with(|key| {
+    /// Enters a call of a thread. `None`: it was cancelled on its way here, and does not begin.
+    pub(super) fn add_call(&mut self, reply: ReplySender) -> Option<CallKey> {
+        if reply.is_cancelled() {
+            return None;
+        }
+        Some(CallKey(self.calls.insert_with(|key| {
             reply.begun(CallKey(key));
             PendingReply { at: None, waiter: CallWaiter::Thread(reply) }
-        }))
+        })))
     }
 
     /// Enters a call of an admin connection.
