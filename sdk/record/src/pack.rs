@@ -119,13 +119,19 @@ fn replace(
     [half_made, packed, plain]: [&str; 3],
     is_durable: bool,
 ) -> io::Result<Packing> {
+    // The oldest is removed by who appends, at any time. One that is gone must not come back by its packed copy, beside
+    // newer ones that were removed since: a process that is killed here would leave a gap.
+    if source.metadata()?.nlink() == 0 {
+        disk.remove(folder, half_made)?;
+        return Ok(Packing::Gone);
+    }
     disk.rename(folder, half_made, packed)?;
     if is_durable {
         // The new name first, then the old one goes.
         disk.sync_folder(folder)?;
     }
     if source.metadata()?.nlink() == 0 {
-        // It was the oldest and was removed meanwhile, perhaps before the packed one had its name.
+        // It was removed in between, perhaps just before the packed one had its name.
         disk.remove(folder, packed)?;
         return Ok(Packing::Gone);
     }
