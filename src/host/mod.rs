@@ -203,7 +203,8 @@ impl Host {
 
     fn subscribe_with(&self, queue_max: usize, with_said: bool) -> Result<EventStream, HostError> {
         let (sender, receiver) = bounded(queue_max.max(1));
-        self.shared.post(LoopCommand::Subscribe(sender, with_said))?;
+        // What happens once this has returned is part of it, also what another thread does.
+        self.shared.ask(|reply| LoopCommand::Subscribe(sender, with_said, reply))?;
         Ok(EventStream::new(receiver))
     }
 

@@ -126,7 +126,8 @@ impl AdminConnections {
                         hub.fault("a control connection could not be watched", &error);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // accept(2) wants a descriptor before it looks for a connection: that it looked says that there is one.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return hub.accepted(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     return hub.accept_failed(now, self.listener_source, "a control connection", &error);

@@ -262,8 +262,11 @@ impl Reactor {
                 self.requests.abandon(hub, &mut self.pending, now, &asker);
             }
             Action::Complete(call, mut end) => {
-                self.streams.accept_of(hub, now, &mut end);
-                if let Some(end) = self.held.hold_call(hub, now, call, end) {
+                if !end.streams.is_empty() {
+                    self.streams.accept_of(hub, now, &mut end);
+                }
+                let told = if end.is_recorded { self.held.hold_call(hub, now, call, end) } else { Some(end) };
+                if let Some(end) = told {
                     self.end_call(now, call, end);
                 }
             }
@@ -382,7 +385,10 @@ impl Reactor {
                     self.pending.cancel(&mut hub.supervisor, now, key);
                 }
             }
-            LoopCommand::Subscribe(sender, with_said) => hub.recorder.subscribe(sender, with_said),
+            LoopCommand::Subscribe(sender, with_said, reply) => {
+                hub.recorder.subscribe(sender, with_said);
+                let _ = reply.try_send(());
+            }
             LoopCommand::Record(note) => hub.recorder.record(*note),
             LoopCommand::Prepared(key, generation, config, outcome) => {
                 let outcome = outcome.map(|launch| self.instances.take_prepared(key, config, *launch));

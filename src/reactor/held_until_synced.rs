@@ -101,9 +101,9 @@ impl HeldReplies {
         self.queue.front().map(|queued| queued.until)
     }
 
-    /// Holds the end of a call, or gives it back to be told at once.
+    /// Holds the end of a call that is put on record, or gives it back to be told at once.
     pub(super) fn hold_call(&mut self, hub: &Hub, now: Time, call: CallKey, end: CallEnd) -> Option<CallEnd> {
-        if !(self.is_strict && end.is_recorded) {
+        if !self.is_strict {
             return Some(end);
         }
         match self.hold(hub, now, HeldReply::Call(call, end)) {

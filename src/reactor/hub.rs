@@ -72,7 +72,7 @@ impl Hub {
         }
     }
 
-    /// Notes that a connection was accepted.
+    /// Notes that a connection was accepted, or could have been.
     pub(super) fn accepted(&mut self) {
         if self.accept_later.is_empty() && self.accepting.passed() {
             self.recorder.record(Note::new(EventKind::HostShortageOver, "connections are accepted again"));

@@ -83,9 +83,6 @@ impl InBandStreams {
 
     /// The same for those that came with a result.
     pub(super) fn accept_of(&mut self, hub: &mut Hub, now: Time, end: &mut CallEnd) {
-        if end.streams.is_empty() {
-            return;
-        }
         let key = end.plugin_id.as_ref().and_then(|id| hub.supervisor.find(id));
         if let (Some(key), Some(generation)) = (key, end.generation) {
             let numbers = std::mem::take(&mut end.streams);

@@ -218,7 +218,10 @@ impl Instances {
             let listening = self.prepared(key, generation)?.listening.as_ref()?;
             let stream = match listening.listener.accept() {
                 Ok((stream, _)) => stream,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    hub.accepted();
+                    return None;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
                     hub.accept_failed(now, listening.source, "a plugin's connection", &error);

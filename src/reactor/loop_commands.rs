@@ -43,8 +43,8 @@ pub(crate) enum LoopCommand {
     AskerProgress(Asker, Box<RawValue>),
     /// Cancel the calls of these slots: their callers have gone.
     Cancel(Vec<ReplySlot>),
-    /// Send what happens; with true, also what plugins print and say.
-    Subscribe(Sender<LifecycleEvent>, bool),
+    /// Send what happens from when this is answered on; with true, also what plugins print and say.
+    Subscribe(Sender<LifecycleEvent>, bool, Sender<()>),
     /// Put a note on record.
     Record(Box<Note>),
     /// A worker's preparation returned.

@@ -1,12 +1,14 @@
 //! Calls that are told of and cancelled while they last; hosts and plugins that are had in one step.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::fixtures::world::{self, SOON, World, calm, eventually};
+use crate::fixtures::world::{self, SOON, World, calm, eventually, next_event};
 use rpc_plugin_system::host::{
-    CallError, CancelToken, ErrorCode, Host, HostError, Outcome, PluginConfig, PluginHandle,
+    CallError, CancelToken, ErrorCode, EventKind, Host, HostError, Outcome, PluginConfig, PluginHandle,
 };
 use serde_json::{Value, json};
 use std::cell::RefCell;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// The plugin that tells of progress in steps.
@@ -83,5 +85,22 @@ fn a_launch_that_is_not_up_in_time_stays_in_care() {
     assert!(host.plugin(&"late".parse().unwrap()).is_ok());
     let again = host.launch(config(), SOON).unwrap_err();
     assert!(matches!(again, HostError::PluginExists(_)), "{again}");
+    host.shutdown();
+}
+
+#[test]
+fn what_an_operator_does_once_a_subscription_is_there_is_told() {
+    let world = World::new();
+    let host = world.builder().admin_socket(true).start().unwrap();
+    host.add(PluginConfig::new("idle".parse().unwrap(), world.program("echo"))).unwrap();
+    let mut operator = UnixStream::connect(host.runtime_dir().join("admin.sock")).unwrap();
+    for id in 0..200 {
+        let events = host.subscribe(10).unwrap();
+        // Comes to the loop by another way than subscriptions do.
+        let asked =
+            json!({"jsonrpc": "2.0", "id": id, "method": "admin.stop", "params": {"plugin_id": "idle"}});
+        operator.write_all(format!("{asked}\n").as_bytes()).unwrap();
+        next_event(&events, EventKind::AdminAction);
+    }
     host.shutdown();
 }

@@ -3,7 +3,7 @@
 use super::{Held, fds_by_kind, options, reason, unharmed};
 use crate::fixtures::child::{self, alone};
 use crate::fixtures::raw::{self, Raw, frame, nulls};
-use crate::fixtures::world::{SOON, World, calm, eventually, next_event, up};
+use crate::fixtures::world::{SOON, World, calm, eventually, up};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
@@ -13,6 +13,7 @@ use rpc_plugin_interface::Stream;
 use rpc_plugin_system::host::{EventKind, Policy, RestartPolicy};
 use rpc_plugin_wire::{ErrorCode, Outcome};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -90,10 +91,19 @@ fn what_could_not_be_accepted_is_accepted_once_there_is_room() {
         let host = world.builder().admin_socket(true).start().unwrap();
         let events = host.subscribe(100).unwrap();
         let address = UnixAddr::new(&host.runtime_dir().join("admin.sock")).unwrap();
-        let client = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
-        let (filling, undo) = leave_room(0);
-        connect(client.as_raw_fd(), &address).unwrap();
-        let shortage = next_event(&events, EventKind::HostShortage).note;
+        let new_client = || socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+        let mut clients = VecDeque::from([new_client(), new_client(), new_client(), new_client()]);
+        let (mut filling, undo) = leave_room(0);
+        // What the host's threads had open for a moment is room again, and takes one client: it is used up before the next.
+        let (shortage, client) = loop {
+            let client = clients.pop_front().expect("the host has no end of descriptors");
+            connect(client.as_raw_fd(), &address).unwrap();
+            let mut told = std::iter::from_fn(|| events.next_within(Duration::from_secs(10)));
+            if let Some(told) = told.find(|event| event.note.kind == EventKind::HostShortage) {
+                break (told.note, client);
+            }
+            filling.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
+        };
         assert!(
             shortage.message.contains("could not be accepted") && shortage.error.is_some(),
             "{shortage:?}"
