@@ -12,6 +12,7 @@ use crate::state::keys::PluginKey;
 use crate::state::time::Time;
 use crate::sys::credentials::request_buffer_bytes;
 use mio::Interest;
+use nix::errno::Errno;
 use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_peer::Named;
 use rpc_plugin_wire::Generation;
@@ -146,7 +147,7 @@ impl Connections {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => full = true,
                 // Those of all programs of this user count, until they are received: it may well be another's fault.
-                Err(error) if error.raw_os_error() == Some(nix::libc::ETOOMANYREFS) => {
+                Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => {
                     let now = hub.now();
                     hub.supervisor.with_session(now, key, generation, |session, cx| {
                         session.fds_were_refused(cx, &error.to_string())

@@ -21,6 +21,7 @@ pub mod callback;
 pub mod caller;
 pub mod client;
 pub mod context;
+pub mod deadlock;
 mod during;
 pub mod error;
 pub mod fd;

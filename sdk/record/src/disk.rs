@@ -7,7 +7,7 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
-use nix::sys::stat::{Mode, fstatat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rpc_plugin_wire::PluginId;
 use std::fmt;
@@ -172,7 +172,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
             };
             // One that was removed meanwhile is not there any more.
             let Ok(stat) = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-            if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG {
+            if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG {
                 names.push((name.to_owned(), u64::try_from(stat.st_size).unwrap_or(0)));
             }
         }

@@ -47,8 +47,11 @@ mod tests {
     fn what_is_no_socket_is_refused_and_a_socket_is_taken_once() {
         assert!(take(0).unwrap_err().to_string().contains("standard streams"));
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert_eq!(take(file.as_raw_fd()).unwrap_err().raw_os_error(), Some(nix::libc::ENOTSOCK));
-        assert_eq!(take(9999).unwrap_err().raw_os_error(), Some(nix::libc::EBADF));
+        assert_eq!(
+            take(file.as_raw_fd()).unwrap_err().raw_os_error(),
+            Some(nix::errno::Errno::ENOTSOCK as i32)
+        );
+        assert_eq!(take(9999).unwrap_err().raw_os_error(), Some(nix::errno::Errno::EBADF as i32));
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let (again, _) = UnixStream::pair().unwrap();
         let mut taken = take(ours.into_raw_fd()).unwrap();

@@ -5,6 +5,7 @@
 //! What always holds: at most [`WAITING_MAX`] wait without a place; further ones keep theirs.
 
 use crate::reply_slot::ReplySlot;
+use rpc_plugin_interface::deadlock::wait_for_each_other;
 use rpc_plugin_wire::Chain;
 use std::sync::Arc;
 
@@ -47,6 +48,7 @@ impl Waiters {
     pub(crate) fn block(&self, chain: &Chain, running: usize) -> bool {
         let kept = self.list.iter().filter(|waiter| waiter.keeps_place).count();
         kept == running
-            && self.list.iter().all(|waiter| chain.contains(&waiter.entry) && !waiter.slot.is_over())
+            && self.list.iter().all(|waiter| !waiter.slot.is_over())
+            && wait_for_each_other(self.list.iter().map(|waiter| waiter.entry.as_str()), [chain])
     }
 }

@@ -8,7 +8,8 @@
 //! threads wait for what is queued, is refused and not left to its deadline.
 
 use rpc_plugin_interface::Context;
-use std::collections::{BTreeSet, VecDeque};
+use rpc_plugin_interface::deadlock::wait_for_each_other;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -203,8 +204,7 @@ impl PoolShared {
         }
         let queued = state.queue.iter().map(|job| &*job.call);
         let chains = queued.chain([wanted]).map(|call| call.context.chain());
-        let led_to: BTreeSet<&str> = chains.flat_map(rpc_plugin_wire::Chain::entries).collect();
-        state.running.iter().all(|running| led_to.contains(running.entry.as_str()))
+        wait_for_each_other(state.running.iter().map(|running| running.entry.as_str()), chains)
     }
 }
 
