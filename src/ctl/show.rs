@@ -103,6 +103,7 @@ pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
     let capabilities = Some(plugin.capabilities.join(", ")).filter(|list| !list.is_empty());
     let interfaces = plugin.interfaces.iter().map(|(name, version)| format!("{name} {version}"));
     let interfaces = Some(interfaces.collect::<Vec<_>>().join(", ")).filter(|list| !list.is_empty());
+    let next_launch = plugin.next_launch_ms.map(|wait| format!("in {}", ms(wait)));
     let mut rows = vec![
         ("id", plugin.plugin_id.as_str().into()),
         ("state", state_cell(plugin.state)),
@@ -116,7 +117,7 @@ pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
         ("capabilities", Cell::option(capabilities)),
         ("interfaces", Cell::option(interfaces)),
         ("restarts", plugin.restarts.to_string().into()),
-        ("next launch", Cell::option(plugin.next_launch_ms.map(|wait| format!("in {}", ms(wait))))),
+        ("next launch", Cell::option(next_launch.or_else(|| plugin.launch_waits.clone()))),
         ("calls", calls.into()),
     ];
     rows.extend(plugin.heartbeat.iter().flat_map(heartbeat_rows));

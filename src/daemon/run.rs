@@ -60,14 +60,17 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
     keep_exit_statuses()?;
     // Of its own, for many plugins; each gets the limit that the daemon was given.
     raise_descriptor_limit()?;
-    let host = Host::builder(&make_way(&config)?)
+    let mut builder = Host::builder(&make_way(&config)?)
         .admin_socket(true)
         .hold_admin_socket(true)
         .admin_clients_max(config.limits.admin_clients_max)
         .log_options(config.log_options())
         .log_sinks(config.sinks.clone())
-        .adopt_orphans(true)
-        .start()?;
+        .adopt_orphans(true);
+    if let Some(starting_max) = config.limits.starting_max {
+        builder = builder.starting_max(starting_max);
+    }
+    let host = builder.start()?;
     let ran = run(&host, signals, args, &config);
     // However that ended: the plugins end before the daemon does.
     host.shutdown();

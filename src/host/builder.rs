@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
 use crate::reactor::{ADMIN_BACKLOG, AdminSocket, EndReason, LoopCommand, Reactor, Setup, SinkQuestions};
 use crate::state::action::Note;
+use crate::state::start_places::STARTING_MAX_LEAST;
 use crate::sys::host_identity::{HostIdentity, leaders_of};
 use crate::sys::known_children::KnownChildren;
 use crate::sys::leftovers::{Leftovers, Search, kill_leftovers};
@@ -54,6 +55,8 @@ pub struct HostBuilder {
     admin_socket: bool,
     admin_held: bool,
     admin_clients_max: usize,
+    /// `None`: as many as [`starting_max_default`] says.
+    starting_max: Option<usize>,
     spin: Duration,
     offered: OfferedServices,
 }
@@ -76,6 +79,7 @@ impl HostBuilder {
             admin_socket: false,
             admin_held: false,
             admin_clients_max: ADMIN_CLIENTS_MAX_DEFAULT,
+            starting_max: None,
             spin: if several_cores() { SPIN_DEFAULT } else { Duration::ZERO },
             offered: OfferedServices::default(),
         }
@@ -162,6 +166,15 @@ impl HostBuilder {
         self
     }
 
+    /// Plugins that may be starting at once: two for each core and at least 4 unless this says otherwise, at least 1. A
+    /// further one waits for its turn, and its deadlines begin with that. A plugin counts until it is healthy or has
+    /// failed, and for at most 5 seconds while others wait; one that is started by hand does not count.
+    #[must_use]
+    pub fn starting_max(mut self, starting_max: usize) -> HostBuilder {
+        self.starting_max = Some(starting_max);
+        self
+    }
+
     /// Serves `method` for the plugins: a handler of typed params and result, on a thread of its own (see
     /// [`HostBuilder::service_threads`]). A name is that of a method, in any namespace but `plugin.`, `admin.` and
     /// `rpc.`; one that is none, is there already, or is built in (`host.log`, `host.call`, `host.event`) fails the
@@ -237,6 +250,7 @@ impl HostBuilder {
             runtime_dir: Arc::clone(&runtime_dir),
             log: log.clone(),
             admin,
+            starting_max: self.starting_max.unwrap_or_else(starting_max_default),
             subreaper: self.subreaper,
             children: children.clone(),
             sinks: Arc::clone(&questions),
@@ -321,6 +335,12 @@ fn start_loop(engine: &Arc<Engine<Reactor>>) -> Result<LoopThread, HostError> {
         })
         .map_err(|error| HostError::Setup("the event loop's thread cannot be started", error))?;
     Ok(LoopThread { id: thread.thread().id(), handle: Mutex::new(Some(thread)), alive })
+}
+
+/// How many plugins may be starting at once: what starts takes a core for some time, and waits for others in between.
+fn starting_max_default() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.saturating_mul(2).max(STARTING_MAX_LEAST)
 }
 
 /// Whether this program may use more than one core: with one, a caller that spins keeps the plugin from

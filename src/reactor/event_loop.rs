@@ -89,7 +89,7 @@ impl Reactor {
         let (commands, queue) = engine::open(Arc::clone(&driver));
         let held = HeldReplies::new(&setup.log, &commands);
         let recorder = Recorder::new(setup.log, setup.runtime_dir.path());
-        let mut hub = Hub::new(poller, recorder);
+        let mut hub = Hub::new(poller, recorder, setup.starting_max);
         let mut reactor = Reactor {
             runtime_folder: RuntimeFolder::new(&mut hub, setup.runtime_dir.path()),
             hub,

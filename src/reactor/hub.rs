@@ -29,10 +29,12 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub(super) fn new(poller: Poller, recorder: Recorder) -> Hub {
+    pub(super) fn new(poller: Poller, recorder: Recorder, starting_max: usize) -> Hub {
+        let mut supervisor = Supervisor::new(fastrand::u64(..));
+        supervisor.set_starting_max(starting_max);
         Hub {
             poller,
-            supervisor: Supervisor::new(fastrand::u64(..)),
+            supervisor,
             recorder,
             origin: Instant::now(),
             accept_later: BTreeSet::new(),

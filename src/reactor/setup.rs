@@ -15,6 +15,8 @@ pub(crate) struct Setup {
     pub(crate) admin: Option<AdminSocket>,
     /// The services that the embedding program offers its plugins.
     pub(crate) services: Box<dyn Services>,
+    /// Generations that may be starting at once.
+    pub(crate) starting_max: usize,
     /// Adopt and end what plugins leave behind.
     pub(crate) subreaper: bool,
     /// Children that somebody looks after: plugins, and programs that take the record.

@@ -4,7 +4,7 @@
 
 use super::action::Action;
 use super::keys::{PluginKey, Timer, WaitKey};
-use super::plugin::{Plugin, status_of};
+use super::plugin::{Plugin, launch_waits, status_of};
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
 use rpc_plugin_wire::life::PluginState;
@@ -136,6 +136,9 @@ impl Waits {
         let mut error = CallError::not_sent(ErrorCode::DeadlineExceeded, message.clone());
         if let Some(plugin) = plugins.get(&wait.plugin) {
             message = format!("{message}; it is {}", plugin.state());
+            if let Some(waits) = launch_waits(plugin) {
+                message = format!("{message}, and {waits}");
+            }
             error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
                 .at(plugin.id(), plugin.generation());
         }

@@ -329,3 +329,29 @@ fn a_script_finds_itself_as_descriptor_3_and_every_signal_as_it_should_be() {
         assert!(line.ends_with("\t0000000000000000"), "{line}");
     }
 }
+
+#[test]
+fn a_launch_waits_for_its_turn_and_has_it_when_another_is_done() {
+    let world = World::new();
+    let host = world.builder().starting_max(1).start().unwrap();
+    // It never connects, and has all the time it wants.
+    let policy = Policy { connect_timeout: 100 * SOON, ..once() };
+    let script = world.script("hangs", "#!/bin/sh\nexec sleep 1000\n");
+    let hangs = host.add(PluginConfig::new("hangs".parse().unwrap(), &script).policy(policy)).unwrap();
+    launched(&hangs);
+    let waits = add(&host, "waits", &world.program("echo"));
+    waits.start().unwrap();
+    let status = waits.status().unwrap();
+    assert_eq!((status.state, status.pid, status.generation), (PluginState::Starting, None, None));
+    assert_eq!(status.launch_waits.as_deref(), Some("waits for its turn: another is starting"));
+    // Whoever is not wanted any more gives its turn up, and who waited longest is next.
+    let called_off = add(&host, "called-off", &world.program("echo"));
+    called_off.start().unwrap();
+    called_off.stop().unwrap();
+    assert_eq!(called_off.status().unwrap().state, PluginState::Stopped);
+    hangs.stop().unwrap();
+    let status = waits.wait_routable(None, SOON).unwrap();
+    assert_eq!((status.launch_waits, status.restarts), (None, 0));
+    assert_eq!(called_off.status().unwrap().generation, None);
+    host.shutdown();
+}

@@ -34,6 +34,7 @@ impl World {
             Event::ProcessEnds(id, clean) => self.process_ends(id, clean),
             Event::ExitSeen(id, clean) => self.exit_seen(id, clean),
             Event::OperatorActs => self.operator_acts(),
+            Event::ProcessorDone => self.processor_done(),
         }
     }
 
@@ -201,8 +202,10 @@ impl World {
             return;
         }
         let bytes = std::mem::take(&mut link.unread);
-        for (delay, doing) in process.child.receive(&mut self.rng, &bytes) {
-            self.after(delay, Event::ChildDoes(id, doing));
+        let acts = process.child.receive(&mut self.rng, &bytes);
+        let later = self.answer_delay();
+        for (delay, doing) in acts {
+            self.after(delay + later, Event::ChildDoes(id, doing));
         }
         self.after(Duration::from_micros(50), Event::HostMayWrite(id));
     }
@@ -267,6 +270,7 @@ impl World {
             return;
         }
         process.alive = false;
+        self.computes_no_more(id);
         self.child_closes(id);
         let delay = self.within(4);
         self.after(delay, Event::ExitSeen(id, clean));

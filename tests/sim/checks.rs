@@ -1,7 +1,8 @@
 //! What must hold after every step, whatever happened.
 
 use crate::world::World;
-use rpc_plugin_system::state::plugin::status_of;
+use rpc_plugin_system::state::plugin::{launch_waits, status_of};
+use rpc_plugin_system::state::start_places::PLACE_MAX;
 use rpc_plugin_wire::life::PluginState;
 
 /// Timers of a plugin with a connection beside those of its calls: its phase, the next heartbeat, two
@@ -14,6 +15,7 @@ impl World {
         for slot in 0..self.slots.len() {
             timers_max += self.check_plugin(slot);
         }
+        self.check_places();
         let runs = |pid| self.processes.values().any(|process| process.pid == pid && process.alive);
         self.ledger.check_waits(&self.host, runs);
         let timers = self.host.timers_pending();
@@ -22,6 +24,28 @@ impl World {
             let latest = deadline.as_nanos().div_ceil(1_000_000) * 1_000_000;
             let next = self.host.next_at().map(|at| at.as_nanos());
             assert!(next.is_some_and(|next| next <= latest), "the host would sleep beyond a deadline");
+        }
+    }
+
+    /// No more generations start at once than may, and none waits for its turn without need.
+    fn check_places(&mut self) {
+        let (mut waiting, mut starting) = (0, 0);
+        for slot in &self.slots {
+            let plugin = self.host.plugin(slot.key).expect("it was added");
+            if plugin.state() != PluginState::Starting {
+                continue;
+            }
+            if launch_waits(plugin).is_some() {
+                waiting += 1;
+            } else if self.now.since(self.begun[&slot.key]) < PLACE_MAX {
+                starting += 1;
+            }
+        }
+        let max = self.starting_max;
+        assert!(starting <= max, "{starting} generations start at once, {max} may");
+        assert!(waiting == 0 || starting == max, "{waiting} wait for their turn, {starting} of {max} start");
+        if waiting > 0 {
+            self.coverage.saw("a launch waits for its turn");
         }
     }
 
@@ -41,7 +65,8 @@ impl World {
             assert!(next.is_some_and(|at| at.as_nanos() <= latest), "the host would sleep beyond a backoff");
         }
         let Some(generation) = generation else {
-            assert_eq!(state, PluginState::Stopped, "it is up without a generation");
+            let waits = launch_waits(plugin).is_some();
+            assert!(waits || state == PluginState::Stopped, "it is up without a generation");
             return 0;
         };
         let id = (key, generation);

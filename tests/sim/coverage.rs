@@ -26,7 +26,7 @@ const ELSEWHERE: [EventKind; 17] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 56] = [
+const WANTED: [&str; 59] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -83,6 +83,9 @@ const WANTED: [&str; 56] = [
     "backoff cut short by an operator",
     "start out of failed",
     "plugin removed and added again",
+    "a launch waits for its turn",
+    "a launch that waits for its turn is called off",
+    "the host ends while a launch waits for its turn",
 ];
 
 /// See the module's text.
@@ -99,6 +102,10 @@ impl Coverage {
                 self.seen.insert(what.to_owned(), 1);
             }
         }
+    }
+
+    pub fn has_seen(&self, what: &str) -> bool {
+        self.seen.contains_key(what)
     }
 
     pub fn merge(&mut self, other: &Coverage) {

@@ -119,6 +119,7 @@ impl World {
     fn prepare(&mut self, id: Id) {
         self.tell(format_args!("  {id:?} prepare"));
         self.check_launch(id);
+        self.begun.insert(id.0, self.now);
         if self.calm {
             let delay = self.within(3);
             return self.after(delay, Event::PreparationReturns(id, true));
@@ -185,7 +186,9 @@ impl World {
         let nature = self.nature();
         let transport = self.slot(id.0).policy.transport;
         let (connects_after, greets_after) = (nature.connects_after, nature.greets_after);
-        if let Some(after) = connects_after.filter(|_| transport == Transport::Unix) {
+        if self.processor.is_some() {
+            self.computes(id);
+        } else if let Some(after) = connects_after.filter(|_| transport == Transport::Unix) {
             self.after(after, Event::ChildConnects(id));
         }
         if let Some((after, fate)) = nature.fate {

@@ -16,6 +16,7 @@ mod child;
 mod coverage;
 #[path = "../../fuzz/session.rs"]
 mod fuzz_session;
+mod herd;
 mod kernel;
 mod ledger;
 mod link;

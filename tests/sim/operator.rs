@@ -7,8 +7,9 @@ use crate::nature::Nature;
 use crate::policies;
 use crate::world::{Event, Slot, World};
 use rpc_plugin_system::state::call::{CallRequest, Target};
-use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity};
+use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, launch_waits};
 use rpc_plugin_system::state::plugin_config::PluginConfig;
+use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::supervisor::Wish;
 use rpc_plugin_system::state::waits::Goal;
 use rpc_plugin_wire::PluginId;
@@ -20,6 +21,16 @@ impl World {
     /// Gives the host a plugin.
     pub fn add(&mut self, id: PluginId, last_generation: Option<rpc_plugin_wire::Generation>) {
         let policy = policies::random(&mut self.rng);
+        self.add_with(id, last_generation, policy);
+    }
+
+    /// Gives the host a plugin with this policy.
+    pub fn add_with(
+        &mut self,
+        id: PluginId,
+        last_generation: Option<rpc_plugin_wire::Generation>,
+        policy: Policy,
+    ) {
         let mut config = PluginConfig::new(id.clone(), format!("/plugins/{id}"))
             .policy(policy.clone())
             .interface("kv", &[2]);
@@ -60,6 +71,9 @@ impl World {
     pub fn wish(&mut self, slot: usize, wish: Wish) {
         let key = self.slots[slot].key;
         self.tell(format_args!("{wish:?} {key:?}"));
+        if wish == Wish::Stop && launch_waits(self.host.plugin(key).unwrap()).is_some() {
+            self.coverage.saw("a launch that waits for its turn is called off");
+        }
         let model = self.models.get_mut(&key).unwrap();
         match wish {
             Wish::Stop => model.unwanted = true,

@@ -3,6 +3,7 @@
 
 use crate::nature::Nature;
 use crate::world::{Event, Slot, World};
+use rpc_plugin_system::state::plugin::launch_waits;
 use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::supervisor::Wish;
@@ -34,9 +35,14 @@ pub fn run(world: &mut World) {
     end(world);
 }
 
+/// The longest that a start can take.
+fn start(policy: &Policy) -> Duration {
+    policy.prepare_timeout + policy.connect_timeout + policy.hello_timeout + policy.ready_timeout
+}
+
 /// The longest that a fault from before can take to show, be dealt with and be followed by a good start.
 fn recovery(policy: &Policy) -> Duration {
-    let start = policy.prepare_timeout + policy.connect_timeout + policy.hello_timeout + policy.ready_timeout;
+    let start = start(policy);
     let watch = (policy.heartbeat_interval + policy.heartbeat_timeout) * (policy.heartbeat_misses_max + 1);
     let stop = policy.stop_timeout() + Duration::from_secs(1);
     2 * (start + watch + 2 * poison(policy) + stop) + policy.backoff_max * 3 / 2
@@ -85,7 +91,10 @@ fn poison(policy: &Policy) -> Duration {
 }
 
 fn converge(world: &mut World) {
-    let bound = world.slots.iter().map(|slot| recovery(&slot.policy)).max().unwrap() + KERNEL_HANG_MAX;
+    let recovered = world.slots.iter().map(|slot| recovery(&slot.policy));
+    // One after the other, at the worst.
+    let turns: Duration = world.slots.iter().map(|slot| start(&slot.policy)).sum();
+    let bound = recovered.max().unwrap() + turns + KERNEL_HANG_MAX;
     // What was wrong before may still show, and may be the one failure too many.
     let leftovers = |world: &World, slot: usize| {
         let state = world.host.plugin(world.slots[slot].key).unwrap().state();
@@ -131,6 +140,9 @@ fn end(world: &mut World) {
     let (goal, timeout) = (Goal::State(PluginState::Failed), Duration::from_millis(700));
     let wait = world.ledger.new_wait(world.now.plus(timeout), &id, goal);
     world.host.wait(world.now, wait, &id, goal, timeout);
+    if world.slots.iter().any(|slot| launch_waits(world.host.plugin(slot.key).unwrap()).is_some()) {
+        world.coverage.saw("the host ends while a launch waits for its turn");
+    }
     world.tell(format_args!("THE HOST ENDS"));
     for model in world.models.values_mut() {
         model.unwanted = true;

@@ -240,6 +240,9 @@ pub struct PluginStatus {
     pub restarts: u64,
     /// Until the next launch, in backoff. Milliseconds.
     pub next_launch_ms: Option<u64>,
+    /// Why it is `starting` and not launched yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_waits: Option<String>,
     /// Calls that wait for an answer now.
     pub calls_in_flight: u64,
     /// Calls made since the daemon started.

@@ -6,7 +6,7 @@
 //! part in it, if there is one.
 
 use super::json::{JsonSource, Node, Object};
-use super::settings::{DAEMON, Kind, LOG, Limits, LogSettings, POLICY, Setting, Value};
+use super::settings::{AUTO, DAEMON, Kind, LOG, Limits, LogSettings, POLICY, Setting, Value};
 use crate::state::config_error::{ConfigError, ConfigErrors, quoted};
 use crate::state::policy::Policy;
 
@@ -39,6 +39,9 @@ pub(super) fn take_settings<'a, T>(
         let result = match (node.value(&mut text), setting.kind) {
             // A flag can only be a text; a file can tell, and should, for the sake of other readers.
             (Some(Value::Text(_)), Kind::Count(..) | Kind::Switch) | (None, _) => {
+                Err(format!("is {}", node.kind_shown()))
+            }
+            (Some(Value::Text(text)), Kind::CountOrAuto(..)) if text != AUTO => {
                 Err(format!("is {}", node.kind_shown()))
             }
             (Some(value), _) => setting.set(target, value),

@@ -8,8 +8,8 @@
 //! shows, it reads back as the same value; a row takes no value outside of what it says is allowed.
 //! Whether settings contradict each other is for [`Policy::check`].
 
+pub use super::value::{AUTO, Kind, Value};
 use super::value::{Checked, show_bytes};
-pub use super::value::{Kind, Value};
 use crate::eventlog::sinks::{BATCH_MAX, SinkOptions};
 use crate::eventlog::{Durability, LogOptions, QUEUE_MAX_DEFAULT};
 use crate::state::policy::{OUTPUT_BYTES_RANGE, Policy, RestartPolicy, RpcAudit, Transport};
@@ -24,11 +24,13 @@ pub struct Limits {
     pub admin_clients_max: usize,
     /// Events that may wait to be written to the record.
     pub event_queue_max: usize,
+    /// Plugins that may be starting at once; `None`: two for each core, at least 4.
+    pub starting_max: Option<usize>,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { admin_clients_max: 64, event_queue_max: QUEUE_MAX_DEFAULT }
+        Limits { admin_clients_max: 64, event_queue_max: QUEUE_MAX_DEFAULT, starting_max: None }
     }
 }
 
@@ -128,6 +130,19 @@ impl Field for usize {
     }
     fn get(&self) -> Checked {
         Checked::Number(*self as u64)
+    }
+}
+
+/// A number that may be left to the daemon.
+impl Field for Option<usize> {
+    fn put(&mut self, value: Checked) {
+        *self = match value {
+            Checked::Number(number) => Some(usize::try_from(number).unwrap_or(usize::MAX)),
+            _ => None,
+        };
+    }
+    fn get(&self) -> Checked {
+        self.map_or(Checked::Word(AUTO), |number| Checked::Number(number as u64))
     }
 }
 
@@ -279,6 +294,8 @@ settings! {
         "Most control clients that are connected at once.";
     event_queue_max "event-queue-max" Kind::Count(16, 1 << 20),
         "Most events that wait to be written to the record; a further one is dropped and counted.";
+    starting_max "starting-max" Kind::CountOrAuto(1, 4096),
+        "Most plugins that are starting at once; others wait for their turn. `auto`: two for each core, at least 4.";
 }
 
 settings! {
@@ -345,7 +362,7 @@ impl<T> Setting<T> {
     #[must_use]
     pub fn show_json(&self, source: &T) -> serde_json::Value {
         match (self.kind, (self.read)(source)) {
-            (Kind::Count(..), Checked::Number(number)) => number.into(),
+            (Kind::Count(..) | Kind::CountOrAuto(..), Checked::Number(number)) => number.into(),
             (_, Checked::Switch(switch)) => switch.into(),
             _ => self.show(source).into(),
         }
@@ -373,7 +390,7 @@ impl<T> Setting<T> {
     pub fn placeholder(&self) -> &'static str {
         match self.kind {
             Kind::Duration { .. } => "DURATION",
-            Kind::Count(..) => "N",
+            Kind::Count(..) | Kind::CountOrAuto(..) => "N",
             Kind::Bytes(..) => "BYTES",
             Kind::Choice(_) => "WORD",
             Kind::Switch => "BOOL",

@@ -80,6 +80,7 @@ const GOOD: &str = r#"{
   },
   "defaults": {"heartbeat_interval": "10s", "call_timeout": "1h 30m", "restarts_max": 3},
   "admin_clients_max": 5,
+  "starting_max": 12,
   "runtime_dir": "/run/x"
 }"#;
 
@@ -87,7 +88,7 @@ const GOOD: &str = r#"{
 fn a_good_file_means_what_it_says() {
     let config = load(GOOD).unwrap();
     assert_eq!(config.runtime_dir, PathBuf::from("/run/x"));
-    assert_eq!(config.limits, Limits { admin_clients_max: 5, ..Limits::default() });
+    assert_eq!(config.limits, Limits { admin_clients_max: 5, starting_max: Some(12), ..Limits::default() });
     let defaults = Policy {
         heartbeat_interval: Duration::from_secs(10),
         call_timeout: Duration::from_secs(5400),
@@ -114,6 +115,7 @@ fn a_good_file_means_what_it_says() {
     assert_eq!(echo.env, [("A".into(), "1".into()), ("B".into(), "".into())]);
     assert_eq!((echo.working_folder.clone(), echo_entry.autostart), ("/srv".into(), true));
     assert_eq!(load("{}").unwrap().defaults, Policy::default());
+    assert_eq!(load("{\"starting_max\": \"auto\"}").unwrap().limits, Limits::default());
 }
 
 #[test]

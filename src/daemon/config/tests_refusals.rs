@@ -114,7 +114,7 @@ fn what_is_wrong_with_a_plugin_is_told_with_line_key_and_what_is_allowed() {
 }
 
 /// Every line: a file, and what its error says.
-const BAD_FILES: [(&str, &str); 36] = [
+const BAD_FILES: [(&str, &str); 38] = [
     ("", "c.json:1: column 0: EOF while parsing a value; allowed: JSON"),
     ("{", "c.json:1: column 1: EOF while parsing an object"),
     ("{\n\"plugins\": {\n}\n", "c.json:4: column 0: EOF while parsing an object"),
@@ -127,7 +127,7 @@ const BAD_FILES: [(&str, &str); 36] = [
     ("\n\n7", "c.json:3: is a number; allowed: an object"),
     (
         "{\n\"plugin\": {}}",
-        "c.json:2: key \"plugin\": unknown key; did you mean \"plugins\"?; allowed: runtime_dir, defaults, plugins, log, admin_clients_max, event_queue_max",
+        "c.json:2: key \"plugin\": unknown key; did you mean \"plugins\"?; allowed: runtime_dir, defaults, plugins, log, admin_clients_max, event_queue_max, starting_max",
     ),
     ("{\"plugins\": {},\n\"plugins\": {}}", "c.json:2: key \"plugins\": is there already, at c.json:1"),
     ("{\"plugins\": []}", "key \"plugins\": is an array; allowed: an object"),
@@ -161,6 +161,14 @@ const BAD_FILES: [(&str, &str); 36] = [
     (
         "{\"event_queue_max\": \"9\"}",
         "key \"event_queue_max\": is a string; allowed: a whole number, 16 to 1048576",
+    ),
+    (
+        "{\"starting_max\": 0}",
+        "key \"starting_max\": 0 is too small; allowed: a whole number, 1 to 4096, or auto",
+    ),
+    (
+        "{\"starting_max\": \"9\"}",
+        "key \"starting_max\": is a string; allowed: a whole number, 1 to 4096, or auto",
     ),
     ("{\"log\": 1}", "key \"log\": is a number; allowed: an object"),
     ("{\"log\": {\n\"chain\": 1}}", "c.json:2: key \"log.chain\": 1 is a number; allowed: true or false"),

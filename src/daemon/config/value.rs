@@ -20,6 +20,8 @@ pub enum Kind {
     },
     /// A whole number from the first to the second.
     Count(u64, u64),
+    /// The same, or the word [`AUTO`].
+    CountOrAuto(u64, u64),
     /// A number of bytes from the first to the second, or a text such as `4MiB`.
     Bytes(u64, u64),
     /// One of these words.
@@ -27,6 +29,9 @@ pub enum Kind {
     /// True or false.
     Switch,
 }
+
+/// The word for a number that the daemon chooses by itself.
+pub const AUTO: &str = "auto";
 
 /// A value as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,7 @@ impl fmt::Display for Kind {
                 zero.map_or(Ok(()), |meaning| write!(f, ", or 0s: {meaning}"))
             }
             Kind::Count(min, max) => write!(f, "a whole number, {min} to {max}"),
+            Kind::CountOrAuto(min, max) => write!(f, "a whole number, {min} to {max}, or {AUTO}"),
             Kind::Bytes(min, max) => {
                 write!(
                     f,
@@ -78,8 +84,13 @@ impl Kind {
         match (self, value) {
             (Kind::Duration { zero }, Value::Text(text)) => check_duration(text, zero.is_some()),
             (Kind::Duration { .. }, Value::Integer(number)) => Err(format!("{number} has no unit")),
-            (Kind::Count(min, max), Value::Integer(number)) => check_range(number, min, max),
-            (Kind::Count(min, max), Value::Text(text)) => check_range(parse_digits(text)?, min, max),
+            (Kind::CountOrAuto(..), Value::Text(AUTO)) => Ok(Checked::Word(AUTO)),
+            (Kind::Count(min, max) | Kind::CountOrAuto(min, max), Value::Integer(number)) => {
+                check_range(number, min, max)
+            }
+            (Kind::Count(min, max) | Kind::CountOrAuto(min, max), Value::Text(text)) => {
+                check_range(parse_digits(text)?, min, max)
+            }
             (Kind::Bytes(min, max), Value::Integer(number)) => check_range(number, min, max),
             (Kind::Bytes(min, max), Value::Text(text)) => check_range(parse_bytes(text)?, min, max),
             (Kind::Choice(words), Value::Text(text)) => words

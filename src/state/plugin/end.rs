@@ -51,7 +51,9 @@ impl Plugin {
     fn replace_with(&mut self, step: &mut Step<'_>, why: Why) {
         match self.phase.clone() {
             Phase::Stopped => {}
-            Phase::Failed | Phase::Backoff(_) => self.ended(step, why, None),
+            // What waits for its turn is a new generation already.
+            Phase::Queued(_) if why == Why::Restart => {}
+            Phase::Failed | Phase::Backoff(_) | Phase::Queued(_) => self.ended(step, why, None),
             Phase::Preparing => {
                 let timeout = self.policy.prepare_timeout;
                 self.enter(step, Phase::Ending(why, Rung::Preparation), Some(timeout));

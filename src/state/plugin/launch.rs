@@ -56,7 +56,7 @@ impl From<String> for PrepareFailure {
 }
 
 impl Plugin {
-    /// Begins a new generation.
+    /// Begins a new generation, once it has a place among those that start. By-hand plugins cost nothing and take none.
     pub(super) fn launch(&mut self, step: &mut Step<'_>) {
         debug_assert!(self.process.is_none(), "two processes of one plugin");
         if self.preparing.is_some() {
@@ -64,6 +64,21 @@ impl Plugin {
             self.last_error = Some(reason.into());
             return self.enter(step, Phase::Failed, None);
         }
+        if !self.config.is_by_hand()
+            && let Err(others) = step.places.ask(step.now, self.key)
+        {
+            return self.enter(step, Phase::Queued(others), None);
+        }
+        self.prepare(step);
+    }
+
+    /// It is its turn to start.
+    pub fn handle_place(&mut self, step: &mut Step<'_>) {
+        debug_assert!(matches!(self.phase, Phase::Queued(_)), "a place for a plugin that waits for none");
+        self.prepare(step);
+    }
+
+    fn prepare(&mut self, step: &mut Step<'_>) {
         let generation = self.generation.map_or(Generation::FIRST, Generation::next);
         self.generation = Some(generation);
         self.preparing = Some(generation);

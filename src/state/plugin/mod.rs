@@ -18,7 +18,7 @@ mod tests;
 
 pub use super::exit_report::ExitReport;
 pub use launch::{PeerIdentity, PrepareFailure, SpawnFailure};
-pub use status::status_of;
+pub use status::{launch_waits, status_of};
 
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
@@ -27,6 +27,7 @@ use super::policy::{Policy, Transport};
 use super::restarts::Restarts;
 use super::session::{Introduction, Session};
 use super::shortage::Shortage;
+use super::start_places::StartPlaces;
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
 use logged::PluginEvents;
@@ -68,6 +69,8 @@ enum Rung {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     Stopped,
+    /// To be launched once fewer others are starting; so many are.
+    Queued(usize),
     Preparing,
     /// With how often the executable was found busy.
     Spawning(u32),
@@ -109,6 +112,8 @@ pub struct Step<'a> {
     pub actions: &'a mut VecDeque<Action>,
     /// For jitter.
     pub rng: &'a mut fastrand::Rng,
+    /// Where launches wait for their turn.
+    pub places: &'a mut StartPlaces,
 }
 
 impl Step<'_> {
@@ -264,7 +269,8 @@ impl Plugin {
     pub fn state(&self) -> PluginState {
         match &self.phase {
             Phase::Stopped => PluginState::Stopped,
-            Phase::Preparing
+            Phase::Queued(_)
+            | Phase::Preparing
             | Phase::Spawning(_)
             | Phase::Connecting
             | Phase::Greeting
@@ -370,7 +376,7 @@ impl Plugin {
             Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),
             Phase::Ending(why, rung) => self.climb_down(step, why, rung),
             Phase::Backoff(_) => self.launch(step),
-            Phase::Stopped | Phase::Running(_) | Phase::Failed => {
+            Phase::Stopped | Phase::Queued(_) | Phase::Running(_) | Phase::Failed => {
                 debug_assert!(false, "{:?} has no deadline", self.phase);
             }
         }
@@ -393,6 +399,9 @@ impl Plugin {
             step.timers.insert(step.now.plus(timeout), Timer::Life(self.key, LifeTimer::Phase))
         });
         self.phase = phase;
+        if self.state() != PluginState::Starting {
+            step.places.leave(self.key);
+        }
     }
 
     fn note(&self, step: &mut Step<'_>, mut note: Note) {

@@ -1,8 +1,18 @@
 //! What is told about a plugin.
 
-use super::Plugin;
+use super::{Phase, Plugin};
 use crate::state::time::{Time, millis};
 use rpc_plugin_wire::admin::PluginStatus;
+
+/// Why a plugin's next generation is not launched yet, while that waits for its turn to start.
+#[must_use]
+pub fn launch_waits(plugin: &Plugin) -> Option<String> {
+    match plugin.phase {
+        Phase::Queued(1) => Some("waits for its turn: another is starting".to_owned()),
+        Phase::Queued(others) => Some(format!("waits for its turn: {others} others are starting")),
+        _ => None,
+    }
+}
 
 /// Everything that is known about a plugin.
 #[must_use]
@@ -22,6 +32,7 @@ pub fn status_of(plugin: &Plugin, now: Time) -> PluginStatus {
         uptime_ms: plugin.process.map(|process| millis(now.since(process.launched_at))),
         restarts: plugin.counts.restarts,
         next_launch_ms: plugin.backoff_until().map(|until| millis(until.since(now))),
+        launch_waits: launch_waits(plugin),
         calls_in_flight: plugin.call_counts().0,
         calls_total: plugin.counts.calls,
         calls_failed: plugin.counts.calls_failed,

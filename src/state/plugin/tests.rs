@@ -27,6 +27,7 @@ struct Bench {
     timers: Wheel<Timer>,
     actions: VecDeque<Action>,
     rng: fastrand::Rng,
+    places: StartPlaces,
     now: Time,
 }
 
@@ -64,13 +65,19 @@ impl Bench {
             timers: Wheel::default(),
             actions: VecDeque::new(),
             rng: fastrand::Rng::with_seed(1),
+            places: StartPlaces::default(),
             now: Time::ZERO,
         }
     }
 
     fn act<R>(&mut self, act: impl FnOnce(&mut Plugin, &mut Step<'_>) -> R) -> R {
-        let mut step =
-            Step { now: self.now, timers: &mut self.timers, actions: &mut self.actions, rng: &mut self.rng };
+        let mut step = Step {
+            now: self.now,
+            timers: &mut self.timers,
+            actions: &mut self.actions,
+            rng: &mut self.rng,
+            places: &mut self.places,
+        };
         let result = act(&mut self.plugin, &mut step);
         self.plugin.settle(&mut step);
         result

@@ -7,6 +7,7 @@ use crate::state::call::{CallRequest, Target};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum In {
     Stopped,
+    Queued,
     Preparing,
     Spawning,
     Connecting,
@@ -20,12 +21,13 @@ enum In {
 }
 
 use In::{
-    Backoff, Connecting, EndingByFailure, EndingByStop, Failed, Greeting, Preparing, Proving, Running,
-    Spawning, Stopped,
+    Backoff, Connecting, EndingByFailure, EndingByStop, Failed, Greeting, Preparing, Proving, Queued,
+    Running, Spawning, Stopped,
 };
 
-const ALL: [In; 11] = [
+const ALL: [In; 12] = [
     Stopped,
+    Queued,
     Preparing,
     Spawning,
     Connecting,
@@ -38,6 +40,9 @@ const ALL: [In; 11] = [
     Failed,
 ];
 
+/// Another plugin, which is starting.
+const OTHER: PluginKey = PluginKey(9);
+
 fn bench_in(phase: In) -> Bench {
     let mut bench = Bench::new(Policy { restarts_max: u32::from(phase != Failed), ..policy() });
     let steps: [fn(&mut Bench); 6] = [
@@ -49,7 +54,7 @@ fn bench_in(phase: In) -> Bench {
         Bench::proven,
     ];
     let count = match phase {
-        Stopped => 0,
+        Stopped | Queued => 0,
         Preparing => 1,
         Spawning => 2,
         Connecting => 3,
@@ -59,6 +64,11 @@ fn bench_in(phase: In) -> Bench {
     };
     steps.into_iter().take(count).for_each(|step| step(&mut bench));
     match phase {
+        Queued => {
+            bench.places = StartPlaces::new(1);
+            bench.places.ask(bench.now, OTHER).unwrap();
+            bench.start();
+        }
         Spawning => bench.spawned(Err(SpawnFailure { reason: "busy".into(), busy: true, shortage: false })),
         EndingByStop => bench.act(Plugin::stop),
         EndingByFailure => bench.frame(&json!({"jsonrpc": "2.0", "id": 99, "result": {}})),
@@ -67,6 +77,7 @@ fn bench_in(phase: In) -> Bench {
     }
     let there = match phase {
         Stopped => bench.plugin.phase == Phase::Stopped,
+        Queued => bench.plugin.phase == Phase::Queued(1),
         Preparing => bench.plugin.phase == Phase::Preparing,
         Spawning => bench.plugin.phase == Phase::Spawning(1),
         Connecting => bench.plugin.phase == Phase::Connecting,
@@ -84,8 +95,14 @@ fn bench_in(phase: In) -> Bench {
     bench
 }
 
-/// Lets the outside do its part: what is being prepared returns, a process that is being ended ends.
+/// Lets the outside do its part: others have started, what is being prepared returns, a process that is being ended ends.
 fn settle(bench: &mut Bench) {
+    bench.places.leave(OTHER);
+    if let Some(next) = bench.places.next(bench.now) {
+        assert_eq!(next, PluginKey(0));
+        bench.act(Plugin::handle_place);
+        return;
+    }
     if bench.plugin.preparing.is_some() {
         bench.prepared();
     }
@@ -96,8 +113,9 @@ fn settle(bench: &mut Bench) {
 
 #[test]
 fn stop_leads_to_stopped_from_everywhere() {
-    let table: [(In, &[&str]); 11] = [
+    let table: [(In, &[&str]); 12] = [
         (Stopped, &[]),
+        (Queued, &[]),
         (Preparing, &[]),
         (Spawning, &["discard 42"]),
         (Connecting, &["term"]),
@@ -130,8 +148,9 @@ fn stop_leads_to_stopped_from_everywhere() {
 
 #[test]
 fn start_launches_what_is_down_and_leaves_alone_what_is_up() {
-    let table: [(In, &[&str]); 11] = [
+    let table: [(In, &[&str]); 12] = [
         (Stopped, &["prepare 42"]),
+        (Queued, &["prepare 42"]),
         (Preparing, &["spawn"]),
         (Spawning, &[]),
         (Connecting, &[]),
@@ -157,8 +176,9 @@ fn start_launches_what_is_down_and_leaves_alone_what_is_up() {
 
 #[test]
 fn restart_leads_to_a_new_generation_from_everywhere() {
-    let table: [(In, &[&str], &[&str]); 11] = [
+    let table: [(In, &[&str], &[&str]); 12] = [
         (Stopped, &["prepare 42"], &[]),
+        (Queued, &[], &["prepare 42"]),
         (Preparing, &[], &["discard 42", "prepare 43"]),
         (Spawning, &["discard 42", "prepare 43"], &[]),
         (Connecting, &["term"], &["discard 42", "prepare 43"]),

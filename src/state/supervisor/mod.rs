@@ -18,6 +18,7 @@ use crate::state::plugin::{Plugin, Step};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::route::Routes;
 use crate::state::session::Session;
+use crate::state::start_places::StartPlaces;
 use crate::state::time::Time;
 use crate::state::waits::{Goal, WAITS_MAX, Waits};
 use crate::state::wheel::Wheel;
@@ -52,6 +53,7 @@ pub struct Supervisor {
     waits: Waits,
     routes: Routes,
     retries: Retries,
+    places: StartPlaces,
     rng: fastrand::Rng,
     ending: bool,
 }
@@ -70,9 +72,15 @@ impl Supervisor {
             waits: Waits::default(),
             routes: Routes::default(),
             retries: Retries::default(),
+            places: StartPlaces::default(),
             rng: fastrand::Rng::with_seed(seed),
             ending: false,
         }
+    }
+
+    /// Says how many generations may be starting at once; 4 unless this says otherwise. Before plugins are launched.
+    pub fn set_starting_max(&mut self, starting_max: usize) {
+        self.places = StartPlaces::new(starting_max);
     }
 
     /// Takes a plugin into its care, down. `last` is the last generation that was ever used. `None` if there is one of
@@ -101,8 +109,8 @@ impl Supervisor {
         let down = self.plugins.get(&key).is_some_and(|plugin| plugin.is_quiet() && !plugin.state().is_up());
         if let Some(plugin) = self.plugins.get_mut(&key).filter(|_| down) {
             // Leaves no timer behind.
-            let mut step =
-                Step { now, timers: &mut self.timers, actions: &mut self.actions, rng: &mut self.rng };
+            let (timers, actions, rng) = (&mut self.timers, &mut self.actions, &mut self.rng);
+            let mut step = Step { now, timers, actions, rng, places: &mut self.places };
             plugin.stop(&mut step);
             let mut note = Note::new(EventKind::PluginRemoved, "given up");
             let id = plugin.id().clone();
@@ -171,7 +179,7 @@ impl Supervisor {
     /// When [`Supervisor::handle_time`] wants to be called next.
     #[must_use]
     pub fn next_at(&self) -> Option<Time> {
-        self.timers.next_at()
+        [self.timers.next_at(), self.places.next_at()].into_iter().flatten().min()
     }
 
     /// Timers that wait, over all plugins, calls and waits.
@@ -194,6 +202,7 @@ impl Supervisor {
                 Timer::Retry(call) => self.handle_retry_timer(now, call),
             };
         }
+        self.give_places(now);
     }
 
     /// An operator acts.
@@ -333,9 +342,30 @@ impl Supervisor {
         key: PluginKey,
         run: impl FnOnce(&mut Plugin, &mut Step<'_>) -> R,
     ) -> Option<R> {
+        let result = self.step_plugin(now, key, run)?;
+        self.give_places(now);
+        Some(result)
+    }
+
+    /// Has those launched that waited until fewer others are starting.
+    fn give_places(&mut self, now: Time) {
+        while !self.ending
+            && let Some(key) = self.places.next(now)
+        {
+            self.step_plugin(now, key, |plugin, step| plugin.handle_place(step));
+        }
+    }
+
+    fn step_plugin<R>(
+        &mut self,
+        now: Time,
+        key: PluginKey,
+        run: impl FnOnce(&mut Plugin, &mut Step<'_>) -> R,
+    ) -> Option<R> {
         let before = self.actions.len();
         let plugin = self.plugins.get_mut(&key)?;
-        let mut step = Step { now, timers: &mut self.timers, actions: &mut self.actions, rng: &mut self.rng };
+        let (timers, actions, rng) = (&mut self.timers, &mut self.actions, &mut self.rng);
+        let mut step = Step { now, timers, actions, rng, places: &mut self.places };
         let result = run(plugin, &mut step);
         let is_changed = plugin.settle(&mut step);
         if is_changed {
