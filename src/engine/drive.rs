@@ -9,6 +9,7 @@
 use super::driver::{Driver, TICK};
 use super::queue::{CommandSender, PostError};
 use super::reply::{Awaitable, ReplySlot, SlotContent};
+use super::wait_limit::WaitLimit;
 use crate::state::call::CallEnd;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -223,23 +224,25 @@ impl<L: EventLoop> Engine<L> {
             match self.enter() {
                 Some(mut turn) => turn.drive(slot, self.spin, None),
                 None => self.park(slot, None),
-            }
+            };
         }
     }
 
-    /// Waits until there is something to take, or `until` has come, by driving where nobody else does; whether there
-    /// is.
-    pub(crate) fn wait_for(&self, awaited: &impl Awaitable, until: Option<Instant>) -> bool {
+    /// Waits until there is something to take, for `timeout` at the most, by driving where nobody else does; whether
+    /// there is. A standstill of the host does not count, and what came in time is there.
+    pub(crate) fn wait_for(&self, awaited: &impl Awaitable, timeout: Option<Duration>) -> bool {
+        let mut limit = timeout.map(WaitLimit::new);
+        let mut is_over = false;
         loop {
             if awaited.is_done() {
                 return true;
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if is_over {
                 return false;
             }
-            match self.enter() {
-                Some(mut turn) => turn.drive(awaited, self.spin, until),
-                None => self.park(awaited, until),
+            is_over = match self.enter() {
+                Some(mut turn) => turn.drive(awaited, self.spin, limit.as_mut()),
+                None => self.park(awaited, limit.as_mut()),
             }
         }
     }
@@ -263,20 +266,25 @@ impl<L: EventLoop> Engine<L> {
         }
     }
 
-    /// Sleeps until there is something to take, or nobody who could bring it, or `until` has come.
-    fn park(&self, awaited: &impl Awaitable, until: Option<Instant>) {
+    /// Sleeps until there is something to take, or nobody who could bring it, or the wait is over; whether it is.
+    fn park(&self, awaited: &impl Awaitable, limit: Option<&mut WaitLimit>) -> bool {
+        let left = limit.map(WaitLimit::left);
+        if left.is_some_and(|left| left.is_zero()) {
+            return true;
+        }
         // First counted, then enlisted: who brings it takes the count back.
         let driven = self.driver.park();
         let enlisted = awaited.enlist();
         if enlisted && driven {
-            match until {
+            match left {
                 None => std::thread::park(),
-                Some(until) => std::thread::park_timeout(until.saturating_duration_since(Instant::now())),
+                Some(left) => std::thread::park_timeout(left),
             }
         }
         if !enlisted || awaited.withdraw() {
             self.driver.unparked();
         }
+        false
     }
 }
 
@@ -287,26 +295,25 @@ impl<L: EventLoop> Turn<'_, L> {
         Ok(())
     }
 
-    /// Drives until there is something to take, or `until` has come, as far as a caller can.
-    fn drive(&mut self, awaited: &impl Awaitable, spin: Duration, until: Option<Instant>) {
-        let Some(event_loop) = self.event_loop.as_mut() else { return };
+    /// Drives until there is something to take, or the wait is over, as far as a caller can; whether it is over. Then the
+    /// last turn has looked for what came before its end.
+    fn drive(&mut self, awaited: &impl Awaitable, spin: Duration, mut limit: Option<&mut WaitLimit>) -> bool {
+        let Some(event_loop) = self.event_loop.as_mut() else { return false };
         let begun = (!spin.is_zero()).then(Instant::now);
         while !awaited.is_done() && !event_loop.needs_own_thread() {
             let spins = begun.is_some_and(|begun| begun.elapsed() < spin);
-            let mut wait_max = spins.then_some(Duration::ZERO);
-            if let Some(until) = until {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return;
-                }
-                wait_max = wait_max.or(Some(left));
-            }
+            let left = limit.as_mut().map(|limit| limit.left());
+            let wait_max = if spins { Some(Duration::ZERO) } else { left };
             if event_loop.turn(wait_max).is_err() {
                 // The loop's own thread finds the same, and ends.
                 self.failed = true;
-                return;
+                return false;
+            }
+            if left.is_some_and(|left| left.is_zero()) {
+                return true;
             }
         }
+        false
     }
 }
 

@@ -10,6 +10,7 @@ mod drive;
 mod driver;
 mod queue;
 mod reply;
+mod wait_limit;
 
 pub(crate) use completions::CompletionQueue;
 pub(crate) use drive::{Engine, EventLoop, Woken};

@@ -9,7 +9,7 @@ use super::services::current_call::wait_with;
 use crate::engine::{CompletionQueue, Engine};
 use crate::reactor::Reactor;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Calls, each with a key of the caller's choice: one thread keeps thousands in flight.
 ///
@@ -85,21 +85,21 @@ impl<K> CallSet<K> {
         reason = "an iterator would borrow the set, and calls could not be added"
     )]
     pub fn next(&mut self) -> Option<(K, CallResult)> {
-        self.next_until(None)
+        self.next_by(None)
     }
 
     /// The same for so long; `None` also when no call has ended by then.
     pub fn next_within(&mut self, timeout: Duration) -> Option<(K, CallResult)> {
-        self.next_until(Instant::now().checked_add(timeout))
+        self.next_by(Some(timeout))
     }
 
-    fn next_until(&mut self, until: Option<Instant>) -> Option<(K, CallResult)> {
+    fn next_by(&mut self, timeout: Option<Duration>) -> Option<(K, CallResult)> {
         let (number, end) = match self.completions.take() {
             Some(ended) => ended,
             None => {
                 let home = self.home.as_ref().filter(|_| !self.is_empty())?;
                 let calls = self.calls.iter().flatten().map(|(_, call)| call);
-                wait_with(|| PendingCall::canceller_of(calls), || home.wait_for(&self.completions, until));
+                wait_with(|| PendingCall::canceller_of(calls), || home.wait_for(&self.completions, timeout));
                 self.completions.take()?
             }
         };

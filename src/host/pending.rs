@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A call on its way. Dropping it cancels the call: the plugin is told by `rpc.cancel`, or never sees the call if no
 /// byte of it was written yet.
@@ -85,9 +85,8 @@ impl PendingCall {
     /// # Errors
     /// Gives the call back if it has not ended.
     pub fn wait_timeout(self, timeout: Duration) -> Result<CallResult, PendingCall> {
-        // An instant that cannot be told is none.
-        let until = Instant::now().checked_add(timeout);
-        wait_with(|| self.host.canceller(&self.slot), || self.host.engine.wait_for(&self.slot, until));
+        let wait = || self.host.engine.wait_for(&self.slot, Some(timeout));
+        wait_with(|| self.host.canceller(&self.slot), wait);
         self.try_wait()
     }
 
@@ -219,16 +218,16 @@ pub struct ProgressIter<'a> {
 impl ProgressIter<'_> {
     /// The next value if one comes within `timeout`; `None` also when the call has ended.
     pub fn next_within(&mut self, timeout: Duration) -> Option<Box<RawValue>> {
-        self.next_until(Instant::now().checked_add(timeout))
+        self.next_by(Some(timeout))
     }
 
-    fn next_until(&mut self, until: Option<Instant>) -> Option<Box<RawValue>> {
+    fn next_by(&mut self, timeout: Option<Duration>) -> Option<Box<RawValue>> {
         let slot = &self.call.slot;
         if let Some(value) = slot.take_progress() {
             return Some(value);
         }
         let host = &self.call.host;
-        wait_with(|| host.canceller(slot), || host.engine.wait_for(&NextProgress(slot), until));
+        wait_with(|| host.canceller(slot), || host.engine.wait_for(&NextProgress(slot), timeout));
         slot.take_progress()
     }
 
@@ -243,7 +242,7 @@ impl Iterator for ProgressIter<'_> {
     type Item = Box<RawValue>;
 
     fn next(&mut self) -> Option<Box<RawValue>> {
-        self.next_until(None)
+        self.next_by(None)
     }
 }
 

@@ -114,7 +114,8 @@ impl Reactor {
         Ok(Engine::new(reactor, driver, commands, spin))
     }
 
-    fn wait(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
+    /// Waits; gives when it began to.
+    fn wait(&mut self, wait_max: Option<Duration>) -> io::Result<Time> {
         let until = [
             self.hub.supervisor.next_at(),
             self.output.next_at(),
@@ -123,15 +124,15 @@ impl Reactor {
             self.runtime_folder.next_at(),
             self.held.next_at(),
         ];
-        let until = until.into_iter().flatten().min();
-        let due = until.map(|at| at.since(self.hub.now()));
+        let now = self.hub.now();
+        let due = until.into_iter().flatten().min().map(|at| at.since(now));
         let mut timeout = [due, wait_max].into_iter().flatten().min();
         if self.hub.poller.has_unfinished() || (timeout != Some(Duration::ZERO) && !self.queue.may_sleep()) {
             timeout = Some(Duration::ZERO);
         }
-        let result = self.hub.poller.wait(timeout);
+        let result = self.hub.wait(timeout);
         self.queue.awake();
-        result
+        result.map(|()| now)
     }
 
     /// Handles what may be done with a source. One that was closed earlier in this turn is stale, and finds nothing.
@@ -331,9 +332,9 @@ impl Reactor {
             let Some(command) = self.queue.take() else {
                 return if taken == 0 { now } else { self.hub.now() };
             };
-            // The time now, not that of the turn's begin: deadlines count from when a command was sent, and
-            // it may have been sent in the middle of a long turn.
-            self.handle_command(self.hub.now(), command);
+            // Deadlines count from when a command was sent, which may have been in the middle of a long turn.
+            let now = self.hub.now();
+            self.handle_command(now, command);
             // What it led to happens before the next one is answered, so that an answer says that all
             // that came before has happened.
             self.perform_all(now);
@@ -486,7 +487,7 @@ impl EventLoop for Reactor {
         if self.driver.is_deaf() {
             return Err(io::Error::other("it cannot be woken: writing to its eventfd fails"));
         }
-        self.wait(wait_max)?;
+        let asked_at = self.wait(wait_max)?;
         let now = self.hub.now();
         let (events, unfinished) = self.hub.poller.take_ready();
         for (source, closed) in Poller::sources_of(&events) {
@@ -494,12 +495,11 @@ impl EventLoop for Reactor {
         }
         self.hub.poller.give_back(events);
         for _ in 0..unfinished {
-            if let Some(source) = self.hub.poller.pop_unfinished() {
-                self.handle_source(now, source, true);
-            }
+            let Some(source) = self.hub.poller.pop_unfinished() else { break };
+            self.handle_source(now, source, true);
         }
         let now = self.take_commands(now);
-        self.hub.supervisor.handle_time(now);
+        self.hub.handle_time(asked_at);
         self.output.handle_time(&mut self.hub, now);
         self.look_after_folder(now);
         for listener in self.hub.take_listeners(now) {
@@ -511,7 +511,8 @@ impl EventLoop for Reactor {
 
     fn execute(&mut self, command: LoopCommand, may_batch: bool) {
         // What this thread posted before comes before.
-        let now = self.take_commands(self.hub.now());
+        let now = self.hub.now();
+        let now = self.take_commands(now);
         let mut plugin = None;
         match command {
             LoopCommand::Call(request, reply) => {
@@ -554,7 +555,7 @@ impl EventLoop for Reactor {
 
     fn is_over(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| {
-            self.hub.supervisor.is_quiet() && self.held.is_empty() || self.hub.now() >= ending.by
+            self.hub.supervisor.is_quiet() && self.held.is_empty() || self.hub.latest() >= ending.by
         })
     }
 

@@ -122,7 +122,7 @@ impl HeldReplies {
         if !self.is_strict {
             return Some(answer);
         }
-        match self.hold(hub, hub.now(), HeldReply::Admin(ticket.clone(), answer)) {
+        match self.hold(hub, hub.latest(), HeldReply::Admin(ticket.clone(), answer)) {
             Some(HeldReply::Admin(_, answer)) => Some(answer),
             _ => None,
         }

@@ -6,13 +6,15 @@ use super::poller::{Poller, Source};
 use super::recorder::Recorder;
 use crate::state::action::Note;
 use crate::state::shortage::Shortage;
+use crate::state::standstill::{DueTimers, LATE_MAX, RunningTime, Suspends};
 use crate::state::supervisor::Supervisor;
-use crate::state::time::Time;
+use crate::state::time::{Time, millis, rounded};
+use crate::sys::clock::boottime;
 use rpc_plugin_wire::event::EventKind;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::RawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Connections accepted from one listener in a turn.
 pub(super) const ACCEPTS_PER_TURN: usize = 16;
@@ -23,6 +25,10 @@ pub(super) struct Hub {
     pub(super) supervisor: Supervisor,
     pub(super) recorder: Recorder,
     origin: Instant,
+    clock: RunningTime,
+    due_timers: DueTimers,
+    suspends: Suspends,
+    suspends_looked_at: Time,
     /// Listeners whose connections could not be accepted, and when that is tried again.
     accept_later: BTreeSet<u64>,
     accepting: Shortage,
@@ -37,14 +43,58 @@ impl Hub {
             supervisor,
             recorder,
             origin: Instant::now(),
+            clock: RunningTime::default(),
+            due_timers: DueTimers::default(),
+            suspends: Suspends::default(),
+            suspends_looked_at: Time::ZERO,
             accept_later: BTreeSet::new(),
             accepting: Shortage::default(),
         }
     }
 
-    /// The time since the loop was made.
-    pub(super) fn now(&self) -> Time {
-        Time::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    /// The time since the loop was made, less what the host stood still, which is put on record here.
+    pub(super) fn now(&mut self) -> Time {
+        let (now, stood_still) = self.clock.read(self.origin.elapsed());
+        if let Some(length) = stood_still {
+            let text = format!(
+                "the host stood still for {:?} (stopped, frozen or starved); every timer is that much later",
+                rounded(length)
+            );
+            self.note_standstill(text, length, false);
+        }
+        now
+    }
+
+    /// The time when it was read last.
+    pub(super) fn latest(&self) -> Time {
+        self.clock.latest()
+    }
+
+    /// Waits for events from now on, at most so long; see [`Poller::wait`].
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.clock.sleeps(timeout);
+        self.poller.wait(timeout)
+    }
+
+    /// Judges the timers that were due when sources were asked for, unless these have not been read to their end.
+    pub(super) fn handle_time(&mut self, asked_at: Time) {
+        let is_all_read = self.poller.is_drained();
+        if self.due_timers.may_be_judged(asked_at, is_all_read, self.supervisor.next_at()) {
+            self.supervisor.handle_time(asked_at);
+        }
+        if asked_at.since(self.suspends_looked_at) >= LATE_MAX {
+            self.suspends_looked_at = asked_at;
+            let suspended = boottime().and_then(|boot| self.suspends.look(self.origin.elapsed(), boot));
+            if let Some(length) = suspended {
+                let text = format!("the machine was suspended for {:?}; no timer went on", rounded(length));
+                self.note_standstill(text, length, true);
+            }
+        }
+    }
+
+    fn note_standstill(&mut self, text: String, length: Duration, suspended: bool) {
+        let details = serde_json::json!({"length_ms": millis(length), "suspended": suspended});
+        self.recorder.record(Note::new(EventKind::HostStoodStill, text).details(details));
     }
 
     /// Puts on record that the environment failed. The host goes on.

@@ -50,6 +50,8 @@ pub(super) struct Poller {
     sources: Slab<Source>,
     /// Sources whose turn was over before they were drained.
     unfinished: VecDeque<u64>,
+    /// Whether the last wait was interrupted, or brought as many events as it may: there may be more.
+    is_cut_short: bool,
 }
 
 impl Poller {
@@ -61,7 +63,16 @@ impl Poller {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let events = Events::with_capacity(EVENTS_MAX);
-        Ok((Poller { poll, events, sources: Slab::default(), unfinished: VecDeque::new() }, waker))
+        Ok((
+            Poller {
+                poll,
+                events,
+                sources: Slab::default(),
+                unfinished: VecDeque::new(),
+                is_cut_short: false,
+            },
+            waker,
+        ))
     }
 
     /// Waits for events, at most so long.
@@ -69,13 +80,20 @@ impl Poller {
     /// # Errors
     /// Those of epoll_wait(2), but for EINTR, which is no event.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
+        let waited = self.poll.poll(&mut self.events, timeout);
+        self.is_cut_short = waited.is_err() || self.events.iter().nth(EVENTS_MAX - 1).is_some();
+        match waited {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
                 Ok(())
             }
             other => other,
         }
+    }
+
+    /// Whether all that had come when the last wait began was handled.
+    pub(super) fn is_drained(&self) -> bool {
+        !self.is_cut_short && self.unfinished.is_empty()
     }
 
     /// Has each source handled that has an event, or is unfinished from an earlier turn; the flag says whether the
@@ -153,4 +171,35 @@ impl Poller {
 
 fn token(key: u64) -> Token {
     Token(usize::try_from(key).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_was_cut_short_or_left_over_is_not_drained() {
+        let (mut poller, _waker) = Poller::new().unwrap();
+        let now = Some(Duration::ZERO);
+        poller.wait(now).unwrap();
+        assert!(poller.is_drained(), "nothing came");
+        let pairs: Vec<_> = (0..EVENTS_MAX).map(|_| UnixStream::pair().unwrap()).collect();
+        for (ours, _) in &pairs {
+            poller.register(ours.as_raw_fd(), Source::AdminListener, Interest::READABLE).unwrap();
+        }
+        (&pairs[0].1).write_all(b"x").unwrap();
+        poller.wait(now).unwrap();
+        assert!(poller.is_drained(), "one event is all there was");
+        poller.go_on_later(Some(7));
+        assert!(!poller.is_drained(), "a source was not read to its end");
+        poller.pop_unfinished();
+        pairs.iter().for_each(|(_, other)| (&*other).write_all(b"x").unwrap());
+        poller.wait(now).unwrap();
+        assert!(!poller.is_drained(), "as many events as fit: there may be more");
+        poller.wait(now).unwrap();
+        assert!(poller.is_drained());
+    }
 }

@@ -22,6 +22,7 @@ mod restarts;
 pub mod route;
 pub mod session;
 pub mod shortage;
+pub mod standstill;
 pub mod start_places;
 pub mod stream_turns;
 pub mod supervisor;

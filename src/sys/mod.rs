@@ -10,6 +10,7 @@
 //! files with unsafe code are `raw.rs` and `child.rs`; `docs/unsafe-inventory.md` lists each block.
 
 mod child;
+pub mod clock;
 pub mod credentials;
 pub mod executable;
 mod exit_status;

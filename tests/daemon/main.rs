@@ -12,6 +12,7 @@ mod events;
 mod fixtures;
 mod life;
 mod nested;
+mod standstill;
 
 /// What this program is when a test starts it once more, by name.
 const BODIES: &[(&str, fn())] =

@@ -186,6 +186,9 @@ events! {
     HostFault = "host_fault", Kernel, Error;
     /// The host lacks descriptors, processes, memory or room on a disk. What it was needed for waits and is tried again.
     HostShortage = "host_shortage", Kernel, Error;
+    /// The host did not run for a while (stopped, frozen, starved of the processor), or the machine was suspended. No deadline
+    /// passes meanwhile.
+    HostStoodStill = "host_stood_still", Kernel, Warn;
     /// The runtime folder, its lock or the admin socket was removed or replaced, and was made again.
     RuntimeDirMade = "runtime_dir_made", Kernel, Error;
     /// The host has again what it lacked.
