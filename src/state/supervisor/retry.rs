@@ -2,7 +2,8 @@
 //! "Repeating a call" in docs/decisions.md).
 //!
 //! What this file is for: when such a call is tried again, and how it ends. What it deliberately does not do:
-//! repeat what the plugin has answered, or what cannot become better: denied, too large, unknown.
+//! repeat what the plugin has answered, unless it was being ended and says that it broke the call off, or what cannot
+//! become better: denied, too large, unknown.
 //!
 //! What always holds: such a call ends once, by its deadline; between two tries lies its backoff, or the plugin
 //! became routable; what is kept to be sent again is bounded; nothing is tried where nobody takes calls.
@@ -15,6 +16,7 @@ use crate::state::policy::{Policy, RpcAudit};
 use crate::state::time::{Time, rounded};
 use crate::state::wheel::TimerKey;
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{CallError, ErrorCode, Outcome, PluginId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -85,10 +87,16 @@ impl Retry {
     }
 }
 
-/// Whether a try that ended so is worth another one.
-fn is_repeatable(error: &CallError) -> bool {
-    let code = matches!(error.code, ErrorCode::Unavailable | ErrorCode::PluginLost | ErrorCode::Overloaded);
-    code && error.outcome != Outcome::Answered
+/// Whether a try that ended so is worth another one. An answer is the end of the call, but for one that says that a
+/// plugin which was asked to end did not get to it, or broke it off.
+fn is_repeatable(error: &CallError, is_stopping: bool) -> bool {
+    match error.code {
+        ErrorCode::Cancelled | ErrorCode::Unavailable if error.outcome == Outcome::Answered => is_stopping,
+        ErrorCode::Unavailable | ErrorCode::PluginLost | ErrorCode::Overloaded => {
+            error.outcome != Outcome::Answered
+        }
+        _ => false,
+    }
 }
 
 /// When a call that waits is worth a try.
@@ -224,9 +232,11 @@ impl Supervisor {
     /// A try ended: the end of the call, unless it is to be tried again.
     fn after_try(&mut self, now: Time, key: CallKey, end: CallEnd) -> Option<CallEnd> {
         let Some(retry) = self.retries.calls.get_mut(&key) else { return Some(end) };
+        let plugin = retry.at.and_then(|at| self.plugins.get(&at));
+        let is_stopping = plugin.is_some_and(|plugin| plugin.state() == PluginState::Stopping);
         match &end.result {
-            Err(error) if is_repeatable(error) && !self.ending && retry.deadline > now => {
-                retry.was_sent |= error.outcome == Outcome::Indeterminate;
+            Err(error) if is_repeatable(error, is_stopping) && !self.ending && retry.deadline > now => {
+                retry.was_sent |= error.outcome != Outcome::NotSent;
                 retry.last = Some(error.clone());
                 self.arm_backoff(now, key);
                 None

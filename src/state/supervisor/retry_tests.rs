@@ -38,9 +38,13 @@ fn policy() -> Policy {
 
 impl Bench {
     fn new(ids: &[&str]) -> Bench {
+        Bench::with_policy(ids, policy())
+    }
+
+    fn with_policy(ids: &[&str], policy: Policy) -> Bench {
         let mut host = Supervisor::new(7);
         for id in ids {
-            let config = PluginConfig::new(id.parse().unwrap(), format!("/{id}")).policy(policy());
+            let config = PluginConfig::new(id.parse().unwrap(), format!("/{id}")).policy(policy.clone());
             host.add(config, None).unwrap();
         }
         Bench { host, now: Time::ZERO, ends: Vec::new(), notes: Vec::new() }
@@ -197,6 +201,83 @@ fn a_call_survives_a_restart_in_the_middle_and_ends_once() {
     assert_eq!((note.method.as_deref(), note.generation.unwrap().get()), (Some("echo"), 2));
     assert!(note.reason.as_ref().unwrap().contains("plugin_lost"), "{:?}", note.reason);
     assert_eq!((bench.repeats(), bench.host.timers_pending()), (1, 0));
+    bench.rests();
+}
+
+/// Answers as a plugin does that breaks its calls off because it is to end.
+fn break_off(bench: &mut Bench, id: &str, request: u64, code: ErrorCode) {
+    let error = json!({"code": code.code(), "message": "the call was broken off"});
+    bench.frame(id, &json!({"jsonrpc": "2.0", "id": request, "error": error}));
+}
+
+#[test]
+fn a_call_survives_an_orderly_restart_and_a_stop_with_a_start() {
+    for (code, wishes) in [
+        (ErrorCode::Cancelled, &[Wish::Restart][..]),
+        (ErrorCode::Unavailable, &[Wish::Restart]),
+        (ErrorCode::Cancelled, &[Wish::Stop, Wish::Start]),
+    ] {
+        let mut bench = Bench::with_policy(&["a"], Policy { shutdown_grace: 3000 * MS, ..policy() });
+        bench.up("a");
+        bench.repeatable(1, "a", 5000 * MS);
+        bench.call(2, Target::Plugin("a".parse().unwrap()), 5000 * MS, false);
+        assert_eq!(bench.written("a", "echo"), [2, 3]);
+        let key = bench.key("a");
+        bench.host.wish(bench.now, key, wishes[0]);
+        break_off(&mut bench, "a", 2, code);
+        assert!(bench.ends.is_empty(), "it is to be repeated: {:?}", bench.ends);
+        break_off(&mut bench, "a", 3, code);
+        assert_eq!(bench.error().outcome, Outcome::Answered, "the other one is not");
+        // Nobody takes calls until the next generation does.
+        bench.pass(2000 * MS);
+        bench.crash("a");
+        if let Some(wish) = wishes.get(1) {
+            bench.pass(1000 * MS);
+            bench.host.wish(bench.now, key, *wish);
+        }
+        assert_eq!((bench.repeats(), bench.ends.len()), (0, 0));
+        bench.rise("a");
+        assert_eq!(bench.written("a", "echo"), [2], "at once");
+        bench.answer("a", 2);
+        assert_eq!(bench.ends.remove(0).1.unwrap(), "{} of a");
+        let note = bench.notes.iter().find(|note| note.kind == EventKind::CallRepeated).unwrap();
+        assert!(note.reason.as_ref().unwrap().contains(code.name()), "{:?}", note.reason);
+        bench.rests();
+    }
+}
+
+#[test]
+fn what_was_broken_off_may_have_been_executed_and_is_not_repeated_at_the_end_of_the_host() {
+    let mut bench = Bench::with_policy(&["a"], Policy { shutdown_grace: 3000 * MS, ..policy() });
+    bench.up("a");
+    // One that breaks a call off without being asked to end has answered it.
+    bench.repeatable(1, "a", 1000 * MS);
+    assert_eq!(bench.written("a", "echo"), [2]);
+    break_off(&mut bench, "a", 2, ErrorCode::Cancelled);
+    assert_eq!(bench.error().outcome, Outcome::Answered);
+    bench.repeatable(1, "a", 1000 * MS);
+    assert_eq!(bench.written("a", "echo"), [3]);
+    let key = bench.key("a");
+    bench.host.wish(bench.now, key, Wish::Stop);
+    break_off(&mut bench, "a", 3, ErrorCode::Cancelled);
+    bench.pass(1000 * MS);
+    let error = bench.error();
+    assert_eq!((error.code, error.outcome), (ErrorCode::DeadlineExceeded, Outcome::Indeterminate));
+    assert!(error.message.contains("the last try: cancelled"), "{error}");
+    bench.crash("a");
+    bench.up("a");
+    bench.repeatable(1, "a", 1000 * MS);
+    bench.repeatable(2, "a", 1000 * MS);
+    assert_eq!(bench.written("a", "echo"), [2, 3]);
+    bench.host.wish(bench.now, key, Wish::Restart);
+    break_off(&mut bench, "a", 2, ErrorCode::Cancelled);
+    assert!(bench.ends.is_empty());
+    bench.host.end(bench.now);
+    bench.take_actions();
+    let error = bench.error();
+    assert_eq!((error.code, error.outcome), (ErrorCode::Cancelled, Outcome::Answered));
+    break_off(&mut bench, "a", 3, ErrorCode::Cancelled);
+    assert_eq!(bench.error().code, ErrorCode::Cancelled);
     bench.rests();
 }
 
