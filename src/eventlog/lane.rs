@@ -2,11 +2,11 @@
 //!
 //! What it deliberately does not do: know other streams, or wait.
 //!
-//! What always holds: events stay in their order; a ticket leaves here once, durable or given up; what was
+//! What always holds: events stay in their order; a ticket leaves here once, recorded or given up; what was
 //! lost is told in the stream itself as soon as it takes something again.
 
 use super::progress::LogProgress;
-use rpc_plugin_record::{Entry, Repair, Stream};
+use rpc_plugin_record::{Entry, Repair, Stream, StreamSync};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::EventKind;
 use std::collections::VecDeque;
@@ -50,10 +50,13 @@ pub(super) struct Lane {
     pub(super) waiting_bytes: usize,
     /// First and last ticket that are not settled.
     tickets: Option<(u64, u64)>,
-    /// The same, of which some are certainly not durable.
+    /// The same, of which some are certainly not recorded.
     failed: Option<(u64, u64)>,
     failing: Option<Failing>,
     gap: LaneGap,
+    /// Lines that were settled when they were written, and that the disk did not confirm.
+    unconfirmed_count: u64,
+    /// A sync is due, as soon as none runs.
     pub(super) wants_sync: bool,
     pub(super) last_used: u64,
 }
@@ -70,6 +73,7 @@ impl Lane {
             failed: None,
             failing: None,
             gap: LaneGap::default(),
+            unconfirmed_count: 0,
             wants_sync: false,
             last_used: 0,
         }
@@ -181,10 +185,14 @@ impl Lane {
         self.gap.error.as_deref()
     }
 
-    /// Syncs what was written.
-    pub(super) fn sync(&mut self, now: Instant) -> io::Result<()> {
-        self.wants_sync = false;
-        let result = self.stream.sync();
+    /// Takes the result of a sync of its stream, and gives it back.
+    pub(super) fn end_sync(
+        &mut self,
+        now: Instant,
+        sync: &StreamSync,
+        result: io::Result<()>,
+    ) -> io::Result<()> {
+        let result = self.stream.end_sync(sync, result);
         if let Err(error) = &result {
             self.gap.error = Some(format!("{}: {error}", self.stream.place().path().display()));
         }
@@ -194,17 +202,27 @@ impl Lane {
 
     fn take_unconfirmed(&mut self, now: Instant) {
         if let Some((first, last)) = self.stream.take_unconfirmed() {
+            let lines = last + 1 - first;
             let first = self.gap.unconfirmed.map_or(first, |(before, _)| before.min(first));
             self.gap.unconfirmed = Some((first, last));
             self.gap.tell_at = Some(now + RETRY_MAX);
             if let Some((first, last)) = self.tickets.take() {
                 self.failed = Some((self.failed.map_or(first, |(before, _)| before), last));
+            } else if self.failed.is_none() {
+                self.unconfirmed_count += lines;
             }
         }
     }
 
-    /// Gives tickets up where that is due, and settles those that are durable; how many events were given up.
-    pub(super) fn settle(&mut self, now: Instant, hold_max: Duration, progress: &LogProgress) -> u64 {
+    /// Gives tickets up where that is due, and settles those that are recorded: written, and synced if that
+    /// `needs_sync`. How many events were given up.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        hold_max: Duration,
+        needs_sync: bool,
+        progress: &LogProgress,
+    ) -> u64 {
         if let Some(failing) = &mut self.failing {
             failing.is_given_up |= now.saturating_duration_since(failing.since) >= hold_max;
             if failing.is_given_up
@@ -217,10 +235,11 @@ impl Lane {
             progress.give_up(first, last);
             last - first + 1
         });
-        if !self.has_backlog() && !self.stream.is_unsynced() {
+        let waits_for_sync = needs_sync && self.stream.is_unsynced();
+        if !(self.has_backlog() || waits_for_sync) {
             self.tickets = None;
         }
-        given_up
+        given_up + std::mem::take(&mut self.unconfirmed_count)
     }
 
     /// Puts on record what was lost, if the stream takes events again. True if that is to be written.

@@ -1,6 +1,6 @@
 //! All streams of a host: one a plugin, one of its own; few files open at a time.
 //!
-//! What it deliberately does not do: wait.
+//! What it deliberately does not do: wait; in mode relaxed not for the disk either, which the syncer does.
 //!
 //! What always holds: a group of events costs each file one write and at most one sync; one stream that
 //! fails harms no other; at most [`OPEN_MAX`] files are open, and about [`BACKLOG_BYTES_MAX`] bytes wait
@@ -9,8 +9,9 @@
 use super::lane::Lane;
 use super::owner::StreamOwner;
 use super::progress::LogProgress;
+use super::syncer::Syncer;
 use super::written::{WrittenLines, WrittenNotice};
-use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, Stream, StreamOptions};
+use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, Stream, StreamOptions, StreamSync};
 use rpc_plugin_wire::event::Level;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,8 @@ pub(super) struct Lanes {
     hold_max: Duration,
     disk: Arc<dyn Disk>,
     written: Arc<WrittenNotice>,
+    /// What syncs beside. `None`: syncing is done here, and waited for.
+    syncer: Option<Syncer>,
     lanes: BTreeMap<StreamOwner, Lane>,
     /// Those with something to be done.
     active: BTreeSet<StreamOwner>,
@@ -68,11 +71,28 @@ impl Lanes {
             hold_max,
             disk,
             written,
+            syncer: None,
             lanes: BTreeMap::new(),
             active: BTreeSet::new(),
             uses: 0,
             last_error: None,
         }
+    }
+
+    /// Has files be synced beside: events are settled once they are written.
+    pub(super) fn with_syncer(self, syncer: Syncer) -> Lanes {
+        Lanes { syncer: Some(syncer), ..self }
+    }
+
+    /// Takes the results of syncs that ran beside. `all`: once none runs any more. How many failed.
+    pub(super) fn take_synced(&mut self, now: Instant, all: bool) -> u64 {
+        let mut errors = 0;
+        while let Some(ended) = self.syncer.as_mut().and_then(|syncer| syncer.take(all)) {
+            let Some(lane) = self.lanes.get_mut(&ended.owner) else { continue };
+            self.active.insert(ended.owner.clone());
+            errors += u64::from(lane.end_sync(now, &ended.sync, ended.result).is_err());
+        }
+        errors
     }
 
     /// Takes an event for the next write. False if its file fails and too much waits already.
@@ -101,9 +121,12 @@ impl Lanes {
         !is_lost
     }
 
-    /// Writes what waits. Without `all`, a file that failed is tried only when its time has come.
+    /// Writes what waits. Without `all`, a file that failed is tried only when its time has come. With it, what is
+    /// synced is waited for.
     pub(super) fn write(&mut self, now: Instant, all: bool, sync: SyncScope) -> Outcome {
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome { errors: self.take_synced(now, all), ..Outcome::default() };
+        let mut syncer = self.syncer.as_mut().filter(|_| !all);
+        let disk = &*self.disk;
         for owner in &self.active {
             let Some(lane) = self.lanes.get_mut(owner) else { continue };
             // Twice: what was lost is told once the rest is written.
@@ -118,9 +141,15 @@ impl Lanes {
                     self.written.tell(WrittenLines { owner: owner.as_ref(), seq, was_rotated });
                 }
                 outcome.errors += u64::from(written.is_err());
+                let mut syncs = lane.stream.take_syncs();
                 if sync == SyncScope::All || sync == SyncScope::Urgent && lane.wants_sync {
-                    outcome.errors += u64::from(lane.sync(now).is_err());
+                    // One at a time beside: what is written meanwhile is synced together, next.
+                    lane.wants_sync = syncer.is_some() && lane.stream.is_syncing();
+                    if !lane.wants_sync {
+                        syncs.extend(lane.stream.begin_sync());
+                    }
                 }
+                outcome.errors += run_syncs(now, owner, lane, syncer.as_deref_mut(), disk, syncs);
                 if !lane.tell_gap(now) {
                     break;
                 }
@@ -133,14 +162,14 @@ impl Lanes {
         outcome
     }
 
-    /// Gives tickets up where that is due: the last one up to which all is durable or given up, and how many
+    /// Gives tickets up where that is due: the last one up to which all is recorded or given up, and how many
     /// were given up.
     pub(super) fn settle(&mut self, now: Instant, last: u64, progress: &LogProgress) -> (u64, u64) {
         let (mut settled, mut given_up) = (last, 0);
         let active = std::mem::take(&mut self.active);
         for owner in active {
             let Some(lane) = self.lanes.get_mut(&owner) else { continue };
-            given_up += lane.settle(now, self.hold_max, progress);
+            given_up += lane.settle(now, self.hold_max, self.syncer.is_none(), progress);
             if let Some(first) = lane.first_ticket() {
                 settled = settled.min(first - 1);
             }
@@ -197,9 +226,11 @@ impl Lanes {
         open.truncate(open.len() - OPEN_MAX);
         for (_, owner) in open {
             let Some(lane) = self.lanes.get_mut(&owner) else { continue };
-            // A failure is told as a gap of the stream.
-            let _ = lane.sync(now);
+            let mut syncs = lane.stream.take_syncs();
+            syncs.extend(lane.stream.begin_sync());
             lane.stream.close();
+            // A failure is told as a gap of the stream.
+            run_syncs(now, &owner, lane, self.syncer.as_mut(), &*self.disk, syncs);
         }
     }
 
@@ -219,4 +250,26 @@ impl Lanes {
     pub(super) fn open_count(&self) -> usize {
         self.lanes.values().filter(|lane| lane.stream.is_open()).count()
     }
+}
+
+/// Runs syncs of a stream, or has them run beside; how many failed by now.
+fn run_syncs(
+    now: Instant,
+    owner: &StreamOwner,
+    lane: &mut Lane,
+    mut syncer: Option<&mut Syncer>,
+    disk: &dyn Disk,
+    syncs: Vec<StreamSync>,
+) -> u64 {
+    let mut errors = 0;
+    for sync in syncs {
+        let left = match syncer.as_mut() {
+            Some(syncer) => syncer.order(owner.clone(), sync),
+            None => Err(sync),
+        };
+        let Err(sync) = left else { continue };
+        let result = sync.run(disk);
+        errors += u64::from(lane.end_sync(now, &sync, result).is_err());
+    }
+    errors
 }

@@ -8,6 +8,7 @@ use super::options::{Durability, LogOptions};
 use super::owner::owners;
 use super::progress::{LogProgress, Settled, Ticket};
 use super::queue::EventQueue;
+use super::syncer::Syncer;
 use super::thread::RecordThread;
 use super::writer::{LogCounts, LogShared, Writer};
 use super::written::{WrittenLines, WrittenNotice};
@@ -66,7 +67,13 @@ impl EventLog {
             counts: LogCounts::default(),
         });
         let written = Arc::new(WrittenNotice::default());
-        let lanes = Lanes::new(runtime_dir, options.stream(), options.hold_max, disk, Arc::clone(&written));
+        let sync_disk = Arc::clone(&disk);
+        let mut lanes =
+            Lanes::new(runtime_dir, options.stream(), options.hold_max, disk, Arc::clone(&written));
+        if options.durability == Durability::Relaxed {
+            let shared = Arc::clone(&shared);
+            lanes = lanes.with_syncer(Syncer::start(sync_disk, move || shared.queue.hurry())?);
+        }
         let writer = Writer::new(Arc::clone(&shared), lanes, options);
         let writer = Some(RecordThread::start("event-log", move || writer.run())?);
         let (durability, hold_max) = (options.durability, options.hold_max);
@@ -126,13 +133,13 @@ impl EventLog {
         self.inner.shared.progress.of(ticket)
     }
 
-    /// Whether something that was handed over is neither durable nor given up.
+    /// Whether all that was handed over up to that event is recorded or given up.
     #[must_use]
     pub fn is_settled_to(&self, ticket: Ticket) -> bool {
         ticket.0 <= self.inner.shared.progress.settled()
     }
 
-    /// Waits until an event is durable or given up, at most `deadline`.
+    /// Waits until an event is recorded or given up, at most `deadline`.
     #[must_use]
     pub fn wait(&self, ticket: Ticket, deadline: Duration) -> Settled {
         self.inner.shared.progress.wait(ticket, deadline)
@@ -147,6 +154,11 @@ impl EventLog {
     /// What is called, by the writer, for each stream that got lines. It must not block. Only the first counts.
     pub fn on_written(&self, notice: impl Fn(WrittenLines<'_>) + Send + Sync + 'static) {
         self.inner.written.set(Box::new(notice));
+    }
+
+    /// Has what waits be written now, also what would wait a moment for others.
+    pub fn hurry(&self) {
+        self.inner.shared.queue.hurry();
     }
 
     /// Asks for one notice. What was settled before this call may give none: look again after it.
@@ -183,7 +195,7 @@ impl EventLog {
         self.inner.shared.counts.write_errors.load(Ordering::Relaxed)
     }
 
-    /// Events that were given up as not durable: they may be written, and may be missing after a power
+    /// Events that were given up as not recorded, or that the disk did not confirm: they may be written, and may be missing after a power
     /// failure.
     #[must_use]
     pub fn not_durable(&self) -> u64 {

@@ -2,14 +2,14 @@
 //!
 //! What this module is for: taking events from any thread without ever making it wait, writing them in the
 //! order in which they came to `RUNTIME/ID/events.jsonl` (events of a plugin) and `RUNTIME/events.jsonl`
-//! (events of the host itself), in groups, and saying how far they are durable. How a line looks, and how
+//! (events of the host itself), in groups, and saying how far they are recorded. How a line looks, and how
 //! files are rotated, repaired, read and verified, is in the crate `rpc-plugin-record`.
 //!
 //! What it deliberately does not do: read or filter; decide what is worth recording.
 //!
 //! What always holds: [`EventLog::record`] never blocks and never fails; an event that was handed over is
-//! written, still waits, or is counted in [`EventLog::dropped`]; an event that was called durable is on the
-//! disk; memory and file descriptors are bounded.
+//! written, still waits, or is counted in [`EventLog::dropped`]; an event that was called recorded is in its file, in
+//! mode strict on the disk; memory and file descriptors are bounded.
 
 mod lane;
 mod lanes;
@@ -20,6 +20,7 @@ mod packer;
 mod progress;
 mod queue;
 pub mod sinks;
+mod syncer;
 mod thread;
 mod waker;
 mod writer;

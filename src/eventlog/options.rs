@@ -5,16 +5,17 @@
 use rpc_plugin_record::{LINE_BYTES_MAX, PackLimits, StreamOptions};
 use std::time::Duration;
 
-/// How sure an event is to survive a power failure. What was handed to the kernel survives the end of the
-/// host's process in every mode.
+/// How sure an event is to survive the end of the host's process, and a power failure. What was handed to the kernel
+/// survives the former in every mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// Synced at most once in [`LogOptions::sync_interval`], and at once for events of level warn and above.
+    /// What is on record is answered only when it was handed to the kernel. Synced, beside that, at most once in
+    /// [`LogOptions::sync_interval`], and at once for events of level warn and above.
     #[default]
     Relaxed,
     /// Synced as soon as possible; what is on record is answered only when it is on the disk.
     Strict,
-    /// Never synced by the host; the kernel writes when it likes.
+    /// Never synced by the host, and nothing waits for it; the kernel writes when it likes.
     None,
 }
 
@@ -38,7 +39,7 @@ pub struct LogOptions {
     pub durability: Durability,
     /// The longest time that an event of level info or debug stays unsynced, in mode relaxed.
     pub sync_interval: Duration,
-    /// In mode strict: how long an answer is held for its record. Then it is released, and counted.
+    /// In modes relaxed and strict: how long an answer is held for its record. Then it is released, and counted.
     pub hold_max: Duration,
     /// A file is rotated before it would become larger. Bytes; 64 KiB is the least.
     pub file_bytes_max: u64,
@@ -80,6 +81,7 @@ impl LogOptions {
             file_age_max: Some(self.file_age_max).filter(|age_max| !age_max.is_zero()),
             chain: self.chain,
             is_durable: self.durability != Durability::None,
+            syncs_beside: self.durability == Durability::Relaxed,
         }
     }
 

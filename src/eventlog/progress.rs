@@ -1,18 +1,18 @@
-//! How far the record is durable, for those who wait for it.
+//! How far events are recorded, for those who wait for it: in mode strict on the disk, else handed to the kernel.
 //!
 //! What this file is for: the writer says up to which ticket everything is settled, and which tickets were
-//! settled without being durable; threads wait for that with a deadline, the event loop asks and is told.
+//! settled without being recorded; threads wait for that with a deadline, the event loop asks and is told.
 //! What it deliberately does not do: I/O.
 //!
-//! What always holds: the settled ticket never goes back; a ticket that was not durable is never called
-//! durable, however long ago it was.
+//! What always holds: the settled ticket never goes back; a ticket that was not recorded is never called
+//! recorded, however long ago it was.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Ranges of tickets that were not durable, of which the oldest are joined beyond this many.
+/// Ranges of tickets that were not recorded, of which the oldest are joined beyond this many.
 const RANGES_MAX: usize = 64;
 /// A deadline too far to name is a day.
 const FAR: Duration = Duration::from_secs(86_400);
@@ -24,10 +24,11 @@ pub struct Ticket(pub(super) u64);
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// It is on the disk; in mode none: it was handed to the kernel.
-    Durable,
-    /// The disk did not take it, or did not confirm it, within the time for that. It may still come.
-    NotDurable,
+    /// It is in its file: in mode strict on the disk, in the others handed to the kernel.
+    Recorded,
+    /// The file did not take it, or in mode strict the disk did not confirm it, within the time for that. It may
+    /// still come.
+    NotRecorded,
     /// That is not known yet.
     Waiting,
 }
@@ -47,7 +48,7 @@ pub(super) struct LogProgress {
 struct ProgressState {
     settled: u64,
     /// Disjoint, in order: first and last ticket.
-    not_durable: VecDeque<(u64, u64)>,
+    not_recorded: VecDeque<(u64, u64)>,
     is_over: bool,
     /// The number of the last flush that was done, and whether all files were clean then.
     flushed: (u64, bool),
@@ -61,10 +62,10 @@ impl std::fmt::Debug for LogProgress {
 
 impl ProgressState {
     fn of(&self, ticket: u64) -> Settled {
-        if self.not_durable.iter().any(|(first, last)| (*first..=*last).contains(&ticket)) {
-            Settled::NotDurable
+        if self.not_recorded.iter().any(|(first, last)| (*first..=*last).contains(&ticket)) {
+            Settled::NotRecorded
         } else if ticket <= self.settled {
-            Settled::Durable
+            Settled::Recorded
         } else {
             Settled::Waiting
         }
@@ -80,22 +81,22 @@ impl LogProgress {
     /// Notes tickets that are given up; to be called before they are settled.
     pub(super) fn give_up(&self, first: u64, last: u64) {
         let mut state = self.state();
-        match state.not_durable.back_mut() {
+        match state.not_recorded.back_mut() {
             Some((from, to)) if first <= to.saturating_add(1) => {
                 (*from, *to) = ((*from).min(first), (*to).max(last));
             }
-            _ => state.not_durable.push_back((first, last)),
+            _ => state.not_recorded.push_back((first, last)),
         }
-        if state.not_durable.len() > RANGES_MAX
-            && let Some((first, _)) = state.not_durable.pop_front()
-            && let Some(second) = state.not_durable.front_mut()
+        if state.not_recorded.len() > RANGES_MAX
+            && let Some((first, _)) = state.not_recorded.pop_front()
+            && let Some(second) = state.not_recorded.front_mut()
         {
-            // Some between them are called not durable that were; never the other way round.
+            // Some between them are called not recorded that were; never the other way round.
             second.0 = first;
         }
     }
 
-    /// Says that everything up to `ticket` is durable or given up.
+    /// Says that everything up to `ticket` is recorded or given up.
     pub(super) fn settle(&self, ticket: u64) {
         {
             let mut state = self.state();
@@ -180,19 +181,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_given_up_is_never_called_durable() {
+    fn what_was_given_up_is_never_called_recorded() {
         let progress = LogProgress::default();
         for n in 0..200 {
             progress.give_up(10 * n + 5, 10 * n + 6);
             progress.settle(10 * n + 9);
         }
         for n in 0..200 {
-            assert_eq!(progress.of(Ticket(10 * n + 5)), Settled::NotDurable);
-            assert_eq!(progress.of(Ticket(10 * n + 6)), Settled::NotDurable);
+            assert_eq!(progress.of(Ticket(10 * n + 5)), Settled::NotRecorded);
+            assert_eq!(progress.of(Ticket(10 * n + 6)), Settled::NotRecorded);
         }
-        assert_eq!(progress.of(Ticket(1999)), Settled::Durable);
+        assert_eq!(progress.of(Ticket(1999)), Settled::Recorded);
         assert_eq!(progress.of(Ticket(2000)), Settled::Waiting);
-        assert!(progress.state().not_durable.len() <= RANGES_MAX);
+        assert!(progress.state().not_recorded.len() <= RANGES_MAX);
         progress.settle(5);
         assert_eq!(progress.settled(), 1999, "it never goes back");
     }
@@ -204,6 +205,6 @@ mod tests {
         progress.end();
         assert_eq!(progress.wait(Ticket(1), Duration::MAX), Settled::Waiting);
         progress.settle(1);
-        assert_eq!(progress.wait(Ticket(1), Duration::ZERO), Settled::Durable);
+        assert_eq!(progress.wait(Ticket(1), Duration::ZERO), Settled::Recorded);
     }
 }

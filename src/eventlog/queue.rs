@@ -120,6 +120,13 @@ impl EventQueue {
         asked
     }
 
+    /// Has the writer look after what it has, and what waits, without waiting for others.
+    pub(super) fn hurry(&self) {
+        let mut state = self.state();
+        state.is_urgent = true;
+        self.wake(state);
+    }
+
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.is_closed = true;

@@ -1,4 +1,6 @@
-//! The writer thread: takes all that waits, has each file written and synced once, says how far it is durable.
+//! The writer thread: takes all that waits, has each file written and synced once, says how far it is recorded.
+//!
+//! In mode relaxed syncs run on a thread of their own, and do not hold writes back.
 //!
 //! What this file deliberately does not do: open or write a file; `lanes.rs` has it done.
 //!
@@ -74,7 +76,8 @@ impl Writer {
             let mut taken = self.shared.queue.take(until, batching, spare);
             let begun = Instant::now();
             self.group(&mut taken);
-            if taken.awaited > 0 {
+            // Where nobody waits for a sync, a write costs less than to wait for others.
+            if taken.awaited > 0 && self.durability == Durability::Strict {
                 // Callers come again once they are told. To wait for them a part of what a sync takes is
                 // cheaper than to have each half of them wait for the other's sync.
                 let time = (begun.elapsed() / 2).min(BATCHING_TIME_MAX);
@@ -91,7 +94,7 @@ impl Writer {
         self.shared.progress.end();
     }
 
-    /// Writes what was taken, syncs what is due, and says how far all is durable.
+    /// Writes what was taken, syncs what is due, and says how far all is recorded.
     fn group(&mut self, taken: &mut QueuedEvents) {
         let shared = Arc::clone(&self.shared);
         let flushes = taken.flushes > self.flushes;

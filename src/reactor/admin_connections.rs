@@ -7,7 +7,7 @@ use super::admin_connection::{
     AdminAnswer, AdminConnection, AdminTicket, FRAMES_PER_TURN, NextFrame, ReadOutcome,
 };
 use super::admin_service::{AdminCx, AdminReply, AdminService, HostFacts, SinkQuestions};
-use super::held_until_synced::HeldReplies;
+use super::held_until_recorded::HeldReplies;
 use super::hub::{ACCEPTS_PER_TURN, Hub};
 use super::pending_replies::PendingReplies;
 use super::poller::Source;
@@ -303,7 +303,7 @@ impl AdminConnections {
         self.drop_client(hub, pending, now, key);
     }
 
-    /// Answers a client once the record of what it asked is durable; the bytes go out at the end of the turn.
+    /// Answers a client once what it asked is on record; the bytes go out at the end of the turn.
     pub(super) fn answer(
         &mut self,
         hub: &mut Hub,
@@ -316,7 +316,7 @@ impl AdminConnections {
         }
     }
 
-    /// Answers a client, whether the record of what it asked is durable or not.
+    /// Answers a client, whether what it asked is on record or not.
     pub(super) fn answer_now(&mut self, ticket: &AdminTicket, answer: &AdminAnswer) {
         if let Some(client) = self.clients.get_mut(ticket.client) {
             client.answer(&ticket.id, answer);

@@ -9,7 +9,7 @@
 use super::admin_connections::{AdminConnections, AdminTables};
 use super::captured_output::CapturedOutput;
 use super::connections::Connections;
-use super::held_until_synced::{HeldReplies, HeldReply};
+use super::held_until_recorded::{HeldReplies, HeldReply};
 use super::hub::Hub;
 use super::in_band_streams::InBandStreams;
 use super::instances::{Instances, REAP_TIMEOUT};

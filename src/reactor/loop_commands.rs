@@ -55,7 +55,7 @@ pub(crate) enum LoopCommand {
     FolderLooked(Result<LookedAfter, String>),
     /// Let admin clients in that had to wait.
     OpenAdmin,
-    /// Look after what has changed elsewhere: what answers wait for became durable, or a call of another host ended.
+    /// Look after what has changed elsewhere: what answers wait for is on record, or a call of another host ended.
     Look,
     /// Reap and end what plugins left behind: a child of this process that is no plugin may have ended.
     SweepOrphans,

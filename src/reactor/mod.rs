@@ -10,7 +10,7 @@ mod captured_output;
 mod connections;
 mod contract;
 mod event_loop;
-mod held_until_synced;
+mod held_until_recorded;
 mod hub;
 mod in_band_streams;
 mod instance;

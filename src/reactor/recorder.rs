@@ -110,8 +110,8 @@ impl Recorder {
             }
             None => entry = entry.size(if is_started { "params_bytes" } else { "result_bytes" }, bytes),
         }
-        // Somebody waits for the record of an end, in mode strict.
-        let ticket = if self.log.durability() == Durability::Strict && !is_started {
+        // Its caller waits for the record of an end.
+        let ticket = if self.log.durability() != Durability::None && !is_started {
             self.log.record_urgent(entry)
         } else {
             self.log.record(entry)

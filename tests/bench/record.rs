@@ -153,7 +153,7 @@ pub fn run(board: &mut Board) {
         group.against(EVENTS[3], "/s", SYNCS, None, || {
             threads_rate(|| {
                 let ticket = strict.record(event()).unwrap();
-                assert_eq!(strict.wait(ticket, SOON), Settled::Durable);
+                assert_eq!(strict.wait(ticket, SOON), Settled::Recorded);
             })
         });
         for Audited { name, plugin, .. } in &hosts {

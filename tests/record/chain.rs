@@ -12,8 +12,14 @@ use std::sync::Arc;
 
 fn write(folder: &Path, chain: bool, messages: usize, bytes: usize) {
     let file_bytes_max = LINE_BYTES_MAX as u64;
-    let options =
-        StreamOptions { file_bytes_max, files_max: 4, file_age_max: None, chain, is_durable: false };
+    let options = StreamOptions {
+        file_bytes_max,
+        files_max: 4,
+        file_age_max: None,
+        chain,
+        is_durable: false,
+        syncs_beside: false,
+    };
     let place = Place { base: folder.to_owned(), below: None };
     let mut stream = Stream::new(place, FILE_NAME, options, Arc::new(SystemDisk));
     for n in 0..messages {

@@ -9,11 +9,12 @@ use crate::fixtures::disk::{Faults, FaultyDisk};
 use nix::errno::Errno;
 use rpc_plugin_record::{FILE_NAME, Forward, Position, verify};
 use rpc_plugin_system::eventlog::{Durability, Entry, EventLog, LogOptions, Settled, Ticket};
-use rpc_plugin_wire::event::{EventKind, Record};
+use rpc_plugin_wire::event::{EventKind, Level, Record};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -90,7 +91,7 @@ fn each_way_to_fail_is_survived_and_nothing_is_lost_or_doubled() {
             assert!(log.flush(LONG), "{name}: {durability:?}");
             assert_eq!(messages(folder.path()), numbers(60), "{name}: {durability:?}");
             for ticket in [before, during, after].concat() {
-                assert_eq!(log.settled(ticket), Settled::Durable, "{name}: {durability:?}");
+                assert_eq!(log.settled(ticket), Settled::Recorded, "{name}: {durability:?}");
             }
             assert_eq!((log.dropped(), log.not_durable()), (0, 0));
         }
@@ -118,21 +119,21 @@ fn a_failed_sync_is_told_and_never_made_good() {
     let disk = Arc::new(FaultyDisk::default());
     let log = EventLog::start_on(folder.path(), &options(Durability::Strict), disk.clone()).unwrap();
     let first = log.record(said("0")).unwrap();
-    assert_eq!(log.wait(first, LONG), Settled::Durable);
+    assert_eq!(log.wait(first, LONG), Settled::Recorded);
     disk.set(Faults { sync: Some(Errno::EIO), ..Faults::default() });
     let lost: Vec<Ticket> = (1..4)
         .map(|n| {
             let ticket = log.record(said(n.to_string())).unwrap();
-            assert_eq!(log.wait(ticket, LONG), Settled::NotDurable);
+            assert_eq!(log.wait(ticket, LONG), Settled::NotRecorded);
             ticket
         })
         .collect();
     assert_eq!(log.not_durable(), 3);
     disk.heal();
     let last = log.record(said("4")).unwrap();
-    assert_eq!(log.wait(last, LONG), Settled::Durable);
+    assert_eq!(log.wait(last, LONG), Settled::Recorded);
     for ticket in lost {
-        assert_eq!(log.settled(ticket), Settled::NotDurable, "it became durable by itself");
+        assert_eq!(log.settled(ticket), Settled::NotRecorded, "it became durable by itself");
     }
     assert!(log.flush(LONG));
     // They are written all the same; one new file was begun for the whole time of failures.
@@ -162,10 +163,75 @@ fn a_disk_that_hangs_holds_nobody_up() {
     assert_eq!(log.dropped(), 999 - taken as u64);
     assert!(taken < 100, "{taken} were taken");
     disk.heal();
-    assert_eq!(log.wait(first, LONG), Settled::Durable);
+    assert_eq!(log.wait(first, LONG), Settled::Recorded);
     assert!(log.flush(LONG));
     let gap = records(folder.path()).into_iter().find(|record| record.event == "record_gap").unwrap();
     assert_eq!(gap.message, format!("{} events were not recorded", log.dropped()));
+}
+
+/// Waits until an operation of the disk does not return.
+fn until_it_hangs(disk: &FaultyDisk) {
+    let end = Instant::now() + LONG;
+    while disk.hanging.load(Ordering::SeqCst) == 0 {
+        assert!(Instant::now() < end, "nothing is synced");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn in_mode_relaxed_a_sync_under_way_holds_no_write_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FaultyDisk::default());
+    let options = LogOptions { file_bytes_max: 1, ..options(Durability::Relaxed) };
+    let log = EventLog::start_on(folder.path(), &options, disk.clone()).unwrap();
+    disk.set(Faults { hangs: true, ..Faults::default() });
+    // It is synced at once.
+    let first = log.record(said("0").level(Level::Warn)).unwrap();
+    assert_eq!(log.wait(first, LONG), Settled::Recorded, "it is in the file");
+    until_it_hangs(&disk);
+    // Three files and more of them, and further ones that are to be synced at once.
+    for n in 1..300 {
+        let level = if n % 50 == 0 { Level::Warn } else { Level::Info };
+        let text = format!("{n} {}", "x".repeat(1000));
+        let ticket = log.record(said(text).level(level)).unwrap();
+        assert_eq!(log.wait(ticket, LONG), Settled::Recorded, "{n} waits for the disk");
+    }
+    assert_eq!((log.written(), log.dropped()), (300, 0));
+    assert_eq!(disk.syncs.load(Ordering::Relaxed), 0, "no sync has returned");
+    assert!(!log.flush(Duration::from_millis(20)), "a flush waits for it");
+    disk.heal();
+    assert!(log.flush(LONG));
+    // Each file that was left is synced, and the last one.
+    let files = rpc_plugin_record::segments(folder.path(), FILE_NAME).unwrap().len() as u64;
+    assert!(files > 3 && disk.syncs.load(Ordering::Relaxed) >= files, "{files} files");
+    assert_eq!((messages(folder.path()).len(), log.not_durable(), log.write_errors()), (300, 0, 0));
+}
+
+#[test]
+fn in_mode_relaxed_a_sync_that_fails_is_told_with_what_was_written_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FaultyDisk::default());
+    let log = EventLog::start_on(folder.path(), &options(Durability::Relaxed), disk.clone()).unwrap();
+    disk.set(Faults { hangs: true, ..Faults::default() });
+    let first = log.record(said("0").level(Level::Warn)).unwrap();
+    until_it_hangs(&disk);
+    let second = log.record(said("1")).unwrap();
+    assert_eq!(log.wait(second, LONG), Settled::Recorded);
+    disk.set(Faults { sync: Some(Errno::EIO), ..Faults::default() });
+    let end = Instant::now() + LONG;
+    while log.not_durable() < 2 {
+        assert!(Instant::now() < end, "the failure is not counted");
+        std::thread::yield_now();
+    }
+    disk.heal();
+    log.record(said("2")).unwrap();
+    assert!(log.flush(LONG));
+    assert_eq!((log.settled(first), log.settled(second)), (Settled::Recorded, Settled::Recorded));
+    assert_eq!((messages(folder.path()), log.not_durable()), (numbers(3), 2));
+    let gap = records(folder.path()).into_iter().find(|record| record.event == "record_gap").unwrap();
+    let details: serde_json::Value = serde_json::from_str(gap.details.as_ref().unwrap().get()).unwrap();
+    assert_eq!(details["unconfirmed"], serde_json::json!([1, 2]), "{details}");
+    assert_eq!(rpc_plugin_record::segments(folder.path(), FILE_NAME).unwrap().len(), 2, "a new file");
 }
 
 /// What waits longer than `hold_max` for a disk that fails is given up, and comes all the same later.
@@ -177,7 +243,7 @@ fn what_a_failing_disk_keeps_waiting_is_given_up_after_its_time() {
     let log = EventLog::start_on(folder.path(), &options, disk.clone()).unwrap();
     disk.set(Faults { write: Some(Errno::ENOSPC), ..Faults::default() });
     let ticket = log.record(said("0")).unwrap();
-    assert_eq!(log.wait(ticket, LONG), Settled::NotDurable);
+    assert_eq!(log.wait(ticket, LONG), Settled::NotRecorded);
     disk.heal();
     assert!(log.flush(LONG));
     assert_eq!(messages(folder.path()), ["0"]);
@@ -198,6 +264,7 @@ fn random_faults(rng: &mut fastrand::Rng) -> Faults {
         truncate: None,
         rename: errno(rng, 4),
         hangs: false,
+        hangs_writing: false,
     }
 }
 
@@ -231,7 +298,7 @@ fn whatever_fails_what_was_called_durable_is_there_once_and_in_order() {
                 }
             }
             for (ticket, number) in tickets.drain(..) {
-                if log.settled(ticket) == Settled::Durable {
+                if log.settled(ticket) == Settled::Recorded {
                     said_durable.insert(number, ());
                 }
             }
@@ -302,7 +369,7 @@ pub(crate) fn on_a_small_disk() {
     say(10);
     assert!(log.flush(LONG));
     for (ticket, number) in &tickets {
-        assert_eq!(log.settled(*ticket), Settled::Durable, "{number}");
+        assert_eq!(log.settled(*ticket), Settled::Recorded, "{number}");
     }
     let seen: Vec<usize> =
         messages(folder).iter().map(|message| message.split(' ').next().unwrap().parse().unwrap()).collect();

@@ -1,15 +1,17 @@
-//! A host whose disk hangs: in mode strict answers wait for their record, but not for ever, and plugins are
-//! supervised as before.
+//! A host whose disk hangs: answers wait for their record, in mode strict until it is on the disk and in relaxed until
+//! the kernel has it, but not for ever, and plugins are supervised as before.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::disk::{Faults, FaultyDisk};
 use crate::fixtures::world::{SOON, World, calm, eventually, is_alive, signal, up};
 use nix::sys::signal::Signal;
 use rpc_plugin_system::eventlog::{Durability, LogOptions};
-use rpc_plugin_system::host::{PluginConfig, Policy, RestartPolicy};
+use rpc_plugin_system::host::{PluginConfig, PluginHandle, Policy, RestartPolicy};
 use rpc_plugin_system::state::policy::RpcAudit;
 use rpc_plugin_wire::event::EventKind;
+use serde_json::Value;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const HOLD_MAX: Duration = Duration::from_millis(300);
@@ -53,5 +55,47 @@ fn a_disk_that_hangs_delays_one_answer_and_stops_nothing() {
         let told = |text: &str| text.lines().any(|line| line.contains(EventKind::RecordGap.as_str()));
         (told(&own) || told(&world.record("echo"))).then_some(())
     });
+    host.shutdown();
+}
+
+#[test]
+fn in_mode_relaxed_an_answer_waits_for_its_write_and_not_for_a_sync() {
+    let world = World::new();
+    let disk = Arc::new(FaultyDisk::default());
+    let options = LogOptions { durability: Durability::Relaxed, hold_max: SOON, ..LogOptions::default() };
+    let host = world.builder().log_options(options).log_disk(disk.clone()).start().unwrap();
+    let of = |id: &str, rpc_audit| {
+        let config = PluginConfig::new(id.parse().unwrap(), world.program("echo"));
+        up(host.add(config.policy(Policy { rpc_audit, ..calm() })).unwrap())
+    };
+    let (audited, other) = (of("audited", RpcAudit::All), of("other", RpcAudit::Off));
+    let call = |plugin: &PluginHandle, number: u32| {
+        let params = serde_json::json!({"n": number});
+        let answer: Value = plugin.call("echo", &params).unwrap();
+        assert_eq!(answer, params);
+    };
+    call(&audited, 0);
+    // An audited call that fails is synced at once.
+    disk.set(Faults { hangs: true, ..Faults::default() });
+    audited.call::<_, Value>("none.such", &serde_json::json!({})).unwrap_err();
+    let hangs = || (disk.hanging.load(Ordering::SeqCst) > 0).then_some(());
+    eventually("a sync hangs", hangs);
+    (1..50).for_each(|number| call(&audited, number));
+    disk.set(Faults { hangs_writing: true, ..Faults::default() });
+    std::thread::scope(|scope| {
+        let (done, answered) = std::sync::mpsc::channel();
+        let (audited, call) = (&audited, &call);
+        scope.spawn(move || {
+            call(audited, 50);
+            done.send(()).unwrap();
+        });
+        eventually("a write hangs", hangs);
+        // What is not audited is answered as ever.
+        (0..50).for_each(|number| call(&other, number));
+        assert!(answered.recv_timeout(HOLD_MAX).is_err(), "its record is in no file");
+        disk.heal();
+        answered.recv_timeout(SOON).unwrap();
+    });
+    assert_eq!(world.record("audited").matches("call_succeeded").count(), 51);
     host.shutdown();
 }

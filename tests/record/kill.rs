@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::child;
-use crate::fixtures::daemon::{Daemon, QUICK, command};
+use crate::fixtures::daemon::{Daemon, QUICK, Raw, command};
 use crate::fixtures::world::World;
 use nix::sys::signal::Signal;
 use rpc_plugin_record::{FILE_NAME, Forward, Position, verify};
 use rpc_plugin_system::eventlog::{Durability, Entry, EventLog, LogOptions, Settled};
 use rpc_plugin_wire::event::{EventKind, Record};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 const KILLS: u64 = 200;
 const DAEMON_KILLS: usize = 6;
+const RELAXED_KILLS: usize = 20;
 const WRITERS: usize = 4;
 
 /// The records after a check that all is whole: each line a record, no number missing, the chain unbroken.
@@ -53,7 +55,7 @@ pub(crate) fn record_until_killed() {
                     let text = format!("{life}.{writer}.{number}");
                     let padded = format!("{text} {}", "x".repeat(number * 37 % 900));
                     let ticket = log.record(Entry::new(EventKind::Stdout).message(padded)).unwrap();
-                    if log.wait(ticket, Duration::from_secs(60)) == Settled::Durable {
+                    if log.wait(ticket, Duration::from_secs(60)) == Settled::Recorded {
                         // One write, so that a line is whole or not there.
                         let line = format!("durable {text}\n");
                         if std::io::stdout().lock().write_all(line.as_bytes()).is_err() {
@@ -144,4 +146,29 @@ fn what_an_operator_was_told_is_on_record_after_sigkill_of_the_daemon() {
     daemon.wait_for("echo", "healthy");
     checked(&world.runtime_dir().join("echo"));
     checked(&world.runtime_dir());
+}
+
+/// In mode relaxed what was answered survives the daemon, though not the machine: each life is killed the moment in which an
+/// answer is there.
+#[test]
+fn each_audited_call_that_was_answered_is_on_record_after_sigkill_in_mode_relaxed() {
+    let world = World::new();
+    let echo = format!("echo={}", world.program("echo").display());
+    let mut rng = fastrand::Rng::with_seed(20);
+    let mut answered = 0;
+    for life in 0..RELAXED_KILLS {
+        let mut daemon = Daemon::start(&world, &["--rpc-audit", "all", "--plugin", &echo]);
+        daemon.wait_for("echo", "healthy");
+        let mut client = Raw::connect(&world.runtime_dir());
+        for _ in 0..rng.usize(1..100) {
+            let params = json!({"plugin_id": "echo", "method": "echo", "params": {"message": "x"}});
+            assert!(client.ask("admin.call", &params).get("result").is_some());
+            answered += 1;
+        }
+        daemon.signal(Signal::SIGKILL);
+        daemon.ended();
+        let records = daemon.records("echo");
+        let count = records.iter().filter(|record| record.event == "call_succeeded").count();
+        assert!(count >= answered, "life {life}: {count} of {answered}");
+    }
 }

@@ -23,6 +23,7 @@ const OPTIONS: StreamOptions = StreamOptions {
     file_age_max: None,
     chain: true,
     is_durable: false,
+    syncs_beside: false,
 };
 const LIMITS: PackLimits = PackLimits { bytes_max: u64::MAX, is_durable: true };
 

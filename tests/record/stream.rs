@@ -17,6 +17,7 @@ const SMALL: StreamOptions = StreamOptions {
     file_age_max: None,
     chain: false,
     is_durable: false,
+    syncs_beside: false,
 };
 
 fn stream(folder: &Path, options: StreamOptions) -> Stream {

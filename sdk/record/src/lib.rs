@@ -44,7 +44,7 @@ pub use packed_file::Damage;
 pub use printable::{escape, escape_with, is_unsafe};
 pub use recover::Repair;
 pub use segment::{PACKED_SUFFIX, Segment, segments};
-pub use stream::{Stream, StreamOptions};
+pub use stream::{Stream, StreamOptions, StreamSync};
 pub use time::{format_time, parse_time};
 pub use verify::{Fault, FaultKind, Verified, verify};
 

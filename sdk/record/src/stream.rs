@@ -1,6 +1,7 @@
 //! One stream of lines, written: numbered, chained, rotated, repaired when it is opened.
 //!
-//! What this file deliberately does not do: wait, retry, or decide when to sync; its caller does.
+//! What this file deliberately does not do: wait, retry, or decide when to sync; its caller does, and may have it done
+//! beside further writing.
 //!
 //! What always holds: lines reach the files in the order in which they were pushed, whole, each once; a
 //! number is used once; what was not written stays pending; what a failed sync left unconfirmed is told
@@ -34,12 +35,22 @@ pub struct StreamOptions {
     pub chain: bool,
     /// Whether what was written counts as unsynced until [`Stream::sync`], which rotation then does too.
     pub is_durable: bool,
+    /// Whether syncs run beside writing: a file that is left is not synced by this stream, but by whoever takes
+    /// [`Stream::take_syncs`].
+    pub syncs_beside: bool,
 }
 
 impl Default for StreamOptions {
     fn default() -> StreamOptions {
         let file_bytes_max = 8 * 1024 * 1024;
-        StreamOptions { file_bytes_max, files_max: 4, file_age_max: None, chain: false, is_durable: true }
+        StreamOptions {
+            file_bytes_max,
+            files_max: 4,
+            file_age_max: None,
+            chain: false,
+            is_durable: true,
+            syncs_beside: false,
+        }
     }
 }
 
@@ -57,8 +68,8 @@ impl StreamOptions {
 
 #[derive(Debug)]
 struct Opened {
-    folder: OwnedFd,
-    file: File,
+    folder: Arc<OwnedFd>,
+    file: Arc<File>,
     bytes: u64,
     first_seq: Option<u64>,
     born: Option<SystemTime>,
@@ -76,6 +87,34 @@ struct Rotated {
 /// Lines of which the disk did not confirm that it has them: first and last number.
 type Unconfirmed = (u64, u64);
 
+/// A sync of one file of a stream, which can run beside further writing ([`Stream::begin_sync`]).
+#[derive(Debug)]
+pub struct StreamSync {
+    file: Arc<File>,
+    /// The folder of a file whose name may not be on the disk, and its place.
+    new_in: Option<(Arc<OwnedFd>, Place)>,
+    /// The number of the first line that it is to confirm.
+    first: u64,
+}
+
+impl StreamSync {
+    /// Makes sure that what was written before is on the disk.
+    ///
+    /// # Errors
+    /// Those of fdatasync(2) and, for a new file, of fsync(2) of its folder.
+    pub fn run(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.sync(&self.file)?;
+        let Some((folder, place)) = &self.new_in else { return Ok(()) };
+        disk.sync_folder(folder)?;
+        if place.below.is_some() {
+            // The folder itself may be new.
+            let above = Place { base: place.base.clone(), below: None };
+            disk.sync_folder(&disk.open_folder(&above)?)?;
+        }
+        Ok(())
+    }
+}
+
 /// A stream that is written: its files, and the lines that wait for them.
 #[derive(Debug)]
 pub struct Stream {
@@ -92,6 +131,10 @@ pub struct Stream {
     pending_count: u64,
     /// The first number that was written and not synced.
     unsynced_from: Option<u64>,
+    /// Syncs that have begun and not ended.
+    syncs_under_way: usize,
+    /// Syncs of files that were left, for whoever runs them.
+    syncs: Vec<StreamSync>,
     unconfirmed: Option<Unconfirmed>,
     /// The last sync failed, and the current file was begun after the first that did.
     is_failing: bool,
@@ -115,6 +158,8 @@ impl Stream {
             pending: Vec::new(),
             pending_count: 0,
             unsynced_from: None,
+            syncs_under_way: 0,
+            syncs: Vec::new(),
             unconfirmed: None,
             is_failing: false,
             was_rotated: false,
@@ -149,7 +194,13 @@ impl Stream {
     /// Whether something was written that was not synced.
     #[must_use]
     pub fn is_unsynced(&self) -> bool {
-        self.unsynced_from.is_some()
+        self.unsynced_from.is_some() || self.syncs_under_way > 0
+    }
+
+    /// Whether a sync has begun and not ended.
+    #[must_use]
+    pub fn is_syncing(&self) -> bool {
+        self.syncs_under_way > 0
     }
 
     /// Whether the last sync failed.
@@ -204,13 +255,12 @@ impl Stream {
         let result = self.write_pending();
         if result.is_err() {
             // What was written before it failed need not be lost with the descriptor.
-            if let Some(opened) = self.opened.take().filter(|_| self.unsynced_from.is_some())
-                && !opened.is_new
-                && self.disk.sync(&opened.file).is_ok()
-            {
-                self.unsynced_from = None;
+            let sync = self.begin_sync();
+            self.close();
+            if let Some(sync) = sync {
+                // Its failure is told as what is unconfirmed.
+                let _ = self.finish_sync(sync);
             }
-            self.give_up_sync();
         }
         result
     }
@@ -286,33 +336,61 @@ impl Stream {
     /// (fsync(2); the PostgreSQL project's findings of 2018). After the first failure the next line goes to a
     /// new file.
     pub fn sync(&mut self) -> io::Result<()> {
-        let (Some(opened), Some(_)) = (&mut self.opened, self.unsynced_from) else {
-            self.unsynced_from = None;
-            return Ok(());
-        };
-        let mut result = self.disk.sync(&opened.file);
-        if result.is_ok() && opened.is_new {
-            result = self.disk.sync_folder(&opened.folder);
-            if result.is_ok() && self.place.below.is_some() {
-                // The folder itself may be new.
-                let above = Place { base: self.place.base.clone(), below: None };
-                result = self.disk.open_folder(&above).and_then(|base| self.disk.sync_folder(&base));
+        let Some(sync) = self.begin_sync() else { return Ok(()) };
+        let result = sync.run(&*self.disk);
+        self.end_sync(&sync, result)
+    }
+
+    /// The sync of what was written and is not being synced, if there is any. It has to be run, and its result be given
+    /// to [`Stream::end_sync`]; until then the stream counts as unsynced.
+    pub fn begin_sync(&mut self) -> Option<StreamSync> {
+        let first = self.unsynced_from.take()?;
+        let opened = self.opened.as_ref()?;
+        self.syncs_under_way += 1;
+        let new_in = opened.is_new.then(|| (Arc::clone(&opened.folder), self.place.clone()));
+        Some(StreamSync { file: Arc::clone(&opened.file), new_in, first })
+    }
+
+    /// Takes the result of a sync, and gives it back. What was written since a sync began that failed is unconfirmed too:
+    /// the error is told once, whichever pages it was about.
+    ///
+    /// # Errors
+    /// The sync's.
+    pub fn end_sync(&mut self, sync: &StreamSync, result: io::Result<()>) -> io::Result<()> {
+        self.syncs_under_way = self.syncs_under_way.saturating_sub(1);
+        let current = self.opened.as_mut().filter(|opened| Arc::ptr_eq(&opened.file, &sync.file));
+        let is_current = current.is_some();
+        if result.is_ok() {
+            self.is_failing = false;
+            if let Some(opened) = current {
+                opened.is_new = false;
             }
-            opened.is_new = result.is_err();
+            return result;
         }
-        match result {
-            Ok(()) => (self.unsynced_from, self.is_failing) = (None, false),
-            Err(_) => {
-                self.give_up_sync();
-                // One new file for a time of failures: more would push what is on the disk out of the record.
-                if !std::mem::replace(&mut self.is_failing, true) {
-                    // If it cannot be retired it goes on: what it gets from now on is synced, or told.
-                    let _ = self.retire();
-                    self.opened = None;
-                }
-            }
+        self.unsynced_from = Some(self.unsynced_from.map_or(sync.first, |from| from.min(sync.first)));
+        self.give_up_sync();
+        // One new file for a time of failures: more would push what is on the disk out of the record.
+        if is_current && !std::mem::replace(&mut self.is_failing, true) {
+            // If it cannot be retired it goes on: what it gets from now on is synced, or told.
+            let _ = self.retire();
+            self.opened = None;
         }
         result
+    }
+
+    /// Syncs of files that were left, which are to be run in their order, once.
+    pub fn take_syncs(&mut self) -> Vec<StreamSync> {
+        std::mem::take(&mut self.syncs)
+    }
+
+    /// Runs a sync of a file that is left, or has it run beside.
+    fn finish_sync(&mut self, sync: StreamSync) -> io::Result<()> {
+        if self.options.syncs_beside {
+            self.syncs.push(sync);
+            return Ok(());
+        }
+        let result = sync.run(&*self.disk);
+        self.end_sync(&sync, result)
     }
 
     fn give_up_sync(&mut self) {
@@ -365,6 +443,7 @@ impl Stream {
             }
             self.position = Some(position.unwrap_or((0, NOTHING)));
         }
+        let (folder, file) = (Arc::new(folder), Arc::new(file));
         self.opened = Some(Opened { folder, file, bytes, first_seq, born, is_new });
         self.make_room(self.options.files_max.max(2) - 1)
     }
@@ -399,7 +478,9 @@ impl Stream {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        self.sync()?;
+        if let Some(sync) = self.begin_sync() {
+            self.finish_sync(sync)?;
+        }
         self.retire()?;
         self.opened = None;
         self.open()

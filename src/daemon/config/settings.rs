@@ -302,11 +302,11 @@ settings! {
     /// The settings of the record: in `log` of the file, and as flags.
     LOG of LogSettings;
     durability "log-durability" Kind::Choice(DURABILITIES),
-        "When events are synced to the disk; with `strict`, answers wait for that.";
+        "When events are synced to the disk. Answers wait for that with `strict`, for write(2) with `relaxed`.";
     sync_interval "log-sync-interval" WAIT,
         "With `relaxed`: longest time that an event below level warn stays unsynced.";
     hold_max "log-hold-max" WAIT,
-        "With `strict`: longest time that an answer waits for its record; then it is sent, and counted.";
+        "With `relaxed` and `strict`: longest time that an answer waits for its record; then it is sent, and counted.";
     file_bytes_max "log-file-bytes-max" Kind::Bytes(64 * 1024, 1 << 30),
         "Size at which a file of the record is rotated; it never becomes larger.";
     files_max "log-files-max" Kind::Count(2, 64),

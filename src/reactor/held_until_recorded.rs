@@ -1,7 +1,7 @@
-//! Answers that wait until what they tell of is on the disk (mode strict of the record).
+//! Answers that wait until what they tell of is on record: on the disk in mode strict, handed to the kernel in relaxed.
 //!
 //! What this file is for: an answer to an operator, and the end of a call that was put on record, are held
-//! until the event that was recorded last before them is durable. What it deliberately does not do: wait; the
+//! until the event that was handed to the record last before them is in its file. What it deliberately does not do: wait; the
 //! record's writer wakes the loop when there is something to release.
 //!
 //! What always holds: answers leave in the order in which they came; none is held longer than the record's
@@ -53,15 +53,16 @@ struct QueuedReply {
     reply: HeldReply,
 }
 
-/// The answers that wait for the disk.
+/// The answers that wait for their record.
 pub(super) struct HeldReplies {
-    is_strict: bool,
+    /// Whether answers wait for their record at all: not in mode none.
+    is_holding: bool,
     hold_max: Duration,
     queue: VecDeque<QueuedReply>,
     bytes: usize,
     /// The disk is stuck before this ticket: nothing is held for it again.
     stuck_before: Option<Ticket>,
-    /// Answers that left before their record was durable.
+    /// Answers that left before they were on record.
     early: u64,
     /// How many of them were told.
     early_told: u64,
@@ -72,8 +73,8 @@ pub(super) struct HeldReplies {
 impl HeldReplies {
     /// `commands` is where the writer wakes the loop.
     pub(super) fn new(log: &EventLog, commands: &CommandSender<LoopCommand>) -> HeldReplies {
-        let is_strict = log.durability() == Durability::Strict;
-        if is_strict {
+        let is_holding = log.durability() != Durability::None;
+        if is_holding {
             let commands = commands.clone();
             // If the queue is full, the loop is awake and looks by itself.
             log.on_settled(move || {
@@ -81,7 +82,7 @@ impl HeldReplies {
             });
         }
         HeldReplies {
-            is_strict,
+            is_holding,
             hold_max: log.hold_max(),
             queue: VecDeque::new(),
             bytes: 0,
@@ -101,9 +102,9 @@ impl HeldReplies {
         self.queue.front().map(|queued| queued.until)
     }
 
-    /// Holds the end of a call that is put on record, or gives it back to be told at once.
+    /// Holds the end of a call, or gives it back to be told at once.
     pub(super) fn hold_call(&mut self, hub: &Hub, now: Time, call: CallKey, end: CallEnd) -> Option<CallEnd> {
-        if !self.is_strict {
+        if !(self.is_holding && end.is_recorded) {
             return Some(end);
         }
         match self.hold(hub, now, HeldReply::Call(call, end)) {
@@ -119,12 +120,16 @@ impl HeldReplies {
         ticket: &AdminTicket,
         answer: AdminAnswer,
     ) -> Option<AdminAnswer> {
-        if !self.is_strict {
+        if !self.is_holding {
             return Some(answer);
         }
         match self.hold(hub, hub.latest(), HeldReply::Admin(ticket.clone(), answer)) {
             Some(HeldReply::Admin(_, answer)) => Some(answer),
-            _ => None,
+            _ => {
+                // Events that gather for a moment are awaited now.
+                hub.recorder.log().hurry();
+                None
+            }
         }
     }
 
@@ -139,7 +144,7 @@ impl HeldReplies {
             self.stuck_before = None;
         }
         // Behind others also if it need not wait itself, so that the order stays.
-        if self.queue.is_empty() && log.settled(ticket) == Settled::Durable {
+        if self.queue.is_empty() && log.settled(ticket) == Settled::Recorded {
             return Some(reply);
         }
         self.bytes += reply.bytes();
@@ -149,7 +154,7 @@ impl HeldReplies {
 
     /// The next answer that need not be held any longer. Once there is none, what left early is put on record.
     pub(super) fn pop_released(&mut self, hub: &mut Hub, now: Time) -> Option<HeldReply> {
-        if self.is_strict { self.pop_settled(hub, now) } else { None }
+        if self.is_holding { self.pop_settled(hub, now) } else { None }
     }
 
     fn pop_settled(&mut self, hub: &mut Hub, now: Time) -> Option<HeldReply> {
@@ -170,7 +175,7 @@ impl HeldReplies {
                     self.stuck_before = Some(ticket);
                 }
             }
-            self.early += u64::from(log.settled(ticket) != Settled::Durable);
+            self.early += u64::from(log.settled(ticket) != Settled::Recorded);
             return self.pop();
         }
         self.tell_early(hub, now);
@@ -194,9 +199,9 @@ impl HeldReplies {
         let total = self.early;
         let note = Note::new(
             EventKind::RecordGap,
-            format!("{answers} answers were given before their record was on the disk"),
+            format!("{answers} answers were given before they were on record"),
         );
-        let note = note.level(Level::Error).reason("the disk did not confirm it in time");
+        let note = note.level(Level::Error).reason("the disk did not take or confirm it in time");
         hub.recorder.record(
             note.details(serde_json::json!({"answers_early": answers, "answers_early_total": total})),
         );
