@@ -7,8 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rpc_plugin_peer::{
-    Agreed, Expired, GivenUp, Named, NewRequest, NotEntered, Receiver, Refused, RequestsIn, RequestsOut,
-    Role, SendQueue, Span, Streams, Time, Unanswered, Violation, check_fds,
+    Agreed, BadFrames, Expired, GivenUp, Named, NewRequest, NotEntered, Receiver, Refused, RequestsIn,
+    RequestsOut, Role, SendQueue, Span, Streams, Time, Unanswered, Unread, Violation, check_fds,
 };
 use rpc_plugin_system::state::call::{CallEnd, CallRequest, Target};
 use rpc_plugin_system::state::keys::{CallKey, Caller, Cx, PluginKey, Timer};
@@ -19,7 +19,8 @@ use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::{self, params_into};
 use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{
-    CallError, ErrorCode, ErrorObject, Generation, Message, Notification, Request, RequestId, Response, Token,
+    BadFrame, CallError, ErrorCode, ErrorObject, Generation, Meant, Message, Notification, Request,
+    RequestId, Response, Token,
 };
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -63,6 +64,10 @@ pub trait End {
     /// Whether it had been sent; `None`: there is no such call.
     fn cancel(&mut self, now: Time, call: u64) -> Option<bool>;
     fn answer(&mut self, now: Time, id: &RequestId, result: Result<&RawValue, ErrorObject>, fds: Fds);
+    /// Answers with a frame that is no message; whether this end can.
+    fn answer_badly(&mut self, _id: &RequestId) -> bool {
+        false
+    }
     fn progress(&mut self, id: &RequestId, value: &RawValue);
     fn send_stream(&mut self, frame: &StreamFrame);
     fn announced(&mut self) -> Named<OwnedFd>;
@@ -231,6 +236,7 @@ impl End for HostEnd {
                     streams: asked.streams,
                 },
                 SessionEvent::Abandoned(id) => Told::GivenUp(id),
+                SessionEvent::BadFrame(..) => continue,
                 SessionEvent::LateAnswer(_) => Told::Late,
                 SessionEvent::Fault(fault) => Told::Fault(fault),
             });
@@ -238,7 +244,7 @@ impl End for HostEnd {
     }
 
     fn close(&mut self, now: Time) {
-        self.session.close(&mut Cx { now, timers: &mut self.timers });
+        self.session.close(&mut Cx { now, timers: &mut self.timers }, "it is closed");
     }
 
     fn is_open(&self) -> bool {
@@ -272,6 +278,7 @@ pub struct PartsEnd {
     out: RequestsOut<u64>,
     asked: RequestsIn<()>,
     streams: Streams<OwnedFd>,
+    bad_frames: BadFrames,
     takes_fds: bool,
     timers: BTreeSet<(Time, u64)>,
     told: VecDeque<Told>,
@@ -296,6 +303,7 @@ impl PartsEnd {
             out: RequestsOut::new(2, policy.calls_in_flight_max),
             asked: RequestsIn::new(role, ASKED_MAX, ASKED_FDS_MAX),
             streams,
+            bad_frames: BadFrames::default(),
             takes_fds: passes_fds,
             timers: BTreeSet::new(),
             told: VecDeque::new(),
@@ -421,6 +429,25 @@ impl PartsEnd {
         Ok(())
     }
 
+    fn handle_bad_frame(&mut self, bad: &BadFrame) -> Result<(), Violation> {
+        match &bad.meant {
+            Meant::Answer(id) => {
+                let result = Err(ErrorObject::new(ErrorCode::InvalidResponse, bad.to_string()));
+                let response = Response { id: Some(id.clone()), result, fds: 0, streams: Vec::new() };
+                self.handle(Message::Response(response), Fds::new())?;
+            }
+            Meant::Request(id) if self.asked.get(id).is_some() => {
+                return Err(Violation::invalid("asked twice"));
+            }
+            Meant::Request(id) => {
+                let error = ErrorObject::new(bad.code(), bad.to_string());
+                self.put_small(|out| message::write_error(out, Some(id), &error));
+            }
+            Meant::Notification => {}
+        }
+        Ok(())
+    }
+
     fn handle_notification(&mut self, notification: &Notification<'_>) -> Result<(), Violation> {
         let wrong = |error: ErrorObject| Violation::invalid(error.message);
         match &*notification.method {
@@ -448,7 +475,7 @@ impl PartsEnd {
 }
 
 impl End for PartsEnd {
-    fn read(&mut self, _now: Time, bytes: &[u8], fds: Fds, were_dropped: bool) {
+    fn read(&mut self, now: Time, bytes: &[u8], fds: Fds, were_dropped: bool) {
         self.receiver.space(bytes.len() + 3)[..bytes.len()].copy_from_slice(bytes);
         self.receiver.filled(bytes.len(), fds, were_dropped);
         // Messages borrow from it while they are handled.
@@ -457,7 +484,12 @@ impl End for PartsEnd {
             let handled = match receiver.next() {
                 Ok(None) => break,
                 Ok(Some((message, fds))) => self.handle(message, fds),
-                Err(violation) => Err(violation),
+                Err(Unread::Violation(violation)) => Err(violation),
+                Err(Unread::BadFrame(bad)) => {
+                    let handled = self.handle_bad_frame(&bad);
+                    let counts = !bad.is_deadline();
+                    handled.and_then(|()| if counts { self.bad_frames.count(now, &bad) } else { Ok(()) })
+                }
             };
             if let Err(violation) = handled {
                 self.fault(Fault::Violation(violation.why));
@@ -587,6 +619,15 @@ impl End for PartsEnd {
         if self.waiting_bytes() > policy().outbox_bytes_max + policy().frame_bytes_max {
             self.fault(Fault::Violation("it asks without reading the answers".to_owned()));
         }
+    }
+
+    fn answer_badly(&mut self, id: &RequestId) -> bool {
+        if self.is_open && self.asked.leave(id).is_some() {
+            let id = serde_json::to_string(id).unwrap();
+            let frame = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"mean\":NaN}}}}\n");
+            self.put_small(|out| out.extend_from_slice(frame.as_bytes()));
+        }
+        true
     }
 
     fn progress(&mut self, id: &RequestId, value: &RawValue) {

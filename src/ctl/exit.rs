@@ -77,6 +77,7 @@ impl From<ErrorCode> for Exit {
             | ErrorCode::Cancelled
             | ErrorCode::TooLarge
             | ErrorCode::WouldDeadlock
+            | ErrorCode::InvalidResponse
             | ErrorCode::Application(_) => Exit::Failed,
         }
     }

@@ -5,9 +5,11 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code)]
 
-use crate::fake_host::{FakeHost, HELLO_ANSWER, config};
+use crate::fake_host::{FakeHost, HELLO_ANSWER, code, config};
 use crate::methods::plugin;
-use rpc_plugin_sdk::Error;
+use rpc_plugin_peer::BAD_FRAMES_MAX;
+use rpc_plugin_sdk::{Call, Error, HandlerError};
+use serde_json::{Value, json};
 
 /// What the host does after its bytes.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,7 +24,9 @@ use Then::{Closes, Waits};
 /// Runs one case; the error that the plugin ended with.
 fn ends_with(greeted: bool, bytes: &[u8], then: Then) -> Error {
     let mut host = if greeted { FakeHost::greeted(plugin()) } else { FakeHost::start(plugin(), config()) };
-    host.send(bytes);
+    // One frame that is no message may cost no more than what it is about; the seventeenth ends the session.
+    let times = if greeted && then == Waits && bytes.len() < 10_000 { BAD_FRAMES_MAX + 1 } else { 1 };
+    host.send(&bytes.repeat(times));
     if then == Closes {
         host.end_of_stream();
     }
@@ -297,4 +301,39 @@ fn any_byte_changed_in_a_session_is_no_panic_and_no_hang() {
             let _ = host.end();
         }
     }
+}
+
+#[test]
+fn a_frame_that_is_no_message_costs_what_it_is_about() {
+    let asking = plugin().method("ask", |call: &Call, (): ()| {
+        let error = call.host().call::<_, Value>("svc", &()).unwrap_err();
+        Ok::<_, HandlerError>(json!([error.code.name(), error.outcome.as_str(), error.message]))
+    });
+    let mut host = FakeHost::greeted(asking);
+    for id in 0..3 {
+        host.request(id, "ask", &json!({}));
+    }
+    let nested: Vec<Value> = (0..3).map(|_| host.expect("svc")["id"].clone()).collect();
+    host.send_line(&format!(r#"{{"jsonrpc":"2.0","result":{{"mean":NaN}},"id":{}}}"#, nested[1]));
+    let answer = host.recv();
+    assert_eq!(
+        (&answer["result"][0], &answer["result"][1]),
+        (&json!("invalid_response"), &json!("indeterminate"))
+    );
+    assert!(answer["result"][2].as_str().unwrap().contains("`NaN` at column 35"), "{answer}");
+    // A bad request is answered, and one whose deadline is beyond its range as often as it comes.
+    host.send_line(r#"{"jsonrpc":"2.0","id":7,"method":"echo","params":null}"#);
+    let answer = host.recv();
+    assert!(answer["id"] == 7 && code(&answer) == -32600, "{answer}");
+    for _ in 0..2 * BAD_FRAMES_MAX {
+        host.send_line(r#"{"jsonrpc":"2.0","id":8,"method":"echo","deadline_ms":18446744073709551616}"#);
+        let answer = host.recv();
+        assert!(answer["id"] == 8 && code(&answer) == -32600, "{answer}");
+    }
+    host.send_line(r#"{"jsonrpc":"2.0","method":"rpc.cancel","params":{"id":-1}}"#);
+    // The other calls go on; who waits at the end is told why.
+    host.answer(&json!({"id": nested[0]}), &json!(1));
+    assert_eq!(host.recv()["error"]["code"], -32603, "its handler wants an error");
+    host.send_line("[]");
+    assert!(host.end().unwrap_err().to_string().contains("not one JSON object"));
 }

@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// Stands for an answer that is no message.
+pub const SPOILT: &str = "spoilt";
+
 /// What a child wants to happen, after some time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doing {
@@ -240,6 +243,19 @@ impl Child {
                 return;
             }
             Reply::Garbage => Doing::Send(b"{\"jsonrpc\":\"2.0\",\"id\":}\n".to_vec()),
+            Reply::Spoilt => {
+                self.answers.entry(id).or_default().push(SPOILT.to_owned());
+                let frame = format!("{{\"jsonrpc\":\"2.0\",\"result\":{{\"mean\":NaN}},\"id\":{id}}}\n");
+                Doing::Send(frame.into_bytes())
+            }
+            Reply::BadAsks => {
+                let request =
+                    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"m\",\"params\":null}}\n");
+                let notification =
+                    "{\"jsonrpc\":\"2.0\",\"method\":\"host.log\",\"params\":{\"n\":-Infinity}}\n";
+                acts.push((Duration::ZERO, Doing::Send((request + notification).into_bytes())));
+                self.result(id, right)
+            }
             Reply::NotUtf8 => Doing::Send(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}\n".to_vec()),
             Reply::Oversize => Doing::Send(vec![b'x'; 24_000]),
             Reply::Crash => Doing::Crash,

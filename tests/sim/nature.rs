@@ -46,6 +46,8 @@ pub enum Reply {
     NullId,
     NextId,
     Garbage,
+    Spoilt,
+    BadAsks,
     NotUtf8,
     Oversize,
     Crash,
@@ -169,7 +171,14 @@ impl Nature {
             6..=7 => {
                 self.heart_permille = *rng.choice(&[50, 300, 700]).unwrap();
                 self.heart = vec![
-                    *rng.choice(&[Reply::Silence, Reply::Error, Reply::Malformed, Reply::Late]).unwrap(),
+                    *rng.choice(&[
+                        Reply::Silence,
+                        Reply::Error,
+                        Reply::Malformed,
+                        Reply::Spoilt,
+                        Reply::Late,
+                    ])
+                    .unwrap(),
                 ];
             }
             8..=10 => self.statuses = random_statuses(rng),
@@ -227,6 +236,9 @@ fn random_reply(rng: &mut Rng) -> Reply {
         Reply::NextId,
         Reply::NextId,
         Reply::Garbage,
+        Reply::Spoilt,
+        Reply::Spoilt,
+        Reply::BadAsks,
         Reply::NotUtf8,
         Reply::Oversize,
         Reply::Crash,

@@ -19,6 +19,7 @@
 //! ([`SendQueue::pass`]).
 #![forbid(unsafe_code)]
 
+mod bad_frames;
 mod check;
 mod receiver;
 mod requests_in;
@@ -28,8 +29,9 @@ mod send_queue;
 mod streams;
 pub mod time;
 
+pub use bad_frames::{BAD_FRAMES_MAX, BAD_FRAMES_TIME, BadFrames};
 pub use check::{Refused, check, check_fds, check_method_of_call, check_object, check_params, is_reserved};
-pub use receiver::{Agreed, Receiver, Violation};
+pub use receiver::{Agreed, Receiver, Unread, Violation};
 pub use requests_in::{NotEntered, RequestsIn};
 pub use requests_out::{Expired, GivenUp, NewRequest, OWN_MAX, RequestsOut, Unanswered};
 pub use role::Role;

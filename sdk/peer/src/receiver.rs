@@ -6,7 +6,7 @@
 
 use crate::role::Role;
 use rpc_plugin_wire::fds::{FdsError, Waiting};
-use rpc_plugin_wire::{ErrorCode, FrameDecoder, FrameError, Message, MessageError};
+use rpc_plugin_wire::{BadFrame, ErrorCode, FrameDecoder, FrameError, Message, MessageError};
 
 /// What the two sides agreed on in the hello and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,45 @@ impl From<MessageError> for Violation {
     fn from(error: MessageError) -> Violation {
         Violation { code: error.code(), why: error.to_string() }
     }
+}
+
+/// Why [`Receiver::next`] gives no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// The peer broke the protocol. Its connection is to end.
+    Violation(Violation),
+    /// The next frame is no message. It costs what it was about, and the connection may go on.
+    BadFrame(Box<BadFrame>),
+}
+
+impl From<Violation> for Unread {
+    fn from(violation: Violation) -> Unread {
+        Unread::Violation(violation)
+    }
+}
+
+impl From<FrameError> for Unread {
+    fn from(error: FrameError) -> Unread {
+        Unread::Violation(error.into())
+    }
+}
+
+/// For where no frame may be bad.
+impl From<Unread> for Violation {
+    fn from(unread: Unread) -> Violation {
+        match unread {
+            Unread::Violation(violation) => violation,
+            Unread::BadFrame(bad) => bad.error.into(),
+        }
+    }
+}
+
+/// Says whether a frame that is no message costs more than what it was about: before the proof, and where descriptors
+/// wait that may be its own.
+#[cold]
+fn unread(frame: &[u8], error: MessageError, may_go_on: bool) -> Unread {
+    let bad = if may_go_on { BadFrame::read(frame, error) } else { Err(error) };
+    bad.map_or_else(|error| Unread::Violation(error.into()), |bad| Unread::BadFrame(Box::new(bad)))
 }
 
 /// The receiving end of a connection. `F` is a descriptor; dropping it closes it.
@@ -116,20 +155,21 @@ impl<F> Receiver<F> {
     /// The next whole message with its descriptors; `None` when more bytes are needed.
     ///
     /// # Errors
-    /// What the peer did wrong.
+    /// What the peer did wrong, or a frame that is no message.
     #[expect(clippy::should_implement_trait, reason = "what it gives borrows from it")]
     #[inline]
-    pub fn next(&mut self) -> Result<Option<(Message<'_>, Vec<F>)>, Violation> {
+    pub fn next(&mut self) -> Result<Option<(Message<'_>, Vec<F>)>, Unread> {
         if let Some(fault) = self.fault.take() {
-            return Err(fault);
+            return Err(fault.into());
         }
         let unhandled_bytes = self.decoder.buffered_bytes();
         let (agreed, code) = (self.agreed, self.code_beside());
-        let beside = |why: FdsError| Violation { code, why: why.to_string() };
+        let beside = |why: FdsError| Unread::from(Violation { code, why: why.to_string() });
         let Some(frame) = self.decoder.next_frame()? else {
             return self.fds.check(unhandled_bytes).map(|()| None).map_err(beside);
         };
-        let message = Message::parse(frame)?;
+        let message = Message::parse(frame)
+            .map_err(|error| unread(frame, error, agreed.is_some() && self.fds.is_empty()))?;
         let (count, has_streams) = match &message {
             Message::Request(request) => (request.fds, !request.streams.is_empty()),
             Message::Response(response) => (response.fds, !response.streams.is_empty()),
@@ -141,7 +181,8 @@ impl<F> Receiver<F> {
             (count > 0 && !agreed.is_some_and(|agreed| agreed.fds)).then_some("file descriptors")
         };
         if let Some(what) = unwanted {
-            return Err(Violation { code, why: format!("a frame brings {what}, which were not agreed on") });
+            let why = format!("a frame brings {what}, which were not agreed on");
+            return Err(Violation { code, why }.into());
         }
         let fds = if count > 0 { self.fds.take(count.into()).map_err(beside)? } else { Vec::new() };
         Ok(Some((message, fds)))
@@ -174,6 +215,7 @@ impl<F> Receiver<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rpc_plugin_wire::Meant;
 
     const FRAME: &[u8] = b"{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"fds\":2}\n";
 
@@ -187,7 +229,8 @@ mod tests {
     fn read(receiver: &mut Receiver<u8>, bytes: &[u8], fds: &[u8]) -> Result<Vec<Vec<u8>>, Violation> {
         receiver.space(bytes.len()).copy_from_slice(bytes);
         receiver.filled(bytes.len(), fds.to_vec(), false);
-        std::iter::from_fn(|| receiver.next().map(|read| read.map(|(_, fds)| fds)).transpose()).collect()
+        let mut next = || receiver.next().map(|read| read.map(|(_, fds)| fds)).map_err(Violation::from);
+        std::iter::from_fn(|| next().transpose()).collect()
     }
 
     #[test]
@@ -244,7 +287,24 @@ mod tests {
         assert!(why(read(&mut receiver(true, false), b"{", &[0; 17])).contains("more than 16"));
         let mut dropped = receiver(true, false);
         dropped.filled(0, Vec::new(), true);
-        assert!(dropped.next().unwrap_err().why.contains("at once"));
+        assert!(Violation::from(dropped.next().unwrap_err()).why.contains("at once"));
+    }
+
+    #[test]
+    fn a_bad_frame_is_handed_on_after_the_proof_and_where_no_descriptors_wait() {
+        let bad = b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":NaN}\n";
+        let mut open = receiver(true, false);
+        open.space(bad.len()).copy_from_slice(bad);
+        open.filled(bad.len(), Vec::new(), false);
+        let Err(Unread::BadFrame(frame)) = open.next() else { panic!("it is one answer") };
+        assert_eq!(frame.meant, Meant::Answer(7.into()));
+        assert_eq!(read(&mut open, FRAME, &[1, 2]), Ok(vec![vec![1, 2]]), "the stream is in step");
+        for (mut ending, fds) in [(receiver(true, false), vec![1]), (Receiver::new(Role::Host, 100), vec![])]
+        {
+            ending.space(bad.len()).copy_from_slice(bad);
+            ending.filled(bad.len(), fds, false);
+            assert!(matches!(ending.next(), Err(Unread::Violation(_))));
+        }
     }
 
     #[test]

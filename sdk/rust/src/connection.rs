@@ -18,7 +18,7 @@ use crate::error::{End, Error};
 use crate::wake_pipe::WakePipe;
 use nix::sys::socket::{MsgFlags, send};
 use rpc_plugin_interface::scm::{self, Received};
-use rpc_plugin_peer::{Receiver, Role, Span};
+use rpc_plugin_peer::{BadFrames, Receiver, Role, Span, Time, Violation};
 use std::io::{self, ErrorKind};
 use std::mem::take;
 use std::net::Shutdown;
@@ -43,12 +43,29 @@ pub(crate) struct Input {
     pub(crate) receiver: Receiver<OwnedFd>,
     /// Whether it holds frames that nobody has looked at.
     pub(crate) unparsed: bool,
+    bad_frames: BadFrames,
+    /// When the first bad frame came, from which their time counts.
+    first_bad: Option<Instant>,
 }
 
 impl Input {
     /// The receiving end of a connection whose hello is not answered.
     pub(crate) fn new(frame_bytes_max: usize) -> Box<Input> {
-        Box::new(Input { receiver: Receiver::new(Role::Plugin, frame_bytes_max), unparsed: true })
+        let receiver = Receiver::new(Role::Plugin, frame_bytes_max);
+        Box::new(Input { receiver, unparsed: true, bad_frames: BadFrames::default(), first_bad: None })
+    }
+
+    /// Counts a frame that is no message, by one of the ways in which [`BadFrames`] does.
+    ///
+    /// # Errors
+    /// It is one too many within a minute.
+    pub(crate) fn count_bad(
+        &mut self,
+        count: impl FnOnce(&mut BadFrames, Time) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let now = Instant::now();
+        let since = now.saturating_duration_since(*self.first_bad.get_or_insert(now));
+        count(&mut self.bad_frames, Time::ZERO.plus(since))
     }
 
     /// Waits for bytes. Returns the end where there are no more.

@@ -46,7 +46,7 @@ pub(crate) fn greet(
     send(connection, config, offer)?;
     let mut input = Input::new(FRAME_BYTES_MAX_UNAUTHENTICATED);
     let answer = loop {
-        match input.receiver.next()? {
+        match input.receiver.next().map_err(rpc_plugin_peer::Violation::from)? {
             Some((message, _)) => {
                 if let Some(answer) = understand(message)? {
                     break answer;

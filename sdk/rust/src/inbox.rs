@@ -19,7 +19,8 @@ use crate::session::{Session, would_deadlock};
 use crate::task::{Job, Refusal, Step};
 use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::context::{Callee, Served};
-use rpc_plugin_peer::Violation;
+use rpc_plugin_peer::{Unread, Violation};
+use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::life::{
     Cancel, METHOD_CALLBACK, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_PROGRESS,
@@ -27,7 +28,9 @@ use rpc_plugin_wire::life::{
 };
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Message, Notification, Request, RequestId};
+use rpc_plugin_wire::{
+    BadFrame, ErrorCode, ErrorObject, Meant, Message, Notification, Outcome, Request, RequestId, Response,
+};
 use serde_json::value::RawValue;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -43,6 +46,8 @@ pub(crate) struct Inbox {
     batch_max: usize,
     /// Whether the queue is full, and a thread free to take from it.
     full: bool,
+    /// What is wrong with the params of the notification that was handled last.
+    bad_params: Option<Violation>,
     /// Answers of this thread to what it has taken in.
     pub(crate) answers: Frames,
     /// When the bytes came, where somebody asked, and how many frames they were.
@@ -61,7 +66,8 @@ pub(crate) enum Parsed {
 impl Inbox {
     pub(crate) fn new(session: Arc<Session>) -> Inbox {
         let (batch, answers) = (Vec::with_capacity(BATCH_MAX), Frames::default());
-        Inbox { session, batch, batch_max: 1, full: false, answers, received: None, frames: 0 }
+        let (full, bad_params, received) = (false, None, None);
+        Inbox { session, batch, batch_max: 1, full, bad_params, answers, received, frames: 0 }
     }
 
     /// Says how many calls the queue takes.
@@ -75,11 +81,26 @@ impl Inbox {
     pub(crate) fn take_in(&mut self, input: &mut Input) -> Result<Parsed, Error> {
         input.unparsed = true;
         (self.received, self.frames) = (None, 0);
-        while let Some((message, fds)) = input.receiver.next()? {
+        loop {
+            let (message, fds) = match input.receiver.next() {
+                Ok(None) => break,
+                Ok(Some(read)) => read,
+                Err(Unread::Violation(violation)) => return Err(violation.into()),
+                Err(Unread::BadFrame(bad)) => {
+                    self.handle_bad_frame(&bad)?;
+                    if !bad.is_deadline() {
+                        input.count_bad(|counts, now| counts.count(now, &bad))?;
+                    }
+                    continue;
+                }
+            };
             self.frames += 1;
             let fds = self.with_streams(&message, fds)?;
             if let Some(end) = self.handle(message, fds)? {
                 return Ok(Parsed::End(end));
+            }
+            if let Some(wrong) = self.bad_params.take() {
+                input.count_bad(|counts, now| counts.count_params(now, wrong))?;
             }
             if self.batch.len() >= self.batch_max {
                 self.submit()?;
@@ -152,17 +173,56 @@ impl Inbox {
         }
     }
 
+    /// Lets a frame that is no message cost no more than what it was about: the one call of ours that it answers, or the
+    /// host's one request.
+    fn handle_bad_frame(&mut self, bad: &BadFrame) -> Result<(), Error> {
+        let session = Arc::clone(&self.session);
+        let Session { requester, outbox, service, .. } = &*session;
+        match &bad.meant {
+            Meant::Answer(id) => {
+                let data = ErrorData { outcome: Outcome::Indeterminate, plugin_id: None, generation: None };
+                let text = format!("the host's answer cannot be read: {bad}");
+                let error = ErrorObject::new(ErrorCode::InvalidResponse, text).with_data(&data);
+                let answer =
+                    Response { id: Some(id.clone()), result: Err(error), fds: 0, streams: Vec::new() };
+                let answered = requester.requests.answer(answer, Vec::new(), outbox.begun());
+                answered.map_err(|violation| Error::Violation(format!("{bad}; it is {}", violation.why)))?;
+            }
+            Meant::Request(id) => {
+                self.submit()?;
+                if session.pool.is_unanswered(id) {
+                    return Err(twice(id).into());
+                }
+                let error = ErrorObject::new(bad.code(), bad.to_string());
+                write_failure(&mut self.answers, id, service.terms.frame_bytes_max, error);
+            }
+            Meant::Notification => {}
+        }
+        let said = format!("a frame of the host is no message: {}: {bad}", bad.meant);
+        service.log.say(Event::new("bad_frame", Component::Rpc, Level::Warn, said));
+        Ok(())
+    }
+
     fn handle_notification(&mut self, notification: &Notification<'_>) -> Result<(), Error> {
         let method = &*notification.method;
-        let wrong = |error: ErrorObject| Error::Violation(format!("{method} has {}", error.message));
+        let wrong = |error: ErrorObject| {
+            let why = format!("{method} has {}", error.message);
+            Some(Violation { code: ErrorCode::InvalidParams, why })
+        };
         match method {
             METHOD_CANCEL => {
-                let cancel: Cancel = params_into(notification.params).map_err(wrong)?;
+                let cancel: Cancel = match params_into(notification.params) {
+                    Ok(cancel) => cancel,
+                    Err(error) => return Ok(self.bad_params = wrong(error)),
+                };
                 self.submit()?;
                 self.cancel(&cancel.id);
             }
             METHOD_PROGRESS => {
-                let Progress { id, value } = params_into(notification.params).map_err(wrong)?;
+                let Progress { id, value } = match params_into(notification.params) {
+                    Ok(progress) => progress,
+                    Err(error) => return Ok(self.bad_params = wrong(error)),
+                };
                 let Session { requester, outbox, .. } = &*self.session;
                 requester.requests.progress(&id, value, outbox.begun())?;
             }

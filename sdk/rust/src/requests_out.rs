@@ -135,8 +135,8 @@ impl HostRequests {
         ids
     }
 
-    /// The connection has ended: so do all requests, and no more are taken.
-    pub(crate) fn close(&self) {
+    /// The connection has ended, for this reason: so do all requests, and no more are taken.
+    pub(crate) fn close(&self, why: &str) {
         let mut table = self.lock();
         table.is_closed = true;
         let callbacks = take(&mut table.callbacks);
@@ -144,7 +144,7 @@ impl HostRequests {
         drop(table);
         drop(callbacks);
         for request in open {
-            let lost = "the connection to the host ended before it answered";
+            let lost = format!("the connection to the host ended before it answered: {why}");
             request.waiter.end(Err(CallError::indeterminate(ErrorCode::PluginLost, lost)));
         }
     }

@@ -104,7 +104,7 @@ fn requests_end_with_the_call_that_they_were_made_for() {
 fn the_end_of_the_connection_ends_all_and_no_more_are_taken() {
     let calls = HostRequests::default();
     let slots: Vec<_> = (0..3).map(|_| open(&calls, None).1).collect();
-    calls.close();
+    calls.close("the host is gone");
     for slot in slots {
         assert_eq!(code(&slot), (ErrorCode::PluginLost, Outcome::Indeterminate));
     }

@@ -31,14 +31,19 @@ impl Session {
         if !matches!(end, Ok(End::Shutdown)) {
             self.close_streams();
         }
-        self.requester.requests.close();
+        let why = match &end {
+            Ok(End::Shutdown) => "the host asked this plugin to end".to_owned(),
+            Ok(End::HostGone) => "the host is gone".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.requester.requests.close(&why);
         self.outbox.nudge();
         self.pool.end(end);
     }
 
     /// Ends all of it.
     pub(crate) fn close(&self) {
-        self.requester.requests.close();
+        self.requester.requests.close("this plugin ends");
         self.pool.close();
         self.close_streams();
         self.outbox.close();

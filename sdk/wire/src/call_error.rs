@@ -63,6 +63,12 @@ impl CallError {
         self.code == ErrorCode::DeadlineExceeded && self.outcome != Outcome::Answered
     }
 
+    /// Whether it was answered, with a frame that is no message.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.code == ErrorCode::InvalidResponse && self.outcome != Outcome::Answered
+    }
+
     /// The same with the plugin and generation it concerns.
     #[must_use]
     pub fn at(mut self, plugin_id: &PluginId, generation: Option<Generation>) -> CallError {

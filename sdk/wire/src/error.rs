@@ -105,6 +105,8 @@ error_codes! {
     UnknownPlugin = -32008, "unknown_plugin";
     /// The call could only wait on itself.
     WouldDeadlock = -32009, "would_deadlock";
+    /// The call was answered with a frame that is no message.
+    InvalidResponse = -32010, "invalid_response";
 }
 
 /// Cuts a message at [`ERROR_MESSAGE_BYTES_MAX`], between characters. serde quotes what it refuses, so

@@ -144,6 +144,8 @@ events! {
     HeartbeatMissed = "heartbeat_missed", Runtime, Warn;
     /// A peer broke the protocol; its connection ends.
     ProtocolViolation = "protocol_violation", Rpc, Error;
+    /// A frame came that is no message. It cost what it was about, and nothing else.
+    BadFrame = "bad_frame", Rpc, Warn;
     /// An answer came for a call that had ended; it was dropped.
     LateAnswer = "late_answer", Rpc, Warn;
     /// A call's deadline passed.

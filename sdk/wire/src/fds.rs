@@ -73,6 +73,12 @@ impl<D> Waiting<D> {
         Ok(())
     }
 
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Those of a frame that announces `count`.
     ///
     /// # Errors

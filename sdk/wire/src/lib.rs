@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod bad_frame;
 pub mod call_error;
 pub mod chain;
 mod envelope;
@@ -32,6 +33,7 @@ mod services;
 pub mod stream;
 mod write;
 
+pub use bad_frame::{BadFrame, Meant};
 pub use call_error::CallError;
 pub use chain::Chain;
 pub use error::{ErrorCode, ErrorObject, Outcome};

@@ -72,7 +72,7 @@ impl Plugin {
     /// Ends a generation that failed; what follows is decided when its process is gone.
     pub(super) fn fail(&mut self, step: &mut Step<'_>, reason: String) {
         self.last_error = Some(reason.clone());
-        self.close_link(step);
+        self.close_link(step, &reason);
         self.begin_end(step, Why::Failure(reason), false);
     }
 
@@ -82,7 +82,7 @@ impl Plugin {
         let open = self.session.as_ref().is_some_and(super::Session::is_open);
         if !open {
             // A proof that is completed from now on must not bring it up again.
-            self.close_link(step);
+            self.close_link(step, why.text());
         }
         if !ask || !open || grace.is_zero() {
             return self.climb_down(step, why, Rung::Asked);
@@ -129,13 +129,8 @@ impl Plugin {
             StopSignal::Term => "SIGTERM",
             StopSignal::Kill => "SIGKILL",
         };
-        let reason = match why {
-            Why::Stop => "stop",
-            Why::Restart => "restart",
-            Why::Failure(reason) | Why::Lost(reason) => reason,
-        };
         let note = Note::new(EventKind::SignalSent, format!("{name} was sent to its process group"));
-        self.note(step, note.reason(reason));
+        self.note(step, note.reason(why.text()));
     }
 
     /// The process of a generation ended.
@@ -152,7 +147,7 @@ impl Plugin {
             note = note.level(Level::Error);
         }
         self.note(step, note);
-        self.close_link(step);
+        self.close_link(step, &format!("its process ended with {}", exit.text));
         self.process = None;
         step.actions.push_back(Action::Discard(self.key, generation));
         let why = match self.phase.clone() {
@@ -168,7 +163,7 @@ impl Plugin {
 
     /// Ends the generation of a plugin that a person started, whose process is left to that person.
     fn let_go(&mut self, step: &mut Step<'_>, why: Why) {
-        self.close_link(step);
+        self.close_link(step, why.text());
         if let Some(process) = self.process.take() {
             let text = format!(
                 "its connection is closed; process {} is not the host's, and not signalled",

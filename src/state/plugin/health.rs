@@ -70,6 +70,7 @@ impl Plugin {
             Err(error) if error.code == ErrorCode::DeadlineExceeded => {
                 Err(format!("it did not answer a heartbeat: {}", error.message))
             }
+            Err(error) if error.is_unread() => Err(format!("its answer to a heartbeat: {}", error.message)),
             // The end of the connection is reported by itself.
             Err(_) => return,
         };

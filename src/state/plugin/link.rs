@@ -246,6 +246,10 @@ impl Plugin {
                     self.note(step, note);
                 }
             }
+            SessionEvent::BadFrame(meant, why) => {
+                let text = format!("a frame came that is no message: {meant}");
+                self.note(step, Note::new(EventKind::BadFrame, text).error(why));
+            }
             SessionEvent::LateAnswer(method) => {
                 self.counts.late_answers += 1;
                 let note = Note::new(EventKind::LateAnswer, "an answer came after its call had ended");
@@ -316,6 +320,7 @@ impl Plugin {
     fn handle_capabilities(&mut self, step: &mut Step<'_>, result: Result<Box<RawValue>, CallError>) {
         let Phase::Proving { healthy, .. } = self.phase else { return };
         let problem = match result {
+            Err(error) if error.is_unread() => Some(format!("its answer to {METHOD_CAPABILITIES}: {error}")),
             // The end of the connection is reported by itself.
             Err(error) if error.outcome != rpc_plugin_wire::Outcome::Answered => return,
             Err(error) => Some(format!("it answered {METHOD_CAPABILITIES} with an error: {error}")),
@@ -359,7 +364,7 @@ impl Plugin {
     fn handle_fault(&mut self, step: &mut Step<'_>, fault: Fault) {
         let doing = self.doing();
         let advice = if fault == Fault::EndOfStream { "" } else { self.first_bytes_advice() };
-        self.close_link(step);
+        self.close_link(step, &fault.to_string());
         let kind = match fault {
             Fault::NotAuthenticated(_) => EventKind::AuthenticationFailed,
             Fault::Violation(_) => EventKind::ProtocolViolation,
@@ -384,10 +389,10 @@ impl Plugin {
         }
     }
 
-    /// Ends the connection from this side, if there is one; every call in flight ends.
-    pub(super) fn close_link(&mut self, step: &mut Step<'_>) {
+    /// Ends the connection from this side, if there is one; every call in flight ends, and is told why.
+    pub(super) fn close_link(&mut self, step: &mut Step<'_>, why: &str) {
         let Some(session) = self.session.as_mut() else { return };
-        session.close(&mut step.cx());
+        session.close(&mut step.cx(), why);
         // What the session still has to say: the ends of calls; a fault is being handled already.
         while let Some(event) = self.session.as_mut().and_then(Session::poll_event) {
             if let SessionEvent::Completed { caller: Caller::Call(key), id, method, end } = event {

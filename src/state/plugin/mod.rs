@@ -51,6 +51,17 @@ enum Why {
     Lost(String),
 }
 
+impl Why {
+    /// The reason, in words.
+    fn text(&self) -> &str {
+        match self {
+            Why::Stop => "stop",
+            Why::Restart => "restart",
+            Why::Failure(reason) | Why::Lost(reason) => reason,
+        }
+    }
+}
+
 /// How far the ladder has been climbed down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rung {

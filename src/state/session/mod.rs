@@ -8,6 +8,7 @@
 //! fault nothing more is read or delivered.
 
 mod answers;
+mod bad_frames;
 mod hello;
 mod receive;
 mod requests;
@@ -21,7 +22,7 @@ use super::fds::{Fd, Fds};
 use super::keys::{CallKey, Caller, Cx};
 use super::policy::Policy;
 use super::wheel::TimerKey;
-use rpc_plugin_peer::{Named, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Streams};
+use rpc_plugin_peer::{BadFrames, Named, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Streams};
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
 use rpc_plugin_wire::message::{params_text, write_notification};
@@ -64,6 +65,7 @@ pub struct Session {
     requests: RequestsOut<OwnRequest>,
     incoming: RequestsIn<()>,
     streams: Streams<Fd>,
+    bad_frames: BadFrames,
     /// Whether the plugin takes descriptors.
     takes_fds: bool,
     events: VecDeque<SessionEvent>,
@@ -85,6 +87,7 @@ impl Session {
             requests: RequestsOut::new(0, policy.calls_in_flight_max),
             incoming: RequestsIn::new(Role::Host, INCOMING_MAX, INCOMING_FDS_MAX),
             streams: Streams::new(Role::Host),
+            bad_frames: BadFrames::default(),
             takes_fds: false,
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
@@ -132,10 +135,10 @@ impl Session {
         self.receiver.unfinished_bytes()
     }
 
-    /// Ends the session from this side: calls in flight end, nothing more is read or delivered.
-    pub fn close(&mut self, cx: &mut Cx<'_>) {
+    /// Ends the session from this side, for this reason: calls in flight end, nothing more is read or delivered.
+    pub fn close(&mut self, cx: &mut Cx<'_>, why: &str) {
         self.stage = Stage::Closed;
-        self.end_calls(cx);
+        self.end_calls(cx, why);
     }
 
     /// The call that the request of that number belongs to, while it waits for its answer.

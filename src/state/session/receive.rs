@@ -6,7 +6,7 @@ use super::{Session, Stage};
 use crate::state::call::CallEnd;
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{Caller, Cx};
-use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Violation};
+use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Unread, Violation};
 use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, METHOD_HELLO};
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::{params_into, write_error, write_result};
@@ -36,7 +36,8 @@ impl Session {
             match receiver.next() {
                 Ok(None) => return false,
                 Ok(Some((message, fds))) => self.handle_message(cx, message, fds),
-                Err(violation) => self.refuse(cx, None, violation),
+                Err(Unread::Violation(violation)) => self.refuse(cx, None, violation),
+                Err(Unread::BadFrame(bad)) => self.handle_bad_frame(cx, &bad),
             }
             if was_greeting && self.stage == Stage::Open {
                 let (frame_bytes_max, streams) = (self.frame_bytes_max, self.streams.are_agreed());
@@ -150,11 +151,11 @@ impl Session {
                     self.events.push_back(SessionEvent::Abandoned(id));
                 }
                 Ok(_) => {}
-                Err(error) => self.refuse_params(cx, METHOD_CANCEL, error),
+                Err(error) => self.handle_bad_params(cx, METHOD_CANCEL, &error),
             },
             METHOD_PROGRESS => match params_into::<Progress>(notification.params) {
                 Ok(progress) => self.handle_progress(cx, progress),
-                Err(error) => self.refuse_params(cx, METHOD_PROGRESS, error),
+                Err(error) => self.handle_bad_params(cx, METHOD_PROGRESS, &error),
             },
             method => {
                 let read = StreamFrame::read(method, notification.params).map_err(Violation::invalid);
@@ -168,11 +169,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    fn refuse_params(&mut self, cx: &mut Cx<'_>, method: &str, error: ErrorObject) {
-        let why = format!("{method} has {}", error.message);
-        self.refuse(cx, None, Violation { code: ErrorCode::InvalidParams, why });
     }
 
     /// Passed on only while somebody waits who asked for it.
@@ -229,7 +225,7 @@ impl Session {
     }
 
     /// Ends because of what the peer sent, and tells it why.
-    fn refuse(&mut self, cx: &mut Cx<'_>, id: Option<&RequestId>, violation: Violation) {
+    pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, id: Option<&RequestId>, violation: Violation) {
         if self.stage == Stage::Closed {
             return;
         }
@@ -248,7 +244,7 @@ impl Session {
             return;
         }
         self.stage = Stage::Closed;
-        self.end_calls(cx);
+        self.end_calls(cx, &fault.to_string());
         self.events.push_back(SessionEvent::Fault(fault));
     }
 }

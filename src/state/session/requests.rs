@@ -178,8 +178,8 @@ impl Session {
     }
 
     /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
-    /// even if last bytes are still sent.
-    pub(super) fn end_calls(&mut self, cx: &mut Cx<'_>) {
+    /// even if last bytes are still sent. Who waits is told why the connection ended.
+    pub(super) fn end_calls(&mut self, cx: &mut Cx<'_>, why: &str) {
         while let Some(request) = self.requests.pop() {
             let withdrawn = self.withdraw(request.frame());
             self.disarm(cx, &request);
@@ -187,15 +187,12 @@ impl Session {
                 continue;
             }
             let error = if withdrawn {
-                CallError::not_sent(
-                    ErrorCode::Unavailable,
-                    "the connection ended before the call was written",
-                )
+                let text = format!("the connection ended before the call was written: {why}");
+                CallError::not_sent(ErrorCode::Unavailable, text)
             } else {
-                CallError::indeterminate(
-                    ErrorCode::PluginLost,
-                    "the connection ended before the answer came; the plugin may have executed the call",
-                )
+                let text =
+                    "the connection ended before the answer came; the plugin may have executed the call";
+                CallError::indeterminate(ErrorCode::PluginLost, format!("{text}: {why}"))
             };
             self.complete_with(cx, request, error);
         }
@@ -217,7 +214,7 @@ impl Session {
         self.complete_with(cx, request, CallError::not_sent(ErrorCode::Overloaded, text));
     }
 
-    fn complete_with(&mut self, cx: &Cx<'_>, request: Unanswered<OwnRequest>, error: CallError) {
+    pub(super) fn complete_with(&mut self, cx: &Cx<'_>, request: Unanswered<OwnRequest>, error: CallError) {
         let end = self.end(Err(self.here(error)));
         self.complete(cx, request, end);
     }

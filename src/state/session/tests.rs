@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+#[path = "tests_bad_frames.rs"]
+mod bad_frames;
 #[path = "tests_bounds.rs"]
 mod bounds;
 #[path = "tests_fds.rs"]
@@ -264,7 +266,7 @@ fn what_is_wrong_after_the_proof_ends_the_connection_and_every_call() {
         ("unknown id \"0\"", frame(&json!({"jsonrpc": "2.0", "id": "0", "result": 1}))),
         ("could not read a frame: parse_error", null),
         ("waits for an answer already", twice),
-        ("not UTF-8", b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}\n".to_vec()),
+        ("not UTF-8", b"{\"jsonrpc\":\"2.0\",\"id\":\"\xff\",\"result\":1}\n".to_vec()),
         ("not one JSON object", b"[]\n".to_vec()),
         ("longer than the 16384 bytes", vec![b'x'; 16 * 1024 + 1]),
     ];

@@ -312,7 +312,7 @@ fn a_request_is_handed_on_whole_and_given_up_by_its_id() {
     bench.read(&cancel(json!("q")), Fds::new());
     assert!(matches!(&bench.events()[..], [SessionEvent::Abandoned(RequestId::Text(id))] if &**id == "q"));
     bench.read(&frame(&json!({"jsonrpc": "2.0", "method": "rpc.cancel", "params": {}})), Fds::new());
-    assert!(bench.violation().contains("rpc.cancel"));
+    assert!(matches!(&bench.events()[..], [SessionEvent::BadFrame(_, why)] if why.contains("rpc.cancel")));
 }
 
 #[test]
@@ -406,4 +406,15 @@ fn answers_that_do_not_fit_are_errors_and_no_fault_of_the_peer() {
         sent.len()
     );
     assert!(sent.len() < policy().outbox_bytes_max + 60 * 500, "{}", sent.len());
+}
+
+#[test]
+fn with_descriptors_waiting_a_bad_frame_ends_the_connection() {
+    let (mut bench, (held, fds)) = (Bench::passing(), held(1));
+    bench.call(1);
+    bench.write_all();
+    bench.read(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":NaN}\n", fds);
+    assert!(bench.violation().contains("does not parse"));
+    drop(bench);
+    assert_eq!(held.open(), 0);
 }

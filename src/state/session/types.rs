@@ -101,6 +101,8 @@ pub enum SessionEvent {
     Abandoned(RequestId),
     /// The plugin has something to say by this method, and wants no answer.
     Told(&'static str, Option<Box<RawValue>>),
+    /// A frame came that is no message: what it was meant to be, and what is wrong with it.
+    BadFrame(String, String),
     /// An answer came for a request that had ended.
     LateAnswer(Cow<'static, str>),
     /// The connection cannot go on. The last event.

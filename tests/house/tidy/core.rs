@@ -21,6 +21,15 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/wire/src/plugin_state.rs", "names of states, as they are shown"),
     ("sdk/wire/src/services.rs", "params of what plugins ask of their host"),
     ("sdk/wire/src/stream.rs", "streams in band: their bytes, not the calls that open them"),
+    (
+        "sdk/wire/src/bad_frame.rs",
+        "frames that are no messages: whether an id was asked is checked elsewhere",
+    ),
+    ("sdk/peer/src/bad_frames.rs", "counts frames that are no messages"),
+    (
+        "src/state/session/bad_frames.rs",
+        "frames that are no messages end calls by the same tables as good ones",
+    ),
     ("sdk/peer/src/streams.rs", "streams in band: which are open, not the calls that open them"),
     ("src/state/plugin/logged.rs", "what plugins put on the record"),
     ("src/state/plugin/status.rs", "what is shown of a plugin"),
