@@ -205,27 +205,21 @@ impl Inbox {
 
     fn handle_notification(&mut self, notification: &Notification<'_>) -> Result<(), Error> {
         let method = &*notification.method;
-        let wrong = |error: ErrorObject| {
-            let why = format!("{method} has {}", error.message);
-            Some(Violation { code: ErrorCode::InvalidParams, why })
-        };
         match method {
-            METHOD_CANCEL => {
-                let cancel: Cancel = match params_into(notification.params) {
-                    Ok(cancel) => cancel,
-                    Err(error) => return Ok(self.bad_params = wrong(error)),
-                };
-                self.submit()?;
-                self.cancel(&cancel.id);
-            }
-            METHOD_PROGRESS => {
-                let Progress { id, value } = match params_into(notification.params) {
-                    Ok(progress) => progress,
-                    Err(error) => return Ok(self.bad_params = wrong(error)),
-                };
-                let Session { requester, outbox, .. } = &*self.session;
-                requester.requests.progress(&id, value, outbox.begun())?;
-            }
+            METHOD_CANCEL => match params_into::<Cancel>(notification.params) {
+                Ok(cancel) => {
+                    self.submit()?;
+                    self.cancel(&cancel.id);
+                }
+                Err(error) => self.bad_params = Some(bad_params(method, &error)),
+            },
+            METHOD_PROGRESS => match params_into::<Progress>(notification.params) {
+                Ok(Progress { id, value }) => {
+                    let Session { requester, outbox, .. } = &*self.session;
+                    requester.requests.progress(&id, value, outbox.begun())?;
+                }
+                Err(error) => self.bad_params = Some(bad_params(method, &error)),
+            },
             _ => self.handle_stream(method, notification.params)?,
         }
         Ok(())
@@ -304,6 +298,10 @@ fn refuse(answers: &mut Frames, frame_bytes_max: usize, call: &Call, why: Refusa
         Refusal::WouldDeadlock => would_deadlock(call.chain()),
     };
     write_failure(answers, call.id(), frame_bytes_max, error);
+}
+
+fn bad_params(method: &str, error: &ErrorObject) -> Violation {
+    Violation { code: ErrorCode::InvalidParams, why: format!("{method} has {}", error.message) }
 }
 
 fn twice(id: &RequestId) -> Violation {

@@ -133,6 +133,9 @@ struct Lexer<'a> {
     surrogate: Option<(&'static str, usize)>,
 }
 
+/// What passes the value of a member, of at most so many levels, and is told its name.
+type PassMember<'f, 'a> = dyn FnMut(&mut Lexer<'a>, &[u8], usize) -> Option<()> + 'f;
+
 impl<'a> Lexer<'a> {
     /// Passes the frame's own object.
     fn frame(&mut self, members: &mut Members) -> Option<()> {
@@ -188,11 +191,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Passes an object of at most so many levels. `member` passes the value of each member, of which it is told the name.
-    fn object(
-        &mut self,
-        levels: usize,
-        member: &mut dyn FnMut(&mut Lexer<'a>, &[u8], usize) -> Option<()>,
-    ) -> Option<()> {
+    fn object(&mut self, levels: usize, member: &mut PassMember<'_, 'a>) -> Option<()> {
         let inside = levels.checked_sub(1)?;
         self.takes(b'{').then_some(())?;
         if self.takes(b'}') {

@@ -4,6 +4,9 @@
 use super::*;
 use rpc_plugin_peer::BAD_FRAMES_MAX;
 
+/// What befalls a session.
+type Act = fn(&mut Bench);
+
 fn bad_answer(id: u64) -> Vec<u8> {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"mean\":NaN}}}}\n").into_bytes()
 }
@@ -45,10 +48,10 @@ fn a_bad_answer_ends_its_call_and_no_other() {
 
 #[test]
 fn a_bad_answer_to_what_was_not_asked_or_is_answered_ends_the_connection() {
-    let cases: [(&str, &dyn Fn(&mut Bench)); 3] = [
-        ("was never asked", &|bench| bench.push(&bad_answer(9))),
-        ("does not wait any more", &|bench| bench.push(&[result(0), bad_answer(0)].concat())),
-        ("has not been asked yet", &|bench| {
+    let cases: [(&str, Act); 3] = [
+        ("was never asked", |bench| bench.push(&bad_answer(9))),
+        ("does not wait any more", |bench| bench.push(&[result(0), bad_answer(0)].concat())),
+        ("has not been asked yet", |bench| {
             bench.call(2);
             bench.push(&bad_answer(1));
         }),
@@ -157,11 +160,11 @@ fn whoever_waits_is_told_why_the_connection_ended() {
         });
         errors.collect()
     };
-    let cases: [(&str, &dyn Fn(&mut Bench)); 4] = [
-        ("the plugin closed the connection", &|bench| bench.end()),
-        ("the plugin broke the protocol: an answer to unknown id 99", &|bench| bench.push(&result(99))),
-        ("longer than the 16384 bytes allowed", &|bench| bench.push(&[b'x'; 17_000])),
-        ("its process ended with status 3", &|bench| {
+    let cases: [(&str, Act); 4] = [
+        ("the plugin closed the connection", |bench| bench.end()),
+        ("the plugin broke the protocol: an answer to unknown id 99", |bench| bench.push(&result(99))),
+        ("longer than the 16384 bytes allowed", |bench| bench.push(&[b'x'; 17_000])),
+        ("its process ended with status 3", |bench| {
             let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
             bench.session.close(&mut cx, "its process ended with status 3");
         }),
