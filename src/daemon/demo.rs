@@ -28,7 +28,8 @@ pub(super) fn run(stay: bool) -> Result<ExitCode, DaemonError> {
     let executable = copy_of_this_program(folder.path())?;
     let runtime_dir = folder.path().join("run");
     say("A host starts, and launches the built-in echo plugin as a process of its own.")?;
-    let host = Host::builder(&runtime_dir).admin_socket(true).adopt_orphans(true).start()?;
+    let host = Host::builder(&runtime_dir).admin_socket(true).adopt_orphans(true);
+    let host = host.on_hang(signals::exit_hung("rpcplugind")).start()?;
     signals.end_with(&host)?;
     std::thread::scope(|scope| {
         // Ctrl-C ends the host at any step, and then the next step fails.

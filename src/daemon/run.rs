@@ -66,7 +66,8 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
         .admin_clients_max(config.limits.admin_clients_max)
         .log_options(config.log_options())
         .log_sinks(config.sinks.clone())
-        .adopt_orphans(true);
+        .adopt_orphans(true)
+        .on_hang(signals::exit_hung(PROGRAM.name));
     if let Some(starting_max) = config.limits.starting_max {
         builder = builder.starting_max(starting_max);
     }

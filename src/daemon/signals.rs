@@ -15,7 +15,7 @@ use rpc_plugin_wire::event::EventKind;
 use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::backend::{Handle, SignalDelivery};
 use signal_hook::iterator::exfiltrator::SignalOnly;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 
@@ -121,6 +121,15 @@ fn wait_and_close(host: Host, handle: &Handle) {
     host.wait_ended();
     drop(host);
     handle.close();
+}
+
+/// Ends the process where the event loop of its host hangs for good: nothing else in it can, and its plugins end with it.
+pub(crate) fn exit_hung(program: &'static str) -> impl FnOnce(&str) + Send + 'static {
+    move |reason| {
+        // Nowhere is left to tell that this failed.
+        let _ = writeln!(io::stderr(), "{program}: {reason}");
+        std::process::exit(1)
+    }
 }
 
 /// Waits until a handler has written to the pipe; false when it is closed.

@@ -14,7 +14,7 @@ mod view;
 use crate::cli::text::{colour_wanted, escape};
 use crate::cli::{Args, Ask, UsageError};
 use crate::ctl::{Exit, PROGRAM};
-use crate::daemon::signals::Watch;
+use crate::daemon::signals::{Watch, exit_hung};
 use crate::host::{
     EventStream, Generation, Host, HostError, PluginConfig, PluginHandle, PluginId, Transport,
 };
@@ -97,7 +97,8 @@ fn try_run(args: &Args) -> Result<Exit, DevError> {
     let is_terminal = std::io::stdout().is_terminal();
     let colour = colour_wanted(is_terminal, &|name| std::env::var_os(name)) && !args.is_set("no-color");
     let view = View::new(args.is_set("json"), colour);
-    let host = Host::builder(folder.path()).admin_socket(true).adopt_orphans(true).start()?;
+    let host = Host::builder(folder.path()).admin_socket(true).adopt_orphans(true);
+    let host = host.on_hang(exit_hung("rpcpluginctl")).start()?;
     let events = host.subscribe_to_all(EVENTS_MAX)?;
     let plugin = host.add(config)?;
     let (sender, inputs) = bounded(1);

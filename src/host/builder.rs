@@ -9,7 +9,9 @@ use super::sinks::{self, LogSink, SinkContext, Sinks};
 use super::{Host, HostError};
 use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
-use crate::reactor::{ADMIN_BACKLOG, AdminSocket, EndReason, LoopCommand, Reactor, Setup, SinkQuestions};
+use crate::reactor::{
+    ADMIN_BACKLOG, AdminSocket, EndReason, LoopCommand, OnHang, Reactor, Setup, SinkQuestions,
+};
 use crate::state::action::Note;
 use crate::state::start_places::STARTING_MAX_LEAST;
 use crate::sys::host_identity::{HostIdentity, leaders_of};
@@ -58,6 +60,7 @@ pub struct HostBuilder {
     /// `None`: as many as [`starting_max_default`] says.
     starting_max: Option<usize>,
     spin: Duration,
+    on_hang: Option<OnHang>,
     offered: OfferedServices,
 }
 
@@ -81,6 +84,7 @@ impl HostBuilder {
             admin_clients_max: ADMIN_CLIENTS_MAX_DEFAULT,
             starting_max: None,
             spin: if several_cores() { SPIN_DEFAULT } else { Duration::ZERO },
+            on_hang: None,
             offered: OfferedServices::default(),
         }
     }
@@ -91,6 +95,17 @@ impl HostBuilder {
     #[must_use]
     pub fn spin(mut self, spin: Duration) -> HostBuilder {
         self.spin = spin.min(SPIN_MAX);
+        self
+    }
+
+    /// What is to be done where the event loop hangs for good: in a descriptor of a plugin, for four seconds in one
+    /// system call that should not wait, though the plugin was killed after two. `function` is given the reason, once, on
+    /// a thread of its own, after the reason was put on record. Nothing in the process can free the loop then: calls do
+    /// not end any more, and [`Host::shutdown`] does not return. So the function had better end the process
+    /// ([`std::process::exit`]), which ends the plugins too. Unless this says otherwise, nothing is done but the record.
+    #[must_use]
+    pub fn on_hang(mut self, function: impl FnOnce(&str) + Send + 'static) -> HostBuilder {
+        self.on_hang = Some(Box::new(function));
         self
     }
 
@@ -254,6 +269,7 @@ impl HostBuilder {
             subreaper: self.subreaper,
             children: children.clone(),
             sinks: Arc::clone(&questions),
+            on_hang: self.on_hang,
             ended: Arc::clone(&ended),
         };
         let engine = Reactor::engine(setup, self.spin)

@@ -7,6 +7,7 @@
 
 use super::hub::Hub;
 use super::poller::Source;
+use super::watchdog::Touched;
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
 use crate::state::output::{Capture, Output, Printed, PrintedLine, Stream, Treatment};
@@ -44,9 +45,18 @@ struct Pipe {
 
 impl Pipe {
     /// Reads once. `Ok(true)`: there may be more. An error: the stream is over.
-    fn read(&mut self, now: Time, out: &mut Vec<Printed>) -> Result<bool, ()> {
+    fn read(
+        &mut self,
+        hub: &Hub,
+        (key, generation, _): PipeName,
+        now: Time,
+        out: &mut Vec<Printed>,
+    ) -> Result<bool, ()> {
         let mut buffer = [0; PIPE_BYTES_PER_READ];
-        match self.file.read(&mut buffer) {
+        let touch = hub.watchdog.touch((key, generation), Touched::OutputRead);
+        let read = self.file.read(&mut buffer);
+        drop(touch);
+        match read {
             Ok(0) => Err(()),
             Ok(bytes) => {
                 self.capture.push(now, buffer.get(..bytes).unwrap_or_default(), out);
@@ -133,7 +143,7 @@ impl CapturedOutput {
         let Some(pipe) = self.pipes.get_mut(&name) else { return };
         let (mut printed, mut result) = (Vec::new(), Ok(true));
         for _ in 0..PIPE_READS_PER_TURN {
-            result = pipe.read(now, &mut printed);
+            result = pipe.read(hub, name, now, &mut printed);
             if !matches!(result, Ok(true)) {
                 break;
             }
@@ -157,7 +167,7 @@ impl CapturedOutput {
         let Some(mut pipe) = self.pipes.remove(&name) else { return Vec::new() };
         let mut printed = Vec::new();
         for _ in 0..PIPE_LAST_READS_MAX {
-            if !matches!(pipe.read(now, &mut printed), Ok(true)) {
+            if !matches!(pipe.read(hub, name, now, &mut printed), Ok(true)) {
                 break;
             }
         }

@@ -7,6 +7,7 @@
 
 use super::hub::Hub;
 use super::poller::Source;
+use super::watchdog::Touched;
 use crate::state::fds::Fd;
 use crate::state::keys::PluginKey;
 use crate::state::time::Time;
@@ -92,7 +93,10 @@ impl Connections {
             let is_long = session.unfinished_bytes() >= READ_BYTES;
             let space = session.space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
             let room = space.len();
-            match scm::receive(connection.stream.as_fd(), space) {
+            let touch = hub.watchdog.touch((key, generation), Touched::ConnectionRead);
+            let received = scm::receive(connection.stream.as_fd(), space);
+            drop(touch);
+            match received {
                 Ok(Received { bytes: 0, .. }) => {
                     return hub.supervisor.handle_end_of_stream(now, key, generation);
                 }
@@ -138,10 +142,12 @@ impl Connections {
                 break;
             }
             let fds = session.waiting_fds();
+            let touch = hub.watchdog.touch((key, generation), Touched::ConnectionWritten);
             let written = match fds.is_empty() {
                 true => (&connection.stream).write(session.waiting()),
                 false => scm::send(connection.stream.as_fd(), session.waiting(), fds, false),
             };
+            drop(touch);
             match written {
                 Ok(bytes) => session.wrote(bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -169,6 +175,7 @@ impl Connections {
         if self.by_plugin.get(&key).is_some_and(|connection| connection.generation == generation)
             && let Some(connection) = self.by_plugin.remove(&key)
         {
+            let _touch = hub.watchdog.touch((key, generation), Touched::ConnectionWritten);
             // It is over either way; the peer learns why if it can.
             let _ = (&connection.stream).write(last);
             hub.poller.unregister(connection.stream.as_raw_fd(), connection.source);

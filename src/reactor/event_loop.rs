@@ -20,6 +20,7 @@ use super::plugin_requests::PluginRequests;
 use super::poller::{Poller, Source};
 use super::preparations::Preparations;
 use super::recorder::Recorder;
+use super::relay_threads::RelayThreads;
 use super::runtime_folder::{LookedAfter, RuntimeFolder};
 use super::setup::{EndReason, HostEnd, Setup};
 use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, Woken};
@@ -83,13 +84,15 @@ pub(crate) struct Reactor {
 impl Reactor {
     /// Makes the loop and lends it; [`Engine::run`] is to be called on the thread that is to be its own. `spin` is how
     /// long a caller that drives looks for its answer without sleeping.
-    pub(crate) fn engine(setup: Setup, spin: Duration) -> io::Result<Engine<Reactor>> {
+    pub(crate) fn engine(mut setup: Setup, spin: Duration) -> io::Result<Engine<Reactor>> {
         let (poller, waker) = Poller::new()?;
         let driver = Arc::new(Driver::new(waker));
         let (commands, queue) = engine::open(Arc::clone(&driver));
         let held = HeldReplies::new(&setup.log, &commands);
+        let watchdog = setup.watchdog(commands.clone())?;
         let recorder = Recorder::new(setup.log, setup.runtime_dir.path());
-        let mut hub = Hub::new(poller, recorder, setup.starting_max);
+        let watched = watchdog.shared();
+        let mut hub = Hub::new(poller, recorder, watchdog, setup.starting_max);
         let mut reactor = Reactor {
             runtime_folder: RuntimeFolder::new(&mut hub, setup.runtime_dir.path()),
             hub,
@@ -97,11 +100,11 @@ impl Reactor {
             queue,
             on_own_thread: false,
             preparations: Preparations::start(Arc::clone(&setup.runtime_dir), commands.clone())?,
-            instances: Instances::new(Arc::clone(&setup.runtime_dir), setup.children.clone()),
+            instances: Instances::new(Arc::clone(&setup.runtime_dir), setup.children.clone(), watched),
             output: CapturedOutput::default(),
             left_behind: LeftBehind::start(setup.subreaper, setup.children, commands.clone())?,
             connections: Connections::default(),
-            streams: InBandStreams::default(),
+            streams: InBandStreams::new(RelayThreads::new(commands.clone())),
             requests: PluginRequests::new(setup.services),
             admin: AdminConnections::new(setup.admin, setup.runtime_dir, setup.sinks),
             pending: PendingReplies::new(Arc::clone(&driver)),
@@ -149,9 +152,6 @@ impl Reactor {
             Some(Source::Exit(key, generation)) => self.handle_exit(now, key, generation),
             Some(Source::Pipe(key, generation, stream)) => {
                 self.output.read(hub, now, (key, generation, stream));
-            }
-            Some(Source::InBandStream(key, generation, number)) => {
-                self.streams.pump(hub, now, (key, generation), number);
             }
             Some(Source::AdminListener) => self.admin.accept(hub, now),
             Some(Source::RuntimeDir) => self.runtime_folder.changed(now),
@@ -246,7 +246,7 @@ impl Reactor {
             Action::CloseLink(key, generation, last) => {
                 self.connections.close(hub, key, generation, &last);
                 self.requests.abandon_all(hub, &mut self.pending, now, (key, generation));
-                self.streams.close(hub, (key, generation));
+                self.streams.close((key, generation));
             }
             Action::Signal(key, generation, signal) => self.instances.signal(hub, key, generation, signal),
             Action::Progress(call, value) => self.tell_progress(now, call, value),
@@ -401,6 +401,7 @@ impl Reactor {
                     hub.fault("the admin socket cannot be watched", &error);
                 }
             }
+            LoopCommand::StreamsMoved => self.streams.take_reports(hub, now),
             LoopCommand::LookAfterFolder => self.runtime_folder.want(now),
             LoopCommand::FolderLooked(looked) => self.folder_looked(now, looked),
             // The end of the turn looks after it.

@@ -4,6 +4,7 @@
 
 use super::poller::{Poller, Source};
 use super::recorder::Recorder;
+use super::watchdog::RunningWatchdog;
 use crate::state::action::Note;
 use crate::state::shortage::Shortage;
 use crate::state::standstill::{DueTimers, LATE_MAX, RunningTime, Suspends};
@@ -24,6 +25,7 @@ pub(super) struct Hub {
     pub(super) poller: Poller,
     pub(super) supervisor: Supervisor,
     pub(super) recorder: Recorder,
+    pub(super) watchdog: RunningWatchdog,
     origin: Instant,
     clock: RunningTime,
     due_timers: DueTimers,
@@ -35,13 +37,19 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub(super) fn new(poller: Poller, recorder: Recorder, starting_max: usize) -> Hub {
+    pub(super) fn new(
+        poller: Poller,
+        recorder: Recorder,
+        watchdog: RunningWatchdog,
+        starting_max: usize,
+    ) -> Hub {
         let mut supervisor = Supervisor::new(fastrand::u64(..));
         supervisor.set_starting_max(starting_max);
         Hub {
             poller,
             supervisor,
             recorder,
+            watchdog,
             origin: Instant::now(),
             clock: RunningTime::default(),
             due_timers: DueTimers::default(),

@@ -1,27 +1,27 @@
 //! Streams in band: between the descriptors that this program holds and the frames that a plugin behind pipes sees
 //! (protocol section 6).
 //!
-//! What it deliberately does not do: keep account of credit, or read and write descriptors
-//! ([`rpc_plugin_interface::relay`] does); decide which stream sends next ([`StreamTurns`] does).
+//! What it deliberately does not do: keep account of credit ([`StreamAccount`] does); decide which stream sends next
+//! ([`StreamTurns`] does); read, write or close a descriptor, which may make whoever does it wait
+//! ([`RelayThreads`] do).
 //!
 //! What always holds: nothing here blocks; of each stream no more than one window waits in either direction; a stream
 //! ends when both ways are over, or with its connection.
 
 use super::hub::Hub;
-use super::poller::Source;
+use super::relay_threads::{RelayHandle, RelayThreads};
 use crate::state::call::CallEnd;
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::PluginKey;
 use crate::state::stream_turns::{StreamTurn, StreamTurns, WAITING_BYTES_MAX};
 use crate::state::time::Time;
-use mio::Interest;
-use rpc_plugin_interface::relay::Relay;
+use rpc_plugin_interface::stream_account::StreamAccount;
+use rpc_plugin_interface::stream_descriptor::StreamReport;
 use rpc_plugin_peer::Named;
 use rpc_plugin_wire::Generation;
-use rpc_plugin_wire::stream::{StreamFault, StreamFrame};
+use rpc_plugin_wire::stream::StreamFrame;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 /// One generation's connection.
@@ -29,9 +29,9 @@ type ConnectionName = (PluginKey, Generation);
 
 /// One stream that is open.
 struct OpenStream {
-    relay: Relay,
-    /// Registration with epoll; `None` once its descriptor is no longer watched.
-    source: Option<u64>,
+    account: StreamAccount,
+    /// `None`: nobody here has to do with it.
+    relay: Option<RelayHandle>,
 }
 
 /// The streams of one connection.
@@ -42,14 +42,23 @@ struct ConnectionStreams {
 }
 
 /// All streams in band. Bounded by the streams of each connection.
-#[derive(Default)]
-pub(super) struct InBandStreams(BTreeMap<ConnectionName, ConnectionStreams>);
+pub(super) struct InBandStreams {
+    connections: BTreeMap<ConnectionName, ConnectionStreams>,
+    /// The stream that each relay belongs to.
+    by_relay: BTreeMap<u64, (ConnectionName, u64)>,
+    threads: RelayThreads,
+}
 
 impl InBandStreams {
+    /// None is open.
+    pub(super) fn new(threads: RelayThreads) -> InBandStreams {
+        InBandStreams { connections: BTreeMap::new(), by_relay: BTreeMap::new(), threads }
+    }
+
     /// Bytes went to a plugin: begins streams whose frames were among them, and goes on with others as far as there
     /// is room now.
     pub(super) fn go_on(&mut self, hub: &mut Hub, name: ConnectionName, announced: Named<Fd>) {
-        if announced.is_empty() && self.0.is_empty() {
+        if announced.is_empty() && self.connections.is_empty() {
             return;
         }
         let now = hub.now();
@@ -97,111 +106,127 @@ impl InBandStreams {
         }
     }
 
-    fn open(&mut self, hub: &mut Hub, now: Time, name: ConnectionName, number: u64, fd: Option<OwnedFd>) {
-        // With the connection gone, so are its streams: the descriptor is closed here.
+    fn open(&mut self, hub: &mut Hub, now: Time, name: ConnectionName, number: u64, fd: Option<Fd>) {
+        // With the connection gone, so are its streams: the descriptor is closed.
         let Some(session) = hub.supervisor.session_mut(name.0, name.1) else { return };
-        let frame_bytes_max = session.frame_bytes_max();
-        let stream = match fd.map(|fd| watched(hub, name, number, fd, frame_bytes_max)).transpose() {
-            Ok(watched) => watched,
+        let account = StreamAccount::new(number, session.frame_bytes_max());
+        let relay = match fd.map(|fd| self.threads.add(name.0, fd, account.piece_bytes_max())).transpose() {
+            Ok(relay) => relay,
             Err(error) => {
-                hub.fault("a stream cannot be watched", &error);
+                hub.fault("a stream cannot be relayed", &error);
                 None
             }
         };
-        let refused = || OpenStream { relay: Relay::refused(number, frame_bytes_max), source: None };
-        self.0.entry(name).or_default().open.insert(number, stream.unwrap_or_else(refused));
-        self.pump(hub, now, name, number);
+        if let Some(relay) = &relay {
+            self.by_relay.insert(relay.number(), (name, number));
+        }
+        let is_refused = relay.is_none();
+        let streams = self.connections.entry(name).or_default();
+        streams.open.insert(number, OpenStream { account, relay });
+        if is_refused {
+            let over = StreamReport { is_read_over: true, is_write_over: true, ..StreamReport::default() };
+            self.advance(hub, now, name, number, over);
+        }
     }
 
-    /// Moves what can be moved: the descriptor of a stream may be read or written.
-    pub(super) fn pump(&mut self, hub: &mut Hub, now: Time, name: ConnectionName, number: u64) {
-        self.pump_some(hub, now, name, number, 0, Ok(()));
-        self.give_turns(hub, now, name);
+    /// Takes in what the threads moved.
+    pub(super) fn take_reports(&mut self, hub: &mut Hub, now: Time) {
+        let mut names = Vec::new();
+        for (relay, report) in self.threads.take_reports() {
+            // Of one that ended meanwhile, nobody wants to know.
+            let Some((name, number)) = self.by_relay.get(&relay).copied() else { continue };
+            self.advance(hub, now, name, number, report);
+            if names.last() != Some(&name) {
+                names.push(name);
+            }
+        }
+        for name in names {
+            self.give_turns(hub, now, name);
+        }
     }
 
     /// Takes in a frame of a stream.
     pub(super) fn take(&mut self, hub: &mut Hub, now: Time, name: ConnectionName, frame: StreamFrame) {
         let number = frame.stream();
-        let Some(stream) = self.0.get_mut(&name).and_then(|streams| streams.open.get_mut(&number)) else {
+        let Some(stream) = self.connections.get_mut(&name).and_then(|streams| streams.open.get_mut(&number))
+        else {
             return;
         };
-        let taken = stream.relay.take(frame);
-        self.pump_some(hub, now, name, number, 0, taken);
-        self.give_turns(hub, now, name);
+        match stream.account.take(frame) {
+            Ok(order) => {
+                if let Some(relay) = &stream.relay {
+                    relay.order(order);
+                }
+                self.advance(hub, now, name, number, StreamReport::default());
+            }
+            Err(fault) => self.send(hub, now, name, &[], Err(format!("stream {number}: {fault}"))),
+        }
     }
 
     /// Has streams send, in turns, as far as there is room before the plugin.
     fn give_turns(&mut self, hub: &mut Hub, now: Time, name: ConnectionName) {
-        while let Some(streams) = self.0.get_mut(&name) {
+        while let Some(streams) = self.connections.get_mut(&name) {
             let session = hub.supervisor.session_mut(name.0, name.1);
             let waiting = session.map_or(WAITING_BYTES_MAX, |session| session.waiting_bytes());
             let Some(StreamTurn { stream, frames_max }) = streams.turns.next(waiting) else { return };
-            self.pump_some(hub, now, name, stream, frames_max, Ok(()));
+            self.send_some(hub, now, name, stream, frames_max, Vec::new());
         }
     }
 
-    fn pump_some(
+    /// Takes in what was done with the descriptor of a stream, and sends what need not wait for its turn.
+    fn advance(&mut self, hub: &mut Hub, now: Time, name: ConnectionName, number: u64, report: StreamReport) {
+        let Some(streams) = self.connections.get_mut(&name) else { return };
+        let Some(stream) = streams.open.get_mut(&number) else { return };
+        let mut frames = Vec::new();
+        stream.account.report(report, &mut frames);
+        self.send_some(hub, now, name, number, 0, frames);
+    }
+
+    /// Sends these frames of a stream, and at most so many with data behind them.
+    fn send_some(
         &mut self,
         hub: &mut Hub,
         now: Time,
         name: ConnectionName,
         number: u64,
         frames_max: usize,
-        taken: Result<(), StreamFault>,
+        mut frames: Vec<StreamFrame>,
     ) {
-        let Some(streams) = self.0.get_mut(&name) else { return };
+        let Some(streams) = self.connections.get_mut(&name) else { return };
         let Some(stream) = streams.open.get_mut(&number) else { return };
-        let mut frames = Vec::new();
-        let taken = match taken {
-            Ok(()) => {
-                let wants = stream.relay.pump(frames_max, &mut frames);
-                let (is_over, is_fd_done) = (stream.relay.is_over(), stream.relay.is_fd_done());
-                if is_over || is_fd_done {
-                    close_fd(hub, stream);
-                }
-                streams.turns.set_wanting(number, wants && !is_over);
-                if is_over {
-                    streams.open.remove(&number);
-                    if streams.open.is_empty() {
-                        self.0.remove(&name);
-                    }
-                }
-                Ok(())
+        let wants = stream.account.send(frames_max, &mut frames);
+        streams.turns.set_wanting(number, wants);
+        if stream.account.is_over() {
+            if let Some(relay) = streams.open.remove(&number).and_then(|stream| stream.relay) {
+                self.by_relay.remove(&relay.number());
             }
-            Err(fault) => Err(format!("stream {number}: {fault}")),
-        };
-        if !frames.is_empty() || taken.is_err() {
-            let (key, generation) = name;
-            hub.supervisor
-                .with_session(now, key, generation, |session, cx| session.relay(cx, &frames, taken));
+            if streams.open.is_empty() {
+                self.connections.remove(&name);
+            }
+        }
+        if !frames.is_empty() {
+            self.send(hub, now, name, &frames, Ok(()));
         }
     }
 
-    /// Closes all streams of a connection that ended.
-    pub(super) fn close(&mut self, hub: &mut Hub, name: ConnectionName) {
-        for mut stream in self.0.remove(&name).into_iter().flat_map(|streams| streams.open.into_values()) {
-            close_fd(hub, &mut stream);
-        }
+    /// Sends frames to a plugin, or ends its connection because it broke the protocol of a stream.
+    fn send(
+        &self,
+        hub: &mut Hub,
+        now: Time,
+        (key, generation): ConnectionName,
+        frames: &[StreamFrame],
+        taken: Result<(), String>,
+    ) {
+        hub.supervisor.with_session(now, key, generation, |session, cx| session.relay(cx, frames, taken));
     }
-}
 
-fn watched(
-    hub: &mut Hub,
-    (key, generation): ConnectionName,
-    number: u64,
-    fd: OwnedFd,
-    frame_bytes_max: usize,
-) -> io::Result<OpenStream> {
-    let relay = Relay::new(number, fd, frame_bytes_max)?;
-    let raw = relay.waited_fd().map(|fd| fd.as_raw_fd());
-    let (source, both) =
-        (Source::InBandStream(key, generation, number), Interest::READABLE | Interest::WRITABLE);
-    let source = raw.map(|raw| hub.poller.register(raw, source, both)).transpose()?;
-    Ok(OpenStream { relay, source })
-}
-
-fn close_fd(hub: &mut Hub, stream: &mut OpenStream) {
-    if let (Some(fd), Some(source)) = (stream.relay.take_fd(), stream.source.take()) {
-        hub.poller.unregister(fd.as_raw_fd(), source);
+    /// Closes all streams of a connection that ended. What it passed itself goes on as long as others have it.
+    pub(super) fn close(&mut self, name: ConnectionName) {
+        let streams = self.connections.remove(&name).map(|streams| streams.open).unwrap_or_default();
+        for relay in streams.into_values().filter_map(|stream| stream.relay) {
+            self.by_relay.remove(&relay.number());
+        }
+        self.threads.end(name.0);
     }
 }

@@ -49,6 +49,8 @@ pub(crate) enum LoopCommand {
     Record(Box<Note>),
     /// A worker's preparation returned.
     Prepared(PluginKey, Generation, Arc<PluginConfig>, Result<Box<PreparedLaunch>, PrepareFailure>),
+    /// Descriptors of streams in band were read or written.
+    StreamsMoved,
     /// Look after the runtime folder now.
     LookAfterFolder,
     /// A worker has looked after the runtime folder.

@@ -22,9 +22,11 @@ mod plugin_requests;
 mod poller;
 mod preparations;
 mod recorder;
+mod relay_threads;
 mod runtime_folder;
 mod setup;
 mod slab;
+mod watchdog;
 mod workers;
 
 pub(crate) use admin_connection::AdminAnswer;
@@ -37,3 +39,4 @@ pub(crate) use plugin_requests::{ServiceRequest, Services};
 pub use recorder::LifecycleEvent;
 pub(crate) use runtime_folder::ADMIN_BACKLOG;
 pub(crate) use setup::{EndReason, Setup};
+pub(crate) use watchdog::OnHang;

@@ -32,8 +32,6 @@ pub(super) enum Source {
     Exit(PluginKey, Generation),
     /// A pipe that a generation's process prints to.
     Pipe(PluginKey, Generation, Stream),
-    /// A stream in band, by its number.
-    InBandStream(PluginKey, Generation, u64),
     /// The admin socket.
     AdminListener,
     /// What tells that the runtime folder, or something in it, was removed.

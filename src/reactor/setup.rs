@@ -2,10 +2,16 @@
 
 use super::admin_connections::AdminSocket;
 use super::admin_service::SinkQuestions;
+use super::loop_commands::LoopCommand;
 use super::plugin_requests::Services;
+use super::recorder::Recorder;
+use super::watchdog::{OnHang, RunningWatchdog, Watchdog};
+use crate::engine::CommandSender;
 use crate::eventlog::EventLog;
+use crate::state::hang::TICK;
 use crate::sys::known_children::KnownChildren;
 use crate::sys::runtime_dir::RuntimeDir;
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 /// Parts that an event loop is made of.
@@ -23,7 +29,21 @@ pub(crate) struct Setup {
     pub(crate) children: KnownChildren,
     /// How each sink of the record does.
     pub(crate) sinks: SinkQuestions,
+    /// What follows where the event loop hangs for good.
+    pub(crate) on_hang: Option<OnHang>,
     pub(crate) ended: EndReason,
+}
+
+impl Setup {
+    /// Starts the watchdog of the loop. `commands` leads into the loop's queue.
+    ///
+    /// # Errors
+    /// Those of pthread_create(3).
+    pub(super) fn watchdog(&mut self, commands: CommandSender<LoopCommand>) -> io::Result<RunningWatchdog> {
+        let recorder = Recorder::new(self.log.clone(), self.runtime_dir.path());
+        let tell = Box::new(move |note| commands.deliver(LoopCommand::Record(Box::new(note))));
+        Watchdog::start(TICK, recorder, tell, self.on_hang.take())
+    }
 }
 
 /// How a host ended; set when it has.

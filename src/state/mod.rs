@@ -11,6 +11,7 @@ pub mod callback;
 pub mod config_error;
 pub mod exit_report;
 pub mod fds;
+pub mod hang;
 pub mod keys;
 pub mod note;
 pub mod output;

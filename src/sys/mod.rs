@@ -28,6 +28,7 @@ pub mod orphans;
 pub mod private_file;
 pub mod private_folder;
 pub mod process;
+pub mod process_group;
 mod raw;
 pub mod runtime_dir;
 pub mod spawn;
@@ -37,6 +38,7 @@ pub mod sweeper;
 pub(crate) mod temporary;
 #[cfg(test)]
 mod testing;
+pub mod thread_state;
 pub mod token;
 pub mod trusted_file;
 pub mod unread;

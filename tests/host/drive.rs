@@ -14,15 +14,20 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the loop's own thread of this test's host went to sleep so far. Hosts of other tests in this
-/// process have threads of the same name, so the test that asks is run in a process of its own.
+/// How often the loop's own thread of this test's host went to sleep so far.
 fn sleeps_of_loop() -> u64 {
+    sleeps_of("rpcplugin-loop")
+}
+
+/// How often that thread of this test's host went to sleep so far. Hosts of other tests in this process have threads of
+/// the same name, so the test that asks is run in a process of its own.
+fn sleeps_of(thread: &str) -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let of_loop = |task: &PathBuf| {
+    let is_it = |task: &PathBuf| {
         let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
-        name.trim() == "rpcplugin-loop"
+        name.trim() == thread
     };
-    let task = tasks.map(|task| task.unwrap().path()).find(of_loop).expect("the host has a loop");
+    let task = tasks.map(|task| task.unwrap().path()).find(is_it).expect("the host has one");
     let status = std::fs::read_to_string(task.join("status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
     line.trim().parse().unwrap()
@@ -50,10 +55,12 @@ fn a_caller_that_is_alone_drives_and_an_idle_host_sleeps() {
         let slept = sleeps_of_loop() - before;
         let most = (looks * 6).max(CALLS * 3 / 4);
         assert!(slept < most, "{slept} times asleep during {CALLS} calls in {looks} ms, at most {most}");
-        eventually("the loop's thread sleeps once nobody calls", || {
-            let before = sleeps_of_loop();
-            thread::park_timeout(Duration::from_millis(50));
-            (sleeps_of_loop() == before).then_some(())
+        eventually("the loop's thread sleeps once nobody calls, and so does its watchdog", || {
+            let sleeps = || (sleeps_of_loop(), sleeps_of("rpcplugin-watch"));
+            let before = sleeps();
+            // Longer than the watchdog waits while the loop works.
+            thread::park_timeout(Duration::from_millis(300));
+            (sleeps() == before).then_some(())
         });
         host.shutdown();
     });

@@ -8,6 +8,8 @@
 
 use crate::fixtures::child::{self, alone};
 use crate::fixtures::world::{SOON, World, eventually, is_alive, open_fds, patient, signal, up};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use rpc_plugin_interface::{Blob, Stream};
 use rpc_plugin_sdk::{Call, Plugin};
@@ -20,10 +22,11 @@ use rpc_plugin_wire::limits::{STREAM_WINDOW_BYTES, STREAMS_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const MIB: usize = 1024 * 1024;
 /// What the buffers of a socketpair at each end may hold beside the window, and then some.
@@ -53,6 +56,22 @@ struct Size {
 struct Forward {
     to: String,
     stream: Stream,
+}
+
+#[derive(Serialize, Deserialize)]
+struct To {
+    to: String,
+}
+
+/// Puts a byte into a pipe, and waits until somebody has read it.
+fn put_and_wait(reader: &PipeReader, writer: &mut PipeWriter) -> io::Result<()> {
+    writer.write_all(b"x")?;
+    let is_there = || {
+        let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).unwrap() > 0
+    };
+    eventually("the byte is read", || (!is_there()).then_some(()));
+    Ok(())
 }
 
 /// How far bytes came, and how that ended.
@@ -156,6 +175,19 @@ pub(crate) fn serve_streams() {
         })
         .method("bulk.forward", |call: &Call, Forward { to, stream }: Forward| -> Answer<Size> {
             Ok(call.host().plugin(&to).call("bulk.echo", &One { stream })?)
+        })
+        .method("bulk.hang", |call: &Call, To { to }: To| -> Answer<()> {
+            let (shared, mut writer) = io::pipe()?;
+            let streams = vec![Stream::from(OwnedFd::from(shared.try_clone()?))];
+            let _: usize = call.host().plugin(&to).call("bulk.hold", &Many { streams })?;
+            // The open file is shared with the host, which reads all that is there and then once more.
+            put_and_wait(&shared, &mut writer)?;
+            let flags = OFlag::from_bits_retain(fcntl(&shared, FcntlArg::F_GETFL).unwrap());
+            fcntl(&shared, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)).unwrap();
+            put_and_wait(&shared, &mut writer)?;
+            // As long as this process lives.
+            std::mem::forget((shared, writer));
+            Ok(())
         })
         .method("bulk.give", |call: &Call, Size { bytes }: Size| -> Answer<Vec<String>> {
             Ok((0..bytes)
@@ -484,5 +516,28 @@ fn a_call_that_is_cancelled_or_late_leaves_no_stream() {
         assert_eq!(error.code, ErrorCode::DeadlineExceeded);
         drop(ours);
         settled(&plugin, before);
+    });
+}
+
+/// A plugin passes a pipe that goes in band to another one, and takes O_NONBLOCK away from the open file, which the host
+/// shares.
+#[test]
+fn a_descriptor_that_makes_its_reader_wait_stops_no_call_and_no_end() {
+    alone(|| {
+        let world = World::new();
+        let host = world.host();
+        let stdio = on_stdio(&world, &host);
+        let bad = up(host.add(config(&world, "bad", Transport::Unix)).unwrap());
+        let echo = up(world.echo(&host, "echo"));
+        call::<_, ()>(&bad, "bulk.hang", &To { to: "stdio".to_owned() }).unwrap();
+        for _ in 0..50 {
+            assert_eq!(echo.call::<_, serde_json::Value>("echo", &json!({"a": 1})).unwrap()["a"], 1);
+            for plugin in [&bad, &stdio] {
+                assert!(call::<_, Vec<String>>(plugin, "bulk.give", &Size { bytes: 0 }).unwrap().is_empty());
+            }
+        }
+        let begun = Instant::now();
+        host.shutdown();
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     });
 }

@@ -30,6 +30,8 @@ pub mod local;
 pub mod parcel;
 pub mod relay;
 pub mod scm;
+pub mod stream_account;
+pub mod stream_descriptor;
 pub mod table;
 
 pub use app_error::{AppError, CallFailure, Failure};
