@@ -13,6 +13,7 @@ pub mod exit_report;
 pub mod fds;
 pub mod hang;
 pub mod keys;
+pub mod liveness;
 pub mod note;
 pub mod output;
 pub mod permit;

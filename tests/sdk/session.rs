@@ -32,6 +32,18 @@ fn the_hello_says_who_the_plugin_is() {
 }
 
 #[test]
+fn a_plugin_that_does_one_thing_at_a_time_says_so() {
+    let mut host = FakeHost::start(plugin().serial(), config());
+    let features = host.recv()["params"]["features"].clone();
+    assert_eq!(features, json!(["cancel", "progress", "fds", "callbacks", "serial"]));
+    host.end_of_stream();
+    assert!(matches!(host.end(), Err(Error::HelloUnanswered(_))));
+    let mut host = FakeHost::start(plugin().serial().threads(2), config());
+    let Err(Error::Definition(faults)) = host.end() else { panic!("it has two threads") };
+    assert_eq!(faults, ["it is serial, and has 2 threads instead of 1"]);
+}
+
+#[test]
 fn the_protocols_own_methods_are_provided() {
     let mut host = FakeHost::greeted(plugin());
     host.request(1, "plugin.capabilities", &json!({}));

@@ -79,6 +79,9 @@ impl Child {
             "protocols": [1], "version": "1.2.3", "sdk": "sim", "capabilities": ["echo", "kv"],
             "interfaces": {"kv": [1, 2]}, "features": ["cancel"],
         });
+        if self.generation.get().is_multiple_of(2) {
+            params["features"] = json!(["cancel", "serial"]);
+        }
         match kind {
             Greeting::WrongToken => params["token"] = json!("0".repeat(64)),
             Greeting::WrongId => params["plugin_id"] = json!("somebody.else"),

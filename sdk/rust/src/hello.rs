@@ -9,7 +9,9 @@ use crate::config::Config;
 use crate::connection::Input;
 use crate::error::Error;
 use rpc_plugin_peer::Agreed;
-use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, FEATURES, Hello, HelloResult, METHOD_HELLO};
+use rpc_plugin_wire::handshake::{
+    FEATURE_FDS, FEATURE_SERIAL, FEATURE_STREAMS, FEATURES, Hello, HelloResult, METHOD_HELLO,
+};
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, FRAME_BYTES_MAX_UNAUTHENTICATED, PROTOCOL_VERSION};
 use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::message::{NewRequest, params_text, write_request};
@@ -33,6 +35,8 @@ pub(crate) struct Offer<'a> {
     pub(crate) interfaces: &'a BTreeMap<String, Vec<u32>>,
     /// Whether the connection passes file descriptors.
     pub(crate) passes_fds: bool,
+    /// Whether it does one thing at a time.
+    pub(crate) is_serial: bool,
 }
 
 /// Says hello and waits for the answer. The input may hold what the host sent after it.
@@ -74,7 +78,7 @@ fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Resul
         sdk: SDK.to_owned(),
         capabilities: offer.capabilities.to_vec(),
         interfaces: offer.interfaces.clone(),
-        features: features(offer.passes_fds),
+        features: features(offer),
     };
     hello.check().map_err(|error| Error::Definition(vec![format!("its hello is refused: {error}")]))?;
     let params = params_text(&hello).map_err(|error| Error::Definition(vec![error.message.into_owned()]))?;
@@ -98,9 +102,10 @@ fn send(mut connection: &UnixStream, config: Config, offer: &Offer<'_>) -> Resul
 }
 
 /// What this SDK understands. Descriptors travel as they are or in band, never both.
-fn features(passes_fds: bool) -> Vec<String> {
-    let left_out = if passes_fds { FEATURE_STREAMS } else { FEATURE_FDS };
-    FEATURES.into_iter().filter(|feature| *feature != left_out).map(str::to_owned).collect()
+fn features(offer: &Offer<'_>) -> Vec<String> {
+    let left_out = if offer.passes_fds { FEATURE_STREAMS } else { FEATURE_FDS };
+    let is_offered = |feature: &&str| *feature != left_out && (offer.is_serial || *feature != FEATURE_SERIAL);
+    FEATURES.into_iter().filter(is_offered).map(str::to_owned).collect()
 }
 
 fn fill(

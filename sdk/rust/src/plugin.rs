@@ -50,6 +50,7 @@ pub struct Plugin {
     interfaces: BTreeMap<String, Vec<u32>>,
     typed: Typed,
     threads: usize,
+    is_serial: bool,
     queue_max: usize,
     health: Box<Health>,
     on_shutdown: OnShutdown,
@@ -73,6 +74,7 @@ impl Plugin {
             interfaces: BTreeMap::new(),
             typed: Typed::default(),
             threads: THREADS_DEFAULT,
+            is_serial: false,
             queue_max: QUEUE_MAX_DEFAULT,
             health: Box::new(|| HealthStatus::Healthy),
             on_shutdown: Box::new(|| {}),
@@ -179,6 +181,16 @@ impl Plugin {
     pub fn threads(mut self, threads: usize) -> Plugin {
         self.check_range("threads", threads, &THREADS_RANGE);
         self.threads = threads;
+        self
+    }
+
+    /// Says that the plugin does one thing at a time, with one thread: while it serves a call, its host asks for no
+    /// heartbeat, until the call's deadline or the plugin's `call_timeout`, whichever is earlier. For handlers during
+    /// which nothing else of the process runs. Others need no such excuse: the SDK answers heartbeats beside them.
+    #[must_use]
+    pub fn serial(mut self) -> Plugin {
+        self.is_serial = true;
+        self.threads = 1;
         self
     }
 
@@ -317,6 +329,7 @@ impl Plugin {
             methods,
             interfaces,
             threads,
+            is_serial,
             queue_max,
             health,
             on_shutdown,
@@ -328,8 +341,13 @@ impl Plugin {
         let (plugin_id, generation) = (config.plugin_id.clone(), config.generation);
         let work = Work::new();
         let passes_fds = config.passes_fds();
-        let offer =
-            Offer { version: &version, capabilities: &capabilities, interfaces: &interfaces, passes_fds };
+        let offer = Offer {
+            version: &version,
+            capabilities: &capabilities,
+            interfaces: &interfaces,
+            passes_fds,
+            is_serial,
+        };
         log.say(Event::new("connected", Component::Auth, Level::Info, "the host took the connection"));
         let (input, agreed, answer) = greet(&connection, config, &offer).inspect_err(|error| {
             let said = "the proof of identity failed";
@@ -394,6 +412,9 @@ impl Plugin {
         if self.version.len() > VERSION_BYTES_MAX {
             let bytes = self.version.len();
             faults.push(format!("its version has {bytes} bytes, at most {VERSION_BYTES_MAX} are allowed"));
+        }
+        if self.is_serial && self.threads != 1 {
+            faults.push(format!("it is serial, and has {} threads instead of 1", self.threads));
         }
         let capabilities = self.capabilities();
         if faults.is_empty()

@@ -55,9 +55,11 @@ pub const FEATURE_FDS: &str = "fds";
 pub const FEATURE_STREAMS: &str = "streams";
 /// The peer understands `rpc.callback`.
 pub const FEATURE_CALLBACKS: &str = "callbacks";
+/// The plugin does one thing at a time: it may not answer heartbeats while it serves a call.
+pub const FEATURE_SERIAL: &str = "serial";
 /// All that this implementation has.
-pub const FEATURES: [&str; 5] =
-    [FEATURE_CANCEL, FEATURE_PROGRESS, FEATURE_FDS, FEATURE_STREAMS, FEATURE_CALLBACKS];
+pub const FEATURES: [&str; 6] =
+    [FEATURE_CANCEL, FEATURE_PROGRESS, FEATURE_FDS, FEATURE_STREAMS, FEATURE_CALLBACKS, FEATURE_SERIAL];
 
 /// `params` of `rpc.launch`: as what a plugin was launched.
 #[derive(Debug, Clone, Serialize, Deserialize)]

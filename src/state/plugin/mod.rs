@@ -22,6 +22,7 @@ pub use status::{launch_waits, status_of};
 
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
+use super::liveness::Liveness;
 use super::plugin_config::PluginConfig;
 use super::policy::{Policy, Transport};
 use super::restarts::Restarts;
@@ -161,6 +162,10 @@ pub struct Plugin {
     heartbeats_missed: u32,
     /// Whether a heartbeat of a plugin that is started by hand is not answered yet.
     heartbeat_waits: bool,
+    /// Whether the last heartbeat was not answered because bytes of a frame moved meanwhile.
+    heartbeat_excused: bool,
+    /// What moved on its connection.
+    liveness: Liveness,
     /// The failures and replacements by which the next is judged.
     restarts: Restarts,
     counts: Counts,
@@ -200,6 +205,8 @@ impl Plugin {
             heartbeat: None,
             heartbeats_missed: 0,
             heartbeat_waits: false,
+            heartbeat_excused: false,
+            liveness: Liveness::default(),
             restarts: Restarts::default(),
             counts: Counts::default(),
             last_error: None,

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 #[path = "tests_by_hand.rs"]
 mod by_hand;
+#[path = "tests_life.rs"]
+mod life;
 #[path = "tests_logged.rs"]
 mod logged;
 #[path = "tests_restart.rs"]
@@ -129,9 +131,13 @@ impl Bench {
     }
 
     fn greeted(&mut self) {
+        self.greeted_with(&[]);
+    }
+
+    fn greeted_with(&mut self, features: &[&str]) {
         let hello = json!({
             "token": "07".repeat(32), "plugin_id": "echo", "generation": self.generation(),
-            "protocols": [1], "version": "1", "capabilities": ["echo"],
+            "protocols": [1], "version": "1", "capabilities": ["echo"], "features": features,
         });
         self.frame(&json!({"jsonrpc": "2.0", "id": 0, "method": "host.hello", "params": hello}));
         self.write();

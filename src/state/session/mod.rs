@@ -20,10 +20,13 @@ pub use types::{Asked, Cancelled, Expectation, Fault, Introduction, SessionEvent
 
 use super::fds::{Fd, Fds};
 use super::keys::{CallKey, Caller, Cx};
+use super::liveness::{Moved, UnderWay};
 use super::policy::Policy;
+use super::time::Time;
 use super::wheel::TimerKey;
-use rpc_plugin_peer::{BadFrames, Named, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Streams};
+use rpc_plugin_peer::{BadFrames, Named, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Span, Streams};
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
+use rpc_plugin_wire::life::METHOD_HEARTBEAT;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
 use rpc_plugin_wire::message::{params_text, write_notification};
 use rpc_plugin_wire::stream::StreamFrame;
@@ -53,6 +56,8 @@ struct OwnRequest {
     caller: Caller,
     /// Its deadline, or after that the end of the grace for its answer.
     timer: Option<TimerKey>,
+    /// How long whoever waits does at the most.
+    timeout: Duration,
 }
 
 /// The connection of one generation.
@@ -61,6 +66,8 @@ pub struct Session {
     expectation: Expectation,
     stage: Stage,
     receiver: Receiver<Fd>,
+    /// Bytes that were received.
+    received: u64,
     queue: SendQueue<Fd>,
     requests: RequestsOut<OwnRequest>,
     incoming: RequestsIn<()>,
@@ -83,6 +90,7 @@ impl Session {
             expectation,
             stage: Stage::Greeting,
             receiver: Receiver::new(Role::Host, FRAME_BYTES_MAX_UNAUTHENTICATED),
+            received: 0,
             queue: SendQueue::default(),
             requests: RequestsOut::new(0, policy.calls_in_flight_max),
             incoming: RequestsIn::new(Role::Host, INCOMING_MAX, INCOMING_FDS_MAX),
@@ -121,12 +129,32 @@ impl Session {
 
     /// How many bytes of the last [`Session::space`] were read, and the descriptors that came with them.
     pub fn filled(&mut self, bytes: usize, fds: Fds) {
+        self.received += bytes as u64;
         self.receiver.filled(bytes, fds, false);
     }
 
     /// The kernel dropped descriptors that came with the last bytes.
     pub fn fds_were_dropped(&mut self) {
         self.receiver.filled(0, Fds::new(), true);
+    }
+
+    /// How far the connection has come.
+    #[must_use]
+    pub fn moved(&self) -> Moved {
+        let (unfinished, waiting) = (self.unfinished_bytes() as u64, self.waiting_bytes() as u64);
+        Moved { received: self.received, written: self.queue.begun(), unfinished, waiting }
+    }
+
+    /// The oldest call that the plugin has and has not answered. A heartbeat that somebody outside asks for is none.
+    #[must_use]
+    pub fn under_way(&self, now: Time) -> Option<UnderWay<'_>> {
+        let has = |span: Span| span.has_begun(self.queue.begun());
+        let call = self.requests.iter().find(|request| {
+            let asked = &request.asked;
+            asked.is_call && asked.method != METHOD_HEARTBEAT && request.frame().is_some_and(has)
+        })?;
+        let ran = now.since(call.made_at);
+        Some(UnderWay { method: &call.asked.method, ran, timeout: call.waiter.timeout })
     }
 
     /// Bytes of a frame that is not whole yet.

@@ -55,7 +55,7 @@ impl Session {
         })?;
         self.send_beside(span, fds, &numbers);
         let asked = NewRequest { method, is_call, wants_progress: progress };
-        let id = self.requests.open(asked, OwnRequest { caller, timer: None }, cx.now)?;
+        let id = self.requests.open(asked, OwnRequest { caller, timer: None, timeout }, cx.now)?;
         self.requests.sent(id, span);
         self.arm(cx, id, timeout);
         Ok(())
