@@ -191,3 +191,25 @@ fn with_json_every_line_is_an_object() {
     assert_eq!((&ended["state"], &ended["message"]), (&json!("ended"), &json!("SIGTERM came")));
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn what_the_built_in_plugin_says_when_it_is_started_by_hand_is_a_configuration() {
+    let world = World::new();
+    let ran = daemon(&["serve-echo"]);
+    assert_eq!((ran.code, &*ran.stdout), (64, ""), "{ran:?}");
+    let file = ran.stderr.lines().find(|line| line.trim().starts_with('{')).expect("the content of a file");
+    let path = world.path().join("said.json");
+    std::fs::write(&path, file).unwrap();
+    let runtime_dir = world.runtime_dir();
+    let words = [
+        "--config",
+        path.to_str().unwrap(),
+        "--runtime-dir",
+        runtime_dir.to_str().unwrap(),
+        "--check-config",
+    ];
+    let ran = daemon(&words);
+    let shown: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let (_, plugin) = shown["plugins"].as_object().unwrap().iter().next().expect("the plugin");
+    assert_eq!(plugin["args"], json!(["serve-echo"]), "{ran:?}");
+}

@@ -106,7 +106,9 @@ pub(crate) fn parse_rotated(file_name: &str, name: &str) -> Option<(u64, bool)> 
     };
     // Digits only: u64's own parser would take a leading '+', and zeros would make two names of one.
     let is_plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
-    if is_plain { digits.parse().ok().map(|first_seq| (first_seq, is_packed)) } else { None }
+    let first_seq = digits.parse().ok().filter(|_| is_plain);
+    // No record comes to the last number; among files it stands for the one that is written.
+    first_seq.filter(|first_seq| *first_seq < u64::MAX).map(|first_seq| (first_seq, is_packed))
 }
 
 /// The name of a rotated file.
@@ -122,10 +124,16 @@ mod tests {
     fn names_of_rotated_files_are_told_from_others() {
         let parse = |name| parse_rotated(name, "events.jsonl");
         assert_eq!(parse("events.jsonl.1"), Some((1, false)));
-        assert_eq!(parse("events.jsonl.18446744073709551615.gz"), Some((u64::MAX, true)));
-        for other in
-            ["events.jsonl", "events.jsonl.", "events.jsonl.01", "events.jsonl.+1", "events.jsonl.1.gz2"]
-        {
+        assert_eq!(parse("events.jsonl.18446744073709551614.gz"), Some((u64::MAX - 1, true)));
+        for other in [
+            "events.jsonl",
+            "events.jsonl.",
+            "events.jsonl.01",
+            "events.jsonl.+1",
+            "events.jsonl.1.gz2",
+            "events.jsonl.18446744073709551615",
+            "events.jsonl.18446744073709551615.gz",
+        ] {
             assert_eq!(parse(other), None, "{other}");
         }
         assert_eq!(parse(&rotated_name("events.jsonl", 77)), Some((77, false)));

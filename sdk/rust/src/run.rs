@@ -64,12 +64,21 @@ pub(crate) fn executable_name() -> String {
 pub(crate) fn by_hand(name: &str, version: &str, methods: &[&str]) -> ExitCode {
     let path = std::env::current_exe().unwrap_or_else(|_| Path::new("/absolute/path/of").join(name));
     let id = if name.parse::<PluginId>().is_ok() { name } else { "NAME" };
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let how = if args.is_empty() {
+        format!("rpcplugind --plugin {id}={}", path.display())
+    } else {
+        // The short form has no place for arguments.
+        let plugin = serde_json::json!({id: {"executable": path.to_string_lossy(), "args": args}});
+        let file = serde_json::json!({"plugins": plugin});
+        format!("rpcplugind --config FILE.json --runtime-dir FOLDER, with this in the file:\n  {file}")
+    };
     say(&format!(
         "{name} {version} is a plugin of rpc_plugin_system. It does nothing by itself: a host launches and calls it.\n\
          It serves the methods {}.\n\
-         To run it:\n  rpcplugind --plugin {id}={}",
-        methods.join(", "),
-        path.display()
+         To run it:\n  {how}",
+        methods.join(", ")
     ));
     ExitCode::from(exit::BY_HAND)
 }
