@@ -391,7 +391,14 @@ fn a_reader_that_stops_stops_the_sender_and_calls_go_on() {
         let fill = plugin.call_start("bulk.fill", &One { stream }, options()).unwrap();
         eventually("the window is full", || (*counted.lock().unwrap() > STREAM_WINDOW_BYTES).then_some(()));
         for _ in 0..50 {
-            call::<_, Size>(&plugin, "bulk.size", &Memory { blob: Blob::new(b"").unwrap() }).unwrap();
+            // The stream of a call is over a moment after its answer, once a thread of the plugin has seen that its
+            // handler let it go; on a busy machine those of many calls are open, and one more is refused.
+            eventually("a stream is over", || {
+                match call::<_, Size>(&plugin, "bulk.size", &Memory { blob: Blob::new(b"").unwrap() }) {
+                    Err(error) if error.code == ErrorCode::Overloaded => None,
+                    other => Some(other.unwrap()),
+                }
+            });
         }
         let bytes = *counted.lock().unwrap();
         assert!(bytes < STREAM_WINDOW_BYTES + BUFFERS_BYTES, "{bytes}");
