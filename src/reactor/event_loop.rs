@@ -117,7 +117,6 @@ impl Reactor {
         Ok(Engine::new(reactor, driver, commands, spin))
     }
 
-    /// Waits; gives when it began to.
     fn wait(&mut self, wait_max: Option<Duration>) -> io::Result<Time> {
         let until = [
             self.hub.supervisor.next_at(),

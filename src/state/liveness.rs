@@ -5,6 +5,7 @@
 //! What always holds: a peer that feeds a frame drop by drop is not alive by that; a call excuses nothing for longer than
 //! the plugin's own `call_timeout`.
 
+use super::policy::Policy;
 use super::time::Time;
 use std::fmt;
 use std::time::Duration;
@@ -31,26 +32,54 @@ pub struct Liveness {
     measured_at: Time,
     before: Moved,
     moves: bool,
+    /// Whether the last heartbeat was not answered, and bytes moved instead.
+    is_excused: bool,
 }
 
 impl Liveness {
     /// Begins to measure.
     #[must_use]
-    pub fn new(now: Time, moved: Moved) -> Liveness {
-        Liveness { measured_at: now, before: moved, moves: false }
+    pub fn new(signs: &Signs<'_>) -> Liveness {
+        Liveness { measured_at: signs.now, before: signs.moved, ..Liveness::default() }
+    }
+
+    /// Whether no heartbeat is to be asked for now: the plugin does one thing at a time and serves a call, or a frame
+    /// moves before which one waits already.
+    pub fn may_wait(&mut self, policy: &Policy, is_serial: bool, signs: &Signs<'_>) -> bool {
+        let moves = self.moves(signs.now, policy.heartbeat_interval, signs.moved);
+        let is_busy = signs.under_way.is_some_and(|call| call.excuses(policy.call_timeout));
+        (is_serial && is_busy) || (self.is_excused && moves)
+    }
+
+    /// Whether a heartbeat that has ended, `is_late` or not, was not answered for a frame that moves.
+    pub fn excuses(&mut self, policy: &Policy, is_late: bool, signs: &Signs<'_>) -> bool {
+        self.is_excused = self.moves(signs.now, policy.heartbeat_interval, signs.moved) && is_late;
+        self.is_excused
     }
 
     /// Whether enough bytes of an unfinished frame moved, in either direction, within the last whole `interval` that was
     /// measured.
-    pub fn moves(&mut self, now: Time, interval: Duration, moved: Moved) -> bool {
+    fn moves(&mut self, now: Time, interval: Duration, moved: Moved) -> bool {
         if now.since(self.measured_at) >= interval {
             let received = moved.received.saturating_sub(self.before.received).min(moved.unfinished);
             let written = moved.written.saturating_sub(self.before.written);
             let written = if moved.waiting > 0 { written } else { 0 };
-            *self = Liveness { moves: received.max(written) >= MOVED_BYTES_MIN, ..Liveness::new(now, moved) };
+            (self.measured_at, self.before) = (now, moved);
+            self.moves = received.max(written) >= MOVED_BYTES_MIN;
         }
         self.moves
     }
+}
+
+/// What a connection tells of its plugin's life.
+#[derive(Debug, Clone, Copy)]
+pub struct Signs<'a> {
+    /// When it was asked.
+    pub now: Time,
+    /// How far it has come.
+    pub moved: Moved,
+    /// The oldest call that is not answered.
+    pub under_way: Option<UnderWay<'a>>,
 }
 
 /// A call that the plugin has and has not answered.
@@ -94,6 +123,10 @@ mod tests {
         Time::from_nanos(ms * 1_000_000)
     }
 
+    fn begun(moved: Moved) -> Liveness {
+        Liveness::new(&Signs { now: at(0), moved, under_way: None })
+    }
+
     /// A frame of which more and more has come.
     fn coming(received: u64) -> Moved {
         Moved { received, unfinished: received, ..Moved::default() }
@@ -101,7 +134,7 @@ mod tests {
 
     #[test]
     fn bytes_of_an_unfinished_frame_are_life_and_drops_are_not() {
-        let mut liveness = Liveness::new(at(0), coming(100));
+        let mut liveness = begun(coming(100));
         assert!(liveness.moves(at(2000), INTERVAL, coming(100 + MOVED_BYTES_MIN)));
         assert!(
             liveness.moves(at(3999), INTERVAL, coming(100 + MOVED_BYTES_MIN)),
@@ -113,7 +146,7 @@ mod tests {
 
     #[test]
     fn whole_frames_are_none_and_both_directions_count() {
-        let mut liveness = Liveness::new(at(0), Moved::default());
+        let mut liveness = begun(Moved::default());
         // Many small frames came, and a drop of another.
         let small = Moved { received: 1 << 20, unfinished: 10, ..Moved::default() };
         assert!(!liveness.moves(at(2000), INTERVAL, small));

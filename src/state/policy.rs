@@ -155,7 +155,8 @@ pub struct Policy {
     pub restart_window: Duration,
     /// Deadline of a call that names none.
     pub call_timeout: Duration,
-    /// How long a cancelled call may still take to answer before the connection counts as poisoned.
+    /// How long an unanswered call may stay so after the longer of its deadline and `call_timeout`, before the connection
+    /// counts as poisoned.
     pub cancel_grace: Duration,
     /// Calls that wait for an answer at once; a further one is `overloaded`.
     pub calls_in_flight_max: usize,

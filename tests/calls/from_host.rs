@@ -256,12 +256,16 @@ fn a_call_that_is_never_answered_poisons_its_connection_only() {
     let host = world.host();
     let events = host.subscribe(4096).unwrap();
     let env = [("FAILURE_MODE", "call-hang"), ("FAILURE_GENERATIONS", "1")];
-    let plugin = up(world.failing(&host, "hanging", &env, calm()));
+    let policy = Policy { call_timeout: Duration::from_millis(1500), ..calm() };
+    let plugin = up(world.failing(&host, "hanging", &env, policy));
+    let patiently = |method: &str, params: Value| -> Result<Value, CallError> {
+        plugin.call_with(method, &params, CallOptions::default().timeout(SOON))
+    };
     let echo = up(world.echo(&host, "echo"));
     let first = plugin.status().unwrap();
     thread::scope(|scope| {
         let others: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| call(&plugin, "sleep", &json!({"ms": 600_000})))).collect();
+            (0..4).map(|_| scope.spawn(|| patiently("sleep", json!({"ms": 600_000})))).collect();
         eventually("the others are on their way", || {
             (plugin.status().unwrap().calls_in_flight == 4).then_some(())
         });
@@ -283,7 +287,7 @@ fn a_call_that_is_never_answered_poisons_its_connection_only() {
     assert!(why.contains("work") && why.contains("rpc.cancel"), "{why}");
     let second = plugin.wait_routable(first.generation, SOON).unwrap();
     assert!(second.pid != first.pid && second.generation > first.generation);
-    assert_eq!(call(&plugin, "work", &json!({"n": 2})).unwrap(), json!({"n": 2}));
+    assert_eq!(patiently("work", json!({"n": 2})).unwrap(), json!({"n": 2}));
     let unharmed = echo.status().unwrap();
     assert_eq!((unharmed.generation.unwrap().get(), unharmed.restarts), (1, 0));
 }

@@ -40,6 +40,7 @@ fn patient() -> Policy {
         backoff_max: 100 * MS,
         shutdown_grace: 500 * MS,
         term_grace: 2000 * MS,
+        call_timeout: 1500 * MS,
         cancel_grace: 300 * MS,
         ..Policy::default()
     }

@@ -83,8 +83,9 @@ impl World {
                     // A plugin that was given up meanwhile has no connection left to owe on.
                     && let Some(slot) = self.slots.iter().find(|slot| slot.key == id.0)
                 {
-                    let grace = slot.policy.cancel_grace;
-                    self.overdue.push((self.now.plus(grace), id, wire_id));
+                    // The plugin's own time for a call may be longer than its caller waited.
+                    let (own, grace) = (slot.policy.call_timeout, slot.policy.cancel_grace);
+                    self.overdue.push((self.now.plus(own).plus(grace), id, wire_id));
                 }
             }
             Action::Confirm(key, generation) => {

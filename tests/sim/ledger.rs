@@ -150,6 +150,17 @@ impl Ledger {
         }
     }
 
+    /// A connection was poisoned: by a call that its plugin had for as long as it has by itself, whatever its caller's
+    /// deadline was. Where probes went is not known here.
+    pub fn check_poisoned(&self, now: Time, id: Id, own: Duration) {
+        let is_it = |call: &Call| call.is_probe || call.begun.iter().any(|(at, _)| *at == id);
+        let is_old = |call: &Call| is_it(call) && call.made_at.plus(own) <= now;
+        assert!(
+            self.calls.values().any(is_old),
+            "{id:?} was poisoned before its own time for a call was over"
+        );
+    }
+
     pub fn end_wait<T>(&mut self, now: Time, key: WaitKey, result: &Result<T, CallError>) {
         assert!(!self.ended_waits.contains(&key), "wait {} ends twice or was forgotten", key.0);
         let (deadline, ..) = self.waits.remove(&key).expect("only waits that were made end");

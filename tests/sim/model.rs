@@ -90,6 +90,11 @@ impl World {
                     model.unwell_at = Some(now);
                 }
             }
+            EventKind::ConnectionPoisoned => {
+                let id = (key, note.generation.expect("it was checked above"));
+                let own = self.slot(key).policy.call_timeout + self.slot(key).policy.cancel_grace;
+                self.ledger.check_poisoned(self.now, id, own);
+            }
             EventKind::RestartScheduled => self.observe_restart(key),
             EventKind::GaveUp => self.observe_surrender(key, note),
             _ => {}

@@ -270,7 +270,7 @@ settings! {
     call_timeout "call-timeout" WAIT,
         "Deadline of a call that sets none.";
     cancel_grace "cancel-grace" WAIT,
-        "How long a plugin may take to answer a cancelled call before it is restarted.";
+        "How long a call may stay unanswered beyond its deadline and `call_timeout` before its plugin is restarted.";
     calls_in_flight_max "calls-in-flight-max" Kind::Count(1, 1 << 20),
         "Most unanswered calls to a plugin at once; a further one ends `overloaded`.";
     outbox_bytes_max "outbox-bytes-max" Kind::Bytes(0, 1 << 30),

@@ -26,9 +26,11 @@ impl Plugin {
         if let Phase::Running(_) = self.phase {
             self.arm_heartbeat(step, step.now.next_multiple(interval));
         }
-        // A frame that moves is awaited without a further heartbeat behind it.
-        let is_moving = self.bytes_move(step);
-        if self.is_busy_serial(step) || (self.heartbeat_excused && is_moving) {
+        let features = self.introduction.as_ref().map_or(&[][..], |introduction| &introduction.features);
+        let is_serial = features.iter().any(|feature| feature == FEATURE_SERIAL);
+        if let Some(session) = &self.session
+            && self.liveness.may_wait(&self.policy, is_serial, &session.signs_of_life(step.now))
+        {
             return;
         }
         if self.is_heartbeat_outstanding(step) {
@@ -36,21 +38,6 @@ impl Plugin {
         }
         // Refused only without a session, or by one that has ended, which is dealt with where it ends.
         let _ = self.ask(step, Caller::Heartbeat, METHOD_HEARTBEAT, timeout);
-    }
-
-    /// Whether it does one thing at a time, and serves a call.
-    fn is_busy_serial(&self, step: &Step<'_>) -> bool {
-        let Some(call) = self.session.as_ref().and_then(|session| session.under_way(step.now)) else {
-            return false;
-        };
-        let features = self.introduction.as_ref().map_or(&[][..], |introduction| &introduction.features);
-        features.iter().any(|feature| feature == FEATURE_SERIAL) && call.excuses(self.policy.call_timeout)
-    }
-
-    /// Whether a frame is on its way, to it or from it, and moves.
-    fn bytes_move(&mut self, step: &Step<'_>) -> bool {
-        let Some(session) = &self.session else { return false };
-        self.liveness.moves(step.now, self.policy.heartbeat_interval, session.moved())
     }
 
     /// Whether a person started it and its last heartbeat is not answered yet. It counts as missed, and no further one is
@@ -83,10 +70,11 @@ impl Plugin {
     /// A heartbeat was answered, or not.
     pub(super) fn handle_heartbeat(&mut self, step: &mut Step<'_>, result: Result<Box<RawValue>, CallError>) {
         self.heartbeat_waits = false;
-        let is_moving = self.bytes_move(step);
-        let is_late = result.as_ref().is_err_and(|error| error.code == ErrorCode::DeadlineExceeded);
-        self.heartbeat_excused = is_late && is_moving && matches!(self.phase, Phase::Running(_));
-        if self.heartbeat_excused {
+        let is_late = result.as_ref().is_err_and(|error| error.code == ErrorCode::DeadlineExceeded)
+            && matches!(self.phase, Phase::Running(_));
+        if let Some(session) = &self.session
+            && self.liveness.excuses(&self.policy, is_late, &session.signs_of_life(step.now))
+        {
             return;
         }
         let answer = match result {
@@ -154,11 +142,9 @@ impl Plugin {
         self.last_error = None;
         self.healthy_since = Some(step.now);
         self.heartbeats_missed = 0;
-        self.heartbeat_excused = false;
-        self.liveness = self
-            .session
-            .as_ref()
-            .map_or_else(Liveness::default, |session| Liveness::new(step.now, session.moved()));
+        if let Some(session) = &self.session {
+            self.liveness = Liveness::new(&session.signs_of_life(step.now));
+        }
         self.enter(step, Phase::Running(state), None);
         let interval = self.policy.heartbeat_interval;
         if !interval.is_zero() {
@@ -200,7 +186,7 @@ impl Plugin {
         self.phase = Phase::Running(state);
         let (missed, max) = (self.heartbeats_missed, self.policy.heartbeat_misses_max);
         let session = self.session.as_ref().filter(|_| is_unanswered);
-        let call = session.and_then(|session| session.under_way(step.now));
+        let call = session.and_then(|session| session.signs_of_life(step.now).under_way);
         let failed = call.map_or("in a row failed".to_owned(), |call| format!("missed while {call}"));
         if self.config.is_by_hand() {
             self.last_error = Some(format!("{missed} heartbeats {failed}: {problem}"));

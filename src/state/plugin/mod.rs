@@ -162,8 +162,6 @@ pub struct Plugin {
     heartbeats_missed: u32,
     /// Whether a heartbeat of a plugin that is started by hand is not answered yet.
     heartbeat_waits: bool,
-    /// Whether the last heartbeat was not answered because bytes of a frame moved meanwhile.
-    heartbeat_excused: bool,
     /// What moved on its connection.
     liveness: Liveness,
     /// The failures and replacements by which the next is judged.
@@ -205,7 +203,6 @@ impl Plugin {
             heartbeat: None,
             heartbeats_missed: 0,
             heartbeat_waits: false,
-            heartbeat_excused: false,
             liveness: Liveness::default(),
             restarts: Restarts::default(),
             counts: Counts::default(),

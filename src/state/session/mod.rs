@@ -20,11 +20,11 @@ pub use types::{Asked, Cancelled, Expectation, Fault, Introduction, SessionEvent
 
 use super::fds::{Fd, Fds};
 use super::keys::{CallKey, Caller, Cx};
-use super::liveness::{Moved, UnderWay};
+use super::liveness::{Moved, Signs, UnderWay};
 use super::policy::Policy;
 use super::time::Time;
 use super::wheel::TimerKey;
-use rpc_plugin_peer::{BadFrames, Named, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Span, Streams};
+use rpc_plugin_peer::{BadFrames, Named, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Streams};
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::life::METHOD_HEARTBEAT;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
@@ -50,7 +50,8 @@ enum Stage {
     Closed,
 }
 
-/// What the host keeps of a request that it made.
+/// What the host keeps of a request that it made, until the plugin answers it or the connection ends: longer than its
+/// caller waits. So long it holds a place that its caller took.
 #[derive(Debug)]
 struct OwnRequest {
     caller: Caller,
@@ -78,6 +79,7 @@ pub struct Session {
     events: VecDeque<SessionEvent>,
     frame_bytes_max: usize,
     outbox_bytes_max: usize,
+    call_timeout: Duration,
     cancel_grace: Duration,
     heartbeat_interval: Duration,
 }
@@ -100,6 +102,7 @@ impl Session {
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
             outbox_bytes_max: policy.outbox_bytes_max,
+            call_timeout: policy.call_timeout,
             cancel_grace: policy.cancel_grace,
             heartbeat_interval: policy.heartbeat_interval,
         }
@@ -138,23 +141,25 @@ impl Session {
         self.receiver.filled(0, Fds::new(), true);
     }
 
-    /// How far the connection has come.
+    /// What the connection tells of the plugin's life: bytes that move, and the oldest call that it has and has not answered.
+    /// A heartbeat that somebody outside asks for is no call.
     #[must_use]
-    pub fn moved(&self) -> Moved {
-        let (unfinished, waiting) = (self.unfinished_bytes() as u64, self.waiting_bytes() as u64);
-        Moved { received: self.received, written: self.queue.begun(), unfinished, waiting }
-    }
-
-    /// The oldest call that the plugin has and has not answered. A heartbeat that somebody outside asks for is none.
-    #[must_use]
-    pub fn under_way(&self, now: Time) -> Option<UnderWay<'_>> {
-        let has = |span: Span| span.has_begun(self.queue.begun());
+    pub fn signs_of_life(&self, now: Time) -> Signs<'_> {
+        let (begun, unfinished) = (self.queue.begun(), self.unfinished_bytes() as u64);
+        let waiting = self.waiting_bytes() as u64;
         let call = self.requests.iter().find(|request| {
-            let asked = &request.asked;
-            asked.is_call && asked.method != METHOD_HEARTBEAT && request.frame().is_some_and(has)
-        })?;
-        let ran = now.since(call.made_at);
-        Some(UnderWay { method: &call.asked.method, ran, timeout: call.waiter.timeout })
+            let is_call = request.asked.is_call && request.asked.method != METHOD_HEARTBEAT;
+            is_call && request.frame().is_some_and(|frame| frame.has_begun(begun))
+        });
+        let under_way = call.map(|call| {
+            let ran = now.since(call.made_at);
+            UnderWay { method: &call.asked.method, ran, timeout: call.waiter.timeout }
+        });
+        Signs {
+            now,
+            moved: Moved { received: self.received, written: begun, unfinished, waiting },
+            under_way,
+        }
     }
 
     /// Bytes of a frame that is not whole yet.

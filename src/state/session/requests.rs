@@ -5,7 +5,7 @@ use super::{OwnRequest, Session, Stage};
 use crate::state::call::{CallEnd, CallRequest};
 use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
-use crate::state::time::{millis, rounded};
+use crate::state::time::{Time, millis, rounded};
 use rpc_plugin_peer::{Expired, GivenUp, NewRequest, Refused, Span, Unanswered};
 use rpc_plugin_wire::message::{self, write_cancel, write_error, write_request};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Message};
@@ -57,7 +57,7 @@ impl Session {
         let asked = NewRequest { method, is_call, wants_progress: progress };
         let id = self.requests.open(asked, OwnRequest { caller, timer: None, timeout }, cx.now)?;
         self.requests.sent(id, span);
-        self.arm(cx, id, timeout);
+        self.arm(cx, id, cx.now.plus(timeout));
         Ok(())
     }
 
@@ -96,9 +96,9 @@ impl Session {
         error.at(&self.expectation.plugin_id, Some(self.expectation.generation))
     }
 
-    fn arm(&mut self, cx: &mut Cx<'_>, id: u64, after: Duration) {
+    fn arm(&mut self, cx: &mut Cx<'_>, id: u64, at: Time) {
         let timer = Timer::Call(self.expectation.plugin, self.expectation.generation, id);
-        let timer = cx.timers.insert(cx.now.plus(after), timer);
+        let timer = cx.timers.insert(at, timer);
         if let Some(request) = self.requests.get_mut(id) {
             request.waiter.timer = Some(timer);
         }
@@ -145,10 +145,16 @@ impl Session {
         }
     }
 
-    /// The deadline of request `id`, or the grace after it, passed.
+    /// The deadline of request `id` passed, or the time after which it poisons the connection. That is the plugin's own
+    /// time for a call where the caller had less patience, and the grace.
     pub fn handle_timer(&mut self, cx: &mut Cx<'_>, id: u64) {
         let withdrawn = self.withdraw(self.requests.get(id).and_then(Unanswered::frame));
-        let (is_call, told) = match self.requests.expire(id, withdrawn) {
+        let (call_timeout, grace) = (self.call_timeout, self.cancel_grace);
+        let poisons_at = |request: &Unanswered<OwnRequest>| {
+            let at = request.made_at.plus(request.waiter.timeout.max(call_timeout)).plus(grace);
+            request.asked.is_call.then_some(at)
+        };
+        let (poisons_at, told) = match self.requests.expire(id, withdrawn) {
             None => return,
             Some(Expired::Unsent(request)) => {
                 let waited = rounded(cx.now.since(request.made_at));
@@ -159,14 +165,14 @@ impl Session {
             Some(Expired::Poisoned(method)) => {
                 return self.fault(cx, Fault::Poisoned(method.into_owned(), self.cancel_grace));
             }
-            Some(Expired::Cancelled(request)) => (request.asked.is_call, None),
+            Some(Expired::Cancelled(request)) => (poisons_at(request), None),
             Some(Expired::Late(request)) => {
                 let told = (request.waiter.caller, request.asked.method.clone(), request.made_at);
-                (request.asked.is_call, Some(told))
+                (poisons_at(request), Some(told))
             }
         };
-        if is_call {
-            self.arm(cx, id, self.cancel_grace);
+        if let Some(at) = poisons_at {
+            self.arm(cx, id, at);
         }
         let Some((caller, method, made_at)) = told else { return };
         self.queue.write(|out| write_cancel(out, id));

@@ -33,6 +33,7 @@ fn policy() -> Policy {
         calls_in_flight_max: 3,
         frame_bytes_max: 16 * 1024,
         outbox_bytes_max: 20_000,
+        call_timeout: 100 * MS,
         cancel_grace: 50 * MS,
         ..Policy::default()
     }
@@ -343,6 +344,35 @@ fn a_deadline_cancels_and_the_grace_poisons() {
     );
     assert_eq!(events.len(), 1, "only the other call ends");
     assert!(bench.timers.is_empty());
+}
+
+#[test]
+fn a_callers_short_deadline_does_not_end_the_callee() {
+    // A millisecond, as long as the plugin has by itself, and longer; cancelled or not.
+    for (timeout, poisons_at) in [(1, 150), (100, 150), (400, 450)] {
+        for cancelled in [false, true] {
+            let mut bench = Bench::open();
+            bench.call_with(1, None, timeout).unwrap();
+            bench.write_all();
+            assert_eq!(cancelled, cancelled && bench.cancel(1).is_some());
+            bench.pass(timeout * MS);
+            assert_eq!(bench.ends().len(), usize::from(!cancelled));
+            assert_eq!(bench.write_all().matches("rpc.cancel").count(), 1, "{timeout}");
+            bench.pass((poisons_at - timeout - 1) * MS);
+            assert!(bench.events().is_empty() && bench.session.is_open(), "{timeout}: too early");
+            assert_eq!(bench.session.calls_in_flight(), 1, "its place is taken all the while");
+            bench.pass(MS);
+            assert!(matches!(bench.fault(), Fault::Poisoned(..)), "{timeout}");
+        }
+    }
+    let mut bench = Bench::open();
+    bench.call_with(1, None, 1).unwrap();
+    bench.write_all();
+    bench.pass(140 * MS);
+    bench.ends();
+    bench.push(&result(0));
+    assert!(matches!(bench.events()[..], [SessionEvent::LateAnswer(_)]));
+    assert!(bench.session.is_open() && bench.timers.is_empty() && bench.session.calls_in_flight() == 0);
 }
 
 #[test]

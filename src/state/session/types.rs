@@ -52,7 +52,8 @@ pub enum Fault {
     NotAuthenticated(String),
     /// The peer broke the protocol.
     Violation(String),
-    /// The peer did not answer this method, not even within this grace after it was cancelled.
+    /// The peer did not answer this method, neither within the deadline and its own time for a call nor within this grace
+    /// after them.
     Poisoned(String, Duration),
     /// The peer closed the connection.
     EndOfStream,
@@ -65,7 +66,8 @@ impl fmt::Display for Fault {
             Fault::Violation(why) => write!(f, "the plugin broke the protocol: {why}"),
             Fault::Poisoned(method, grace) => write!(
                 f,
-                "the plugin did not answer a call of {method} within its deadline, nor within the {grace:?} after rpc.cancel"
+                "the plugin did not answer a call of {method} within its deadline or call_timeout, whichever is longer, nor \
+                 within {grace:?} after that, although rpc.cancel told it"
             ),
             Fault::EndOfStream => write!(f, "the plugin closed the connection"),
         }

@@ -185,7 +185,11 @@ pub(crate) const AT_WORK: &[Failing] = &[
         ..failing(
             "call-hang",
             Some(ConnectionPoisoned),
-            &["did not answer a call of work", "within its deadline", "300ms after rpc.cancel"],
+            &[
+                "did not answer a call of work",
+                "within its deadline or call_timeout",
+                "within 300ms after that",
+            ],
             TERM_OR_WELL,
         )
     },
