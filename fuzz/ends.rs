@@ -237,7 +237,7 @@ impl End for HostEnd {
                 },
                 SessionEvent::Abandoned(id) => Told::GivenUp(id),
                 SessionEvent::BadFrame(..) => continue,
-                SessionEvent::LateAnswer(_) => Told::Late,
+                SessionEvent::LateAnswer(..) => Told::Late,
                 SessionEvent::Fault(fault) => Told::Fault(fault),
             });
         }

@@ -12,6 +12,7 @@ use super::syncer::Syncer;
 use super::thread::RecordThread;
 use super::writer::{LogCounts, LogShared, Writer};
 use super::written::{WrittenLines, WrittenNotice};
+use rpc_plugin_peer::Party;
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, SystemDisk, remove_leftovers};
 use rpc_plugin_wire::event::Level;
 use std::io;
@@ -96,19 +97,25 @@ impl EventLog {
     /// Hands an event to the writer. Never blocks: when too much waits already, the event is dropped
     /// and counted, and there is no ticket. Events of level debug may wait a moment for others.
     pub fn record(&self, entry: Entry) -> Option<Ticket> {
+        let party = entry.plugin_id().map_or(Party::Program, |id| Party::Plugin(id.clone()));
+        self.record_of(&party, entry)
+    }
+
+    /// The same for an event that `party` caused, which has a share of the room.
+    pub fn record_of(&self, party: &Party, entry: Entry) -> Option<Ticket> {
         let is_urgent = entry.level_of() > Level::Debug;
-        self.record_boxed(Box::new(entry), is_urgent)
+        self.record_boxed(party, Box::new(entry), is_urgent)
     }
 
-    /// Hands an urgent event to the writer, whatever its level; else as [`EventLog::record`].
-    pub fn record_urgent(&self, entry: Entry) -> Option<Ticket> {
-        self.record_boxed(Box::new(entry), true)
+    /// Hands an urgent event to the writer, whatever its level; else as [`EventLog::record_of`].
+    pub fn record_urgent_of(&self, party: &Party, entry: Entry) -> Option<Ticket> {
+        self.record_boxed(party, Box::new(entry), true)
     }
 
-    fn record_boxed(&self, mut entry: Box<Entry>, is_urgent: bool) -> Option<Ticket> {
+    fn record_boxed(&self, party: &Party, mut entry: Box<Entry>, is_urgent: bool) -> Option<Ticket> {
         self.inner.writer.as_ref()?;
         entry.fit();
-        let ticket = self.inner.shared.queue.push(entry, is_urgent);
+        let ticket = self.inner.shared.queue.push(entry, party, is_urgent);
         if ticket.is_none() {
             self.inner.shared.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }

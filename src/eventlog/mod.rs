@@ -31,7 +31,7 @@ pub use options::{COMPRESS_FILES_MIN, Durability, LogOptions, QUEUE_MAX_DEFAULT}
 pub use owner::StreamOwner;
 pub use packer::Packer;
 pub use progress::{Settled, Ticket};
-pub use queue::QUEUE_BYTES_MAX;
+pub use queue::{QUEUE_BYTES_MAX, RESERVED_ONE_IN};
 pub use rpc_plugin_record::{Correlation, Disk, Entry, FILE_NAME, LINE_BYTES_MAX, Place, SystemDisk};
 pub use waker::StreamWaker;
 pub use written::WrittenLines;

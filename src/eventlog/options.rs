@@ -25,8 +25,8 @@ impl Durability {
         [(Durability::Relaxed, "relaxed"), (Durability::Strict, "strict"), (Durability::None, "none")];
 }
 
-/// Most events that wait for the writer, unless the host says otherwise.
-pub const QUEUE_MAX_DEFAULT: usize = 8192;
+/// Most events that wait for the writer, unless the host says otherwise. Of these one party has 3/8 at the most.
+pub const QUEUE_MAX_DEFAULT: usize = 16384;
 
 /// The least [`LogOptions::files_max`] with [`LogOptions::compress`]: the current file, the newest rotated one, and
 /// one that is being packed.

@@ -4,14 +4,20 @@
 //! writer takes all that is there, which is an exchange of two vectors.
 //!
 //! What always holds: tickets are in the order of the events; at most `max` events and about
-//! [`QUEUE_BYTES_MAX`] bytes wait; the writer is woken only if it sleeps.
+//! [`QUEUE_BYTES_MAX`] bytes wait, shared by those who cause them; a quarter is for events of lifecycle and operators
+//! alone; the writer is woken only if it sleeps.
 
+use rpc_plugin_peer::{Amount, Party, Shares};
 use rpc_plugin_record::Entry;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Most bytes of events that wait for the writer, however few they are; more are dropped.
 pub const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Part of the queue that only events of lifecycle and operators may use: one in so many.
+pub const RESERVED_ONE_IN: usize = 4;
+/// Part of the queue that may wait before the writer is woken for it: one in so many. Well below the share of one party.
+const PRESSING_ONE_IN: usize = 8;
 /// How long the writer lets events gather that are not urgent.
 const GATHER: Duration = Duration::from_millis(10);
 /// Events as they wait. Boxed, because one takes half a KiB and is moved several times.
@@ -28,10 +34,13 @@ pub(super) struct EventQueue {
     max: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct QueueState {
     events: Events,
-    bytes: usize,
+    /// Who has how much of what is for all events.
+    shares: Shares,
+    /// Who has how much of what is for events of lifecycle and operators.
+    reserved: Shares,
     /// The ticket that was given last.
     last: u64,
     /// An urgent event waits.
@@ -83,7 +92,22 @@ pub(super) struct QueuedEvents {
 
 impl EventQueue {
     pub(super) fn new(max: usize) -> EventQueue {
-        EventQueue { state: Mutex::default(), arrived: Condvar::new(), max: max.max(1) }
+        let all = Amount { count: max.max(1), bytes: QUEUE_BYTES_MAX };
+        let reserved = Amount { count: all.count / RESERVED_ONE_IN, bytes: all.bytes / RESERVED_ONE_IN };
+        let common = Amount { count: all.count - reserved.count, bytes: all.bytes - reserved.bytes };
+        let state = QueueState {
+            events: Events::new(),
+            shares: Shares::new(common),
+            reserved: Shares::new(reserved),
+            last: 0,
+            is_urgent: false,
+            awaited: 0,
+            is_pressing: false,
+            flushes: 0,
+            sleep: Sleep::default(),
+            is_closed: false,
+        };
+        EventQueue { state: Mutex::new(state), arrived: Condvar::new(), max: all.count }
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState> {
@@ -91,19 +115,19 @@ impl EventQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands an event over; its ticket, or `None` if there is no room.
-    pub(super) fn push(&self, entry: Box<Entry>, is_urgent: bool) -> Option<u64> {
-        let bytes = entry.bytes();
+    /// Hands an event over that `party` caused; its ticket, or `None` if there is no room.
+    pub(super) fn push(&self, entry: Box<Entry>, party: &Party, is_urgent: bool) -> Option<u64> {
+        let amount = Amount { count: 1, bytes: entry.bytes() };
         let mut state = self.state();
-        if state.events.len() >= self.max || state.bytes.saturating_add(bytes) > QUEUE_BYTES_MAX {
+        let is_reserved = entry.is_lifecycle() && state.reserved.enter(party, amount).is_ok();
+        if !is_reserved && state.shares.enter(party, amount).is_err() {
             return None;
         }
         state.events.push(entry);
-        state.bytes += bytes;
         state.last += 1;
         state.awaited += usize::from(is_urgent);
-        // Half full is a hurry of its own.
-        state.is_pressing |= state.events.len() > self.max / 2;
+        // Much that waits is a hurry of its own.
+        state.is_pressing |= state.events.len() > self.max / PRESSING_ONE_IN;
         state.is_urgent |= is_urgent || state.is_pressing;
         let ticket = state.last;
         self.wake(state);
@@ -151,7 +175,7 @@ impl EventQueue {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> (usize, usize) {
         let state = self.state();
-        (state.events.len(), state.bytes)
+        (state.events.len(), state.shares.total().bytes + state.reserved.total().bytes)
     }
 
     /// For the writer: takes all that waits, once something does, or when `until` is there. What is urgent waits
@@ -173,7 +197,8 @@ impl EventQueue {
         let spare = if spare.capacity() > KEPT_MAX { Vec::new() } else { spare };
         let events = std::mem::replace(&mut state.events, spare);
         let awaited = std::mem::take(&mut state.awaited);
-        state.bytes = 0;
+        state.shares.clear();
+        state.reserved.clear();
         // A closed queue stays urgent: the writer comes back for nothing but its end.
         let is_over = state.is_closed && events.is_empty();
         (state.is_urgent, state.is_pressing) = (state.is_closed, state.is_closed);
@@ -239,12 +264,12 @@ mod tests {
     #[test]
     fn what_is_awaited_waits_for_as_many_as_the_last_time() {
         let queue = EventQueue::new(100);
-        queue.push(entry(), true).unwrap();
+        queue.push(entry(), &Party::Program, true).unwrap();
         let batching = Batching { awaited: 3, time: LONG };
         let (taken, took) = take_beside(&queue, batching, || {
-            queue.push(entry(), false).unwrap();
-            queue.push(entry(), true).unwrap();
-            queue.push(entry(), true).unwrap();
+            queue.push(entry(), &Party::Program, false).unwrap();
+            queue.push(entry(), &Party::Program, true).unwrap();
+            queue.push(entry(), &Party::Program, true).unwrap();
         });
         assert_eq!((taken.events.len(), taken.awaited), (4, 3));
         assert!(took < LONG);
@@ -255,17 +280,58 @@ mod tests {
     fn it_does_not_wait_longer_than_it_was_told_nor_when_there_is_a_hurry() {
         let queue = EventQueue::new(100);
         let with = |time| Batching { awaited: 3, time };
-        queue.push(entry(), true).unwrap();
+        queue.push(entry(), &Party::Program, true).unwrap();
         assert_eq!(queue.take(None, with(Duration::from_millis(1)), Events::new()).awaited, 1);
-        queue.push(entry(), true).unwrap();
+        queue.push(entry(), &Party::Program, true).unwrap();
         let (taken, took) = take_beside(&queue, with(LONG), || {
             queue.flush();
         });
         assert_eq!((taken.awaited, taken.flushes), (1, 1));
         assert!(took < LONG);
         for _ in 0..3 {
-            queue.push(entry(), true).unwrap();
+            queue.push(entry(), &Party::Program, true).unwrap();
         }
         assert_eq!(queue.take(None, with(LONG), Events::new()).awaited, 3, "all are there");
+    }
+
+    fn of(kind: EventKind) -> Box<Entry> {
+        Box::new(Entry::new(kind))
+    }
+
+    fn plugin(number: usize) -> Party {
+        Party::Plugin(format!("p{number}").parse().unwrap())
+    }
+
+    /// How many events of that kind a party gets in until one is dropped.
+    fn fill(queue: &EventQueue, party: &Party, kind: EventKind) -> usize {
+        (0..).take_while(|_| queue.push(of(kind), party, false).is_some()).count()
+    }
+
+    #[test]
+    fn plugins_that_flood_the_record_leave_room_for_others_and_for_what_happens() {
+        let queue = EventQueue::new(128);
+        assert_eq!(fill(&queue, &plugin(0), EventKind::Stdout), 48, "half of three quarters");
+        for number in 1..5 {
+            assert_eq!(fill(&queue, &plugin(number), EventKind::PluginLogged), 12, "an eighth");
+        }
+        assert_eq!(fill(&queue, &plugin(9), EventKind::Stdout), 0);
+        // What happens to each of them, and what an operator does, is on record all the same.
+        assert!(queue.push(of(EventKind::Exited), &plugin(0), true).is_some());
+        assert!(queue.push(of(EventKind::AdminAction), &Party::Client(7), true).is_some());
+        assert_eq!(queue.waiting().0, 98);
+        assert_eq!(fill(&queue, &plugin(0), EventKind::StateChanged), 14, "nor is that one party's");
+        assert_eq!(fill(&queue, &plugin(1), EventKind::StateChanged), 4);
+        assert_eq!(queue.take(None, Batching::default(), Events::new()).events.len(), 116);
+        assert_eq!(fill(&queue, &plugin(0), EventKind::Stdout), 48, "all of it is free again");
+    }
+
+    #[test]
+    fn a_call_of_an_operator_has_no_room_of_its_own_and_a_lifecycle_may_use_all() {
+        let queue = EventQueue::new(16);
+        let client = Party::Client(7);
+        let call =
+            || Box::new(Entry::new(EventKind::AdminAction).level(rpc_plugin_wire::event::Level::Debug));
+        assert_eq!((0..).take_while(|_| queue.push(call(), &client, false).is_some()).count(), 6);
+        assert_eq!(fill(&queue, &plugin(1), EventKind::Exited), 2 + 2);
     }
 }

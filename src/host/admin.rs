@@ -12,7 +12,7 @@ use crate::state::plugin::status_of;
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
-use rpc_plugin_peer::check_object;
+use rpc_plugin_peer::{Party, check_object};
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
     HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY, ROUTE_MODE_DIRECT,
@@ -245,5 +245,6 @@ fn action(cx: &AdminCx<'_>, plugin_id: Option<&PluginId>, action: &str) -> Note 
     let mut note = Note::new(EventKind::AdminAction, format!("an operator asked for {action}"));
     note.plugin_id = plugin_id.cloned();
     note.operation_id = Some(cx.operation_id());
+    note.by = Some(Party::Client(cx.peer_pid));
     note.details(serde_json::json!({"action": action, "peer_uid": cx.peer_uid, "peer_pid": cx.peer_pid}))
 }

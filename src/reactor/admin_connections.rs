@@ -19,6 +19,7 @@ use crate::sys::credentials::{effective_uid, peer_credentials};
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::RuntimeDir;
 use mio::Interest;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
@@ -150,7 +151,7 @@ impl AdminConnections {
             );
             let note = Note::new(EventKind::AdminDenied, "a control connection was refused");
             let details = serde_json::json!({"peer_pid": peer.pid, "peer_uid": peer.uid});
-            hub.recorder.record(note.error(text.clone()).details(details));
+            hub.recorder.record(note.error(text.clone()).details(details).by(Party::Client(peer.pid)));
             let error = ErrorObject::new(ErrorCode::Denied, text);
             AdminConnection::new(stream, peer, frame_bytes_max).refuse(&error);
             return Ok(());

@@ -9,6 +9,7 @@ use crate::state::call::{CallEnd, CallRequest};
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::waits::Goal;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::SinkStatus;
 use serde_json::value::RawValue;
@@ -71,10 +72,11 @@ impl AdminCx<'_> {
     /// Makes a call; `then` makes the answer of what comes back.
     pub(crate) fn call(
         &mut self,
-        request: CallRequest,
+        mut request: CallRequest,
         then: impl FnOnce(CallEnd) -> AdminAnswer + Send + 'static,
     ) -> AdminReply {
         let key = self.pending.add_call_of_admin(self.ticket.clone(), Box::new(then));
+        request.caller = Party::Client(self.peer_pid);
         self.pending.call(self.supervisor, self.now, key, request);
         AdminReply::Later
     }
@@ -86,7 +88,7 @@ impl AdminCx<'_> {
         then: impl FnOnce(CallEnd) -> AdminAnswer + Send + 'static,
     ) -> AdminReply {
         let key = self.pending.add_call_of_admin(self.ticket.clone(), Box::new(then));
-        self.pending.probe(self.supervisor, self.now, key, id);
+        self.pending.probe(self.supervisor, self.now, key, id, Party::Client(self.peer_pid));
         AdminReply::Later
     }
 

@@ -280,8 +280,7 @@ impl Reactor {
                     self.admin.answer(hub, &mut self.held, &ticket, answer);
                 }
             }
-            Action::Called(record) => hub.recorder.called(*record),
-            Action::Note(note) => hub.recorder.record(*note),
+            Action::Called(_) | Action::Note(_) => hub.put_on_record(now, action),
         }
     }
 
@@ -567,12 +566,9 @@ impl EventLoop for Reactor {
     }
 
     fn finish(&mut self) {
+        let now = self.hub.now();
         while let Some(action) = self.hub.supervisor.poll_action() {
-            match action {
-                Action::Note(note) => self.hub.recorder.record(*note),
-                Action::Called(record) => self.hub.recorder.called(*record),
-                _ => {}
-            }
+            self.hub.put_on_record(now, action);
         }
         while let Some(reply) = self.held.pop() {
             self.tell(reply);

@@ -5,7 +5,7 @@
 use super::poller::{Poller, Source};
 use super::recorder::Recorder;
 use super::watchdog::RunningWatchdog;
-use crate::state::action::Note;
+use crate::state::action::{Action, Note};
 use crate::state::shortage::Shortage;
 use crate::state::standstill::{DueTimers, LATE_MAX, RunningTime, Suspends};
 use crate::state::supervisor::Supervisor;
@@ -108,6 +108,20 @@ impl Hub {
     /// Puts on record that the environment failed. The host goes on.
     pub(super) fn fault(&mut self, what: &str, error: &io::Error) {
         self.recorder.record(Note::new(EventKind::HostFault, what).error(error.to_string()));
+    }
+
+    /// Puts a step of a call, or what happened, on the records that it belongs to.
+    pub(super) fn put_on_record(&mut self, now: Time, action: Action) {
+        match action {
+            Action::Called(mut record) => {
+                let is_placed = self.supervisor.place_call(now, &mut record);
+                if is_placed {
+                    self.recorder.called(*record);
+                }
+            }
+            Action::Note(note) if self.supervisor.place_note(now, &note) => self.recorder.record(*note),
+            _ => {}
+        }
     }
 
     /// Says whether to tell when a socket takes bytes again.

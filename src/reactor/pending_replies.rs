@@ -10,6 +10,7 @@ use crate::state::keys::{CallKey, PluginKey, WaitKey};
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crossbeam_channel::Sender;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::{CallError, Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
@@ -125,12 +126,19 @@ impl PendingReplies {
         at
     }
 
-    /// Asks for a heartbeat, as a call that was entered.
-    pub(super) fn probe(&mut self, supervisor: &mut Supervisor, now: Time, key: CallKey, id: &PluginId) {
+    /// Asks for a heartbeat for that party, as a call that was entered.
+    pub(super) fn probe(
+        &mut self,
+        supervisor: &mut Supervisor,
+        now: Time,
+        key: CallKey,
+        id: &PluginId,
+        party: Party,
+    ) {
         if let Some(call) = self.calls.get_mut(key.0) {
             call.at = supervisor.find(id);
         }
-        supervisor.probe(now, key, id, None);
+        supervisor.probe(now, key, id, party, None);
     }
 
     /// The plugin that asked for a call.

@@ -18,6 +18,7 @@ use crate::state::permit::permit;
 use crate::state::session::Asked;
 use crate::state::time::Time;
 use rpc_plugin_interface::Context;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::life::{METHOD_CALL, METHOD_CALLBACK};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
@@ -189,8 +190,11 @@ fn forward(
     pending: &mut PendingReplies,
     now: Time,
     asker: &Asker,
-    request: CallRequest,
+    mut request: CallRequest,
 ) -> Serving {
+    if let Some(plugin) = hub.supervisor.plugin(asker.key) {
+        request.caller = Party::Plugin(plugin.id().clone());
+    }
     let call = pending.add_call_of_plugin(asker.clone());
     pending.call(&mut hub.supervisor, now, call, request);
     Serving::Forwarded(call)

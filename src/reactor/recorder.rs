@@ -7,6 +7,7 @@ use crate::eventlog::{Correlation, Durability, Entry, EventLog, Ticket};
 use crate::state::action::{CallRecord, Note};
 use crate::sys::runtime_dir::{ADMIN_SOCKET, plugin_socket_path};
 use crossbeam_channel::{Sender, TrySendError};
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::{Component, EventKind, Level};
 use rpc_plugin_wire::{ErrorCode, Outcome};
 use std::path::{Path, PathBuf};
@@ -66,13 +67,16 @@ impl Recorder {
                 && note.kind != EventKind::PluginEvent;
         self.publish(at, &note, is_said);
         let socket_path = self.socket_path(&note);
-        self.write(entry_of(note, at, socket_path));
+        let of_plugin = note.plugin_id.clone().map_or(Party::Program, Party::Plugin);
+        let party = note.by.clone().unwrap_or(of_plugin);
+        self.last_ticket = self.log.record_of(&party, entry_of(note, at, socket_path)).or(self.last_ticket);
     }
 
     /// Puts a step of a call on record. Those that fail are for subscribers too.
     pub(super) fn called(&mut self, record: CallRecord) {
         let at = SystemTime::now();
-        let CallRecord { kind, plugin_id, generation, pid, method, request, bytes, took, error } = record;
+        let CallRecord { kind, plugin_id, generation, pid, method, request, bytes, took, error, .. } = record;
+        let (caller, left_out) = (record.caller, record.left_out);
         let is_started = kind == EventKind::CallStarted;
         if let Some(error) = &error {
             let mut note = Note::new(kind, said_of(kind)).method(method.clone());
@@ -95,32 +99,35 @@ impl Recorder {
         }
         match error {
             Some(error) => {
-                let outcome = error.outcome.as_str();
+                let mut details = serde_json::Map::new();
+                details.insert("outcome".to_owned(), error.outcome.as_str().into());
+                if let Party::Plugin(caller) = &caller {
+                    details.insert("caller".to_owned(), caller.as_str().into());
+                }
+                if left_out > 0 {
+                    details.insert("left_out".to_owned(), left_out.into());
+                }
                 entry = entry.error_class(error.code.name());
                 // What a plugin answers is its own business: there may be many, and its text may quote params.
                 entry = if error.outcome == Outcome::Answered {
-                    let details = serde_json::json!({"outcome": outcome, "code": error.code.code()});
-                    entry.level(Level::Info).details_of(&details)
+                    details.insert("code".to_owned(), error.code.code().into());
+                    entry.level(Level::Info)
                 } else {
                     // Its caller wanted no answer any more: nothing is wrong.
                     let level = (error.code == ErrorCode::Cancelled).then_some(Level::Info);
-                    let entry = entry.with(level, Entry::level).error(error.message);
-                    entry.details_of(&serde_json::json!({"outcome": outcome}))
+                    entry.with(level, Entry::level).error(error.message)
                 };
+                entry = entry.details_of(&details.into());
             }
             None => entry = entry.size(if is_started { "params_bytes" } else { "result_bytes" }, bytes),
         }
         // Its caller waits for the record of an end.
         let ticket = if self.log.durability() != Durability::None && !is_started {
-            self.log.record_urgent(entry)
+            self.log.record_urgent_of(&caller, entry)
         } else {
-            self.log.record(entry)
+            self.log.record_of(&caller, entry)
         };
         self.last_ticket = ticket.or(self.last_ticket);
-    }
-
-    fn write(&mut self, entry: Entry) {
-        self.last_ticket = self.log.record(entry).or(self.last_ticket);
     }
 
     /// The ticket of what was recorded last.

@@ -3,6 +3,7 @@
 //! What it deliberately does not do: route, send or record it.
 
 use super::fds::Fds;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::{CallError, Chain, Generation, PluginId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -21,6 +22,8 @@ pub enum Target {
 /// A call that is to be made. It is moved, and not repacked, until its frame is written.
 #[derive(Debug)]
 pub struct CallRequest {
+    /// Party that calls, whose share and record it counts for.
+    pub caller: Party,
     /// The plugin or capability that is called.
     pub target: Target,
     /// The method.
@@ -46,6 +49,7 @@ impl CallRequest {
     #[must_use]
     pub fn new(target: Target, method: impl Into<Cow<'static, str>>) -> CallRequest {
         CallRequest {
+            caller: Party::Program,
             target,
             method: method.into(),
             params: None,
@@ -62,6 +66,7 @@ impl CallRequest {
     #[must_use]
     pub fn again(&self) -> CallRequest {
         CallRequest {
+            caller: self.caller.clone(),
             target: self.target.clone(),
             method: self.method.clone(),
             params: self.params.clone(),

@@ -10,6 +10,7 @@ use super::keys::{CallKey, PluginKey};
 use super::session::Asked;
 use super::supervisor::Supervisor;
 use super::time::Time;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::message::raw_into_text;
 use rpc_plugin_wire::{Chain, Generation, PluginId};
 
@@ -36,6 +37,7 @@ pub fn callback(now: Time, maker: PluginId, asked: Asked) -> CallRequest {
 /// A call that is made because a plugin asked: of the same method and params, with what is left of the deadline.
 pub(super) fn forwarded(now: Time, target: Target, asked: Asked) -> CallRequest {
     CallRequest {
+        caller: Party::Program,
         target,
         method: asked.method.into(),
         params: asked.params.map(raw_into_text),

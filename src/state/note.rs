@@ -1,5 +1,6 @@
 //! What the state machines put on the record: notes of what happened, and calls.
 
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::{CallError, Generation, PluginId};
 use std::borrow::Cow;
@@ -11,6 +12,10 @@ pub struct CallRecord {
     /// Sent, or how it ended: [`EventKind::CallStarted`], [`EventKind::CallSucceeded`],
     /// [`EventKind::CallFailed`], [`EventKind::CallTimedOut`].
     pub kind: EventKind,
+    /// Party that called.
+    pub caller: Party,
+    /// Failing calls of that party before this one that this plugin's record leaves out.
+    pub left_out: u64,
     /// Plugin that was called.
     pub plugin_id: PluginId,
     /// Its generation; `None` where it has none.
@@ -36,6 +41,8 @@ pub struct Note {
     pub kind: EventKind,
     /// Level, where that differs from the kind's own.
     pub level: Option<Level>,
+    /// Party that caused it, where that is not the plugin that it concerns.
+    pub by: Option<Party>,
     /// Plugin that it concerns.
     pub plugin_id: Option<PluginId>,
     /// Generation that it concerns.
@@ -63,6 +70,7 @@ impl Note {
         Note {
             kind,
             level: None,
+            by: None,
             plugin_id: None,
             generation: None,
             pid: None,
@@ -73,6 +81,13 @@ impl Note {
             reason: None,
             details: None,
         }
+    }
+
+    /// The same, caused by that party.
+    #[must_use]
+    pub fn by(mut self, party: Party) -> Note {
+        self.by = Some(party);
+        self
     }
 
     /// The same with what failed.

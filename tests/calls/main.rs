@@ -17,6 +17,7 @@ mod load;
 mod nested;
 mod pending;
 mod progress;
+mod shares;
 
 /// What this program is when a test starts it once more, by name.
 const BODIES: &[(&str, fn())] = &[
@@ -26,5 +27,6 @@ const BODIES: &[(&str, fn())] = &[
     ("load", load::serve_nested),
     ("both_full", both_full::full_body),
     ("relay", from_plugin::relay_body),
+    ("shares", shares::asker_body),
     ("interfaces", interfaces::serve_two_versions),
 ];

@@ -37,7 +37,7 @@ fn one_thread_keeps_thousands_in_flight_and_takes_each_once() {
     let world = World::new();
     let host = world.host();
     let config = PluginConfig::new("echo".parse().unwrap(), world.program("echo"));
-    let echo = up(host.add(config.policy(Policy { calls_in_flight_max: 10_000, ..calm() })).unwrap());
+    let echo = up(host.add(config.policy(Policy { calls_in_flight_max: 12_000, ..calm() })).unwrap());
     // The loop may be slower than this thread, which is told so.
     let start = |number: u32| {
         eventually("the host takes one more", || {

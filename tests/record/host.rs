@@ -99,3 +99,34 @@ fn in_mode_relaxed_an_answer_waits_for_its_write_and_not_for_a_sync() {
     assert_eq!(world.record("audited").matches("call_succeeded").count(), 51);
     host.shutdown();
 }
+
+/// While the disk hangs and a plugin prints all the time, what happens to the others is on record all the same.
+#[test]
+fn a_plugin_that_floods_the_record_costs_the_others_no_event_of_theirs() {
+    let world = World::new();
+    let disk = Arc::new(FaultyDisk::default());
+    let host = world.builder().event_queue_max(256).log_disk(disk.clone()).start().unwrap();
+    let policy = Policy { connect_timeout: SOON, output_bytes_per_second_max: 64 << 20, ..calm() };
+    let printer = world.script("printer", "#!/bin/sh\nwhile :; do echo x; done\n");
+    let printer = host.add(PluginConfig::new("printer".parse().unwrap(), printer).policy(policy)).unwrap();
+    let policy = Policy { restart: RestartPolicy::Always, ..calm() };
+    let echo = PluginConfig::new("echo".parse().unwrap(), world.program("echo")).policy(policy);
+    let echo = up(host.add(echo).unwrap());
+    printer.start().unwrap();
+    disk.set(Faults { hangs_writing: true, ..Faults::default() });
+    eventually("what it prints is dropped", || (host.events_dropped() > 0).then_some(()));
+    let before = echo.status().unwrap();
+    signal(before.pid.unwrap(), Signal::SIGKILL);
+    echo.wait_routable(before.generation, SOON).unwrap();
+    disk.heal();
+    assert!(host.flush_events(SOON));
+    let record = world.record("echo");
+    for kind in [EventKind::Exited, EventKind::Launched, EventKind::Authenticated, EventKind::StateChanged] {
+        let name = format!("\"event\":\"{}\"", kind.as_str());
+        let of_second = |line: &&str| {
+            line.contains(&name) && (line.contains("\"generation_id\":2") || kind == EventKind::Exited)
+        };
+        assert!(record.lines().any(|line| of_second(&line)), "no {kind} in {record}");
+    }
+    host.shutdown();
+}

@@ -101,6 +101,9 @@ impl World {
                 }
                 // By this its frame is known again.
                 call.method = format!("echo.{}", key.0).into();
+                if let Some(plugin) = self.host.plugin(id.0) {
+                    call.caller = rpc_plugin_peer::Party::Plugin(plugin.id().clone());
+                }
                 self.tell(format_args!("  {id:?} {request} becomes call {} of {:?}", key.0, call.target));
                 self.forwards.insert(key, (id, request));
                 let at = self.host.call(self.now, key, call);

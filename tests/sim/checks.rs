@@ -1,8 +1,11 @@
 //! What must hold after every step, whatever happened.
 
 use crate::world::World;
+use rpc_plugin_peer::Party;
+use rpc_plugin_system::state::failed_calls::{ELSEWHERE_EVERY, ELSEWHERE_MAX};
 use rpc_plugin_system::state::plugin::{launch_waits, status_of};
 use rpc_plugin_system::state::start_places::PLACE_MAX;
+use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::life::PluginState;
 
 /// Timers of a plugin with a connection beside those of its calls: its phase, the next heartbeat, two
@@ -84,11 +87,29 @@ impl World {
         assert!(open, "{id:?} has a session without a connection");
         let in_flight = session.calls_in_flight();
         assert!(in_flight <= policy.calls_in_flight_max, "{in_flight} calls in flight");
+        // Whoever has no call under way finds a place while there is one, whatever came and went.
+        let has_place = session.has_place(&Party::Plugin("newcomer".parse().unwrap()));
+        assert_eq!(has_place, in_flight < policy.calls_in_flight_max, "{in_flight} calls in flight");
         let waiting = session.waiting_bytes();
         // Cancellations and the host's own requests are bounded by what is in flight.
         let waiting_max = policy.outbox_bytes_max + policy.frame_bytes_max + 80 * in_flight + 8192;
         assert!(waiting <= waiting_max, "{waiting} bytes wait for {id:?}, at most {waiting_max} may");
         OWN_TIMERS_MAX + in_flight
+    }
+
+    /// A plugin puts no more on the records of others than its allowance, and all of it on its own.
+    pub fn check_placed(&mut self, by: &Party, on: &PluginId, is_placed: bool) {
+        let Party::Plugin(by) = by else { return assert!(is_placed) };
+        if by == on {
+            return assert!(is_placed, "it is its own record");
+        }
+        // One that is gone has no allowance any more.
+        let Some(key) = self.host.find(by) else { return };
+        let placed = self.elsewhere.entry(key).or_default();
+        *placed += u64::from(is_placed);
+        let allowed = u64::from(ELSEWHERE_MAX) + self.now.as_nanos() / ELSEWHERE_EVERY.as_nanos() as u64 + 1;
+        assert!(*placed <= allowed, "{by} has {placed} events on the records of others");
+        self.coverage.saw(if is_placed { "placed elsewhere" } else { "left out elsewhere" });
     }
 
     /// Nobody leaves a call unanswered beyond its grace and keeps the connection.

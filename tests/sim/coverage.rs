@@ -27,7 +27,7 @@ const ELSEWHERE: [EventKind; 18] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 59] = [
+const WANTED: [&str; 60] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -46,6 +46,7 @@ const WANTED: [&str; 59] = [
     "call cancelled by its caller",
     "call repeated across a restart ok",
     "asked call ok",
+    "placed elsewhere",
     "asked call denied",
     "asked call deadline_exceeded",
     "asked call given up",

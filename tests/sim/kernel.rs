@@ -53,7 +53,11 @@ impl World {
                 assert!(is_known, "call {} goes on after its end", call.0);
                 self.tell_child_progress(call, &value);
             }
-            Action::Called(record) => {
+            Action::Called(mut record) => {
+                let is_placed = self.host.place_call(self.now, &mut record);
+                if record.error.is_some() {
+                    self.check_placed(&record.caller, &record.plugin_id, is_placed);
+                }
                 self.tell(format_args!(
                     "  on record: {} {:?} {:?}",
                     record.kind, record.request, record.error
@@ -113,7 +117,13 @@ impl World {
                 }
                 self.ledger.end_wait(self.now, wait, &result);
             }
-            Action::Note(note) => self.observe(&note),
+            Action::Note(note) => {
+                let is_placed = self.host.place_note(self.now, &note);
+                if let (Some(by), Some(plugin)) = (&note.by, &note.plugin_id) {
+                    self.check_placed(by, plugin, is_placed);
+                }
+                self.observe(&note);
+            }
         }
     }
 

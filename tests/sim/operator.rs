@@ -6,6 +6,7 @@ use crate::kernel::UID;
 use crate::nature::Nature;
 use crate::policies;
 use crate::world::{Event, Slot, World};
+use rpc_plugin_peer::Party;
 use rpc_plugin_system::state::call::{CallRequest, Target};
 use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, launch_waits};
 use rpc_plugin_system::state::plugin_config::PluginConfig;
@@ -120,6 +121,12 @@ impl World {
         let params = Some(params.get().to_owned());
         let mut request = CallRequest { idempotent, ..CallRequest::new(target, method) };
         (request.params, request.timeout) = (params, timeout);
+        // Not drawn, so that seeds stay what they are.
+        request.caller = match key.0 % 7 {
+            0..3 => Party::Program,
+            3..5 => self.launched_caller(slot + 1),
+            pid => Party::Client(u32::try_from(pid).unwrap()),
+        };
         let at = self.host.call(self.now, key, request);
         self.calls_at.insert(key, at);
         self.check_outbox(slot);
@@ -129,6 +136,13 @@ impl World {
             may_wait || state.is_routable() || !self.ledger.is_open(key),
             "a call goes to a plugin that is {state}"
         );
+    }
+
+    /// The plugin of a slot as a caller, if it has been launched.
+    fn launched_caller(&self, slot: usize) -> Party {
+        let plugin = self.host.plugin(self.slots[slot % self.slots.len()].key);
+        let plugin = plugin.filter(|plugin| plugin.generation().is_some());
+        plugin.map_or(Party::Program, |plugin| Party::Plugin(plugin.id().clone()))
     }
 
     /// A call that was taken fits, but for its envelope. What else waits is bounded by itself.
@@ -155,7 +169,7 @@ impl World {
             self.coverage.saw("probe ok");
         }
         self.calls_at.insert(key, Some(self.slots[slot].key));
-        self.host.probe(self.now, key, &id, timeout);
+        self.host.probe(self.now, key, &id, Party::Program, timeout);
     }
 
     fn cancel(&mut self) {

@@ -233,7 +233,9 @@ impl Pair {
         let what = match error.code {
             ErrorCode::TooLarge => "too large",
             ErrorCode::InvalidParams => "too many descriptors",
-            ErrorCode::Overloaded if text.contains("calls wait") => "too many calls",
+            ErrorCode::Overloaded if text.contains("calls wait") || text.contains("calls in flight") => {
+                "too many calls"
+            }
             ErrorCode::Overloaded if text.contains("streams") => "too many streams",
             ErrorCode::Overloaded => "too much waits",
             ErrorCode::Unavailable => return,

@@ -110,6 +110,8 @@ pub struct World {
     /// Calls that passed their deadline: until when they may be answered, and where.
     pub overdue: Vec<(Time, Id, u64)>,
     pub models: BTreeMap<PluginKey, Model>,
+    /// Events that a plugin caused on the records of others.
+    pub elsewhere: BTreeMap<PluginKey, u64>,
     pub coverage: Coverage,
     pub trace: VecDeque<String>,
     tracing: Tracing,
@@ -152,6 +154,7 @@ impl World {
             given_up: BTreeSet::new(),
             overdue: Vec::new(),
             models: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
             coverage: Coverage::default(),
             trace: VecDeque::new(),
             tracing,

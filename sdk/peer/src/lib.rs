@@ -2,7 +2,7 @@
 //!
 //! What this crate is for: all that both sides of a connection do alike, each in one part. [`Receiver`] turns bytes into
 //! messages with their descriptors, [`SendQueue`] holds frames until they are written, [`RequestsOut`] and [`RequestsIn`]
-//! know which requests are not answered, [`Streams`] which streams in band are open, and [`check()`] what may be sent at
+//! know which requests are not answered, [`Streams`] which streams in band are open, [`Shares`] how much of a bound each party holds, and [`check()`] what may be sent at
 //! all. What it deliberately does not do: read, write, wait, know the time, or decide what a request means. Its shells
 //! do: the host's sessions (one thread, one of each part), and the SDK (many threads, a lock around each part).
 //!
@@ -26,6 +26,7 @@ mod requests_in;
 mod requests_out;
 mod role;
 mod send_queue;
+mod shares;
 mod streams;
 pub mod time;
 
@@ -36,5 +37,6 @@ pub use requests_in::{NotEntered, RequestsIn};
 pub use requests_out::{Expired, GivenUp, NewRequest, OWN_MAX, RequestsOut, Unanswered};
 pub use role::Role;
 pub use send_queue::{SendQueue, Span};
+pub use shares::{Amount, COMMON_ONE_IN, Party, SHARE_ONE_IN, ShareUsed, Shares};
 pub use streams::{Named, Streams};
 pub use time::Time;

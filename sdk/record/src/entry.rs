@@ -49,6 +49,7 @@ pub struct Entry {
     event: Text,
     component: Component,
     level: Level,
+    is_lifecycle: bool,
     plugin_id: Option<PluginId>,
     generation: Option<Generation>,
     pid: Option<u32>,
@@ -81,7 +82,8 @@ macro_rules! texts {
 impl Entry {
     /// An event of the host itself that happens now.
     pub fn new(kind: EventKind) -> Entry {
-        Entry::named(kind.as_str(), kind.component(), kind.level())
+        let entry = Entry::named(kind.as_str(), kind.component(), kind.level());
+        Entry { is_lifecycle: kind.is_lifecycle(), ..entry }
     }
 
     /// An event that has no [`EventKind`], for records of plugins. `event` is cut at 160 bytes.
@@ -91,6 +93,7 @@ impl Entry {
             event: event.into(),
             component,
             level,
+            is_lifecycle: false,
             plugin_id: None,
             generation: None,
             pid: None,
@@ -205,6 +208,12 @@ impl Entry {
     #[must_use]
     pub fn level_of(&self) -> Level {
         self.level
+    }
+
+    /// Whether it tells of the life of host or plugin, or of what an operator did, at level info or above.
+    #[must_use]
+    pub fn is_lifecycle(&self) -> bool {
+        self.is_lifecycle && self.level > Level::Debug
     }
 
     /// Free texts, with what each may take of a line that would be too long.

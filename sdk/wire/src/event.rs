@@ -160,6 +160,8 @@ events! {
     CallFailed = "call_failed", Rpc, Warn;
     /// An idempotent call that did not succeed is sent again.
     CallRepeated = "call_repeated", Rpc, Info;
+    /// A call that the plugin made of another one failed (`host.call`). In the record of the plugin that called.
+    HostCallFailed = "host_call_failed", Rpc, Warn;
     /// The connection ended.
     ConnectionLost = "connection_lost", Rpc, Warn;
     /// The plugin was asked to end.
@@ -215,6 +217,24 @@ events! {
     PluginEvent = "plugin_event", Plugin, Info;
     /// Printed lines were dropped because they came too fast.
     OutputDropped = "output_dropped", Kernel, Warn;
+}
+
+impl EventKind {
+    /// Whether it tells of the life of host or plugin, or of what an operator did. Where there is no room for all events,
+    /// these have room of their own.
+    #[must_use]
+    pub fn is_lifecycle(self) -> bool {
+        match self.component() {
+            Component::Kernel | Component::Auth | Component::Runtime | Component::Admin => {
+                self != EventKind::OutputDropped
+            }
+            Component::Rpc => matches!(
+                self,
+                EventKind::ProtocolViolation | EventKind::ConnectionPoisoned | EventKind::ConnectionLost
+            ),
+            Component::Stdout | Component::Stderr | Component::Plugin => false,
+        }
+    }
 }
 
 impl fmt::Display for EventKind {

@@ -24,7 +24,7 @@ use crate::state::fds::Fds;
 use rpc_plugin_interface::context::Served;
 use rpc_plugin_interface::table::{MethodFn, serve_typed};
 use rpc_plugin_interface::{Context, HandlerError};
-use rpc_plugin_peer::is_reserved;
+use rpc_plugin_peer::{Party, is_reserved};
 use rpc_plugin_wire::chain::entry_at_host;
 use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::ident::{capability_of, check_method};
@@ -215,6 +215,7 @@ impl reactor::Services for RunningServices {
         let link = self.link.get().ok_or_else(|| internal("the host is not up yet".to_owned()))?;
         let (handler, params) = self.find(&mut request)?;
         let ServiceRequest { asker, plugin_id, asked, left, interfaces } = request;
+        let party = Party::Plugin(plugin_id.clone());
         let generation = asker.generation;
         let peer = Peer { link: Arc::clone(&self.link), asker: asker.clone(), plugin_id: plugin_id.clone() };
         let peer: Arc<dyn rpc_plugin_interface::context::Callee> = Arc::new(peer);
@@ -241,7 +242,7 @@ impl reactor::Services for RunningServices {
             call.end();
             answer.give(handled.unwrap_or_else(|_| Err(internal("the service panicked".to_owned()))));
         });
-        if let Err((refused, job)) = self.pool.submit(ServiceJob { call: served, run }) {
+        if let Err((refused, job)) = self.pool.submit(ServiceJob { party, call: served, run }) {
             // It answers; were it dropped too, there would be two answers.
             (job.run)(Err(refused));
         }
@@ -256,9 +257,12 @@ impl reactor::Services for RunningServices {
 /// What a plugin is told of a call that is not served.
 fn refusal(refused: JobRefused, call: &ServiceCall) -> ErrorObject {
     match refused {
-        JobRefused::Full(max) => {
-            let text = format!("{max} calls wait for the host's services, which is the most");
-            ErrorObject::new(ErrorCode::Overloaded, text)
+        JobRefused::Full(used) => {
+            let party = Party::Plugin(call.plugin_id.clone());
+            ErrorObject::new(
+                ErrorCode::Overloaded,
+                used.tell(&party, "calls that wait for the host's services"),
+            )
         }
         JobRefused::WouldDeadlock => {
             let text = format!("every thread of the host's services waits, also in {}", call.chain());

@@ -4,11 +4,12 @@
 //! plugin gives its place to another, so that calls can go back and forth to any depth.
 //!
 //! What always holds: at most `threads` of those that do not wait run at once, but for those that have just stopped
-//! waiting; there are at most [`WAITING_MAX`] threads more; the queue is bounded; what nobody can ever run, because all
+//! waiting; there are at most [`WAITING_MAX`] threads more; the queue is bounded, and plugins share it; what nobody can ever run, because all
 //! threads wait for what is queued, is refused and not left to its deadline.
 
 use rpc_plugin_interface::Context;
 use rpc_plugin_interface::deadlock::wait_for_each_other;
+use rpc_plugin_peer::{Amount, Party, ShareUsed, Shares};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,8 @@ pub(super) struct ServedCall {
 
 /// One piece of work and the call that it serves; `run` is given the reason where it cannot be done.
 pub(super) struct ServiceJob {
+    /// Party whose share of the queue it takes.
+    pub(super) party: Party,
     pub(super) call: Arc<ServedCall>,
     pub(super) run: Box<dyn FnOnce(Result<(), JobRefused>) + Send>,
 }
@@ -35,8 +38,8 @@ pub(super) struct ServiceJob {
 /// Why a job is not done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum JobRefused {
-    /// Too many wait.
-    Full(usize),
+    /// Too many wait for its party, or for all.
+    Full(ShareUsed),
     /// All threads wait, for this one and others that no thread is left for.
     WouldDeadlock,
     /// No thread can be made.
@@ -45,9 +48,10 @@ pub(super) enum JobRefused {
     Ended,
 }
 
-#[derive(Default)]
 struct PoolState {
     queue: VecDeque<ServiceJob>,
+    /// Who has how much of the queue.
+    shares: Shares,
     /// What runs, in no order.
     running: Vec<Arc<ServedCall>>,
     /// How many of those wait for a plugin.
@@ -62,7 +66,6 @@ pub(super) struct Pool(Arc<PoolShared>);
 
 struct PoolShared {
     threads: usize,
-    queue_max: usize,
     idle_max: Duration,
     state: Mutex<PoolState>,
     changed: Condvar,
@@ -70,8 +73,16 @@ struct PoolShared {
 
 impl Pool {
     pub(super) fn new(threads: usize, queue_max: usize, idle_max: Duration) -> Pool {
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        Pool(Arc::new(PoolShared { threads, queue_max, idle_max, state, changed }))
+        let state = PoolState {
+            queue: VecDeque::new(),
+            shares: Shares::new(Amount::of(queue_max)),
+            running: Vec::new(),
+            waiting: 0,
+            threads: 0,
+            ended: false,
+        };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Pool(Arc::new(PoolShared { threads, idle_max, state, changed }))
     }
 
     /// Queues a job. Never waits.
@@ -80,12 +91,13 @@ impl Pool {
         if state.ended {
             return Err((JobRefused::Ended, job));
         }
-        if state.queue.len() >= self.0.queue_max {
-            return Err((JobRefused::Full(self.0.queue_max), job));
+        if let Err(used) = state.shares.check(&job.party, Amount::ONE) {
+            return Err((JobRefused::Full(used), job));
         }
         if self.0.is_stuck(&state, &job.call) {
             return Err((JobRefused::WouldDeadlock, job));
         }
+        let _ = state.shares.enter(&job.party, Amount::ONE);
         state.queue.push_back(job);
         self.have_it_taken(&mut state).map_err(|(why, job)| (JobRefused::NoThread(why), job))
     }
@@ -108,7 +120,7 @@ impl Pool {
         match (thread.spawn(move || pool.work()), state.threads) {
             (Ok(_), _) => state.threads += 1,
             (Err(error), 0) => {
-                if let Some(job) = state.queue.pop_back() {
+                if let Some(job) = state.pop_back() {
                     return Err((error.to_string(), job));
                 }
             }
@@ -125,7 +137,7 @@ impl Pool {
         let _ = self.have_it_taken(&mut state);
         // What was queued before this wait began may be what it waits for.
         let newest = state.queue.back().filter(|job| self.0.is_stuck(&state, &job.call));
-        let refused = newest.is_some().then(|| state.queue.pop_back()).flatten();
+        let refused = newest.is_some().then(|| state.pop_back()).flatten();
         drop(state);
         if let Some(job) = refused {
             let _ = catch_unwind(AssertUnwindSafe(|| (job.run)(Err(JobRefused::WouldDeadlock))));
@@ -142,6 +154,7 @@ impl Pool {
         let mut state = self.0.lock();
         state.ended = true;
         let queued = std::mem::take(&mut state.queue);
+        state.shares.clear();
         let running = state.running.clone();
         drop(state);
         self.0.changed.notify_all();
@@ -161,9 +174,9 @@ impl Pool {
                 break;
             }
             if inner.has_place(&state)
-                && let Some(job) = state.queue.pop_front()
+                && let Some(job) = state.pop_front()
             {
-                let ServiceJob { call, run } = job;
+                let ServiceJob { call, run, .. } = job;
                 state.running.push(Arc::clone(&call));
                 // Where more wait and more may run, this thread is not to be their only one.
                 let _ = self.have_it_taken(&mut state);
@@ -183,6 +196,20 @@ impl Pool {
             }
         }
         state.threads -= 1;
+    }
+}
+
+impl PoolState {
+    fn pop_front(&mut self) -> Option<ServiceJob> {
+        let job = self.queue.pop_front()?;
+        self.shares.leave(&job.party, Amount::ONE);
+        Some(job)
+    }
+
+    fn pop_back(&mut self) -> Option<ServiceJob> {
+        let job = self.queue.pop_back()?;
+        self.shares.leave(&job.party, Amount::ONE);
+        Some(job)
     }
 }
 

@@ -25,7 +25,9 @@ fn led_to_by(numbers: &[usize]) -> Chain {
 fn job(number: usize, chain: Chain, run: impl FnOnce(Result<(), JobRefused>) + Send + 'static) -> ServiceJob {
     let context = Context::new(RequestId::Number(number as u64), Served { chain, ..Served::default() });
     let call = Arc::new(ServedCall { context, entry: entry(number) });
-    ServiceJob { call, run: Box::new(run) }
+    // Each is of a plugin of its own.
+    let party = Party::Plugin(format!("p{number}").parse().unwrap());
+    ServiceJob { party, call, run: Box::new(run) }
 }
 
 fn refusal(submitted: Result<(), (JobRefused, ServiceJob)>) -> Option<JobRefused> {
@@ -81,10 +83,37 @@ fn the_queue_is_bounded_and_what_is_in_it_runs_in_turn() {
         let done = done.clone();
         assert_eq!(submit(&pool, number, move |taken| done.send((number, taken)).unwrap()), None);
     }
-    assert_eq!(submit(&pool, 3, |_| panic!("it was refused")), Some(JobRefused::Full(2)));
+    let full = JobRefused::Full(ShareUsed { own: 0, total: 2, max: 2 });
+    assert_eq!(submit(&pool, 3, |_| panic!("it was refused")), Some(full));
     drop(stay);
     assert_eq!([soon(&ends), soon(&ends)], [(1, Ok(())), (2, Ok(()))]);
     assert_eq!(pool.0.lock().threads, 1);
+}
+
+#[test]
+fn a_plugin_that_floods_the_queue_leaves_the_others_their_share() {
+    let pool = pool(1, 16);
+    let stay = staying(&pool, 0, false);
+    let (done, ends) = channel();
+    let submit_one = |number: usize| {
+        let done = done.clone();
+        submit(&pool, number, move |taken| done.send((number, taken)).unwrap())
+    };
+    assert_eq!((0..).take_while(|_| submit_one(1).is_none()).count(), 8);
+    assert_eq!(submit_one(1), Some(JobRefused::Full(ShareUsed { own: 8, total: 8, max: 16 })));
+    assert_eq!(
+        (2..6).map(|number| (0..).take_while(|_| submit_one(number).is_none()).count()).sum::<usize>(),
+        8
+    );
+    drop(stay);
+    let ran: Vec<_> = (0..16).map(|_| soon(&ends).0).collect();
+    assert_eq!(ran, [1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
+    assert_eq!(pool.0.lock().shares.total(), Amount::default());
+    let stay = staying(&pool, 0, false);
+    assert_eq!((0..).take_while(|_| submit_one(1).is_none()).count(), 8, "it may again");
+    pool.end();
+    assert_eq!(pool.0.lock().shares.total(), Amount::default());
+    drop(stay);
 }
 
 #[test]

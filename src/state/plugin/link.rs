@@ -1,14 +1,14 @@
 //! Speaking with a generation: what its session reports, and calls.
 
-use super::logged::note_of_malformed;
+use super::logged::{Recorded, call_record, note_of_malformed, record_end};
 use super::{Phase, Plugin, Rung, Step, Why};
-use crate::state::action::{Action, CallRecord, Note};
+use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller, Cx};
 use crate::state::policy::RpcAudit;
 use crate::state::session::{Asked, Cancelled, Fault, Introduction, Session, SessionEvent};
-use rpc_plugin_peer::check_method_of_call;
+use rpc_plugin_peer::{Party, check_method_of_call};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::capability_of;
 use rpc_plugin_wire::life::{
@@ -25,9 +25,6 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// Last bytes for a peer whose connection ends, beyond which none are sent.
 const LAST_BYTES_MAX: usize = 64 * 1024;
-
-/// A call as its record names it: the id of its request, if it was sent, and the method.
-type Recorded = (Option<u64>, Cow<'static, str>);
 
 impl Plugin {
     /// Lets the session of that generation take a step, and deals with all that it reports. `None` where it is gone.
@@ -49,12 +46,14 @@ impl Plugin {
         let audit = self.policy.rpc_audit;
         let method = if audit == RpcAudit::Off { Cow::default() } else { call.method.clone() };
         let params_bytes = call.params.as_ref().map_or(0, String::len);
+        let caller = call.caller.clone();
         let request = self.session.as_ref().map(Session::next_request);
         let checked = if call.is_callback { Ok(()) } else { self.check_call(&call.method) };
         match checked.and_then(|()| self.send(step, Caller::Call(key), call, timeout)) {
-            Err(error) => self.complete(step, key, (None, method), self.unsent(error)),
+            Err(error) => self.complete(step, key, (None, method), caller, self.unsent(error)),
             Ok(()) if audit == RpcAudit::All => {
-                let record = self.call_record(EventKind::CallStarted, request, method, params_bytes);
+                let record =
+                    call_record(self, EventKind::CallStarted, caller, (request, method), params_bytes);
                 step.actions.push_back(Action::Called(Box::new(record)));
             }
             Ok(()) => {}
@@ -62,39 +61,22 @@ impl Plugin {
         self.pump(step);
     }
 
-    fn call_record(
-        &self,
-        kind: EventKind,
-        request: Option<u64>,
-        method: Cow<'static, str>,
-        bytes: usize,
-    ) -> CallRecord {
-        CallRecord {
-            kind,
-            plugin_id: self.config.id.clone(),
-            generation: self.generation,
-            pid: self.pid(),
-            method,
-            request,
-            bytes: bytes as u64,
-            took: Duration::ZERO,
-            error: None,
-        }
-    }
-
     /// Asks for a heartbeat now, on behalf of a caller outside; the plugin need not be routable.
-    pub fn probe(&mut self, step: &mut Step<'_>, key: CallKey, timeout: Option<Duration>) {
+    pub fn probe(&mut self, step: &mut Step<'_>, key: CallKey, party: Party, timeout: Option<Duration>) {
         let timeout = timeout.unwrap_or(self.config.policy.heartbeat_timeout);
         self.counts.calls += 1;
-        if let Err(error) = self.ask(step, Caller::Call(key), METHOD_HEARTBEAT, timeout) {
-            self.complete(step, key, (None, Cow::Borrowed(METHOD_HEARTBEAT)), self.unsent(error));
+        let target = Target::Plugin(self.id().clone());
+        let request = CallRequest { caller: party.clone(), ..CallRequest::new(target, METHOD_HEARTBEAT) };
+        if let Err(error) = self.send(step, Caller::Call(key), request, timeout) {
+            self.complete(step, key, (None, Cow::Borrowed(METHOD_HEARTBEAT)), party, self.unsent(error));
         }
         self.pump(step);
     }
 
     /// The end of a call that was not sent to this generation.
     fn unsent(&self, error: CallError) -> CallEnd {
-        CallEnd { plugin_id: Some(self.id().clone()), generation: self.generation, ..CallEnd::refused(error) }
+        let plugin_id = Some(self.id().clone());
+        CallEnd { plugin_id, generation: self.generation, ..CallEnd::refused(error) }
     }
 
     /// The caller of a call has gone. That is an end of the call on record, and for nobody else.
@@ -104,14 +86,14 @@ impl Plugin {
         else {
             return;
         };
-        let Cancelled { id, method, was_sent, took } = cancelled;
+        let Cancelled { id, caller, method, was_sent, took } = cancelled;
         let text = "its caller does not wait for it any more";
         let error = match was_sent {
             true => CallError::indeterminate(ErrorCode::Cancelled, text),
             false => CallError::not_sent(ErrorCode::Cancelled, text),
         };
         let result = Err(error.at(&self.config.id, self.generation));
-        self.record_end(step, (Some(id), method), took, &result);
+        record_end(self, step, (Some(id), method), caller, took, &result);
         self.pump(step);
     }
 
@@ -176,38 +158,16 @@ impl Plugin {
         Ok(())
     }
 
-    fn complete(&mut self, step: &mut Step<'_>, key: CallKey, recorded: Recorded, mut end: CallEnd) {
-        end.is_recorded = self.record_end(step, recorded, end.took, &end.result);
-        step.actions.push_back(Action::Complete(key, end));
-    }
-
-    /// Counts the end of a call, and puts it on record where the policy says so; whether it did.
-    fn record_end(
+    fn complete(
         &mut self,
         step: &mut Step<'_>,
-        (request, method): Recorded,
-        took: Duration,
-        result: &Result<Box<RawValue>, CallError>,
-    ) -> bool {
-        if result.is_err() {
-            self.counts.calls_failed += 1;
-        }
-        let is_recorded = match self.policy.rpc_audit {
-            RpcAudit::Off => false,
-            RpcAudit::Failures => result.is_err(),
-            RpcAudit::All => true,
-        };
-        if is_recorded {
-            let (kind, bytes) = match result {
-                Ok(raw) => (EventKind::CallSucceeded, raw.get().len()),
-                Err(error) if error.is_timeout() => (EventKind::CallTimedOut, 0),
-                Err(_) => (EventKind::CallFailed, 0),
-            };
-            let mut record = self.call_record(kind, request, method, bytes);
-            (record.took, record.error) = (took, result.as_ref().err().cloned());
-            step.actions.push_back(Action::Called(Box::new(record)));
-        }
-        is_recorded
+        key: CallKey,
+        recorded: Recorded,
+        caller: Party,
+        mut end: CallEnd,
+    ) {
+        end.is_recorded = record_end(self, step, recorded, caller, end.took, &end.result);
+        step.actions.push_back(Action::Complete(key, end));
     }
 
     /// Takes over all that the session has to report.
@@ -220,8 +180,8 @@ impl Plugin {
     fn handle_session_event(&mut self, step: &mut Step<'_>, event: SessionEvent) {
         match event {
             SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
-            SessionEvent::Completed { caller, id, method, end } => match caller {
-                Caller::Call(key) => self.complete(step, key, (Some(id), method), end),
+            SessionEvent::Completed { caller, party, id, method, end } => match caller {
+                Caller::Call(key) => self.complete(step, key, (Some(id), method), party, end),
                 Caller::Heartbeat => self.handle_heartbeat(step, end.result),
                 Caller::Capabilities => self.handle_capabilities(step, end.result),
                 Caller::Shutdown => {}
@@ -250,10 +210,10 @@ impl Plugin {
                 let text = format!("a frame came that is no message: {meant}");
                 self.note(step, Note::new(EventKind::BadFrame, text).error(why));
             }
-            SessionEvent::LateAnswer(method) => {
+            SessionEvent::LateAnswer(method, caller) => {
                 self.counts.late_answers += 1;
                 let note = Note::new(EventKind::LateAnswer, "an answer came after its call had ended");
-                self.note(step, note.method(method));
+                self.note(step, note.method(method).by(caller));
             }
             SessionEvent::Fault(fault) => self.handle_fault(step, fault),
         }
@@ -395,8 +355,8 @@ impl Plugin {
         session.close(&mut step.cx(), why);
         // What the session still has to say: the ends of calls; a fault is being handled already.
         while let Some(event) = self.session.as_mut().and_then(Session::poll_event) {
-            if let SessionEvent::Completed { caller: Caller::Call(key), id, method, end } = event {
-                self.complete(step, key, (Some(id), method), end);
+            if let SessionEvent::Completed { caller: Caller::Call(key), party, id, method, end } = event {
+                self.complete(step, key, (Some(id), method), party, end);
             }
         }
         let Some(mut session) = self.session.take() else { return };

@@ -1,17 +1,23 @@
-//! What a plugin says for the record (`host.log`) and for whoever listens (`host.event`; protocol sections 2 and 4).
+//! What a plugin says for the record (`host.log`) and for whoever listens (`host.event`; protocol sections 2 and 4), and what
+//! the record says of calls of it.
 //!
 //! What always holds: it is recorded as what the plugin said, never as an event of the host's; no more of it
 //! than the plugin may print; what is refused is counted, and told before the next that is not.
 
-use crate::state::action::Note;
+use super::{Plugin, Step};
+use crate::state::action::{Action, CallRecord, Note};
 use crate::state::output::{Printed, Rate};
+use crate::state::policy::RpcAudit;
 use crate::state::time::Time;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{HostEvent, METHOD_EVENT, METHOD_LOG, PluginLog};
 use rpc_plugin_wire::message::params_into;
-use rpc_plugin_wire::{ErrorCode, ErrorObject};
+use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::time::Duration;
 
 /// Bytes of the name of an event.
 const EVENT_NAME_BYTES_MAX: usize = 64;
@@ -97,4 +103,60 @@ fn event_of(params: Option<&RawValue>) -> Result<Note, ErrorObject> {
         None => json!({"name": name}),
     };
     Ok(Note::new(EventKind::PluginEvent, name).details(details))
+}
+
+/// A call as its record names it: the id of its request, if it was sent, and the method.
+pub(super) type Recorded = (Option<u64>, Cow<'static, str>);
+
+/// The record of a step of a call of that plugin.
+pub(super) fn call_record(
+    plugin: &Plugin,
+    kind: EventKind,
+    caller: Party,
+    (request, method): Recorded,
+    bytes: usize,
+) -> CallRecord {
+    CallRecord {
+        kind,
+        caller,
+        left_out: 0,
+        plugin_id: plugin.id().clone(),
+        generation: plugin.generation(),
+        pid: plugin.pid(),
+        method,
+        request,
+        bytes: bytes as u64,
+        took: Duration::ZERO,
+        error: None,
+    }
+}
+
+/// Counts the end of a call, and puts it on record where the policy says so; whether it did.
+pub(super) fn record_end(
+    plugin: &mut Plugin,
+    step: &mut Step<'_>,
+    recorded: Recorded,
+    caller: Party,
+    took: Duration,
+    result: &Result<Box<RawValue>, CallError>,
+) -> bool {
+    if result.is_err() {
+        plugin.counts.calls_failed += 1;
+    }
+    let is_recorded = match plugin.policy.rpc_audit {
+        RpcAudit::Off => false,
+        RpcAudit::Failures => result.is_err(),
+        RpcAudit::All => true,
+    };
+    if is_recorded {
+        let (kind, bytes) = match result {
+            Ok(raw) => (EventKind::CallSucceeded, raw.get().len()),
+            Err(error) if error.is_timeout() => (EventKind::CallTimedOut, 0),
+            Err(_) => (EventKind::CallFailed, 0),
+        };
+        let mut record = call_record(plugin, kind, caller, recorded, bytes);
+        (record.took, record.error) = (took, result.as_ref().err().cloned());
+        step.actions.push_back(Action::Called(Box::new(record)));
+    }
+    is_recorded
 }

@@ -32,6 +32,7 @@ use super::start_places::StartPlaces;
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
 use logged::PluginEvents;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Desired, Heartbeat, PluginState};
 use rpc_plugin_wire::{Generation, PluginId, Token};
@@ -330,6 +331,12 @@ impl Plugin {
     pub fn call_counts(&self) -> (u64, u64) {
         let in_flight = self.session.as_ref().map_or(0, Session::calls_in_flight);
         (in_flight as u64, self.counts.calls)
+    }
+
+    /// Whether it is connected, and that party may have one call more in flight to it.
+    #[must_use]
+    pub fn has_place(&self, party: &Party) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_place(party))
     }
 
     /// Notes a change of state; whether there was one. Called after every step.

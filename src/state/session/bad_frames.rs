@@ -54,13 +54,13 @@ impl Session {
             code: bad.code(),
             why: format!("{bad}; it is {}", violation.why),
         })?;
-        self.disarm(cx, &request);
+        self.release(cx, &request);
         if !request.is_over {
             let text = format!("the plugin's answer cannot be read: {bad}");
             let error = CallError::indeterminate(ErrorCode::InvalidResponse, text);
             self.complete_with(cx, request, error);
         } else if request.is_late {
-            self.events.push_back(SessionEvent::LateAnswer(request.asked.method));
+            self.events.push_back(SessionEvent::LateAnswer(request.asked.method, request.waiter.party));
         }
         Ok(())
     }

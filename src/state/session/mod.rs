@@ -24,7 +24,9 @@ use super::liveness::{Moved, Signs, UnderWay};
 use super::policy::Policy;
 use super::time::Time;
 use super::wheel::TimerKey;
-use rpc_plugin_peer::{BadFrames, Named, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Streams};
+use rpc_plugin_peer::{
+    Amount, BadFrames, Named, Party, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Shares, Streams,
+};
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::life::METHOD_HEARTBEAT;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
@@ -55,6 +57,8 @@ enum Stage {
 #[derive(Debug)]
 struct OwnRequest {
     caller: Caller,
+    /// Party whose share of the places a call takes.
+    party: Party,
     /// Its deadline, or after that the end of the grace for its answer.
     timer: Option<TimerKey>,
     /// How long whoever waits does at the most.
@@ -71,6 +75,8 @@ pub struct Session {
     received: u64,
     queue: SendQueue<Fd>,
     requests: RequestsOut<OwnRequest>,
+    /// The places of calls among them.
+    places: Shares,
     incoming: RequestsIn<()>,
     streams: Streams<Fd>,
     bad_frames: BadFrames,
@@ -95,6 +101,7 @@ impl Session {
             received: 0,
             queue: SendQueue::default(),
             requests: RequestsOut::new(0, policy.calls_in_flight_max),
+            places: Shares::new(Amount::of(policy.calls_in_flight_max)),
             incoming: RequestsIn::new(Role::Host, INCOMING_MAX, INCOMING_FDS_MAX),
             streams: Streams::new(Role::Host),
             bad_frames: BadFrames::default(),
@@ -232,6 +239,12 @@ impl Session {
     #[must_use]
     pub fn calls_in_flight(&self) -> usize {
         self.requests.calls()
+    }
+
+    /// Whether that party may have one call more in flight.
+    #[must_use]
+    pub fn has_place(&self, party: &Party) -> bool {
+        self.places.check(party, Amount::ONE).is_ok()
     }
 
     /// The id that the next request will have.

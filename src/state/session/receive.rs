@@ -188,7 +188,7 @@ impl Session {
             Ok(request) => request,
             Err(violation) => return self.fault(cx, Fault::Violation(violation.why)),
         };
-        self.disarm(cx, &request);
+        self.release(cx, &request);
         let Response { result, mut streams, .. } = response;
         let is_taken = !request.is_over && matches!(request.waiter.caller, Caller::Call(_)) && result.is_ok();
         if !is_taken {
@@ -197,7 +197,7 @@ impl Session {
         if request.is_over {
             // An answer to what its caller cancelled is as the protocol wants it, within the deadline.
             if request.is_late {
-                self.events.push_back(SessionEvent::LateAnswer(request.asked.method));
+                self.events.push_back(SessionEvent::LateAnswer(request.asked.method, request.waiter.party));
             }
             return;
         }

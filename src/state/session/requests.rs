@@ -6,7 +6,7 @@ use crate::state::call::{CallEnd, CallRequest};
 use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::time::{Time, millis, rounded};
-use rpc_plugin_peer::{Expired, GivenUp, NewRequest, Refused, Span, Unanswered};
+use rpc_plugin_peer::{Amount, Expired, GivenUp, NewRequest, Party, Refused, ShareUsed, Span, Unanswered};
 use rpc_plugin_wire::message::{self, write_cancel, write_error, write_request};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Message};
 use serde_json::value::RawValue;
@@ -36,7 +36,7 @@ impl Session {
     ) -> Result<(), Refused> {
         let is_call = matches!(caller, Caller::Call(_));
         self.check_room(&call, is_call)?;
-        let CallRequest { method, params, chain, progress, fds, .. } = call;
+        let CallRequest { caller: party, method, params, chain, progress, fds, .. } = call;
         let (fds, numbers) = self.pack(fds)?;
         let request = message::NewRequest {
             id: self.requests.next_id(),
@@ -55,7 +55,10 @@ impl Session {
         })?;
         self.send_beside(span, fds, &numbers);
         let asked = NewRequest { method, is_call, wants_progress: progress };
-        let id = self.requests.open(asked, OwnRequest { caller, timer: None, timeout }, cx.now)?;
+        if is_call {
+            self.places.enter(&party, Amount::ONE).map_err(|used| no_place(used, &party))?;
+        }
+        let id = self.requests.open(asked, OwnRequest { caller, party, timer: None, timeout }, cx.now)?;
         self.requests.sent(id, span);
         self.arm(cx, id, cx.now.plus(timeout));
         Ok(())
@@ -67,7 +70,7 @@ impl Session {
             return Err(Refused::new(ErrorCode::Unavailable, "the connection is not open"));
         }
         if is_call {
-            self.requests.check()?;
+            self.places.check(&call.caller, Amount::ONE).map_err(|used| no_place(used, &call.caller))?;
         }
         // A first check by a bound, so that a huge call is refused before it is copied; and before the
         // queue is looked at, which says `overloaded`, as if it could ever fit.
@@ -104,8 +107,11 @@ impl Session {
         }
     }
 
-    /// Cancels the timer of a request that left the table.
-    pub(super) fn disarm(&self, cx: &mut Cx<'_>, request: &Unanswered<OwnRequest>) {
+    /// Gives back what a request had that left the table: its timer and its place.
+    pub(super) fn release(&mut self, cx: &mut Cx<'_>, request: &Unanswered<OwnRequest>) {
+        if request.asked.is_call {
+            self.places.leave(&request.waiter.party, Amount::ONE);
+        }
         if let Some(timer) = request.waiter.timer {
             cx.timers.cancel(timer);
         }
@@ -128,6 +134,7 @@ impl Session {
         let withdrawn = self.withdraw(frame);
         let cancelled = |request: &Unanswered<OwnRequest>, was_sent| Cancelled {
             id,
+            caller: request.waiter.party.clone(),
             method: request.asked.method.clone(),
             was_sent,
             took: cx.now.since(request.made_at),
@@ -135,7 +142,7 @@ impl Session {
         match self.requests.cancel(id, withdrawn)? {
             GivenUp::Unsent(request) => {
                 let cancelled = cancelled(&request, false);
-                self.disarm(cx, &request);
+                self.release(cx, &request);
                 Some(cancelled)
             }
             GivenUp::Sent(request) => {
@@ -157,6 +164,7 @@ impl Session {
         let (poisons_at, told) = match self.requests.expire(id, withdrawn) {
             None => return,
             Some(Expired::Unsent(request)) => {
+                self.release(cx, &request);
                 let waited = rounded(cx.now.since(request.made_at));
                 let message = format!("the plugin did not read it within {waited:?}");
                 let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message);
@@ -167,20 +175,22 @@ impl Session {
             }
             Some(Expired::Cancelled(request)) => (poisons_at(request), None),
             Some(Expired::Late(request)) => {
-                let told = (request.waiter.caller, request.asked.method.clone(), request.made_at);
+                let waiter = &request.waiter;
+                let told =
+                    (waiter.caller, waiter.party.clone(), request.asked.method.clone(), request.made_at);
                 (poisons_at(request), Some(told))
             }
         };
         if let Some(at) = poisons_at {
             self.arm(cx, id, at);
         }
-        let Some((caller, method, made_at)) = told else { return };
+        let Some((caller, party, method, made_at)) = told else { return };
         self.queue.write(|out| write_cancel(out, id));
         let took = cx.now.since(made_at);
         let message = format!("no answer within {:?}", rounded(took));
         let error = self.here(CallError::indeterminate(ErrorCode::DeadlineExceeded, message));
         let end = CallEnd { took, ..self.end(Err(error)) };
-        self.events.push_back(SessionEvent::Completed { caller, id, method, end });
+        self.events.push_back(SessionEvent::Completed { caller, party, id, method, end });
     }
 
     /// Ends every request. What was not begun to be written is withdrawn, so that the plugin cannot see it
@@ -188,7 +198,7 @@ impl Session {
     pub(super) fn end_calls(&mut self, cx: &mut Cx<'_>, why: &str) {
         while let Some(request) = self.requests.pop() {
             let withdrawn = self.withdraw(request.frame());
-            self.disarm(cx, &request);
+            self.release(cx, &request);
             if request.is_over {
                 continue;
             }
@@ -216,7 +226,7 @@ impl Session {
         }
         let id = self.requests.iter().find(|request| request.frame() == Some(span)).map(|request| request.id);
         let Some(request) = id.and_then(|id| self.requests.remove(id)) else { return };
-        self.disarm(cx, &request);
+        self.release(cx, &request);
         self.complete_with(cx, request, CallError::not_sent(ErrorCode::Overloaded, text));
     }
 
@@ -241,7 +251,11 @@ impl Session {
     /// Tells the end of a request to whoever waits for it.
     pub(super) fn complete(&mut self, cx: &Cx<'_>, request: Unanswered<OwnRequest>, mut end: CallEnd) {
         end.took = cx.now.since(request.made_at);
-        let Unanswered { id, asked, waiter: OwnRequest { caller, .. }, .. } = request;
-        self.events.push_back(SessionEvent::Completed { caller, id, method: asked.method, end });
+        let Unanswered { id, asked, waiter: OwnRequest { caller, party, .. }, .. } = request;
+        self.events.push_back(SessionEvent::Completed { caller, party, id, method: asked.method, end });
     }
+}
+
+fn no_place(used: ShareUsed, party: &Party) -> Refused {
+    Refused::new(ErrorCode::Overloaded, used.tell(party, "calls in flight"))
 }

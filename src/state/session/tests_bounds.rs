@@ -49,6 +49,42 @@ fn too_many_calls_or_bytes_are_overload() {
 }
 
 #[test]
+fn one_caller_takes_half_of_the_places_and_gives_each_back_as_its_call_leaves() {
+    let policy = Policy { calls_in_flight_max: 16, ..policy() };
+    let mut bench = Bench::open_with(&policy);
+    let flood: Party = Party::Plugin("flood".parse().unwrap());
+    let other = Party::Plugin("other".parse().unwrap());
+    let ms = 100;
+    (0..8).for_each(|number| bench.request_by(flood.clone(), number, echo(), ms).unwrap());
+    let error = bench.request_by(flood.clone(), 8, echo(), ms).unwrap_err();
+    assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent));
+    assert!(error.message.contains("the share of plugin \"flood\" is used up: it has 8 of 16"), "{error}");
+    bench.request_by(other.clone(), 20, echo(), ms).unwrap();
+    bench.request_by(other.clone(), 21, echo(), ms).unwrap();
+    assert!(bench.request_by(other.clone(), 22, echo(), ms).is_err(), "an eighth while half are taken");
+    bench.request_by(Party::Program, 30, echo(), ms).unwrap();
+    let places = |bench: &Bench| bench.session.places.total().count;
+    assert_eq!((places(&bench), bench.session.calls_in_flight()), (11, 11));
+    // Withdrawn, answered, and cancelled: the last keeps its place until it is answered.
+    bench.cancel(7).unwrap();
+    assert_eq!(places(&bench), 10);
+    bench.write_all();
+    bench.push(&result(0));
+    assert_eq!(places(&bench), 9);
+    bench.cancel(1).unwrap();
+    assert_eq!((places(&bench), bench.session.calls_in_flight()), (9, 9));
+    bench.push(&result(1));
+    assert_eq!(places(&bench), 8);
+    // One that is not read by its deadline, and those whose connection ends.
+    bench.request_by(other.clone(), 40, echo(), 1).unwrap_err();
+    bench.request_by(Party::Client(1), 41, echo(), 1).unwrap();
+    bench.pass(MS);
+    assert_eq!((places(&bench), bench.session.calls_in_flight()), (8, 8));
+    bench.end();
+    assert_eq!((places(&bench), bench.session.calls_in_flight()), (0, 0));
+}
+
+#[test]
 fn the_hosts_own_requests_take_no_slot_of_a_call_and_are_bounded() {
     let mut bench = Bench::open();
     let heartbeat = |bench: &mut Bench| {

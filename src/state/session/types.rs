@@ -4,6 +4,7 @@ use crate::state::call::CallEnd;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller, PluginKey};
 use crate::state::time::Time;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{Chain, Generation, PluginId, RequestId, Token};
 use serde_json::value::RawValue;
@@ -83,6 +84,8 @@ pub enum SessionEvent {
     Completed {
         /// Who waited.
         caller: Caller,
+        /// Party that called, where it is a call.
+        party: Party,
         /// The id of the request.
         id: u64,
         /// What was asked.
@@ -105,8 +108,8 @@ pub enum SessionEvent {
     Told(&'static str, Option<Box<RawValue>>),
     /// A frame came that is no message: what it was meant to be, and what is wrong with it.
     BadFrame(String, String),
-    /// An answer came for a request that had ended.
-    LateAnswer(Cow<'static, str>),
+    /// An answer came for a request of that party that had ended.
+    LateAnswer(Cow<'static, str>, Party),
     /// The connection cannot go on. The last event.
     Fault(Fault),
 }
@@ -137,6 +140,8 @@ pub struct Asked {
 pub struct Cancelled {
     /// The id of the request.
     pub id: u64,
+    /// Party that called.
+    pub caller: Party,
     /// What was asked.
     pub method: Cow<'static, str>,
     /// Whether a byte of it was written; if not, the plugin never sees it.

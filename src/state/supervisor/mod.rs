@@ -1,18 +1,20 @@
 //! All plugins together: the one machine that the event loop drives.
 //!
 //! What this folder is for: finding the plugin that an event concerns, waits for states, the end of all; `retry` repeats
-//! calls that may be executed more than once. What it deliberately does not do: anything that concerns one plugin only;
-//! its machine does.
+//! calls that may be executed more than once, `records` says on whose record calls stand. What it deliberately does not
+//! do: anything that concerns one plugin only; its machine does.
 //!
 //! What always holds: after every step the actions it asks for are in [`Supervisor::poll_action`],
 //! and the plugins with bytes to write in [`Supervisor::poll_waiting`].
 
+mod records;
 mod retry;
 #[cfg(test)]
 mod tests;
 
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
+use crate::state::failed_calls::CallerRecords;
 use crate::state::keys::{CallKey, Cx, PluginKey, Timer, WaitKey};
 use crate::state::plugin::{Plugin, Step};
 use crate::state::plugin_config::PluginConfig;
@@ -23,6 +25,7 @@ use crate::state::time::Time;
 use crate::state::waits::{Goal, WAITS_MAX, Waits};
 use crate::state::wheel::Wheel;
 use retry::Retries;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -53,6 +56,7 @@ pub struct Supervisor {
     waits: Waits,
     routes: Routes,
     retries: Retries,
+    caller_records: CallerRecords,
     places: StartPlaces,
     rng: fastrand::Rng,
     ending: bool,
@@ -72,6 +76,7 @@ impl Supervisor {
             waits: Waits::default(),
             routes: Routes::default(),
             retries: Retries::default(),
+            caller_records: CallerRecords::default(),
             places: StartPlaces::default(),
             rng: fastrand::Rng::with_seed(seed),
             ending: false,
@@ -118,6 +123,7 @@ impl Supervisor {
             self.keys.remove(&id);
             self.plugins.remove(&key);
             self.routes.forget(key);
+            self.caller_records.forget(key);
             self.actions.push_back(Action::Note(Box::new(note)));
             self.waits.abandon(key, &mut self.timers, &mut self.actions);
             self.end_retries_of(now, &id);
@@ -247,7 +253,9 @@ impl Supervisor {
         let key = match self.route(&request.target) {
             Ok(key) => key,
             Err(error) => {
-                self.refuse(call, error);
+                let end = CallEnd::refused(error);
+                self.refused_on_record(now, &request, &end);
+                self.actions.push_back(Action::Complete(call, end));
                 return None;
             }
         };
@@ -269,10 +277,17 @@ impl Supervisor {
         self.routes.next(&self.plugins, capability)
     }
 
-    /// Asks for a heartbeat now; it ends with [`Action::Complete`].
-    pub fn probe(&mut self, now: Time, call: CallKey, id: &PluginId, timeout: Option<Duration>) {
+    /// Asks for a heartbeat now, for that party; it ends with [`Action::Complete`].
+    pub fn probe(
+        &mut self,
+        now: Time,
+        call: CallKey,
+        id: &PluginId,
+        party: Party,
+        timeout: Option<Duration>,
+    ) {
         let Some(key) = self.find(id) else { return self.refuse(call, unknown(id)) };
-        self.with_plugin(now, key, |plugin, step| plugin.probe(step, call, timeout));
+        self.with_plugin(now, key, |plugin, step| plugin.probe(step, call, party, timeout));
     }
 
     /// The caller of a call has gone; the call does not end with an action any more. `at` is what

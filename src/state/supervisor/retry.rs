@@ -15,15 +15,16 @@ use crate::state::keys::{CallKey, PluginKey, Timer};
 use crate::state::policy::{Policy, RpcAudit};
 use crate::state::time::{Time, rounded};
 use crate::state::wheel::TimerKey;
+use rpc_plugin_peer::{Amount, Shares};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{CallError, ErrorCode, Outcome, PluginId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Such calls at once; a further one ends at once as `overloaded`.
+/// Such calls at once, which their callers share; a further one ends at once as `overloaded`.
 pub(super) const RETRIES_MAX: usize = 65_536;
-/// What is kept of their params and methods. Bytes; a call beyond it ends at once as `overloaded`.
+/// What is kept of their params and methods, which is shared too. Bytes; a call beyond it ends at once as `overloaded`.
 pub(super) const RETRY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The first wait between two tries; each further one is twice as long.
@@ -54,12 +55,13 @@ struct Retry {
 }
 
 impl Retry {
-    fn bytes(&self) -> usize {
-        self.request.method.len() + self.request.params.as_ref().map_or(0, String::len)
+    fn amount(&self) -> Amount {
+        let params_bytes = self.request.params.as_ref().map_or(0, String::len);
+        Amount { count: 1, bytes: self.request.method.len() + params_bytes }
     }
 
     /// What the caller is told of a try that was the last.
-    fn end(self, mut end: CallEnd) -> CallEnd {
+    fn end(&self, mut end: CallEnd) -> CallEnd {
         if let Err(error) = &mut end.result {
             error.tries = self.tries;
             if self.was_sent && error.outcome == Outcome::NotSent {
@@ -109,10 +111,17 @@ enum Ready {
 }
 
 /// Table of the calls that may be repeated.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Retries {
     calls: BTreeMap<CallKey, Retry>,
-    bytes: usize,
+    shares: Shares,
+}
+
+impl Default for Retries {
+    fn default() -> Retries {
+        let max = Amount { count: RETRIES_MAX, bytes: RETRY_BYTES_MAX };
+        Retries { calls: BTreeMap::new(), shares: Shares::new(max) }
+    }
 }
 
 impl Retries {
@@ -130,7 +139,7 @@ impl Retries {
 
     fn remove(&mut self, key: CallKey) -> Option<Retry> {
         let retry = self.calls.remove(&key)?;
-        self.bytes -= retry.bytes();
+        self.shares.leave(&retry.request.caller, retry.amount());
         Some(retry)
     }
 
@@ -161,17 +170,12 @@ impl Supervisor {
             at: None,
             timer: None,
         };
-        let bytes = self.retries.bytes + retry.bytes();
-        if self.retries.calls.len() >= RETRIES_MAX || bytes > RETRY_BYTES_MAX {
-            let text = format!(
-                "{} idempotent calls are under way with {} bytes; {RETRIES_MAX} calls and {RETRY_BYTES_MAX} bytes are the most",
-                self.retries.calls.len(),
-                self.retries.bytes
-            );
-            self.refuse(key, CallError::not_sent(ErrorCode::Overloaded, text));
+        let caller = &retry.request.caller;
+        if let Err(used) = self.retries.shares.enter(caller, retry.amount()) {
+            let what = if used.max == RETRIES_MAX { "idempotent calls" } else { "bytes of idempotent calls" };
+            self.refuse(key, CallError::not_sent(ErrorCode::Overloaded, used.tell(caller, what)));
             return None;
         }
-        self.retries.bytes = bytes;
         self.retries.calls.insert(key, retry);
         self.try_call(now, key)
     }
@@ -201,6 +205,7 @@ impl Supervisor {
             Ok(plugin) => plugin,
             Err(error) => {
                 if let Some(end) = self.after_try(now, key, CallEnd::refused(error)) {
+                    self.refused_on_record(now, &request, &end);
                     self.actions.push_back(Action::Complete(key, end));
                 }
                 return None;
@@ -210,19 +215,20 @@ impl Supervisor {
             retry.at = Some(plugin);
         }
         if tries > 1 {
-            self.note_repeat(plugin, &request.method, tries, last);
+            self.note_repeat(plugin, &request, tries, last);
         }
         self.with_plugin(now, plugin, |plugin, step| plugin.call(step, key, request));
         Some(plugin)
     }
 
-    fn note_repeat(&mut self, key: PluginKey, method: &str, tries: u32, last: Option<String>) {
+    fn note_repeat(&mut self, key: PluginKey, request: &CallRequest, tries: u32, last: Option<String>) {
         let Some(plugin) = self.plugins.get(&key) else { return };
         if plugin.policy().rpc_audit == RpcAudit::Off {
             return;
         }
         let note = Note::new(EventKind::CallRepeated, format!("a call is sent again, its try {tries}"));
-        let mut note = note.method(method).details(serde_json::json!({"tries": tries}));
+        let note = note.method(&*request.method).by(request.caller.clone());
+        let mut note = note.details(serde_json::json!({"tries": tries}));
         note.reason = last;
         (note.plugin_id, note.generation, note.pid) =
             (Some(plugin.id().clone()), plugin.generation(), plugin.pid());
@@ -258,14 +264,15 @@ impl Supervisor {
     pub(super) fn handle_retry_timer(&mut self, now: Time, key: CallKey) {
         let Some(retry) = self.retries.calls.get_mut(&key) else { return };
         retry.timer = None;
-        let (deadline, target) = (retry.deadline, retry.request.target.clone());
+        let deadline = retry.deadline;
         if now >= deadline {
             let Some(mut retry) = self.retries.remove(key) else { return };
             let error = retry.deadline_error();
             let end = retry.end(CallEnd::refused(error));
+            self.refused_on_record(now, &retry.request, &end);
             return self.actions.push_back(Action::Complete(key, end));
         }
-        match self.ready(&target) {
+        match self.ready(key) {
             Ready::Now => drop(self.try_call(now, key)),
             Ready::Later => self.arm_backoff(now, key),
             Ready::WhenRoutable => {
@@ -277,8 +284,9 @@ impl Supervisor {
         }
     }
 
-    fn ready(&self, target: &Target) -> Ready {
-        let key = match target {
+    fn ready(&self, key: CallKey) -> Ready {
+        let Some(Retry { request, .. }) = self.retries.calls.get(&key) else { return Ready::Now };
+        let key = match &request.target {
             Target::Plugin(id) => match self.find(id) {
                 // To be told so.
                 None => return Ready::Now,
@@ -290,8 +298,7 @@ impl Supervisor {
         if !plugin.state().is_routable() {
             return Ready::WhenRoutable;
         }
-        let has_room = plugin.call_counts().0 < plugin.policy().calls_in_flight_max as u64;
-        if has_room { Ready::Now } else { Ready::Later }
+        if plugin.has_place(&request.caller) { Ready::Now } else { Ready::Later }
     }
 
     /// Looks at what a step led to: `before` is how many actions there were, `changed` the plugin whose state
@@ -314,8 +321,7 @@ impl Supervisor {
             Target::Capability(name) => plugin.serves(name),
         });
         for key in waiting {
-            let target = self.retries.calls.get(&key).map(|retry| retry.request.target.clone());
-            if target.is_some_and(|target| matches!(self.ready(&target), Ready::Now)) {
+            if matches!(self.ready(key), Ready::Now) {
                 self.try_call(now, key);
             } else {
                 self.look_again_soon(now, key);

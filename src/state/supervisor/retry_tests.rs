@@ -4,6 +4,7 @@ use super::*;
 use crate::state::plugin::{ExitReport, PeerIdentity};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::supervisor::Wish;
+use rpc_plugin_peer::Party;
 use rpc_plugin_wire::Token;
 use serde_json::{Value, json};
 
@@ -158,6 +159,8 @@ impl Bench {
     fn call(&mut self, number: u64, target: Target, timeout: Duration, idempotent: bool) {
         let mut request = CallRequest { idempotent, ..CallRequest::new(target, "echo") };
         request.timeout = Some(timeout);
+        // Enough callers that none of them needs more than its share.
+        request.caller = Party::Client((number % 16) as u32);
         self.host.call(self.now, CallKey(number), request);
         self.take_actions();
     }
@@ -176,7 +179,7 @@ impl Bench {
     }
 
     fn rests(&self) {
-        assert!(self.host.retries.is_empty() && self.host.retries.bytes == 0);
+        assert!(self.host.retries.is_empty() && self.host.retries.shares.total() == Amount::default());
     }
 }
 
@@ -473,4 +476,38 @@ fn what_is_kept_to_be_repeated_is_bounded() {
     }
     bench.take_actions();
     assert_eq!(bench.error().code, ErrorCode::Overloaded);
+}
+
+/// One plugin that has as much repeated as it may leaves the others their shares, in calls and in bytes.
+#[test]
+fn who_has_most_repeated_leaves_the_others_their_share() {
+    let mut bench = Bench::new(&["a"]);
+    let hog = Party::Plugin("hog".parse().unwrap());
+    let call = |bench: &mut Bench, number, caller: &Party, bytes| {
+        let target = Target::Plugin("a".parse().unwrap());
+        let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
+        request.caller = caller.clone();
+        request.params = Some("x".repeat(bytes));
+        bench.host.call(bench.now, CallKey(number), request);
+        bench.take_actions();
+        bench.ends.pop().map(|(_, end)| end.unwrap_err())
+    };
+    let mib = 1024 * 1024;
+    let kept = (0..).take_while(|number| call(&mut bench, *number, &hog, 4 * mib).is_none()).count();
+    assert_eq!(kept, RETRY_BYTES_MAX / 2 / (4 * mib));
+    let error = call(&mut bench, 100, &hog, 100).unwrap();
+    assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent));
+    assert!(error.message.contains("the share of plugin \"hog\" is used up"), "{error}");
+    assert!(error.message.contains("bytes of idempotent calls"), "{error}");
+    for number in 0..8 {
+        assert!(call(&mut bench, 200 + number, &Party::Program, mib - 4).is_none(), "call {number}");
+    }
+    assert!(call(&mut bench, 300, &Party::Program, 100).is_some(), "an eighth");
+    for number in 0..kept as u64 {
+        bench.host.cancel(bench.now, CallKey(number), None);
+    }
+    assert!(call(&mut bench, 400, &Party::Program, 4 * mib).is_none());
+    bench.host.end(bench.now);
+    bench.take_actions();
+    bench.rests();
 }

@@ -46,7 +46,7 @@ fn an_id_is_given_once_until_it_is_given_up() {
 fn what_nobody_knows_ends_at_once() {
     let mut host = Supervisor::new(0);
     host.call(Time::ZERO, CallKey(1), CallRequest::new(Target::Plugin(id("x")), "echo"));
-    host.probe(Time::ZERO, CallKey(2), &id("x"), None);
+    host.probe(Time::ZERO, CallKey(2), &id("x"), rpc_plugin_peer::Party::Program, None);
     host.wait(Time::ZERO, WaitKey(3), &id("x"), Goal::RoutableAfter(None), SECOND);
     host.cancel(Time::ZERO, CallKey(4), Some(PluginKey(7)));
     assert_eq!(ends(&mut host), ["unknown_plugin not_sent"; 3]);

@@ -31,6 +31,7 @@ const NOT_CORE: &[(&str, &str)] = &[
         "frames that are no messages end calls by the same tables as good ones",
     ),
     ("sdk/peer/src/streams.rs", "streams in band: which are open, not the calls that open them"),
+    ("sdk/peer/src/shares.rs", "who of many may call now: what is admitted is as before"),
     ("src/state/plugin/logged.rs", "what plugins put on the record"),
     ("src/state/plugin/status.rs", "what is shown of a plugin"),
 ];
