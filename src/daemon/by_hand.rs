@@ -12,20 +12,29 @@ use crate::host::{EventKind, EventStream, LifecycleEvent, PluginId};
 use serde_json::Value;
 use std::io::Write;
 
-/// Events that wait to be looked at.
-pub(super) const EVENTS_MAX: usize = 65_536;
+/// Events that wait to be told, beside one for each plugin.
+pub(super) const EVENTS_MAX: usize = 256;
+
+/// Whether the daemon itself tells of events of this kind. It asks for no others: what each call puts on record would
+/// cost a copy and a wake-up each.
+pub(super) fn is_told(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Awaited
+            | EventKind::HostShortage
+            | EventKind::HostShortageOver
+            | EventKind::RuntimeDirMade
+    )
+}
 
 /// Prints how to start each plugin that is awaited, each time it is, and on standard error what the daemon lacks, and what
-/// was made again of its runtime folder. Ends with the host.
+/// was made again of its runtime folder. `events` are those that [`is_told`] names. Ends with the host.
 pub(super) fn say_each(events: EventStream, json: bool) {
     for event in events {
         // Nobody is left to tell.
         let _ = match event.note.kind {
             EventKind::Awaited => print(&if json { as_json(&event) } else { as_text(&event) }),
-            EventKind::HostShortage | EventKind::HostShortageOver | EventKind::RuntimeDirMade => {
-                std::io::stderr().write_all(trouble(&event).as_bytes())
-            }
-            _ => Ok(()),
+            _ => std::io::stderr().write_all(trouble(&event).as_bytes()),
         };
     }
 }

@@ -93,7 +93,7 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
         |error| DaemonError::from(HostError::Setup("a thread of the daemon cannot be made", error));
     signals.end_with(host).map_err(no_thread)?;
     let json = args.is_set(JSON);
-    let events = host.subscribe(by_hand::EVENTS_MAX)?;
+    let events = host.subscribe_to(by_hand::EVENTS_MAX + config.plugins.len(), by_hand::is_told)?;
     let thread = std::thread::Builder::new().name("daemon-says".into());
     let (ready, is_ready) = std::sync::mpsc::channel::<()>();
     let say_each = move || {

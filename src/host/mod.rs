@@ -50,7 +50,7 @@ pub use services::ServiceCall;
 pub use sinks::LogSink;
 pub use subscription::{EventStream, OutputLines, Subscription};
 
-use crate::reactor::LoopCommand;
+use crate::reactor::{KindFilter, LoopCommand, is_said};
 use crate::sys::generation;
 use crossbeam_channel::bounded;
 use rpc_plugin_record::{Backward, FILE_NAME};
@@ -189,7 +189,7 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn subscribe(&self, queue_max: usize) -> Result<EventStream, HostError> {
-        self.subscribe_with(queue_max, false)
+        self.subscribe_to(queue_max, |kind| !is_said(kind))
     }
 
     /// Subscribes to what [`Host::subscribe`] gives, and to what plugins print and log, where that is put on record (not where a program takes the lines
@@ -198,13 +198,14 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn subscribe_to_all(&self, queue_max: usize) -> Result<EventStream, HostError> {
-        self.subscribe_with(queue_max, true)
+        self.subscribe_to(queue_max, |_| true)
     }
 
-    fn subscribe_with(&self, queue_max: usize, with_said: bool) -> Result<EventStream, HostError> {
+    /// Subscribes to the kinds of events that `wants` names: the loop spends nothing on others.
+    pub(crate) fn subscribe_to(&self, queue_max: usize, wants: KindFilter) -> Result<EventStream, HostError> {
         let (sender, receiver) = bounded(queue_max.max(1));
         // What happens once this has returned is part of it, also what another thread does.
-        self.shared.ask(|reply| LoopCommand::Subscribe(sender, with_said, reply))?;
+        self.shared.ask(|reply| LoopCommand::Subscribe(sender, wants, reply))?;
         Ok(EventStream::new(receiver))
     }
 

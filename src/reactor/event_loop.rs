@@ -201,8 +201,10 @@ impl Reactor {
             Ok((pid, channel)) => (Ok(pid), channel),
             Err(failure) => (Err(failure), None),
         };
-        if let (Ok(pid), Some(plugin)) = (&outcome, hub.supervisor.plugin(key)) {
-            self.preparations.write_leader_down(plugin.id().clone(), *pid);
+        if let Ok(pid) = outcome
+            && let Some(folder) = self.instances.take_folder(key, generation)
+        {
+            self.preparations.write_leader_down(folder, pid);
         }
         hub.supervisor.with_plugin(now, key, |plugin, step| plugin.handle_spawned(step, generation, outcome));
         if let Some(stream) = channel {
@@ -384,8 +386,8 @@ impl Reactor {
                     self.pending.cancel(&mut hub.supervisor, now, key);
                 }
             }
-            LoopCommand::Subscribe(sender, with_said, reply) => {
-                hub.recorder.subscribe(sender, with_said);
+            LoopCommand::Subscribe(sender, wants, reply) => {
+                hub.recorder.subscribe(sender, wants);
                 let _ = reply.try_send(());
             }
             LoopCommand::Record(note) => hub.recorder.record(*note),

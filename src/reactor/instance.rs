@@ -7,6 +7,7 @@ use crate::sys::executable::Executable;
 use crate::sys::known_children::KnownChild;
 use crate::sys::launch::PreparedLaunch;
 use crate::sys::private_file::PrivateFile;
+use crate::sys::private_folder::PrivateFolder;
 use crate::sys::process::{Attached, Child};
 use rpc_plugin_wire::{Generation, Token};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -86,6 +87,8 @@ pub(super) struct Prepared {
     pub(super) listening: Option<Listening>,
     /// Until it runs.
     pub(super) executable: Option<Executable>,
+    /// Until it runs, where it is launched.
+    pub(super) folder: Option<PrivateFolder>,
 }
 
 /// A generation's socket. Dropping it closes and removes it.
@@ -100,7 +103,7 @@ pub(super) struct Listening {
 impl Prepared {
     /// Takes over a preparation; its token goes to who checks it.
     pub(super) fn new(config: Arc<PluginConfig>, launch: PreparedLaunch) -> (Prepared, Token) {
-        let PreparedLaunch { generation, token, token_file, listener, executable } = launch;
+        let PreparedLaunch { generation, token, token_file, listener, executable, folder } = launch;
         let prepared = Prepared {
             generation,
             config,
@@ -108,6 +111,7 @@ impl Prepared {
             socket_path: listener.as_ref().map(|(_, file)| file.path().to_owned()),
             token_file,
             listening: listener.map(|(listener, file)| Listening { listener, _file: file, source: None }),
+            folder: executable.is_some().then_some(folder),
             executable,
         };
         (prepared, token)

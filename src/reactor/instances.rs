@@ -24,6 +24,7 @@ use crate::sys::credentials::{effective_uid, peer_credentials};
 use crate::sys::file_error::is_shortage;
 use crate::sys::known_children::{KnownChild, KnownChildren};
 use crate::sys::launch::PreparedLaunch;
+use crate::sys::private_folder::PrivateFolder;
 use crate::sys::process::{Attached, Child, end_all};
 use crate::sys::runtime_dir::RuntimeDir;
 use crate::sys::spawn::{Channel, SpawnSpec, Spawned, spawn};
@@ -191,6 +192,11 @@ impl Instances {
             instance.running = Some(RunningProcess { generation, process, known: Some(known), exit_source });
         }
         Ok(())
+    }
+
+    /// The folder of a plugin that has just been launched, once.
+    pub(super) fn take_folder(&mut self, key: PluginKey, generation: Generation) -> Option<PrivateFolder> {
+        self.prepared_mut(key, generation)?.folder.take()
     }
 
     /// Lets whoever comes connect, and tells with which variables.

@@ -1,7 +1,7 @@
 //! Commands of other threads to the event loop.
 
 use super::pending_replies::Asker;
-use super::recorder::LifecycleEvent;
+use super::recorder::{KindFilter, LifecycleEvent};
 use super::runtime_folder::LookedAfter;
 use crate::engine::{ReplySender, ReplySlot};
 use crate::state::action::Note;
@@ -43,8 +43,8 @@ pub(crate) enum LoopCommand {
     AskerProgress(Asker, Box<RawValue>),
     /// Cancel the calls of these slots: their callers have gone.
     Cancel(Vec<ReplySlot>),
-    /// Send what happens from when this is answered on; with true, also what plugins print and say.
-    Subscribe(Sender<LifecycleEvent>, bool, Sender<()>),
+    /// Send what happens from when this is answered on, of the kinds that are wanted.
+    Subscribe(Sender<LifecycleEvent>, KindFilter, Sender<()>),
     /// Put a note on record.
     Record(Box<Note>),
     /// A worker's preparation returned.

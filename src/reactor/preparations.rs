@@ -15,8 +15,9 @@ use crate::sys::folder_watch::FolderWatch;
 use crate::sys::host_identity::ProcessIdentity;
 use crate::sys::launch::{self, Needs, PreparedLaunch};
 use crate::sys::private_file::PrivateFile;
+use crate::sys::private_folder::PrivateFolder;
 use crate::sys::runtime_dir::RuntimeDir;
-use rpc_plugin_wire::{Generation, PluginId};
+use rpc_plugin_wire::Generation;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -80,11 +81,10 @@ impl Preparations {
     }
 
     /// Has who leads a plugin's session written down, for a next host that finds it without a mark.
-    pub(super) fn write_leader_down(&mut self, id: PluginId, pid: u32) {
+    pub(super) fn write_leader_down(&mut self, folder: PrivateFolder, pid: u32) {
         let runtime_dir = Arc::clone(&self.runtime_dir);
         let job = move || {
-            let leader = ProcessIdentity::of(pid);
-            if let (Some(leader), Ok(folder)) = (leader, runtime_dir.plugin_folder(&id)) {
+            if let Some(leader) = ProcessIdentity::of(pid) {
                 // A full disk: then its mark alone tells of it.
                 let _ = runtime_dir.host().write_leader(&folder, leader);
             }

@@ -27,10 +27,12 @@ pub struct LifecycleEvent {
     pub missed: u64,
 }
 
+/// Whether a subscriber wants the events of a kind.
+pub(crate) type KindFilter = fn(EventKind) -> bool;
+
 struct Subscriber {
     sender: Sender<LifecycleEvent>,
-    /// What plugins print and say too.
-    with_said: bool,
+    wants: KindFilter,
     missed: u64,
 }
 
@@ -48,9 +50,9 @@ impl Recorder {
         Recorder { log, runtime_dir: runtime_dir.to_owned(), subscribers: Vec::new(), last_ticket: None }
     }
 
-    pub(super) fn subscribe(&mut self, sender: Sender<LifecycleEvent>, with_said: bool) {
+    pub(super) fn subscribe(&mut self, sender: Sender<LifecycleEvent>, wants: KindFilter) {
         if self.subscribers.len() < SUBSCRIBERS_MAX {
-            self.subscribers.push(Subscriber { sender, with_said, missed: 0 });
+            self.subscribers.push(Subscriber { sender, wants, missed: 0 });
         }
     }
 
@@ -61,11 +63,7 @@ impl Recorder {
 
     pub(super) fn record(&mut self, note: Note) {
         let at = SystemTime::now();
-        // What a plugin prints or logs is for the record, and for those who asked for it; its events are for everybody.
-        let is_said =
-            matches!(note.kind.component(), Component::Stdout | Component::Stderr | Component::Plugin)
-                && note.kind != EventKind::PluginEvent;
-        self.publish(at, &note, is_said);
+        self.publish(at, note.kind, || note.clone());
         let socket_path = self.socket_path(&note);
         let of_plugin = note.plugin_id.clone().map_or(Party::Program, Party::Plugin);
         let party = note.by.clone().unwrap_or(of_plugin);
@@ -79,10 +77,12 @@ impl Recorder {
         let (caller, left_out) = (record.caller, record.left_out);
         let is_started = kind == EventKind::CallStarted;
         if let Some(error) = &error {
-            let mut note = Note::new(kind, said_of(kind)).method(method.clone());
-            note = note.error(error.message.clone());
-            (note.plugin_id, note.generation, note.pid) = (Some(plugin_id.clone()), generation, pid);
-            self.publish(at, &note, false);
+            self.publish(at, kind, || {
+                let mut note = Note::new(kind, said_of(kind)).method(method.clone());
+                note = note.error(error.message.clone());
+                (note.plugin_id, note.generation, note.pid) = (Some(plugin_id.clone()), generation, pid);
+                note
+            });
         }
         let correlation = generation.zip(request);
         let correlation = correlation.map(|(generation, request)| Correlation { generation, request });
@@ -155,12 +155,13 @@ impl Recorder {
         }
     }
 
-    fn publish(&mut self, at: SystemTime, note: &Note, is_said: bool) {
+    /// Hands a note to who wants its kind; it is made for those only.
+    fn publish(&mut self, at: SystemTime, kind: EventKind, note: impl Fn() -> Note) {
         self.subscribers.retain_mut(|subscriber| {
-            if is_said && !subscriber.with_said {
+            if !(subscriber.wants)(kind) {
                 return true;
             }
-            let event = LifecycleEvent { at, note: note.clone(), missed: subscriber.missed };
+            let event = LifecycleEvent { at, note: note(), missed: subscriber.missed };
             match subscriber.sender.try_send(event) {
                 Ok(()) => subscriber.missed = 0,
                 Err(TrySendError::Full(_)) => subscriber.missed += 1,
@@ -169,6 +170,12 @@ impl Recorder {
             true
         });
     }
+}
+
+/// Whether an event tells what a plugin prints or logs. Its own events ([`EventKind::PluginEvent`]) are none of that.
+pub(crate) fn is_said(kind: EventKind) -> bool {
+    matches!(kind.component(), Component::Stdout | Component::Stderr | Component::Plugin)
+        && kind != EventKind::PluginEvent
 }
 
 /// What a step of a call says to a person. The method and the rest have members of their own.

@@ -1,11 +1,13 @@
 //! Work that may block, off the event loop: a few threads, a queue.
 //!
 //! What always holds: a job that panics costs its own result only; the queue is bounded, and full
-//! means that the job is handed back to wait its turn.
+//! means that the job is handed back to wait its turn; a worker that has nothing to do sleeps at once, for a launch on
+//! one core waits for whoever looks around a while before.
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// Threads, unless the host says otherwise.
@@ -17,47 +19,92 @@ const QUEUE_MAX: usize = 256;
 /// One piece of work for a thread.
 pub(super) type Work = Box<dyn FnOnce() + Send>;
 
+/// The jobs that wait.
+#[derive(Default)]
+struct Jobs {
+    queue: VecDeque<Work>,
+    /// Nothing more will come.
+    is_closed: bool,
+}
+
+/// What the threads share.
+#[derive(Default)]
+struct Shared {
+    jobs: Mutex<Jobs>,
+    /// A job came, or nothing more will.
+    changed: Condvar,
+}
+
+impl Shared {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        // Nothing in this file panics while it holds the lock.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job, waiting for it. `None`: there is none, and none will come.
+    fn next(&self) -> Option<Work> {
+        let waits = |jobs: &mut Jobs| jobs.queue.is_empty() && !jobs.is_closed;
+        let jobs = self.changed.wait_while(self.jobs(), waits);
+        jobs.unwrap_or_else(PoisonError::into_inner).queue.pop_front()
+    }
+}
+
 /// The threads, and their queue.
-#[derive(Debug)]
 pub(super) struct Workers {
-    /// `None` once the pool is being ended.
-    jobs: Option<Sender<Work>>,
+    shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
     /// Starts the threads.
     pub(super) fn start(threads: usize) -> io::Result<Workers> {
-        let (jobs, queue) = bounded::<Work>(QUEUE_MAX);
-        let threads = (0..threads.max(1))
-            .map(|_| {
-                let queue: Receiver<Work> = queue.clone();
-                std::thread::Builder::new().name("rpcplugin-work".into()).spawn(move || {
-                    for job in queue {
-                        // The job's own channel tells whoever waits that there is no result.
-                        let _ = catch_unwind(AssertUnwindSafe(job));
-                    }
-                })
-            })
-            .collect::<io::Result<Vec<_>>>()?;
-        Ok(Workers { jobs: Some(jobs), threads })
+        let mut workers = Workers { shared: Arc::default(), threads: Vec::new() };
+        for _ in 0..threads.max(1) {
+            let shared = Arc::clone(&workers.shared);
+            let thread = std::thread::Builder::new().name("rpcplugin-work".into());
+            workers.threads.push(thread.spawn(move || {
+                while let Some(job) = shared.next() {
+                    // The job's own channel tells whoever waits that there is no result.
+                    let _ = catch_unwind(AssertUnwindSafe(job));
+                }
+            })?);
+        }
+        Ok(workers)
     }
 
     /// Hands over a job, or hands it back when the queue is full.
     pub(super) fn submit(&self, job: Work) -> Result<(), Work> {
-        match &self.jobs {
-            None => Ok(()),
-            Some(jobs) => jobs.try_send(job).map_err(TrySendError::into_inner),
+        let mut jobs = self.shared.jobs();
+        if jobs.is_closed {
+            return Ok(());
         }
+        if jobs.queue.len() >= QUEUE_MAX {
+            return Err(job);
+        }
+        jobs.queue.push_back(job);
+        drop(jobs);
+        self.shared.changed.notify_one();
+        Ok(())
     }
 
     /// Ends the threads that have nothing to do; one that hangs in a job is left to it.
     pub(super) fn end(&mut self) {
-        self.jobs = None;
+        self.close();
         for thread in self.threads.drain(..) {
             if thread.is_finished() {
                 let _ = thread.join();
             }
         }
+    }
+
+    fn close(&self) {
+        self.shared.jobs().is_closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -15,6 +15,7 @@
 //! execute do not. Outside such a namespace 65534 is the ordinary user `nobody`, and is treated as such.
 #![forbid(unsafe_code)]
 
+use super::proc_file::read_text;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -29,6 +30,8 @@ const STEPS_MAX: usize = 256;
 
 /// Most links that are followed one after the other where a path ends, as the kernel does (path_resolution(7)).
 const LINKS_MAX: usize = 40;
+/// A user namespace's map of users is not longer: 340 lines of three numbers (user_namespaces(7)). Bytes.
+const MAP_BYTES_MAX: usize = 340 * 33 + 1;
 
 /// The owners whose files and folders are trusted: root, and one user.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +45,10 @@ impl Trust {
     /// Root and our effective user, as this process's user namespace shows them.
     #[must_use]
     pub fn current() -> Trust {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let overflow = read("/proc/sys/kernel/overflowuid").trim().parse().unwrap_or(65534);
-        let map = read("/proc/self/uid_map");
-        Trust { uid: nix::unistd::geteuid().as_raw(), unmapped: unmapped(&map, overflow) }
+        let overflow = read_text("/proc/sys/kernel/overflowuid", &mut [0; 16]).trim().parse();
+        let mut map = [0; MAP_BYTES_MAX];
+        let map = read_text("/proc/self/uid_map", &mut map);
+        Trust { uid: nix::unistd::geteuid().as_raw(), unmapped: unmapped(map, overflow.unwrap_or(65534)) }
     }
 
     /// Whether a file of this owner may be executed.

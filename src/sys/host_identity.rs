@@ -9,14 +9,14 @@
 
 use super::file_error::FileError;
 use super::private_folder::{PrivateFolder, PrivateFolderError};
-use super::raw;
+use super::{proc_file, raw};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use rpc_plugin_wire::handshake::ENV_LAUNCH;
 use rpc_plugin_wire::{Generation, PluginId};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -29,6 +29,8 @@ pub const LEADER_FILE: &str = "leader";
 const HOST_BYTES_MAX: usize = 1024;
 /// Nor is that of a leader. Bytes.
 const LEADER_BYTES_MAX: usize = 128;
+/// What the kernel says of a process is not longer. Bytes.
+const STAT_BYTES_MAX: usize = 2048;
 /// What a mark ends with: 16 bytes in hexadecimal digits.
 const NONCE_BYTES: usize = 16;
 
@@ -66,9 +68,11 @@ pub(super) struct ProcessStat {
 
 impl ProcessStat {
     pub(super) fn of(pid: u32) -> Option<ProcessStat> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut bytes = [0; STAT_BYTES_MAX];
+        let bytes = proc_file::read(&format!("/proc/{pid}/stat"), &mut bytes)?;
         // The name in parentheses may hold anything, so the fields are counted from the last one on: the state is the third.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let after_name = bytes.get(bytes.iter().rposition(|byte| *byte == b')')?.checked_add(1)?..)?;
+        let mut fields = std::str::from_utf8(after_name).ok()?.split_whitespace();
         let runs = !matches!(fields.next()?, "Z" | "X" | "x");
         let session = fields.nth(2)?.parse().ok()?;
         Some(ProcessStat { session, started: fields.nth(15)?.parse().ok()?, runs })
@@ -169,8 +173,9 @@ impl HostIdentity {
     /// # Errors
     /// The system call that failed.
     pub fn write_leader(&self, folder: &PrivateFolder, leader: ProcessIdentity) -> Result<(), FileError> {
-        let content = format!("{} {} {}\n", self.nonce(""), leader.pid, leader.started);
-        replace(folder, LEADER_FILE, content.as_bytes())
+        // Always of one length, so that nothing of the leader before stays behind.
+        let content = format!("{} {:010} {:020}\n", self.nonce(""), leader.pid, leader.started);
+        overwrite(folder, LEADER_FILE, content.as_bytes()).map(drop)
     }
 
     /// Who led the session of a plugin that this host launched last.
@@ -218,14 +223,21 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a small file anew, by one write within one page, which the end of this process cannot tear.
-fn replace(folder: &PrivateFolder, name: &str, content: &[u8]) -> Result<(), FileError> {
-    let path = folder.path().join(name);
+/// Writes the begin of a small file anew, by one write within one page, which the end of this process cannot tear.
+fn overwrite(folder: &PrivateFolder, name: &str, content: &[u8]) -> Result<File, FileError> {
+    let path = || folder.path().join(name);
     let file = folder
         .open_file(name, OFlag::O_WRONLY | OFlag::O_CREAT)
-        .map_err(|errno| FileError::new("open", &path, errno))?;
-    file.write_all_at(content, 0).map_err(|error| FileError::io("write", &path, &error))?;
-    file.set_len(content.len() as u64).map_err(|error| FileError::io("cut", &path, &error))
+        .map_err(|errno| FileError::new("open", &path(), errno))?;
+    file.write_all_at(content, 0).map_err(|error| FileError::io("write", &path(), &error))?;
+    Ok(file)
+}
+
+/// The same, and cuts off what is behind it.
+fn replace(folder: &PrivateFolder, name: &str, content: &[u8]) -> Result<(), FileError> {
+    let file = overwrite(folder, name, content)?;
+    let cut = |error| FileError::io("cut", &folder.path().join(name), &error);
+    file.set_len(content.len() as u64).map_err(cut)
 }
 
 /// The leaders that a host wrote down, of all plugins whose folders can be read.

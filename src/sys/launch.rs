@@ -39,6 +39,8 @@ pub struct PreparedLaunch {
     pub listener: Option<(UnixListener, PrivateFile)>,
     /// What is executed.
     pub executable: Option<Executable>,
+    /// The plugin's folder.
+    pub folder: PrivateFolder,
 }
 
 /// What a launch takes beside a generation and a token.
@@ -136,7 +138,7 @@ pub fn prepare(
         false => None,
     };
     let executable = needs.executable.map(executable::open).transpose().map_err(PrepareError::Executable)?;
-    Ok(PreparedLaunch { generation, token, token_file, listener, executable })
+    Ok(PreparedLaunch { generation, token, token_file, listener, executable, folder: folder.clone() })
 }
 
 #[cfg(test)]

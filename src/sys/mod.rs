@@ -27,6 +27,7 @@ pub mod listener;
 pub mod orphans;
 pub mod private_file;
 pub mod private_folder;
+mod proc_file;
 pub mod process;
 pub mod process_group;
 mod raw;

@@ -20,6 +20,7 @@ pub use super::child::SpawnStep;
 use super::child::{CStringArray, FIRST_GIVEN_FD, GIVEN_FDS_MAX, Plan, start};
 use super::executable::{Executable, Format};
 use super::limits::given_descriptor_limit;
+use super::proc_file::read_text;
 use super::process::Child;
 use super::raw;
 pub use super::spawn_error::SpawnError;
@@ -269,8 +270,7 @@ fn descriptors_max() -> RawFd {
 /// Whether the kernel spares this process when memory is short (oom_score_adj below 0), as a service manager may have
 /// asked for the daemon, not for its plugins.
 fn is_protected_from_oom() -> bool {
-    let adjustment = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
-    adjustment.trim_start().starts_with('-')
+    read_text("/proc/self/oom_score_adj", &mut [0; 16]).trim_start().starts_with('-')
 }
 
 fn errno_of(error: &std::io::Error) -> Errno {
