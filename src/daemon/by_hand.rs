@@ -120,6 +120,9 @@ mod tests {
         );
         let shown: Value = serde_json::from_str(&as_json(&event)).unwrap();
         assert_eq!((&shown["state"], &shown["environment"]["B"]), (&json!("awaited"), &json!("3")));
+        assert!(
+            is_told(event.note.kind) && !is_told(EventKind::AdminAction) && !is_told(EventKind::CallFailed)
+        );
         assert_eq!(quoted(""), "''");
         assert_eq!(quoted("a\nb"), "'a?b'");
     }

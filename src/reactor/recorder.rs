@@ -203,3 +203,25 @@ fn entry_of(note: Note, at: SystemTime, socket_path: Option<PathBuf>) -> Entry {
         .with(note.reason, Entry::reason)
         .with(note.details.as_ref(), Entry::details_of)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::bounded;
+
+    #[test]
+    fn a_subscriber_gets_what_it_wants_and_nothing_is_made_of_the_rest() {
+        let mut recorder = Recorder::new(EventLog::disabled(), Path::new("/"));
+        let (sender, events) = bounded(1);
+        recorder.subscribe(sender, |kind| kind == EventKind::Awaited);
+        // More than there is room for.
+        for _ in 0..3 {
+            recorder.record(Note::new(EventKind::AdminAction, "a call of an operator"));
+        }
+        recorder.publish(SystemTime::now(), EventKind::CallFailed, || unreachable!("nobody wants it"));
+        recorder.record(Note::new(EventKind::Awaited, "it waits"));
+        let event = events.try_recv().unwrap();
+        assert_eq!((event.note.kind, event.missed), (EventKind::Awaited, 0));
+        assert!(events.is_empty());
+    }
+}

@@ -108,3 +108,46 @@ impl Drop for Workers {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn jobs_run_in_order_past_one_that_panics_and_what_waits_at_the_end_is_still_done() {
+        let mut workers = Workers::start(1).unwrap();
+        let (done, results) = mpsc::channel();
+        let (go, gate) = mpsc::channel::<()>();
+        assert!(workers.submit(Box::new(move || drop(gate.recv()))).is_ok());
+        assert!(workers.submit(Box::new(|| panic!("a job that fails"))).is_ok());
+        for number in 0..2 {
+            let done = done.clone();
+            assert!(workers.submit(Box::new(move || done.send(number).unwrap())).is_ok());
+        }
+        workers.end();
+        assert!(workers.submit(Box::new(|| unreachable!("it came after the end"))).is_ok());
+        go.send(()).unwrap();
+        assert_eq!([(); 2].map(|()| results.recv_timeout(SOON).unwrap()), [0, 1]);
+    }
+
+    #[test]
+    fn a_job_that_finds_no_room_comes_back() {
+        let workers = Workers::start(1).unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        let (_go, gate) = mpsc::channel::<()>();
+        let hangs = move || {
+            begun.send(()).unwrap();
+            drop(gate.recv());
+        };
+        assert!(workers.submit(Box::new(hangs)).is_ok());
+        has_begun.recv_timeout(SOON).unwrap();
+        for _ in 0..QUEUE_MAX {
+            assert!(workers.submit(Box::new(|| ())).is_ok());
+        }
+        assert!(workers.submit(Box::new(|| ())).is_err());
+    }
+}

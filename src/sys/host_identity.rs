@@ -330,7 +330,8 @@ mod tests {
             assert!(!elsewhere.is_beside(&host) && !host.is_beside(&elsewhere));
         }
         let leader = ProcessIdentity { pid: 17, started: 4711 };
-        for name in ["echo", "kv"] {
+        let longer = ProcessIdentity { pid: u32::MAX, started: u64::MAX };
+        for (name, leader) in [("echo", longer), ("echo", leader), ("kv", leader)] {
             host.write_leader(&private(&runtime.path().join(name)), leader).unwrap();
         }
         assert_eq!(leaders_of(&host, &runtime).unwrap(), [leader, leader]);
