@@ -218,7 +218,7 @@ mod tests {
         for _ in 0..3 {
             recorder.record(Note::new(EventKind::AdminAction, "a call of an operator"));
         }
-        recorder.publish(SystemTime::now(), EventKind::CallFailed, || unreachable!("nobody wants it"));
+        recorder.publish(SystemTime::now(), EventKind::CallFailed, || panic!("nobody wants it"));
         recorder.record(Note::new(EventKind::Awaited, "it waits"));
         let event = events.try_recv().unwrap();
         assert_eq!((event.note.kind, event.missed), (EventKind::Awaited, 0));

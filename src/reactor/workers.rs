@@ -122,16 +122,18 @@ mod tests {
         let mut workers = Workers::start(1).unwrap();
         let (done, results) = mpsc::channel();
         let (go, gate) = mpsc::channel::<()>();
-        assert!(workers.submit(Box::new(move || drop(gate.recv()))).is_ok());
+        assert!(workers.submit(Box::new(move || gate.recv().unwrap_or_default())).is_ok());
         assert!(workers.submit(Box::new(|| panic!("a job that fails"))).is_ok());
         for number in 0..2 {
             let done = done.clone();
             assert!(workers.submit(Box::new(move || done.send(number).unwrap())).is_ok());
         }
         workers.end();
-        assert!(workers.submit(Box::new(|| unreachable!("it came after the end"))).is_ok());
+        // It comes after the end, and is dropped.
+        assert!(workers.submit(Box::new(move || done.send(2).unwrap())).is_ok());
         go.send(()).unwrap();
         assert_eq!([(); 2].map(|()| results.recv_timeout(SOON).unwrap()), [0, 1]);
+        assert!(results.recv_timeout(SOON).is_err(), "nothing else comes");
     }
 
     #[test]
@@ -141,7 +143,7 @@ mod tests {
         let (_go, gate) = mpsc::channel::<()>();
         let hangs = move || {
             begun.send(()).unwrap();
-            drop(gate.recv());
+            let _ = gate.recv();
         };
         assert!(workers.submit(Box::new(hangs)).is_ok());
         has_begun.recv_timeout(SOON).unwrap();
