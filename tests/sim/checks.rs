@@ -3,7 +3,7 @@
 use crate::world::World;
 use rpc_plugin_peer::Party;
 use rpc_plugin_system::state::failed_calls::{ELSEWHERE_EVERY, ELSEWHERE_MAX};
-use rpc_plugin_system::state::plugin::{launch_waits, status_of};
+use rpc_plugin_system::state::plugin::{backoff_until, launch_waits, status_of};
 use rpc_plugin_system::state::start_places::PLACE_MAX;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::life::PluginState;
@@ -57,7 +57,7 @@ impl World {
         let (key, policy) = (self.slots[slot].key, self.slots[slot].policy.clone());
         let plugin = self.host.plugin(key).expect("it was added");
         let (state, generation) = (plugin.state(), plugin.generation());
-        let until = plugin.backoff_until();
+        let until = backoff_until(plugin);
         let pid = plugin.pid();
         let next = self.host.next_at();
         if self.models[&key].unwell_at.is_some() && status_of(plugin, self.now).heartbeats_missed == 0 {

@@ -311,26 +311,4 @@ impl Plugin {
             Transport::Stdio => policy.connect_timeout.saturating_add(policy.hello_timeout),
         }
     }
-
-    /// What may explain that the first bytes of a plugin are no hello, for messages.
-    pub(super) fn first_bytes_advice(&self) -> &'static str {
-        match (self.policy.transport, &self.phase) {
-            (Transport::Stdio, Phase::Greeting) => {
-                "; with transport stdio its standard output is the connection: nothing else may be printed there, \
-                 neither by the command that was launched nor by a shell's start-up files"
-            }
-            _ => "",
-        }
-    }
-
-    /// What the generation was doing when it failed, for messages.
-    pub(super) fn doing(&self) -> &'static str {
-        match self.phase {
-            Phase::Connecting => "before it connected",
-            Phase::Greeting => "before it proved its identity",
-            Phase::Proving { .. } => "before its capabilities and a good heartbeat were there",
-            Phase::Ending(Why::Stop | Why::Restart, _) => "while it was being stopped",
-            _ => "while it was running",
-        }
-    }
 }

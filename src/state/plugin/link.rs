@@ -1,7 +1,7 @@
 //! Speaking with a generation: what its session reports, and calls.
 
 use super::logged::{Recorded, call_record, note_of_malformed, record_end};
-use super::{Phase, Plugin, Rung, Step, Why};
+use super::{Phase, Plugin, Rung, Step, Why, reasons};
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
 use crate::state::fds::Fds;
@@ -322,8 +322,8 @@ impl Plugin {
     }
 
     fn handle_fault(&mut self, step: &mut Step<'_>, fault: Fault) {
-        let doing = self.doing();
-        let advice = if fault == Fault::EndOfStream { "" } else { self.first_bytes_advice() };
+        let doing = reasons::doing(self);
+        let advice = if fault == Fault::EndOfStream { "" } else { reasons::first_bytes_advice(self) };
         self.close_link(step, &fault.to_string());
         let kind = match fault {
             Fault::NotAuthenticated(_) => EventKind::AuthenticationFailed,

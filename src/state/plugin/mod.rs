@@ -12,19 +12,20 @@ mod health;
 mod launch;
 mod link;
 mod logged;
+mod reasons;
 mod status;
 #[cfg(test)]
 mod tests;
 
 pub use super::exit_report::ExitReport;
 pub use launch::{PeerIdentity, PrepareFailure, SpawnFailure};
-pub use status::{launch_waits, status_of};
+pub use status::{backoff_until, launch_waits, status_of};
 
 use super::action::{Action, Note};
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
 use super::liveness::Liveness;
 use super::plugin_config::PluginConfig;
-use super::policy::{Policy, Transport};
+use super::policy::Policy;
 use super::restarts::Restarts;
 use super::session::{Introduction, Session};
 use super::shortage::Shortage;
@@ -271,15 +272,6 @@ impl Plugin {
         self.process.is_none() && self.preparing.is_none()
     }
 
-    /// Whether a launch waits for its backoff, and until when.
-    #[must_use]
-    pub fn backoff_until(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Backoff(until) => Some(until),
-            _ => None,
-        }
-    }
-
     /// The state as everybody sees it.
     #[must_use]
     pub fn state(&self) -> PluginState {
@@ -370,31 +362,11 @@ impl Plugin {
     }
 
     fn handle_phase_timeout(&mut self, step: &mut Step<'_>) {
-        let policy = &self.policy;
         match self.phase.clone() {
             Phase::Preparing => self.handle_preparation_timeout(step),
             Phase::Spawning(_) => self.spawn(step),
-            Phase::Connecting => {
-                let reason = format!(
-                    "it did not connect to its socket within {:?} of its launch; does it use the SDK, and does it \
-                     connect to the path in {}?",
-                    policy.connect_timeout,
-                    rpc_plugin_wire::handshake::ENV_PLUGIN_SOCKET
-                );
-                self.fail(step, reason);
-            }
-            Phase::Greeting => {
-                let seen = match self.session.as_ref().map_or(0, Session::unfinished_bytes) {
-                    0 => "nothing came".to_owned(),
-                    bytes => format!("{bytes} bytes came, and no line end"),
-                };
-                let timeout = self.hello_timeout();
-                let is_unix = policy.transport == Transport::Unix;
-                let done = if is_unix { "it connected" } else { "it was launched" };
-                let reason =
-                    format!("{done}, but a whole host.hello did not come within {timeout:?}; {seen}");
-                self.fail(step, reason);
-            }
+            Phase::Connecting => self.fail(step, reasons::no_connection(self)),
+            Phase::Greeting => self.fail(step, reasons::no_hello(self)),
             Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),
             Phase::Ending(why, rung) => self.climb_down(step, why, rung),
             Phase::Backoff(_) => self.launch(step),

@@ -4,6 +4,15 @@ use super::{Phase, Plugin};
 use crate::state::time::{Time, millis};
 use rpc_plugin_wire::admin::PluginStatus;
 
+/// Whether a launch waits for its backoff, and until when.
+#[must_use]
+pub fn backoff_until(plugin: &Plugin) -> Option<Time> {
+    match plugin.phase {
+        Phase::Backoff(until) => Some(until),
+        _ => None,
+    }
+}
+
 /// Why a plugin's next generation is not launched yet, while that waits for its turn to start.
 #[must_use]
 pub fn launch_waits(plugin: &Plugin) -> Option<String> {
@@ -31,7 +40,7 @@ pub fn status_of(plugin: &Plugin, now: Time) -> PluginStatus {
         interfaces: (*plugin.interfaces()).clone(),
         uptime_ms: plugin.process.map(|process| millis(now.since(process.launched_at))),
         restarts: plugin.counts.restarts,
-        next_launch_ms: plugin.backoff_until().map(|until| millis(until.since(now))),
+        next_launch_ms: backoff_until(plugin).map(|until| millis(until.since(now))),
         launch_waits: launch_waits(plugin),
         calls_in_flight: plugin.call_counts().0,
         calls_total: plugin.counts.calls,

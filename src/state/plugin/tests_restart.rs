@@ -36,7 +36,7 @@ fn each_policy_decides_by_how_it_ended() {
             bench.proven();
         }
         bench.exit(!matches!(ends, Ends::Crash));
-        assert_eq!((bench.state(), bench.plugin.desired()), (state, desired), "{restart} {ends:?}");
+        assert_eq!((bench.state(), bench.plugin.desired), (state, desired), "{restart} {ends:?}");
         if matches!(ends, Ends::Crash) {
             let error = bench.last_error();
             assert!(error.contains("signal 11") && error.contains("ouch"), "{error}");
@@ -53,7 +53,7 @@ fn who_closes_its_connection_and_has_to_be_ended_did_not_end_cleanly() {
         // Past the time in which it is expected to end by itself: SIGTERM, which it heeds with status 0.
         bench.pass(600 * MS);
         bench.exit(true);
-        assert_eq!((bench.state(), bench.plugin.desired()), (PluginState::Backoff, Desired::Up));
+        assert_eq!((bench.state(), bench.plugin.desired), (PluginState::Backoff, Desired::Up));
         assert!(bench.last_error().contains("had to be ended"), "{}", bench.last_error());
     }
 }
@@ -109,7 +109,7 @@ fn a_healthy_stretch_ends_the_row_and_its_replacement_is_immediate() {
     bench.rise();
     bench.pass(9_999 * MS);
     bench.exit(false);
-    assert_eq!(bench.plugin.backoff_until(), Some(bench.now.plus(200 * MS)), "a millisecond too short");
+    assert_eq!(backoff_until(&bench.plugin), Some(bench.now.plus(200 * MS)), "a millisecond too short");
     bench.pass(200 * MS);
     bench.rise();
     bench.pass(10_000 * MS);
@@ -118,7 +118,7 @@ fn a_healthy_stretch_ends_the_row_and_its_replacement_is_immediate() {
     assert_eq!(bench.asked(), ["close", "discard 44", "prepare 45"]);
     bench.rise();
     bench.exit(false);
-    assert_eq!(bench.plugin.backoff_until(), Some(bench.now.plus(200 * MS)), "the second in a new row");
+    assert_eq!(backoff_until(&bench.plugin), Some(bench.now.plus(200 * MS)), "the second in a new row");
 }
 
 #[test]
