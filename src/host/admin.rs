@@ -18,13 +18,18 @@ use rpc_plugin_wire::admin::{
     HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY, ROUTE_MODE_DIRECT,
     Route, RouteList, WaitParams,
 };
+use rpc_plugin_wire::brief::own_result;
+use rpc_plugin_wire::cut::cut;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
-use rpc_plugin_wire::message::{params_into, raw_into_text, result_object};
+use rpc_plugin_wire::message::{params_into, raw_into_text};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, PluginId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::time::Duration;
+
+/// Bytes of a plugin's last error in a list of all; that of one plugin has it whole.
+const LISTED_ERROR_BYTES_MAX: usize = 512;
 
 /// Serves the methods of the admin socket.
 #[derive(Debug)]
@@ -113,7 +118,11 @@ fn find(cx: &AdminCx<'_>, id: &PluginId) -> Result<PluginStatus, ErrorObject> {
 }
 
 fn plugins(cx: &AdminCx<'_>) -> PluginList {
-    PluginList { plugins: cx.supervisor.plugins_by_id().map(|plugin| status_of(plugin, cx.now)).collect() }
+    let mut plugins: Vec<_> = cx.supervisor.plugins_by_id().map(|plugin| status_of(plugin, cx.now)).collect();
+    for error in plugins.iter_mut().filter_map(|plugin| plugin.last_error.as_mut()) {
+        cut(error, LISTED_ERROR_BYTES_MAX);
+    }
+    PluginList { plugins }
 }
 
 fn plugin(cx: &AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObject> {
@@ -152,7 +161,7 @@ fn heartbeat(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, Err
     let asked = plugin_id.clone();
     Ok(cx.probe(&asked, move |end| {
         let (result, generation, duration_us) = taken(end)?;
-        let heartbeat: Heartbeat = result_object(&result).map_err(|error| {
+        let heartbeat: Heartbeat = own_result(&result).map_err(|error| {
             ErrorObject::new(
                 ErrorCode::InternalError,
                 format!("the plugin's heartbeat is malformed: {error}"),

@@ -1,10 +1,21 @@
 //! What the state machines put on the record: notes of what happened, and calls.
 
 use rpc_plugin_peer::Party;
+use rpc_plugin_wire::cut::cut;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::{CallError, Generation, PluginId};
 use std::borrow::Cow;
 use std::time::Duration;
+
+/// Bytes of each text of a note. More than a report of several printed lines has.
+const TEXT_BYTES_MAX: usize = 48 * 1024;
+
+/// A text within [`TEXT_BYTES_MAX`].
+fn bounded(text: impl Into<String>) -> String {
+    let mut text = text.into();
+    cut(&mut text, TEXT_BYTES_MAX);
+    text
+}
 
 /// A step of a call, for the record.
 #[derive(Debug)]
@@ -64,7 +75,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// A note that concerns no plugin.
+    /// A note that concerns no plugin. Its texts are cut at 48 KiB each.
     #[must_use]
     pub fn new(kind: EventKind, message: impl Into<String>) -> Note {
         Note {
@@ -76,7 +87,7 @@ impl Note {
             pid: None,
             operation_id: None,
             method: None,
-            message: message.into(),
+            message: bounded(message),
             error: None,
             reason: None,
             details: None,
@@ -93,21 +104,21 @@ impl Note {
     /// The same with what failed.
     #[must_use]
     pub fn error(mut self, error: impl Into<String>) -> Note {
-        self.error = Some(error.into());
+        self.error = Some(bounded(error));
         self
     }
 
     /// The same with why it was done.
     #[must_use]
     pub fn reason(mut self, reason: impl Into<String>) -> Note {
-        self.reason = Some(reason.into());
+        self.reason = Some(bounded(reason));
         self
     }
 
     /// The same with the method it is about.
     #[must_use]
     pub fn method(mut self, method: impl Into<String>) -> Note {
-        self.method = Some(method.into());
+        self.method = Some(bounded(method));
         self
     }
 

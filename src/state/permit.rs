@@ -11,6 +11,7 @@ use super::supervisor::Supervisor;
 use super::time::Time;
 use rpc_plugin_peer::check_object;
 use rpc_plugin_wire::life::HostCall;
+use rpc_plugin_wire::limits::CAPABILITY_BYTES_MAX;
 use rpc_plugin_wire::message::{params_into, raw_into_text};
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 
@@ -29,24 +30,32 @@ pub fn permit(
     params.as_ref().map_or(Ok(()), |params| check_object(params.get()))?;
     let allowed = |names: &[String], name: &str| names.iter().any(|known| known == name || known == ANY);
     let may_call = supervisor.plugin(key).map(|plugin| &plugin.config().may_call);
-    let (target, is_allowed, what) = match (plugin_id, capability) {
-        (Some(id), None) => {
-            let is_allowed = may_call.is_some_and(|may| allowed(&may.plugins, id.as_str()));
-            let what = format!("plugin {:?}, see may_call", id.as_str());
-            (Target::Plugin(id), is_allowed, what)
-        }
+    let target = match (plugin_id, capability) {
+        (Some(id), None) => Target::Plugin(id),
+        (None, Some(name)) if name.len() <= CAPABILITY_BYTES_MAX => Target::Capability(name.into()),
         (None, Some(name)) => {
-            let is_allowed = may_call.is_some_and(|may| allowed(&may.capabilities, &name));
-            let what = format!("capability {name:?}, see may_call_capabilities");
-            (Target::Capability(name.into()), is_allowed, what)
+            let bytes = name.len();
+            let text = format!(
+                "the capability's name has {bytes} bytes, at most {CAPABILITY_BYTES_MAX} are allowed"
+            );
+            return Err(ErrorObject::new(ErrorCode::InvalidParams, text));
         }
         _ => {
             let text = "host.call names a plugin_id or a capability: one of them, and not both";
             return Err(ErrorObject::new(ErrorCode::InvalidParams, text));
         }
     };
+    let is_allowed = may_call.is_some_and(|may| match &target {
+        Target::Plugin(id) => allowed(&may.plugins, id.as_str()),
+        Target::Capability(name) => allowed(&may.capabilities, name),
+    });
     if !is_allowed {
-        let text = format!("this plugin may not call {what}");
+        let text = match &target {
+            Target::Plugin(id) => format!("this plugin may not call plugin {:?}, see may_call", id.as_str()),
+            Target::Capability(name) => {
+                format!("this plugin may not call capability {name:?}, see may_call_capabilities")
+            }
+        };
         return Err(ErrorObject::new(ErrorCode::Denied, text));
     }
     // The host serves none of it itself, so the chain is the plugin's as it is.

@@ -141,3 +141,20 @@ fn params_are_handed_on_as_they_came() {
     let spec = super::permit(&host, Time::ZERO, key, request).unwrap();
     assert_eq!(spec.params.as_deref(), Some(r#"{ "n": 1.50, "big": 123456789012345678901234567890 }"#));
 }
+
+#[test]
+fn a_long_name_is_refused_without_being_quoted() {
+    let (host, key) = host(&[], &["*"]);
+    let name = "\u{7f}".repeat(1 << 20);
+    for (params, code) in [
+        (json!({"capability": name, "method": "m"}), ErrorCode::InvalidParams),
+        (json!({"capability": "c".repeat(65), "method": "m"}), ErrorCode::InvalidParams),
+        (json!({"plugin_id": name, "method": "m"}), ErrorCode::InvalidParams),
+    ] {
+        let error = super::permit(&host, Time::ZERO, key, asked(Some(params))).unwrap_err();
+        assert_eq!(error.kind(), code, "{error}");
+        assert!(error.message.len() < 2100, "{error}");
+    }
+    let known = json!({"capability": "c".repeat(64), "method": "m"});
+    assert!(super::permit(&host, Time::ZERO, key, asked(Some(known))).is_ok());
+}

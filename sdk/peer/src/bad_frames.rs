@@ -2,8 +2,8 @@
 //!
 //! What it deliberately does not do: look at frames. What always holds: at most [`BAD_FRAMES_MAX`] times are kept.
 
-use crate::receiver::Violation;
 use crate::time::Time;
+use crate::violation::Violation;
 use rpc_plugin_wire::BadFrame;
 use std::collections::VecDeque;
 use std::time::Duration;

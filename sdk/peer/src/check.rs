@@ -1,7 +1,8 @@
 //! What may be sent at all, found before it is: the peer ends the connection of whoever sends anything else.
 
+use rpc_plugin_wire::cut::shown;
 use rpc_plugin_wire::ident::{capability_of, check_method};
-use rpc_plugin_wire::limits::FDS_PER_FRAME_MAX;
+use rpc_plugin_wire::limits::{FDS_PER_FRAME_MAX, METHOD_BYTES_MAX};
 use rpc_plugin_wire::message::fits_nesting;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
 
@@ -79,9 +80,10 @@ pub fn check_method_of_call(method: &str) -> Result<(), Refused> {
 }
 
 fn check_name(method: &str) -> Result<(), Refused> {
-    let named =
-        |error| Refused::new(ErrorCode::InvalidRequest, format!("the method name {method:?} {error}"));
-    check_method(method).map_err(named)
+    check_method(method).map_err(|error| {
+        let method = shown(method, METHOD_BYTES_MAX);
+        Refused::new(ErrorCode::InvalidRequest, format!("the method name {method:?} {error}"))
+    })
 }
 
 /// Checks JSON that is to be params: an object, nested so little that the frame around it is taken.

@@ -29,10 +29,11 @@ mod send_queue;
 mod shares;
 mod streams;
 pub mod time;
+mod violation;
 
 pub use bad_frames::{BAD_FRAMES_MAX, BAD_FRAMES_TIME, BadFrames};
 pub use check::{Refused, check, check_fds, check_method_of_call, check_object, check_params, is_reserved};
-pub use receiver::{Agreed, Receiver, Unread, Violation};
+pub use receiver::{Agreed, Receiver};
 pub use requests_in::{NotEntered, RequestsIn};
 pub use requests_out::{Expired, GivenUp, NewRequest, OWN_MAX, RequestsOut, Unanswered};
 pub use role::Role;
@@ -40,3 +41,4 @@ pub use send_queue::{SendQueue, Span};
 pub use shares::{Amount, COMMON_ONE_IN, Party, SHARE_ONE_IN, ShareUsed, Shares};
 pub use streams::{Named, Streams};
 pub use time::Time;
+pub use violation::{Unread, Violation};

@@ -5,8 +5,9 @@
 //! both sides have not agreed on.
 
 use crate::role::Role;
+use crate::violation::{Unread, Violation, unread};
 use rpc_plugin_wire::fds::{FdsError, Waiting};
-use rpc_plugin_wire::{BadFrame, ErrorCode, FrameDecoder, FrameError, Message, MessageError};
+use rpc_plugin_wire::{ErrorCode, FrameDecoder, Message};
 
 /// What the two sides agreed on in the hello and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,78 +18,6 @@ pub struct Agreed {
     pub fds: bool,
     /// Whether frames bring streams in band.
     pub streams: bool,
-}
-
-/// How the peer broke the protocol. Its connection is to end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// The code that tells the peer.
-    pub code: ErrorCode,
-    /// What is wrong, in words.
-    pub why: String,
-}
-
-impl Violation {
-    /// A request, or what came beside it, that this protocol does not have.
-    #[must_use]
-    pub fn invalid(why: impl ToString) -> Violation {
-        Violation { code: ErrorCode::InvalidRequest, why: why.to_string() }
-    }
-}
-
-impl From<FrameError> for Violation {
-    fn from(error: FrameError) -> Violation {
-        let code = match error {
-            FrameError::TooLong { .. } => ErrorCode::TooLarge,
-            FrameError::Truncated { .. } => ErrorCode::ParseError,
-        };
-        Violation { code, why: error.to_string() }
-    }
-}
-
-impl From<MessageError> for Violation {
-    fn from(error: MessageError) -> Violation {
-        Violation { code: error.code(), why: error.to_string() }
-    }
-}
-
-/// Why [`Receiver::next`] gives no message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unread {
-    /// The peer broke the protocol. Its connection is to end.
-    Violation(Violation),
-    /// The next frame is no message. It costs what it was about, and the connection may go on.
-    BadFrame(Box<BadFrame>),
-}
-
-impl From<Violation> for Unread {
-    fn from(violation: Violation) -> Unread {
-        Unread::Violation(violation)
-    }
-}
-
-impl From<FrameError> for Unread {
-    fn from(error: FrameError) -> Unread {
-        Unread::Violation(error.into())
-    }
-}
-
-/// For where no frame may be bad.
-impl From<Unread> for Violation {
-    fn from(unread: Unread) -> Violation {
-        match unread {
-            Unread::Violation(violation) => violation,
-            Unread::BadFrame(bad) => bad.error.into(),
-        }
-    }
-}
-
-/// Says whether a frame that is no message costs more than what it was about: before the proof, and where descriptors
-/// wait that may be its own.
-#[cold]
-fn unread(frame: &[u8], error: MessageError, may_go_on: bool) -> Unread {
-    let bad = if may_go_on { BadFrame::read(frame, error) } else { Err(error) };
-    bad.map_or_else(|error| Unread::Violation(error.into()), |bad| Unread::BadFrame(Box::new(bad)))
 }
 
 /// The receiving end of a connection. `F` is a descriptor; dropping it closes it.

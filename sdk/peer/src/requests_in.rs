@@ -2,8 +2,8 @@
 //!
 //! What always holds: an id is in the table at most once; a request is answered at most once; the table is bounded.
 
-use crate::receiver::Violation;
 use crate::role::Role;
+use crate::violation::Violation;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
 use std::collections::VecDeque;
 

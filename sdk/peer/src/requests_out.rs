@@ -6,9 +6,10 @@
 //! the withdrawal of its frame or by the end of the connection; whoever waits is told of one end.
 
 use crate::check::Refused;
-use crate::receiver::Violation;
 use crate::send_queue::Span;
 use crate::time::Time;
+use crate::violation::Violation;
+use rpc_plugin_wire::brief::brief;
 use rpc_plugin_wire::life::METHOD_PROGRESS;
 use rpc_plugin_wire::{ErrorCode, RequestId, Response};
 use std::borrow::Cow;
@@ -155,7 +156,8 @@ impl<W> RequestsOut<W> {
             Some(RequestId::Number(id)) => *id,
             Some(id) => return Err(Violation::invalid(format!("an answer to unknown id {id}"))),
             None => {
-                let error = response.result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                let error = response.result.as_ref().err().map(brief);
+                let error = error.as_ref().map(ToString::to_string).unwrap_or_default();
                 return Err(Violation::invalid(format!("it could not read a frame: {error}")));
             }
         };

@@ -8,9 +8,9 @@
 //! written, and where that is withdrawn the stream never was.
 
 use crate::check::Refused;
-use crate::receiver::Violation;
 use crate::role::Role;
 use crate::send_queue::Span;
+use crate::violation::Violation;
 use rpc_plugin_wire::ErrorCode;
 use rpc_plugin_wire::limits::{REQUEST_ID_MAX, STREAMS_MAX};
 use rpc_plugin_wire::stream::StreamFrame;

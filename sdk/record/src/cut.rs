@@ -1,5 +1,6 @@
 //! Texts cut so that they fit a line, with a marker that says how much is gone.
 
+use rpc_plugin_wire::cut::cut_mark;
 use std::borrow::Cow;
 
 /// One byte of text is at most this many bytes of JSON: `\u001b`.
@@ -36,5 +37,5 @@ pub(crate) fn cut(text: &mut Cow<'static, str>, bytes_max: usize) {
         None => Some(at),
     });
     let kept = text.get(..end.unwrap_or(whole)).unwrap_or_default();
-    *text = Cow::Owned(format!("{kept}… [{} bytes cut]", whole - kept.len()));
+    *text = Cow::Owned(format!("{kept}{}", cut_mark(whole - kept.len())));
 }

@@ -1,5 +1,6 @@
 //! Why a call failed, and what is known about it (protocol section 5).
 
+use crate::cut::bounded;
 use crate::error::{ErrorCode, ErrorData, ErrorObject, Outcome};
 use crate::ident::{Generation, PluginId};
 use serde_json::value::RawValue;
@@ -27,13 +28,14 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// An error of a call that the plugin never saw.
+    /// An error of a call that the plugin never saw. The message is cut at
+    /// [`ERROR_MESSAGE_BYTES_MAX`](crate::limits::ERROR_MESSAGE_BYTES_MAX).
     #[must_use]
     pub fn not_sent(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> CallError {
         CallError {
             code,
             outcome: Outcome::NotSent,
-            message: message.into(),
+            message: bounded(message.into()),
             plugin_id: None,
             generation: None,
             data: None,
@@ -47,13 +49,14 @@ impl CallError {
         CallError { outcome: Outcome::Indeterminate, ..CallError::not_sent(code, message) }
     }
 
-    /// An error that the plugin answered with.
+    /// An error that the plugin answered with, as it came.
     #[must_use]
     pub fn answered(error: ErrorObject) -> CallError {
         CallError {
             outcome: Outcome::Answered,
+            message: error.message,
             data: error.data,
-            ..CallError::not_sent(ErrorCode::from(error.code), error.message)
+            ..CallError::not_sent(ErrorCode::from(error.code), "")
         }
     }
 

@@ -9,7 +9,8 @@
 //! pass in them: RFC 8259 allows them, and only the receiver can say what they mean to it.
 
 use crate::chain::Chain;
-use crate::error::{ErrorObject, cut_message};
+use crate::cut::cut_message;
+use crate::error::ErrorObject;
 use crate::limits::STREAMS_MAX;
 use crate::message_error::MessageError;
 use crate::request_id::RequestId;

@@ -1,6 +1,6 @@
 //! The error table of the protocol (section 5) and the error object that carries it.
 
-use crate::limits::ERROR_MESSAGE_BYTES_MAX;
+use crate::cut::bounded;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -109,16 +109,6 @@ error_codes! {
     InvalidResponse = -32010, "invalid_response";
 }
 
-/// Cuts a message at [`ERROR_MESSAGE_BYTES_MAX`], between characters. serde quotes what it refuses, so
-/// that an error about a long text is as long.
-pub(crate) fn cut_message(message: &mut String) {
-    let mut cut = message.len().min(ERROR_MESSAGE_BYTES_MAX);
-    while !message.is_char_boundary(cut) {
-        cut -= 1;
-    }
-    message.truncate(cut);
-}
-
 /// The `error` member of a response.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorObject {
@@ -133,14 +123,10 @@ pub struct ErrorObject {
 
 impl ErrorObject {
     /// An error object without data. The message is cut at
-    /// [`ERROR_MESSAGE_BYTES_MAX`].
+    /// [`ERROR_MESSAGE_BYTES_MAX`](crate::limits::ERROR_MESSAGE_BYTES_MAX).
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> ErrorObject {
-        let mut message = message.into();
-        if message.len() > ERROR_MESSAGE_BYTES_MAX {
-            cut_message(message.to_mut());
-        }
-        ErrorObject { code: code.code(), message, data: None }
+        ErrorObject { code: code.code(), message: bounded(message.into()), data: None }
     }
 
     /// The same with `data`. A value that cannot be written as JSON, such as one with NaN in it, is left out.
@@ -197,8 +183,9 @@ mod tests {
     #[test]
     fn a_long_message_is_cut_at_a_character() {
         let error = ErrorObject::new(ErrorCode::InternalError, "é".repeat(2000));
-        assert_eq!(error.message.len(), 2048);
-        let odd = ErrorObject::new(ErrorCode::InternalError, format!("x{}", "é".repeat(2000)));
-        assert_eq!(odd.message.len(), 2047);
+        assert!(error.message.len() <= 2048 && error.message.ends_with(" bytes cut]"), "{error}");
+        let whole = ErrorObject { message: "x".repeat(4 << 20).into(), ..error };
+        let brief = crate::brief::brief(&whole.with_data(&[7]));
+        assert!(brief.message.len() <= 2048 && brief.data.is_none(), "{brief}");
     }
 }

@@ -13,8 +13,10 @@
 
 pub mod admin;
 mod bad_frame;
+pub mod brief;
 pub mod call_error;
 pub mod chain;
+pub mod cut;
 mod envelope;
 pub mod error;
 pub mod event;

@@ -1,8 +1,9 @@
 //! What a plugin says about itself while it lives (protocol section 4), and the protocol's methods.
 
+use crate::cut::shown;
 use crate::handshake::{HelloError, check_capabilities};
 use crate::ident::{Generation, PluginId};
-use crate::limits::VERSION_BYTES_MAX;
+use crate::limits::{CAPABILITY_BYTES_MAX, VERSION_BYTES_MAX};
 pub use crate::plugin_state::{Desired, PluginState};
 pub use crate::services::{CallBack, HostCall, HostEvent, PluginLog};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,7 @@ impl TryFrom<String> for HealthStatus {
             "overloaded" => HealthStatus::Overloaded,
             "unhealthy" => HealthStatus::Unhealthy,
             _ => {
+                let text = shown(&text, CAPABILITY_BYTES_MAX);
                 return Err(format!(
                     "{text:?} is not a status; one of starting, healthy, degraded, overloaded, unhealthy"
                 ));

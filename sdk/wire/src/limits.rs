@@ -58,6 +58,9 @@ pub const CAPABILITIES_MAX: usize = 256;
 /// Longest capability or interface name. Bytes.
 pub const CAPABILITY_BYTES_MAX: usize = 64;
 
+/// Longest result of `plugin.heartbeat` and `plugin.capabilities` that is read. Bytes.
+pub const OWN_RESULT_BYTES_MAX: usize = 64 * 1024;
+
 /// Longest version or SDK string in a hello. Bytes.
 pub const VERSION_BYTES_MAX: usize = 64;
 

@@ -7,8 +7,9 @@
 //! duplicate envelope members; what is written is one line.
 
 use crate::chain::Chain;
+use crate::cut::cut_message;
 use crate::envelope::{Envelope, Object, too_deep};
-use crate::error::{ErrorCode, ErrorObject, cut_message};
+use crate::error::{ErrorCode, ErrorObject};
 use crate::ident::check_method;
 use crate::json::{to_raw, write_json};
 use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX};

@@ -8,12 +8,16 @@ use crate::state::policy::RestartPolicy;
 use crate::state::restarts::Restarts;
 use crate::state::time::{millis, rounded};
 use rpc_plugin_wire::Generation;
+use rpc_plugin_wire::cut::cut;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Desired, METHOD_SHUTDOWN};
 use std::time::Duration;
 
 /// How often a process that survives SIGKILL (it hangs in the kernel) is told again and reported.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
+
+/// Bytes of a reason for which a generation is ended: what a plugin says may be in it.
+const REASON_BYTES_MAX: usize = 8 * 1024;
 
 impl Plugin {
     /// An operator wants the plugin up.
@@ -70,7 +74,8 @@ impl Plugin {
     }
 
     /// Ends a generation that failed; what follows is decided when its process is gone.
-    pub(super) fn fail(&mut self, step: &mut Step<'_>, reason: String) {
+    pub(super) fn fail(&mut self, step: &mut Step<'_>, mut reason: String) {
+        cut(&mut reason, REASON_BYTES_MAX);
         self.last_error = Some(reason.clone());
         self.close_link(step, &reason);
         self.begin_end(step, Why::Failure(reason), false);

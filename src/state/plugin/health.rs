@@ -4,10 +4,10 @@ use super::{Phase, Plugin, Step};
 use crate::state::action::Note;
 use crate::state::keys::{Caller, LifeTimer, Timer};
 use crate::state::liveness::Liveness;
+use rpc_plugin_wire::brief::own_result;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::FEATURE_SERIAL;
 use rpc_plugin_wire::life::{HealthStatus, Heartbeat, METHOD_HEARTBEAT, PluginState};
-use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -78,8 +78,9 @@ impl Plugin {
             return;
         }
         let answer = match result {
-            Ok(raw) => result_object::<Heartbeat>(&raw)
-                .map_err(|error| format!("its heartbeat is malformed: {error}")),
+            Ok(raw) => {
+                own_result::<Heartbeat>(&raw).map_err(|error| format!("its heartbeat is malformed: {error}"))
+            }
             Err(error) if error.outcome == Outcome::Answered => {
                 Err(format!("it answered a heartbeat with an error: {error}"))
             }

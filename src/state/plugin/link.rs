@@ -9,12 +9,12 @@ use crate::state::keys::{CallKey, Caller, Cx};
 use crate::state::policy::RpcAudit;
 use crate::state::session::{Asked, Cancelled, Fault, Introduction, Session, SessionEvent};
 use rpc_plugin_peer::{Party, check_method_of_call};
+use rpc_plugin_wire::brief::own_result;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::ident::capability_of;
 use rpc_plugin_wire::life::{
     Capabilities, METHOD_CAPABILITIES, METHOD_EVENT, METHOD_HEARTBEAT, METHOD_LOG, PluginState,
 };
-use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -299,7 +299,7 @@ impl Plugin {
     }
 
     fn check_capabilities(&self, raw: &RawValue) -> Result<(), String> {
-        let seen: Capabilities = result_object(raw)
+        let seen: Capabilities = own_result(raw)
             .map_err(|error| format!("its answer to {METHOD_CAPABILITIES} is malformed: {error}"))?;
         if seen.plugin_id != self.config.id || Some(seen.generation) != self.generation {
             return Err(format!(

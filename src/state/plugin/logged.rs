@@ -10,8 +10,11 @@ use crate::state::output::{Printed, Rate};
 use crate::state::policy::RpcAudit;
 use crate::state::time::Time;
 use rpc_plugin_peer::Party;
+use rpc_plugin_wire::brief::brief_call_error;
+use rpc_plugin_wire::cut::shown;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{HostEvent, METHOD_EVENT, METHOD_LOG, PluginLog};
+use rpc_plugin_wire::limits::METHOD_BYTES_MAX;
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
@@ -21,6 +24,9 @@ use std::time::Duration;
 
 /// Bytes of the name of an event.
 const EVENT_NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of the params of `host.log` beyond which its details are not kept. No line of the record holds more.
+const LOG_BYTES_MAX: usize = 64 * 1024;
 
 /// The log and events of one plugin, and its allowance for both.
 #[derive(Debug)]
@@ -52,7 +58,7 @@ impl PluginEvents {
         let note = if is_refused {
             Err(ErrorObject::new(ErrorCode::Overloaded, "it comes too fast, and is not recorded"))
         } else if method == METHOD_LOG {
-            params_into(params).map(note_of)
+            params_into(params).map(|log| note_of(log, bytes))
         } else {
             event_of(params)
         };
@@ -76,12 +82,17 @@ fn note_of_dropped(lines: u64, bytes: u64) -> Note {
     Note::new(EventKind::OutputDropped, text).details(details)
 }
 
-fn note_of(log: PluginLog) -> Note {
+/// The note of what a plugin logged in params of so many bytes.
+fn note_of(log: PluginLog, bytes: usize) -> Note {
     let PluginLog { level, message, event, method, request, error, details } = log;
     let mut note = Note::new(EventKind::PluginLogged, message).level(level);
-    (note.method, note.error) = (method, error);
+    note.method = method.map(|method| shown(&method, METHOD_BYTES_MAX).into_owned());
+    note = error.into_iter().fold(note, Note::error);
+    let cut = || json!({"cut": true, "bytes": bytes});
+    let details = details.map(|details| if bytes > LOG_BYTES_MAX { cut() } else { details });
     let mut members = Map::new();
-    let event = event.filter(|event| event != "log").map(Value::from);
+    let event = event.filter(|event| event != "log");
+    let event = event.map(|event| Value::from(shown(&event, EVENT_NAME_BYTES_MAX)));
     for (name, value) in [("event", event), ("request", request.map(Value::from)), ("details", details)] {
         if let Some(value) = value {
             members.insert(name.to_owned(), value);
@@ -155,7 +166,7 @@ pub(super) fn record_end(
             Err(_) => (EventKind::CallFailed, 0),
         };
         let mut record = call_record(plugin, kind, caller, recorded, bytes);
-        (record.took, record.error) = (took, result.as_ref().err().cloned());
+        (record.took, record.error) = (took, result.as_ref().err().map(brief_call_error));
         step.actions.push_back(Action::Called(Box::new(record)));
     }
     is_recorded

@@ -14,6 +14,8 @@ mod life;
 mod logged;
 #[path = "tests_restart.rs"]
 mod restart;
+#[path = "tests_texts.rs"]
+mod texts;
 #[path = "tests_transport.rs"]
 mod transport;
 #[path = "tests_wishes.rs"]

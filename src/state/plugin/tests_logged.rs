@@ -178,3 +178,24 @@ fn logs_and_events_have_one_allowance() {
     assert!(dropped[0].message.contains("host.log or host.event"), "{}", dropped[0].message);
     assert_eq!(dropped[0].details.as_ref().unwrap()["lines"], 1001 - admitted);
 }
+
+#[test]
+fn of_a_long_log_so_much_is_kept_as_a_line_of_the_record_holds() {
+    let mut bench = Bench::new(Policy { output_bytes_per_second_max: 64 << 20, ..policy() });
+    bench.up();
+    bench.noted();
+    let long = "é".repeat(200 * 1024);
+    bench.logs(&json!({"level": "info", "message": long, "event": long, "method": long, "error": long,
+        "details": {"a": [long]}}));
+    bench.logs(&json!({"level": "info", "message": "m", "details": {"a": [1]}}));
+    let notes = bench.noted();
+    let [cut, whole] = &notes[..] else { panic!("{} notes", notes.len()) };
+    let lengths =
+        [Some(&cut.message), cut.error.as_ref(), cut.method.as_ref()].map(|text| text.unwrap().len());
+    assert!(lengths[0] <= 48 * 1024 && lengths[1] <= 48 * 1024 && lengths[2] <= 128, "{lengths:?}");
+    assert!(cut.message.ends_with(" bytes cut]"));
+    let details = cut.details.as_ref().unwrap();
+    assert!(details["details"]["cut"] == json!(true) && details["details"]["bytes"].as_u64() > Some(1 << 20));
+    assert!(details["event"].as_str().unwrap().len() <= 64);
+    assert_eq!(whole.details, Some(json!({"details": {"a": [1]}})));
+}

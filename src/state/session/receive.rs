@@ -7,6 +7,7 @@ use crate::state::call::CallEnd;
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{Caller, Cx};
 use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Unread, Violation};
+use rpc_plugin_wire::brief::brief;
 use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, METHOD_HELLO};
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::{params_into, write_error, write_result};
@@ -203,7 +204,9 @@ impl Session {
         }
         let result = match result {
             Ok(raw) => Ok(raw.to_owned()),
-            Err(object) => Err(self.here(CallError::answered(object))),
+            Err(object) if request.asked.is_call => Err(self.here(CallError::answered(object))),
+            // Of an answer to the host itself nothing is passed on.
+            Err(object) => Err(self.here(CallError::answered(brief(&object)))),
         };
         let end = CallEnd { fds, streams, ..self.end(result) };
         self.complete(cx, request, end);

@@ -25,6 +25,9 @@ const NOT_CORE: &[(&str, &str)] = &[
         "sdk/wire/src/bad_frame.rs",
         "frames that are no messages: whether an id was asked is checked elsewhere",
     ),
+    ("sdk/wire/src/brief.rs", "what is kept and shown of answers"),
+    ("sdk/wire/src/cut.rs", "cuts texts that are kept or shown"),
+    ("sdk/peer/src/violation.rs", "what a peer did wrong, in words"),
     ("sdk/peer/src/bad_frames.rs", "counts frames that are no messages"),
     (
         "src/state/session/bad_frames.rs",

@@ -1,0 +1,128 @@
+//! Long texts of a plugin: what is kept and shown of them.
+
+use super::*;
+use crate::state::call::CallRequest;
+use rpc_plugin_wire::Outcome;
+
+/// Nearly a frame of a character that takes several when it is quoted.
+fn long() -> String {
+    "\u{7f}".repeat((4 << 20) - 400)
+}
+
+impl Bench {
+    fn refuse(&mut self, id: u64) {
+        let error = json!({"code": 1, "message": long(), "data": {"more": "x".repeat(100)}});
+        self.frame(&json!({"jsonrpc": "2.0", "id": id, "error": error}));
+    }
+
+    /// The longest text of what was put on record since the last time.
+    fn longest_noted(&mut self) -> usize {
+        let notes = self.actions.drain(..).filter_map(|action| match action {
+            Action::Note(note) => Some(*note),
+            _ => None,
+        });
+        let texts = notes.flat_map(|note| [Some(note.message), note.error, note.reason]).flatten();
+        texts.map(|text| text.len()).max().unwrap_or_default()
+    }
+}
+
+#[test]
+fn of_a_long_answer_about_health_little_is_kept() {
+    let strange: [fn() -> Value; 3] = [
+        || json!({"status": long()}),
+        || json!({"status": "healthy", "uptime_ms": long()}),
+        || json!({"status": "healthy", "more": [long()]}),
+    ];
+    for misses in 1..=3 {
+        let mut bench = Bench::new(policy());
+        bench.up();
+        bench.actions.clear();
+        for miss in 0..misses {
+            bench.pass(1000 * MS);
+            let asked = bench.write();
+            assert_eq!(asked.len(), 1, "one heartbeat");
+            match strange.get(miss) {
+                Some(result) if misses == 3 => bench.answer(asked[0].1, &result()),
+                _ => bench.refuse(asked[0].1),
+            }
+            let kept = bench.last_error().len();
+            assert!((20..5000).contains(&kept), "{kept} bytes are kept: {:.200}", bench.last_error());
+        }
+        assert_eq!(bench.plugin.state() == PluginState::Stopping, misses == 3);
+        let longest = bench.longest_noted();
+        assert!((20..5000).contains(&longest), "{longest} bytes are on record");
+    }
+}
+
+#[test]
+fn of_a_long_answer_about_capabilities_little_is_kept() {
+    let answers: [fn(&mut Bench); 2] = [
+        |bench| bench.refuse(0),
+        |bench| {
+            bench.answer(
+                0,
+                &json!({"plugin_id": "echo", "version": "1", "generation": 42, "capabilities": [long()]}),
+            )
+        },
+    ];
+    for answer in answers {
+        let mut bench = Bench::new(policy());
+        bench.start();
+        bench.prepared();
+        bench.spawned(Ok(PID));
+        bench.connected();
+        bench.greeted();
+        answer(&mut bench);
+        assert_eq!(bench.plugin.state(), PluginState::Stopping);
+        assert!((20..5000).contains(&bench.last_error().len()), "{:.200}", bench.last_error());
+        assert!(bench.longest_noted() < 5000);
+    }
+}
+
+#[test]
+fn of_a_long_error_about_a_frame_little_is_kept_and_told_to_callers() {
+    let mut bench = Bench::new(policy());
+    bench.up();
+    let call = CallRequest::new(crate::state::call::Target::Plugin("echo".parse().unwrap()), "echo");
+    bench.act(|plugin, step| plugin.call(step, CallKey(1), call));
+    bench.write();
+    bench.actions.clear();
+    bench.frame(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": 1, "message": long()}}));
+    let end = bench.actions.iter().find_map(|action| match action {
+        Action::Complete(CallKey(1), end) => end.result.as_ref().err(),
+        _ => None,
+    });
+    let message = &end.expect("its call ended").message;
+    assert!(message.contains("it could not read a frame") && message.len() < 5000, "{message:.200}");
+    assert!((20..5000).contains(&bench.last_error().len()), "{:.200}", bench.last_error());
+    assert!(bench.longest_noted() < 5000);
+}
+
+#[test]
+fn a_caller_gets_an_error_as_it_came_and_the_record_little_of_it() {
+    let mut bench = Bench::new(policy());
+    bench.up();
+    let call = CallRequest::new(crate::state::call::Target::Plugin("echo".parse().unwrap()), "echo");
+    bench.act(|plugin, step| plugin.call(step, CallKey(1), call));
+    let id = bench.write()[0].1;
+    bench.actions.clear();
+    bench.refuse(id);
+    let (mut told, mut recorded) = (0, 0);
+    for action in bench.actions.drain(..) {
+        match action {
+            Action::Complete(_, end) => {
+                let error = end.result.unwrap_err();
+                assert_eq!((error.message.len(), error.outcome), (long().len(), Outcome::Answered));
+                assert!(error.data.is_some());
+                told += 1;
+            }
+            Action::Called(record) => {
+                let error = record.error.unwrap();
+                assert!(error.message.len() <= 2048 && error.data.is_none(), "{:.200}", error.message);
+                recorded += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((told, recorded), (1, 1));
+}
