@@ -11,6 +11,7 @@ use rpc_plugin_peer::{
     RequestsOut, Role, SendQueue, Span, Streams, Time, Unanswered, Unread, Violation, check_fds,
 };
 use rpc_plugin_system::state::call::{CallEnd, CallRequest, Target};
+pub use rpc_plugin_system::state::fds::{Fd, Fds};
 use rpc_plugin_system::state::keys::{CallKey, Caller, Cx, PluginKey, Timer};
 use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::session::{Expectation, Fault, Session, SessionEvent};
@@ -25,11 +26,7 @@ use rpc_plugin_wire::{
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
-
-/// Descriptors of one frame.
-pub type Fds = Vec<OwnedFd>;
 
 /// What one side says.
 #[derive(Debug)]
@@ -57,7 +54,7 @@ pub trait End {
     /// One read brought these.
     fn read(&mut self, now: Time, bytes: &[u8], fds: Fds, were_dropped: bool);
     fn end_of_stream(&mut self, now: Time);
-    fn waiting(&mut self) -> (&[u8], &[OwnedFd]);
+    fn waiting(&mut self) -> (&[u8], &[Fd]);
     fn wrote(&mut self, bytes: usize);
     fn fds_refused(&mut self, now: Time);
     fn call(&mut self, now: Time, call: u64, made: Made) -> Result<(), CallError>;
@@ -70,7 +67,7 @@ pub trait End {
     }
     fn progress(&mut self, id: &RequestId, value: &RawValue);
     fn send_stream(&mut self, frame: &StreamFrame);
-    fn announced(&mut self) -> Named<OwnedFd>;
+    fn announced(&mut self) -> Named<Fd>;
     fn next_timer(&self) -> Option<Time>;
     /// Lets timers end that are due.
     fn pass(&mut self, now: Time);
@@ -161,7 +158,7 @@ impl End for HostEnd {
         self.session.handle_end_of_stream(&mut Cx { now, timers: &mut self.timers });
     }
 
-    fn waiting(&mut self) -> (&[u8], &[OwnedFd]) {
+    fn waiting(&mut self) -> (&[u8], &[Fd]) {
         (self.session.waiting(), self.session.waiting_fds())
     }
 
@@ -202,7 +199,7 @@ impl End for HostEnd {
         self.session.send_stream(frame);
     }
 
-    fn announced(&mut self) -> Named<OwnedFd> {
+    fn announced(&mut self) -> Named<Fd> {
         self.session.announced_streams()
     }
 
@@ -271,13 +268,13 @@ const ASKED_FDS_MAX: usize = 24;
 
 /// The parts of the peer crate, in either role.
 pub struct PartsEnd {
-    receiver: Receiver<OwnedFd>,
-    queue: SendQueue<OwnedFd>,
+    receiver: Receiver<Fd>,
+    queue: SendQueue<Fd>,
     /// What a shell with threads does: frames are made in queues of their own, and this one is the writer's.
-    writing: Option<SendQueue<OwnedFd>>,
+    writing: Option<SendQueue<Fd>>,
     out: RequestsOut<u64>,
     asked: RequestsIn<()>,
-    streams: Streams<OwnedFd>,
+    streams: Streams<Fd>,
     bad_frames: BadFrames,
     takes_fds: bool,
     timers: BTreeSet<(Time, u64)>,
@@ -505,7 +502,7 @@ impl End for PartsEnd {
         }
     }
 
-    fn waiting(&mut self) -> (&[u8], &[OwnedFd]) {
+    fn waiting(&mut self) -> (&[u8], &[Fd]) {
         let Some(writing) = &mut self.writing else { return self.queue.waiting() };
         if writing.is_empty() {
             writing.append(&mut self.queue);
@@ -644,7 +641,7 @@ impl End for PartsEnd {
         }
     }
 
-    fn announced(&mut self) -> Named<OwnedFd> {
+    fn announced(&mut self) -> Named<Fd> {
         self.streams.announced(self.queue.begun())
     }
 

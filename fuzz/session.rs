@@ -9,7 +9,7 @@
 #[path = "ends.rs"]
 pub mod ends;
 
-use ends::{ASKED_MAX, End, HostEnd, Made, PartsEnd, Told, policy};
+use ends::{ASKED_MAX, End, Fds, HostEnd, Made, PartsEnd, Told, policy};
 use rpc_plugin_peer::{Role, Time};
 use rpc_plugin_wire::limits::STREAMS_MAX;
 use rpc_plugin_wire::stream::StreamFrame;
@@ -35,10 +35,10 @@ enum Fate {
 const BESIDE_MIN: u8 = 224;
 
 /// Descriptors of nothing.
-fn nulls(count: u8) -> Vec<OwnedFd> {
+fn nulls(count: u8) -> Fds {
     static NULL: OnceLock<File> = OnceLock::new();
     let null = NULL.get_or_init(|| File::open("/dev/null").unwrap());
-    (0..count).map(|_| null.try_clone().unwrap().into()).collect()
+    (0..count).map(|_| OwnedFd::from(null.try_clone().unwrap()).into()).collect()
 }
 
 struct Bench<E> {
@@ -207,7 +207,7 @@ impl<E: End> Bench<E> {
         assert!(wrong & 31 == 0 || !self.end.is_open(), "a wrong hello opened the session");
     }
 
-    fn request(&mut self, argument: u8, fds: Vec<OwnedFd>) {
+    fn request(&mut self, argument: u8, fds: Fds) {
         self.made += 1;
         let params = format!("{{\"x\":\"{}\"}}", "y".repeat(usize::from(argument) * 70));
         let made = Made {
@@ -242,7 +242,7 @@ impl<E: End> Bench<E> {
     }
 
     /// With a result that fits, or one that does not.
-    fn answer(&mut self, argument: u8, fds: Vec<OwnedFd>) {
+    fn answer(&mut self, argument: u8, fds: Fds) {
         let text = format!("\"{}\"", "r".repeat(usize::from(argument) * 70));
         let result = RawValue::from_string(text).unwrap();
         let was_open = self.end.is_open();

@@ -14,6 +14,7 @@ use super::shared::HostShared;
 use crate::engine::{PostError, ReplySlot};
 use crate::reactor::LoopCommand;
 use crate::state::call::{CallRequest, Target};
+use crate::state::closing::from_owned;
 use rpc_plugin_interface::client::unpack;
 use rpc_plugin_interface::{CallOptions, Caller, Outgoing, Parcel, Reply, caller};
 use rpc_plugin_peer::check_params;
@@ -193,7 +194,7 @@ impl Callee {
             timeout: options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX)),
             idempotent: options.idempotent,
             progress: options.progress,
-            fds: parcel.fds,
+            fds: from_owned(parcel.fds),
             ..CallRequest::new(self.target.clone(), method.to_owned())
         };
         inherit(&mut request).map_err(|error| at(error, &self.target))?;

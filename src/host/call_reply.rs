@@ -1,6 +1,7 @@
 //! How a call ends for its caller: a reply, or one error.
 
 use crate::state::call::{CallEnd, Target};
+use crate::state::closing::into_owned;
 use rpc_plugin_interface::arrived::{Arrived, provide};
 use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
 use serde::de::DeserializeOwned;
@@ -61,5 +62,6 @@ pub(super) fn reply(end: Option<CallEnd>, target: &Target) -> Result<CallReply, 
     };
     let result = end.result?;
     let CallEnd { plugin_id, generation, took, fds, .. } = end;
+    let fds = into_owned(fds);
     Ok(CallReply { result, fds, plugin_id, generation, took })
 }

@@ -5,6 +5,8 @@
 //!
 //! What always holds: a client that does not read, or sends what is no frame, costs its own connection only.
 
+use super::closers::OwnerCloser;
+use crate::state::closing::{Closer, Passed};
 use crate::state::fds::Fd;
 use crate::state::plugin::PeerIdentity;
 use rpc_plugin_interface::scm::{self, Received};
@@ -14,6 +16,7 @@ use serde_json::value::RawValue;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 /// Answer of an admin method.
 pub(crate) type AdminAnswer = Result<Box<RawValue>, ErrorObject>;
@@ -42,7 +45,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// A connection, and what waits on it.
 #[derive(Debug)]
 pub(super) struct AdminConnection {
-    pub(super) stream: UnixStream,
+    pub(super) stream: Passed<UnixStream>,
+    /// What closes the descriptors that come over it.
+    closer: Arc<OwnerCloser>,
     pub(super) source: u64,
     pub(super) peer: PeerIdentity,
     inbox: FrameDecoder,
@@ -88,10 +93,16 @@ pub(super) struct AdminRequest {
 }
 
 impl AdminConnection {
-    /// A client that is not watched yet.
-    pub(super) fn new(stream: UnixStream, peer: PeerIdentity, frame_bytes_max: usize) -> AdminConnection {
+    /// A client that is not watched yet. `closer` closes it, and the descriptors that come over it.
+    pub(super) fn new(
+        stream: Passed<UnixStream>,
+        closer: Arc<OwnerCloser>,
+        peer: PeerIdentity,
+        frame_bytes_max: usize,
+    ) -> AdminConnection {
         AdminConnection {
             stream,
+            closer,
             source: u64::MAX,
             peer,
             inbox: FrameDecoder::new(frame_bytes_max),
@@ -104,8 +115,8 @@ impl AdminConnection {
 
     /// Reads once. `closed`: the kernel said that the client has closed its end.
     pub(super) fn read(&mut self, closed: bool) -> ReadOutcome {
-        // Nothing here takes descriptors: those that come are closed.
-        match scm::receive(self.stream.as_fd(), self.inbox.space(READ_BYTES)) {
+        let Some(stream) = self.stream.get() else { return ReadOutcome::Over(None) };
+        match scm::receive(stream.as_fd(), self.inbox.space(READ_BYTES)) {
             Ok(Received { bytes: 0, .. }) => {
                 let truncated = self.inbox.finish().err();
                 let error = truncated.map(|error| ErrorObject::new(ErrorCode::ParseError, error.to_string()));
@@ -116,6 +127,12 @@ impl AdminConnection {
                 // A short read has drained the socket, and epoll(7) tells when there is more; but a read also ends behind
                 // bytes with descriptors, whatever follows.
                 let is_all = bytes < READ_BYTES && fds.is_empty() && !truncated;
+                // Nothing here takes descriptors. Where they cannot be closed, no more are let in.
+                fds.into_iter().for_each(|fd| self.closer.close(fd));
+                if !is_all && self.closer.is_full() {
+                    let text = "too many file descriptors of control clients wait to be closed";
+                    return ReadOutcome::Over(Some(ErrorObject::new(ErrorCode::Overloaded, text)));
+                }
                 if is_all && !closed { ReadOutcome::Drained } else { ReadOutcome::More }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => ReadOutcome::Drained,
@@ -201,8 +218,9 @@ impl AdminConnection {
 
     /// Writes as much as the client takes; false when the connection is over.
     pub(super) fn write(&mut self) -> bool {
+        let Some(mut stream) = self.stream.get() else { return false };
         while !self.outbox.is_empty() {
-            match (&self.stream).write(self.outbox.waiting().0) {
+            match stream.write(self.outbox.waiting().0) {
                 Ok(bytes) => self.outbox.wrote(bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -221,7 +239,9 @@ mod tests {
     fn client() -> (AdminConnection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (AdminConnection::new(ours, PeerIdentity { pid: 1, uid: 1 }, 1024), theirs)
+        let closers = crate::reactor::closers::Closers::new(drop);
+        let (closer, peer) = (Arc::clone(&closers.clients), PeerIdentity { pid: 1, uid: 1 });
+        (AdminConnection::new(closer.guard(ours), closer, peer, 1024), theirs)
     }
 
     fn answer_of(bytes: usize) -> AdminAnswer {

@@ -7,12 +7,14 @@ use super::admin_connection::{
     AdminAnswer, AdminConnection, AdminTicket, FRAMES_PER_TURN, NextFrame, ReadOutcome,
 };
 use super::admin_service::{AdminCx, AdminReply, AdminService, HostFacts, SinkQuestions};
+use super::closers::{Closers, OwnerCloser};
 use super::held_until_recorded::HeldReplies;
 use super::hub::{ACCEPTS_PER_TURN, Hub};
 use super::pending_replies::PendingReplies;
 use super::poller::Source;
 use super::slab::Slab;
 use crate::state::action::Note;
+use crate::state::closing::Closer;
 use crate::state::plugin::PeerIdentity;
 use crate::state::time::Time;
 use crate::sys::credentials::{effective_uid, peer_credentials};
@@ -56,6 +58,8 @@ pub(super) struct AdminConnections {
     clients: Slab<AdminConnection>,
     /// Clients that may have bytes to write.
     answered: BTreeSet<u64>,
+    /// What closes what clients passed.
+    closer: Arc<OwnerCloser>,
     uid: u32,
     runtime_dir: Arc<RuntimeDir>,
     sinks: SinkQuestions,
@@ -64,6 +68,7 @@ pub(super) struct AdminConnections {
 impl AdminConnections {
     pub(super) fn new(
         socket: Option<AdminSocket>,
+        closers: &Closers,
         runtime_dir: Arc<RuntimeDir>,
         sinks: SinkQuestions,
     ) -> AdminConnections {
@@ -72,6 +77,7 @@ impl AdminConnections {
             listener_source: None,
             clients: Slab::default(),
             answered: BTreeSet::new(),
+            closer: Arc::clone(&closers.clients),
             uid: effective_uid(),
             runtime_dir,
             sinks,
@@ -114,12 +120,18 @@ impl AdminConnections {
                 hub.fault("the admin socket cannot be watched", &error);
             }
         }
+        self.closer.close(before);
     }
 
     /// Accepts clients, within its turn.
     pub(super) fn accept(&mut self, hub: &mut Hub, now: Time) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(socket) = &self.socket else { return };
+            if self.closer.is_full() {
+                let error =
+                    io::Error::other("too many file descriptors of control clients wait to be closed");
+                return hub.accept_failed(now, self.listener_source, "a control connection", &error);
+            }
             match socket.listener.accept() {
                 Ok((stream, _)) => {
                     hub.accepted();
@@ -139,11 +151,12 @@ impl AdminConnections {
     }
 
     fn admit(&mut self, hub: &mut Hub, stream: UnixStream) -> io::Result<()> {
-        stream.set_nonblocking(true)?;
+        let peer = stream.set_nonblocking(true).and_then(|()| peer_credentials(stream.as_fd()));
+        let (fd, stream) = (stream.as_raw_fd(), self.closer.guard(stream));
         let Some(socket) = &self.socket else { return Ok(()) };
         let (frame_bytes_max, clients_max) = (socket.frame_bytes_max, socket.clients_max);
-        let peer = peer_credentials(stream.as_fd())?;
-        let peer = PeerIdentity { pid: peer.pid, uid: peer.uid };
+        let peer = peer.map(|peer| PeerIdentity { pid: peer.pid, uid: peer.uid })?;
+        let mut client = AdminConnection::new(stream, Arc::clone(&self.closer), peer, frame_bytes_max);
         if peer.uid != self.uid && peer.uid != 0 {
             let text = format!(
                 "user {} may not control this host; its own user {} and root may",
@@ -152,18 +165,15 @@ impl AdminConnections {
             let note = Note::new(EventKind::AdminDenied, "a control connection was refused");
             let details = serde_json::json!({"peer_pid": peer.pid, "peer_uid": peer.uid});
             hub.recorder.record(note.error(text.clone()).details(details).by(Party::Client(peer.pid)));
-            let error = ErrorObject::new(ErrorCode::Denied, text);
-            AdminConnection::new(stream, peer, frame_bytes_max).refuse(&error);
+            client.refuse(&ErrorObject::new(ErrorCode::Denied, text));
             return Ok(());
         }
         if self.clients.len() >= clients_max {
             let text = format!("{clients_max} control clients are connected, which is the most");
-            let error = ErrorObject::new(ErrorCode::Overloaded, text);
-            AdminConnection::new(stream, peer, frame_bytes_max).refuse(&error);
+            client.refuse(&ErrorObject::new(ErrorCode::Overloaded, text));
             return Ok(());
         }
-        let fd = stream.as_raw_fd();
-        let key = self.clients.insert(AdminConnection::new(stream, peer, frame_bytes_max));
+        let key = self.clients.insert(client);
         match hub.poller.register(fd, Source::AdminConnection(key), Interest::READABLE) {
             Ok(source) => {
                 if let Some(client) = self.clients.get_mut(key) {
@@ -354,5 +364,14 @@ impl AdminConnections {
         let Some(client) = self.clients.remove(key) else { return };
         hub.poller.unregister(client.stream.as_raw_fd(), client.source);
         pending.cancel_all_of(&mut hub.supervisor, now, key);
+    }
+}
+
+/// Clients that nobody has accepted may have passed descriptors too.
+impl Drop for AdminConnections {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            self.closer.close(socket.listener);
+        }
     }
 }

@@ -5,9 +5,11 @@
 //! What always holds: a turn of one connection is bounded, however much its peer sends; a burst of writes to one peer is
 //! one system call where the kernel takes it.
 
+use super::closers::OwnerCloser;
 use super::hub::Hub;
 use super::poller::Source;
 use super::watchdog::Touched;
+use crate::state::closing::Passed;
 use crate::state::fds::Fd;
 use crate::state::keys::PluginKey;
 use crate::state::time::Time;
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 /// Bytes read from a plugin at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -35,7 +38,9 @@ const READS_PER_TURN: usize = 4;
 #[derive(Debug)]
 struct Connection {
     generation: Generation,
-    stream: UnixStream,
+    stream: Passed<UnixStream>,
+    /// What closes the descriptors that come over it.
+    closer: Arc<OwnerCloser>,
     source: u64,
     /// It takes no more bytes for now, and is watched until it does.
     full: bool,
@@ -88,13 +93,18 @@ impl Connections {
 
     fn read_turn(&mut self, hub: &mut Hub, now: Time, key: PluginKey, generation: Generation, closed: bool) {
         let Some(connection) = self.by_plugin.get(&key) else { return };
+        let Some(stream) = connection.stream.get() else { return };
         for _ in 0..READS_PER_TURN {
+            // It is told when fewer wait.
+            if connection.closer.is_full() {
+                return;
+            }
             let Some(session) = hub.supervisor.session_mut(key, generation) else { return };
             let is_long = session.unfinished_bytes() >= READ_BYTES;
             let space = session.space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
             let room = space.len();
             let touch = hub.watchdog.touch((key, generation), Touched::ConnectionRead);
-            let received = scm::receive(connection.stream.as_fd(), space);
+            let received = scm::receive(stream.as_fd(), space);
             drop(touch);
             match received {
                 Ok(Received { bytes: 0, .. }) => {
@@ -103,7 +113,7 @@ impl Connections {
                 Ok(Received { bytes, fds, truncated }) => {
                     // A read ends behind bytes with descriptors, whatever follows.
                     let is_all = bytes < room && fds.is_empty() && !truncated;
-                    session.filled(bytes, fds);
+                    session.filled(bytes, connection.closer.take_in(fds));
                     if truncated {
                         session.fds_were_dropped();
                     }
@@ -135,6 +145,7 @@ impl Connections {
         if connection.generation != generation {
             return None;
         }
+        let mut stream = connection.stream.get()?;
         let mut full = false;
         while !full {
             let session = hub.supervisor.session_mut(key, generation)?;
@@ -144,8 +155,8 @@ impl Connections {
             let fds = session.waiting_fds();
             let touch = hub.watchdog.touch((key, generation), Touched::ConnectionWritten);
             let written = match fds.is_empty() {
-                true => (&connection.stream).write(session.waiting()),
-                false => scm::send(connection.stream.as_fd(), session.waiting(), fds, false),
+                true => stream.write(session.waiting()),
+                false => scm::send(stream.as_fd(), session.waiting(), fds, false),
             };
             drop(touch);
             match written {
@@ -170,6 +181,11 @@ impl Connections {
         hub.supervisor.session_mut(key, generation).map(|session| session.announced_streams())
     }
 
+    /// Goes on reading from a plugin, of whose descriptors too many had waited to be closed.
+    pub(super) fn go_on(&self, hub: &mut Hub, key: PluginKey) {
+        hub.poller.go_on_later(self.by_plugin.get(&key).map(|connection| connection.source));
+    }
+
     /// Closes a connection, after one try to write the last bytes.
     pub(super) fn close(&mut self, hub: &mut Hub, key: PluginKey, generation: Generation, last: &[u8]) {
         if self.by_plugin.get(&key).is_some_and(|connection| connection.generation == generation)
@@ -177,7 +193,7 @@ impl Connections {
         {
             let _touch = hub.watchdog.touch((key, generation), Touched::ConnectionWritten);
             // It is over either way; the peer learns why if it can.
-            let _ = (&connection.stream).write(last);
+            let _ = connection.stream.get().map(|mut stream| stream.write(last));
             hub.poller.unregister(connection.stream.as_raw_fd(), connection.source);
         }
     }
@@ -191,7 +207,9 @@ fn watched(
 ) -> io::Result<Connection> {
     stream.set_nonblocking(true)?;
     request_buffer_bytes(stream.as_fd(), SOCKET_BUFFER_BYTES);
+    let closer = Arc::clone(hub.closers.of_plugin(key));
+    let stream = closer.guard(stream);
     let source = Source::Connection(key, generation);
     let source = hub.poller.register(stream.as_raw_fd(), source, Interest::READABLE)?;
-    Ok(Connection { generation, stream, source, full: false })
+    Ok(Connection { generation, stream, closer, source, full: false })
 }

@@ -14,7 +14,7 @@ use super::hub::Hub;
 use super::in_band_streams::InBandStreams;
 use super::instances::{Instances, REAP_TIMEOUT};
 use super::left_behind::{LeftBehind, ORPHANS_END_TIMEOUT};
-use super::loop_commands::LoopCommand;
+use super::loop_commands::{LoopCommand, closers};
 use super::pending_replies::{Asker, PendingReplies, ReplyTo};
 use super::plugin_requests::PluginRequests;
 use super::poller::{Poller, Source};
@@ -92,10 +92,9 @@ impl Reactor {
         let watchdog = setup.watchdog(commands.clone())?;
         let recorder = Recorder::new(setup.log, setup.runtime_dir.path());
         let watched = watchdog.shared();
-        let mut hub = Hub::new(poller, recorder, watchdog, setup.starting_max);
+        let mut hub = Hub::new(poller, recorder, watchdog, setup.starting_max, closers(commands.clone()));
         let mut reactor = Reactor {
             runtime_folder: RuntimeFolder::new(&mut hub, setup.runtime_dir.path()),
-            hub,
             driver: Arc::clone(&driver),
             queue,
             on_own_thread: false,
@@ -106,8 +105,9 @@ impl Reactor {
             connections: Connections::default(),
             streams: InBandStreams::new(RelayThreads::new(commands.clone())),
             requests: PluginRequests::new(setup.services),
-            admin: AdminConnections::new(setup.admin, setup.runtime_dir, setup.sinks),
-            pending: PendingReplies::new(Arc::clone(&driver)),
+            admin: AdminConnections::new(setup.admin, &hub.closers, setup.runtime_dir, setup.sinks),
+            pending: PendingReplies::new(Arc::clone(&driver), Arc::clone(&hub.closers.program)),
+            hub,
             held,
             ending: None,
             broken: None,
@@ -239,7 +239,7 @@ impl Reactor {
     fn perform(&mut self, now: Time, action: Action) {
         let hub = &mut self.hub;
         match action {
-            Action::Prepare(key, generation, config) => self.preparations.begin(key, generation, config),
+            Action::Prepare(key, number, config) => self.preparations.begin(hub, now, (key, number), config),
             Action::Spawn(key, generation) => self.spawn(now, key, generation),
             Action::Await(key, generation) => self.instances.begin_to_await(hub, key, generation),
             Action::Discard(key, generation) => self.instances.discard(hub, key, generation),
@@ -392,7 +392,7 @@ impl Reactor {
             }
             LoopCommand::Record(note) => hub.recorder.record(*note),
             LoopCommand::Prepared(key, generation, config, outcome) => {
-                let outcome = outcome.map(|launch| self.instances.take_prepared(key, config, *launch));
+                let outcome = outcome.map(|launch| self.instances.take_prepared(hub, key, config, *launch));
                 hub.supervisor
                     .with_plugin(now, key, |plugin, step| plugin.handle_prepared(step, generation, outcome));
             }
@@ -402,6 +402,7 @@ impl Reactor {
                 }
             }
             LoopCommand::StreamsMoved => self.streams.take_reports(hub, now),
+            LoopCommand::Closed(key) => self.connections.go_on(hub, key),
             LoopCommand::LookAfterFolder => self.runtime_folder.want(now),
             LoopCommand::FolderLooked(looked) => self.folder_looked(now, looked),
             // The end of the turn looks after it.
@@ -427,7 +428,7 @@ impl Reactor {
             let error = CallError::not_sent(ErrorCode::Unavailable, "the plugin is up; stop it first");
             return Err(error.at(id, None));
         }
-        self.instances.remove(key);
+        self.instances.remove(&mut self.hub, key);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! What always holds: the time is read here and nowhere else in the loop.
 
+use super::closers::Closers;
 use super::poller::{Poller, Source};
 use super::recorder::Recorder;
 use super::watchdog::RunningWatchdog;
@@ -26,6 +27,7 @@ pub(super) struct Hub {
     pub(super) supervisor: Supervisor,
     pub(super) recorder: Recorder,
     pub(super) watchdog: RunningWatchdog,
+    pub(super) closers: Closers,
     origin: Instant,
     clock: RunningTime,
     due_timers: DueTimers,
@@ -42,6 +44,7 @@ impl Hub {
         recorder: Recorder,
         watchdog: RunningWatchdog,
         starting_max: usize,
+        closers: Closers,
     ) -> Hub {
         let mut supervisor = Supervisor::new(fastrand::u64(..));
         supervisor.set_starting_max(starting_max);
@@ -50,6 +53,7 @@ impl Hub {
             supervisor,
             recorder,
             watchdog,
+            closers,
             origin: Instant::now(),
             clock: RunningTime::default(),
             due_timers: DueTimers::default(),

@@ -22,6 +22,7 @@ use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::stream::StreamFrame;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 /// One generation's connection.
@@ -77,8 +78,8 @@ impl InBandStreams {
             Ok(pairs) => {
                 let mut theirs = Fds::new();
                 for (number, (ours, other)) in numbers.iter().zip(pairs) {
-                    theirs.push(other.into());
-                    self.open(hub, now, name, *number, Some(ours.into()));
+                    theirs.push(Fd::from(OwnedFd::from(other)));
+                    self.open(hub, now, name, *number, Some(OwnedFd::from(ours).into()));
                 }
                 theirs
             }

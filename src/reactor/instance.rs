@@ -2,6 +2,8 @@
 //!
 //! What always holds: everything here belongs to one generation, and is closed, removed or reaped when it is dropped.
 
+use super::closers::OwnerCloser;
+use crate::state::closing::Passed;
 use crate::state::plugin_config::PluginConfig;
 use crate::sys::executable::Executable;
 use crate::sys::known_children::KnownChild;
@@ -94,15 +96,20 @@ pub(super) struct Prepared {
 /// A generation's socket. Dropping it closes and removes it.
 #[derive(Debug)]
 pub(super) struct Listening {
-    pub(super) listener: UnixListener,
+    /// The listener. Clients may send descriptors before they are accepted.
+    pub(super) listener: Passed<UnixListener>,
     _file: PrivateFile,
     /// Once the process runs.
     pub(super) source: Option<u64>,
 }
 
 impl Prepared {
-    /// Takes over a preparation; its token goes to who checks it.
-    pub(super) fn new(config: Arc<PluginConfig>, launch: PreparedLaunch) -> (Prepared, Token) {
+    /// Takes over a preparation; its token goes to who checks it. `closer` closes its listener.
+    pub(super) fn new(
+        config: Arc<PluginConfig>,
+        launch: PreparedLaunch,
+        closer: &Arc<OwnerCloser>,
+    ) -> (Prepared, Token) {
         let PreparedLaunch { generation, token, token_file, listener, executable, folder } = launch;
         let prepared = Prepared {
             generation,
@@ -110,7 +117,10 @@ impl Prepared {
             token_path: token_file.as_ref().map(|file| file.path().to_owned()),
             socket_path: listener.as_ref().map(|(_, file)| file.path().to_owned()),
             token_file,
-            listening: listener.map(|(listener, file)| Listening { listener, _file: file, source: None }),
+            listening: listener.map(|(listener, file)| {
+                let listener = closer.guard(listener);
+                Listening { listener, _file: file, source: None }
+            }),
             folder: executable.is_some().then_some(folder),
             executable,
         };

@@ -14,6 +14,7 @@ use super::instance::{Instance, InstanceProcess, Prepared, RunningProcess};
 use super::poller::Source;
 use super::watchdog::Watchdog;
 use crate::state::action::{Note, StopSignal};
+use crate::state::closing::Closer;
 use crate::state::keys::PluginKey;
 use crate::state::output::{Output, Stream};
 use crate::state::plugin::{PeerIdentity, SpawnFailure};
@@ -70,8 +71,9 @@ impl Instances {
     }
 
     /// Drops the room of a plugin that is given up.
-    pub(super) fn remove(&mut self, key: PluginKey) {
+    pub(super) fn remove(&mut self, hub: &mut Hub, key: PluginKey) {
         self.by_plugin.remove(&key);
+        hub.closers.remove(key);
     }
 
     fn prepared(&self, key: PluginKey, generation: Generation) -> Option<&Prepared> {
@@ -87,11 +89,12 @@ impl Instances {
     /// Takes over what was prepared; its token goes to who checks it.
     pub(super) fn take_prepared(
         &mut self,
+        hub: &mut Hub,
         key: PluginKey,
         config: Arc<PluginConfig>,
         launch: PreparedLaunch,
     ) -> Token {
-        let (prepared, token) = Prepared::new(config, launch);
+        let (prepared, token) = Prepared::new(config, launch, hub.closers.of_plugin(key));
         if let Some(instance) = self.by_plugin.get_mut(&key) {
             instance.prepared = Some(prepared);
         }
@@ -229,7 +232,7 @@ impl Instances {
     ) -> Option<UnixStream> {
         for _ in 0..ACCEPTS_PER_TURN {
             let listening = self.prepared(key, generation)?.listening.as_ref()?;
-            let stream = match listening.listener.accept() {
+            let stream = match listening.listener.get()?.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     hub.accepted();
@@ -246,6 +249,7 @@ impl Instances {
                 self.stop_listening(hub, key, generation);
                 return Some(stream);
             }
+            hub.closers.of_plugin(key).close(stream);
         }
         let listening = self.prepared(key, generation)?.listening.as_ref()?;
         hub.poller.go_on_later(listening.source);

@@ -1,9 +1,10 @@
 //! Commands of other threads to the event loop.
 
+use super::closers::Closers;
 use super::pending_replies::Asker;
 use super::recorder::{KindFilter, LifecycleEvent};
 use super::runtime_folder::LookedAfter;
-use crate::engine::{ReplySender, ReplySlot};
+use crate::engine::{CommandSender, ReplySender, ReplySlot};
 use crate::state::action::Note;
 use crate::state::call::CallRequest;
 use crate::state::fds::Fds;
@@ -51,6 +52,8 @@ pub(crate) enum LoopCommand {
     Prepared(PluginKey, Generation, Arc<PluginConfig>, Result<Box<PreparedLaunch>, PrepareFailure>),
     /// Descriptors of streams in band were read or written.
     StreamsMoved,
+    /// Descriptors that a plugin passed are closed, of which too many had waited for anything to be read from it.
+    Closed(PluginKey),
     /// Look after the runtime folder now.
     LookAfterFolder,
     /// A worker has looked after the runtime folder.
@@ -65,4 +68,9 @@ pub(crate) enum LoopCommand {
     End(String),
     /// End everything without any patience: SIGKILL at once, also where the end has begun.
     EndNow(String),
+}
+
+/// Closers that tell the event loop.
+pub(super) fn closers(commands: CommandSender<LoopCommand>) -> Closers {
+    Closers::new(move |key| commands.deliver(LoopCommand::Closed(key)))
 }

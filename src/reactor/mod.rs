@@ -7,6 +7,7 @@ mod admin_connection;
 mod admin_connections;
 mod admin_service;
 mod captured_output;
+mod closers;
 mod connections;
 mod contract;
 mod event_loop;

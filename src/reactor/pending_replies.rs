@@ -6,6 +6,7 @@ use super::admin_connection::{AdminAnswer, AdminTicket};
 use super::slab::Slab;
 use crate::engine::{Driver, ReplySender, Woken};
 use crate::state::call::{CallEnd, CallRequest};
+use crate::state::closing::Closer;
 use crate::state::keys::{CallKey, PluginKey, WaitKey};
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
@@ -14,6 +15,7 @@ use rpc_plugin_peer::Party;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::{CallError, Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Name of one request of one generation of a plugin.
@@ -65,12 +67,15 @@ pub(super) struct PendingReplies {
     driver: Arc<Driver>,
     /// Callers that were woken in this turn.
     woken: Woken,
+    /// What closes descriptors that the embedding program sends along.
+    closer: Arc<dyn Closer<OwnedFd>>,
 }
 
 impl PendingReplies {
     /// `driver` counts the threads that sleep until they are told.
-    pub(super) fn new(driver: Arc<Driver>) -> PendingReplies {
-        PendingReplies { calls: Slab::default(), waits: Slab::default(), driver, woken: Woken::default() }
+    pub(super) fn new(driver: Arc<Driver>, closer: Arc<dyn Closer<OwnedFd>>) -> PendingReplies {
+        let (calls, waits) = (Slab::default(), Slab::default());
+        PendingReplies { calls, waits, driver, woken: Woken::default(), closer }
     }
 
     /// A turn begins: nobody was woken in it.
@@ -117,8 +122,9 @@ impl PendingReplies {
         supervisor: &mut Supervisor,
         now: Time,
         key: CallKey,
-        request: CallRequest,
+        mut request: CallRequest,
     ) -> Option<PluginKey> {
+        request.fds.iter_mut().for_each(|fd| fd.closed_by(&self.closer));
         let at = supervisor.call(now, key, request);
         if let Some(call) = self.calls.get_mut(key.0) {
             call.at = at;

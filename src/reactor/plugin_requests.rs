@@ -122,8 +122,9 @@ impl PluginRequests {
         now: Time,
         asker: &Asker,
         result: Result<Box<RawValue>, ErrorObject>,
-        fds: Fds,
+        mut fds: Fds,
     ) {
+        fds.iter_mut().for_each(|fd| fd.closed_by(&hub.closers.program));
         let Asker { key, generation, id } = asker;
         self.serving.remove(&(*key, *generation, id.clone()));
         hub.supervisor.with_session(now, *key, *generation, |session, cx| {

@@ -2,6 +2,7 @@
 //!
 //! What always holds: at most one preparation of a plugin is under way; one that finds no room waits here.
 
+use super::hub::Hub;
 use super::loop_commands::LoopCommand;
 use super::runtime_folder::look_after;
 use super::workers::{WORKERS_DEFAULT, Work, Workers};
@@ -10,6 +11,7 @@ use crate::state::keys::PluginKey;
 use crate::state::plugin::PrepareFailure;
 use crate::state::plugin_config::PluginConfig;
 use crate::state::policy::Transport;
+use crate::state::time::Time;
 use crate::sys::file_error::is_shortage;
 use crate::sys::folder_watch::FolderWatch;
 use crate::sys::host_identity::ProcessIdentity;
@@ -74,8 +76,20 @@ impl Preparations {
         Ok(Preparations { workers, postponed: VecDeque::new(), jobs: VecDeque::new(), runtime_dir, commands })
     }
 
-    /// Has a generation prepared; it comes back as [`LoopCommand::Prepared`].
-    pub(super) fn begin(&mut self, key: PluginKey, generation: Generation, config: Arc<PluginConfig>) {
+    /// Has a generation prepared; it comes back as [`LoopCommand::Prepared`]. Not one of a plugin of which too many
+    /// descriptors wait to be closed.
+    pub(super) fn begin(
+        &mut self,
+        hub: &mut Hub,
+        now: Time,
+        (key, generation): (PluginKey, Generation),
+        config: Arc<PluginConfig>,
+    ) {
+        if let Err(failure) = hub.closers.check(key) {
+            hub.supervisor
+                .with_plugin(now, key, |plugin, step| plugin.handle_prepared(step, generation, Err(failure)));
+            return;
+        }
         self.postponed.push_back((key, generation, config));
         self.submit();
     }

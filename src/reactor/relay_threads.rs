@@ -11,6 +11,7 @@
 
 use super::loop_commands::LoopCommand;
 use crate::engine::CommandSender;
+use crate::state::fds::Fd;
 use crate::state::keys::PluginKey;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -18,7 +19,7 @@ use rpc_plugin_interface::stream_descriptor::{StreamDescriptor, StreamOrder, Str
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem::take;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -76,7 +77,8 @@ impl Reports {
 /// A descriptor on its way to the thread.
 struct NewRelay {
     number: u64,
-    fd: OwnedFd,
+    /// Where no thread takes it, it is closed as all that was passed.
+    fd: Fd,
     piece_bytes_max: usize,
 }
 
@@ -199,7 +201,7 @@ impl RelayThreads {
     pub(super) fn add(
         &mut self,
         owner: PluginKey,
-        fd: OwnedFd,
+        fd: Fd,
         piece_bytes_max: usize,
     ) -> io::Result<RelayHandle> {
         let running = self.running.get(&owner).map(|thread| Arc::clone(&thread.mailbox));
@@ -337,13 +339,15 @@ impl Relays {
 
     fn open(&mut self, NewRelay { number, fd, piece_bytes_max }: NewRelay) {
         // Where it cannot be asked what it is, or cannot be watched, both ways are over at once.
-        let descriptor = StreamDescriptor::new(fd, piece_bytes_max).and_then(|descriptor| {
-            if let Some(fd) = descriptor.waited_fd() {
-                let both = Interest::READABLE | Interest::WRITABLE;
-                self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token(number), both)?;
-            }
-            Ok(descriptor)
-        });
+        let fd = fd.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        let descriptor =
+            fd.and_then(|fd| StreamDescriptor::new(fd, piece_bytes_max)).and_then(|descriptor| {
+                if let Some(fd) = descriptor.waited_fd() {
+                    let both = Interest::READABLE | Interest::WRITABLE;
+                    self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token(number), both)?;
+                }
+                Ok(descriptor)
+            });
         let descriptor = descriptor.unwrap_or_else(|_| StreamDescriptor::none());
         self.open.insert(number, OpenRelay { descriptor, piece_bytes_max, is_closed: false });
     }

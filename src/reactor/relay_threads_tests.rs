@@ -4,9 +4,14 @@ use super::*;
 use crate::engine::{self, CommandQueue, Driver};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 const PIECE_BYTES_MAX: usize = 1000;
+
+fn fd(own: impl Into<OwnedFd>) -> Fd {
+    own.into().into()
+}
 
 struct Scene {
     threads: RelayThreads,
@@ -63,7 +68,7 @@ fn eventually(what: &str, mut look: impl FnMut() -> bool) {
 fn hang(scene: &mut Scene, owner: PluginKey) -> (RelayHandle, PipeReader, PipeWriter) {
     let (reader, mut writer) = io::pipe().unwrap();
     let shared = reader.try_clone().unwrap();
-    let relay = scene.threads.add(owner, reader.into(), PIECE_BYTES_MAX).unwrap();
+    let relay = scene.threads.add(owner, fd(reader), PIECE_BYTES_MAX).unwrap();
     writer.write_all(b"a").unwrap();
     assert_eq!(read_of(&mut scene.until(&relay, |report| !report.read.is_empty())), b"a");
     let flags = OFlag::from_bits_retain(fcntl(&shared, FcntlArg::F_GETFL).unwrap());
@@ -85,17 +90,17 @@ fn a_descriptor_that_hangs_hangs_its_plugins_streams_and_nobody_else() {
     let (bad, good) = (PluginKey(1), PluginKey(2));
     let (hanging, _shared, writer) = hang(&mut scene, bad);
     let (reader, mut other) = io::pipe().unwrap();
-    let behind = scene.threads.add(bad, reader.into(), PIECE_BYTES_MAX).unwrap();
+    let behind = scene.threads.add(bad, fd(reader), PIECE_BYTES_MAX).unwrap();
     other.write_all(b"not read").unwrap();
 
     let (reader, mut source) = io::pipe().unwrap();
-    let relay = scene.threads.add(good, reader.into(), PIECE_BYTES_MAX).unwrap();
+    let relay = scene.threads.add(good, fd(reader), PIECE_BYTES_MAX).unwrap();
     for _ in 0..100 {
         source.write_all(b"goes on").unwrap();
         assert_eq!(read_of(&mut scene.until(&relay, |report| !report.read.is_empty())), b"goes on");
     }
     let (mut sink, other_writer) = io::pipe().unwrap();
-    let written = scene.threads.add(good, other_writer.into(), PIECE_BYTES_MAX).unwrap();
+    let written = scene.threads.add(good, fd(other_writer), PIECE_BYTES_MAX).unwrap();
     written.order(StreamOrder { data: b"12".to_vec(), ..StreamOrder::default() });
     // What was ordered is done before it is closed.
     written.order(StreamOrder { data: b"34".to_vec(), ..StreamOrder::default() });
@@ -108,7 +113,7 @@ fn a_descriptor_that_hangs_hangs_its_plugins_streams_and_nobody_else() {
     // The next generation has a thread of its own; nobody waits for the one that hangs.
     scene.threads.end(bad);
     let (reader, mut anew) = io::pipe().unwrap();
-    let relay = scene.threads.add(bad, reader.into(), PIECE_BYTES_MAX).unwrap();
+    let relay = scene.threads.add(bad, fd(reader), PIECE_BYTES_MAX).unwrap();
     anew.write_all(b"new").unwrap();
     assert_eq!(read_of(&mut scene.until(&relay, |report| !report.read.is_empty())), b"new");
     let [(_, hung)] = &scene.threads.ending[..] else { panic!("one is to end") };
@@ -127,21 +132,21 @@ fn descriptors_and_threads_of_one_plugin_are_bounded() {
     let (hanging, _shared, writer) = hang(&mut scene, owner);
     // A stream that is over for the loop counts as long as its thread has not closed it.
     for _ in 1..RELAYS_MAX {
-        drop(scene.threads.add(owner, io::pipe().unwrap().0.into(), PIECE_BYTES_MAX).unwrap());
+        drop(scene.threads.add(owner, fd(io::pipe().unwrap().0), PIECE_BYTES_MAX).unwrap());
     }
-    let error = scene.threads.add(owner, io::pipe().unwrap().0.into(), PIECE_BYTES_MAX).err().unwrap();
+    let error = scene.threads.add(owner, fd(io::pipe().unwrap().0), PIECE_BYTES_MAX).err().unwrap();
     assert!(error.to_string().starts_with("256 descriptors that the same plugin passed"), "{error}");
-    assert!(scene.threads.add(PluginKey(2), io::pipe().unwrap().0.into(), PIECE_BYTES_MAX).is_ok());
+    assert!(scene.threads.add(PluginKey(2), fd(io::pipe().unwrap().0), PIECE_BYTES_MAX).is_ok());
     let mut held = vec![(hanging, _shared, writer)];
     for _ in 1..THREADS_MAX {
         scene.threads.end(owner);
         held.push(hang(&mut scene, owner));
     }
     scene.threads.end(owner);
-    let error = scene.threads.add(owner, io::pipe().unwrap().0.into(), PIECE_BYTES_MAX).err().unwrap();
+    let error = scene.threads.add(owner, fd(io::pipe().unwrap().0), PIECE_BYTES_MAX).err().unwrap();
     assert!(error.to_string().starts_with("16 threads hang"), "{error}");
     // Once they are free, there is room again.
     held.clear();
     eventually("all have ended", || scene.threads.ending.iter().all(|(_, handle)| handle.is_finished()));
-    assert!(scene.threads.add(owner, io::pipe().unwrap().0.into(), PIECE_BYTES_MAX).is_ok());
+    assert!(scene.threads.add(owner, fd(io::pipe().unwrap().0), PIECE_BYTES_MAX).is_ok());
 }

@@ -1,8 +1,11 @@
 //! File descriptors on their way through the state machines: owned and never looked at, so that whatever ends a
 //! call closes what travelled with it. The only file of `state` that names them.
 
-/// A descriptor passing through unopened.
-pub type Fd = std::os::fd::OwnedFd;
+use super::closing::Passed;
+use std::os::fd::OwnedFd;
+
+/// A descriptor passing through unopened. Who drops it does not close it, unless it is this program's own.
+pub type Fd = Passed<OwnedFd>;
 
 /// The descriptors of one frame, in order.
 pub type Fds = Vec<Fd>;
@@ -10,29 +13,39 @@ pub type Fds = Vec<Fd>;
 /// Makes a descriptor that means nothing.
 #[cfg(test)]
 pub(crate) fn any() -> Fd {
-    std::io::pipe().unwrap().0.into()
+    Fd::from(OwnedFd::from(std::io::pipe().unwrap().0))
 }
 
-/// Descriptors whose other ends tell whether they are open somewhere.
+/// Descriptors that a peer passed: how many there were, and who closes them.
 #[cfg(test)]
-pub(crate) struct Held(Vec<std::os::unix::net::UnixStream>);
+pub(crate) struct Held(usize, std::sync::Arc<Counted>);
+
+/// Closes at once, and counts.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Counted(std::sync::atomic::AtomicUsize);
+
+#[cfg(test)]
+impl super::closing::Closer<OwnedFd> for Counted {
+    fn close(&self, fd: OwnedFd) {
+        drop(fd);
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
 
 /// Makes `count` of them, and what tells how many are open.
 #[cfg(test)]
 pub(crate) fn held(count: usize) -> (Held, Fds) {
-    let pairs = (0..count).map(|_| std::os::unix::net::UnixStream::pair().unwrap());
-    let (ours, theirs): (Vec<_>, Vec<_>) = pairs.map(|(ours, theirs)| (ours, theirs.into())).unzip();
-    (Held(ours), theirs)
+    let closer = std::sync::Arc::<Counted>::default();
+    let passed = |fd: std::io::PipeReader| Fd::new(fd.into(), closer.clone());
+    let fds = (0..count).map(|_| passed(std::io::pipe().unwrap().0)).collect();
+    (Held(count, closer), fds)
 }
 
 #[cfg(test)]
 impl Held {
-    /// How many are open.
+    /// How many are open: all that were not handed to who is to close them.
     pub(crate) fn open(&self) -> usize {
-        let is_open = |stream: &&std::os::unix::net::UnixStream| {
-            stream.set_nonblocking(true).unwrap();
-            std::io::Read::read(&mut &**stream, &mut [0; 1]).is_err()
-        };
-        self.0.iter().filter(is_open).count()
+        self.0 - self.1.0.load(std::sync::atomic::Ordering::SeqCst)
     }
 }

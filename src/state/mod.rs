@@ -1,13 +1,14 @@
 //! Decisions, pure: events and the time in, actions out.
 //!
 //! What this folder is for: every rule about plugins, sessions and calls. What it deliberately does
-//! not have: a clock, a thread, a file, hash order; descriptors pass through closed (`fds`). So a whole supervisor
+//! not have: a clock, a thread, a file, hash order; descriptors pass through unopened (`fds`). So a whole supervisor
 //! runs in a test, in virtual time, from a seed (`tests/sim`).
 #![forbid(unsafe_code)]
 
 pub mod action;
 pub mod call;
 pub mod callback;
+pub mod closing;
 pub mod config_error;
 pub mod exit_report;
 pub mod failed_calls;

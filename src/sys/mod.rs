@@ -7,13 +7,14 @@
 //!
 //! What always holds: every file descriptor is close-on-exec; a process is signalled only through a
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
-//! files with unsafe code are `raw.rs` and `child.rs`; `docs/unsafe-inventory.md` lists each block.
+//! files with unsafe code are `raw.rs`, `child.rs` and `fd_kind.rs`; `docs/unsafe-inventory.md` lists each block.
 
 mod child;
 pub mod clock;
 pub mod credentials;
 pub mod executable;
 mod exit_status;
+pub mod fd_kind;
 pub mod file_error;
 pub mod folder;
 pub mod folder_watch;

@@ -14,6 +14,7 @@
 )]
 
 mod attacker;
+pub(crate) mod closing;
 pub(crate) mod limits;
 
 use crate::fixtures::child::alone;

@@ -12,5 +12,8 @@ mod stress;
 mod transcript;
 
 /// What this program is when a test starts it once more, by name.
-const BODIES: &[(&str, fn())] =
-    &[("attacker", descriptors::attacker_body), ("taker", descriptors::limits::taker_body)];
+const BODIES: &[(&str, fn())] = &[
+    ("attacker", descriptors::attacker_body),
+    ("lingerer", descriptors::closing::lingerer_body),
+    ("taker", descriptors::limits::taker_body),
+];

@@ -4,14 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::child;
-use crate::fixtures::daemon::{NOBODY, Raw, as_nobody, chmod, is_root, records};
+use crate::fixtures::daemon::{Daemon, NOBODY, Raw, as_nobody, chmod, is_root, records};
 use crate::fixtures::world::{SOON, World, eventually, next_event, patient};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, setsockopt, sockopt};
 use rpc_plugin_system::host::{Host, PluginConfig, PluginHandle};
 use rpc_plugin_wire::event::{EventKind, Record};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 
@@ -421,4 +425,36 @@ fn every_action_is_on_record_with_who_asked() {
     assert_eq!(actions("echo"), ["call", "restart", "stop", "start"].map(expected));
     assert_eq!(actions(""), [expected("shutdown")]);
     assert!(!world.record("echo").contains("hunter2"), "params are not for the record");
+}
+
+#[test]
+fn a_daemon_ends_though_a_client_passed_what_does_not_close() {
+    let world = World::new();
+    let echo = world.program("echo");
+    let mut daemon = Daemon::start(&world, &["--plugin", &format!("echo={}", echo.display())]);
+    daemon.wait_for("echo", "healthy");
+    // Its peer never reads it.
+    let sink = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(sink.local_addr().unwrap()).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    while (&stream).write(&[0; 64 * 1024]).is_ok() {}
+    let mut linger = getsockopt(&stream, sockopt::Linger).unwrap();
+    (linger.l_onoff, linger.l_linger) = (1, 3600);
+    setsockopt(&stream, sockopt::Linger, &linger).unwrap();
+    stream.set_nonblocking(false).unwrap();
+    let mut client = Raw::connect(&daemon.runtime_dir);
+    // Keeps the daemon busy until this process has closed its own copy.
+    client.request(1, "admin.nothing", &json!({"pad": "x".repeat(2 << 20)}));
+    let ask = b"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"admin.status\"}\n";
+    let (part, number) = ([IoSlice::new(ask)], [stream.as_raw_fd()]);
+    let rights = [ControlMessage::ScmRights(&number)];
+    sendmsg::<()>(client.stream.get_ref().as_raw_fd(), &part, &rights, MsgFlags::empty(), None).unwrap();
+    std::thread::spawn(move || drop(stream));
+    assert_eq!(client.next().unwrap()["id"], 1);
+    assert_eq!(client.next().unwrap()["id"], 2);
+    let called = daemon.ctl(&["call", "echo", "echo", "{}"]);
+    assert_eq!(called.code, 0, "{called:?}");
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.ended().success());
+    drop(sink);
 }

@@ -7,7 +7,7 @@
 //! What always holds: each call ends once, and with its own answer; what was not sent never arrives, and nothing arrives
 //! twice; descriptors and streams stay with their frames; nothing grows beyond its bound, and nothing is left open.
 
-use crate::fuzz_session::ends::{ASKED_MAX, End, Fds, HostEnd, Made, PartsEnd, Told, policy};
+use crate::fuzz_session::ends::{ASKED_MAX, End, Fd, Fds, HostEnd, Made, PartsEnd, Told, policy};
 use rpc_plugin_peer::{BAD_FRAMES_MAX, Role, Time};
 use rpc_plugin_system::state::session::Fault;
 use rpc_plugin_wire::limits::STREAMS_MAX;
@@ -68,9 +68,14 @@ const SITUATIONS: &[&str] = &[
     "the link is full",
 ];
 
+/// The same descriptors once more.
+fn copies(fds: &[Fd]) -> Fds {
+    fds.iter().map(|fd| fd.get().unwrap().try_clone().unwrap().into()).collect()
+}
+
 /// Names of descriptors that stay when they are passed on.
 fn names(fds: Fds) -> Vec<u64> {
-    fds.into_iter().map(|fd| std::fs::File::from(fd).metadata().unwrap().ino()).collect()
+    fds.into_iter().map(|fd| std::fs::File::from(fd.take().unwrap()).metadata().unwrap().ino()).collect()
 }
 
 /// A call and all that is known of it.
@@ -173,7 +178,7 @@ impl Pair {
         for _ in 0..count {
             let (reader, writer) = std::io::pipe().unwrap();
             self.pipes.push(writer);
-            fds.push(reader.into());
+            fds.push(OwnedFd::from(reader).into());
         }
         fds
     }
@@ -206,7 +211,7 @@ impl Pair {
 
     fn call(&mut self, end: usize) {
         let (number, fds, padding) = (self.calls.len(), self.fds(), self.padding());
-        let own: Vec<OwnedFd> = fds.iter().map(|fd| fd.try_clone().unwrap()).collect();
+        let own = copies(&fds);
         let wants_progress = self.rng.bool();
         let made = Made {
             params: Some(format!("{{\"call\":{number},\"pad\":\"{padding}\"}}")),
@@ -284,7 +289,7 @@ impl Pair {
             self.calls[call].answer = Some(Vec::new());
             return;
         }
-        let own: Vec<OwnedFd> = fds.iter().map(|fd| fd.try_clone().unwrap()).collect();
+        let own = copies(&fds);
         let result = format!("{{\"call\":{call},\"pad\":\"{padding}\"}}");
         let result = RawValue::from_string(result).unwrap();
         self.ends[end].answer(self.now, &id, Ok(&result), fds);
@@ -317,7 +322,7 @@ impl Pair {
             }
             let most = if self.rng.bool() { room } else { self.rng.usize(1..=room.min(300)) };
             let bytes = waiting[..waiting.len().min(most)].to_vec();
-            let fds: Fds = fds.iter().map(|fd| fd.try_clone().unwrap()).collect();
+            let fds = copies(fds);
             let is_split = !bytes.ends_with(b"\n");
             self.ends[end].wrote(bytes.len());
             let arrives = self.ways[end].pieces.back().map_or(self.now, |(at, ..)| *at);

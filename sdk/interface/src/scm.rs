@@ -4,7 +4,8 @@
 //! descriptor belongs to which is [`rpc_plugin_wire::fds`]' matter.
 //!
 //! What always holds: what is received is close-on-exec and owned before anything else happens, so that no way out
-//! leaks it.
+//! leaks it. The kernel is given room for all that one message can bring: what finds no room it closes within
+//! recvmsg(2), and that can take as long as whoever sent it likes.
 #![allow(unsafe_code, reason = "recvmsg and sendmsg with control data, and owning what they bring")]
 #![allow(
     clippy::unnecessary_cast,
@@ -17,28 +18,30 @@ use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 const FDS_MAX: usize = FDS_PER_FRAME_MAX as usize;
+/// Descriptors that one message can bring at the most (SCM_MAX_FD, unix(7)).
+const FDS_OF_MESSAGE_MAX: usize = 253;
 
 /// A control message with as many descriptors as one may have. The kernel writes and reads it as it lies here:
 /// what CMSG_DATA(3) gives is the end of the header, aligned for a header.
 #[repr(C)]
-struct Control {
+struct Control<const N: usize> {
     header: libc::cmsghdr,
-    fds: [RawFd; FDS_MAX],
+    fds: [RawFd; N],
 }
 
-const _: () = assert!(offset_of!(Control, fds) == size_of::<libc::cmsghdr>());
+const _: () = assert!(offset_of!(Control<1>, fds) == size_of::<libc::cmsghdr>());
 const _: () = assert!(size_of::<libc::cmsghdr>().is_multiple_of(align_of::<libc::cmsghdr>()));
 
-impl Control {
+impl<const N: usize> Control<N> {
     /// One that announces `count` descriptors, none of them set.
-    fn new(count: usize) -> Control {
+    fn new(count: usize) -> Control<N> {
         Control {
             header: libc::cmsghdr {
                 cmsg_len: control_bytes(count),
                 cmsg_level: libc::SOL_SOCKET,
                 cmsg_type: libc::SCM_RIGHTS,
             },
-            fds: [-1; FDS_MAX],
+            fds: [-1; N],
         }
     }
 }
@@ -55,7 +58,7 @@ pub struct Received {
     pub bytes: usize,
     /// Descriptors that came with them, in order.
     pub fds: Vec<OwnedFd>,
-    /// The kernel dropped some: more than 16 came at once, or this process cannot have more.
+    /// More than 16 came at once, or this process cannot have more and the kernel dropped some.
     pub truncated: bool,
 }
 
@@ -65,8 +68,8 @@ pub struct Received {
 /// As recvmsg(2): `WouldBlock`, `Interrupted`, `ConnectionReset`, …
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let mut control = Control::new(0);
-    let mut message = header(&mut part, &mut control, FDS_MAX);
+    let mut control = Control::<FDS_OF_MESSAGE_MAX>::new(0);
+    let mut message = header(&mut part, &mut control, FDS_OF_MESSAGE_MAX);
     // SAFETY: `message` names `buffer` and `control`, which outlive the call, with their true lengths.
     let bytes = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
     let bytes = usize::try_from(bytes).map_err(|_| io::Error::last_os_error())?;
@@ -80,7 +83,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
             unsafe { OwnedFd::from_raw_fd(*fd) }
         }));
     }
-    received.truncated = message.msg_flags & libc::MSG_CTRUNC != 0;
+    received.truncated = message.msg_flags & libc::MSG_CTRUNC != 0 || received.fds.len() > FDS_MAX;
     Ok(received)
 }
 
@@ -90,10 +93,10 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
 /// # Errors
 /// As sendmsg(2): `WouldBlock`, `Interrupted`, `BrokenPipe`; `TooManyReferences` (ETOOMANYREFS) when too many
 /// descriptors of this user are on their way already. On any error none was sent.
-pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd], wait: bool) -> io::Result<usize> {
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[impl AsRawFd], wait: bool) -> io::Result<usize> {
     let count = fds.len().min(FDS_MAX);
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let mut control = Control::new(count);
+    let mut control = Control::<FDS_MAX>::new(count);
     for (slot, fd) in control.fds.iter_mut().zip(fds) {
         *slot = fd.as_raw_fd();
     }
@@ -105,7 +108,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd], wait: bool) -
 }
 
 /// A message of one part, with a control message of `count` descriptors, or without one.
-fn header(part: &mut libc::iovec, control: &mut Control, count: usize) -> libc::msghdr {
+fn header<const N: usize>(part: &mut libc::iovec, control: &mut Control<N>, count: usize) -> libc::msghdr {
     // SAFETY: all zeros is a valid msghdr: null pointers with lengths of zero.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = part;
@@ -124,6 +127,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+
+    const NONE: [OwnedFd; 0] = [];
 
     fn pipes(count: usize) -> (Vec<io::PipeReader>, Vec<OwnedFd>) {
         (0..count).map(|_| io::pipe().unwrap()).map(|(reader, writer)| (reader, writer.into())).unzip()
@@ -159,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn more_than_sixteen_are_told_as_truncated_and_all_are_closed() {
+    fn more_than_sixteen_are_told_and_the_kernel_closes_none_of_them() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut readers, writers) = pipes(20);
+        let (mut readers, writers) = pipes(FDS_OF_MESSAGE_MAX);
         let raw: Vec<RawFd> = writers.iter().map(AsRawFd::as_raw_fd).collect();
         let parts = [io::IoSlice::new(b"x")];
         let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
@@ -169,7 +174,8 @@ mod tests {
         nix::sys::socket::sendmsg::<()>(ours.as_raw_fd(), &parts, &rights, flags, None).unwrap();
         drop(writers);
         let received = receive(theirs.as_fd(), &mut [0; 8]).unwrap();
-        assert!(received.truncated && received.fds.len() == 16 && received.bytes == 1);
+        assert!(received.truncated && received.bytes == 1);
+        assert_eq!(received.fds.len(), FDS_OF_MESSAGE_MAX, "all that a message can bring");
         drop(received);
         for reader in &mut readers {
             assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "nobody has its other end");
@@ -179,13 +185,13 @@ mod tests {
     #[test]
     fn plain_bytes_the_end_and_a_closed_peer_are_what_they_are_without() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        assert_eq!(send(ours.as_fd(), b"abc", &[], false).unwrap(), 3);
+        assert_eq!(send(ours.as_fd(), b"abc", &NONE, false).unwrap(), 3);
         let mut buffer = [0; 2];
         assert_eq!(receive(theirs.as_fd(), &mut buffer).unwrap().bytes, 2);
         assert_eq!(receive(theirs.as_fd(), &mut buffer).unwrap().bytes, 1);
         drop(ours);
         assert_eq!(receive(theirs.as_fd(), &mut buffer).unwrap().bytes, 0);
-        let error = send(theirs.as_fd(), b"abc", &[], true).unwrap_err();
+        let error = send(theirs.as_fd(), b"abc", &NONE, true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

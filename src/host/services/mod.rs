@@ -20,6 +20,7 @@ use pool::{IDLE_MAX, JobRefused, Pool, ServedCall, ServiceJob};
 use super::error::HostError;
 use crate::engine::CommandSender;
 use crate::reactor::{self, Asker, LoopCommand, ServiceRequest};
+use crate::state::closing::{from_owned, into_owned};
 use crate::state::fds::Fds;
 use rpc_plugin_interface::context::Served;
 use rpc_plugin_interface::table::{MethodFn, serve_typed};
@@ -36,6 +37,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -79,9 +81,9 @@ impl Deref for ServiceCall {
 }
 
 /// What a handler gives: its result in JSON, and what travels with it.
-type Handled = Result<(Vec<u8>, Fds), ErrorObject>;
+type Handled = Result<(Vec<u8>, Vec<OwnedFd>), ErrorObject>;
 /// Params and what came with them in, the result out.
-pub(super) type Handler = dyn Fn(&ServiceCall, Option<&RawValue>, Fds) -> Handled + Send + Sync;
+pub(super) type Handler = dyn Fn(&ServiceCall, Option<&RawValue>, Vec<OwnedFd>) -> Handled + Send + Sync;
 
 /// The services of one host, as its builder collects them.
 pub(super) struct OfferedServices {
@@ -195,7 +197,7 @@ impl RunningServices {
                 ErrorObject::new(ErrorCode::MethodNotFound, text)
             })?;
             let handler: Arc<Handler> = Arc::new(move |_, params, fds| {
-                function(params, fds).map(|text| (text.into_bytes(), Fds::new()))
+                function(params, fds).map(|text| (text.into_bytes(), Vec::new()))
             });
             return Ok((handler, params));
         }
@@ -237,7 +239,7 @@ impl reactor::Services for RunningServices {
             let handled = catch_unwind(AssertUnwindSafe(|| {
                 taken.map_err(|refused| refusal(refused, &call))?;
                 call.check()?;
-                current.enter(|| handler(&call, params.as_deref(), fds))
+                current.enter(|| handler(&call, params.as_deref(), into_owned(fds)))
             }));
             call.end();
             answer.give(handled.unwrap_or_else(|_| Err(internal("the service panicked".to_owned()))));
@@ -283,7 +285,7 @@ impl OwedAnswer {
     fn give(&mut self, handled: Handled) {
         let Some(asker) = self.asker.take() else { return };
         let (result, fds) = match handled.and_then(|(out, fds)| Ok((result_of(out)?, fds))) {
-            Ok((result, fds)) => (Ok(result), fds),
+            Ok((result, fds)) => (Ok(result), from_owned(fds)),
             Err(error) => (Err(error), Fds::new()),
         };
         self.commands.deliver(LoopCommand::Answered(asker, result, fds));

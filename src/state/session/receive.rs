@@ -4,6 +4,7 @@ use super::hello::check_hello;
 use super::types::{Asked, Fault, SessionEvent};
 use super::{Session, Stage};
 use crate::state::call::CallEnd;
+use crate::state::closing::{check_answer_kinds, check_kinds};
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{Caller, Cx};
 use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Unread, Violation};
@@ -119,6 +120,10 @@ impl Session {
         }
         match self.incoming.enter(&request.id, fds.len(), ()) {
             Ok(()) => {
+                if let Err(error) = check_kinds(&fds) {
+                    self.refuse_streams(request.streams);
+                    return self.answer(cx, &request.id, Err(error), Fds::new());
+                }
                 let deadline = request.deadline_ms.map(|ms| cx.now.plus(Duration::from_millis(ms)));
                 self.events.push_back(SessionEvent::Asked(Box::new(Asked {
                     id: request.id,
@@ -203,7 +208,7 @@ impl Session {
             return;
         }
         let result = match result {
-            Ok(raw) => Ok(raw.to_owned()),
+            Ok(raw) => check_answer_kinds(&fds).map(|()| raw.to_owned()).map_err(|error| self.here(error)),
             Err(object) if request.asked.is_call => Err(self.here(CallError::answered(object))),
             // Of an answer to the host itself nothing is passed on.
             Err(object) => Err(self.here(CallError::answered(brief(&object)))),

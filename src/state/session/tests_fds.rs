@@ -163,6 +163,47 @@ fn those_of_a_notification_or_of_a_late_or_unknown_answer_are_closed() {
     assert_eq!(with.open(), 0);
 }
 
+/// The first of these is of a kind that nobody takes.
+fn with_unwanted(mut fds: Fds) -> Fds {
+    let first = fds.remove(0).of_kind(Some("a TCP socket"));
+    fds.insert(0, first);
+    fds
+}
+
+#[test]
+fn a_kind_that_is_not_taken_costs_the_request_or_the_call_and_not_the_connection() {
+    let mut bench = Bench::passing();
+    let (there, fds) = held(2);
+    bench.read(&asks(1, 2), with_unwanted(fds));
+    assert!(bench.events().is_empty(), "nobody is asked");
+    let answer = bench.write_all();
+    assert!(answer.contains("\"id\":1,") && answer.contains("-32602"), "{answer}");
+    assert!(answer.contains("file descriptor 1 of 2 is a TCP socket; only Unix stream"), "{answer}");
+    assert_eq!(there.open(), 0);
+    let (there, fds) = held(1);
+    bench.read(&frame(&json!({"jsonrpc": "2.0", "method": "rpc.new", "fds": 1})), with_unwanted(fds));
+    assert_eq!(there.open(), 0);
+
+    bench.call(1);
+    bench.write_all();
+    let (there, fds) = held(1);
+    bench.read(&frame(&json!({"jsonrpc": "2.0", "id": 0, "result": {}, "fds": 1})), with_unwanted(fds));
+    match &bench.events()[..] {
+        [SessionEvent::Completed { end, .. }] => {
+            let error = end.result.as_ref().unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidResponse);
+            assert!(error.message.contains("its answer is refused: file descriptor 1 of 1"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(there.open(), 0);
+    // What comes next is with its own.
+    let (there, fds) = held(1);
+    bench.read(&asks(2, 1), fds);
+    let asked = bench.asked();
+    assert_eq!((asked.fds.len(), there.open(), bench.session.is_open()), (1, 1, true));
+}
+
 #[test]
 fn they_come_with_an_answer_and_go_with_a_call_and_an_answer() {
     let mut bench = Bench::passing();
