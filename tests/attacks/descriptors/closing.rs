@@ -209,45 +209,49 @@ pub(crate) fn lingerer_body() {
     let ask = |method: &str| frame(json!({"id": 1, "method": method, "params": {}, "fds": 1}));
     let fd = lingering(&address);
     raw.send(&busy(), &[]);
+    let fds = vec![fd];
     let answer = match way.as_str() {
-        "in a request" => pass(&mut raw, &ask("nobody.has.it"), vec![fd]),
-        "in host.log" => pass(&mut raw, &ask("host.log"), vec![fd]),
+        "in a request" => refused(&mut raw, ask("nobody.has.it"), fds),
+        "in host.log" => refused(&mut raw, ask("host.log"), fds),
         "in the queue of a socket" => {
             let (one, other) = UnixStream::pair().unwrap();
-            let (part, number): (_, [RawFd; 1]) = ([IoSlice::new(b"x")], [fd.as_raw_fd()]);
-            let rights = [ControlMessage::ScmRights(&number)];
+            let number = [fds[0].as_raw_fd()];
+            let (part, rights) = ([IoSlice::new(b"x")], [ControlMessage::ScmRights(&number)]);
             sendmsg::<()>(one.as_raw_fd(), &part, &rights, MsgFlags::empty(), None).unwrap();
-            drop(fd);
-            pass(&mut raw, &ask("nobody.has.it"), vec![other.into()])
+            drop(fds);
+            refused(&mut raw, ask("nobody.has.it"), vec![other.into()])
         }
         "in a notification" => {
-            raw.send(&frame(json!({"method": "rpc.new", "fds": 1})), &[fd]);
+            pass(&raw, frame(json!({"method": "rpc.new", "fds": 1})), fds);
             json!("sent")
         }
         "in an answer" => {
-            raw.send(&frame(json!({"id": go["id"], "result": {}, "fds": 1})), &[fd]);
+            pass(&raw, frame(json!({"id": go["id"], "result": {}, "fds": 1})), fds);
             raw.live(&CAPABILITIES);
         }
         "unannounced" => {
-            raw.send(&frame(json!({"method": "rpc.new"})), &[fd]);
+            pass(&raw, frame(json!({"method": "rpc.new"})), fds);
             raw.live(&CAPABILITIES);
         }
         "among twenty at once" => {
-            let mut fds = raw::nulls(19);
-            fds.push(fd);
-            raw.send(&frame(json!({"method": "rpc.new", "fds": 16})), &fds);
-            drop(fds);
+            let fds = raw::nulls(19).into_iter().chain(fds).collect();
+            pass(&raw, frame(json!({"method": "rpc.new", "fds": 16})), fds);
             raw.live(&CAPABILITIES);
         }
         "before the end of its process" => {
-            raw.send(b"{\"half\":", &[fd]);
+            pass(&raw, b"{\"half\":".to_vec(), fds);
             std::process::exit(0);
         }
         "hoards" => {
-            raw.send(&frame(json!({"method": "rpc.new", "fds": 1})), &[fd]);
+            // One whose last close is the host's is enough.
+            let more_fds = (0..3).map(|_| lingering(&address)).collect::<Vec<_>>();
+            for fd in fds.into_iter().chain(more_fds) {
+                raw.send(&busy(), &[]);
+                pass(&raw, frame(json!({"method": "rpc.new", "fds": 1})), vec![fd]);
+            }
             let more = frame(json!({"method": "rpc.new", "fds": 16}));
             assert!((0..15).all(|_| raw.send(&more, &raw::nulls(16))));
-            // With these there are 257; they are there once it is answered.
+            // With these there are more than may wait; they are there once it is answered.
             raw.send(&frame(json!({"id": 1, "method": "nobody.has.it", "fds": 16})), &raw::nulls(16));
             raw.next_call(&CAPABILITIES).unwrap();
             println!("hoarded");
@@ -261,9 +265,24 @@ pub(crate) fn lingerer_body() {
     raw.live(&CAPABILITIES)
 }
 
-/// Sends a request with these, keeps no copy of them, and gives the answer.
-fn pass(raw: &mut Raw, bytes: &[u8], fds: Vec<OwnedFd>) -> Value {
-    raw.send(bytes, &fds);
-    drop(fds);
+/// Sends bytes with these, and closes the copies here at once: on a thread, because where the host was faster yet, that does
+/// not return. It is sent when this returns.
+fn pass(raw: &Raw, bytes: Vec<u8>, fds: Vec<OwnedFd>) {
+    let connection = raw.connection.try_clone().unwrap();
+    let (sender, sent) = mpsc::channel();
+    std::thread::spawn(move || {
+        let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let (part, rights) = ([IoSlice::new(&bytes)], [ControlMessage::ScmRights(&numbers)]);
+        let passed = sendmsg::<()>(connection.as_raw_fd(), &part, &rights, MsgFlags::MSG_NOSIGNAL, None);
+        let is_passed = passed == Ok(bytes.len());
+        sender.send(is_passed).unwrap();
+        drop(fds);
+    });
+    assert!(sent.recv().unwrap(), "it is taken in one piece");
+}
+
+/// The error that a request with these is answered with.
+fn refused(raw: &mut Raw, bytes: Vec<u8>, fds: Vec<OwnedFd>) -> Value {
+    pass(raw, bytes, fds);
     raw.next_call(&CAPABILITIES).unwrap()["error"].clone()
 }
