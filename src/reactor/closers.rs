@@ -7,13 +7,15 @@
 //!
 //! What always holds: handing a descriptor over never waits; a plugin whose descriptors hang takes one thread, and never
 //! the last ones, which are for control clients and the embedding program; a socket is closed on the thread that lets it
-//! go only where it is known to carry nothing.
+//! go only where it is known to carry nothing; nothing is closed while a child is launched, which would be the last to
+//! close its copy, and hang before its program begins.
 
 use crate::state::closing::{Closer, Passed, UNCLOSED_MAX, check_unclosed};
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PrepareFailure;
 use crate::sys::fd_kind::unwanted_kind;
+use crate::sys::known_children::KnownChildren;
 use nix::sys::socket::shutdown;
 use rpc_plugin_interface::scm;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +36,8 @@ const PLUGIN_THREADS_MAX: usize = THREADS_MAX - 2;
 const IDLE: Duration = Duration::from_secs(10);
 /// Descriptors of one owner that a thread closes in a row; then others have their turn.
 const CLOSED_IN_A_ROW: usize = 64;
+/// How long such a thread waits for launches on their way, before it closes all the same.
+const LAUNCHES_TIMEOUT: Duration = Duration::from_secs(1);
 /// Stack of such a thread. Bytes.
 const STACK_BYTES: usize = 128 * 1024;
 /// Reads from a socket that is let go, to see whether it carries descriptors. One that has more to read is closed by a
@@ -86,6 +90,8 @@ struct Threads {
     /// There is work, or the end.
     changed: Condvar,
     when_closed: WhenClosed,
+    /// Children have copies of all descriptors until they execute their programs.
+    children: KnownChildren,
 }
 
 #[derive(Default)]
@@ -113,10 +119,12 @@ pub(super) struct Closers {
 impl Closers {
     /// No thread is started before there is something to close. One of them calls `when_closed` with a plugin of which so
     /// many had waited that no more were to come, when half of them are closed.
-    pub(super) fn new(when_closed: impl Fn(PluginKey) + Send + Sync + 'static) -> Closers {
-        let state = Mutex::new(ThreadsState::default());
-        let threads =
-            Arc::new(Threads { state, changed: Condvar::new(), when_closed: Box::new(when_closed) });
+    pub(super) fn new(
+        children: KnownChildren,
+        when_closed: impl Fn(PluginKey) + Send + Sync + 'static,
+    ) -> Closers {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let threads = Arc::new(Threads { state, changed, when_closed: Box::new(when_closed), children });
         let clients = OwnerCloser::new(Owner::Clients, &threads);
         let program = OwnerCloser::new(Owner::Program, &threads);
         Closers { plugins: BTreeMap::new(), clients, program, threads }
@@ -217,6 +225,7 @@ impl OwnerCloser {
                 return false;
             };
             drop(queue);
+            self.threads.children.wait_for_launches(LAUNCHES_TIMEOUT);
             // As long as it takes.
             drop(fd);
             let were_waiting = self.waiting.fetch_sub(1, Ordering::SeqCst);

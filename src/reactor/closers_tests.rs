@@ -45,7 +45,7 @@ fn is_closed(reader: &mut std::io::PipeReader) -> bool {
 
 #[test]
 fn one_that_does_not_close_keeps_those_of_its_owner_only() {
-    let mut closers = Closers::new(drop);
+    let mut closers = Closers::new(KnownChildren::default(), drop);
     let (first, second) =
         (Arc::clone(closers.of_plugin(PluginKey(1))), Arc::clone(closers.of_plugin(PluginKey(2))));
     let (fd, peer) = lingering();
@@ -68,7 +68,7 @@ fn one_that_does_not_close_keeps_those_of_its_owner_only() {
 #[test]
 fn more_than_may_wait_are_told_and_so_is_when_half_of_them_are_closed() {
     let (tell, told) = mpsc::channel();
-    let mut closers = Closers::new(move |key| tell.send(key).unwrap());
+    let mut closers = Closers::new(KnownChildren::default(), move |key| tell.send(key).unwrap());
     let key = PluginKey(7);
     let closer = Arc::clone(closers.of_plugin(key));
     let (fd, peer) = lingering();
@@ -89,7 +89,7 @@ fn more_than_may_wait_are_told_and_so_is_when_half_of_them_are_closed() {
 
 #[test]
 fn plugins_whose_descriptors_hang_leave_threads_for_control_clients_and_the_program() {
-    let mut closers = Closers::new(drop);
+    let mut closers = Closers::new(KnownChildren::default(), drop);
     let mut peers = Vec::new();
     for key in 0..THREADS_MAX as u32 + 2 {
         let (fd, peer) = lingering();
@@ -112,7 +112,7 @@ fn plugins_whose_descriptors_hang_leave_threads_for_control_clients_and_the_prog
 
 #[test]
 fn a_socket_is_closed_at_once_unless_it_carries_descriptors() {
-    let closers = Closers::new(drop);
+    let closers = Closers::new(KnownChildren::default(), drop);
     let clients = &closers.clients;
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(b"unread").unwrap();
@@ -136,7 +136,7 @@ fn a_socket_is_closed_at_once_unless_it_carries_descriptors() {
 
 #[test]
 fn a_connection_that_nobody_accepted_is_let_go_with_what_it_brought() {
-    let closers = Closers::new(drop);
+    let closers = Closers::new(KnownChildren::default(), drop);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let listen = || {
@@ -159,4 +159,20 @@ fn a_connection_that_nobody_accepted_is_let_go_with_what_it_brought() {
     assert!(closers.clients.waiting() > 0, "a thread closes it");
     drop(peer);
     eventually("it is closed", || closers.clients.waiting() == 0);
+}
+
+#[test]
+fn nothing_is_closed_while_a_child_has_copies_of_all_descriptors() {
+    let children = KnownChildren::default();
+    let closers = Closers::new(children.clone(), drop);
+    let clients = &closers.clients;
+    let launch = || {
+        clients.close(OwnedFd::from(std::io::pipe().unwrap().0));
+        eventually("a thread has it", || clients.queue().fds.is_empty());
+        std::thread::park_timeout(Duration::from_millis(20));
+        Ok::<_, ()>(clients.waiting())
+    };
+    let (waiting, _known) = children.launch("A=1".into(), launch, |_| 1).unwrap();
+    assert_eq!(waiting, 1, "it is closed after the launch");
+    eventually("it is closed", || clients.waiting() == 0);
 }

@@ -92,7 +92,8 @@ impl Reactor {
         let watchdog = setup.watchdog(commands.clone())?;
         let recorder = Recorder::new(setup.log, setup.runtime_dir.path());
         let watched = watchdog.shared();
-        let mut hub = Hub::new(poller, recorder, watchdog, setup.starting_max, closers(commands.clone()));
+        let closers = closers(setup.children.clone(), commands.clone());
+        let mut hub = Hub::new(poller, recorder, watchdog, setup.starting_max, closers);
         let mut reactor = Reactor {
             runtime_folder: RuntimeFolder::new(&mut hub, setup.runtime_dir.path()),
             driver: Arc::clone(&driver),

@@ -13,6 +13,7 @@ use crate::state::plugin::PrepareFailure;
 use crate::state::plugin_config::PluginConfig;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
+use crate::sys::known_children::KnownChildren;
 use crate::sys::launch::PreparedLaunch;
 use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;
@@ -71,6 +72,6 @@ pub(crate) enum LoopCommand {
 }
 
 /// Closers that tell the event loop.
-pub(super) fn closers(commands: CommandSender<LoopCommand>) -> Closers {
-    Closers::new(move |key| commands.deliver(LoopCommand::Closed(key)))
+pub(super) fn closers(children: KnownChildren, commands: CommandSender<LoopCommand>) -> Closers {
+    Closers::new(children, move |key| commands.deliver(LoopCommand::Closed(key)))
 }

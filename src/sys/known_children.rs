@@ -11,7 +11,10 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long after clone(2) has returned a child may take to close what it does not inherit. It has begun to execute then.
+const SETTLE: Duration = Duration::from_millis(10);
 
 /// A launched process that lives, or has ended and is reaped elsewhere; and how to know what is its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,8 @@ struct Launches {
     launching: usize,
     /// Launches that have begun so far.
     launches: u64,
+    /// The end of the last launch.
+    launched_at: Option<Instant>,
 }
 
 impl fmt::Debug for KnownChildren {
@@ -72,7 +77,10 @@ struct Launching<'a>(&'a KnownChildren);
 
 impl Drop for Launching<'_> {
     fn drop(&mut self) {
-        self.0.state().launching -= 1;
+        let mut state = self.0.state();
+        state.launching -= 1;
+        state.launched_at = Some(Instant::now());
+        drop(state);
         self.0.inner.launched.notify_all();
     }
 }
@@ -111,6 +119,17 @@ impl KnownChildren {
         let pid = pid(&child);
         self.state().known.push(Leader { pid, mark });
         Ok((child, KnownChild { children: self.clone(), pid }))
+    }
+
+    /// Waits until no child is on its way to its program, at most about `timeout`. Until then it has copies of all
+    /// descriptors, and would be the last to close what is closed here.
+    pub fn wait_for_launches(&self, timeout: Duration) {
+        let is_launching = |state: &mut Launches| state.launching > 0;
+        let waited = self.inner.launched.wait_timeout_while(self.state(), timeout, is_launching);
+        let launched_at = waited.unwrap_or_else(PoisonError::into_inner).0.launched_at;
+        if let Some(rest) = launched_at.and_then(|at| SETTLE.checked_sub(at.elapsed())) {
+            std::thread::sleep(rest);
+        }
     }
 
     /// Those that are known, once no launch is on its way; waits for that, at most `timeout`. Whoever was a child before
