@@ -57,6 +57,8 @@ struct QueuedReply {
 pub(super) struct HeldReplies {
     /// Whether answers wait for their record at all: not in mode none.
     is_holding: bool,
+    /// An answer was held since the writer was last told that what gathers for a moment is awaited.
+    is_hurry_due: bool,
     hold_max: Duration,
     queue: VecDeque<QueuedReply>,
     bytes: usize,
@@ -83,6 +85,7 @@ impl HeldReplies {
         }
         HeldReplies {
             is_holding,
+            is_hurry_due: false,
             hold_max: log.hold_max(),
             queue: VecDeque::new(),
             bytes: 0,
@@ -126,8 +129,7 @@ impl HeldReplies {
         match self.hold(hub, hub.latest(), HeldReply::Admin(ticket.clone(), answer)) {
             Some(HeldReply::Admin(_, answer)) => Some(answer),
             _ => {
-                // Events that gather for a moment are awaited now.
-                hub.recorder.log().hurry();
+                self.is_hurry_due = true;
                 None
             }
         }
@@ -167,6 +169,11 @@ impl HeldReplies {
                     log.want_notice();
                     // What was settled just before that gives no notice.
                     if !log.is_settled_to(ticket) {
+                        // Events that gather for a moment are awaited now; told once for all of a turn, for each time the
+                        // writer may be woken.
+                        if std::mem::take(&mut self.is_hurry_due) {
+                            log.hurry();
+                        }
                         break;
                     }
                     continue;
