@@ -149,7 +149,7 @@ pub struct Policy {
     pub backoff_jitter_percent: u32,
     /// A generation that was healthy this long ends a row of failures.
     pub healthy_stretch: Duration,
-    /// Replacements within `restart_window` before the plugin is given up.
+    /// Replacements within `restart_window` before the plugin is given up; [`Policy::RESTARTS_UNLIMITED`]: never.
     pub restarts_max: u32,
     /// See `restarts_max`.
     pub restart_window: Duration,
@@ -211,6 +211,9 @@ pub const OUTPUT_BYTES_RANGE: RangeInclusive<usize> = 1024..=1 << 30;
 pub const DURATION_MAX: Duration = Duration::from_secs(86_400);
 
 impl Policy {
+    /// For `restarts_max`: a plugin that fails is replaced for ever, at the pauses of its backoff.
+    pub const RESTARTS_UNLIMITED: u32 = u32::MAX;
+
     /// Refuses settings that are out of range or contradict each other.
     ///
     /// # Errors
@@ -259,7 +262,7 @@ impl Policy {
         let counts = [
             ("heartbeat_misses_max", self.heartbeat_misses_max as usize, 1..=1000),
             ("backoff_jitter_percent", self.backoff_jitter_percent as usize, 0..=50),
-            ("restarts_max", self.restarts_max as usize, 0..=1000),
+            ("restarts_max", if self.has_restarts_max() { self.restarts_max as usize } else { 0 }, 0..=1000),
             ("calls_in_flight_max", self.calls_in_flight_max, 1..=1 << 20),
             ("frame_bytes_max", self.frame_bytes_max, FRAME_BYTES_MAX_RANGE),
             ("outbox_bytes_max", self.outbox_bytes_max, 0..=1 << 30),
@@ -311,7 +314,8 @@ impl Policy {
             return;
         }
         let quickest = self.quickest_give_up();
-        if self.restart != RestartPolicy::Never && quickest >= self.restart_window {
+        let has_limit = self.restart != RestartPolicy::Never && self.has_restarts_max();
+        if has_limit && quickest >= self.restart_window {
             errors.add_together(
                 "restarts_max",
                 &["restart_window", "backoff_initial", "backoff_max", "backoff_jitter_percent", "restart"],
@@ -349,9 +353,15 @@ impl Policy {
 
     /// The least time in which `restarts_max` can be exceeded, when every launch fails at once.
     fn quickest_give_up(&self) -> Duration {
-        (1..=self.restarts_max)
+        (1..=self.restarts_max.min(1000))
             .map(|failures| self.backoff_jittered(failures, false, 0))
             .fold(Duration::ZERO, Duration::saturating_add)
+    }
+
+    /// Whether a plugin is given up after so many replacements.
+    #[must_use]
+    pub fn has_restarts_max(&self) -> bool {
+        self.restarts_max != Policy::RESTARTS_UNLIMITED
     }
 
     /// From the decision to end a plugin until SIGKILL.

@@ -38,6 +38,12 @@ impl NoRestart {
 }
 
 impl Restarts {
+    /// Whether the replacements within the window are few.
+    #[cfg(test)]
+    pub(super) fn is_small(&self) -> bool {
+        self.recent.capacity() <= 8
+    }
+
     /// Failures in a row, the last one included.
     pub(super) fn failures_in_row(&self) -> u32 {
         self.failures_in_row
@@ -63,6 +69,10 @@ impl Restarts {
             self.failures_in_row = 0;
         }
         self.failures_in_row = self.failures_in_row.saturating_add(1);
+        let delay = policy.backoff_jittered(self.failures_in_row, was_stable, rng.u32(..));
+        if !policy.has_restarts_max() {
+            return Ok(delay);
+        }
         let window = policy.restart_window;
         while self.recent.front().is_some_and(|at| now.since(*at) >= window) {
             self.recent.pop_front();
@@ -71,7 +81,6 @@ impl Restarts {
         if count >= policy.restarts_max as usize {
             return Err(NoRestart::TooMany(count, window));
         }
-        let delay = policy.backoff_jittered(self.failures_in_row, was_stable, rng.u32(..));
         self.recent.push_back(now);
         Ok(delay)
     }

@@ -37,7 +37,7 @@ fn draw(rng: &mut Rng) -> Policy {
         backoff_max: ms(rng, 100..1500),
         backoff_jitter_percent: rng.u32(0..51),
         healthy_stretch: ms(rng, 200..2500),
-        restarts_max: rng.u32(0..7),
+        restarts_max: if rng.u8(0..10) == 0 { Policy::RESTARTS_UNLIMITED } else { rng.u32(0..7) },
         restart_window: ms(rng, 500..15_000),
         call_timeout: ms(rng, 100..1500),
         cancel_grace: ms(rng, 20..400),

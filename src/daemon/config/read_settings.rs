@@ -6,7 +6,7 @@
 //! part in it, if there is one.
 
 use super::json::{JsonSource, Node, Object};
-use super::settings::{AUTO, DAEMON, Kind, LOG, Limits, LogSettings, POLICY, Setting, Value};
+use super::settings::{DAEMON, Kind, LOG, Limits, LogSettings, POLICY, Setting, Value};
 use crate::state::config_error::{ConfigError, ConfigErrors, quoted};
 use crate::state::policy::Policy;
 
@@ -41,7 +41,7 @@ pub(super) fn take_settings<'a, T>(
             (Some(Value::Text(_)), Kind::Count(..) | Kind::Switch) | (None, _) => {
                 Err(format!("is {}", node.kind_shown()))
             }
-            (Some(Value::Text(text)), Kind::CountOrAuto(..)) if text != AUTO => {
+            (Some(Value::Text(text)), Kind::CountOr(_, _, word)) if text != word => {
                 Err(format!("is {}", node.kind_shown()))
             }
             (Some(value), _) => setting.set(target, value),

@@ -8,7 +8,7 @@
 //! shows, it reads back as the same value; a row takes no value outside of what it says is allowed.
 //! Whether settings contradict each other is for [`Policy::check`].
 
-pub use super::value::{AUTO, Kind, Value};
+pub use super::value::{AUTO, Kind, UNLIMITED, Value};
 use super::value::{Checked, show_bytes};
 use crate::eventlog::sinks::{BATCH_MAX, SinkOptions};
 use crate::eventlog::{Durability, LogOptions, QUEUE_MAX_DEFAULT};
@@ -148,12 +148,17 @@ impl Field for Option<usize> {
 
 impl Field for u32 {
     fn put(&mut self, value: Checked) {
-        if let Checked::Number(number) = value {
-            *self = u32::try_from(number).unwrap_or(u32::MAX);
+        match value {
+            Checked::Number(number) => *self = u32::try_from(number).unwrap_or(u32::MAX),
+            Checked::Word(UNLIMITED) => *self = Policy::RESTARTS_UNLIMITED,
+            _ => {}
         }
     }
     fn get(&self) -> Checked {
-        Checked::Number(u64::from(*self))
+        match *self {
+            Policy::RESTARTS_UNLIMITED => Checked::Word(UNLIMITED),
+            number => Checked::Number(u64::from(number)),
+        }
     }
 }
 
@@ -263,7 +268,7 @@ settings! {
         "Random deviation of such a wait, up or down, in percent.";
     healthy_stretch "healthy-stretch" WAIT,
         "A plugin that was healthy this long counts as recovered: its row of failures ends.";
-    restarts_max "restarts-max" Kind::Count(0, 1000),
+    restarts_max "restarts-max" Kind::CountOr(0, 1000, UNLIMITED),
         "Restarts within `restart_window` before the plugin is `failed`; must be reachable in that time.";
     restart_window "restart-window" WAIT,
         "Time within which restarts are counted against `restarts_max`.";
@@ -294,7 +299,7 @@ settings! {
         "Most control clients that are connected at once.";
     event_queue_max "event-queue-max" Kind::Count(16, 1 << 20),
         "Most events that wait to be written to the record; a further one is dropped and counted.";
-    starting_max "starting-max" Kind::CountOrAuto(1, 4096),
+    starting_max "starting-max" Kind::CountOr(1, 4096, AUTO),
         "Most plugins that are starting at once; others wait for their turn. `auto`: two for each core, at least 4.";
 }
 
@@ -362,7 +367,7 @@ impl<T> Setting<T> {
     #[must_use]
     pub fn show_json(&self, source: &T) -> serde_json::Value {
         match (self.kind, (self.read)(source)) {
-            (Kind::Count(..) | Kind::CountOrAuto(..), Checked::Number(number)) => number.into(),
+            (Kind::Count(..) | Kind::CountOr(..), Checked::Number(number)) => number.into(),
             (_, Checked::Switch(switch)) => switch.into(),
             _ => self.show(source).into(),
         }
@@ -390,7 +395,7 @@ impl<T> Setting<T> {
     pub fn placeholder(&self) -> &'static str {
         match self.kind {
             Kind::Duration { .. } => "DURATION",
-            Kind::Count(..) | Kind::CountOrAuto(..) => "N",
+            Kind::Count(..) | Kind::CountOr(..) => "N",
             Kind::Bytes(..) => "BYTES",
             Kind::Choice(_) => "WORD",
             Kind::Switch => "BOOL",

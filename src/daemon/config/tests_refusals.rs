@@ -32,7 +32,7 @@ const BAD_PLUGINS: [(&str, &str); 47] = [
     ),
     (
         "\"restarts_max\": \"5\"",
-        "c.json:4: key \"plugins.echo.restarts_max\": is a string; allowed: a whole number, 0 to 1000",
+        "c.json:4: key \"plugins.echo.restarts_max\": is a string; allowed: a whole number, 0 to 1000, or unlimited",
     ),
     ("\"restarts_max\": -1", "is -1; allowed: a whole number, 0 to 1000"),
     ("\"restarts_max\": 1.5", "is 1.5; allowed: a whole number"),

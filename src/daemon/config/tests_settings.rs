@@ -81,10 +81,14 @@ fn the_rows_ranges_are_those_of_the_policy() {
         ("frame_bytes_max", |p, n| p.frame_bytes_max = n as usize),
         ("output_bytes_per_second_max", |p, n| p.output_bytes_per_second_max = n as usize),
     ];
-    let numeric = POLICY.iter().filter(|s| matches!(s.kind, Kind::Count(..) | Kind::Bytes(..))).count();
+    let is_number = |kind| matches!(kind, Kind::Count(..) | Kind::CountOr(..) | Kind::Bytes(..));
+    let numeric = POLICY.iter().filter(|setting| is_number(setting.kind)).count();
     assert_eq!(numeric, counts.len(), "a row is missing in this test");
     for (key, put) in counts {
-        let (Kind::Count(min, max) | Kind::Bytes(min, max)) = row(key).kind else { panic!("{key}") };
+        let (Kind::Count(min, max) | Kind::CountOr(min, max, _) | Kind::Bytes(min, max)) = row(key).kind
+        else {
+            panic!("{key}")
+        };
         let is_refused = |number: u64| {
             let mut policy = Policy::default();
             put(&mut policy, number);
@@ -157,6 +161,7 @@ fn texts_are_read_as_meant_or_refused_with_a_reason() {
         ("outbox_bytes_max", "1025B", "1025B"),
         ("outbox_bytes_max", "0", "0B"),
         ("restarts_max", "7", "7"),
+        ("restarts_max", "unlimited", "unlimited"),
     ] {
         assert_eq!(set(key, text).unwrap(), shown, "{key} {text}");
     }
@@ -176,6 +181,8 @@ fn texts_are_read_as_meant_or_refused_with_a_reason() {
         ("outbox_bytes_max", "1.5MiB", "units of bytes"),
         ("outbox_bytes_max", "18446744073709551615GiB", "too large"),
         ("restarts_max", "+7", "not a whole number"),
+        ("restarts_max", "Unlimited", "not a whole number"),
+        ("restarts_max", "4294967295", "too large"),
         ("restarts_max", "18446744073709551616", "too large"),
         ("restart", "Always", "none of them"),
         ("restart", "\u{1b}[2J", "\\u{1b}"),

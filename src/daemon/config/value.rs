@@ -20,8 +20,8 @@ pub enum Kind {
     },
     /// A whole number from the first to the second.
     Count(u64, u64),
-    /// The same, or the word [`AUTO`].
-    CountOrAuto(u64, u64),
+    /// The same, or this word.
+    CountOr(u64, u64, &'static str),
     /// A number of bytes from the first to the second, or a text such as `4MiB`.
     Bytes(u64, u64),
     /// One of these words.
@@ -32,6 +32,8 @@ pub enum Kind {
 
 /// The word for a number that the daemon chooses by itself.
 pub const AUTO: &str = "auto";
+/// The word for a count without a limit.
+pub const UNLIMITED: &str = "unlimited";
 
 /// A value as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,7 @@ impl fmt::Display for Kind {
                 zero.map_or(Ok(()), |meaning| write!(f, ", or 0s: {meaning}"))
             }
             Kind::Count(min, max) => write!(f, "a whole number, {min} to {max}"),
-            Kind::CountOrAuto(min, max) => write!(f, "a whole number, {min} to {max}, or {AUTO}"),
+            Kind::CountOr(min, max, word) => write!(f, "a whole number, {min} to {max}, or {word}"),
             Kind::Bytes(min, max) => {
                 write!(
                     f,
@@ -84,11 +86,11 @@ impl Kind {
         match (self, value) {
             (Kind::Duration { zero }, Value::Text(text)) => check_duration(text, zero.is_some()),
             (Kind::Duration { .. }, Value::Integer(number)) => Err(format!("{number} has no unit")),
-            (Kind::CountOrAuto(..), Value::Text(AUTO)) => Ok(Checked::Word(AUTO)),
-            (Kind::Count(min, max) | Kind::CountOrAuto(min, max), Value::Integer(number)) => {
+            (Kind::CountOr(_, _, word), Value::Text(text)) if text == word => Ok(Checked::Word(word)),
+            (Kind::Count(min, max) | Kind::CountOr(min, max, _), Value::Integer(number)) => {
                 check_range(number, min, max)
             }
-            (Kind::Count(min, max) | Kind::CountOrAuto(min, max), Value::Text(text)) => {
+            (Kind::Count(min, max) | Kind::CountOr(min, max, _), Value::Text(text)) => {
                 check_range(parse_digits(text)?, min, max)
             }
             (Kind::Bytes(min, max), Value::Integer(number)) => check_range(number, min, max),

@@ -88,6 +88,19 @@ fn backoff_doubles_to_its_cap_and_the_limit_gives_up_until_an_operator_acts() {
 }
 
 #[test]
+fn without_a_limit_it_is_replaced_for_ever_at_the_longest_pause() {
+    let mut bench = Bench::new(Policy { restarts_max: Policy::RESTARTS_UNLIMITED, ..policy() });
+    bench.up();
+    for _ in 0..3000 {
+        bench.exit(false);
+        assert_eq!(bench.state(), PluginState::Backoff);
+        bench.pass(1000 * MS);
+        bench.rise();
+    }
+    assert!(bench.plugin.restarts.is_small(), "what is kept does not grow with them");
+}
+
+#[test]
 fn restarts_older_than_the_window_do_not_count() {
     let mut bench = Bench::new(Policy { restart_window: 20_000 * MS, ..policy() });
     bench.up();
