@@ -7,8 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rpc_plugin_peer::{
-    Agreed, BadFrames, Expired, GivenUp, Named, NewRequest, NotEntered, Receiver, Refused, RequestsIn,
-    RequestsOut, Role, SendQueue, Span, Streams, Time, Unanswered, Unread, Violation, check_fds,
+    Agreed, BadFrames, Expired, FDS_LOST, GivenUp, Named, NewRequest, NotEntered, Receiver, Refused,
+    RequestsIn, RequestsOut, Role, SendQueue, Span, Streams, Time, Unanswered, Unread, Violation, check_fds,
 };
 use rpc_plugin_system::state::call::{CallEnd, CallRequest, Target};
 pub use rpc_plugin_system::state::fds::{Fd, Fds};
@@ -147,9 +147,9 @@ impl HostEnd {
 impl End for HostEnd {
     fn read(&mut self, now: Time, bytes: &[u8], fds: Fds, were_dropped: bool) {
         self.session.space(bytes.len() + 3)[..bytes.len()].copy_from_slice(bytes);
-        self.session.filled(bytes.len(), fds);
-        if were_dropped {
-            self.session.fds_were_dropped();
+        match were_dropped {
+            false => self.session.filled(bytes.len(), fds),
+            true => self.session.filled_in_part(bytes.len(), fds),
         }
         while self.session.handle_frames(&mut Cx { now, timers: &mut self.timers }, 2) {}
     }
@@ -233,7 +233,7 @@ impl End for HostEnd {
                     streams: asked.streams,
                 },
                 SessionEvent::Abandoned(id) => Told::GivenUp(id),
-                SessionEvent::BadFrame(..) => continue,
+                SessionEvent::BadFrame(..) | SessionEvent::LacksFds(_) => continue,
                 SessionEvent::LateAnswer(..) => Told::Late,
                 SessionEvent::Fault(fault) => Told::Fault(fault),
             });
@@ -427,9 +427,14 @@ impl PartsEnd {
     }
 
     fn handle_bad_frame(&mut self, bad: &BadFrame) -> Result<(), Violation> {
-        match &bad.meant {
+        let answer = ErrorObject::new(ErrorCode::InvalidResponse, bad.to_string());
+        self.settle(&bad.meant, answer, &ErrorObject::new(bad.code(), bad.to_string()))
+    }
+
+    fn settle(&mut self, meant: &Meant, answer: ErrorObject, error: &ErrorObject) -> Result<(), Violation> {
+        match meant {
             Meant::Answer(id) => {
-                let result = Err(ErrorObject::new(ErrorCode::InvalidResponse, bad.to_string()));
+                let result = Err(answer);
                 let response = Response { id: Some(id.clone()), result, fds: 0, streams: Vec::new() };
                 self.handle(Message::Response(response), Fds::new())?;
             }
@@ -437,8 +442,7 @@ impl PartsEnd {
                 return Err(Violation::invalid("asked twice"));
             }
             Meant::Request(id) => {
-                let error = ErrorObject::new(bad.code(), bad.to_string());
-                self.put_small(|out| message::write_error(out, Some(id), &error));
+                self.put_small(|out| message::write_error(out, Some(id), error));
             }
             Meant::Notification => {}
         }
@@ -482,6 +486,10 @@ impl End for PartsEnd {
                 Ok(None) => break,
                 Ok(Some((message, fds))) => self.handle(message, fds),
                 Err(Unread::Violation(violation)) => Err(violation),
+                Err(Unread::FdsLost(meant)) => {
+                    let error = ErrorObject::new(ErrorCode::Overloaded, FDS_LOST);
+                    self.settle(&meant, error.clone(), &error)
+                }
                 Err(Unread::BadFrame(bad)) => {
                     let handled = self.handle_bad_frame(&bad);
                     let counts = !bad.is_deadline();

@@ -113,9 +113,10 @@ impl Connections {
                 Ok(Received { bytes, fds, truncated }) => {
                     // A read ends behind bytes with descriptors, whatever follows.
                     let is_all = bytes < room && fds.is_empty() && !truncated;
-                    session.filled(bytes, connection.closer.take_in(fds));
-                    if truncated {
-                        session.fds_were_dropped();
+                    let fds = connection.closer.take_in(fds);
+                    match truncated {
+                        false => session.filled(bytes, fds),
+                        true => session.filled_in_part(bytes, fds),
                     }
                     hub.supervisor.with_session(now, key, generation, |session, cx| {
                         session.handle_frames(cx, usize::MAX)

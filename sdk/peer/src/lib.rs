@@ -41,4 +41,4 @@ pub use send_queue::{SendQueue, Span};
 pub use shares::{Amount, COMMON_ONE_IN, Party, SHARE_ONE_IN, ShareUsed, Shares};
 pub use streams::{Named, Streams};
 pub use time::Time;
-pub use violation::{Unread, Violation};
+pub use violation::{FDS_LOST, Unread, Violation};

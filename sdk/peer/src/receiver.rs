@@ -5,8 +5,9 @@
 //! both sides have not agreed on.
 
 use crate::role::Role;
-use crate::violation::{Unread, Violation, unread};
+use crate::violation::{Unread, Violation, unread, without_fds};
 use rpc_plugin_wire::fds::{FdsError, Waiting};
+use rpc_plugin_wire::limits::FDS_PER_FRAME_MAX;
 use rpc_plugin_wire::{ErrorCode, FrameDecoder, Message};
 
 /// What the two sides agreed on in the hello and its answer.
@@ -67,17 +68,19 @@ impl<F> Receiver<F> {
     pub fn filled(&mut self, bytes: usize, fds: Vec<F>, were_dropped: bool) {
         self.decoder.filled(bytes);
         let unwanted = match self.agreed {
-            _ if fds.is_empty() => None,
+            _ if fds.is_empty() && !were_dropped => None,
             // A host may send them right behind its answer to the hello, which one read brings together.
             None if self.role == Role::Plugin => None,
             None => Some("file descriptors came before the proof"),
             Some(agreed) => (!agreed.fds).then_some("file descriptors came, which were not agreed on"),
         };
-        let dropped = were_dropped.then_some(
-            "more file descriptors came at once than a frame may have, or than this process may open",
-        );
+        let too_many = were_dropped && fds.len() >= usize::from(FDS_PER_FRAME_MAX);
+        let too_many = too_many.then_some("more file descriptors came at once than a frame may have");
         let counted = self.fds.received(bytes, fds).map_err(|error| error.to_string());
-        let why = dropped.or(unwanted).map(str::to_owned).or(counted.err());
+        if were_dropped {
+            self.fds.lost();
+        }
+        let why = too_many.or(unwanted).map(str::to_owned).or(counted.err());
         self.fault = why.map(|why| self.beside(why)).or(self.fault.take());
     }
 
@@ -113,7 +116,11 @@ impl<F> Receiver<F> {
             let why = format!("a frame brings {what}, which were not agreed on");
             return Err(Violation { code, why }.into());
         }
-        let fds = if count > 0 { self.fds.take(count.into()).map_err(beside)? } else { Vec::new() };
+        let fds = if count > 0 {
+            self.fds.take(count.into()).map_err(|error| without_fds(&message, error, code))?
+        } else {
+            Vec::new()
+        };
         Ok(Some((message, fds)))
     }
 
@@ -215,8 +222,26 @@ mod tests {
         assert!(why(read(&mut receiver(true, false), FRAME, &[1, 2, 3])).contains("no frame announces"));
         assert!(why(read(&mut receiver(true, false), b"{", &[0; 17])).contains("more than 16"));
         let mut dropped = receiver(true, false);
-        dropped.filled(0, Vec::new(), true);
+        dropped.filled(0, vec![0; 16], true);
         assert!(Violation::from(dropped.next().unwrap_err()).why.contains("at once"));
+        let mut unwanted = receiver(false, false);
+        unwanted.filled(0, Vec::new(), true);
+        assert!(Violation::from(unwanted.next().unwrap_err()).why.contains("not agreed on"));
+    }
+
+    #[test]
+    fn descriptors_that_this_process_could_not_open_cost_their_frame_only() {
+        for (there, frame, meant) in [
+            (1, FRAME, Meant::Notification),
+            (0, b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"m\",\"fds\":2}\n", Meant::Request(7.into())),
+            (1, b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":1,\"fds\":2}\n", Meant::Answer(7.into())),
+        ] {
+            let mut receiver = receiver(true, false);
+            receiver.space(frame.len()).copy_from_slice(frame);
+            receiver.filled(frame.len(), vec![1; there], true);
+            assert_eq!(receiver.next().unwrap_err(), Unread::FdsLost(meant));
+            assert_eq!(read(&mut receiver, FRAME, &[3, 4]), Ok(vec![vec![3, 4]]), "the next has its own");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a peer did wrong, and what it costs: its connection, or only what a frame was about.
 
-use rpc_plugin_wire::{BadFrame, ErrorCode, FrameError, MessageError};
+use rpc_plugin_wire::fds::FdsError;
+use rpc_plugin_wire::{BadFrame, ErrorCode, FrameError, Meant, Message, MessageError};
 
 /// How the peer broke the protocol. Its connection is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,14 @@ pub enum Unread {
     Violation(Violation),
     /// The next frame is no message. It costs what it was about, and the connection may go on.
     BadFrame(Box<BadFrame>),
+    /// A message came with file descriptors that this process could not open, because it has as many as it may. It costs
+    /// what it was meant to be, and the connection goes on.
+    FdsLost(Meant),
 }
+
+/// Says so to whoever sent or awaits such a message.
+pub const FDS_LOST: &str = "file descriptors came with it that could not be opened here, because this process has as many as \
+                            it may: raise its limit (RLIMIT_NOFILE)";
 
 impl From<Violation> for Unread {
     fn from(violation: Violation) -> Unread {
@@ -62,6 +70,7 @@ impl From<Unread> for Violation {
         match unread {
             Unread::Violation(violation) => violation,
             Unread::BadFrame(bad) => bad.error.into(),
+            Unread::FdsLost(_) => Violation::invalid(FDS_LOST),
         }
     }
 }
@@ -72,4 +81,16 @@ impl From<Unread> for Violation {
 pub(crate) fn unread(frame: &[u8], error: MessageError, may_go_on: bool) -> Unread {
     let bad = if may_go_on { BadFrame::read(frame, error) } else { Err(error) };
     bad.map_or_else(|error| Unread::Violation(error.into()), |bad| Unread::BadFrame(Box::new(bad)))
+}
+
+/// Says what it costs that the descriptors of a message are not there: `code` tells the peer where it is a violation.
+#[cold]
+pub(crate) fn without_fds(message: &Message<'_>, error: FdsError, code: ErrorCode) -> Unread {
+    let meant = match message {
+        _ if error != FdsError::Lost => None,
+        Message::Request(request) => Some(Meant::Request(request.id.clone())),
+        Message::Response(response) => response.id.clone().map(Meant::Answer),
+        Message::Notification(_) => Some(Meant::Notification),
+    };
+    meant.map_or_else(|| Violation { code, why: error.to_string() }.into(), Unread::FdsLost)
 }

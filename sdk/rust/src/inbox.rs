@@ -19,7 +19,7 @@ use crate::session::{Session, would_deadlock};
 use crate::task::{Job, Refusal, Step};
 use rpc_plugin_interface::HandlerError;
 use rpc_plugin_interface::context::{Callee, Served};
-use rpc_plugin_peer::{Unread, Violation};
+use rpc_plugin_peer::{FDS_LOST, Unread, Violation};
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::life::{
@@ -86,6 +86,11 @@ impl Inbox {
                 Ok(None) => break,
                 Ok(Some(read)) => read,
                 Err(Unread::Violation(violation)) => return Err(violation.into()),
+                Err(Unread::FdsLost(meant)) => {
+                    let error = ErrorObject::new(ErrorCode::Overloaded, FDS_LOST);
+                    self.settle(&meant, error.clone(), error)?;
+                    continue;
+                }
                 Err(Unread::BadFrame(bad)) => {
                     self.handle_bad_frame(&bad)?;
                     if !bad.is_deadline() {
@@ -176,31 +181,36 @@ impl Inbox {
     /// Lets a frame that is no message cost no more than what it was about: the one call of ours that it answers, or the
     /// host's one request.
     fn handle_bad_frame(&mut self, bad: &BadFrame) -> Result<(), Error> {
-        let session = Arc::clone(&self.session);
-        let Session { requester, outbox, service, .. } = &*session;
-        match &bad.meant {
+        let said = format!("a frame of the host is no message: {}: {bad}", bad.meant);
+        self.session.service.log.say(Event::new("bad_frame", Component::Rpc, Level::Warn, said));
+        let text = format!("the host's answer cannot be read: {bad}");
+        let answer = ErrorObject::new(ErrorCode::InvalidResponse, text);
+        self.settle(&bad.meant, answer, ErrorObject::new(bad.code(), bad.to_string()))
+    }
+
+    /// Ends the call that was answered with `answer`, or answers the request with `request`.
+    fn settle(&mut self, meant: &Meant, answer: ErrorObject, request: ErrorObject) -> Result<(), Error> {
+        match meant {
             Meant::Answer(id) => {
+                let Session { requester, outbox, .. } = &*self.session;
                 let data = ErrorData { outcome: Outcome::Indeterminate, plugin_id: None, generation: None };
-                let text = format!("the host's answer cannot be read: {bad}");
-                let error = ErrorObject::new(ErrorCode::InvalidResponse, text).with_data(&data);
-                let answer =
-                    Response { id: Some(id.clone()), result: Err(error), fds: 0, streams: Vec::new() };
+                let text = answer.message.clone();
+                let result = Err(answer.with_data(&data));
+                let answer = Response { id: Some(id.clone()), result, fds: 0, streams: Vec::new() };
                 let answered = requester.requests.answer(answer, Vec::new(), outbox.begun());
-                answered.map_err(|violation| Error::Violation(format!("{bad}; it is {}", violation.why)))?;
+                answered.map_err(|violation| Error::Violation(format!("{text}; it is {}", violation.why)))
             }
             Meant::Request(id) => {
                 self.submit()?;
-                if session.pool.is_unanswered(id) {
+                if self.session.pool.is_unanswered(id) {
                     return Err(twice(id).into());
                 }
-                let error = ErrorObject::new(bad.code(), bad.to_string());
-                write_failure(&mut self.answers, id, service.terms.frame_bytes_max, error);
+                let frame_bytes_max = self.session.service.terms.frame_bytes_max;
+                write_failure(&mut self.answers, id, frame_bytes_max, request);
+                Ok(())
             }
-            Meant::Notification => {}
+            Meant::Notification => Ok(()),
         }
-        let said = format!("a frame of the host is no message: {}: {bad}", bad.meant);
-        service.log.say(Event::new("bad_frame", Component::Rpc, Level::Warn, said));
-        Ok(())
     }
 
     fn handle_notification(&mut self, notification: &Notification<'_>) -> Result<(), Error> {

@@ -21,6 +21,8 @@ pub enum FdsError {
     TooFew(usize, usize),
     /// So many came that no frame announces.
     Unannounced(usize),
+    /// This process could not open all that a frame announces, which is not the peer's fault.
+    Lost,
 }
 
 impl fmt::Display for FdsError {
@@ -36,6 +38,7 @@ impl fmt::Display for FdsError {
             FdsError::Unannounced(count) => {
                 write!(f, "{count} file descriptors came that no frame announces")
             }
+            FdsError::Lost => write!(f, "file descriptors came that could not be opened here"),
         }
     }
 }
@@ -45,8 +48,8 @@ impl std::error::Error for FdsError {}
 /// Descriptors that were received and wait for the frames that announce them.
 #[derive(Debug)]
 pub struct Waiting<D> {
-    /// Each with the number of bytes received when it was there.
-    queue: VecDeque<(D, u64)>,
+    /// Each with the number of bytes received when it was there. `None` stands for those that were lost behind it.
+    queue: VecDeque<(Option<D>, u64)>,
     received_bytes: u64,
 }
 
@@ -68,9 +71,14 @@ impl<D> Waiting<D> {
             if self.queue.len() >= FDS_WAITING_MAX + usize::from(FDS_PER_FRAME_MAX) {
                 return Err(FdsError::TooMany);
             }
-            self.queue.push_back((fd, self.received_bytes));
+            self.queue.push_back((Some(fd), self.received_bytes));
         }
         Ok(())
+    }
+
+    /// Says that more came with what [`Waiting::received`] took in last, and could not be opened here.
+    pub fn lost(&mut self) {
+        self.queue.push_back((None, self.received_bytes));
     }
 
     /// Whether none waits.
@@ -82,12 +90,17 @@ impl<D> Waiting<D> {
     /// Those of a frame that announces `count`.
     ///
     /// # Errors
-    /// [`FdsError::TooFew`].
+    /// [`FdsError::TooFew`]; [`FdsError::Lost`], by which those of the frame that are there are dropped.
     pub fn take(&mut self, count: usize) -> Result<Vec<D>, FdsError> {
-        if count > self.queue.len() {
-            return Err(FdsError::TooFew(count, self.queue.len()));
+        let there = self.queue.iter().take_while(|(fd, _)| fd.is_some()).count();
+        if count > there && there < self.queue.len() {
+            self.queue.drain(..=there);
+            return Err(FdsError::Lost);
         }
-        Ok(self.queue.drain(..count).map(|(fd, _)| fd).collect())
+        if count > there {
+            return Err(FdsError::TooFew(count, there));
+        }
+        Ok(self.queue.drain(..count).filter_map(|(fd, _)| fd).collect())
     }
 
     /// To be asked when all whole frames are handled and `unhandled_bytes` of a further one are there.
@@ -121,6 +134,25 @@ mod tests {
         assert_eq!(waiting.take(2), Err(FdsError::TooFew(2, 1)));
         assert_eq!(waiting.take(1), Ok(vec!['c']));
         assert_eq!(waiting.check(0), Ok(()));
+    }
+
+    #[test]
+    fn what_could_not_be_opened_costs_the_frame_that_announced_it() {
+        for there in 0..3 {
+            let mut waiting = Waiting::default();
+            waiting.received(10, vec!['a'; there]).unwrap();
+            waiting.lost();
+            waiting.received(10, ['b']).unwrap();
+            assert!(!waiting.is_empty());
+            assert_eq!(waiting.take(3), Err(FdsError::Lost));
+            assert_eq!(waiting.take(1), Ok(vec!['b']), "the next frame has its own");
+            assert_eq!(waiting.check(0), Ok(()));
+            // As many as were announced are there, and more came.
+            waiting.received(10, ['c']).unwrap();
+            waiting.lost();
+            assert_eq!(waiting.take(1), Ok(vec!['c']));
+            assert_eq!(waiting.check(0), Err(FdsError::Unannounced(1)));
+        }
     }
 
     #[test]

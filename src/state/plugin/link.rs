@@ -1,6 +1,6 @@
 //! Speaking with a generation: what its session reports, and calls.
 
-use super::logged::{Recorded, call_record, note_of_malformed, record_end};
+use super::logged::{Recorded, call_record, note_of_fds, note_of_malformed, record_end};
 use super::{Phase, Plugin, Rung, Step, Why, reasons};
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
@@ -206,6 +206,7 @@ impl Plugin {
                     self.note(step, note);
                 }
             }
+            SessionEvent::LacksFds(lacks) => self.note(step, note_of_fds(lacks)),
             SessionEvent::BadFrame(meant, why) => {
                 let text = format!("a frame came that is no message: {meant}");
                 self.note(step, Note::new(EventKind::BadFrame, text).error(why));

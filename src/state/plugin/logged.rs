@@ -9,7 +9,7 @@ use crate::state::action::{Action, CallRecord, Note};
 use crate::state::output::{Printed, Rate};
 use crate::state::policy::RpcAudit;
 use crate::state::time::Time;
-use rpc_plugin_peer::Party;
+use rpc_plugin_peer::{FDS_LOST, Party};
 use rpc_plugin_wire::brief::brief_call_error;
 use rpc_plugin_wire::cut::shown;
 use rpc_plugin_wire::event::{EventKind, Level};
@@ -71,6 +71,17 @@ pub(super) fn note_of_malformed(method: &str, error: ErrorObject) -> Option<Note
     let text = format!("a {method} of it is malformed");
     let note = Note::new(EventKind::PluginLogged, text).level(Level::Warn);
     (error.kind() != ErrorCode::Overloaded).then(|| note.error(error.message))
+}
+
+/// The note of descriptors of a plugin's frame that this process could not open, or could open again.
+pub(super) fn note_of_fds(lacks: bool) -> Note {
+    if lacks {
+        let text =
+            "file descriptors that a plugin passed could not be opened; its call ended, and others go on";
+        Note::new(EventKind::HostShortage, text).error(FDS_LOST)
+    } else {
+        Note::new(EventKind::HostShortageOver, "file descriptors that a plugin passed could be opened again")
+    }
 }
 
 /// The note of what came too fast. Log and events have one allowance.

@@ -80,6 +80,8 @@ pub struct Session {
     incoming: RequestsIn<()>,
     streams: Streams<Fd>,
     bad_frames: BadFrames,
+    /// Whether descriptors of the last frame that brought some could not be opened.
+    lacks_fds: bool,
     /// Whether the plugin takes descriptors.
     takes_fds: bool,
     events: VecDeque<SessionEvent>,
@@ -105,6 +107,7 @@ impl Session {
             incoming: RequestsIn::new(Role::Host, INCOMING_MAX, INCOMING_FDS_MAX),
             streams: Streams::new(Role::Host),
             bad_frames: BadFrames::default(),
+            lacks_fds: false,
             takes_fds: false,
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
@@ -143,9 +146,10 @@ impl Session {
         self.receiver.filled(bytes, fds, false);
     }
 
-    /// The kernel dropped descriptors that came with the last bytes.
-    pub fn fds_were_dropped(&mut self) {
-        self.receiver.filled(0, Fds::new(), true);
+    /// The same where the kernel dropped descriptors that came with them (MSG_CTRUNC).
+    pub fn filled_in_part(&mut self, bytes: usize, fds: Fds) {
+        self.received += bytes as u64;
+        self.receiver.filled(bytes, fds, true);
     }
 
     /// What the connection tells of the plugin's life: bytes that move, and the oldest call that it has and has not answered.

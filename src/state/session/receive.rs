@@ -40,6 +40,7 @@ impl Session {
                 Ok(Some((message, fds))) => self.handle_message(cx, message, fds),
                 Err(Unread::Violation(violation)) => self.refuse(cx, None, violation),
                 Err(Unread::BadFrame(bad)) => self.handle_bad_frame(cx, &bad),
+                Err(Unread::FdsLost(meant)) => self.handle_lost_fds(cx, &meant),
             }
             if was_greeting && self.stage == Stage::Open {
                 let (frame_bytes_max, streams) = (self.frame_bytes_max, self.streams.are_agreed());
@@ -66,6 +67,9 @@ impl Session {
         };
         if let Err(violation) = self.streams.came(came) {
             return self.refuse(cx, None, violation);
+        }
+        if !fds.is_empty() {
+            self.has_fds_again();
         }
         match message {
             _ if self.stage == Stage::Greeting => self.handle_greeting(cx, &message),

@@ -125,10 +125,47 @@ fn any_other_number_ends_the_connection_and_closes_them_all() {
         assert_eq!(all.iter().map(Held::open).sum::<usize>(), 0, "{name}");
     }
     let mut bench = Bench::passing();
-    bench.session.fds_were_dropped();
+    let (held, fds) = held(16);
+    bench.session.filled_in_part(0, fds);
     bench.read(&line(0), Fds::new());
     let why = bench.violation();
-    assert!(why.contains("than this process may open"), "{why}");
+    assert!(why.contains("than a frame may have"), "{why}");
+    drop(bench);
+    assert_eq!(held.open(), 0);
+}
+
+#[test]
+fn what_the_host_could_not_open_costs_one_call_or_request_and_is_told_once() {
+    let mut bench = Bench::passing();
+    bench.call(1);
+    bench.call(2);
+    bench.write_all();
+    let part = |bench: &mut Bench, bytes: &[u8], there: usize| {
+        let (held, fds) = held(there);
+        bench.session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        bench.session.filled_in_part(bytes.len(), fds);
+        let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
+        while bench.session.handle_frames(&mut cx, 2) {}
+        assert_eq!(held.open(), 0, "those that came are closed");
+    };
+    part(&mut bench, &asks(7, 3), 2);
+    let answer: Value = serde_json::from_str(&bench.write_all()).unwrap();
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(7), &json!(-32005)), "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("RLIMIT_NOFILE"), "{answer}");
+    assert!(matches!(bench.events()[..], [SessionEvent::LacksFds(true)]));
+    part(&mut bench, &frame(&json!({"jsonrpc": "2.0", "id": 0, "result": {}, "fds": 1})), 0);
+    assert_eq!(bench.ends(), [end(1, "overloaded indeterminate")]);
+    for _ in 0..100 {
+        part(&mut bench, &frame(&json!({"jsonrpc": "2.0", "method": "m", "fds": 2})), 1);
+    }
+    assert!(bench.events().is_empty(), "it is told once");
+    bench.read(&asks(8, 1), held(1).1);
+    assert!(matches!(bench.events()[..], [SessionEvent::LacksFds(false), SessionEvent::Asked(_)]));
+    bench.push(&result(1));
+    assert_eq!(bench.ends(), [end(2, "ok")], "the others go on");
+    // What no frame announces is a violation, whoever lacks what.
+    part(&mut bench, &asks(9, 0), 0);
+    assert!(bench.violation().contains("no frame announces"));
 }
 
 #[test]

@@ -106,6 +106,8 @@ pub enum SessionEvent {
     Abandoned(RequestId),
     /// The plugin has something to say by this method, and wants no answer.
     Told(&'static str, Option<Box<RawValue>>),
+    /// Descriptors came that this process could not open; or, after that, some that it could.
+    LacksFds(bool),
     /// A frame came that is no message: what it was meant to be, and what is wrong with it.
     BadFrame(String, String),
     /// An answer came for a request of that party that had ended.

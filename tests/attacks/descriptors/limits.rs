@@ -1,9 +1,9 @@
 //! Where the system itself has no more descriptors to give, and where a plugin takes none.
 
-use super::{Held, fds_by_kind, options, reason, unharmed};
+use super::{Held, fds_by_kind, options, unharmed};
 use crate::fixtures::child::{self, alone};
 use crate::fixtures::raw::{self, Raw, frame, nulls};
-use crate::fixtures::world::{SOON, World, calm, eventually, up};
+use crate::fixtures::world::{SOON, World, calm, eventually, next_event, up};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
@@ -47,7 +47,7 @@ fn leave_room(count: usize) -> (Vec<File>, impl FnOnce()) {
 }
 
 #[test]
-fn a_host_that_can_open_no_more_loses_the_sender_only() {
+fn a_host_that_can_open_no_more_loses_one_call_and_no_connection() {
     alone(|| {
         let world = World::new();
         let host = super::host(&world, &Arc::new(Held::default()));
@@ -60,26 +60,33 @@ fn a_host_that_can_open_no_more_loses_the_sender_only() {
         let before = fds_by_kind();
         let ((), calls) = unharmed(&echo, || {
             let (filling, undo) = leave_room(5);
-            let call = plugin.call_start("go", &json!({}), options()).unwrap();
-            let (kind, why) = reason(&events, 1);
-            assert_eq!(kind, EventKind::ProtocolViolation, "{why}");
-            assert!(why.contains("than this process may open"), "{why}");
-            assert!(call.wait().is_err());
+            // It asks with descriptors, and answers with what it was told.
+            let told: Value = plugin.call_with("go", &json!({}), options()).unwrap();
+            assert_eq!(told["code"], -32005, "{told}");
+            assert!(told["message"].as_str().unwrap().contains("RLIMIT_NOFILE"), "{told}");
+            let shortage = next_event(&events, EventKind::HostShortage).note;
+            assert_eq!(shortage.plugin_id.as_ref(), Some(plugin.id()), "{shortage:?}");
+            let error = plugin.call_with::<_, Value>("take", &json!({}), options()).unwrap_err();
+            assert_eq!(
+                (error.code, error.outcome),
+                (ErrorCode::Overloaded, Outcome::Indeterminate),
+                "{error}"
+            );
             drop(filling);
             undo();
-            // Its own sockets and pipes are closed.
-            eventually("the attacker's descriptors are gone", || {
+            // There is room again, and what came is closed.
+            plugin.call_with::<_, Value>("take", &json!({}), options()).unwrap();
+            next_event(&events, EventKind::HostShortageOver);
+            eventually("the plugin's descriptors are gone", || {
                 let now = fds_by_kind();
                 now.iter()
                     .all(|(kind, count)| before.get(kind).is_some_and(|were| count <= were))
                     .then_some(())
             });
-            // And there is room again.
-            let params = json!({"large": "x".repeat(100_000)});
-            assert_eq!(echo.call_with::<_, Value>("echo", &params, options()).unwrap(), params);
         });
+        assert_eq!(plugin.status().unwrap().generation.map(|seen| seen.get()), Some(1), "it lives on");
         println!(
-            "descriptors of the host exhausted: the sender's connection ended; {calls} calls of another plugin answered"
+            "descriptors of the host exhausted: one call each ended; {calls} calls of another plugin answered"
         );
     });
 }
@@ -247,7 +254,14 @@ pub(crate) fn taker_body() {
     }
     let go = raw.until("go", &CAPABILITIES);
     match role.as_str() {
-        "sends" => drop(raw.send(&frame(json!({"id": 1, "method": "a.b", "fds": 16})), &nulls(16))),
+        "sends" => {
+            let _ = raw.send(&frame(json!({"id": 1, "method": "a.b", "fds": 16})), &nulls(16));
+            let told = raw.next_call(&CAPABILITIES).expect("it is answered");
+            raw.say(json!({"id": go["id"], "result": told["error"]}));
+            while let Some(take) = raw.next_call(&CAPABILITIES) {
+                let _ = raw.send(&frame(json!({"id": take["id"], "result": {}, "fds": 16})), &nulls(16));
+            }
+        }
         "hoards" => {
             let (one, _other) = UnixStream::pair().unwrap();
             let null = nulls(1);
