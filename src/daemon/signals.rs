@@ -10,6 +10,7 @@
 //! a thread that nobody watches panicked, [`Watch::wait`] returns with an error instead of leaving the daemon deaf.
 
 use crate::host::{Host, Note};
+use crate::sys::orphans::kill_all_children;
 use nix::sys::signal::SigSet;
 use rpc_plugin_wire::event::EventKind;
 use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -123,11 +124,14 @@ fn wait_and_close(host: Host, handle: &Handle) {
     handle.close();
 }
 
-/// Ends the process where the event loop of its host hangs for good: nothing else in it can, and its plugins end with it.
+/// Ends the process where the event loop of its host hangs for good: nothing else in it can. All its children are killed
+/// before: one of them holds what the loop waits for, maybe one that a plugin left behind in a session of its own, and as
+/// long as it does the kernel does not let this process end. For a host that adopts orphans.
 pub(crate) fn exit_hung(program: &'static str) -> impl FnOnce(&str) + Send + 'static {
     move |reason| {
         // Nowhere is left to tell that this failed.
         let _ = writeln!(io::stderr(), "{program}: {reason}");
+        kill_all_children();
         std::process::exit(1)
     }
 }

@@ -53,10 +53,8 @@ impl Pipe {
         out: &mut Vec<Printed>,
     ) -> Result<bool, ()> {
         let mut buffer = [0; PIPE_BYTES_PER_READ];
-        let touch = hub.watchdog.touch((key, generation), Touched::OutputRead);
-        let read = self.file.read(&mut buffer);
-        drop(touch);
-        match read {
+        let read = || self.file.read(&mut buffer);
+        match hub.watchdog.during((key, generation), Touched::OutputRead, read) {
             Ok(0) => Err(()),
             Ok(bytes) => {
                 self.capture.push(now, buffer.get(..bytes).unwrap_or_default(), out);

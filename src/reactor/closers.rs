@@ -257,6 +257,10 @@ impl Closer<OwnedFd> for OwnerCloser {
     fn close(&self, fd: OwnedFd) {
         self.put(fd);
     }
+
+    fn passer(&self) -> Option<PluginKey> {
+        if let Owner::Plugin(key) = self.owner { Some(key) } else { None }
+    }
 }
 
 /// A connection. Its peer sees its end at once, and can add nothing to what waits in it.

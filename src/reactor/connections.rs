@@ -103,10 +103,8 @@ impl Connections {
             let is_long = session.unfinished_bytes() >= READ_BYTES;
             let space = session.space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
             let room = space.len();
-            let touch = hub.watchdog.touch((key, generation), Touched::ConnectionRead);
-            let received = scm::receive(stream.as_fd(), space);
-            drop(touch);
-            match received {
+            let receive = || scm::receive(stream.as_fd(), space);
+            match hub.watchdog.during((key, generation), Touched::ConnectionRead, receive) {
                 Ok(Received { bytes: 0, .. }) => {
                     return hub.supervisor.handle_end_of_stream(now, key, generation);
                 }
@@ -146,7 +144,7 @@ impl Connections {
         if connection.generation != generation {
             return None;
         }
-        let mut stream = connection.stream.get()?;
+        let stream = connection.stream.get()?;
         let mut full = false;
         while !full {
             let session = hub.supervisor.session_mut(key, generation)?;
@@ -154,13 +152,11 @@ impl Connections {
                 break;
             }
             let fds = session.waiting_fds();
-            let touch = hub.watchdog.touch((key, generation), Touched::ConnectionWritten);
-            let written = match fds.is_empty() {
-                true => stream.write(session.waiting()),
+            let write = || match fds.is_empty() {
+                true => (&*stream).write(session.waiting()),
                 false => scm::send(stream.as_fd(), session.waiting(), fds, false),
             };
-            drop(touch);
-            match written {
+            match hub.watchdog.during((key, generation), Touched::ConnectionWritten, write) {
                 Ok(bytes) => session.wrote(bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => full = true,
@@ -192,9 +188,9 @@ impl Connections {
         if self.by_plugin.get(&key).is_some_and(|connection| connection.generation == generation)
             && let Some(connection) = self.by_plugin.remove(&key)
         {
-            let _touch = hub.watchdog.touch((key, generation), Touched::ConnectionWritten);
             // It is over either way; the peer learns why if it can.
-            let _ = connection.stream.get().map(|mut stream| stream.write(last));
+            let write = || connection.stream.get().map(|mut stream| stream.write(last));
+            let _ = hub.watchdog.during((key, generation), Touched::ConnectionWritten, write);
             hub.poller.unregister(connection.stream.as_raw_fd(), connection.source);
         }
     }

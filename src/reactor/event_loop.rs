@@ -91,7 +91,6 @@ impl Reactor {
         let held = HeldReplies::new(&setup.log, &commands);
         let watchdog = setup.watchdog(commands.clone())?;
         let recorder = Recorder::new(setup.log, setup.runtime_dir.path());
-        let watched = watchdog.shared();
         let closers = closers(setup.children.clone(), commands.clone());
         let mut hub = Hub::new(poller, recorder, watchdog, setup.starting_max, closers);
         let mut reactor = Reactor {
@@ -100,7 +99,7 @@ impl Reactor {
             queue,
             on_own_thread: false,
             preparations: Preparations::start(Arc::clone(&setup.runtime_dir), commands.clone())?,
-            instances: Instances::new(Arc::clone(&setup.runtime_dir), setup.children.clone(), watched),
+            instances: Instances::new(Arc::clone(&setup.runtime_dir), setup.children.clone()),
             output: CapturedOutput::default(),
             left_behind: LeftBehind::start(setup.subreaper, setup.children, commands.clone())?,
             connections: Connections::default(),
@@ -577,6 +576,7 @@ impl EventLoop for Reactor {
         while let Some(reply) = self.held.pop() {
             self.tell(reply);
         }
+        self.hub.watchdog.end();
         self.instances.end();
         self.left_behind.end(&mut self.hub);
         self.preparations.end();

@@ -111,7 +111,12 @@ impl InBandStreams {
         // With the connection gone, so are its streams: the descriptor is closed.
         let Some(session) = hub.supervisor.session_mut(name.0, name.1) else { return };
         let account = StreamAccount::new(number, session.frame_bytes_max());
-        let relay = match fd.map(|fd| self.threads.add(name.0, fd, account.piece_bytes_max())).transpose() {
+        // What a plugin passed may hang its own streams, and what nobody passed those of the one that it goes to.
+        let add = |fd: Fd| {
+            let owner = fd.passer().unwrap_or(name.0);
+            self.threads.add(owner, fd, account.piece_bytes_max())
+        };
+        let relay = match fd.map(add).transpose() {
             Ok(relay) => relay,
             Err(error) => {
                 hub.fault("a stream cannot be relayed", &error);

@@ -12,7 +12,6 @@ use super::contract::{how_to_start, variables};
 use super::hub::{ACCEPTS_PER_TURN, Hub};
 use super::instance::{Instance, InstanceProcess, Prepared, RunningProcess};
 use super::poller::Source;
-use super::watchdog::Watchdog;
 use crate::state::action::{Note, StopSignal};
 use crate::state::closing::Closer;
 use crate::state::keys::PluginKey;
@@ -52,17 +51,12 @@ pub(super) struct Instances {
     by_plugin: BTreeMap<PluginKey, Instance>,
     runtime_dir: Arc<RuntimeDir>,
     children: KnownChildren,
-    watchdog: Arc<Watchdog>,
     uid: u32,
 }
 
 impl Instances {
-    pub(super) fn new(
-        runtime_dir: Arc<RuntimeDir>,
-        children: KnownChildren,
-        watchdog: Arc<Watchdog>,
-    ) -> Instances {
-        Instances { by_plugin: BTreeMap::new(), runtime_dir, children, watchdog, uid: effective_uid() }
+    pub(super) fn new(runtime_dir: Arc<RuntimeDir>, children: KnownChildren) -> Instances {
+        Instances { by_plugin: BTreeMap::new(), runtime_dir, children, uid: effective_uid() }
     }
 
     /// Makes room for a plugin that is taken into care.
@@ -181,7 +175,7 @@ impl Instances {
                 output.begin(hub, (key, generation, stream), config, pipe)?;
             }
         }
-        self.watchdog.add(key, &config.id, generation, &child);
+        hub.watchdog.add(key, &config.id, generation, &child);
         let process = InstanceProcess::Launched(child);
         let listener = Source::Listener(key, generation);
         if let Some(prepared) = self.prepared_mut(key, generation) {
@@ -394,10 +388,7 @@ impl Instances {
     ) -> Option<(bool, String)> {
         let instance = self.by_plugin.get_mut(&key)?;
         let running = instance.running.as_mut().filter(|running| running.generation == generation)?;
-        let mut watched = self.watchdog.lock();
-        let end = running.process.end()?;
-        watched.forget(key);
-        drop(watched);
+        let end = hub.watchdog.while_reaped(key, || running.process.end())?;
         let running = instance.running.take()?;
         hub.poller.unregister(running.process.pidfd().as_raw_fd(), running.exit_source);
         Some(end)
@@ -412,7 +403,6 @@ impl Instances {
     /// Kills and reaps all that are left, within one second for all of them together. What does not end by then is left
     /// to whoever inherits it.
     pub(super) fn end(&mut self) {
-        self.watchdog.lock().forget_all();
         let instances = std::mem::take(&mut self.by_plugin).into_values();
         let running = instances.filter_map(|instance| instance.running);
         // Known until they are reaped.
@@ -444,9 +434,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let runtime_dir = RuntimeDir::open(&folder.path().join("run")).unwrap();
-        let watchdog = Watchdog::idle();
-        let mut instances =
-            Instances::new(Arc::new(runtime_dir), KnownChildren::default(), watchdog.shared());
+        let mut instances = Instances::new(Arc::new(runtime_dir), KnownChildren::default());
         let (children, _held) = hung(100);
         for (number, child) in (0..).zip(children) {
             let generation = Generation::FIRST;

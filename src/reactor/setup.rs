@@ -5,7 +5,7 @@ use super::admin_service::SinkQuestions;
 use super::loop_commands::LoopCommand;
 use super::plugin_requests::Services;
 use super::recorder::Recorder;
-use super::watchdog::{OnHang, RunningWatchdog, Watchdog};
+use super::watchdog::{OnHang, RunningWatchdog};
 use crate::engine::CommandSender;
 use crate::eventlog::EventLog;
 use crate::state::hang::TICK;
@@ -42,7 +42,7 @@ impl Setup {
     pub(super) fn watchdog(&mut self, commands: CommandSender<LoopCommand>) -> io::Result<RunningWatchdog> {
         let recorder = Recorder::new(self.log.clone(), self.runtime_dir.path());
         let tell = Box::new(move |note| commands.deliver(LoopCommand::Record(Box::new(note))));
-        Watchdog::start(TICK, recorder, tell, self.on_hang.take())
+        RunningWatchdog::start(TICK, recorder, tell, self.on_hang.take())
     }
 }
 

@@ -72,23 +72,8 @@ struct WatchedProcess {
     group: ProcessGroup,
 }
 
-/// The processes that can be killed, while nobody reaps one.
-pub(super) struct WatchedProcesses<'a>(MutexGuard<'a, BTreeMap<PluginKey, WatchedProcess>>);
-
-impl WatchedProcesses<'_> {
-    /// Forgets a process that was reaped.
-    pub(super) fn forget(&mut self, key: PluginKey) {
-        self.0.remove(&key);
-    }
-
-    /// Forgets all of them: they are about to be reaped.
-    pub(super) fn forget_all(&mut self) {
-        self.0.clear();
-    }
-}
-
 /// Tells the watchdog's thread whose descriptor the loop reads or writes, and which processes there are.
-pub(super) struct Watchdog {
+struct Watchdog {
     /// Number of the touch under way and what is done, zero where none is.
     touch: AtomicU64,
     /// How many touches there were.
@@ -105,7 +90,7 @@ pub(super) struct Watchdog {
 }
 
 /// A touch under way, until it is dropped.
-pub(super) struct Touch<'a>(&'a Watchdog);
+struct Touch<'a>(&'a Watchdog);
 
 impl Drop for Touch<'_> {
     fn drop(&mut self) {
@@ -117,41 +102,6 @@ impl Drop for Touch<'_> {
 pub(super) struct RunningWatchdog(Arc<Watchdog>);
 
 impl RunningWatchdog {
-    /// The watchdog, for whoever touches descriptors or has processes.
-    pub(super) fn shared(&self) -> Arc<Watchdog> {
-        Arc::clone(&self.0)
-    }
-
-    /// As [`Watchdog::touch`].
-    pub(super) fn touch(&self, name: (PluginKey, Generation), what: Touched) -> Touch<'_> {
-        self.0.touch(name, what)
-    }
-}
-
-#[cfg(test)]
-impl Watchdog {
-    /// One that finds nothing to do.
-    pub(super) fn idle() -> RunningWatchdog {
-        let recorder = Recorder::new(crate::eventlog::EventLog::disabled(), std::path::Path::new("/"));
-        Watchdog::start(TICK, recorder, Box::new(drop), None).unwrap()
-    }
-}
-
-impl Drop for RunningWatchdog {
-    fn drop(&mut self) {
-        self.0.has_ended.store(true, Ordering::SeqCst);
-        self.0.wake();
-    }
-}
-
-/// What the watchdog acts with.
-struct Alarm {
-    recorder: Recorder,
-    tell: TellLoop,
-    on_hang: Option<OnHang>,
-}
-
-impl Watchdog {
     /// Starts the watchdog's thread, which looks once a `tick` while the loop works.
     ///
     /// # Errors
@@ -179,8 +129,59 @@ impl Watchdog {
         Ok(RunningWatchdog(watchdog))
     }
 
+    /// Does something with a descriptor of a plugin that should not wait.
+    pub(super) fn during<T>(
+        &self,
+        name: (PluginKey, Generation),
+        what: Touched,
+        act: impl FnOnce() -> T,
+    ) -> T {
+        let _touch = self.0.touch(name, what);
+        act()
+    }
+
+    /// Takes a process into account. One that cannot be, for want of a descriptor, is not killed.
+    pub(super) fn add(&self, key: PluginKey, id: &PluginId, generation: Generation, child: &Child) {
+        if let Ok(group) = ProcessGroup::of(child) {
+            let process = WatchedProcess { id: id.clone(), generation, pid: child.pid(), group };
+            self.0.lock().insert(key, process);
+        }
+    }
+
+    /// Reaps the process of a plugin, if `reap` does, while nobody may kill it.
+    pub(super) fn while_reaped<T>(&self, key: PluginKey, reap: impl FnOnce() -> Option<T>) -> Option<T> {
+        let mut processes = self.0.lock();
+        let reaped = reap();
+        if reaped.is_some() {
+            processes.remove(&key);
+        }
+        reaped
+    }
+
+    /// Ends the watchdog: no process is killed any more. Its thread is not waited for.
+    pub(super) fn end(&self) {
+        self.0.lock().clear();
+        self.0.has_ended.store(true, Ordering::SeqCst);
+        self.0.wake();
+    }
+}
+
+impl Drop for RunningWatchdog {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What the watchdog acts with.
+struct Alarm {
+    recorder: Recorder,
+    tell: TellLoop,
+    on_hang: Option<OnHang>,
+}
+
+impl Watchdog {
     /// Says that a descriptor of a plugin is read or written from now on, until the result is dropped. One at a time.
-    pub(super) fn touch(&self, (key, generation): (PluginKey, Generation), what: Touched) -> Touch<'_> {
+    fn touch(&self, (key, generation): (PluginKey, Generation), what: Touched) -> Touch<'_> {
         self.plugin.store(key.0, Ordering::Relaxed);
         self.generation.store(generation.get(), Ordering::Relaxed);
         self.thread.store(own_thread_id(), Ordering::Relaxed);
@@ -203,17 +204,9 @@ impl Watchdog {
         }
     }
 
-    /// Takes a process into account. One that cannot be, for want of a descriptor, is not killed.
-    pub(super) fn add(&self, key: PluginKey, id: &PluginId, generation: Generation, child: &Child) {
-        if let Ok(group) = ProcessGroup::of(child) {
-            let process = WatchedProcess { id: id.clone(), generation, pid: child.pid(), group };
-            self.lock().0.insert(key, process);
-        }
-    }
-
-    /// Keeps all processes from being killed, for whoever reaps one.
-    pub(super) fn lock(&self) -> WatchedProcesses<'_> {
-        WatchedProcesses(self.processes.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Keeps all processes from being killed, or from being reaped by whoever asks.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PluginKey, WatchedProcess>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self, tick: Duration, mut alarm: Alarm) {
@@ -258,7 +251,7 @@ impl Watchdog {
     /// Kills the group of the process that the loop waits for.
     fn kill(&self, touch: u64, alarm: &mut Alarm) {
         let processes = self.lock();
-        let Some((process, what)) = self.touched(touch, &processes.0) else { return };
+        let Some((process, what)) = self.touched(touch, &processes) else { return };
         let result = process.group.kill();
         let mut note =
             Note::new(EventKind::SignalSent, "SIGKILL was sent to its process group").reason(format!(
@@ -296,7 +289,7 @@ impl Watchdog {
     /// Says that the loop hangs for good, and leaves it to the program what follows.
     fn give_up(&self, touch: u64, alarm: &mut Alarm) {
         let processes = self.lock();
-        let whose = match self.touched(touch, &processes.0) {
+        let whose = match self.touched(touch, &processes) {
             Some((process, _)) => format!("plugin {} (pid {})", process.id, process.pid),
             None => "a process that is not its child, or was not watched".to_owned(),
         };

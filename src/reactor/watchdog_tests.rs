@@ -18,7 +18,6 @@ const GENERATION: Generation = Generation::FIRST;
 
 struct Scene {
     running: RunningWatchdog,
-    watchdog: Arc<Watchdog>,
     notes: mpsc::Receiver<Note>,
     /// Reasons that the program was told.
     hangs: mpsc::Receiver<String>,
@@ -32,14 +31,14 @@ impl Scene {
         let tick = Duration::from_millis(20);
         let (noted, notes) = mpsc::channel();
         let tell = Box::new(move |note| noted.send(note).unwrap());
-        let running = Watchdog::start(tick, recorder, tell, Some(on_hang)).unwrap();
-        Scene { watchdog: running.shared(), running, notes, hangs }
+        let running = RunningWatchdog::start(tick, recorder, tell, Some(on_hang)).unwrap();
+        Scene { running, notes, hangs }
     }
 
     /// Waits until the watchdog sleeps, as it does where nothing is touched.
     fn until_asleep(&self) {
         let end = Instant::now() + SOON;
-        while !self.watchdog.is_asleep.load(Ordering::SeqCst) {
+        while !self.running.0.is_asleep.load(Ordering::SeqCst) {
             assert!(Instant::now() < end, "it does not sleep");
             std::thread::yield_now();
         }
@@ -47,7 +46,7 @@ impl Scene {
 
     /// Reads on another thread, as the loop does, and tells when that is over.
     fn read(&self, mut from: impl Read + Send + 'static) -> mpsc::Receiver<usize> {
-        let (watchdog, (done, is_done)) = (Arc::clone(&self.watchdog), mpsc::channel());
+        let (watchdog, (done, is_done)) = (Arc::clone(&self.running.0), mpsc::channel());
         std::thread::spawn(move || {
             let _touch = watchdog.touch((KEY, GENERATION), Touched::OutputRead);
             done.send(from.read(&mut [0; 10]).unwrap()).unwrap();
@@ -73,7 +72,7 @@ fn child() -> (Child, File) {
 fn the_process_whose_pipe_hangs_is_killed_and_the_loop_goes_on() {
     let scene = Scene::new();
     let (mut child, stdout) = child();
-    scene.watchdog.add(KEY, &"one".parse().unwrap(), GENERATION, &child);
+    scene.running.add(KEY, &"one".parse().unwrap(), GENERATION, &child);
     scene.until_asleep();
     let read = scene.read(stdout);
     assert_eq!(read.recv_timeout(SOON), Ok(0), "its end");
@@ -95,7 +94,7 @@ fn the_process_whose_pipe_hangs_is_killed_and_the_loop_goes_on() {
 fn what_no_kill_frees_is_told_to_the_program_once() {
     let scene = Scene::new();
     let (child, _stdout) = child();
-    scene.watchdog.add(KEY, &"one".parse().unwrap(), GENERATION, &child);
+    scene.running.add(KEY, &"one".parse().unwrap(), GENERATION, &child);
     let (reader, writer) = io::pipe().unwrap();
     let read = scene.read(reader);
     let reason = scene.hangs.recv_timeout(SOON).unwrap();
@@ -113,7 +112,7 @@ fn what_no_kill_frees_is_told_to_the_program_once() {
 fn nobody_is_killed_who_was_reaped_or_is_of_another_generation() {
     let scene = Scene::new();
     let (mut child, _stdout) = child();
-    scene.watchdog.add(KEY, &"one".parse().unwrap(), GENERATION.next(), &child);
+    scene.running.add(KEY, &"one".parse().unwrap(), GENERATION.next(), &child);
     let (reader, writer) = io::pipe().unwrap();
     let read = scene.read(reader);
     let reason = scene.hangs.recv_timeout(SOON).unwrap();

@@ -5,6 +5,7 @@
 //! to it. It also decides how many may wait to be closed. What it deliberately does not do: close; know what a
 //! descriptor is.
 
+use super::keys::PluginKey;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,11 @@ pub const KINDS_TAKEN: &str = "Unix stream sockets, pipes, memfds and regular fi
 pub trait Closer<T>: fmt::Debug + Send + Sync {
     /// Takes `item`, to be closed.
     fn close(&self, item: T);
+
+    /// The plugin that passed what this closes, if one did.
+    fn passer(&self) -> Option<PluginKey> {
+        None
+    }
 }
 
 /// Something that a peer passed, or that a peer may have put something into. Dropping it hands it to its closer.
@@ -49,6 +55,12 @@ impl<T> Passed<T> {
     /// Has `closer` close it, where nobody does yet.
     pub fn closed_by(&mut self, closer: &Arc<dyn Closer<T>>) {
         self.closer.get_or_insert_with(|| Arc::clone(closer));
+    }
+
+    /// The plugin that passed it, if one did.
+    #[must_use]
+    pub fn passer(&self) -> Option<PluginKey> {
+        self.closer.as_ref()?.passer()
     }
 
     /// What it is, as long as it is here.

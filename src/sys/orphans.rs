@@ -155,6 +155,29 @@ pub fn kill_child(pid: u32) -> io::Result<()> {
     HeldChild::hold(pid)?.signal(Signal::SIGKILL)
 }
 
+/// Rounds in which [`kill_all_children`] kills at the most.
+const KILL_ROUNDS_MAX: usize = 50;
+/// How long it waits between two.
+const KILL_PAUSE: Duration = Duration::from_millis(20);
+
+/// Sends SIGKILL to every child of this process, and to those that become its children by that, until a round finds no
+/// living one, or for a second. Reaps none. For a process that is about to end.
+pub fn kill_all_children() {
+    for _ in 0..KILL_ROUNDS_MAX {
+        let held = children().unwrap_or_default().into_iter().filter_map(|pid| HeldChild::hold(pid).ok());
+        let living = held.filter(|child| matches!(raw::waitid(child.0.as_fd(), Collect::Peek), Ok(None)));
+        let living: Vec<HeldChild> = living.collect();
+        if living.is_empty() {
+            return;
+        }
+        for child in &living {
+            // What refuses (EPERM: a set-uid program of another user) is left.
+            let _ = child.signal(Signal::SIGKILL);
+        }
+        std::thread::park_timeout(KILL_PAUSE);
+    }
+}
+
 /// Repeats [`sweep`] until nothing is left but what is known and what is theirs, or the time is over. Blocks.
 ///
 /// # Returns

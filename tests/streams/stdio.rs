@@ -543,6 +543,11 @@ fn a_descriptor_that_makes_its_reader_wait_stops_no_call_and_no_end() {
                 assert!(call::<_, Vec<String>>(plugin, "bulk.give", &Size { bytes: 0 }).unwrap().is_empty());
             }
         }
+        // What others pass to the same plugin goes on as well.
+        let blob = Blob::new(&pattern(0, MIB)).unwrap();
+        assert_eq!(call::<_, Size>(&stdio, "bulk.size", &Memory { blob }).unwrap().bytes, MIB);
+        let given: Memory = call(&stdio, "bulk.blob", &Size { bytes: MIB }).unwrap();
+        assert!(given.blob.to_vec(MIB).unwrap() == pattern(0, MIB));
         let begun = Instant::now();
         host.shutdown();
         assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
