@@ -1,6 +1,6 @@
 //! Bringing a generation down, and what follows: nothing, a replacement, or giving up.
 
-use super::{Phase, Plugin, Rung, Step, Why, reasons};
+use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, Note, StopSignal};
 use crate::state::exit_report::ExitReport;
 use crate::state::keys::Caller;
@@ -143,7 +143,7 @@ impl Plugin {
         if self.generation != Some(generation) || self.process.is_none() {
             return;
         }
-        let doing = reasons::doing(self);
+        let doing = self.doing();
         let mut note = Note::new(EventKind::Exited, format!("its process ended with {}", exit.text));
         if !exit.stderr_tail.is_empty() {
             note = note.details(serde_json::json!({"stderr_tail": exit.stderr_tail}));

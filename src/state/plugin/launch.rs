@@ -311,4 +311,14 @@ impl Plugin {
             Transport::Stdio => policy.connect_timeout.saturating_add(policy.hello_timeout),
         }
     }
+    /// What the generation was doing when it failed, for messages.
+    pub(super) fn doing(&self) -> &'static str {
+        match self.phase {
+            Phase::Connecting => "before it connected",
+            Phase::Greeting => "before it proved its identity",
+            Phase::Proving { .. } => "before its capabilities and a good heartbeat were there",
+            Phase::Ending(Why::Stop | Why::Restart, _) => "while it was being stopped",
+            _ => "while it was running",
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Speaking with a generation: what its session reports, and calls.
 
 use super::logged::{Recorded, call_record, note_of_fds, note_of_malformed, record_end};
-use super::{Phase, Plugin, Rung, Step, Why, reasons};
+use super::reasons::first_bytes_advice;
+use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
 use crate::state::fds::Fds;
@@ -323,8 +324,9 @@ impl Plugin {
     }
 
     fn handle_fault(&mut self, step: &mut Step<'_>, fault: Fault) {
-        let doing = reasons::doing(self);
-        let advice = if fault == Fault::EndOfStream { "" } else { reasons::first_bytes_advice(self) };
+        let doing = self.doing();
+        let is_first = self.phase == Phase::Greeting && fault != Fault::EndOfStream;
+        let advice = if is_first { first_bytes_advice(self.policy.transport) } else { "" };
         self.close_link(step, &fault.to_string());
         let kind = match fault {
             Fault::NotAuthenticated(_) => EventKind::AuthenticationFailed,

@@ -365,8 +365,11 @@ impl Plugin {
         match self.phase.clone() {
             Phase::Preparing => self.handle_preparation_timeout(step),
             Phase::Spawning(_) => self.spawn(step),
-            Phase::Connecting => self.fail(step, reasons::no_connection(self)),
-            Phase::Greeting => self.fail(step, reasons::no_hello(self)),
+            Phase::Connecting => self.fail(step, reasons::no_connection(self.policy.connect_timeout)),
+            Phase::Greeting => {
+                let bytes = self.session.as_ref().map_or(0, Session::unfinished_bytes);
+                self.fail(step, reasons::no_hello(self.policy.transport, bytes, self.hello_timeout()));
+            }
             Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),
             Phase::Ending(why, rung) => self.climb_down(step, why, rung),
             Phase::Backoff(_) => self.launch(step),
