@@ -54,6 +54,7 @@
 //! | `engine` | which thread drives the loop, and how others reach it; not public |
 //! | [`sys`] | what is asked of Linux; the only unsafe code |
 //! | [`eventlog`] | the record: JSON lines |
+//! | `threads` | how threads are made; not public |
 //! | `daemon`, `ctl`, `dev`, `cli` | the two programs; only with feature `daemon` |
 //!
 //! What it deliberately does not do: install signal handlers, print, or keep global state (the programs
@@ -78,6 +79,7 @@ pub mod host;
 mod reactor;
 pub mod state;
 pub mod sys;
+mod threads;
 
 /// Typed interfaces, and what travels in them: the crate `rpc-plugin-interface`, which host and plugin share.
 pub use rpc_plugin_interface as interface;

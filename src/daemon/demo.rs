@@ -33,7 +33,7 @@ pub(super) fn run(stay: bool) -> Result<ExitCode, DaemonError> {
     signals.end_with(&host)?;
     std::thread::scope(|scope| {
         // Ctrl-C ends the host at any step, and then the next step fails.
-        let watch = std::thread::Builder::new().name("signals".into());
+        let watch = crate::threads::builder("signals");
         let watch = match watch.spawn_scoped(scope, || signals.wait(&host)) {
             Ok(watch) => watch,
             Err(error) => {

@@ -9,7 +9,7 @@ use super::flags::{CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, 
 use super::{by_hand, demo, echo, signals};
 use crate::cli::{Args, Ask};
 use crate::host::{Host, HostError};
-use crate::sys::limits::raise_descriptor_limit;
+use crate::sys::limits::{bound_allocator, raise_descriptor_limit};
 use crate::sys::process::keep_exit_statuses;
 use std::ffi::OsString;
 use std::io::Write;
@@ -54,6 +54,8 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
         print(&format!("{}\n", config::to_json(&config, EnvValues::Hidden)))?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Before any thread, which would have an arena of its own.
+    bound_allocator();
     // Before any thread or plugin: signals that come from here on are not lost.
     let signals = signals::Watch::start()?;
     signals.end_on_panic();
@@ -94,7 +96,7 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
     signals.end_with(host).map_err(no_thread)?;
     let json = args.is_set(JSON);
     let events = host.subscribe_to(by_hand::EVENTS_MAX + config.plugins.len(), by_hand::is_told)?;
-    let thread = std::thread::Builder::new().name("daemon-says".into());
+    let thread = crate::threads::builder("daemon-says");
     let (ready, is_ready) = std::sync::mpsc::channel::<()>();
     let say_each = move || {
         // The first line says that the daemon is ready.

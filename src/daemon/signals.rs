@@ -79,7 +79,7 @@ impl Watch {
     /// No thread can be made.
     pub(crate) fn end_with(&self, host: &Host) -> io::Result<()> {
         let (host, handle) = (host.clone(), self.delivery.handle());
-        let thread = std::thread::Builder::new().name("host-end".into());
+        let thread = crate::threads::builder("host-end");
         thread.spawn(move || wait_and_close(host, &handle)).map(drop)
     }
 

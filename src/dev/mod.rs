@@ -106,7 +106,7 @@ fn try_run(args: &Args) -> Result<Exit, DevError> {
     let exit = std::thread::scope(|scope| {
         let ended = sender.clone();
         let of_signals = host.clone();
-        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let thread = crate::threads::builder;
         let started = thread("dev-show").spawn_scoped(scope, || show(&view, events)).and_then(|_| {
             thread("dev-signals").spawn_scoped(scope, move || {
                 // Where signals cannot be received any more, that ends it too.
@@ -134,7 +134,7 @@ fn try_run(args: &Args) -> Result<Exit, DevError> {
 
 /// Reads standard input on a thread of its own, which nothing waits for: a terminal may say nothing for ever.
 fn listen(lines: Sender<Input>) -> std::io::Result<()> {
-    std::thread::Builder::new().name("dev-input".into()).spawn(move || read_lines(&lines)).map(drop)
+    crate::threads::builder("dev-input").spawn(move || read_lines(&lines)).map(drop)
 }
 
 /// Prints events until the host has ended, or nobody reads them.

@@ -20,7 +20,7 @@ impl RecordThread {
     /// It cannot be started.
     pub(super) fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<RecordThread> {
         let (alive, ended) = bounded(0);
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+        let thread = crate::threads::builder(name).spawn(move || {
             let _alive: Sender<()> = alive;
             body();
         })?;

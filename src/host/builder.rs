@@ -342,8 +342,7 @@ impl HostBuilder {
 fn start_loop(engine: &Arc<Engine<Reactor>>) -> Result<LoopThread, HostError> {
     let own = Arc::clone(engine);
     let (alive_sender, alive) = bounded(0);
-    let thread = std::thread::Builder::new()
-        .name("rpcplugin-loop".into())
+    let thread = crate::threads::builder("rpcplugin-loop")
         .spawn(move || {
             // Declared first, so dropped last, also in a panic.
             let _alive: Sender<()> = alive_sender;
@@ -422,7 +421,7 @@ fn find_leftovers(runtime_dir: &RuntimeDir, before: Option<HostIdentity>) -> Res
     let search = Search { host, before, leaders, runtime_dir };
     let (sender, found) = bounded(1);
     let look = move || drop(sender.send(kill_leftovers(&search, LEFTOVERS_TIMEOUT)));
-    std::thread::Builder::new().name("rpcplugin-search".into()).spawn(look).map_err(failed)?;
+    crate::threads::builder("rpcplugin-search").spawn(look).map_err(failed)?;
     found.recv_timeout(LEFTOVERS_TIMEOUT.saturating_mul(2)).unwrap_or_else(|_| {
         Err(std::io::Error::other("reading about a process hangs; the states of processes in `ps -eo pid,stat,wchan,args` show it"))
     }).map_err(failed)

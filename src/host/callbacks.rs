@@ -76,7 +76,7 @@ fn start() -> Option<Sender<CallbackJob>> {
     let mut started = 0;
     for _ in 0..THREADS {
         let jobs: Receiver<CallbackJob> = receiver.clone();
-        let thread = std::thread::Builder::new().name("rpcplugin-done".into());
+        let thread = crate::threads::program_builder("rpcplugin-done");
         let spawned = thread.spawn(move || {
             for job in jobs {
                 // The panic handler has reported it.

@@ -47,7 +47,7 @@ impl fmt::Display for HostError {
                     Some(Errno::EAGAIN) => write!(
                         f,
                         "; the limit of processes and threads is reached: raise `ulimit -u`, the service's TasksMax, or the \
-                         cgroup's pids.max"
+                         cgroup's pids.max; or that of address space: `ulimit -v`"
                     ),
                     Some(Errno::EMFILE) => write!(f, "; raise `ulimit -n`"),
                     Some(Errno::ENFILE) => write!(f, "; raise the sysctl fs.file-max"),

@@ -149,7 +149,7 @@ impl AdminConnection {
         }
         let frame = match self.inbox.next_frame() {
             Ok(None) => return NextFrame::Nothing,
-            Err(error) => return NextFrame::Fault(ErrorObject::new(ErrorCode::TooLarge, error.to_string())),
+            Err(error) => return NextFrame::Fault(ErrorObject::new(error.code(), error.to_string())),
             Ok(Some(frame)) => frame,
         };
         match Message::parse(frame) {
@@ -197,8 +197,14 @@ impl AdminConnection {
     /// Answers a request that was entered.
     pub(super) fn answer(&mut self, id: &RequestId, answer: &AdminAnswer) {
         self.unanswered = self.unanswered.saturating_sub(1);
+        let bytes = answer.as_ref().map_or(0, |result| result.get().len());
+        let has_room = self.outbox.has_room(bytes);
         self.outbox.write(|out| match answer {
-            Ok(result) => message::write_result(out, id, result, 0),
+            Ok(result) if has_room => message::write_result(out, id, result, 0),
+            Ok(_) => {
+                let text = format!("the host has no memory for the {bytes} bytes of the result");
+                message::write_error(out, Some(id), &ErrorObject::new(ErrorCode::Overloaded, text));
+            }
             Err(error) => message::write_error(out, Some(id), error),
         });
     }

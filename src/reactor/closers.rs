@@ -38,8 +38,6 @@ const IDLE: Duration = Duration::from_secs(10);
 const CLOSED_IN_A_ROW: usize = 64;
 /// How long such a thread waits for launches on their way, before it closes all the same.
 const LAUNCHES_TIMEOUT: Duration = Duration::from_secs(1);
-/// Stack of such a thread. Bytes.
-const STACK_BYTES: usize = 128 * 1024;
 /// Reads from a socket that is let go, to see whether it carries descriptors. One that has more to read is closed by a
 /// thread.
 const DRAIN_READS_MAX: usize = 8;
@@ -331,7 +329,7 @@ impl Threads {
         }
         if state.running < THREADS_MAX {
             let threads = Arc::clone(self);
-            let builder = std::thread::Builder::new().name("rpcplugin-close".into()).stack_size(STACK_BYTES);
+            let builder = crate::threads::builder("rpcplugin-close");
             if builder.spawn(move || threads.run()).is_ok() {
                 state.running += 1;
             }

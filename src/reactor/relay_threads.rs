@@ -28,8 +28,6 @@ use std::time::Duration;
 const RELAYS_MAX: usize = 256;
 /// Threads of one plugin, of all its generations: those of earlier ones hang. A further stream is refused.
 const THREADS_MAX: usize = 16;
-/// Memory of such a thread's stack. Bytes.
-const STACK_BYTES: usize = 256 * 1024;
 /// Reads from one descriptor in a row; then others have theirs.
 const READS_PER_TURN: usize = 4;
 /// How long a thread waits for another descriptor once it has none.
@@ -231,7 +229,7 @@ impl RelayThreads {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let mailbox = Arc::new(Mailbox::new(waker));
         let (reports, of_thread) = (Arc::clone(&self.reports), Arc::clone(&mailbox));
-        let thread = std::thread::Builder::new().name("rpcplugin-relay".into()).stack_size(STACK_BYTES);
+        let thread = crate::threads::builder("rpcplugin-relay");
         let handle = thread.spawn(move || Relays::new(poll, of_thread, reports).run())?;
         self.running.insert(owner, RelayThread { mailbox: Arc::clone(&mailbox), handle });
         Ok(mailbox)

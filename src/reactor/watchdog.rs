@@ -27,8 +27,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// Memory of its thread's stack. Bytes.
-const STACK_BYTES: usize = 256 * 1024;
 /// How long the record is waited for before a loop is given up.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -124,7 +122,7 @@ impl RunningWatchdog {
             processes: Mutex::default(),
         });
         let (of_thread, alarm) = (Arc::clone(&watchdog), Alarm { recorder, tell, on_hang });
-        let thread = std::thread::Builder::new().name("rpcplugin-watch".into()).stack_size(STACK_BYTES);
+        let thread = crate::threads::builder("rpcplugin-watch");
         thread.spawn(move || of_thread.run(tick, alarm))?;
         Ok(RunningWatchdog(watchdog))
     }

@@ -61,7 +61,7 @@ impl Workers {
         let mut workers = Workers { shared: Arc::default(), threads: Vec::new() };
         for _ in 0..threads.max(1) {
             let shared = Arc::clone(&workers.shared);
-            let thread = std::thread::Builder::new().name("rpcplugin-work".into());
+            let thread = crate::threads::builder("rpcplugin-work");
             workers.threads.push(thread.spawn(move || {
                 while let Some(job) = shared.next() {
                     // The job's own channel tells whoever waits that there is no result.

@@ -139,6 +139,13 @@ fn bytes_of(fd: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<u64> {
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
+/// Sets a parameter of glibc's allocator; whether it was taken.
+#[cfg(target_env = "gnu")]
+pub(super) fn set_allocator(parameter: libc::c_int, value: libc::c_int) -> bool {
+    // SAFETY: no pointers; glibc takes its own locks for what it changes.
+    unsafe { libc::mallopt(parameter, value) == 1 }
+}
+
 fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -149,6 +156,13 @@ mod tests {
     use super::super::testing::{DEADLINE, Sleeper};
     use super::*;
     use std::os::fd::AsFd;
+
+    #[cfg(target_env = "gnu")]
+    #[test]
+    fn a_parameter_that_glibc_lacks_is_not_taken() {
+        // It ignores what it does not know, and says that it took it; what is too small for its own rules it refuses.
+        assert!(!set_allocator(libc::M_MXFAST, -1) && set_allocator(libc::M_TRIM_THRESHOLD, 1 << 20));
+    }
 
     #[test]
     fn random_bytes_differ_and_fill_the_array() {

@@ -59,7 +59,7 @@ impl Sweeper {
     ) -> io::Result<Sweeper> {
         let shared = Arc::new(Wishes::default());
         let own = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("rpcplugin-sweep".into());
+        let thread = crate::threads::builder("rpcplugin-sweep");
         thread.spawn(move || own.run(&children, on_fault))?;
         Ok(Sweeper { shared })
     }

@@ -11,6 +11,7 @@ mod events;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod life;
+mod memory;
 mod nested;
 mod standstill;
 

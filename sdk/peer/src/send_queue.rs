@@ -5,10 +5,14 @@
 //! is never handed out; descriptors go out with the first byte of their frame.
 
 use rpc_plugin_wire::frame::is_oversized;
+use rpc_plugin_wire::memory::reserve;
 use std::collections::VecDeque;
 
 /// Capacity above this is given back when the queue runs empty and little of it was used. Bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a frame beside its params or result, for which there is room too.
+const ROOM_BESIDE: usize = 8 * 1024;
 
 /// Where a frame lies among all bytes that were ever put into a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,14 +64,27 @@ impl<F> Default for SendQueue<F> {
 }
 
 impl<F> SendQueue<F> {
-    /// Appends one frame, which `write` puts behind what is in the buffer.
-    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+    /// Whether there is memory for a frame with so many bytes of params or result, which is taken then.
+    pub fn has_room(&mut self, bytes: usize) -> bool {
+        self.close_up();
+        let (bytes, capacity) = (bytes.saturating_add(ROOM_BESIDE), self.bytes.capacity());
+        let has_room = capacity - self.bytes.len() >= bytes;
+        // Doubling keeps the copying of many frames linear.
+        has_room || reserve(&mut self.bytes, bytes.max(capacity)) || reserve(&mut self.bytes, bytes)
+    }
+
+    fn close_up(&mut self) {
         // Moving the rest to the front only when at least half is free keeps the cost per byte constant.
         if self.written > 0 && self.written >= self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
             self.removed += self.written as u64;
             self.written = 0;
         }
+    }
+
+    /// Appends one frame, which `write` puts behind what is in the buffer.
+    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+        self.close_up();
         let from = self.end();
         write(&mut self.bytes);
         Span { from, to: self.end() }

@@ -22,11 +22,7 @@ impl Violation {
 
 impl From<FrameError> for Violation {
     fn from(error: FrameError) -> Violation {
-        let code = match error {
-            FrameError::TooLong { .. } => ErrorCode::TooLarge,
-            FrameError::Truncated { .. } => ErrorCode::ParseError,
-        };
-        Violation { code, why: error.to_string() }
+        Violation { code: error.code(), why: error.to_string() }
     }
 }
 

@@ -6,6 +6,8 @@
 //! What always holds: at most the limit plus one read is buffered; each byte is searched for a line
 //! end once; the frames are the same for any split of the bytes; after an error nothing comes out.
 
+use crate::error::ErrorCode;
+use crate::memory::{may_be_copied, reserve};
 use std::fmt;
 
 /// Why a byte stream cannot be cut into frames any further. Final for its connection.
@@ -21,6 +23,23 @@ pub enum FrameError {
         /// Bytes of the frame that did arrive.
         bytes: usize,
     },
+    /// There is no memory for a frame of so many bytes, or to make something of it.
+    NoMemory {
+        /// Bytes that were asked for.
+        bytes: usize,
+    },
+}
+
+impl FrameError {
+    /// The code by which a peer is told.
+    #[must_use]
+    pub fn code(self) -> ErrorCode {
+        match self {
+            FrameError::TooLong { .. } => ErrorCode::TooLarge,
+            FrameError::Truncated { .. } => ErrorCode::ParseError,
+            FrameError::NoMemory { .. } => ErrorCode::Overloaded,
+        }
+    }
 }
 
 impl fmt::Display for FrameError {
@@ -32,6 +51,7 @@ impl fmt::Display for FrameError {
             FrameError::Truncated { bytes } => {
                 write!(f, "the stream ended {bytes} bytes into a frame, before its line end")
             }
+            FrameError::NoMemory { bytes } => write!(f, "there is no memory for {bytes} bytes of a frame"),
         }
     }
 }
@@ -108,9 +128,31 @@ impl FrameDecoder {
         if self.buffer.len() < needed {
             // Doubling keeps the copying of a long frame linear; the limit keeps the doubling in hand.
             let doubled = (self.buffer.len() * 2).min(self.frame_bytes_max.saturating_add(read_bytes));
-            self.buffer.resize(needed.max(doubled), 0);
+            if !self.grow(needed.max(doubled)) && !self.grow(needed) {
+                self.fail(FrameError::NoMemory { bytes: needed });
+                // What was there is free now; without even this the reader has no room, and finds the error.
+                self.grow(read_bytes);
+                return &mut self.buffer;
+            }
         }
         self.buffer.get_mut(self.end..needed).unwrap_or_default()
+    }
+
+    /// Makes the buffer so long, if there is memory for it.
+    fn grow(&mut self, len: usize) -> bool {
+        let more = len.saturating_sub(self.buffer.len());
+        let is_there = reserve(&mut self.buffer, more);
+        if is_there {
+            self.buffer.resize(len, 0);
+        }
+        is_there
+    }
+
+    fn fail(&mut self, error: FrameError) -> FrameError {
+        self.failed = Some(error);
+        self.buffer = Vec::new();
+        (self.start, self.end, self.scanned) = (0, 0, 0);
+        error
     }
 
     /// Whether the buffer is large, and a use up to `end` would have done with much less.
@@ -170,7 +212,8 @@ impl FrameDecoder {
     /// The next whole frame, without its line end; `None` when more bytes are needed.
     ///
     /// # Errors
-    /// [`FrameError::TooLong`] as soon as more bytes than the limit are there without a line end.
+    /// [`FrameError::TooLong`] as soon as more bytes than the limit are there without a line end;
+    /// [`FrameError::NoMemory`] where no memory was left for the frame, or is for copies of it.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -179,11 +222,11 @@ impl FrameDecoder {
         let line_end = memchr::memchr(b'\n', unscanned).map(|at| self.scanned + at);
         let frame_end = line_end.unwrap_or(self.end);
         if frame_end - self.start > self.frame_bytes_max {
-            let error = FrameError::TooLong { frame_bytes_max: self.frame_bytes_max };
-            self.failed = Some(error);
-            self.buffer = Vec::new();
-            (self.start, self.end, self.scanned) = (0, 0, 0);
-            return Err(error);
+            return Err(self.fail(FrameError::TooLong { frame_bytes_max: self.frame_bytes_max }));
+        }
+        let bytes = frame_end - self.start;
+        if line_end.is_some() && !may_be_copied(bytes) {
+            return Err(self.fail(FrameError::NoMemory { bytes }));
         }
         match line_end {
             None => {

@@ -27,6 +27,7 @@ pub mod ident;
 pub mod json;
 pub mod life;
 pub mod limits;
+pub mod memory;
 pub mod message;
 mod message_error;
 mod plugin_state;

@@ -116,7 +116,7 @@ impl Pool {
             return Ok(());
         }
         let pool = self.clone();
-        let thread = std::thread::Builder::new().name("rpcplugin-serve".into());
+        let thread = crate::threads::program_builder("rpcplugin-serve");
         match (thread.spawn(move || pool.work()), state.threads) {
             (Ok(_), _) => state.threads += 1,
             (Err(error), 0) => {

@@ -1,5 +1,6 @@
 //! Answers to requests of the plugin, within what it takes and reads.
 
+use super::requests::no_memory;
 use super::types::Fault;
 use super::{Session, Stage};
 use crate::state::fds::Fds;
@@ -48,6 +49,9 @@ impl Session {
         if waiting > 0 && waiting + bytes > self.outbox_bytes_max {
             let text = format!("the result's {bytes} bytes do not fit: {waiting} wait to be read already");
             return Err(ErrorObject::new(ErrorCode::Overloaded, text));
+        }
+        if !self.queue.has_room(bytes) {
+            return Err(ErrorObject::new(ErrorCode::Overloaded, no_memory(bytes)));
         }
         let count = fds.len();
         let (fds, numbers) = self.pack(fds).map_err(|mut refused| {

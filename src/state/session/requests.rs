@@ -37,6 +37,10 @@ impl Session {
         let is_call = matches!(caller, Caller::Call(_));
         self.check_room(&call, is_call)?;
         let CallRequest { caller: party, method, params, chain, progress, fds, .. } = call;
+        let params_bytes = params.as_ref().map_or(0, String::len);
+        if !self.queue.has_room(params_bytes) {
+            return Err(Refused::new(ErrorCode::Overloaded, no_memory(params_bytes)));
+        }
         let (fds, numbers) = self.pack(fds)?;
         let request = message::NewRequest {
             id: self.requests.next_id(),
@@ -258,4 +262,9 @@ impl Session {
 
 fn no_place(used: ShareUsed, party: &Party) -> Refused {
     Refused::new(ErrorCode::Overloaded, used.tell(party, "calls in flight"))
+}
+
+/// Says that a frame was not written because the host lacks memory.
+pub(super) fn no_memory(bytes: usize) -> String {
+    format!("the host has no memory for its {bytes} bytes")
 }

@@ -353,7 +353,9 @@ impl Supervisor {
                 self.timers.cancel(timer);
             }
             if let Some(last) = retry.last.take() {
-                self.actions.push_back(Action::Complete(key, retry.end(CallEnd::refused(last))));
+                let generation = last.generation;
+                let end = CallEnd { generation, ..CallEnd::refused(last) };
+                self.actions.push_back(Action::Complete(key, retry.end(end)));
             }
         }
     }

@@ -7,17 +7,18 @@ use super::source::Source;
 /// Which modules of `src/` each module may use. All may use the wire crate; no cycles.
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("state", &[]),
-    ("sys", &[]),
-    ("eventlog", &[]),
+    ("threads", &[]),
+    ("sys", &["threads"]),
+    ("eventlog", &["threads"]),
     ("cli", &[]),
     ("engine", &["state"]),
-    ("reactor", &["state", "sys", "eventlog", "engine"]),
-    ("host", &["state", "sys", "reactor", "engine", "eventlog"]),
+    ("reactor", &["state", "threads", "sys", "eventlog", "engine"]),
+    ("host", &["state", "threads", "sys", "reactor", "engine", "eventlog"]),
     ("ctl", &["cli", "eventlog"]),
     // The tour shows itself with the control client's own commands.
-    ("daemon", &["state", "sys", "host", "eventlog", "cli", "ctl"]),
+    ("daemon", &["state", "threads", "sys", "host", "eventlog", "cli", "ctl"]),
     // It is a host with a person at it, and ends by the daemon's signals.
-    ("dev", &["sys", "host", "cli", "ctl", "daemon"]),
+    ("dev", &["threads", "sys", "host", "cli", "ctl", "daemon"]),
     ("bin", &["daemon", "dev", "ctl", "cli"]),
 ];
 
