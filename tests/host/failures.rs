@@ -7,7 +7,7 @@
 mod scene;
 mod table;
 
-use crate::fixtures::world::{self, SOON, eventually, is_alive, quick, waited};
+use crate::fixtures::world::{self, SOON, World, eventually, is_alive, quick, up, waited};
 use rpc_plugin_system::host::{CallOptions, Policy};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::PluginState;
@@ -16,10 +16,12 @@ use scene::{Case, MS, Scene};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Instant;
-use table::{AFTER_A_HEARTBEAT, AT_WORK, BEFORE_IT_IS_READY, Failing};
+use table::{AFTER_A_HEARTBEAT, AT_WORK, BAD_ANSWERS, BEFORE_IT_IS_READY, Failing};
 
 /// Modes whose test is below, because no replacement follows from them.
-const HARMLESS: [&str; 10] = [
+const HARMLESS: [&str; 12] = [
+    "invalid-utf8",
+    "malformed-frame",
     "none",
     "second-connection",
     "heartbeat-degraded",
@@ -145,6 +147,25 @@ fn a_plugin_that_never_becomes_ready_is_replaced_and_its_heartbeats_say_why() {
             );
         },
     );
+}
+
+#[test]
+fn an_answer_that_is_no_message_costs_its_call_only() {
+    let world = World::new();
+    let host = world.host();
+    for (mode, said) in BAD_ANSWERS {
+        let plugin = up(world.failing(&host, mode, &[("FAILURE_MODE", mode)], patient()));
+        let options = CallOptions::default().timeout(SOON);
+        let error = plugin.call_with::<_, serde_json::Value>("work", &json!({}), options).unwrap_err();
+        assert_eq!(
+            (error.code, error.outcome),
+            (ErrorCode::InvalidResponse, Outcome::Indeterminate),
+            "{error}"
+        );
+        assert!(error.message.contains(said), "{mode}: {error}");
+        let status = plugin.status().unwrap();
+        assert_eq!((status.generation.unwrap().get(), status.restarts), (1, 0), "{mode}: {status:?}");
+    }
 }
 
 #[test]

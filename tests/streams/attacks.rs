@@ -7,10 +7,10 @@
 #![allow(missing_docs, reason = "a type of a test's own")]
 
 use crate::fixtures::child::{self, alone};
-use crate::fixtures::world::{SOON, World, eventually, open_fds, patient, up};
+use crate::fixtures::world::{SOON, World, eventually, next_event, open_fds, patient, up};
 use rpc_plugin_interface::Stream;
 use rpc_plugin_system::host::{
-    CallOptions, ErrorCode, HandlerError, Host, PluginConfig, PluginHandle, PluginState, Policy,
+    CallOptions, ErrorCode, EventKind, HandlerError, Host, PluginConfig, PluginHandle, PluginState, Policy,
     RestartPolicy, ServiceCall, Transport,
 };
 use rpc_plugin_wire::handshake::{ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_GENERATION, ENV_PLUGIN_SOCKET};
@@ -78,6 +78,16 @@ impl Bare {
                 Some(_) => return frame,
             };
             self.send(&json!({"jsonrpc": "2.0", "id": frame["id"], "result": result}));
+        }
+    }
+
+    /// Answers its call with the first error that the host answers a request with.
+    fn go_on(&mut self, call: &Value) {
+        loop {
+            let frame = self.recv();
+            if !frame["error"].is_null() {
+                self.send(&json!({"jsonrpc": "2.0", "id": call["id"], "result": frame["error"]}));
+            }
         }
     }
 
@@ -154,7 +164,7 @@ pub(crate) fn serve_bare() {
         let features = json!(["fds", "streams"]);
         let call = bare.greet("bare", &generation, &json!(token.trim()), &features);
         bare.attack(&how, &call);
-        while !bare.recv().is_null() {}
+        bare.go_on(&call);
         return;
     }
     // The test's harness prints on standard output, so the connection comes as standard error.
@@ -163,7 +173,7 @@ pub(crate) fn serve_bare() {
     let features = if how.starts_with("agreed") { json!([]) } else { json!(["fds", "streams"]) };
     let call = bare.greet("bare", &launch["generation"], &launch["token"], &features);
     bare.attack(&how, &call);
-    while !bare.recv().is_null() {}
+    bare.go_on(&call);
 }
 
 fn bare(world: &World, host: &Host, how: &str, transport: Transport) -> PluginHandle {
@@ -208,6 +218,37 @@ fn reason(world: &World, host: &Host, how: &str, transport: Transport) -> String
 }
 
 #[test]
+fn a_request_whose_streams_are_wrong_costs_itself_only() {
+    let world = World::new();
+    let host = host_that_takes(&world);
+    let table = [
+        ("twice", "a stream is named twice"),
+        ("many-at-once", "an array of at most 16 integers as `streams`"),
+        ("both", "it has `fds` and `streams`"),
+    ];
+    for (how, expected) in table {
+        let plugin = bare(&world, &host, how, Transport::Stdio);
+        let (_ours, stream) = Stream::pair().unwrap();
+        let options = CallOptions::default().timeout(SOON);
+        let answered: Value = plugin.call_with("bare.go", &One { stream }, options).unwrap();
+        let message = answered["message"].as_str().unwrap();
+        assert!(message.contains(expected), "{how}: {message}");
+        assert_eq!(plugin.status().unwrap().restarts, 0, "{how}");
+        plugin.stop().unwrap();
+        plugin.wait_for(PluginState::Stopped, SOON).unwrap();
+        host.remove(plugin.id()).unwrap();
+    }
+    let events = host.subscribe(1000).unwrap();
+    let plugin = bare(&world, &host, "notified", Transport::Stdio);
+    let (_ours, stream) = Stream::pair().unwrap();
+    let options = CallOptions::default().timeout(SOON);
+    let call = plugin.call_start("bare.go", &One { stream }, options).unwrap();
+    let told = next_event(&events, EventKind::BadFrame).note;
+    assert!(told.error.as_deref().unwrap().contains("a notification has `streams`"), "{told:?}");
+    assert!(!call.is_done());
+}
+
+#[test]
 fn each_rule_that_is_broken_is_named_and_nobody_else_is_harmed() {
     alone(|| {
         let world = World::new();
@@ -229,11 +270,7 @@ fn each_rule_that_is_broken_is_named_and_nobody_else_is_harmed() {
             ("unknown", "a frame is of stream 7, which is not open"),
             ("even", "a frame brings stream 2; its own have odd numbers"),
             ("open", "a frame brings stream 1, which is open"),
-            ("twice", "a stream is named twice"),
             ("many", "a frame brings stream 33, and 16 of its own are open"),
-            ("many-at-once", "an array of at most 16 integers as `streams`"),
-            ("notified", "a notification has `streams`"),
-            ("both", "it has `fds` and `streams`"),
             ("agreed", "a frame brings streams in band, which were not agreed on"),
             ("agreed-frame", "a frame is of a stream in band, which were not agreed on"),
         ];

@@ -294,6 +294,7 @@ fn workers(
                             has_answered = false;
                             continue;
                         }
+                        Step::Stop => return,
                         _ => panic!("no other step is possible here"),
                     },
                 };

@@ -205,6 +205,8 @@ pub(crate) const AT_WORK: &[Failing] = &[
         LOST,
     ),
     violates("oversized-frame", &["broke the protocol", "longer than the 4194304 bytes allowed"], LOST),
-    violates("invalid-utf8", &["broke the protocol", "not UTF-8 at byte "], LOST),
-    violates("malformed-frame", &["broke the protocol", "the frame does not parse"], LOST),
 ];
+
+/// What costs the call that it answers, and no more: mode, and what its caller is told.
+pub(crate) const BAD_ANSWERS: &[(&str, &str)] =
+    &[("invalid-utf8", "not UTF-8 at byte "), ("malformed-frame", "the frame does not parse")];
