@@ -343,12 +343,18 @@ fn a_host_leaves_its_process_as_it_was() {
             host.shutdown();
         };
         let signals = signal_dispositions();
+        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+        let threads_before = threads();
+        // Those that close what was passed are waited for by nobody.
+        let settled = || eventually("all threads have ended", || (threads() == threads_before).then_some(()));
         // What is made once and stays, such as the entropy of the standard library, is there after this one.
         round();
+        settled();
         let fds = open_fds();
         for _ in 0..3 {
             round();
-            eventually("all descriptors are closed", || (open_fds() == fds).then_some(()));
+            settled();
+            assert_eq!(open_fds(), fds, "all descriptors are closed");
         }
         assert_eq!(signal_dispositions(), signals);
         assert_eq!(children(), Vec::<String>::new());
