@@ -2,8 +2,8 @@
 //!
 //! What it deliberately does not do: decide what an event is, or how many there may be; `state::output` does.
 //!
-//! What always holds: reading never stops, so a plugin never hangs in a print; nobody who takes lines holds
-//! anything up; a pipe has at most one timer, and none while nothing waits in it.
+//! What always holds: reading stops for no longer than an interval at once, so a plugin never hangs in a print; nobody
+//! who takes lines holds anything up; a pipe has at most one timer, and none while nothing waits in it.
 
 use super::hub::Hub;
 use super::poller::Source;
@@ -138,15 +138,21 @@ impl CapturedOutput {
 
     /// Reads what a plugin printed, within its turn.
     pub(super) fn read(&mut self, hub: &mut Hub, now: Time, name: PipeName) {
-        let Some(pipe) = self.pipes.get_mut(&name) else { return };
-        let (mut printed, mut result) = (Vec::new(), Ok(true));
+        let Some(pipe) = self.pipes.get_mut(&name).filter(|pipe| !hub.is_paused(pipe.source)) else { return };
+        let (mut printed, mut result, mut paused) = (Vec::new(), Ok(true), None);
         for _ in 0..PIPE_READS_PER_TURN {
             result = pipe.read(hub, name, now, &mut printed);
-            if !matches!(result, Ok(true)) {
+            paused = pipe.capture.unasked().pause_after(now, 0);
+            if !matches!(result, Ok(true)) || paused.is_some() {
                 break;
             }
         }
         match result {
+            Ok(_) if let Some((until, tells)) = paused => {
+                let stream = name.2.to_string();
+                let tells = tells.then_some((name.0, stream.as_str()));
+                hub.pause((pipe.file.as_raw_fd(), pipe.source, false), until, tells);
+            }
             Ok(true) => hub.poller.go_on_later(Some(pipe.source)),
             Ok(false) => {}
             // The process closed it and lives on, or its end is about to be seen. Its tail is kept.

@@ -94,13 +94,18 @@ impl Connections {
     fn read_turn(&mut self, hub: &mut Hub, now: Time, key: PluginKey, generation: Generation, closed: bool) {
         let Some(connection) = self.by_plugin.get(&key) else { return };
         let Some(stream) = connection.stream.get() else { return };
+        // What has ended is read out: it brings no more than is there.
+        if hub.is_paused(connection.source) && !closed {
+            return;
+        }
         for _ in 0..READS_PER_TURN {
             // It is told when fewer wait.
             if connection.closer.is_full() {
                 return;
             }
             let Some(session) = hub.supervisor.session_mut(key, generation) else { return };
-            let is_long = session.unfinished_bytes() >= READ_BYTES;
+            let before = session.unfinished_bytes();
+            let is_long = before >= READ_BYTES;
             let space = session.space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
             let room = space.len();
             let receive = || scm::receive(stream.as_fd(), space);
@@ -116,9 +121,15 @@ impl Connections {
                         false => session.filled(bytes, fds),
                         true => session.filled_in_part(bytes, fds),
                     }
-                    hub.supervisor.with_session(now, key, generation, |session, cx| {
-                        session.handle_frames(cx, usize::MAX)
+                    let paused = hub.supervisor.with_session(now, key, generation, |session, cx| {
+                        session.handle_frames(cx, usize::MAX);
+                        let handled_bytes = (before + bytes).saturating_sub(session.unfinished_bytes());
+                        session.unasked().pause_after(now, handled_bytes)
                     });
+                    if let Some((until, tells)) = paused.flatten() {
+                        let watched = (stream.as_raw_fd(), connection.source, connection.full);
+                        return hub.pause(watched, until, tells.then_some((key, "connection")));
+                    }
                     // A short read has drained the socket: epoll(7) tells when there is more.
                     if is_all && !closed {
                         return;

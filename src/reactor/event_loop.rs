@@ -122,7 +122,7 @@ impl Reactor {
             self.hub.supervisor.next_at(),
             self.output.next_at(),
             self.ending.as_ref().map(|ending| ending.by),
-            self.hub.accept_at(),
+            self.hub.next_at(),
             self.runtime_folder.next_at(),
             self.held.next_at(),
         ];
@@ -504,8 +504,8 @@ impl EventLoop for Reactor {
         self.hub.handle_time(asked_at);
         self.output.handle_time(&mut self.hub, now);
         self.look_after_folder(now);
-        for listener in self.hub.take_listeners(now) {
-            self.handle_source(now, listener, false);
+        for source in self.hub.take_due(now) {
+            self.handle_source(now, source, false);
         }
         self.settle(now);
         Ok(())

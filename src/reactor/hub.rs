@@ -7,13 +7,14 @@ use super::poller::{Poller, Source};
 use super::recorder::Recorder;
 use super::watchdog::RunningWatchdog;
 use crate::state::action::{Action, Note};
+use crate::state::keys::PluginKey;
 use crate::state::shortage::Shortage;
 use crate::state::standstill::{DueTimers, LATE_MAX, RunningTime, Suspends};
 use crate::state::supervisor::Supervisor;
 use crate::state::time::{Time, millis, rounded};
 use crate::sys::clock::boottime;
 use rpc_plugin_wire::event::EventKind;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -36,6 +37,17 @@ pub(super) struct Hub {
     /// Listeners whose connections could not be accepted, and when that is tried again.
     accept_later: BTreeSet<u64>,
     accepting: Shortage,
+    /// Sources of plugins that are left unread. At most three a plugin.
+    paused: BTreeMap<u64, PausedSource>,
+}
+
+/// A source that is left unread for a while.
+#[derive(Debug, Clone, Copy)]
+struct PausedSource {
+    fd: RawFd,
+    /// Whether it is watched for room to write.
+    is_written: bool,
+    until: Time,
 }
 
 impl Hub {
@@ -61,6 +73,7 @@ impl Hub {
             suspends_looked_at: Time::ZERO,
             accept_later: BTreeSet::new(),
             accepting: Shortage::default(),
+            paused: BTreeMap::new(),
         }
     }
 
@@ -130,9 +143,39 @@ impl Hub {
 
     /// Says whether to tell when a socket takes bytes again.
     pub(super) fn watch_writing(&mut self, fd: RawFd, source: u64, writing: bool) {
-        if let Err(error) = self.poller.watch_writing(fd, source, writing) {
+        let paused = self.paused.get_mut(&source);
+        let is_read = paused.map(|paused| paused.is_written = writing).is_none();
+        if let Err(error) = self.poller.watch(fd, source, is_read, writing) {
             self.fault("a connection cannot be watched any more", &error);
         }
+    }
+
+    /// Leaves a source of a plugin unread until then, because of what it brought: it fills, and costs nothing more.
+    /// `tells`: that is put on record.
+    pub(super) fn pause(
+        &mut self,
+        (fd, source, is_written): (RawFd, u64, bool),
+        until: Time,
+        tells: Option<(PluginKey, &str)>,
+    ) {
+        self.paused.insert(source, PausedSource { fd, is_written, until });
+        if let Err(error) = self.poller.watch(fd, source, false, is_written) {
+            self.fault("a connection or pipe cannot be left unread", &error);
+        }
+        let Some((key, name)) = tells else { return };
+        let Some(plugin) = self.supervisor.plugin(key) else { return };
+        let text = format!(
+            "so much comes over its {name} that nobody asked for that it is read a part of the time only"
+        );
+        let mut note = Note::new(EventKind::ReadingPaused, text).details(serde_json::json!({"source": name}));
+        (note.plugin_id, note.generation, note.pid) =
+            (Some(plugin.id().clone()), plugin.generation(), plugin.pid());
+        self.recorder.record(note);
+    }
+
+    /// Whether a source is not to be read now.
+    pub(super) fn is_paused(&self, source: u64) -> bool {
+        self.paused.contains_key(&source)
     }
 
     /// Notes that a connection could not be accepted, for want of descriptors or memory most likely. It waits in the
@@ -157,13 +200,31 @@ impl Hub {
         }
     }
 
-    /// When listeners whose connections could not be accepted are to be tried again.
-    pub(super) fn accept_at(&self) -> Option<Time> {
-        self.accepting.next_at()
+    /// When sources are to be looked at again: listeners whose connections could not be accepted, and what was left unread.
+    pub(super) fn next_at(&self) -> Option<Time> {
+        self.paused.values().map(|paused| paused.until).chain(self.accepting.next_at()).min()
     }
 
-    /// The listeners that are to be tried again now.
-    pub(super) fn take_listeners(&mut self, now: Time) -> BTreeSet<u64> {
-        if self.accepting.is_due(now) { std::mem::take(&mut self.accept_later) } else { BTreeSet::new() }
+    /// The sources that are to be looked at again now.
+    pub(super) fn take_due(&mut self, now: Time) -> BTreeSet<u64> {
+        let is_due = self.accepting.is_due(now);
+        let mut due = if is_due { std::mem::take(&mut self.accept_later) } else { BTreeSet::new() };
+        let mut over = Vec::new();
+        self.paused.retain(|source, paused| {
+            let is_over = paused.until <= now;
+            over.extend(is_over.then_some((*source, *paused)));
+            !is_over
+        });
+        for (source, PausedSource { fd, is_written, .. }) in over {
+            // One that was closed meanwhile is another's descriptor by now.
+            if self.poller.source(source).is_none() {
+                continue;
+            }
+            if let Err(error) = self.poller.watch(fd, source, true, is_written) {
+                self.fault("a connection or pipe cannot be watched any more", &error);
+            }
+            due.insert(source);
+        }
+        due
     }
 }

@@ -20,7 +20,7 @@ use crate::state::time::Time;
 use rpc_plugin_interface::Context;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::life::{METHOD_CALL, METHOD_CALLBACK};
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, PluginId, RequestId};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, Outcome, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,8 +50,8 @@ pub(crate) trait Services: Send {
 
 /// Work on a request.
 enum Serving {
-    /// It became a call of another plugin.
-    Forwarded(CallKey),
+    /// It became a call of another plugin; the bytes of its params.
+    Forwarded(CallKey, usize),
     /// A service works on it.
     Service(Context),
 }
@@ -77,6 +77,7 @@ impl PluginRequests {
         asked: Asked,
     ) {
         let asker = Asker { key, generation, id: asked.id.clone() };
+        let params_bytes = asked.params.as_ref().map_or(0, |params| params.get().len());
         let taken = if asked.method == METHOD_CALL {
             permit(&hub.supervisor, now, key, asked)
                 .map(|request| forward(hub, pending, now, &asker, request))
@@ -88,7 +89,10 @@ impl PluginRequests {
         };
         match taken {
             Ok(serving) => drop(self.serving.insert((key, generation, asker.id), serving)),
-            Err(error) => self.answer(hub, now, &asker, Err(error), Fds::new()),
+            Err(error) => {
+                refused(hub, now, &asker, params_bytes);
+                self.answer(hub, now, &asker, Err(error), Fds::new());
+            }
         }
     }
 
@@ -111,6 +115,15 @@ impl PluginRequests {
     /// Tells a plugin how a call that it asked for ended.
     pub(super) fn answer_call(&mut self, hub: &mut Hub, now: Time, asker: &Asker, end: CallEnd) {
         let CallEnd { result, fds, .. } = end;
+        // What went nowhere for want of time had been asked for in earnest.
+        if let Err(error) = &result
+            && error.outcome == Outcome::NotSent
+            && error.code != ErrorCode::DeadlineExceeded
+            && let Some(Serving::Forwarded(_, params_bytes)) =
+                self.serving.get(&(asker.key, asker.generation, asker.id.clone()))
+        {
+            refused(hub, now, asker, *params_bytes);
+        }
         let result = result.map_err(|error| error.to_object());
         self.answer(hub, now, asker, result, fds);
     }
@@ -139,7 +152,7 @@ impl PluginRequests {
             None => {}
             // Its handler answers.
             Some(Serving::Service(context)) => cancel(context),
-            Some(Serving::Forwarded(call)) => {
+            Some(Serving::Forwarded(call, _)) => {
                 pending.cancel(&mut hub.supervisor, now, *call);
                 let error = ErrorObject::new(ErrorCode::Cancelled, "the call was cancelled");
                 self.answer(hub, now, asker, Err(error), Fds::new());
@@ -162,7 +175,7 @@ impl PluginRequests {
         for name in names {
             match self.serving.remove(&name) {
                 Some(Serving::Service(context)) => cancel(&context),
-                Some(Serving::Forwarded(call)) => pending.cancel(&mut hub.supervisor, now, call),
+                Some(Serving::Forwarded(call, _)) => pending.cancel(&mut hub.supervisor, now, call),
                 None => {}
             }
         }
@@ -196,9 +209,17 @@ fn forward(
     if let Some(plugin) = hub.supervisor.plugin(asker.key) {
         request.caller = Party::Plugin(plugin.id().clone());
     }
+    let params_bytes = request.params.as_ref().map_or(0, String::len);
     let call = pending.add_call_of_plugin(asker.clone());
     pending.call(&mut hub.supervisor, now, call, request);
-    Serving::Forwarded(call)
+    Serving::Forwarded(call, params_bytes)
+}
+
+/// Counts a request that came to nothing: whoever makes many of them is read less.
+fn refused(hub: &mut Hub, now: Time, asker: &Asker, params_bytes: usize) {
+    if let Some(session) = hub.supervisor.session_mut(asker.key, asker.generation) {
+        session.unasked().refused(now, 1, params_bytes);
+    }
 }
 
 /// What runs then is the embedding program's: a panic in it is its own.

@@ -147,13 +147,15 @@ impl Poller {
         }
     }
 
-    /// Says whether to tell when a socket takes bytes again. Only while some wait for that: otherwise each
+    /// Says whether to tell when there are bytes to read, and when a socket takes bytes again. The latter only while some wait: otherwise each
     /// read of the peer, which makes room, would wake the loop (unix(7) sockets, epoll(7) with EPOLLET).
     ///
     /// # Errors
     /// Those of epoll_ctl(2).
-    pub(super) fn watch_writing(&self, fd: RawFd, source: u64, writing: bool) -> io::Result<()> {
-        let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+    pub(super) fn watch(&self, fd: RawFd, source: u64, reading: bool, writing: bool) -> io::Result<()> {
+        // Nothing watched here has urgent bytes: they stand for no interest at all, which mio has no word for.
+        let interest = if reading { Interest::READABLE } else { Interest::PRIORITY };
+        let interest = if writing { interest | Interest::WRITABLE } else { interest };
         self.poll.registry().reregister(&mut SourceFd(&fd), token(source), interest)
     }
 

@@ -31,5 +31,6 @@ pub mod start_places;
 pub mod stream_turns;
 pub mod supervisor;
 pub mod time;
+pub mod unasked;
 pub mod waits;
 pub mod wheel;

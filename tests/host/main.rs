@@ -9,6 +9,7 @@ mod end;
 mod failures;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod floods;
 mod health;
 mod launch;
 mod library;
@@ -19,4 +20,5 @@ mod transports;
 mod watched;
 
 /// What this program is when a test starts it once more, by name.
-const BODIES: &[(&str, fn())] = &[("connect_as_somebody_else", proof::connect_as_somebody_else)];
+const BODIES: &[(&str, fn())] =
+    &[("connect_as_somebody_else", proof::connect_as_somebody_else), ("floods", floods::flood_body)];

@@ -5,7 +5,8 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 18] = [
+const ELSEWHERE: [EventKind; 19] = [
+    EventKind::ReadingPaused,
     EventKind::HostStoodStill,
     EventKind::RuntimeDirMade,
     EventKind::Awaited,

@@ -215,6 +215,8 @@ events! {
     PluginLogged = "plugin_logged", Plugin, Info;
     /// An event that the plugin sent to the host's subscribers (`host.event`).
     PluginEvent = "plugin_event", Plugin, Info;
+    /// So much comes from the plugin that nobody asked for that the host does not read it all the time. Told once a minute.
+    ReadingPaused = "reading_paused", Runtime, Warn;
     /// Printed lines were dropped because they came too fast.
     OutputDropped = "output_dropped", Kernel, Warn;
 }

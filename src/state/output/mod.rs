@@ -5,7 +5,8 @@
 //! on record; [`Capture`] is all of it. What it deliberately does not do: read pipes, record, keep time.
 //!
 //! What always holds: any split of the same bytes gives the same events; an event is text, and its bytes are
-//! bounded, as is what is kept in here; bytes are always taken, so a plugin never hangs in a print.
+//! bounded, as is what is kept in here; a plugin that prints too much waits for an interval at once, and never hangs in a
+//! print.
 
 mod lines;
 mod printed;
@@ -21,6 +22,7 @@ pub use structured::Structured;
 pub use taker::{LineTaker, Output, PrintedLine};
 
 use super::time::Time;
+use super::unasked::Unasked;
 pub(super) use rate::Rate;
 
 use lines::Lines;
@@ -71,6 +73,8 @@ pub struct Capture {
     tail: Option<VecDeque<String>>,
     /// `None`: each line as it is.
     rate: Option<Rate>,
+    /// What was beyond the rate.
+    unasked: Unasked,
     report: Option<Box<Report>>,
 }
 
@@ -83,7 +87,7 @@ impl Capture {
             Treatment::Lines => None,
         };
         let tail = (stream == Stream::Stderr).then(VecDeque::new);
-        Capture { lines: Lines::default(), tail, rate, report: None }
+        Capture { lines: Lines::default(), tail, rate, unasked: Unasked::default(), report: None }
     }
 
     /// Takes printed bytes; appends the events that they complete.
@@ -92,6 +96,11 @@ impl Capture {
             bytes = rest;
             self.take_line(now, line, out);
         }
+    }
+
+    /// What was beyond the rate, which says until when the stream is not to be read.
+    pub fn unasked(&mut self) -> &mut Unasked {
+        &mut self.unasked
     }
 
     /// When [`Capture::handle_time`] is to be called, if nothing comes before.
@@ -169,7 +178,7 @@ impl Capture {
     fn take_ordinary(&mut self, now: Time, line: String, out: &mut Vec<Printed>) {
         // What is dropped anyway is not parsed before.
         if self.rate.as_mut().is_some_and(|rate| rate.refuse(now, 1, line.len(), out)) {
-            return;
+            return self.unasked.refused(now, 1, line.len());
         }
         let printed = match structured::parse(&line) {
             Some(structured) => Printed::Structured(structured),
@@ -183,8 +192,9 @@ impl Capture {
             Printed::Report { text, lines, .. } => (*lines, text.len()),
             Printed::Line(_) | Printed::Structured(_) | Printed::Dropped { .. } => (1, 0),
         };
-        if !self.rate.as_mut().is_some_and(|rate| rate.refuse(now, lines, bytes, out)) {
-            out.push(printed);
+        if self.rate.as_mut().is_some_and(|rate| rate.refuse(now, lines, bytes, out)) {
+            return self.unasked.refused(now, lines, bytes);
         }
+        out.push(printed);
     }
 }

@@ -248,6 +248,12 @@ impl Plugin {
         if let Some(dropped) = dropped {
             self.note(step, dropped);
         }
+        if said.is_err()
+            && let Some(session) = &mut self.session
+        {
+            let bytes = params.map_or(0, |params| params.get().len());
+            session.unasked().refused(step.now, 1, bytes);
+        }
         said.map(|note| self.note(step, note))
     }
 

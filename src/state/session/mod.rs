@@ -23,6 +23,7 @@ use super::keys::{CallKey, Caller, Cx};
 use super::liveness::{Moved, Signs, UnderWay};
 use super::policy::Policy;
 use super::time::Time;
+use super::unasked::Unasked;
 use super::wheel::TimerKey;
 use rpc_plugin_peer::{
     Amount, BadFrames, Named, Party, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Shares, Streams,
@@ -82,6 +83,8 @@ pub struct Session {
     bad_frames: BadFrames,
     /// Whether descriptors of the last frame that brought some could not be opened.
     lacks_fds: bool,
+    /// What came that nobody asked for.
+    unasked: Unasked,
     /// Whether the plugin takes descriptors.
     takes_fds: bool,
     events: VecDeque<SessionEvent>,
@@ -108,6 +111,7 @@ impl Session {
             streams: Streams::new(Role::Host),
             bad_frames: BadFrames::default(),
             lacks_fds: false,
+            unasked: Unasked::default(),
             takes_fds: false,
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
@@ -177,6 +181,11 @@ impl Session {
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {
         self.receiver.unfinished_bytes()
+    }
+
+    /// What came that nobody asked for, for who reads, and for whoever refuses what the plugin asks.
+    pub fn unasked(&mut self) -> &mut Unasked {
+        &mut self.unasked
     }
 
     /// Ends the session from this side, for this reason: calls in flight end, nothing more is read or delivered.

@@ -7,6 +7,7 @@ use crate::state::call::CallEnd;
 use crate::state::closing::{check_answer_kinds, check_kinds};
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{Caller, Cx};
+use crate::state::unasked::useful_bytes;
 use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Unread, Violation};
 use rpc_plugin_wire::brief::brief;
 use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, METHOD_HELLO};
@@ -60,6 +61,7 @@ impl Session {
     }
 
     fn handle_message(&mut self, cx: &mut Cx<'_>, message: Message<'_>, fds: Fds) {
+        self.unasked.frame(useful_bytes(&message));
         let came = match &message {
             Message::Request(request) => request.streams.as_slice(),
             Message::Response(response) => response.streams.as_slice(),
@@ -141,6 +143,7 @@ impl Session {
                 })));
             }
             Err(NotEntered::Full(error)) => {
+                self.unasked.was_useless();
                 self.refuse_streams(request.streams);
                 self.queue.write(|out| write_error(out, Some(&request.id), &error));
                 self.check_queue(cx);
@@ -160,7 +163,7 @@ impl Session {
                 Ok(Cancel { id }) if self.incoming.get(&id).is_some() => {
                     self.events.push_back(SessionEvent::Abandoned(id));
                 }
-                Ok(_) => {}
+                Ok(_) => self.unasked.was_useless(),
                 Err(error) => self.handle_bad_params(cx, METHOD_CANCEL, &error),
             },
             METHOD_PROGRESS => match params_into::<Progress>(notification.params) {
@@ -174,7 +177,8 @@ impl Session {
                     Ok(frame)
                 });
                 match checked {
-                    Ok(frame) => self.events.extend(frame.map(SessionEvent::Stream)),
+                    Ok(Some(frame)) => self.events.push_back(SessionEvent::Stream(frame)),
+                    Ok(None) => self.unasked.was_useless(),
                     Err(violation) => self.refuse(cx, None, violation),
                 }
             }
@@ -184,11 +188,12 @@ impl Session {
     /// Passed on only while somebody waits who asked for it.
     fn handle_progress(&mut self, cx: &mut Cx<'_>, progress: Progress) {
         match self.requests.progress(&progress.id, self.queue.begun()) {
-            Ok(waiter) => {
-                if let Some(Caller::Call(key)) = waiter.map(|waiter| waiter.caller) {
+            Ok(waiter) => match waiter.map(|waiter| waiter.caller) {
+                Some(Caller::Call(key)) => {
                     self.events.push_back(SessionEvent::Progress(key, progress.value));
                 }
-            }
+                _ => self.unasked.was_useless(),
+            },
             Err(violation) => self.fault(cx, Fault::Violation(violation.why)),
         }
     }

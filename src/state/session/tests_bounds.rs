@@ -1,6 +1,7 @@
 //! The bounds of one session: frame size, calls in flight, waiting bytes, requests of the peer.
 
 use super::*;
+use crate::state::unasked::{BYTES_MAX, INTERVAL, ITEMS_MAX};
 use rpc_plugin_peer::OWN_MAX;
 
 /// Params that make the frame of a call exactly `frame_bytes` long.
@@ -143,4 +144,59 @@ fn a_peer_that_asks_and_never_reads_is_cut_off() {
         }
     }
     panic!("it was never cut off");
+}
+
+/// Frames that nobody asked for, of each kind, and how often they come until the connection is left alone for a while.
+#[test]
+fn what_nobody_asked_for_pauses_the_connection_and_what_was_asked_for_does_not() {
+    fn pushed(bench: &mut Bench, bytes: &[u8]) -> Option<Time> {
+        bench.push(bytes);
+        bench.session.unasked().pause_after(bench.now, bytes.len()).map(|(until, _)| until)
+    }
+    let notification =
+        |method: &str, params: Value| frame(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
+    let log = notification("host.log", json!({"level": "info", "message": "m"}));
+    for junk in [
+        notification("nobody.knows", json!({})),
+        notification("rpc.cancel", json!({"id": 99})),
+        notification("nobody.knows", json!({"x": "y".repeat(10_000)})),
+    ] {
+        let mut bench = Bench::open();
+        bench.now = bench.now.plus(MS);
+        let taken = (1..).take_while(|_| pushed(&mut bench, &junk).is_none()).count();
+        let fit = ITEMS_MAX.min(BYTES_MAX / junk.len());
+        assert!((fit..=fit + 1).contains(&taken), "{taken} of {} bytes", junk.len());
+        assert_eq!(pushed(&mut bench, &junk), Some(bench.now.plus(INTERVAL)));
+        bench.now = bench.now.plus(INTERVAL);
+        assert_eq!(pushed(&mut bench, &junk), None);
+    }
+    // Progress that nobody wants, of a call that waits.
+    let mut bench = Bench::open();
+    bench.now = bench.now.plus(MS);
+    bench.call(1);
+    bench.write_all();
+    let progress = notification("rpc.progress", json!({"id": 0, "value": 1}));
+    assert_eq!((1..).take_while(|_| pushed(&mut bench, &progress).is_none()).count(), ITEMS_MAX);
+    // Requests beyond those that may wait.
+    let mut bench = Bench::open();
+    bench.now = bench.now.plus(MS);
+    let mut ids = 0..;
+    let mut ask = |bench: &mut Bench| {
+        let id = ids.next().unwrap();
+        let paused = pushed(bench, &frame(&json!({"jsonrpc": "2.0", "id": id, "method": "x", "params": {}})));
+        bench.write_all();
+        paused
+    };
+    assert_eq!((1..).take_while(|_| ask(&mut bench).is_none()).count(), INCOMING_MAX + ITEMS_MAX);
+    // What the host takes, and answers to what it asked.
+    let mut bench = Bench::open();
+    bench.now = bench.now.plus(MS);
+    for number in 0..5000 {
+        bench.call(number);
+        bench.write_all();
+        let large = json!({"jsonrpc": "2.0", "id": number, "result": {"x": "y".repeat(number as usize)}});
+        assert_eq!(pushed(&mut bench, &frame(&large)), None);
+        assert_eq!(pushed(&mut bench, &log), None);
+        bench.events();
+    }
 }
