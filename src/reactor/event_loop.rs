@@ -23,9 +23,9 @@ use super::recorder::Recorder;
 use super::relay_threads::RelayThreads;
 use super::runtime_folder::{LookedAfter, RuntimeFolder};
 use super::setup::{EndReason, HostEnd, Setup};
-use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, Woken};
+use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, ReplySender, Woken};
 use crate::state::action::{Action, Note};
-use crate::state::call::CallEnd;
+use crate::state::call::{CallEnd, CallRequest};
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
 use crate::state::plugin::{ExitReport, status_of};
@@ -370,11 +370,7 @@ impl Reactor {
                 let list = hub.supervisor.plugins_by_id().map(|plugin| status_of(plugin, now)).collect();
                 let _ = reply.try_send(list);
             }
-            LoopCommand::Call(request, reply) => {
-                if let Some(key) = self.pending.add_call(reply) {
-                    self.pending.call(&mut hub.supervisor, now, key, request);
-                }
-            }
+            LoopCommand::Call(request, reply) => drop(self.begin_call(now, request, reply)),
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
             LoopCommand::AskerProgress(asker, value) => {
                 hub.supervisor.with_session(now, asker.key, asker.generation, |session, _| {
@@ -411,6 +407,12 @@ impl Reactor {
             LoopCommand::End(reason) => self.begin_end(now, reason),
             LoopCommand::EndNow(reason) => self.end_now(now, reason),
         }
+    }
+
+    /// Begins a call, unless its caller has gone. The plugin that it goes to.
+    fn begin_call(&mut self, now: Time, request: CallRequest, reply: ReplySender) -> Option<PluginKey> {
+        let key = self.pending.add_call(reply)?;
+        self.pending.call(&mut self.hub.supervisor, now, key, request)
     }
 
     fn known(&self, id: &PluginId) -> Result<PluginKey, CallError> {
@@ -515,16 +517,13 @@ impl EventLoop for Reactor {
         // What this thread posted before comes before.
         let now = self.hub.now();
         let now = self.take_commands(now);
-        let mut plugin = None;
-        match command {
-            LoopCommand::Call(request, reply) => {
-                plugin = self
-                    .pending
-                    .add_call(reply)
-                    .and_then(|key| self.pending.call(&mut self.hub.supervisor, now, key, request));
+        let plugin = match command {
+            LoopCommand::Call(request, reply) => self.begin_call(now, request, reply),
+            command => {
+                self.handle_command(now, command);
+                None
             }
-            command => self.handle_command(now, command),
-        }
+        };
         let plugin = plugin.filter(|_| may_batch).and_then(|key| self.hub.supervisor.plugin(key));
         if plugin.is_some_and(|plugin| plugin.has_company(BATCH_BYTES_MAX)) {
             self.perform_all(now);

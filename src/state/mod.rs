@@ -15,6 +15,7 @@ pub mod failed_calls;
 pub mod fds;
 pub mod hang;
 pub mod keys;
+pub mod launch_failure;
 pub mod liveness;
 pub mod note;
 pub mod output;

@@ -2,6 +2,7 @@
 
 use super::{Phase, Plugin, PluginProcess, Step, Why};
 use crate::state::action::{Action, Note};
+use crate::state::launch_failure::{PrepareFailure, SpawnFailure};
 use crate::state::policy::Transport;
 use crate::state::session::{Expectation, Session};
 use rpc_plugin_wire::event::EventKind;
@@ -25,34 +26,6 @@ pub struct PeerIdentity {
     pub pid: u32,
     /// Its effective user then.
     pub uid: u32,
-}
-
-/// Why a process did not come to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpawnFailure {
-    /// In words.
-    pub reason: String,
-    /// Whether the executable was open for writing (ETXTBSY), which passes.
-    pub busy: bool,
-    /// Whether the host lacks something, such as descriptors or processes: no fault of the plugin.
-    pub shortage: bool,
-}
-
-/// Why a generation could not be prepared for launch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PrepareFailure {
-    /// In words.
-    pub reason: String,
-    /// The number that turned out to have been used already, if that is why. The next one is the one after it.
-    pub used: Option<Generation>,
-    /// Whether the host lacks something, such as room on its disk: no fault of the plugin.
-    pub shortage: bool,
-}
-
-impl From<String> for PrepareFailure {
-    fn from(reason: String) -> PrepareFailure {
-        PrepareFailure { reason, used: None, shortage: false }
-    }
 }
 
 impl Plugin {

@@ -18,7 +18,8 @@ mod status;
 mod tests;
 
 pub use super::exit_report::ExitReport;
-pub use launch::{PeerIdentity, PrepareFailure, SpawnFailure};
+pub use super::launch_failure::{PrepareFailure, SpawnFailure};
+pub use launch::PeerIdentity;
 pub use status::{backoff_until, launch_waits, status_of};
 
 use super::action::{Action, Note};
