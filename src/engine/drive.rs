@@ -3,8 +3,8 @@
 //! What this file is for: [`Engine`], which lends the loop to one thread at a time. Which thread that is decides
 //! [`super::driver`]. What it deliberately does not do: know what the loop does; [`EventLoop`] is what it asks of it.
 //!
-//! What always holds: what lives no longer than the thread that made it is made on the loop's own thread only; a caller
-//! drives until it has its answer and no longer; where a caller cannot go on, the loop's own thread does.
+//! What always holds: a caller drives until it has its answer and no longer; where a caller cannot go on, the loop's own
+//! thread does.
 
 use super::driver::{Driver, TICK};
 use super::queue::{CommandSender, PostError};
@@ -50,9 +50,6 @@ pub(crate) trait EventLoop {
 
     /// Whether something waits that is no command and comes with no event.
     fn has_unfinished(&self) -> bool;
-
-    /// Says whether its own thread drives from now on.
-    fn set_on_own_thread(&mut self, on_own_thread: bool);
 
     /// Whether its own thread has to go on.
     fn needs_own_thread(&self) -> bool;
@@ -153,7 +150,6 @@ impl<L: EventLoop> Engine<L> {
     fn drive_own(&self, mut stay: bool) -> bool {
         let mut own = Own(self.lock());
         let Some(event_loop) = own.0.as_mut() else { return true };
-        event_loop.set_on_own_thread(true);
         if self.event_loop.is_poisoned() {
             event_loop.fail(&io::Error::other("a caller's thread panicked in it"));
             return own.end();
@@ -330,7 +326,6 @@ impl<L: EventLoop> Drop for Turn<'_, L> {
 
 /// Stops driving, and has the loop's own thread go on where something cannot wait.
 fn leave<L: EventLoop>(event_loop: &mut L, driver: &Driver, failed: bool) {
-    event_loop.set_on_own_thread(false);
     let must_go_on = failed || event_loop.has_unfinished() || event_loop.needs_own_thread();
     driver.leave(must_go_on, || !event_loop.is_queue_empty());
 }

@@ -16,6 +16,7 @@ use crate::state::action::Note;
 use crate::state::start_places::STARTING_MAX_LEAST;
 use crate::sys::host_identity::{HostIdentity, leaders_of};
 use crate::sys::known_children::KnownChildren;
+use crate::sys::launcher::Launcher;
 use crate::sys::leftovers::{Leftovers, Search, kill_leftovers};
 use crate::sys::listener;
 use crate::sys::orphans::become_subreaper;
@@ -245,12 +246,7 @@ impl HostBuilder {
         self.offered.check()?;
         let (path, temporary) = self.folder()?;
         let runtime_dir = Arc::new(RuntimeDir::open(&path).map_err(HostError::RuntimeDir)?);
-        let log = if self.event_log {
-            EventLog::start_on(runtime_dir.path(), &self.log_options, Arc::clone(&self.log_disk))
-                .map_err(|error| HostError::Setup("the event log cannot be opened", error))?
-        } else {
-            EventLog::disabled()
-        };
+        let log = self.open_log(&runtime_dir)?;
         let notes = tidy_up(&runtime_dir)?;
         let admin = self.listen(&runtime_dir)?;
         if self.subreaper {
@@ -258,6 +254,9 @@ impl HostBuilder {
         }
         let ended = EndReason::default();
         let (children, questions) = (KnownChildren::default(), SinkQuestions::default());
+        let launcher = Launcher::start()
+            .map_err(|error| HostError::Setup("the thread that launches cannot be started", error))?;
+        let launcher = Arc::new(launcher);
         let (called_back, serving) = (CallbackTable::default(), Arc::default());
         let services = RunningServices::new(self.offered, called_back.clone(), Arc::clone(&serving));
         let setup = Setup {
@@ -268,6 +267,7 @@ impl HostBuilder {
             starting_max: self.starting_max.unwrap_or_else(starting_max_default),
             subreaper: self.subreaper,
             children: children.clone(),
+            launcher: Arc::clone(&launcher),
             sinks: Arc::clone(&questions),
             on_hang: self.on_hang,
             ended: Arc::clone(&ended),
@@ -293,6 +293,7 @@ impl HostBuilder {
             log: &shared.log,
             engine: &shared.engine,
             children: &children,
+            launcher: &launcher,
         };
         let started = Sinks::start(&around, self.log_sinks, &self.log_options).map_err(|error| {
             HostError::Setup("the threads of the record's sinks cannot be started", error)
@@ -316,6 +317,14 @@ impl HostBuilder {
         let folder = TemporaryFolder::new(TEMPORARY_PREFIX)
             .map_err(|error| HostError::Setup("a temporary folder cannot be made", error))?;
         Ok((folder.path().to_owned(), Some(folder)))
+    }
+
+    fn open_log(&self, runtime_dir: &RuntimeDir) -> Result<EventLog, HostError> {
+        if !self.event_log {
+            return Ok(EventLog::disabled());
+        }
+        EventLog::start_on(runtime_dir.path(), &self.log_options, Arc::clone(&self.log_disk))
+            .map_err(|error| HostError::Setup("the event log cannot be opened", error))
     }
 
     fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<AdminSocket>, HostError> {

@@ -303,6 +303,9 @@ fn last_recorded_generation(folder: &Path) -> Option<Generation> {
 }
 
 #[cfg(test)]
+mod launch_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -14,21 +14,21 @@ use super::hub::Hub;
 use super::in_band_streams::InBandStreams;
 use super::instances::{Instances, REAP_TIMEOUT};
 use super::left_behind::{LeftBehind, ORPHANS_END_TIMEOUT};
-use super::loop_commands::{LoopCommand, closers};
+use super::loop_commands::{LaunchOutcome, LaunchReport, LoopCommand, closers};
 use super::pending_replies::{Asker, PendingReplies, ReplyTo};
 use super::plugin_requests::PluginRequests;
 use super::poller::{Poller, Source};
 use super::preparations::Preparations;
 use super::recorder::Recorder;
 use super::relay_threads::RelayThreads;
-use super::runtime_folder::{LookedAfter, RuntimeFolder};
+use super::runtime_folder::{LookedAfter, RuntimeFolder, take_looked};
 use super::setup::{EndReason, HostEnd, Setup};
 use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, ReplySender, Woken};
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest};
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
-use crate::state::plugin::{ExitReport, status_of};
+use crate::state::plugin::{ExitReport, preparation_waits, status_of};
 use crate::state::time::Time;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::EventKind;
@@ -61,8 +61,6 @@ pub(crate) struct Reactor {
     hub: Hub,
     driver: Arc<Driver>,
     queue: CommandQueue<LoopCommand>,
-    /// Whether the loop's own thread drives.
-    on_own_thread: bool,
     preparations: Preparations,
     instances: Instances,
     output: CapturedOutput,
@@ -90,6 +88,7 @@ impl Reactor {
         let (commands, queue) = engine::open(Arc::clone(&driver));
         let held = HeldReplies::new(&setup.log, &commands);
         let watchdog = setup.watchdog(commands.clone())?;
+        let launcher = setup.launcher(commands.clone());
         let recorder = Recorder::new(setup.log, setup.runtime_dir.path());
         let closers = closers(setup.children.clone(), commands.clone());
         let mut hub = Hub::new(poller, recorder, watchdog, setup.starting_max, closers);
@@ -97,9 +96,8 @@ impl Reactor {
             runtime_folder: RuntimeFolder::new(&mut hub, setup.runtime_dir.path()),
             driver: Arc::clone(&driver),
             queue,
-            on_own_thread: false,
             preparations: Preparations::start(Arc::clone(&setup.runtime_dir), commands.clone())?,
-            instances: Instances::new(Arc::clone(&setup.runtime_dir), setup.children.clone()),
+            instances: Instances::new(launcher),
             output: CapturedOutput::default(),
             left_behind: LeftBehind::start(setup.subreaper, setup.children, commands.clone())?,
             connections: Connections::default(),
@@ -128,7 +126,8 @@ impl Reactor {
         ];
         let now = self.hub.now();
         let due = until.into_iter().flatten().min().map(|at| at.since(now));
-        let mut timeout = [due, wait_max].into_iter().flatten().min();
+        let looks = [self.instances.look_after_launches(), self.preparations.look()];
+        let mut timeout = [due, wait_max].into_iter().chain(looks).flatten().min();
         if self.hub.poller.has_unfinished() || (timeout != Some(Duration::ZERO) && !self.queue.may_sleep()) {
             timeout = Some(Duration::ZERO);
         }
@@ -194,11 +193,14 @@ impl Reactor {
         self.left_behind.sweep();
     }
 
-    /// Launches what was prepared.
-    fn spawn(&mut self, now: Time, key: PluginKey, generation: Generation) {
+    /// Takes over what was launched, or tells why it was not.
+    fn spawned(&mut self, now: Time, (key, generation): (PluginKey, Generation), outcome: LaunchOutcome) {
         let hub = &mut self.hub;
-        let (outcome, channel) = match self.instances.spawn(hub, &mut self.output, key, generation) {
-            Ok((pid, channel)) => (Ok(pid), channel),
+        let take =
+            |launched| self.instances.take_launched(hub, &mut self.output, (key, generation), launched);
+        let (outcome, channel) = match outcome.map(take) {
+            Ok(None) => return,
+            Ok(Some((pid, channel))) => (Ok(pid), channel),
             Err(failure) => (Err(failure), None),
         };
         if let Ok(pid) = outcome
@@ -207,7 +209,8 @@ impl Reactor {
             self.preparations.write_leader_down(folder, pid);
         }
         hub.supervisor.with_plugin(now, key, |plugin, step| plugin.handle_spawned(step, generation, outcome));
-        if let Some(stream) = channel {
+        // What was called off on its way speaks with nobody.
+        if let Some(stream) = channel.filter(|_| hub.supervisor.session_mut(key, generation).is_some()) {
             self.connections.add(hub, now, (key, generation), stream);
         }
     }
@@ -226,12 +229,10 @@ impl Reactor {
                 None => break,
             }
         }
-        self.preparations.submit();
     }
 
     fn perform_all(&mut self, now: Time) {
-        while self.on_own_thread || !self.hub.supervisor.next_action().is_some_and(is_spawn) {
-            let Some(action) = self.hub.supervisor.poll_action() else { break };
+        while let Some(action) = self.hub.supervisor.poll_action() {
             self.perform(now, action);
         }
     }
@@ -239,8 +240,16 @@ impl Reactor {
     fn perform(&mut self, now: Time, action: Action) {
         let hub = &mut self.hub;
         match action {
-            Action::Prepare(key, number, config) => self.preparations.begin(hub, now, (key, number), config),
-            Action::Spawn(key, generation) => self.spawn(now, key, generation),
+            Action::Prepare(key, number, config) => {
+                if !self.preparations.begin(hub, now, (key, number), config) {
+                    self.preparation_waits(now, key, number, true);
+                }
+            }
+            Action::Spawn(key, generation) => {
+                if let Err(failure) = self.instances.launch(key, generation) {
+                    self.spawned(now, (key, generation), Err(failure));
+                }
+            }
             Action::Await(key, generation) => self.instances.begin_to_await(hub, key, generation),
             Action::Discard(key, generation) => self.instances.discard(hub, key, generation),
             Action::Trusted(key, generation) => self.instances.trust(hub, key, generation),
@@ -387,11 +396,7 @@ impl Reactor {
                 let _ = reply.try_send(());
             }
             LoopCommand::Record(note) => hub.recorder.record(*note),
-            LoopCommand::Prepared(key, generation, config, outcome) => {
-                let outcome = outcome.map(|launch| self.instances.take_prepared(hub, key, config, *launch));
-                hub.supervisor
-                    .with_plugin(now, key, |plugin, step| plugin.handle_prepared(step, generation, outcome));
-            }
+            LoopCommand::Launch(key, generation, report) => self.launch_goes_on(now, key, generation, report),
             LoopCommand::OpenAdmin => {
                 if let Err(error) = self.admin.open(hub) {
                     hub.fault("the admin socket cannot be watched", &error);
@@ -406,6 +411,24 @@ impl Reactor {
             LoopCommand::SweepOrphans => self.left_behind.sweep(),
             LoopCommand::End(reason) => self.begin_end(now, reason),
             LoopCommand::EndNow(reason) => self.end_now(now, reason),
+        }
+    }
+
+    fn preparation_waits(&mut self, now: Time, key: PluginKey, generation: Generation, waits: bool) {
+        let supervisor = &mut self.hub.supervisor;
+        supervisor.with_plugin(now, key, |plugin, step| preparation_waits(plugin, step, generation, waits));
+    }
+
+    fn launch_goes_on(&mut self, now: Time, key: PluginKey, generation: Generation, report: LaunchReport) {
+        match report {
+            LaunchReport::Begun => self.preparation_waits(now, key, generation, false),
+            LaunchReport::Prepared(config, outcome) => {
+                let hub = &mut self.hub;
+                let outcome = outcome.map(|launch| self.instances.take_prepared(hub, key, config, *launch));
+                hub.supervisor
+                    .with_plugin(now, key, |plugin, step| plugin.handle_prepared(step, generation, outcome));
+            }
+            LaunchReport::Spawned(outcome) => self.spawned(now, (key, generation), outcome),
         }
     }
 
@@ -441,23 +464,11 @@ impl Reactor {
         }
     }
 
-    /// Tells what was missing of the runtime folder and was made again, or ends where it cannot be.
     fn folder_looked(&mut self, now: Time, looked: Result<LookedAfter, String>) {
-        match looked {
-            Ok(looked) => {
-                if let Some(what) = looked.what() {
-                    let note = Note::new(EventKind::RuntimeDirMade, format!("{what}; it was made again"));
-                    self.hub.recorder.record(note);
-                }
-                if let Some((listener, file)) = looked.socket {
-                    self.admin.replace(&mut self.hub, listener, file);
-                }
-            }
-            Err(error) => {
-                let reason =
-                    format!("the runtime folder was removed or replaced, and cannot be made again: {error}");
-                let note = Note::new(EventKind::HostFault, "the host ends");
-                self.hub.recorder.record(note.error(reason.clone()));
+        match take_looked(&mut self.hub, looked) {
+            Ok(None) => {}
+            Ok(Some((listener, file))) => self.admin.replace(&mut self.hub, listener, file),
+            Err(reason) => {
                 self.broken = Some(reason.clone());
                 self.begin_end(now, reason);
             }
@@ -544,14 +555,8 @@ impl EventLoop for Reactor {
         self.hub.poller.has_unfinished()
     }
 
-    fn set_on_own_thread(&mut self, on_own_thread: bool) {
-        self.on_own_thread = on_own_thread;
-    }
-
-    /// A plugin is to be launched, and lives no longer than the thread that launched it
-    /// (PR_SET_PDEATHSIG(2const)); or the host ends.
     fn needs_own_thread(&self) -> bool {
-        self.ending.is_some() || self.hub.supervisor.next_action().is_some_and(is_spawn)
+        self.ending.is_some()
     }
 
     fn is_over(&self) -> bool {
@@ -578,7 +583,6 @@ impl EventLoop for Reactor {
         self.hub.watchdog.end();
         self.instances.end();
         self.left_behind.end(&mut self.hub);
-        self.preparations.end();
         self.requests.end();
         let is_fault = self.broken.is_some();
         let asked = self.ending.take().map(|ending| ending.reason);
@@ -587,10 +591,6 @@ impl EventLoop for Reactor {
         self.hub.recorder.record(note);
         let _ = self.ended.set(HostEnd { reason, is_fault });
     }
-}
-
-fn is_spawn(action: &Action) -> bool {
-    matches!(action, Action::Spawn(..))
 }
 
 fn unknown(id: &PluginId) -> CallError {

@@ -5,15 +5,17 @@
 use super::closers::OwnerCloser;
 use crate::state::closing::Passed;
 use crate::state::plugin_config::PluginConfig;
+use crate::sys::attached::Attached;
 use crate::sys::executable::Executable;
 use crate::sys::known_children::KnownChild;
 use crate::sys::launch::PreparedLaunch;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::private_folder::PrivateFolder;
-use crate::sys::process::{Attached, Child};
+use crate::sys::process::Child;
+use crate::sys::spawn::Spawned;
 use rpc_plugin_wire::{Generation, Token};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -65,6 +67,16 @@ impl InstanceProcess {
     }
 }
 
+/// A process that the launcher launched, and nobody watches yet. It is killed and reaped where it is dropped.
+#[derive(Debug)]
+pub(crate) struct LaunchedProcess {
+    pub(super) spawned: Spawned,
+    /// Dropped after the child is reaped.
+    pub(super) known: KnownChild,
+    /// Its connection, where it was given one.
+    pub(super) channel: Option<UnixStream>,
+}
+
 /// A process that runs, or has ended and is not reaped.
 #[derive(Debug)]
 pub(super) struct RunningProcess {
@@ -87,8 +99,9 @@ pub(super) struct Prepared {
     pub(super) socket_path: Option<PathBuf>,
     /// Until somebody is taken.
     pub(super) listening: Option<Listening>,
-    /// Until it runs.
-    pub(super) executable: Option<Executable>,
+    /// Until it runs; the launcher has it meanwhile.
+    pub(super) executable: Option<Arc<Executable>>,
+    pub(super) working_folder: Option<Arc<OwnedFd>>,
     /// Until it runs, where it is launched.
     pub(super) folder: Option<PrivateFolder>,
 }
@@ -110,7 +123,8 @@ impl Prepared {
         launch: PreparedLaunch,
         closer: &Arc<OwnerCloser>,
     ) -> (Prepared, Token) {
-        let PreparedLaunch { generation, token, token_file, listener, executable, folder } = launch;
+        let PreparedLaunch { generation, token, token_file, listener, executable, folder, working_folder } =
+            launch;
         let prepared = Prepared {
             generation,
             config,
@@ -122,7 +136,8 @@ impl Prepared {
                 Listening { listener, _file: file, source: None }
             }),
             folder: executable.is_some().then_some(folder),
-            executable,
+            executable: executable.map(Arc::new),
+            working_folder: working_folder.map(Arc::new),
         };
         (prepared, token)
     }

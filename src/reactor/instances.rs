@@ -1,7 +1,7 @@
 //! Instances: the processes of all plugins, and what was prepared for them.
 //!
-//! What this file is for: launching, watching, signalling and reaping. What it deliberately does not do: prepare
-//! ([`super::preparations`]), read what they print ([`super::captured_output`]), speak with them
+//! What this file is for: watching, signalling and reaping. What it deliberately does not do: prepare
+//! ([`super::preparations`]), launch ([`super::launches`]), read what they print ([`super::captured_output`]), speak with them
 //! ([`super::connections`]).
 //!
 //! What always holds: a process is signalled as one group, and only while it is not reaped; one that was started by hand
@@ -10,33 +10,30 @@
 use super::captured_output::CapturedOutput;
 use super::contract::{how_to_start, variables};
 use super::hub::{ACCEPTS_PER_TURN, Hub};
-use super::instance::{Instance, InstanceProcess, Prepared, RunningProcess};
+use super::instance::{Instance, InstanceProcess, LaunchedProcess, Prepared, RunningProcess};
+use super::launches::{LauncherHandle, failure};
 use super::poller::Source;
 use crate::state::action::{Note, StopSignal};
 use crate::state::closing::Closer;
 use crate::state::keys::PluginKey;
-use crate::state::output::{Output, Stream};
+use crate::state::output::Stream;
 use crate::state::plugin::{PeerIdentity, SpawnFailure};
 use crate::state::plugin_config::PluginConfig;
-use crate::state::policy::Transport;
 use crate::state::time::Time;
+use crate::sys::attached::Attached;
 use crate::sys::credentials::{effective_uid, peer_credentials};
-use crate::sys::file_error::is_shortage;
-use crate::sys::known_children::{KnownChild, KnownChildren};
+use crate::sys::known_children::KnownChild;
 use crate::sys::launch::PreparedLaunch;
 use crate::sys::private_folder::PrivateFolder;
-use crate::sys::process::{Attached, Child, end_all};
-use crate::sys::runtime_dir::RuntimeDir;
-use crate::sys::spawn::{Channel, SpawnSpec, Spawned, spawn};
+use crate::sys::process::{Child, end_all};
+use crate::sys::spawn::Spawned;
 use mio::Interest;
-use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::Token;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::handshake::{ENV_HOST_PID, ENV_LAUNCH};
+use rpc_plugin_wire::handshake::ENV_HOST_PID;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
@@ -49,14 +46,13 @@ pub(super) const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 /// All instances, by plugin.
 pub(super) struct Instances {
     by_plugin: BTreeMap<PluginKey, Instance>,
-    runtime_dir: Arc<RuntimeDir>,
-    children: KnownChildren,
+    launcher: LauncherHandle,
     uid: u32,
 }
 
 impl Instances {
-    pub(super) fn new(runtime_dir: Arc<RuntimeDir>, children: KnownChildren) -> Instances {
-        Instances { by_plugin: BTreeMap::new(), runtime_dir, children, uid: effective_uid() }
+    pub(super) fn new(launcher: LauncherHandle) -> Instances {
+        Instances { by_plugin: BTreeMap::new(), launcher, uid: effective_uid() }
     }
 
     /// Makes room for a plugin that is taken into care.
@@ -95,67 +91,49 @@ impl Instances {
         token
     }
 
-    /// Launches what was prepared: the process, and its connection where it was given one.
+    /// Has what was prepared launched; it comes back as [`super::loop_commands::LaunchReport::Spawned`].
     ///
     /// # Errors
-    /// Why it could not be launched or watched. No process of it is left then.
-    pub(super) fn spawn(
+    /// Why there is nothing to launch.
+    pub(super) fn launch(&self, key: PluginKey, generation: Generation) -> Result<(), SpawnFailure> {
+        let missing = || failure("what was prepared for it is not there any more".into(), None);
+        self.launcher.begin(key, self.prepared(key, generation).ok_or_else(missing)?)
+    }
+
+    /// Takes over a process that was launched, with its pid and connection. `None`: it is not awaited any more, or cannot be
+    /// watched; it is ended off the loop, and then told of as a failure.
+    pub(super) fn take_launched(
         &mut self,
         hub: &mut Hub,
         output: &mut CapturedOutput,
-        key: PluginKey,
-        generation: Generation,
-    ) -> Result<(u32, Option<UnixStream>), SpawnFailure> {
-        let failure = |reason: String, error: Option<&io::Error>| {
-            let errno = error.and_then(io::Error::raw_os_error).map(Errno::from_raw);
-            SpawnFailure { reason, busy: false, shortage: errno.is_some_and(is_shortage) }
+        (key, generation): (PluginKey, Generation),
+        mut launched: Box<LaunchedProcess>,
+    ) -> Option<(u32, Option<UnixStream>)> {
+        let plugin = hub.supervisor.plugin(key).filter(|plugin| plugin.awaits_process(generation));
+        let failed = if let Some(id) = plugin.map(|plugin| plugin.id().clone()) {
+            match self.watch(hub, output, (key, generation), &mut launched) {
+                Ok(exit_source) => {
+                    let LaunchedProcess { spawned, known, channel } = *launched;
+                    hub.watchdog.add(key, &id, generation, &spawned.child);
+                    let (pid, process) = (spawned.child.pid(), InstanceProcess::Launched(spawned.child));
+                    if let Some(instance) = self.by_plugin.get_mut(&key) {
+                        let known = Some(known);
+                        instance.running = Some(RunningProcess { generation, process, known, exit_source });
+                    }
+                    return Some((pid, channel));
+                }
+                Err(error) => failure(format!("its process could not be watched: {error}"), Some(&error)),
+            }
+        } else {
+            failure("it was not wanted any more when it was launched".into(), None)
         };
-        let missing = || failure("what was prepared for it is not there any more".into(), None);
-        let prepared = self.prepared(key, generation).ok_or_else(missing)?;
-        let executable = prepared.executable.as_ref().ok_or_else(missing)?;
-        let config = Arc::clone(&prepared.config);
-        let transport = config.policy.transport;
-        let mut env = variables(prepared);
-        // What it leaves behind is known by it, to this host and the next.
-        let value = self.runtime_dir.host().mark(self.runtime_dir.path(), &config.id, generation);
-        let mut mark = OsString::from(format!("{ENV_LAUNCH}="));
-        mark.push(&value);
-        env.push((ENV_LAUNCH.into(), value));
-        env.extend(config.env.iter().cloned());
-        let pair = match transport {
-            Transport::Unix => None,
-            Transport::Fd | Transport::Stdio => Some(UnixStream::pair().map_err(|error| {
-                failure(format!("its connection could not be made: {error}; raise `ulimit -n`"), Some(&error))
-            })?),
-        };
-        let (ours, theirs) = pair.unzip();
-        let channel = match (transport, &theirs) {
-            (Transport::Fd, Some(theirs)) => Channel::Descriptor(theirs.as_fd()),
-            (Transport::Stdio, Some(theirs)) => Channel::Stdio(theirs.as_fd()),
-            _ => Channel::None,
-        };
-        let spec = SpawnSpec {
-            executable,
-            arg0: config.executable.as_os_str(),
-            args: &config.args,
-            env: &env,
-            working_folder: &config.working_folder,
-            inherit_output: matches!(config.output, Output::Inherit),
-            channel,
-        };
-        let (spawned, known) = self
-            .children
-            .launch(mark, || spawn(&spec), |spawned| spawned.child.pid())
-            .map_err(|error| SpawnFailure {
-                busy: error.is_text_busy(),
-                shortage: error.is_shortage(),
-                reason: error.to_string(),
-            })?;
-        let pid = spawned.child.pid();
-        // Without a watch on it the process would be lost: dropping it kills and reaps it.
-        self.watch(hub, output, (key, generation), &config, spawned, known)
-            .map_err(|error| failure(format!("its process could not be watched: {error}"), Some(&error)))?;
-        Ok((pid, ours))
+        self.launcher.end((key, generation), launched, failed);
+        None
+    }
+
+    /// When launches that are on their way are to be looked after again, after this.
+    pub(super) fn look_after_launches(&self) -> Option<Duration> {
+        self.launcher.look()
     }
 
     fn watch(
@@ -163,32 +141,25 @@ impl Instances {
         hub: &mut Hub,
         output: &mut CapturedOutput,
         (key, generation): (PluginKey, Generation),
-        config: &PluginConfig,
-        spawned: Spawned,
-        known: KnownChild,
-    ) -> io::Result<()> {
-        let Spawned { child, stdout, stderr } = spawned;
+        launched: &mut LaunchedProcess,
+    ) -> io::Result<u64> {
+        let Spawned { child, stdout, stderr } = &mut launched.spawned;
         let exit = Source::Exit(key, generation);
         let exit_source = hub.poller.register(child.as_fd().as_raw_fd(), exit, Interest::READABLE)?;
-        for (stream, pipe) in [(Stream::Stdout, stdout), (Stream::Stderr, stderr)] {
-            if let Some(pipe) = pipe {
-                output.begin(hub, (key, generation, stream), config, pipe)?;
-            }
-        }
-        hub.watchdog.add(key, &config.id, generation, &child);
-        let process = InstanceProcess::Launched(child);
-        let listener = Source::Listener(key, generation);
         if let Some(prepared) = self.prepared_mut(key, generation) {
-            prepared.executable = None;
+            let config = Arc::clone(&prepared.config);
+            for (stream, pipe) in [(Stream::Stdout, stdout.take()), (Stream::Stderr, stderr.take())] {
+                if let Some(pipe) = pipe {
+                    output.begin(hub, (key, generation, stream), &config, pipe)?;
+                }
+            }
+            (prepared.executable, prepared.working_folder) = (None, None);
             if let Some(listening) = prepared.listening.as_mut() {
-                let fd = listening.listener.as_raw_fd();
+                let (fd, listener) = (listening.listener.as_raw_fd(), Source::Listener(key, generation));
                 listening.source = Some(hub.poller.register(fd, listener, Interest::READABLE)?);
             }
         }
-        if let Some(instance) = self.by_plugin.get_mut(&key) {
-            instance.running = Some(RunningProcess { generation, process, known: Some(known), exit_source });
-        }
-        Ok(())
+        Ok(exit_source)
     }
 
     /// The folder of a plugin that has just been launched, once.
@@ -426,7 +397,10 @@ impl Drop for Instances {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::known_children::KnownChildren;
+    use crate::sys::launcher::Launcher;
     use crate::sys::process::hung;
+    use crate::sys::runtime_dir::RuntimeDir;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -434,7 +408,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let runtime_dir = RuntimeDir::open(&folder.path().join("run")).unwrap();
-        let mut instances = Instances::new(Arc::new(runtime_dir), KnownChildren::default());
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (commands, _queue) = crate::engine::open(Arc::new(crate::engine::Driver::new(waker)));
+        let launcher = LauncherHandle {
+            runtime_dir: Arc::new(runtime_dir),
+            children: KnownChildren::default(),
+            launcher: Arc::new(Launcher::start().unwrap()),
+            commands,
+        };
+        let mut instances = Instances::new(launcher);
         let (children, _held) = hung(100);
         for (number, child) in (0..).zip(children) {
             let generation = Generation::FIRST;

@@ -1,6 +1,7 @@
 //! Commands of other threads to the event loop.
 
 use super::closers::Closers;
+use super::instance::LaunchedProcess;
 use super::pending_replies::Asker;
 use super::recorder::{KindFilter, LifecycleEvent};
 use super::runtime_folder::LookedAfter;
@@ -9,7 +10,7 @@ use crate::state::action::Note;
 use crate::state::call::CallRequest;
 use crate::state::fds::Fds;
 use crate::state::keys::PluginKey;
-use crate::state::plugin::PrepareFailure;
+use crate::state::plugin::{PrepareFailure, SpawnFailure};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
@@ -21,6 +22,19 @@ use rpc_plugin_wire::{CallError, ErrorObject, Generation, PluginId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A process that was launched, or why there is none.
+pub(crate) type LaunchOutcome = Result<Box<LaunchedProcess>, SpawnFailure>;
+
+/// What a thread that works on a launch reports.
+pub(crate) enum LaunchReport {
+    /// A worker has begun with a preparation that had waited for one.
+    Begun,
+    /// A worker prepared it, or could not.
+    Prepared(Arc<PluginConfig>, Result<Box<PreparedLaunch>, PrepareFailure>),
+    /// The launcher launched what was prepared, or could not.
+    Spawned(LaunchOutcome),
+}
 
 /// Requests of other threads to the event loop. Answers go to the sender in the command; a dropped
 /// sender means that the host has ended.
@@ -49,8 +63,8 @@ pub(crate) enum LoopCommand {
     Subscribe(Sender<LifecycleEvent>, KindFilter, Sender<()>),
     /// Put a note on record.
     Record(Box<Note>),
-    /// A worker's preparation returned.
-    Prepared(PluginKey, Generation, Arc<PluginConfig>, Result<Box<PreparedLaunch>, PrepareFailure>),
+    /// A launch that is under way elsewhere goes on.
+    Launch(PluginKey, Generation, LaunchReport),
     /// Descriptors of streams in band were read or written.
     StreamsMoved,
     /// Descriptors that a plugin passed are closed, of which too many had waited for anything to be read from it.

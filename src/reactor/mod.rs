@@ -16,6 +16,7 @@ mod hub;
 mod in_band_streams;
 mod instance;
 mod instances;
+mod launches;
 mod left_behind;
 mod loop_commands;
 mod pending_replies;
@@ -28,7 +29,6 @@ mod runtime_folder;
 mod setup;
 mod slab;
 mod watchdog;
-mod workers;
 
 pub(crate) use admin_connection::AdminAnswer;
 pub(crate) use admin_connections::AdminSocket;

@@ -1,11 +1,10 @@
 //! Preparations of launches, on the workers: what of a launch may block on a file system.
 //!
-//! What always holds: at most one preparation of a plugin is under way; one that finds no room waits here.
+//! What always holds: at most one preparation of a plugin is under way or waits; one that hangs has a thread to itself.
 
 use super::hub::Hub;
-use super::loop_commands::LoopCommand;
+use super::loop_commands::{LaunchReport, LoopCommand};
 use super::runtime_folder::look_after;
-use super::workers::{WORKERS_DEFAULT, Work, Workers};
 use crate::engine::CommandSender;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PrepareFailure;
@@ -15,14 +14,16 @@ use crate::state::time::Time;
 use crate::sys::file_error::is_shortage;
 use crate::sys::folder_watch::FolderWatch;
 use crate::sys::host_identity::ProcessIdentity;
+use crate::sys::job_threads::{JobThreads, JobThreadsKind};
 use crate::sys::launch::{self, Needs, PreparedLaunch};
 use crate::sys::private_file::PrivateFile;
 use crate::sys::private_folder::PrivateFolder;
 use crate::sys::runtime_dir::RuntimeDir;
 use rpc_plugin_wire::Generation;
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Runs on a worker.
 fn prepare(
@@ -39,7 +40,7 @@ fn prepare(
         // With stdio, the first frame says it: what runs elsewhere cannot read files of this machine.
         token_file: transport != Transport::Stdio,
         listener: transport == Transport::Unix,
-        executable: (!config.is_by_hand()).then_some(&config.executable),
+        executable: (!config.is_by_hand()).then_some((&config.executable, &config.working_folder)),
     };
     launch::prepare(&folder, &config.id, generation, needs).map_err(|error| PrepareFailure {
         used: error.used(),
@@ -48,16 +49,20 @@ fn prepare(
     })
 }
 
-/// Small jobs that wait for room in the workers' queue, beside preparations.
-const JOBS_MAX: usize = 1024;
+/// Leaders that wait to be written down, beside preparations.
+const LEADERS_MAX: usize = 1024;
+/// Threads for what may block, beside those whose job hangs.
+const THREADS: usize = 2;
+/// Such threads at the most.
+const THREADS_MAX: usize = 16;
+/// Time after which a job counts as hanging, and another thread takes those behind it.
+const HANGS_AFTER: Duration = Duration::from_secs(1);
 
-/// The workers, and what waits for them.
+/// The workers, and what they are given.
 pub(super) struct Preparations {
-    workers: Workers,
-    /// Preparations that wait for room in the workers' queue. At most one for each plugin.
-    postponed: VecDeque<(PluginKey, Generation, Arc<PluginConfig>)>,
-    /// Small jobs that wait for the same. At most [`JOBS_MAX`].
-    jobs: VecDeque<Work>,
+    workers: JobThreads,
+    /// Leaders that wait to be written down. At most [`LEADERS_MAX`].
+    leaders: Arc<AtomicUsize>,
     runtime_dir: Arc<RuntimeDir>,
     /// Where the workers report.
     commands: CommandSender<LoopCommand>,
@@ -72,81 +77,77 @@ impl Preparations {
         runtime_dir: Arc<RuntimeDir>,
         commands: CommandSender<LoopCommand>,
     ) -> io::Result<Preparations> {
-        let workers = Workers::start(WORKERS_DEFAULT)?;
-        Ok(Preparations { workers, postponed: VecDeque::new(), jobs: VecDeque::new(), runtime_dir, commands })
+        let workers = JobThreads::start(JobThreadsKind {
+            name: "rpcplugin-work",
+            threads: THREADS,
+            threads_max: THREADS_MAX,
+            hangs_after: HANGS_AFTER,
+            kills_after: HANGS_AFTER,
+            stay: false,
+        })?;
+        Ok(Preparations { workers, leaders: Arc::default(), runtime_dir, commands })
     }
 
-    /// Has a generation prepared; it comes back as [`LoopCommand::Prepared`]. Not one of a plugin of which too many
-    /// descriptors wait to be closed.
+    /// Has a generation prepared; it comes back as [`LaunchReport::Prepared`]. Not one of a plugin of which too many
+    /// descriptors wait to be closed. Whether that is known at once, or a worker takes it at once; otherwise
+    /// [`LaunchReport::Begun`] says when one does.
     pub(super) fn begin(
-        &mut self,
+        &self,
         hub: &mut Hub,
         now: Time,
         (key, generation): (PluginKey, Generation),
         config: Arc<PluginConfig>,
-    ) {
+    ) -> bool {
         if let Err(failure) = hub.closers.check(key) {
             hub.supervisor
                 .with_plugin(now, key, |plugin, step| plugin.handle_prepared(step, generation, Err(failure)));
-            return;
+            return true;
         }
-        self.postponed.push_back((key, generation, config));
-        self.submit();
+        let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
+        let job = move |waited| {
+            if waited {
+                commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Begun));
+            }
+            let outcome = prepare(&runtime_dir, &config, generation).map(Box::new);
+            commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Prepared(config, outcome)));
+        };
+        self.workers.submit(Box::new(job), None)
     }
 
     /// Has who leads a plugin's session written down, for a next host that finds it without a mark.
-    pub(super) fn write_leader_down(&mut self, folder: PrivateFolder, pid: u32) {
-        let runtime_dir = Arc::clone(&self.runtime_dir);
-        let job = move || {
+    pub(super) fn write_leader_down(&self, folder: PrivateFolder, pid: u32) {
+        let (runtime_dir, leaders) = (Arc::clone(&self.runtime_dir), Arc::clone(&self.leaders));
+        if leaders.fetch_add(1, Ordering::Relaxed) >= LEADERS_MAX {
+            leaders.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let job = move |_| {
+            leaders.fetch_sub(1, Ordering::Relaxed);
             if let Some(leader) = ProcessIdentity::of(pid) {
                 // A full disk: then its mark alone tells of it.
                 let _ = runtime_dir.host().write_leader(&folder, leader);
             }
         };
-        if self.jobs.len() < JOBS_MAX {
-            self.jobs.push_back(Box::new(job));
-        }
-        self.submit();
+        self.workers.submit(Box::new(job), None);
     }
 
     /// Has the runtime folder looked after; what was found comes back as [`LoopCommand::FolderLooked`].
     pub(super) fn look_after_folder(
-        &mut self,
+        &self,
         watch: Option<Arc<FolderWatch>>,
         socket: Option<Arc<PrivateFile>>,
     ) {
         let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
-        let job = move || {
+        let job = move |_| {
             let looked = look_after(&runtime_dir, watch.as_deref(), socket.as_deref());
             drop(socket);
             commands.deliver(LoopCommand::FolderLooked(looked));
         };
-        self.jobs.push_back(Box::new(job));
-        self.submit();
+        self.workers.submit(Box::new(job), None);
     }
 
-    /// Hands preparations to the workers, as far as there is room.
-    pub(super) fn submit(&mut self) {
-        while let Some(job) = self.jobs.pop_front() {
-            if let Err(job) = self.workers.submit(job) {
-                return self.jobs.push_front(job);
-            }
-        }
-        while let Some((key, generation, config)) = self.postponed.front().cloned() {
-            let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
-            let job = move || {
-                let outcome = prepare(&runtime_dir, &config, generation).map(Box::new);
-                commands.deliver(LoopCommand::Prepared(key, generation, config, outcome));
-            };
-            if self.workers.submit(Box::new(job)).is_err() {
-                return;
-            }
-            self.postponed.pop_front();
-        }
-    }
-
-    /// Ends the workers that have nothing to do.
-    pub(super) fn end(&mut self) {
-        self.workers.end();
+    /// Has others take what waits behind a job that hangs; when to look again.
+    pub(super) fn look(&self) -> Option<Duration> {
+        self.workers.look(Instant::now())
     }
 }

@@ -7,12 +7,14 @@
 
 use super::hub::Hub;
 use super::poller::Source;
+use crate::state::action::Note;
 use crate::state::time::Time;
 use crate::sys::folder_watch::FolderWatch;
 use crate::sys::listener;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, Found, RuntimeDir};
 use mio::Interest;
+use rpc_plugin_wire::event::EventKind;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
@@ -106,4 +108,25 @@ pub(super) fn look_after(
     let bind = || listener::bind(&runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG);
     let socket = is_gone.then(bind).transpose().map_err(|error| error.to_string())?;
     Ok(LookedAfter { found, socket })
+}
+
+/// Tells what was missing of the folder and was made again; gives the new admin socket, if there is one.
+///
+/// # Errors
+/// The folder cannot be made again: the host cannot go on.
+pub(super) fn take_looked(
+    hub: &mut Hub,
+    looked: Result<LookedAfter, String>,
+) -> Result<Option<(UnixListener, PrivateFile)>, String> {
+    let looked = looked.map_err(|error| {
+        let reason = format!("the runtime folder was removed or replaced, and cannot be made again: {error}");
+        let note = Note::new(EventKind::HostFault, "the host ends");
+        hub.recorder.record(note.error(reason.clone()));
+        reason
+    })?;
+    if let Some(what) = looked.what() {
+        let note = Note::new(EventKind::RuntimeDirMade, format!("{what}; it was made again"));
+        hub.recorder.record(note);
+    }
+    Ok(looked.socket)
 }

@@ -2,6 +2,7 @@
 
 use super::admin_connections::AdminSocket;
 use super::admin_service::SinkQuestions;
+use super::launches::LauncherHandle;
 use super::loop_commands::LoopCommand;
 use super::plugin_requests::Services;
 use super::recorder::Recorder;
@@ -10,6 +11,7 @@ use crate::engine::CommandSender;
 use crate::eventlog::EventLog;
 use crate::state::hang::TICK;
 use crate::sys::known_children::KnownChildren;
+use crate::sys::launcher::Launcher;
 use crate::sys::runtime_dir::RuntimeDir;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -27,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) subreaper: bool,
     /// Children that somebody looks after: plugins, and programs that take the record.
     pub(crate) children: KnownChildren,
+    /// The thread that launches them.
+    pub(crate) launcher: Arc<Launcher>,
     /// How each sink of the record does.
     pub(crate) sinks: SinkQuestions,
     /// What follows where the event loop hangs for good.
@@ -43,6 +47,12 @@ impl Setup {
         let recorder = Recorder::new(self.log.clone(), self.runtime_dir.path());
         let tell = Box::new(move |note| commands.deliver(LoopCommand::Record(Box::new(note))));
         RunningWatchdog::start(TICK, recorder, tell, self.on_hang.take())
+    }
+
+    /// The way to the thread that launches, which reports into the loop's queue.
+    pub(super) fn launcher(&self, commands: CommandSender<LoopCommand>) -> LauncherHandle {
+        let (runtime_dir, launcher) = (Arc::clone(&self.runtime_dir), Arc::clone(&self.launcher));
+        LauncherHandle { runtime_dir, children: self.children.clone(), launcher, commands }
     }
 }
 

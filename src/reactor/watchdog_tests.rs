@@ -3,6 +3,7 @@
 use super::*;
 use crate::eventlog::EventLog;
 use crate::sys::executable::open;
+use crate::sys::pidfd_slot::PidfdSlot;
 use crate::sys::process::Signal;
 use crate::sys::spawn::{SpawnSpec, Spawned, spawn};
 use nix::errno::Errno;
@@ -60,7 +61,7 @@ fn child() -> (Child, File) {
     let executable = open(&std::fs::canonicalize("/bin/sleep").unwrap()).unwrap();
     let args = ["1000".into()];
     let Spawned { child, stdout, .. } =
-        spawn(&SpawnSpec { args: &args, ..SpawnSpec::new(&executable) }).unwrap();
+        spawn(&SpawnSpec { args: &args, ..SpawnSpec::new(&executable) }, &PidfdSlot::default()).unwrap();
     let stdout = stdout.unwrap();
     let flags = OFlag::from_bits_retain(fcntl(&stdout, FcntlArg::F_GETFL).unwrap());
     assert!(flags.contains(OFlag::O_NONBLOCK), "without that it would always hang");

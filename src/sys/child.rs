@@ -17,11 +17,12 @@
 //!   or a deadline. A child that is killed before exec tells nothing in either design; its exit does.
 #![allow(unsafe_code)]
 
+use super::pidfd_slot::PidfdSlot;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Stack of the child, which calls some thin libc functions and nothing else. Bytes.
@@ -90,7 +91,8 @@ pub(super) struct Plan<'a> {
     pub(super) program: RawFd,
     /// Whether the program stays open, after the channel.
     pub(super) keep_program: bool,
-    pub(super) working_folder: &'a CStr,
+    /// Where it starts; `None`: in `/`.
+    pub(super) working_folder: Option<RawFd>,
     pub(super) arguments: &'a CStringArray,
     pub(super) environment: &'a CStringArray,
     pub(super) parent: libc::pid_t,
@@ -107,26 +109,23 @@ pub(super) struct Plan<'a> {
 }
 
 /// Starts the child and returns once it has executed its program or has failed, which the plan then says.
-/// The pid belongs to an unreaped child in both cases.
+/// The pid belongs to an unreaped child in both cases. `slot` holds its pidfd meanwhile.
 ///
 /// # Errors
 /// The step and errno if there is no child.
-pub(super) fn start(plan: &Plan<'_>) -> Result<(libc::pid_t, OwnedFd), (SpawnStep, Errno)> {
+pub(super) fn start(plan: &Plan<'_>, slot: &PidfdSlot) -> Result<(libc::pid_t, OwnedFd), (SpawnStep, Errno)> {
     let stack = Stack::new().map_err(|errno| (SpawnStep::Resources, errno))?;
     let blocked = Blocked::all().map_err(|errno| (SpawnStep::Resources, errno))?;
-    let mut pidfd: RawFd = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     let argument = std::ptr::from_ref(plan).cast_mut().cast::<c_void>();
-    let pidfd_at: *mut RawFd = &raw mut pidfd;
+    let pidfd_at = slot.as_ptr();
     // SAFETY: `stack.top()` is the aligned end of writable memory that only the child uses; `child_main`
-    // takes the plan that `argument` points to and never unwinds. Plan, stack and `pidfd` outlive the
+    // takes the plan that `argument` points to and never unwinds. Plan, stack and slot outlive the
     // child's use of them, because CLONE_VFORK holds this thread until it has executed or ended.
     let pid = unsafe { libc::clone(child_main, stack.top(), flags, argument, pidfd_at) };
     let errno = Errno::last();
     drop(blocked);
-    if pid < 0 {
-        return Err((SpawnStep::Clone, errno));
-    }
+    let Some(pidfd) = slot.take().filter(|_| pid >= 0) else { return Err((SpawnStep::Clone, errno)) };
     // SAFETY: clone succeeded, so the kernel stored a new descriptor there, which nothing else owns.
     Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
@@ -147,6 +146,7 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, (SpawnStep, Errno)> {
     // SAFETY: no pointers; changes this process only.
     check(SpawnStep::Session, unsafe { libc::setsid() })?;
     die_with_parent(plan.parent)?;
+    enter_folder(plan.working_folder)?;
     connect_streams(plan.streams)?;
     let mut first_to_close = FIRST_GIVEN_FD;
     if let Some(channel) = plan.channel {
@@ -158,8 +158,6 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, (SpawnStep, Errno)> {
         program = give(plan.program, first_to_close)?;
         first_to_close += 1;
     }
-    // SAFETY: the pointer is that of a C string that lives in the plan.
-    check(SpawnStep::WorkingFolder, unsafe { libc::chdir(plan.working_folder.as_ptr()) })?;
     // SAFETY: no pointers, cannot fail.
     unsafe { libc::umask(UMASK) };
     close_on_exec(plan, first_to_close)?;
@@ -175,6 +173,17 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, (SpawnStep, Errno)> {
     // SAFETY: the two arrays end with a null pointer, and they and their C strings live in the plan.
     unsafe { libc::syscall(libc::SYS_execveat, program, empty, arguments, environment, flags) };
     Err((SpawnStep::Execute, Errno::last()))
+}
+
+/// Changes to the working folder, before anything can take its descriptor's number.
+fn enter_folder(folder: Option<RawFd>) -> Result<(), (SpawnStep, Errno)> {
+    let result = match folder {
+        // SAFETY: no pointers; the descriptor is open in the child's copy of the table.
+        Some(folder) => unsafe { libc::fchdir(folder) },
+        // SAFETY: the pointer is that of a constant C string.
+        None => unsafe { libc::chdir(c"/".as_ptr()) },
+    };
+    check(SpawnStep::WorkingFolder, result)
 }
 
 /// Sets the limit of descriptors; those that are open stay so.

@@ -18,8 +18,11 @@ use super::private_folder::PrivateFolder;
 use super::runtime_dir::plugin_socket_name;
 use super::token;
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use rpc_plugin_wire::{Generation, PluginId, Token};
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -41,6 +44,8 @@ pub struct PreparedLaunch {
     pub executable: Option<Executable>,
     /// The plugin's folder.
     pub folder: PrivateFolder,
+    /// The folder that it starts in.
+    pub working_folder: Option<OwnedFd>,
 }
 
 /// What a launch takes beside a generation and a token.
@@ -50,8 +55,8 @@ pub struct Needs<'a> {
     pub token_file: bool,
     /// Whether the plugin connects to a socket.
     pub listener: bool,
-    /// What is executed, if anything.
-    pub executable: Option<&'a Path>,
+    /// What is executed, if anything, and the folder that it starts in.
+    pub executable: Option<(&'a Path, &'a Path)>,
 }
 
 /// The step of a preparation that failed, and why.
@@ -65,6 +70,8 @@ pub enum PrepareError {
     Listener(ListenError),
     /// The executable cannot be launched.
     Executable(ExecutableError),
+    /// The folder that it starts in cannot be entered.
+    WorkingFolder(FileError),
 }
 
 impl PrepareError {
@@ -83,6 +90,7 @@ impl PrepareError {
         match self {
             PrepareError::Generation(GenerationError::File(error))
             | PrepareError::Token(error)
+            | PrepareError::WorkingFolder(error)
             | PrepareError::Listener(ListenError::File(error)) => Some(error.errno),
             PrepareError::Executable(ExecutableError { problem, .. }) => problem.errno(),
             PrepareError::Generation(_) | PrepareError::Listener(_) => None,
@@ -97,6 +105,7 @@ impl PrepareError {
             PrepareError::Token(_) => "token",
             PrepareError::Listener(_) => "listener",
             PrepareError::Executable(_) => "executable",
+            PrepareError::WorkingFolder(_) => "working folder",
         }
     }
 }
@@ -108,6 +117,7 @@ impl fmt::Display for PrepareError {
             PrepareError::Token(error) => error.fmt(f),
             PrepareError::Listener(error) => error.fmt(f),
             PrepareError::Executable(error) => error.fmt(f),
+            PrepareError::WorkingFolder(error) => error.fmt(f),
         }
     }
 }
@@ -137,8 +147,16 @@ pub fn prepare(
         }
         false => None,
     };
-    let executable = needs.executable.map(executable::open).transpose().map_err(PrepareError::Executable)?;
-    Ok(PreparedLaunch { generation, token, token_file, listener, executable, folder: folder.clone() })
+    let (executable, starts_in) = needs.executable.unzip();
+    let executable = executable.map(executable::open).transpose().map_err(PrepareError::Executable)?;
+    let working_folder = starts_in.map(open_folder).transpose().map_err(PrepareError::WorkingFolder)?;
+    let folder = folder.clone();
+    Ok(PreparedLaunch { generation, token, token_file, listener, executable, folder, working_folder })
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, FileError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|errno| FileError::new("enter working folder", path, errno))
 }
 
 #[cfg(test)]
@@ -157,7 +175,7 @@ mod tests {
     }
 
     fn all(executable: &Path) -> Needs<'_> {
-        Needs { token_file: true, listener: true, executable: Some(executable) }
+        Needs { token_file: true, listener: true, executable: Some((executable, Path::new("/"))) }
     }
 
     fn number(number: u64) -> Generation {

@@ -9,6 +9,7 @@
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
 //! files with unsafe code are `raw.rs`, `child.rs` and `fd_kind.rs`; `docs/unsafe-inventory.md` lists each block.
 
+pub mod attached;
 mod child;
 pub mod clock;
 pub mod credentials;
@@ -20,12 +21,15 @@ pub mod folder;
 pub mod folder_watch;
 pub mod generation;
 pub mod host_identity;
+pub mod job_threads;
 pub mod known_children;
 pub mod launch;
+pub mod launcher;
 pub mod leftovers;
 pub mod limits;
 pub mod listener;
 pub mod orphans;
+pub mod pidfd_slot;
 pub mod private_file;
 pub mod private_folder;
 mod proc_file;
@@ -39,7 +43,7 @@ pub mod sweep;
 pub mod sweeper;
 pub(crate) mod temporary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod thread_state;
 pub mod token;
 pub mod trusted_file;

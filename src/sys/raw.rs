@@ -65,8 +65,13 @@ pub(super) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 
 /// Sends a signal to the very process that the pidfd was made for, or `ESRCH`.
 pub(super) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    signal_by_number(pidfd.as_raw_fd(), signal)
+}
+
+/// The same for a pidfd by its number, which the caller keeps from being closed meanwhile.
+pub(super) fn signal_by_number(fd: RawFd, signal: Signal) -> io::Result<()> {
     let info: *const libc::siginfo_t = std::ptr::null();
-    let (fd, signal) = (pidfd.as_raw_fd(), signal as libc::c_int);
+    let signal = signal as libc::c_int;
     // SAFETY: a null siginfo is allowed and means what kill(2) would send.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, 0) };
     checked(result).map(drop)
@@ -97,6 +102,19 @@ pub(super) fn ignore_sigchld() {
     // SAFETY: ignoring runs no code of this process.
     let previous = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     assert_ne!(previous, libc::SIG_ERR);
+}
+
+/// Takes a lease on a file that nobody else has open: whoever opens it waits until it is closed.
+#[cfg(test)]
+pub(super) fn hold_lease(file: BorrowedFd<'_>) -> io::Result<()> {
+    /// fcntl(2); the libc crate lacks it.
+    const F_SETSIG: libc::c_int = 10;
+    // SAFETY: no pointers. Whoever waits is told of by a signal that is ignored unless somebody wants it.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) };
+    checked(result.into())?;
+    // SAFETY: no pointers.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+    checked(result.into()).map(drop)
 }
 
 /// Random bytes from the operating system (getrandom(2)); blocks only until the kernel's generator

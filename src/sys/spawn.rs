@@ -12,14 +12,15 @@
 //! *thread* that launched it ends. Limits (RLIMIT_*), priority and cgroup are the host's.
 //!
 //! The calling thread stands still until the program is executed, so a file system that hangs in exec
-//! hangs it too, as with posix_spawn(3). [`super::executable::open`] has read from the file before, on a
-//! worker thread, which is where such a file system shows.
+//! hangs it too, as with posix_spawn(3), until the child is killed through the slot of its pidfd. [`super::launcher`] is
+//! the thread for it, and [`super::executable::open`] has read from the file before, on a worker thread.
 #![forbid(unsafe_code)]
 
 pub use super::child::SpawnStep;
 use super::child::{CStringArray, FIRST_GIVEN_FD, GIVEN_FDS_MAX, Plan, start};
 use super::executable::{Executable, Format};
 use super::limits::given_descriptor_limit;
+use super::pidfd_slot::PidfdSlot;
 use super::proc_file::read_text;
 use super::process::Child;
 use super::raw;
@@ -34,7 +35,6 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::Duration;
 
 /// Where the fallback of close_range(2) stops. A host with more open descriptors than that runs on a
@@ -69,8 +69,8 @@ pub struct SpawnSpec<'a> {
     pub args: &'a [OsString],
     /// The whole environment: names, which are not empty and hold no `=`, and values.
     pub env: &'a [(OsString, OsString)],
-    /// The folder it starts in.
-    pub working_folder: &'a Path,
+    /// The open folder it starts in; `None`: `/`.
+    pub working_folder: Option<BorrowedFd<'a>>,
     /// Its stdout and stderr are this process's own, instead of pipes.
     pub inherit_output: bool,
     /// Its connection.
@@ -86,7 +86,7 @@ impl<'a> SpawnSpec<'a> {
             arg0: executable.path().as_os_str(),
             args: &[],
             env: &[],
-            working_folder: Path::new("/"),
+            working_folder: None,
             inherit_output: false,
             channel: Channel::None,
         }
@@ -104,20 +104,21 @@ pub struct Spawned {
     pub stderr: Option<OwnedFd>,
 }
 
-/// Launches a program. Returns when it is executing, and blocks no longer than that takes.
+/// Launches a program. Returns when it is executing, and blocks no longer than that takes; killing the child through
+/// `slot` ends it earlier.
 ///
 /// # Errors
 /// Names the failed step, and what to do.
-pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnError> {
-    spawn_with(spec, None, true).map_err(|failure| failed(spec, failure))
+pub fn spawn(spec: &SpawnSpec<'_>, slot: &PidfdSlot) -> Result<Spawned, SpawnError> {
+    spawn_with(spec, None, slot, true).map_err(|failure| failed(spec, failure))
 }
 
 /// The same for a program that reads `stdin` instead of nothing.
 ///
 /// # Errors
 /// As [`spawn`].
-pub fn spawn_reading(spec: &SpawnSpec<'_>, stdin: OwnedFd) -> Result<Spawned, SpawnError> {
-    spawn_with(spec, Some(stdin), true).map_err(|failure| failed(spec, failure))
+pub fn spawn_reading(spec: &SpawnSpec<'_>, stdin: OwnedFd, slot: &PidfdSlot) -> Result<Spawned, SpawnError> {
+    spawn_with(spec, Some(stdin), slot, true).map_err(|failure| failed(spec, failure))
 }
 
 fn failed(spec: &SpawnSpec<'_>, (step, errno): (SpawnStep, Errno)) -> SpawnError {
@@ -126,19 +127,18 @@ fn failed(spec: &SpawnSpec<'_>, (step, errno): (SpawnStep, Errno)) -> SpawnError
         errno: errno as i32,
         path: spec.executable.path().to_owned(),
         format: spec.executable.format().clone(),
-        working_folder: spec.working_folder.to_owned(),
     }
 }
 
 fn spawn_with(
     spec: &SpawnSpec<'_>,
     stdin: Option<OwnedFd>,
+    slot: &PidfdSlot,
     close_range: bool,
 ) -> Result<Spawned, (SpawnStep, Errno)> {
     let resources = |errno: Errno| (SpawnStep::Resources, errno);
     let arguments = CStringArray::new(arguments(spec)?);
     let environment = CStringArray::new(environment(spec)?);
-    let working_folder = c_string(spec.working_folder.as_os_str())?;
     if raw::sigchld_discards_statuses().map_err(|error| resources(errno_of(&error)))? {
         return Err(resources(Errno::ECHILD));
     }
@@ -169,7 +169,7 @@ fn spawn_with(
         channel: channel.as_ref().map(AsRawFd::as_raw_fd),
         program: program.as_raw_fd(),
         keep_program: *spec.executable.format() != Format::Elf,
-        working_folder: &working_folder,
+        working_folder: spec.working_folder.map(|folder| folder.as_raw_fd()),
         arguments: &arguments,
         environment: &environment,
         parent: nix::unistd::getpid().as_raw(),
@@ -179,9 +179,11 @@ fn spawn_with(
         is_protected: is_protected_from_oom(),
         failure: Cell::new(None),
     };
-    let (pid, pidfd) = start(&plan)?;
+    let (pid, pidfd) = start(&plan, slot)?;
     let mut child = Child::new(pid, pidfd);
-    if let Some(failure) = plan.failure.get() {
+    // One that was killed before its exec tells nothing; one that was killed just after it has ended too.
+    let killed = slot.was_killed().then_some((SpawnStep::Execute, Errno::ETIMEDOUT));
+    if let Some(failure) = plan.failure.get().or(killed) {
         // It is ending by itself; dropping it would do the same more rudely.
         let _ = child.wait_exit(FAILED_CHILD_TIMEOUT);
         let _ = child.reap();

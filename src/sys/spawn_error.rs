@@ -4,6 +4,7 @@
 use super::child::SpawnStep;
 use super::executable::Format;
 use super::file_error::is_shortage;
+use super::launcher::LAUNCH_TIMEOUT;
 use nix::errno::Errno;
 use std::fmt;
 use std::path::PathBuf;
@@ -17,7 +18,6 @@ pub struct SpawnError {
     pub errno: i32,
     pub(super) path: PathBuf,
     pub(super) format: Format,
-    pub(super) working_folder: PathBuf,
 }
 
 impl SpawnError {
@@ -103,6 +103,11 @@ impl SpawnError {
                 write!(f, "arguments and environment are too large together; name fewer or shorter variables")
             }
             (Errno::ELOOP, _) => write!(f, "interpreters name each other; correct the `#!` lines"),
+            (Errno::ETIMEDOUT, _) => write!(
+                f,
+                "its exec did not end within {LAUNCH_TIMEOUT:?}, and it was killed; see whether the file system of the \
+                 program, its interpreter or its loader hangs"
+            ),
             (Errno::EPERM, _) => write!(f, "a security module or filter forbids it; look into its log"),
             _ => write!(f, "check the file with `file {path}`"),
         }
@@ -120,7 +125,7 @@ impl fmt::Display for SpawnError {
                 write!(f, "no argument or variable may hold a NUL byte, and a variable's name no '='")
             }
             (SpawnStep::WorkingFolder, _) => {
-                write!(f, "working folder {} cannot be entered", self.working_folder.display())
+                write!(f, "its working folder cannot be entered any more")
             }
             (SpawnStep::Clone, Errno::EAGAIN) => write!(
                 f,

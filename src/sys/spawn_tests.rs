@@ -5,8 +5,13 @@ use super::super::process::{ExitStatus, Signal};
 use super::super::testing::{DEADLINE, ended, eventually, file, finish, folder, script, spawn_patiently};
 use super::*;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 const OK: ExitStatus = ExitStatus::Code(0);
+
+fn spawn(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnError> {
+    super::spawn(spec, &PidfdSlot::default())
+}
 
 /// Runs a shell script to its end, with the given environment.
 fn run(body: &str, env: &[(OsString, OsString)]) -> (String, String, ExitStatus) {
@@ -110,6 +115,24 @@ fn it_leads_a_session_of_its_own_in_the_root_folder_with_a_private_umask() {
 }
 
 #[test]
+fn it_starts_in_the_folder_that_was_opened_whatever_the_path_leads_to() {
+    let root = folder();
+    let path = root.path().join("here");
+    std::fs::create_dir(&path).unwrap();
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let opened = nix::fcntl::open(&path, flags, Mode::empty()).unwrap();
+    std::fs::rename(&path, root.path().join("there")).unwrap();
+    let executable = open(&script(root.path(), "pwd -P; ls -1 /proc/self/fd")).unwrap();
+    let environment = [("PATH".into(), std::env::var_os("PATH").unwrap())];
+    let working_folder = Some(opened.as_fd());
+    let spec = SpawnSpec { env: &environment, working_folder, ..SpawnSpec::new(&executable) };
+    let (stdout, ..) = finish(spawn_patiently(&spec).unwrap());
+    let (there, rest) = stdout.split_once('\n').unwrap();
+    assert!(there.ends_with("/there"), "{there}");
+    assert!(!rest.contains(&format!("{}\n", opened.as_raw_fd())), "the folder itself is not given: {rest}");
+}
+
+#[test]
 fn stdin_is_empty_and_no_descriptor_is_left_open() {
     // A descriptor of an embedding program that is not close-on-exec.
     let careless = std::fs::File::open("/dev/zero").unwrap();
@@ -120,9 +143,9 @@ fn stdin_is_empty_and_no_descriptor_is_left_open() {
     let args = ["-1".into(), "/proc/self/fd".into()];
     for close_range in [true, false] {
         let list = |spec: &SpawnSpec<'_>| {
-            let mut spawned = spawn_with(spec, None, close_range);
+            let mut spawned = spawn_with(spec, None, &PidfdSlot::default(), close_range);
             while let Err((SpawnStep::Execute, Errno::ETXTBSY)) = spawned {
-                spawned = spawn_with(spec, None, close_range);
+                spawned = spawn_with(spec, None, &PidfdSlot::default(), close_range);
             }
             let (stdout, stderr, status) = finish(spawned.unwrap());
             assert_eq!((stderr.as_str(), status), ("", OK));
@@ -241,10 +264,10 @@ fn what_cannot_be_passed_on_is_refused() {
     }
     let error = spawn(&SpawnSpec { args: &["\0".into()], ..spec.clone() }).unwrap_err();
     assert_eq!(error.step, SpawnStep::Arguments);
-    let nowhere = root.path().join("none");
-    let error = spawn(&SpawnSpec { working_folder: &nowhere, ..spec.clone() }).unwrap_err();
-    assert_eq!((error.step, error.errno), (SpawnStep::WorkingFolder, libc::ENOENT));
-    assert!(error.to_string().contains(&nowhere.display().to_string()), "{error}");
+    let no_folder = std::fs::File::open(executable.path()).unwrap();
+    let error = spawn(&SpawnSpec { working_folder: Some(no_folder.as_fd()), ..spec.clone() }).unwrap_err();
+    assert_eq!((error.step, error.errno), (SpawnStep::WorkingFolder, libc::ENOTDIR));
+    assert!(error.to_string().contains("its working folder cannot be entered"), "{error}");
     let huge = ["x".repeat(8 * 1024 * 1024).into()];
     let error = spawn_patiently(&SpawnSpec { args: &huge, ..spec }).unwrap_err();
     assert_eq!((error.step, error.errno), (SpawnStep::Execute, libc::E2BIG));
@@ -370,7 +393,8 @@ fn a_program_reads_what_it_is_given() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let mut spawned = None;
     eventually("the script is not busy", || {
-        let launched = spawn_reading(&SpawnSpec::new(&executable), reader.try_clone().unwrap().into());
+        let stdin = reader.try_clone().unwrap().into();
+        let launched = spawn_reading(&SpawnSpec::new(&executable), stdin, &PidfdSlot::default());
         let is_busy = launched.as_ref().is_err_and(SpawnError::is_text_busy);
         spawned = Some(launched);
         !is_busy

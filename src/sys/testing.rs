@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::folder::{Trust, open_trusted};
+use super::pidfd_slot::PidfdSlot;
 use super::private_folder::PrivateFolder;
 use super::process::{Child, ExitStatus, wait_readable};
 use super::spawn::{SpawnError, SpawnSpec, Spawned, spawn};
@@ -13,10 +14,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// No test waits longer for anything.
-pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A folder with mode 0700, whatever the umask; without links in its path.
-pub(super) fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     // Not TMPDIR: it may lie under a folder that this code refuses, which is not what is tested here.
     let folder = tempfile::Builder::new().prefix("rps").tempdir_in("/tmp").unwrap();
     chmod(folder.path(), 0o700);
@@ -50,8 +51,38 @@ pub(super) fn file(folder: &Path, name: &str, content: impl AsRef<[u8]>, mode: u
     path
 }
 
-pub(super) fn script(folder: &Path, body: &str) -> PathBuf {
+pub(crate) fn script(folder: &Path, body: &str) -> PathBuf {
     file(folder, "script", format!("#!/bin/sh\n{body}\n"), 0o755)
+}
+
+/// An executable whose exec hangs until its child is killed, or this is dropped.
+pub(crate) struct HangingExecutable {
+    pub(crate) path: PathBuf,
+    /// Whoever opens a file on which another has a lease waits until it is given up (fcntl(2), F_SETLEASE).
+    _lease: std::fs::File,
+}
+
+impl HangingExecutable {
+    /// A copy of the shell, which names a copy of its loader, which nobody may open. The folder's path has to be short.
+    pub(crate) fn new(folder: &Path, name: &str) -> HangingExecutable {
+        let mut shell = std::fs::read("/bin/sh").unwrap();
+        let begin = shell.windows(4).position(|bytes| bytes == b"/ld-" || bytes == b"/lib").unwrap();
+        let length = shell[begin..].iter().position(|byte| *byte == 0).unwrap();
+        let loader = folder.join("l").join(name);
+        subfolder(loader.parent().unwrap());
+        let text = std::str::from_utf8(&shell[begin..begin + length]).unwrap().to_owned();
+        std::fs::copy(&text, &loader).unwrap();
+        chmod(&loader, 0o755);
+        let short = loader.to_str().unwrap().as_bytes();
+        assert!(short.len() <= length, "{} is longer than {text}", loader.display());
+        shell[begin..begin + length].fill(0);
+        shell[begin..begin + short.len()].copy_from_slice(short);
+        let path = file(folder, &format!("hangs{name}"), shell, 0o755);
+        let lease = std::fs::File::open(&loader).unwrap();
+        // What wrote it is in the hands of whatever another test is just launching.
+        eventually("a lease on the loader", || super::raw::hold_lease(lease.as_fd()).is_ok());
+        HangingExecutable { path, _lease: lease }
+    }
 }
 
 /// A process that std launched, killed and reaped when the test ends, however it ends.
@@ -82,7 +113,7 @@ impl Drop for Sleeper {
 }
 
 /// Until the condition holds; fails the test after [`DEADLINE`].
-pub(super) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
@@ -95,7 +126,7 @@ pub(super) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub(super) fn spawn_patiently(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnError> {
     let end = Instant::now() + DEADLINE;
     loop {
-        match spawn(spec) {
+        match spawn(spec, &PidfdSlot::default()) {
             Err(error) if error.is_text_busy() && Instant::now() < end => std::thread::yield_now(),
             other => return other,
         }

@@ -173,7 +173,10 @@ fn a_failed_exec_says_in_words_what_is_wrong() {
     let mut config = PluginConfig::new("folder".parse().unwrap(), world.program("echo")).policy(once());
     config.working_folder = world.path().join("gone");
     let text = reason(&host.add(config).unwrap());
-    assert!(text.contains("ENOENT") && text.contains("/gone cannot be entered"), "{text}");
+    assert!(
+        text.contains("ENOENT") && text.contains("cannot enter working folder") && text.contains("/gone"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -17,7 +17,10 @@ impl World {
             event => self.tell(format_args!("{event:?}")),
         }
         match event {
+            Event::PreparationBegins(id) => self.preparation_waits(id, false),
             Event::PreparationReturns(id, succeeds) => self.preparation_returns(id, succeeds),
+            Event::LaunchReturns(id) => self.launch_returns(id),
+            Event::LaunchIsOver(id) => self.launch_fails(id, "it was not wanted any more", false, false),
             Event::ChildConnects(id) => self.child_connects(id),
             Event::StrangerConnects(id) => self.stranger_connects(id),
             Event::ToHost(id) => self.bytes_reach_host(id),
@@ -272,7 +275,7 @@ impl World {
         process.alive = false;
         self.computes_no_more(id);
         self.child_closes(id);
-        let delay = self.within(4);
+        let delay = self.within(8);
         self.after(delay, Event::ExitSeen(id, clean));
     }
 

@@ -28,7 +28,7 @@ const ELSEWHERE: [EventKind; 19] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 60] = [
+const WANTED: [&str; 65] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -61,6 +61,11 @@ const WANTED: [&str; 60] = [
     "prepare hangs",
     "prepare fails",
     "prepare shortage",
+    "prepare waits for a thread",
+    "prepare waits for a thread for long",
+    "launch hangs",
+    "launch called off on its way",
+    "launch given up and returned late",
     "spawn fails",
     "spawn shortage",
     "a wait is about to end with a dead process",

@@ -5,8 +5,9 @@ use crate::ledger::Id;
 use crate::link::Link;
 use crate::world::{Event, Prepared, Process, World};
 use rpc_plugin_system::state::action::{Action, StopSignal};
-use rpc_plugin_system::state::plugin::{PrepareFailure, SpawnFailure};
+use rpc_plugin_system::state::plugin::{PrepareFailure, SpawnFailure, preparation_waits};
 use rpc_plugin_system::state::policy::Transport;
+use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{Message, Outcome, RequestId, Token};
 use std::time::Duration;
 
@@ -136,18 +137,29 @@ impl World {
             return self.after(delay, Event::PreparationReturns(id, true));
         }
         let timeout = self.slot(id.0).policy.prepare_timeout;
+        let mut begins_after = Duration::ZERO;
+        if self.chance(80) {
+            self.coverage.saw("prepare waits for a thread");
+            begins_after = self.within(20);
+            if self.chance(100) {
+                self.coverage.saw("prepare waits for a thread for long");
+                begins_after += 2 * timeout;
+            }
+            self.preparation_waits(id, true);
+            self.after(begins_after, Event::PreparationBegins(id));
+        }
         match self.rng.u32(0..100) {
             0..=84 => {
-                let delay = self.within(20);
+                let delay = begins_after + self.within(20);
                 self.after(delay, Event::PreparationReturns(id, true));
             }
             85..=92 => {
-                let delay = self.within(20);
+                let delay = begins_after + self.within(20);
                 self.after(delay, Event::PreparationReturns(id, false));
             }
             93..=97 => {
                 self.coverage.saw("prepare hangs");
-                let late = timeout + self.within(1500);
+                let late = begins_after + timeout + self.within(1500);
                 let succeeds = self.rng.bool();
                 self.after(late, Event::PreparationReturns(id, succeeds));
             }
@@ -155,6 +167,13 @@ impl World {
                 self.held.insert(id);
             }
         }
+    }
+
+    /// A preparation waits for a thread, or has one.
+    pub fn preparation_waits(&mut self, id: Id, waits: bool) {
+        self.host.with_plugin(self.now, id.0, |plugin, step| {
+            preparation_waits(plugin, step, id.1, waits);
+        });
     }
 
     /// A preparation returns to the host.
@@ -178,6 +197,22 @@ impl World {
         assert!(self.prepared.get(&id).is_some_and(|prepared| !prepared.discarded), "{id:?} is not prepared");
         let live = self.live.iter().find(|(key, _)| *key == id.0);
         assert!(live.is_none(), "two processes of one plugin: {id:?} and {live:?}");
+        let mut delay = self.within(2);
+        if !self.calm && self.chance(30) {
+            self.coverage.saw("launch hangs");
+            delay = self.slot(id.0).policy.prepare_timeout.mul_f64(0.5) + self.within(700);
+        }
+        self.after(delay, Event::LaunchReturns(id));
+    }
+
+    /// A launch did not become a process of the host.
+    pub fn launch_fails(&mut self, id: Id, reason: &str, busy: bool, shortage: bool) {
+        let failure = SpawnFailure { reason: reason.into(), busy, shortage };
+        self.host.with_plugin(self.now, id.0, |plugin, step| plugin.handle_spawned(step, id.1, Err(failure)));
+    }
+
+    /// A launch returns to the host, with a process or without.
+    pub fn launch_returns(&mut self, id: Id) {
         let roll = if self.calm { 99 } else { self.rng.u32(0..100) };
         let busy = roll < 8;
         if roll < 16 {
@@ -187,10 +222,17 @@ impl World {
                 (_, true) => "spawn shortage",
                 _ => "spawn fails",
             });
-            let failure = SpawnFailure { reason: "it cannot be executed".into(), busy, shortage };
-            self.host
-                .with_plugin(self.now, id.0, |plugin, step| plugin.handle_spawned(step, id.1, Err(failure)));
-            return;
+            return self.launch_fails(id, "it cannot be executed", busy, shortage);
+        }
+        let plugin = self.host.plugin(id.0).expect("nobody is given up while it is launched");
+        if !plugin.awaits_process(id.1) {
+            self.coverage.saw("launch given up and returned late");
+            // It is ended before the host is told.
+            let delay = self.within(3);
+            return self.after(delay, Event::LaunchIsOver(id));
+        }
+        if plugin.state() != PluginState::Starting {
+            self.coverage.saw("launch called off on its way");
         }
         let pid = self.next_pid;
         self.next_pid += 1;
@@ -224,7 +266,8 @@ impl World {
         assert!(self.processes.insert(id, process).is_none(), "{id:?} is launched twice");
         self.live.insert(id);
         self.host.with_plugin(self.now, id.0, |plugin, step| plugin.handle_spawned(step, id.1, Ok(pid)));
-        if transport != Transport::Unix {
+        // What was called off on its way speaks with nobody.
+        if transport != Transport::Unix && self.host.session_mut(id.0, id.1).is_some() {
             self.coverage.saw("inherited connection");
             self.open_link(id);
             let process = self.processes.get_mut(&id).unwrap();

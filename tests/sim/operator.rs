@@ -280,7 +280,9 @@ impl World {
             }
             self.thaws(id);
         }
-        self.hurry(|event| matches!(event, Event::PreparationReturns(..) | Event::Thaws(_)));
+        self.hurry(|event| {
+            matches!(event, Event::PreparationReturns(..) | Event::LaunchReturns(_) | Event::Thaws(_))
+        });
         self.drop_events(|event| matches!(event, Event::Befalls(..) | Event::StrangerConnects(_)));
     }
 }

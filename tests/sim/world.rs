@@ -39,7 +39,10 @@ pub enum Tracing {
 /// What will happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    PreparationBegins(Id),
     PreparationReturns(Id, bool),
+    LaunchReturns(Id),
+    LaunchIsOver(Id),
     ChildConnects(Id),
     StrangerConnects(Id),
     ToHost(Id),

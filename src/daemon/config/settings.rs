@@ -243,7 +243,7 @@ settings! {
     restart "restart" Kind::Choice(RESTARTS),
         "When a plugin whose process ended by itself is restarted.";
     prepare_timeout "prepare-timeout" WAIT,
-        "Deadline from the decision to launch until the process runs.";
+        "Deadline of preparing a launch, from when a thread begins with it; and then of executing it.";
     connect_timeout "connect-timeout" WAIT,
         "Deadline from the launch until the plugin has connected.";
     hello_timeout "hello-timeout" WAIT,

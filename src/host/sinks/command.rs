@@ -11,6 +11,7 @@ use crate::eventlog::sinks::{
     CommandLine, Event, EventTarget, SinkFault, Window, json_line, wait_until_read, write_by,
 };
 use crate::sys::known_children::{KnownChild, KnownChildren};
+use crate::sys::launcher::Launcher;
 use crate::sys::process::Child;
 use crate::sys::spawn::{SpawnSpec, Spawned, spawn_reading};
 use crate::sys::{executable, unread};
@@ -20,6 +21,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The one variable of its environment.
@@ -35,6 +37,7 @@ pub(super) struct CommandSink {
     line: CommandLine,
     name: String,
     children: KnownChildren,
+    launcher: Arc<Launcher>,
     running: Option<RunningProgram>,
     window: Window,
 }
@@ -106,9 +109,14 @@ impl RunningProgram {
 }
 
 impl CommandSink {
-    pub(super) fn new(name: &str, line: CommandLine, children: KnownChildren) -> CommandSink {
+    pub(super) fn new(
+        name: &str,
+        line: CommandLine,
+        children: KnownChildren,
+        launcher: Arc<Launcher>,
+    ) -> CommandSink {
         let name = name.to_owned();
-        CommandSink { line, name, children, running: None, window: Window::default() }
+        CommandSink { line, name, children, launcher, running: None, window: Window::default() }
     }
 
     fn launch(&self) -> Result<RunningProgram, String> {
@@ -118,12 +126,15 @@ impl CommandSink {
         fcntl(&stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| errno.to_string())?;
         let args: Vec<OsString> = self.line.args.iter().map(OsString::from).collect();
         let env = [(OsString::from(ENV_SINK), OsString::from(&self.name))];
-        let spec = SpawnSpec { args: &args, env: &env, ..SpawnSpec::new(&executable) };
         let mark = format!("{ENV_SINK}={}", self.name).into();
-        let launch = || spawn_reading(&spec, reader.into());
-        let (spawned, known) = self
-            .children
-            .launch(mark, launch, |spawned: &Spawned| spawned.child.pid())
+        let children = self.children.clone();
+        let launched = self.launcher.launch_and_wait(move |slot| {
+            let spec = SpawnSpec { args: &args, env: &env, ..SpawnSpec::new(&executable) };
+            let launch = || spawn_reading(&spec, reader.into(), slot);
+            children.launch(mark, launch, |spawned: &Spawned| spawned.child.pid())
+        });
+        let (spawned, known) = launched
+            .ok_or("it could not be launched, because other launches hang; does a file system?")?
             .map_err(|error| error.to_string())?;
         let Spawned { child, stdout, stderr } = spawned;
         let [stdin, stdout, stderr] = [Some(stdin), stdout, stderr].map(|fd| fd.map(File::from));

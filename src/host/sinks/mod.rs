@@ -18,6 +18,7 @@ use crate::eventlog::sinks::{
 use crate::eventlog::{COMPRESS_FILES_MIN, Disk, EventLog, LogOptions, Packer, StreamWaker};
 use crate::reactor::{Reactor, SinkQuestion};
 use crate::sys::known_children::KnownChildren;
+use crate::sys::launcher::Launcher;
 use command::CommandSink;
 use plugin::PluginSink;
 use rpc_plugin_wire::PluginId;
@@ -57,6 +58,7 @@ pub(super) struct SinkContext<'a> {
     pub(super) log: &'a EventLog,
     pub(super) engine: &'a Arc<Engine<Reactor>>,
     pub(super) children: &'a KnownChildren,
+    pub(super) launcher: &'a Arc<Launcher>,
 }
 
 /// The sinks of a host, and the thread that packs rotated files.
@@ -195,7 +197,9 @@ fn make(context: &SinkContext<'_>, name: &str, target: SinkTarget) -> Box<dyn Ev
         SinkTarget::Journald(path) => Box::new(DatagramSink::new(&path, DatagramFormat::Journald)),
         SinkTarget::UnixDatagram(path) => Box::new(DatagramSink::new(&path, DatagramFormat::Json)),
         SinkTarget::UnixStream(path) => Box::new(StreamSink::new(path)),
-        SinkTarget::Command(line) => Box::new(CommandSink::new(name, line, context.children.clone())),
+        SinkTarget::Command(line) => {
+            Box::new(CommandSink::new(name, line, context.children.clone(), Arc::clone(context.launcher)))
+        }
         SinkTarget::Plugin(id) => Box::new(PluginSink::new(name, id, Arc::clone(context.engine))),
     }
 }

@@ -58,11 +58,11 @@ impl Plugin {
             // What waits for its turn is a new generation already.
             Phase::Queued(_) if why == Why::Restart => {}
             Phase::Failed | Phase::Backoff(_) | Phase::Queued(_) => self.ended(step, why, None),
-            Phase::Preparing => {
+            Phase::Preparing | Phase::Spawning(_) if self.preparing.is_some() => {
                 let timeout = self.policy.prepare_timeout;
                 self.enter(step, Phase::Ending(why, Rung::Preparation), Some(timeout));
             }
-            Phase::Spawning(_) => {
+            Phase::Preparing | Phase::Spawning(_) => {
                 if let Some(generation) = self.generation {
                     step.actions.push_back(Action::Discard(self.key, generation));
                 }

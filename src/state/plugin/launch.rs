@@ -1,13 +1,13 @@
 //! Bringing a generation up: preparation, process, connection.
 
-use super::{Phase, Plugin, PluginProcess, Step, Why};
+use super::host_shortage::{wait_for_host, wait_for_thread};
+use super::{Phase, Plugin, PluginProcess, Rung, Step, Why};
 use crate::state::action::{Action, Note};
 use crate::state::launch_failure::{PrepareFailure, SpawnFailure};
 use crate::state::policy::Transport;
 use crate::state::session::{Expectation, Session};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::Launch;
-use rpc_plugin_wire::life::Desired;
 use rpc_plugin_wire::{Generation, Token};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ impl Plugin {
     pub(super) fn launch(&mut self, step: &mut Step<'_>) {
         debug_assert!(self.process.is_none(), "two processes of one plugin");
         if self.preparing.is_some() {
-            let reason = "the preparation of an earlier launch has not returned; is a file system hanging?";
+            let reason = "an earlier launch has not returned; is a file system hanging?";
             self.last_error = Some(reason.into());
             return self.enter(step, Phase::Failed, None);
         }
@@ -55,6 +55,7 @@ impl Plugin {
         let generation = self.generation.map_or(Generation::FIRST, Generation::next);
         self.generation = Some(generation);
         self.preparing = Some(generation);
+        self.waits_for_thread = false;
         self.token = None;
         self.session = None;
         self.introduction = None;
@@ -66,6 +67,13 @@ impl Plugin {
         self.heartbeat_waits = false;
         self.enter(step, Phase::Preparing, Some(self.policy.prepare_timeout));
         step.actions.push_back(Action::Prepare(self.key, generation, Arc::clone(&self.config)));
+    }
+
+    /// Whether a process that came to be has a place here; otherwise it is to be ended, and told of as a failure.
+    #[must_use]
+    pub fn awaits_process(&self, generation: Generation) -> bool {
+        self.preparing == Some(generation)
+            && matches!(self.phase, Phase::Spawning(_) | Phase::Ending(_, Rung::Preparation))
     }
 
     /// The preparation of a generation returned, with its token or with what failed.
@@ -87,11 +95,10 @@ impl Plugin {
                     return step.actions.push_back(Action::Await(self.key, generation));
                 }
                 self.note(step, Note::new(EventKind::LaunchPrepared, "ready to launch"));
-                self.enter(step, Phase::Spawning(0), None);
-                self.spawn(step);
+                self.spawn(step, 0);
             }
             (Phase::Preparing, Err(PrepareFailure { reason, shortage: true, .. })) if current => {
-                self.wait_for_host(step, format!("it could not be prepared for launch: {reason}"));
+                wait_for_host(self, step, format!("it could not be prepared for launch: {reason}"));
             }
             (Phase::Preparing, Err(PrepareFailure { reason, used, .. })) if current => {
                 let note = Note::new(EventKind::LaunchFailed, "it could not be prepared for launch");
@@ -111,21 +118,6 @@ impl Plugin {
         }
     }
 
-    /// What was to be done failed for want of something that the host lacks. It is done again until the host has it: it
-    /// counts as no restart, and is never given up.
-    fn wait_for_host(&mut self, step: &mut Step<'_>, reason: String) {
-        self.last_error = Some(reason.clone());
-        if self.desired == Desired::Down {
-            return self.enter(step, Phase::Stopped, None);
-        }
-        if self.shortage.failed(step.now) {
-            let text = "the host lacks what its launch takes; it is tried again until there is enough";
-            self.note(step, Note::new(EventKind::HostShortage, text).error(reason));
-        }
-        let at = self.shortage.next_at().unwrap_or(step.now);
-        self.enter(step, Phase::Backoff(at), Some(at.since(step.now)));
-    }
-
     /// A connection to its socket could not be accepted, because the host lacks something: the plugin has its time anew.
     pub fn handle_accept_shortage(&mut self, step: &mut Step<'_>, generation: Generation) {
         if self.generation == Some(generation) && self.phase == Phase::Connecting && !self.config.is_by_hand()
@@ -134,13 +126,17 @@ impl Plugin {
         }
     }
 
-    /// A preparation that hangs cannot be taken back, and must not be joined by a second one.
+    /// A preparation or launch that hangs cannot be taken back, and must not be joined by a second one.
     pub(super) fn handle_preparation_timeout(&mut self, step: &mut Step<'_>) {
-        let reason = format!(
-            "preparing the launch did not end within {:?}; is the disk or a network file system hanging?",
-            self.policy.prepare_timeout
-        );
-        self.note(step, Note::new(EventKind::LaunchFailed, "it could not be prepared").error(reason.clone()));
+        let timeout = self.policy.prepare_timeout;
+        if self.phase == Phase::Preparing && self.waits_for_thread {
+            return wait_for_thread(self, step);
+        }
+        let what =
+            if matches!(self.phase, Phase::Spawning(_)) { "executing it" } else { "preparing the launch" };
+        let reason =
+            format!("{what} did not end within {timeout:?}; is the disk or a network file system hanging?");
+        self.note(step, Note::new(EventKind::LaunchFailed, "it could not be launched").error(reason.clone()));
         if matches!(self.phase, Phase::Ending(Why::Stop, _)) {
             // It is not wanted any more; what the preparation may still bring is discarded.
             return self.rest(step);
@@ -148,7 +144,10 @@ impl Plugin {
         self.give_up(step, reason);
     }
 
-    pub(super) fn spawn(&mut self, step: &mut Step<'_>) {
+    /// Has it launched. What that takes is a part of what preparing may take.
+    pub(super) fn spawn(&mut self, step: &mut Step<'_>, tries: u32) {
+        self.preparing = self.generation;
+        self.enter(step, Phase::Spawning(tries), Some(self.policy.prepare_timeout));
         if let Some(generation) = self.generation {
             step.actions.push_back(Action::Spawn(self.key, generation));
         }
@@ -161,42 +160,55 @@ impl Plugin {
         generation: Generation,
         outcome: Result<u32, SpawnFailure>,
     ) {
-        let Phase::Spawning(tries) = self.phase else {
+        if self.preparing != Some(generation) {
             debug_assert!(false, "a process that nobody asked for");
             return;
-        };
-        if self.generation != Some(generation) {
-            return;
         }
-        match outcome {
-            Ok(pid) => {
-                if self.shortage.passed() {
-                    self.note(step, Note::new(EventKind::HostShortageOver, "it could be launched again"));
-                }
-                self.process = Some(PluginProcess { pid, launched_at: step.now });
-                let executable = self.config.shown_executable();
-                self.note(step, Note::new(EventKind::Launched, format!("{executable} runs")));
-                match self.policy.transport {
+        self.preparing = None;
+        let (tries, failure) = match (self.phase.clone(), outcome) {
+            (Phase::Spawning(_), Ok(pid)) => {
+                self.launched(step, pid);
+                return match self.policy.transport {
                     Transport::Unix => {
                         self.enter(step, Phase::Connecting, Some(self.policy.connect_timeout));
                     }
                     Transport::Fd | Transport::Stdio => self.greet(step, generation),
+                };
+            }
+            // It was called off meanwhile, and has nothing to clean up.
+            (Phase::Ending(why, Rung::Preparation), Ok(pid)) => {
+                self.launched(step, pid);
+                return self.climb_down(step, why, Rung::Termed);
+            }
+            (Phase::Spawning(tries), Err(failure)) => (tries, failure),
+            (phase, _) => {
+                step.actions.push_back(Action::Discard(self.key, generation));
+                if let Phase::Ending(why, Rung::Preparation) = phase {
+                    self.ended(step, why, None);
                 }
+                return;
             }
-            Err(failure) if failure.busy && tries < SPAWN_RETRIES_MAX => {
-                self.enter(step, Phase::Spawning(tries + 1), Some(SPAWN_RETRY));
-            }
-            Err(failure) if failure.shortage => {
-                step.actions.push_back(Action::Discard(self.key, generation));
-                self.wait_for_host(step, format!("its process could not be started: {}", failure.reason));
-            }
-            Err(failure) => {
-                step.actions.push_back(Action::Discard(self.key, generation));
-                let note = Note::new(EventKind::LaunchFailed, "its process could not be started");
-                self.note(step, note.error(failure.reason.clone()));
-                self.generation_failed(step, format!("its process could not be started: {}", failure.reason));
-            }
+        };
+        if failure.busy && tries < SPAWN_RETRIES_MAX {
+            return self.enter(step, Phase::Spawning(tries + 1), Some(SPAWN_RETRY));
         }
+        step.actions.push_back(Action::Discard(self.key, generation));
+        let reason = format!("its process could not be started: {}", failure.reason);
+        if failure.shortage {
+            return wait_for_host(self, step, reason);
+        }
+        let note = Note::new(EventKind::LaunchFailed, "its process could not be started");
+        self.note(step, note.error(failure.reason));
+        self.generation_failed(step, reason);
+    }
+
+    fn launched(&mut self, step: &mut Step<'_>, pid: u32) {
+        if self.shortage.passed() {
+            self.note(step, Note::new(EventKind::HostShortageOver, "it could be launched again"));
+        }
+        self.process = Some(PluginProcess { pid, launched_at: step.now });
+        let executable = self.config.shown_executable();
+        self.note(step, Note::new(EventKind::Launched, format!("{executable} runs")));
     }
 
     /// A process connected to a generation's socket; whether it is the one that was launched.

@@ -9,6 +9,7 @@
 
 mod end;
 mod health;
+mod host_shortage;
 mod launch;
 mod link;
 mod logged;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use super::exit_report::ExitReport;
 pub use super::launch_failure::{PrepareFailure, SpawnFailure};
+pub use host_shortage::preparation_waits;
 pub use launch::PeerIdentity;
 pub use status::{backoff_until, launch_waits, status_of};
 
@@ -69,7 +71,7 @@ impl Why {
 /// How far the ladder has been climbed down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rung {
-    /// There is no process yet: the preparation must return first.
+    /// There is no process yet: the preparation or the launch must return first.
     Preparation,
     /// Its process is expected to end by itself.
     Linger,
@@ -150,8 +152,10 @@ pub struct Plugin {
     phase_timer: Option<TimerKey>,
     heartbeat_timer: Option<TimerKey>,
     generation: Option<Generation>,
-    /// The generation whose preparation has not returned.
+    /// The generation whose preparation or launch is under way elsewhere, and has not returned.
     preparing: Option<Generation>,
+    /// Whether its preparation waits for a thread: what holds them all up is no fault of the plugin.
+    waits_for_thread: bool,
     process: Option<PluginProcess>,
     token: Option<Token>,
     session: Option<Session>,
@@ -196,6 +200,7 @@ impl Plugin {
             phase_timer: None,
             heartbeat_timer: None,
             preparing: None,
+            waits_for_thread: false,
             process: None,
             token: None,
             session: None,
@@ -267,7 +272,7 @@ impl Plugin {
         session.is_some_and(|session| session.calls_in_flight() > 1 && session.waiting_bytes() <= bytes_max)
     }
 
-    /// Whether nothing of it is left outside: no process, no preparation under way.
+    /// Whether nothing of it is left outside: no process, no preparation or launch under way.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.process.is_none() && self.preparing.is_none()
@@ -365,7 +370,8 @@ impl Plugin {
     fn handle_phase_timeout(&mut self, step: &mut Step<'_>) {
         match self.phase.clone() {
             Phase::Preparing => self.handle_preparation_timeout(step),
-            Phase::Spawning(_) => self.spawn(step),
+            Phase::Spawning(_) if self.preparing.is_some() => self.handle_preparation_timeout(step),
+            Phase::Spawning(tries) => self.spawn(step, tries),
             Phase::Connecting => self.fail(step, reasons::no_connection(self.policy.connect_timeout)),
             Phase::Greeting => {
                 let bytes = self.session.as_ref().map_or(0, Session::unfinished_bytes);

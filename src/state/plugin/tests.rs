@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 #[path = "tests_by_hand.rs"]
 mod by_hand;
+#[path = "tests_launch.rs"]
+mod launch;
 #[path = "tests_life.rs"]
 mod life;
 #[path = "tests_logged.rs"]

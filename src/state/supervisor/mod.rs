@@ -158,12 +158,6 @@ impl Supervisor {
         self.plugins.get_mut(&key)?.session_mut(generation)
     }
 
-    /// What [`Supervisor::poll_action`] gives next.
-    #[must_use]
-    pub fn next_action(&self) -> Option<&Action> {
-        self.actions.front()
-    }
-
     /// The next effect to carry out.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()

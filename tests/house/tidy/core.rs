@@ -38,6 +38,7 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/peer/src/shares.rs", "who of many may call now: what is admitted is as before"),
     ("src/state/plugin/logged.rs", "what plugins put on the record"),
     ("src/state/plugin/reasons.rs", "texts of failures"),
+    ("src/state/plugin/host_shortage.rs", "delays a launch: which process is launched is decided elsewhere"),
     ("src/state/plugin/status.rs", "what is shown of a plugin"),
 ];
 

@@ -1,0 +1,178 @@
+//! The thread that launches.
+//!
+//! What this file is for: whoever launches stands still until the exec, and what is launched lives no longer than the thread
+//! that launched it (PR_SET_PDEATHSIG). So launches have a thread of their own, which lives as long as the host. What it
+//! deliberately does not do: know what is launched, or decide what becomes of a process.
+//!
+//! What always holds: a launch that takes longer than [`LAUNCH_TIMEOUT`] ends with its child, however its exec hangs; one that
+//! takes a while holds nobody up, because a further thread launches what comes behind it, at most [`LAUNCHERS_MAX`] in all.
+#![forbid(unsafe_code)]
+
+use super::job_threads::{JobThreads, JobThreadsKind};
+use super::pidfd_slot::PidfdSlot;
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Longest time from the clone to the exec; then the child is killed.
+pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a launch may hold up those behind it; then a further thread takes them.
+const HANGS_AFTER: Duration = Duration::from_millis(250);
+/// Threads that launch, at most.
+pub const LAUNCHERS_MAX: usize = 4;
+/// How long a thread that has something launched for itself waits for that.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A handle on the thread; the last one that is dropped ends it, and with it what it launched.
+#[derive(Debug)]
+pub struct Launcher {
+    threads: JobThreads,
+}
+
+impl Launcher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Those of pthread_create(3).
+    pub fn start() -> io::Result<Launcher> {
+        let threads = JobThreads::start(JobThreadsKind {
+            name: "rpcplugin-launch",
+            threads: 1,
+            threads_max: LAUNCHERS_MAX,
+            hangs_after: HANGS_AFTER,
+            kills_after: LAUNCH_TIMEOUT,
+            stay: true,
+        })?;
+        Ok(Launcher { threads })
+    }
+
+    /// Has something launched, after what was asked for before. `launch` reports by itself. Never waits.
+    pub fn launch(&self, launch: impl FnOnce(&PidfdSlot) + Send + 'static) {
+        let slot = Arc::new(PidfdSlot::default());
+        let own = Arc::clone(&slot);
+        self.threads.submit(Box::new(move |_| launch(&own)), Some(slot));
+    }
+
+    /// Has something launched and waits for it. `None`: nothing came of it within 30 s, or it panicked; what comes of it later is
+    /// dropped on the launcher's thread.
+    pub fn launch_and_wait<T: Send + 'static>(
+        &self,
+        launch: impl FnOnce(&PidfdSlot) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, launched) = bounded(1);
+        self.launch(move |slot| drop(sender.send(launch(slot))));
+        let until = Instant::now() + WAIT_MAX;
+        loop {
+            let now = Instant::now();
+            let left = until.saturating_duration_since(now);
+            let again = self.threads.look(now).map_or(left, |again| again.min(left));
+            match launched.recv_timeout(again) {
+                Ok(launched) => return Some(launched),
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Has something done that may wait for a process to end, such as dropping one that is not wanted. Never waits.
+    pub fn end(&self, work: impl FnOnce() + Send + 'static) {
+        self.threads.submit(Box::new(move |_| work()), None);
+    }
+
+    /// Looks after launches that are on their way; when to look again. Never waits.
+    pub fn look(&self) -> Option<Duration> {
+        self.threads.look(Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::executable::open;
+    use super::super::spawn::{SpawnError, SpawnSpec, SpawnStep, Spawned, spawn};
+    use super::super::testing::{DEADLINE, HangingExecutable, ended, folder, script};
+    use super::*;
+    use std::path::Path;
+    use std::sync::mpsc::{Receiver, channel};
+
+    type Outcome = Result<Spawned, SpawnError>;
+
+    fn launch(launcher: &Launcher, path: &Path) -> Receiver<Outcome> {
+        let (sender, launched) = channel();
+        let executable = open(path).unwrap();
+        launcher.launch(move |slot| {
+            let mut outcome = spawn(&SpawnSpec::new(&executable), slot);
+            // Another test's launch may hold what wrote the file.
+            while outcome.as_ref().is_err_and(SpawnError::is_text_busy) {
+                outcome = spawn(&SpawnSpec::new(&executable), slot);
+            }
+            sender.send(outcome).unwrap();
+        });
+        launched
+    }
+
+    /// As the event loop does: it looks when it is told to.
+    fn wait(launcher: &Launcher, launched: &Receiver<Outcome>) -> Outcome {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let again = launcher.look().unwrap_or(DEADLINE);
+            match launched.recv_timeout(again) {
+                Ok(outcome) => return outcome,
+                Err(_) => assert!(Instant::now() < end, "nothing came of a launch"),
+            }
+        }
+    }
+
+    #[test]
+    fn two_that_hang_in_exec_hinder_nobody_and_end_with_their_children() {
+        let root = folder();
+        let (one, two) = (HangingExecutable::new(root.path(), "1"), HangingExecutable::new(root.path(), "2"));
+        let launcher = Launcher::start().unwrap();
+        let begun = Instant::now();
+        let (one, two) = (launch(&launcher, &one.path), (launch(&launcher, &two.path), two));
+        let other = launch(&launcher, &script(root.path(), "exit 3"));
+        let mut spawned = wait(&launcher, &other).unwrap();
+        assert!(
+            one.try_recv().is_err() && two.0.try_recv().is_err(),
+            "they still hang, and one of them is first"
+        );
+        assert!(begun.elapsed() < LAUNCH_TIMEOUT, "nobody was killed for it");
+        ended(&mut spawned.child);
+        for hung in [one, two.0] {
+            let error = wait(&launcher, &hung).unwrap_err();
+            assert_eq!((error.step, error.errno), (SpawnStep::Execute, libc::ETIMEDOUT));
+            assert!(error.to_string().contains("its exec did not end within 2s"), "{error}");
+        }
+        assert!(begun.elapsed() >= LAUNCH_TIMEOUT);
+    }
+
+    #[test]
+    fn who_waits_for_a_launch_looks_after_it_itself() {
+        let root = folder();
+        let hangs = HangingExecutable::new(root.path(), "1");
+        let launcher = Launcher::start().unwrap();
+        let executable = open(&hangs.path).unwrap();
+        let outcome = launcher.launch_and_wait(move |slot| {
+            let mut outcome = spawn(&SpawnSpec::new(&executable), slot);
+            while outcome.as_ref().is_err_and(SpawnError::is_text_busy) {
+                outcome = spawn(&SpawnSpec::new(&executable), slot);
+            }
+            outcome.map(|spawned| spawned.child.pid())
+        });
+        assert_eq!(outcome.unwrap().unwrap_err().errno, libc::ETIMEDOUT);
+        assert!(launcher.launch_and_wait(|_| -> u32 { panic!("as a bug would") }).is_none());
+    }
+
+    #[test]
+    fn what_it_launched_ends_with_the_last_handle() {
+        let root = folder();
+        let launcher = Arc::new(Launcher::start().unwrap());
+        let other = Arc::clone(&launcher);
+        let path = script(root.path(), "while :; do sleep 1000; done");
+        let mut spawned = wait(&launcher, &launch(&launcher, &path)).unwrap();
+        drop(launcher);
+        assert!(matches!(spawned.child.peek_exit(), Ok(None)), "a handle is left");
+        drop(other);
+        ended(&mut spawned.child);
+    }
+}
