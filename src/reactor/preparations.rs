@@ -23,7 +23,7 @@ use rpc_plugin_wire::Generation;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Runs on a worker.
 fn prepare(
@@ -148,6 +148,6 @@ impl Preparations {
 
     /// Has others take what waits behind a job that hangs; when to look again.
     pub(super) fn look(&self) -> Option<Duration> {
-        self.workers.look(Instant::now())
+        self.workers.look()
     }
 }

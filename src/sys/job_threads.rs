@@ -115,10 +115,12 @@ impl JobThreads {
 
     /// Kills children whose launch takes too long, and has a further thread take the jobs that wait behind what hangs.
     /// When to look again; `None`: not before another job is handed over. Never waits.
-    pub fn look(&self, now: Instant) -> Option<Duration> {
-        if self.shared.unfinished.load(Ordering::SeqCst) == 0 {
-            return None;
-        }
+    pub fn look(&self) -> Option<Duration> {
+        // Asked in each turn of the loop: without a job it costs no more than this.
+        if self.shared.unfinished.load(Ordering::SeqCst) == 0 { None } else { self.look_at(Instant::now()) }
+    }
+
+    fn look_at(&self, now: Instant) -> Option<Duration> {
         let JobThreadsKind { threads, threads_max, hangs_after, kills_after, .. } = self.shared.kind;
         let mut state = self.shared.state();
         let mut next = None;
@@ -220,7 +222,7 @@ mod tests {
     fn wait(threads: &JobThreads, is_done: &Receiver<bool>) -> bool {
         let end = Instant::now() + DEADLINE;
         loop {
-            let again = threads.look(Instant::now()).unwrap_or(DEADLINE);
+            let again = threads.look().unwrap_or(DEADLINE);
             match is_done.recv_timeout(again) {
                 Ok(waited) => return waited,
                 Err(_) => assert!(Instant::now() < end, "a job was not done"),
@@ -235,7 +237,7 @@ mod tests {
     #[test]
     fn a_job_that_hangs_has_its_thread_to_itself_and_others_go_on_up_to_the_bound() {
         let threads = JobThreads::start(KIND).unwrap();
-        assert_eq!(threads.look(Instant::now()), None, "nobody is woken for nothing");
+        assert_eq!(threads.look(), None, "nobody is woken for nothing");
         let mut hung = vec![hanging(&threads), hanging(&threads)];
         let (done, is_done) = channel();
         let report = done.clone();
@@ -247,7 +249,7 @@ mod tests {
         let report = done.clone();
         threads.submit(Box::new(move |waits| report.send(waits).unwrap()), None);
         eventually("the last thread hangs too", || {
-            threads.look(Instant::now() + DEADLINE);
+            threads.look_at(Instant::now() + DEADLINE);
             threads.shared.state().running.len() == 3
         });
         assert!(count(&threads) == 3 && is_done.try_recv().is_err());

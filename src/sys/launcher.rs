@@ -64,9 +64,8 @@ impl Launcher {
         self.launch(move |slot| drop(sender.send(launch(slot))));
         let until = Instant::now() + WAIT_MAX;
         loop {
-            let now = Instant::now();
-            let left = until.saturating_duration_since(now);
-            let again = self.threads.look(now).map_or(left, |again| again.min(left));
+            let left = until.saturating_duration_since(Instant::now());
+            let again = self.threads.look().map_or(left, |again| again.min(left));
             match launched.recv_timeout(again) {
                 Ok(launched) => return Some(launched),
                 Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
@@ -82,7 +81,7 @@ impl Launcher {
 
     /// Looks after launches that are on their way; when to look again. Never waits.
     pub fn look(&self) -> Option<Duration> {
-        self.threads.look(Instant::now())
+        self.threads.look()
     }
 }
 

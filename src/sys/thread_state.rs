@@ -1,8 +1,12 @@
 //! Whether a thread of this process sleeps, as the kernel tells.
 #![forbid(unsafe_code)]
 
+use super::proc_file;
 use nix::unistd::{Pid, gettid};
 use std::cell::Cell;
+
+/// Bytes of a thread's status (proc_pid_status(5)), with room to spare.
+const STATUS_BYTES_MAX: usize = 8 * 1024;
 
 thread_local! {
     static OWN: Cell<i32> = const { Cell::new(0) };
@@ -32,7 +36,7 @@ pub enum ThreadSleep {
 #[must_use]
 pub fn sleep_of(thread: i32) -> Option<ThreadSleep> {
     let thread = Pid::from_raw(thread);
-    read(&std::fs::read_to_string(format!("/proc/self/task/{thread}/status")).ok()?)
+    read(proc_file::read_text(&format!("/proc/self/task/{thread}/status"), &mut [0; STATUS_BYTES_MAX]))
 }
 
 fn read(status: &str) -> Option<ThreadSleep> {
