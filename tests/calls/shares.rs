@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-const CAPABILITIES: [&str; 4] = ["go", "told", "wait", "echo"];
+const CAPABILITIES: [&str; 5] = ["go", "told", "wait", "echo", "deaf"];
 
 /// The plugin: it asks for the same thing as often as it is told to, and tells what it was answered.
 pub(crate) fn asker_body() {
@@ -34,6 +34,13 @@ pub(crate) fn asker_body() {
             }
             Some("told") => json!({"told": told}),
             Some("echo") => params.clone(),
+            // Reads no more, until it is killed.
+            Some("deaf") => {
+                raw.say(json!({"id": frame["id"], "result": {}}));
+                loop {
+                    std::thread::park();
+                }
+            }
             // Never answered, nor is what nobody waits for any more.
             Some(_) => continue,
             None => {
@@ -98,6 +105,26 @@ fn one_caller_takes_half_of_a_callees_places_and_others_still_call_it() {
     let answers = told(&other, 2);
     assert!(answers.iter().all(|answer| answer.get("error").is_none()), "{answers:?}");
     assert_eq!(callee.status().unwrap().calls_in_flight, 8);
+}
+
+#[test]
+fn one_caller_fills_half_of_what_waits_for_a_slow_plugin_and_others_still_call_it() {
+    let world = World::new();
+    let host = world.host();
+    let callee = asker(&world, &host, "callee", calm());
+    let flood = asker(&world, &host, "flood", calm());
+    let other = asker(&world, &host, "other", calm());
+    let _: Value = callee.call_with("deaf", &json!({}), options()).unwrap();
+    go(&flood, 20, Some(1 << 20), &host_call("callee", "echo"));
+    let in_flight = || callee.status().unwrap().calls_in_flight;
+    let (refused, of_flood) = eventually("each is refused or waits", || {
+        let (refused, waiting) = (told(&flood, 0), in_flight());
+        (refused.len() + waiting as usize == 20).then_some((refused, waiting))
+    });
+    // Of 16 MiB eight wait before one is refused; the socket holds a part of another.
+    assert!((8..=10).contains(&of_flood) && refused.iter().all(is_used_up), "{of_flood}");
+    go(&other, 1, Some(1 << 20), &host_call("callee", "echo"));
+    eventually("the other's call waits too", || (in_flight() == of_flood + 1).then_some(()));
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub use requests_in::{NotEntered, RequestsIn};
 pub use requests_out::{Expired, GivenUp, NewRequest, OWN_MAX, RequestsOut, Unanswered};
 pub use role::Role;
 pub use send_queue::{SendQueue, Span};
-pub use shares::{Amount, COMMON_ONE_IN, Party, SHARE_ONE_IN, ShareUsed, Shares};
+pub use shares::{Amount, COMMON_ONE_IN, Party, SHARE_ONE_IN, ShareUsed, Shares, admit};
 pub use streams::{Named, Streams};
 pub use time::Time;
 pub use violation::{FDS_LOST, Unread, Violation};

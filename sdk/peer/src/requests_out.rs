@@ -262,7 +262,7 @@ impl<W> RequestsOut<W> {
     }
 
     /// All that wait, the oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Unanswered<W>> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Unanswered<W>> {
         self.old.values().chain(self.recent.iter().flatten())
     }
 

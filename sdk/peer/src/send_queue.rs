@@ -33,6 +33,13 @@ impl Span {
     pub fn bytes(self) -> usize {
         usize::try_from(self.to - self.from).unwrap_or(usize::MAX)
     }
+
+    /// How many of them are not among the first `begun` ([`SendQueue::begun`]).
+    #[must_use]
+    pub fn unsent_bytes(self, begun: u64) -> usize {
+        let (from, to) = (self.from.max(begun), self.to.max(begun));
+        Span { from, to }.bytes()
+    }
 }
 
 /// Frames that wait to be written, and the descriptors that travel with some of them.

@@ -82,6 +82,20 @@ impl ShareUsed {
     }
 }
 
+/// Whether a party may hold `more` of a bound `max` of which all hold `total`, as [`Shares::check`] decides it: for what is
+/// counted elsewhere. `own` is what the party itself holds, and is asked only once half is taken.
+///
+/// # Errors
+/// It may not.
+pub fn admit(own: impl Fn() -> usize, total: usize, max: usize, more: usize) -> Result<(), ShareUsed> {
+    let has_share = || total < max.div_ceil(COMMON_ONE_IN) || own() < max.div_ceil(SHARE_ONE_IN);
+    // What counts nothing is not refused, also where the bound is zero.
+    if more == 0 || (more <= max.saturating_sub(total) && has_share()) {
+        return Ok(());
+    }
+    Err(ShareUsed { own: own(), total, max })
+}
+
 /// A bound, and who holds how much of it.
 #[derive(Debug)]
 pub struct Shares {
@@ -106,14 +120,8 @@ impl Shares {
     pub fn check(&self, party: &Party, more: Amount) -> Result<(), ShareUsed> {
         let own = self.find(party).map(|at| self.parts.get(at));
         let own = own.ok().flatten().map_or(Amount::default(), |(_, own)| *own);
-        let fits = |own: usize, total: usize, max: usize, more: usize| {
-            let has_share = total < max.div_ceil(COMMON_ONE_IN) || own < max.div_ceil(SHARE_ONE_IN);
-            // What counts nothing is not refused, also where the bound is zero.
-            let is_free = more == 0 || (has_share && more <= max.saturating_sub(total));
-            if is_free { Ok(()) } else { Err(ShareUsed { own, total, max }) }
-        };
-        fits(own.count, self.total.count, self.max.count, more.count)?;
-        fits(own.bytes, self.total.bytes, self.max.bytes, more.bytes)
+        admit(|| own.count, self.total.count, self.max.count, more.count)?;
+        admit(|| own.bytes, self.total.bytes, self.max.bytes, more.bytes)
     }
 
     /// Gives a party so much more, if it may hold it.

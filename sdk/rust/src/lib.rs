@@ -96,6 +96,7 @@ mod streams;
 mod suspension;
 mod task;
 mod terms;
+mod threads;
 mod wake_pipe;
 mod worker;
 

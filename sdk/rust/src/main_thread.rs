@@ -25,7 +25,6 @@ use rpc_plugin_wire::event::{Component, Level};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long cancelled handlers have to answer when the session ends.
@@ -127,7 +126,7 @@ fn start_streams(session: &Arc<Session>) -> io::Result<()> {
     let Some(streams) = session.service.terms.fd_transport.streams().map(Arc::clone) else { return Ok(()) };
     let outbox = Arc::clone(&session.outbox);
     let run = move || streams.run(|frames| outbox.push(frames).is_ok());
-    thread::Builder::new().name("plugin-streams".into()).spawn(run).map(|_| ())
+    crate::threads::builder("plugin-streams").spawn(run).map(|_| ())
 }
 
 /// The last event of a session.

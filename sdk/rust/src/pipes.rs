@@ -16,7 +16,6 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
 /// Bytes copied at once: what a pipe holds (pipe(7)).
@@ -40,13 +39,13 @@ impl Pipes {
             // The session sees an end of stream, and may still write.
             let _ = socket.shutdown(Shutdown::Write);
         };
-        thread::Builder::new().name("plugin-stdin".into()).spawn(copy_in)?;
+        crate::threads::builder("plugin-stdin").spawn(copy_in)?;
         let copy_out = move || {
             copy_out(&ours, &mut File::from(output));
             let _ = ours.shutdown(Shutdown::Both);
             drop(alive);
         };
-        thread::Builder::new().name("plugin-stdout".into()).spawn(copy_out)?;
+        crate::threads::builder("plugin-stdout").spawn(copy_out)?;
         Ok((session, Pipes { written }))
     }
 
@@ -127,6 +126,7 @@ fn is_ready(fds: &[(BorrowedFd<'_>, PollFlags)]) -> bool {
 mod tests {
     use super::*;
     use std::io::{PipeReader, PipeWriter};
+    use std::thread;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -15,10 +15,10 @@ use crate::requester::Suspend;
 use crate::service::write_failure;
 use crate::session::{Session, would_deadlock};
 use crate::task::{Job, Step, Task};
+use crate::threads::handler_builder;
 use rpc_plugin_wire::RequestId;
 use std::io;
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::Instant;
 
 /// Parsing this many frames is short beside what it costs to read the clock again.
@@ -53,7 +53,7 @@ impl Worker {
         let inbox = Inbox::new(Arc::clone(&session));
         let (answer, sending) = (Frames::default(), Frames::default());
         let worker = Worker { session, inbox, answer, sending, now: None };
-        thread::Builder::new().name(format!("plugin-work-{number}")).spawn(move || worker.work()).map(|_| ())
+        handler_builder(format!("plugin-work-{number}")).spawn(move || worker.work()).map(|_| ())
     }
 
     /// Works until the pool is closed.

@@ -10,6 +10,7 @@
 mod answers;
 mod bad_frames;
 mod hello;
+mod outbox_shares;
 mod receive;
 mod requests;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Requests of ours: how each begins, and the one way in which each ends (protocol section 5).
 
+use super::outbox_shares::check_outbox;
 use super::types::{Cancelled, Fault, SessionEvent};
 use super::{OwnRequest, Session, Stage};
 use crate::state::call::{CallEnd, CallRequest};
@@ -82,13 +83,9 @@ impl Session {
         if params_bytes > self.frame_bytes_max {
             return Err(self.too_large(params_bytes));
         }
-        let (waiting, waiting_max) = (self.queue.waiting_bytes(), self.outbox_bytes_max);
-        if is_call && waiting + params_bytes > waiting_max {
-            let text = format!(
-                "the call's {params_bytes} bytes do not fit: {waiting} wait to be written to the plugin already, \
-                 at most {waiting_max} may"
-            );
-            return Err(Refused::new(ErrorCode::Overloaded, text));
+        if is_call {
+            let outbox = (&self.queue, self.outbox_bytes_max);
+            check_outbox(outbox, &self.requests, &call.caller, params_bytes)?;
         }
         Ok(())
     }

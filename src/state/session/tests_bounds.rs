@@ -85,6 +85,42 @@ fn one_caller_takes_half_of_the_places_and_gives_each_back_as_its_call_leaves() 
     assert_eq!((places(&bench), bench.session.calls_in_flight()), (0, 0));
 }
 
+/// What waits for a plugin that reads slowly is shared as its places are: half for whoever comes first, then an eighth each.
+#[test]
+fn one_caller_takes_half_of_the_bytes_that_wait_and_others_still_call() {
+    let policy = Policy { calls_in_flight_max: 1000, outbox_bytes_max: 80_000, ..policy() };
+    let mut bench = Bench::open_with(&policy);
+    let of = |bytes: usize| CallRequest { params: Some(params_for(bytes - 1)), ..echo() };
+    let [flood, other, third] = ["flood", "other", "third"].map(|id| Party::Plugin(id.parse().unwrap()));
+    let mut number = 0..;
+    let mut ask = |bench: &mut Bench, party: &Party, bytes: usize| {
+        bench.request_by(party.clone(), number.next().unwrap(), of(bytes), 100)
+    };
+    let of_flood = (0..).take_while(|_| ask(&mut bench, &flood, 1000).is_ok()).count();
+    assert_eq!(of_flood, 40, "half, by whoever comes first");
+    let error = ask(&mut bench, &flood, 100).unwrap_err();
+    assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent));
+    let told = "the share of plugin \"flood\" is used up: of 400";
+    assert!(error.message.contains(told) && error.message.contains("10000 may be"), "{error}");
+    assert!(bench.request_by(flood.clone(), 999, echo(), 100).is_err(), "its envelope counts too");
+    for party in [&other, &third] {
+        assert_eq!((0..).take_while(|_| ask(&mut bench, party, 1000).is_ok()).count(), 10, "an eighth");
+    }
+    ask(&mut bench, &Party::Client(7), 16_000).unwrap();
+    let error = ask(&mut bench, &Party::Program, 4100).unwrap_err();
+    assert!(error.message.contains("do not fit: 76"), "{error}");
+    // What the plugin reads counts no longer, nor what is withdrawn; a frame that is written in part counts by its rest.
+    let rest = bench.session.waiting_bytes() - 40_500;
+    bench.session.wrote(rest);
+    ask(&mut bench, &flood, 4000).unwrap();
+    assert!(ask(&mut bench, &other, 100).is_err(), "it still has its ten thousand");
+    let of_other = of_flood as u64 + 3;
+    bench.cancel(of_other).unwrap();
+    ask(&mut bench, &other, 100).unwrap();
+    bench.write_all();
+    assert_eq!((0..).take_while(|_| ask(&mut bench, &other, 1000).is_ok()).count(), 40);
+}
+
 #[test]
 fn the_hosts_own_requests_take_no_slot_of_a_call_and_are_bounded() {
     let mut bench = Bench::open();

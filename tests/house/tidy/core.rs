@@ -36,6 +36,7 @@ const NOT_CORE: &[(&str, &str)] = &[
     ),
     ("sdk/peer/src/streams.rs", "streams in band: which are open, not the calls that open them"),
     ("sdk/peer/src/shares.rs", "who of many may call now: what is admitted is as before"),
+    ("src/state/session/outbox_shares.rs", "who of many may call now: it refuses before anything is written"),
     ("src/state/plugin/logged.rs", "what plugins put on the record"),
     ("src/state/plugin/reasons.rs", "texts of failures"),
     ("src/state/plugin/host_shortage.rs", "delays a launch: which process is launched is decided elsewhere"),

@@ -64,6 +64,9 @@ const MAY_SLEEP: &[(&str, &str)] =
 /// to its owner.
 const UNSAFE_FILES: &[&str] = &["sdk/interface/src/scm.rs", "sdk/rust/src/inherited.rs"];
 
+/// The files that make threads; all other code asks these for one with a name and a stack of stated size.
+const THREAD_FILES: &[&str] = &["src/threads.rs", "sdk/rust/src/threads.rs"];
+
 const FILE_LINES_MAX: usize = 600;
 const BIN_LINES_MAX: usize = 40;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -169,6 +172,30 @@ pub(crate) const RULES: &[Rule] = &[
                 "src/sys/x.rs",
                 "/// Does it.\n///\n/// # Safety\n/// Only once.\n#[inline]\npub unsafe fn f() {}",
             ),
+        ],
+    },
+    Rule {
+        name: "every thread has a name and a stack of stated size",
+        complaints: threads,
+        broken: &[
+            ("src/host/x.rs", "fn f() { std::thread::spawn(g); }"),
+            ("src/host/x.rs", "use std::thread; fn f() { thread::Builder::new().spawn(g); }"),
+            ("src/host/x.rs", "use std::thread::Builder; fn f() {}"),
+            ("src/dev/x.rs", "fn f() { std::thread::scope(|scope| {\n    scope.spawn(g); }) }"),
+            ("sdk/rust/src/x.rs", "use std::thread::{self, spawn};"),
+            ("sdk/record/src/x.rs", "use std::thread as t;"),
+            ("src/sys/x.rs", "#[cfg(test)]\nuse a::b;\nfn f() { thread::spawn(g); }"),
+        ],
+        kept: &[
+            ("src/threads.rs", "use std::thread::Builder; fn f() -> Builder { Builder::new() }"),
+            ("src/host/x.rs", "fn f() { crate::threads::builder(\"x\").spawn(g); }"),
+            ("src/dev/x.rs", "fn f() { std::thread::scope(|scope| builder(\"x\").spawn_scoped(scope, g)) }"),
+            (
+                "src/sys/x.rs",
+                "fn f() {}\n#[cfg(test)]\nmod tests {\n    fn t() { std::thread::spawn(g); }\n}",
+            ),
+            ("src/sys/x_tests.rs", "fn t() { std::thread::spawn(g); }"),
+            ("examples/x.rs", "fn f() { std::thread::spawn(g); }"),
         ],
     },
     Rule {
@@ -316,6 +343,25 @@ fn comment_above(lines: &[&str], mut at: usize) -> String {
         at = before;
     }
     comment.join("\n")
+}
+
+fn threads(source: &Source) -> Vec<String> {
+    let is_test = source.is_test() || source.path == "src/sys/testing.rs";
+    if is_test || !source.is_in(&["src", "sdk"]) || THREAD_FILES.contains(&&*source.path) {
+        return vec![];
+    }
+    let own = source.code.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let lines = own.lines().count();
+    let is_maker = |path: &str| {
+        let made = ["spawn", "Builder", "Builder::new"].map(|last| format!("thread::{last}"));
+        made.iter().any(|made| path == made || path.ends_with(&format!("::{made}")))
+    };
+    let paths = source.paths().into_iter().filter(|(line, path)| *line <= lines && is_maker(path));
+    let mut complaints: Vec<String> = paths.map(|(line, path)| format!("line {line}: {path}")).collect();
+    let unnamed = ["scope.spawn(", "thread as "];
+    let found = (1..).zip(own.lines()).filter(|(_, line)| unnamed.iter().any(|text| line.contains(text)));
+    complaints.extend(found.map(|(line, _)| format!("line {line}: a thread without a stated stack")));
+    complaints
 }
 
 fn forbids_unsafe(source: &Source) -> Vec<String> {

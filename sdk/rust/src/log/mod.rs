@@ -268,7 +268,7 @@ impl Log {
             return;
         }
         let writer = Writer::new(Arc::clone(&self.queue), sink);
-        let thread = std::thread::Builder::new().name("plugin-log".to_owned());
+        let thread = crate::threads::builder("plugin-log");
         // Without a thread there is no record, and the plugin goes on.
         state.is_running = thread.spawn(move || writer.run()).is_ok();
         state.is_closed = !state.is_running;
