@@ -13,5 +13,6 @@ mod flags;
 mod run;
 pub(crate) mod signals;
 
+pub use crate::sys::large_pieces::KeepingAllocator;
 pub use flags::PROGRAM;
 pub use run::main;

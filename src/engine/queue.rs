@@ -92,9 +92,11 @@ impl<C> CommandQueue<C> {
             return None;
         }
         // It may be on its way into the queue still; then its sender looks after the driver.
-        let command = self.queue.try_recv().ok()?;
-        self.queued.fetch_sub(1, Ordering::SeqCst);
-        Some(command)
+        let command = self.queue.try_recv().ok();
+        if command.is_some() {
+            self.queued.fetch_sub(1, Ordering::SeqCst);
+        }
+        command
     }
 
     /// Whether nothing waits.

@@ -61,22 +61,24 @@ fn start(folder: &Path, queue_max: usize) -> io::Result<EventLog> {
     EventLog::start(folder, &LogOptions { queue_max, ..LogOptions::default() })
 }
 
-/// A log whose writer never takes anything.
-fn stalled(queue_max: usize) -> EventLog {
-    let shared = LogShared {
-        queue: EventQueue::new(queue_max),
-        progress: LogProgress::default(),
-        counts: LogCounts::default(),
-    };
-    let handle = RecordThread::start("stalled", || ()).unwrap();
-    EventLog {
-        inner: Arc::new(LogInner {
-            written: Arc::default(),
-            shared: Arc::new(shared),
-            durability: Durability::Relaxed,
-            hold_max: LONG,
-            writer: Some(handle),
-        }),
+impl EventLog {
+    /// A log whose writer never takes anything.
+    pub(crate) fn stalled(queue_max: usize) -> EventLog {
+        let shared = LogShared {
+            queue: EventQueue::new(queue_max),
+            progress: LogProgress::default(),
+            counts: LogCounts::default(),
+        };
+        let handle = RecordThread::start("stalled", || ()).unwrap();
+        EventLog {
+            inner: Arc::new(LogInner {
+                written: Arc::default(),
+                shared: Arc::new(shared),
+                durability: Durability::Relaxed,
+                hold_max: LONG,
+                writer: Some(handle),
+            }),
+        }
     }
 }
 
@@ -167,7 +169,7 @@ fn dropping_the_last_handle_writes_what_waits_and_no_earlier_one_does() {
 
 #[test]
 fn a_full_queue_drops_counts_and_never_blocks() {
-    let log = stalled(8);
+    let log = EventLog::stalled(8);
     (0..10).for_each(|n| {
         log.record(said("p", n.to_string()));
     });
@@ -178,7 +180,7 @@ fn a_full_queue_drops_counts_and_never_blocks() {
 
 #[test]
 fn few_large_events_are_bounded_as_many_small_ones_are() {
-    let log = stalled(100_000);
+    let log = EventLog::stalled(100_000);
     let large = "x".repeat(200_000);
     (0..400).for_each(|_| {
         log.record(said("p", large.clone()));

@@ -94,7 +94,7 @@ impl Callee {
     }
 
     /// Makes a call and waits for its end.
-    fn finish(&self, call: CallRequest) -> Result<CallReply, CallError> {
+    fn finish(&self, call: Box<CallRequest>) -> Result<CallReply, CallError> {
         let slot = ReplySlot::default();
         let call = LoopCommand::Call(call, slot.sender());
         let mut taken = Ok(());
@@ -187,16 +187,16 @@ impl Callee {
         params: Option<String>,
         parcel: Parcel,
         options: CallOptions,
-    ) -> Result<(CallRequest, Option<RegisteredCallbacks>), CallError> {
+    ) -> Result<(Box<CallRequest>, Option<RegisteredCallbacks>), CallError> {
         check_params(params.as_deref()).map_err(|refused| at(refused.into(), &self.target))?;
-        let mut request = CallRequest {
+        let mut request = Box::new(CallRequest {
             params,
             timeout: options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX)),
             idempotent: options.idempotent,
             progress: options.progress,
             fds: from_owned(parcel.fds),
             ..CallRequest::new(self.target.clone(), method.to_owned())
-        };
+        });
         inherit(&mut request).map_err(|error| at(error, &self.target))?;
         let registered = self.host.called_back.register(&self.target, parcel.callbacks);
         Ok((request, registered))

@@ -246,6 +246,7 @@ impl AdminConnections {
                 let (method, params) = (&*request.method, request.params.as_deref());
                 let (reply, end_asked) = self.serve(hub, tables.pending, now, &ticket, method, params);
                 *end = end.take().or(end_asked);
+                tables.held.expect_answer();
                 if let AdminReply::Now(answer) = reply {
                     self.answer(hub, tables.held, &ticket, answer);
                 }

@@ -229,6 +229,7 @@ impl Reactor {
                 None => break,
             }
         }
+        self.held.hurry(&self.hub.recorder);
     }
 
     fn perform_all(&mut self, now: Time) {
@@ -379,7 +380,7 @@ impl Reactor {
                 let list = hub.supervisor.plugins_by_id().map(|plugin| status_of(plugin, now)).collect();
                 let _ = reply.try_send(list);
             }
-            LoopCommand::Call(request, reply) => drop(self.begin_call(now, request, reply)),
+            LoopCommand::Call(request, reply) => drop(self.begin_call(now, *request, reply)),
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
             LoopCommand::AskerProgress(asker, value) => {
                 hub.supervisor.with_session(now, asker.key, asker.generation, |session, _| {
@@ -464,8 +465,8 @@ impl Reactor {
         }
     }
 
-    fn folder_looked(&mut self, now: Time, looked: Result<LookedAfter, String>) {
-        match take_looked(&mut self.hub, looked) {
+    fn folder_looked(&mut self, now: Time, looked: Result<Box<LookedAfter>, String>) {
+        match take_looked(&mut self.hub, looked.map(|looked| *looked)) {
             Ok(None) => {}
             Ok(Some((listener, file))) => self.admin.replace(&mut self.hub, listener, file),
             Err(reason) => {
@@ -529,7 +530,7 @@ impl EventLoop for Reactor {
         let now = self.hub.now();
         let now = self.take_commands(now);
         let plugin = match command {
-            LoopCommand::Call(request, reply) => self.begin_call(now, request, reply),
+            LoopCommand::Call(request, reply) => self.begin_call(now, *request, reply),
             command => {
                 self.handle_command(now, command);
                 None

@@ -11,6 +11,7 @@
 use super::admin_connection::{AdminAnswer, AdminTicket};
 use super::hub::Hub;
 use super::loop_commands::LoopCommand;
+use super::recorder::Recorder;
 use crate::engine::CommandSender;
 use crate::eventlog::{Durability, EventLog, Settled, Ticket};
 use crate::state::action::Note;
@@ -57,8 +58,10 @@ struct QueuedReply {
 pub(super) struct HeldReplies {
     /// Whether answers wait for their record at all: not in mode none.
     is_holding: bool,
-    /// An answer was held since the writer was last told that what gathers for a moment is awaited.
+    /// A request came, or an answer was held, since the writer was last told that what gathers for a moment is awaited.
     is_hurry_due: bool,
+    /// What had been recorded by then.
+    hurried: Option<Ticket>,
     hold_max: Duration,
     queue: VecDeque<QueuedReply>,
     bytes: usize,
@@ -86,6 +89,7 @@ impl HeldReplies {
         HeldReplies {
             is_holding,
             is_hurry_due: false,
+            hurried: None,
             hold_max: log.hold_max(),
             queue: VecDeque::new(),
             bytes: 0,
@@ -113,6 +117,25 @@ impl HeldReplies {
         match self.hold(hub, now, HeldReply::Call(call, end)) {
             Some(HeldReply::Call(_, end)) => Some(end),
             _ => None,
+        }
+    }
+
+    /// Says that an operator asked for something: the answer will wait for what was recorded of it.
+    pub(super) fn expect_answer(&mut self) {
+        self.is_hurry_due = self.is_holding;
+    }
+
+    /// Has what answers wait for written now rather than together with what comes in the next moment. Called at the end of a
+    /// turn: once for all of it, for each time the writer may be woken; and after what was asked went out, so that it is
+    /// written while the plugin works.
+    pub(super) fn hurry(&mut self, recorder: &Recorder) {
+        if !std::mem::take(&mut self.is_hurry_due) {
+            return;
+        }
+        let (log, last) = (recorder.log(), recorder.last_ticket());
+        if last > self.hurried && last.is_some_and(|ticket| !log.is_settled_to(ticket)) {
+            self.hurried = last;
+            log.hurry();
         }
     }
 
@@ -169,11 +192,6 @@ impl HeldReplies {
                     log.want_notice();
                     // What was settled just before that gives no notice.
                     if !log.is_settled_to(ticket) {
-                        // Events that gather for a moment are awaited now; told once for all of a turn, for each time the
-                        // writer may be woken.
-                        if std::mem::take(&mut self.is_hurry_due) {
-                            log.hurry();
-                        }
                         break;
                     }
                     continue;
@@ -212,5 +230,41 @@ impl HeldReplies {
         hub.recorder.record(
             note.details(serde_json::json!({"answers_early": answers, "answers_early_total": total})),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Driver, open};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_writer_is_hurried_once_a_turn_for_what_an_answer_will_wait_for() {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (commands, _queue) = open(Arc::new(Driver::new(waker)));
+        let log = EventLog::stalled(100);
+        let mut held = HeldReplies::new(&log, &commands);
+        let mut recorder = Recorder::new(log, Path::new("/"));
+        let record = |recorder: &mut Recorder| {
+            recorder
+                .record(Note::new(EventKind::AdminAction, "an operator asked for call").level(Level::Debug));
+            recorder.last_ticket()
+        };
+        let first = record(&mut recorder);
+        held.hurry(&recorder);
+        assert_eq!(held.hurried, None, "nobody will wait for it: it may gather");
+        held.expect_answer();
+        held.hurry(&recorder);
+        assert!(first.is_some() && held.hurried == first, "before there is an answer to hold");
+        let second = record(&mut recorder);
+        held.hurry(&recorder);
+        assert_eq!(held.hurried, first, "nobody asked since");
+        held.expect_answer();
+        held.expect_answer();
+        held.hurry(&recorder);
+        assert_eq!(held.hurried, second);
     }
 }

@@ -51,8 +51,8 @@ pub(crate) enum LoopCommand {
     Status(PluginId, Sender<Option<Box<PluginStatus>>>),
     /// Tell the state of each plugin, ordered by id.
     List(Sender<Vec<PluginStatus>>),
-    /// Make a call; this is where its end goes.
-    Call(CallRequest, ReplySender),
+    /// Make a call; this is where its end goes. Boxed, because it is moved several times on its way.
+    Call(Box<CallRequest>, ReplySender),
     /// A service answers a plugin: with JSON, or why not, and what travels with it.
     Answered(Asker, Result<Box<RawValue>, ErrorObject>, Fds),
     /// A service tells a plugin how far it is.
@@ -72,7 +72,7 @@ pub(crate) enum LoopCommand {
     /// Look after the runtime folder now.
     LookAfterFolder,
     /// A worker has looked after the runtime folder.
-    FolderLooked(Result<LookedAfter, String>),
+    FolderLooked(Result<Box<LookedAfter>, String>),
     /// Let admin clients in that had to wait.
     OpenAdmin,
     /// Look after what has changed elsewhere: what answers wait for is on record, or a call of another host ended.
@@ -84,6 +84,9 @@ pub(crate) enum LoopCommand {
     /// End everything without any patience: SIGKILL at once, also where the end has begun.
     EndNow(String),
 }
+
+/// Beyond this, moving a command is a call of memcpy(3), each time.
+const _: () = assert!(size_of::<LoopCommand>() <= 128);
 
 /// Closers that tell the event loop.
 pub(super) fn closers(children: KnownChildren, commands: CommandSender<LoopCommand>) -> Closers {

@@ -141,7 +141,7 @@ impl Preparations {
         let job = move |_| {
             let looked = look_after(&runtime_dir, watch.as_deref(), socket.as_deref());
             drop(socket);
-            commands.deliver(LoopCommand::FolderLooked(looked));
+            commands.deliver(LoopCommand::FolderLooked(looked.map(Box::new)));
         };
         self.workers.submit(Box::new(job), None);
     }

@@ -18,9 +18,9 @@ const M_ARENA_MAX: i32 = -8;
 const M_MMAP_THRESHOLD: i32 = -3;
 #[cfg(target_env = "gnu")]
 const M_TRIM_THRESHOLD: i32 = -1;
-/// Pieces of this many bytes are mapped by themselves. Setting it keeps it: by itself it grows to 32 MiB.
+/// Large pieces are mapped by themselves. Setting it keeps it: by itself it grows to 32 MiB.
 #[cfg(target_env = "gnu")]
-const LARGE_PIECE_BYTES: i32 = 1024 * 1024;
+const LARGE_PIECE_BYTES: i32 = super::large_pieces::LARGE_BYTES as i32;
 /// Bytes at the end of the heap that stay though nothing uses them.
 #[cfg(target_env = "gnu")]
 const UNUSED_BYTES_MAX: i32 = 2 * 1024 * 1024;

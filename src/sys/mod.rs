@@ -7,7 +7,7 @@
 //!
 //! What always holds: every file descriptor is close-on-exec; a process is signalled only through a
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
-//! files with unsafe code are `raw.rs`, `child.rs` and `fd_kind.rs`; `docs/unsafe-inventory.md` lists each block.
+//! files with unsafe code are `raw.rs`, `child.rs`, `fd_kind.rs` and `large_pieces.rs`; `docs/unsafe-inventory.md` lists each block.
 
 pub mod attached;
 mod child;
@@ -23,6 +23,7 @@ pub mod generation;
 pub mod host_identity;
 pub mod job_threads;
 pub mod known_children;
+pub mod large_pieces;
 pub mod launch;
 pub mod launcher;
 pub mod leftovers;

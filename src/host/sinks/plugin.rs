@@ -39,7 +39,7 @@ impl PluginSink {
         let params = RawValue::from_string(params)
             .map_err(|error| not_sent(ErrorCode::InternalError, error.to_string()))?;
         let slot = ReplySlot::default();
-        let mut request = CallRequest::new(Target::Plugin(self.id.clone()), METHOD);
+        let mut request = Box::new(CallRequest::new(Target::Plugin(self.id.clone()), METHOD));
         request.params = Some(raw_into_text(params));
         request.timeout = Some(timeout);
         let call = LoopCommand::Call(request, slot.sender());

@@ -50,7 +50,11 @@ impl Plugin {
         let caller = call.caller.clone();
         let request = self.session.as_ref().map(Session::next_request);
         let checked = if call.is_callback { Ok(()) } else { self.check_call(&call.method) };
-        match checked.and_then(|()| self.send(step, Caller::Call(key), call, timeout)) {
+        let sent = match checked {
+            Ok(()) => self.send(step, Caller::Call(key), call, timeout),
+            Err(error) => Err(error),
+        };
+        match sent {
             Err(error) => self.complete(step, key, (None, method), caller, self.unsent(error)),
             Ok(()) if audit == RpcAudit::All => {
                 let record =
