@@ -87,7 +87,14 @@ pub fn colour_wanted(is_terminal: bool, env: &dyn Fn(&str) -> Option<OsString>) 
     is_terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// A duration for people: its two largest units, such as `3m12s`, `2d4h`, `850ms`, `412us`.
+/// A number and what it counts: `1 plugin`, `2 plugins`.
+#[must_use]
+pub fn count(number: u64, one: &str) -> String {
+    let many = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{many}")
+}
+
+/// A duration for people: its two largest units, such as `3m12s`, `2d4h`, `1.2s`, `850ms`, `412us`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -99,6 +106,7 @@ pub fn duration(duration: Duration) -> String {
         0 if duration.is_zero() => "0s".to_owned(),
         0 if duration.as_millis() == 0 => format!("{}us", duration.as_micros()),
         0 => format!("{}ms", duration.as_millis()),
+        1..10 if duration.subsec_millis() >= 100 => format!("{seconds}.{}s", duration.subsec_millis() / 100),
         1..60 => format!("{seconds}s"),
         60..3_600 => two(seconds / 60, "m", seconds % 60, "s"),
         3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "m"),
@@ -164,6 +172,8 @@ mod tests {
             (0, "0s"),
             (412, "412us"),
             (999_999, "999ms"),
+            (1_099_999, "1s"),
+            (1_250_000, "1.2s"),
             (59_999_999, "59s"),
             (60_000_000, "1m"),
             (192_000_000, "3m12s"),
@@ -173,6 +183,11 @@ mod tests {
         for (micros, expected) in table {
             assert_eq!(duration(Duration::from_micros(micros)), expected);
         }
+    }
+
+    #[test]
+    fn what_is_counted_is_in_the_plural_but_for_one() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "plugin")), ["0 plugins", "1 plugin", "2 plugins"]);
     }
 
     #[test]

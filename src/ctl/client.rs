@@ -1,7 +1,7 @@
-//! One connection to the daemon, one request on it.
+//! One connection to the daemon, one request at a time on it.
 //!
-//! What this file is for: finding the admin socket, making sure who serves it, and asking. What it
-//! deliberately does not do: know any method, or retry.
+//! What this file is for: finding the admin socket, making sure who serves it, asking, and seeing its end.
+//! What it deliberately does not do: know any method, or retry.
 //!
 //! What always holds: every wait ends at the deadline; nothing is sent before the kernel named the
 //! process at the other end as this user's, root's, or (when root asks) the folder owner's.
@@ -26,19 +26,21 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The id of the one request that a connection carries.
-const REQUEST_ID: u64 = 1;
-
 /// Read buffer of the connection. Bytes.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Longest single wait in one system call; the deadline may be further away.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// A connection to a daemon's admin socket, for one request.
+/// A connection to a daemon's admin socket.
 pub(super) struct AdminClient {
     stream: UnixStream,
     socket_path: PathBuf,
+    /// The daemon's process; 0 where it is in a pid namespace that this process does not see.
+    pub(super) daemon_pid: u32,
+    decoder: FrameDecoder,
+    /// The id of the request before.
+    last_id: u64,
     deadline: Instant,
     /// What `deadline` was set to, for messages.
     wait: Duration,
@@ -69,7 +71,27 @@ impl AdminClient {
             );
             return Err(Failure::new(Exit::Denied, message));
         }
-        Ok(AdminClient { stream, socket_path, deadline, wait })
+        // The daemon may be configured to any limit of the protocol, and does not tell it here.
+        let decoder = FrameDecoder::new(*FRAME_BYTES_MAX_RANGE.end());
+        let daemon_pid = peer.pid().unsigned_abs();
+        Ok(AdminClient { stream, socket_path, daemon_pid, decoder, last_id: 0, deadline, wait })
+    }
+
+    /// Waits until the daemon hangs up, at most so long, which is at least 1 ms; whether it has. For when no
+    /// answer is due.
+    pub(super) fn hangs_up_within(&mut self, wait: Duration) -> Result<bool, Failure> {
+        let until = Instant::now() + wait;
+        let mut unasked = [0; 512];
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            match self.stream.set_read_timeout(Some(left)).and_then(|()| self.stream.read(&mut unasked)) {
+                Ok(0) => return Ok(true),
+                Err(error) if hung_up(&error) => return Ok(true),
+                Err(error) if !again(&error) => return Err(self.broken("read from", &error)),
+                _ if Instant::now() >= until => return Ok(false),
+                _ => {}
+            }
+        }
     }
 
     /// Sends the request and waits for its answer.
@@ -87,39 +109,38 @@ impl AdminClient {
         }
         let mut frame = Vec::new();
         let params = params.map(RawValue::get);
-        let (id, deadline_ms) = (REQUEST_ID, Some(deadline_ms));
+        self.last_id += 1;
+        let (id, deadline_ms) = (self.last_id, Some(deadline_ms));
         write_request(&mut frame, &NewRequest { id, method, params, deadline_ms, ..NewRequest::default() });
         self.send(method, &frame)?;
-        // The daemon may be configured to any limit of the protocol, and does not tell it here.
-        let mut decoder = FrameDecoder::new(bytes_max);
+        let socket_path = self.socket_path.clone();
+        let garbage = |what: &dyn std::fmt::Display| garbage(&socket_path, what);
         loop {
-            while let Some(frame) = decoder.next_frame().map_err(|error| self.garbage(&error))? {
-                let message = Message::parse(frame).map_err(|error| self.garbage(&error))?;
+            while let Some(frame) = self.decoder.next_frame().map_err(|error| garbage(&error))? {
+                let message = Message::parse(frame).map_err(|error| garbage(&error))?;
                 let Message::Response(response) = message else {
                     // Notifications may be added to the protocol; requests to a client never.
                     if let Message::Notification(notification) = message {
-                        if let Some(value) = progress_of(&notification) {
+                        if let Some(value) = progress_of(&notification, id) {
                             progress(value);
                         }
                         continue;
                     }
-                    return Err(self.garbage(&"it sent a request"));
+                    return Err(garbage(&"it sent a request"));
                 };
                 return match (response.id, response.result) {
                     // Without an id: the daemon refused before it read the request.
                     (None, Err(error)) => Err(Failure::answered(error)),
-                    (Some(RequestId::Number(REQUEST_ID)), Err(error)) => Err(Failure::answered(error)),
-                    (Some(RequestId::Number(REQUEST_ID)), Ok(result)) => Ok(result.to_owned()),
+                    (Some(RequestId::Number(of)), Err(error)) if of == id => Err(Failure::answered(error)),
+                    (Some(RequestId::Number(of)), Ok(result)) if of == id => Ok(result.to_owned()),
                     (id, _) => {
                         let id = id.map_or("null".to_owned(), |id| id.to_string());
-                        Err(self.garbage(&format_args!("it answered request {id}, which was never made")))
+                        Err(garbage(&format_args!("it answered request {id}, which was never made")))
                     }
                 };
             }
-            let bytes = self.read(method, decoder.space(READ_BYTES))?;
-            decoder.filled(bytes);
-            if bytes == 0 {
-                decoder.finish().map_err(|error| self.garbage(&error))?;
+            if self.read(method)? == 0 {
+                self.decoder.finish().map_err(|error| garbage(&error))?;
                 let message = format!("the daemon at {:?} hung up without an answer", self.socket_path);
                 return Err(unreachable(message).hint("did it end? 'rpcpluginctl logs --daemon' may tell"));
             }
@@ -142,11 +163,16 @@ impl AdminClient {
         Ok(())
     }
 
-    fn read(&mut self, method: &str, space: &mut [u8]) -> Result<usize, Failure> {
+    /// Reads once, into the decoder; 0 bytes where the daemon has hung up.
+    fn read(&mut self, method: &str) -> Result<usize, Failure> {
         loop {
             let wait = self.remaining(method)?;
+            let space = self.decoder.space(READ_BYTES);
             match self.stream.set_read_timeout(Some(wait)).and_then(|()| self.stream.read(space)) {
-                Ok(bytes) => return Ok(bytes),
+                Ok(bytes) => {
+                    self.decoder.filled(bytes);
+                    return Ok(bytes);
+                }
                 Err(error) if again(&error) => {}
                 Err(error) if hung_up(&error) => return Ok(0),
                 Err(error) => return Err(self.broken("read from", &error)),
@@ -165,18 +191,18 @@ impl AdminClient {
         Ok(remaining.min(WAIT_MAX))
     }
 
-    fn garbage(&self, what: &dyn std::fmt::Display) -> Failure {
-        let message = format!("what serves {:?} does not speak this protocol: {what}", self.socket_path);
-        Failure::new(Exit::Failed, message).hint("is it another program's socket, or another version?")
-    }
-
     fn broken(&self, action: &str, error: &io::Error) -> Failure {
         unreachable(format!("cannot {action} {:?}: {error}", self.socket_path))
     }
 }
 
-/// The value, where a notification tells of the progress of the one request.
-fn progress_of<'a>(notification: &Notification<'a>) -> Option<&'a RawValue> {
+fn garbage(socket_path: &Path, what: &dyn std::fmt::Display) -> Failure {
+    let message = format!("what serves {socket_path:?} does not speak this protocol: {what}");
+    Failure::new(Exit::Failed, message).hint("is it another program's socket, or another version?")
+}
+
+/// The value, where a notification tells of the progress of that request.
+fn progress_of<'a>(notification: &Notification<'a>, request: u64) -> Option<&'a RawValue> {
     #[derive(serde::Deserialize)]
     struct ProgressParams<'a> {
         id: u64,
@@ -185,7 +211,7 @@ fn progress_of<'a>(notification: &Notification<'a>) -> Option<&'a RawValue> {
     }
     let params = notification.params.filter(|_| notification.method == METHOD_PROGRESS)?;
     let progress: ProgressParams<'a> = serde_json::from_str(params.get()).ok()?;
-    (progress.id == REQUEST_ID).then_some(progress.value)
+    (progress.id == request).then_some(progress.value)
 }
 
 fn again(error: &io::Error) -> bool {
@@ -228,8 +254,9 @@ fn check_socket(runtime_dir: &ResolvedDir, socket_path: &Path) -> Result<(), Fai
     }
 }
 
-fn no_permission(path: &Path) -> Failure {
-    unreachable(format!("permission denied at {path:?}"))
+/// A path that this user may not look at.
+pub(super) fn no_permission(path: &Path) -> Failure {
+    Failure::new(Exit::Denied, format!("permission denied at {path:?}"))
         .hint("only the user that runs rpcplugind, and root, may use it; is this the right --runtime-dir?")
 }
 

@@ -35,6 +35,11 @@ enum Deadline {
 }
 
 impl Invocation<'_> {
+    /// Connects to the daemon.
+    pub(super) fn connect(&self, wait: Duration) -> Result<AdminClient, Failure> {
+        AdminClient::connect(&self.runtime_dir, wait)
+    }
+
     /// Asks the daemon; the answer as it came.
     fn ask<P: Serialize>(&self, method: &str, params: &P, kept: Deadline) -> Result<Box<RawValue>, Failure> {
         self.ask_with_progress(method, params, kept, &mut |_| {})
@@ -59,7 +64,7 @@ impl Invocation<'_> {
             Deadline::Daemons => self.timeout + ANSWER_GRACE,
         };
         let params = params_from(params).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        let mut client = AdminClient::connect(&self.runtime_dir, wait)?;
+        let mut client = self.connect(wait)?;
         let deadline_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         client.request(method, params.as_deref(), deadline_ms, progress)
     }
@@ -79,7 +84,7 @@ impl Invocation<'_> {
         out.safe(&text)
     }
 
-    fn timeout_ms(&self) -> u64 {
+    pub(super) fn timeout_ms(&self) -> u64 {
         u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -128,11 +133,6 @@ impl Invocation<'_> {
     pub(super) fn heartbeat(&self, out: &mut Out<'_>) -> Result<(), Failure> {
         let request = (admin::METHOD_HEARTBEAT, self.plugin_ref()?, Deadline::Ours);
         self.show(out, request, |reply: &HeartbeatReply, colour| show::heartbeat(reply, colour))
-    }
-
-    pub(super) fn shutdown(&self, out: &mut Out<'_>) -> Result<(), Failure> {
-        let result = self.ask(admin::METHOD_SHUTDOWN, &(), Deadline::Ours)?;
-        if out.json { out.document(&result) } else { out.line(&[("the daemon is ending", Style::Plain)]) }
     }
 
     /// Start, stop and restart.
@@ -254,7 +254,7 @@ impl Invocation<'_> {
 }
 
 /// Reads an answer as its type.
-fn read<'a, R: Deserialize<'a>>(method: &str, result: &'a RawValue) -> Result<R, Failure> {
+pub(super) fn read<'a, R: Deserialize<'a>>(method: &str, result: &'a RawValue) -> Result<R, Failure> {
     serde_json::from_str(result.get()).map_err(|error| {
         let message = format!("the daemon's answer to {method} is not what this version expects: {error}");
         Failure::new(Exit::Failed, message)

@@ -14,6 +14,7 @@ mod logs;
 mod out;
 mod pretty;
 mod show;
+mod shutdown;
 mod table;
 
 pub use exit::Exit;

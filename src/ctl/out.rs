@@ -4,7 +4,7 @@
 //! for programs. What always holds: nothing reaches a stream unescaped but the help.
 
 use super::exit::{Exit, Failure};
-use crate::cli::text::{Style, escape_json, paint};
+use crate::cli::text::{Style, escape, escape_json, paint};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -42,6 +42,12 @@ struct ErrorBody<'a> {
 #[derive(Serialize)]
 struct WarningDocument<'a> {
     warning: WarningBody<'a>,
+}
+
+/// What is waited for, as a program reads it.
+#[derive(Serialize)]
+struct NoteDocument<'a> {
+    note: WarningBody<'a>,
 }
 
 #[derive(Serialize)]
@@ -88,6 +94,16 @@ impl Out<'_> {
         } else {
             self.stderr_text("warning", Style::Warn, message, "");
         }
+    }
+
+    /// Tells on standard error what is waited for.
+    pub(super) fn tell(&mut self, message: &str) {
+        if self.json {
+            self.stderr_json(&NoteDocument { note: WarningBody { message } });
+        } else {
+            let _ = self.stderr.write_all(format!("rpcpluginctl: {}\n", escape(message)).as_bytes());
+        }
+        let _ = self.stderr.flush();
     }
 
     /// Prints a value of a call's progress on standard error.

@@ -59,7 +59,12 @@ fn sink_cell(sink: &SinkStatus) -> Cell {
 
 pub(super) fn status(status: &DaemonStatus, colour: bool) -> String {
     let names: Vec<String> = status.sinks.iter().map(|sink| format!("sink {}", sink.name)).collect();
+    let state = match &status.ending {
+        None => Cell::new("running", Style::Good),
+        Some(why) => Cell::new(format!("ending: {why}"), Style::Warn),
+    };
     let mut rows = vec![
+        ("state", state),
         ("version", status.version.clone().into()),
         ("pid", status.pid.to_string().into()),
         ("uptime", ms(status.uptime_ms).into()),

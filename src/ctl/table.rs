@@ -9,6 +9,8 @@ use crate::cli::{
 pub(super) const ID: &str = "ID";
 pub(super) const METHOD: &str = "METHOD";
 pub(super) const JSON: &str = "JSON";
+/// The flag of `shutdown` that does without waiting.
+pub(super) const NO_WAIT: &str = "no-wait";
 
 const ID_FLAG: Flag = Flag::with_value("plugin-id", "ID", "The plugin");
 const ID_ARGUMENT: Positional =
@@ -219,7 +221,13 @@ const COMMANDS: &[Command] = &[
                   call by capability would go to now (mode capability), if there is one.",
         ..plain("routes", "Show which plugin serves which capability, and whether it takes calls now")
     },
-    plain("shutdown", "Stop the daemon and all its plugins"),
+    Command {
+        flags: &[Flag::switch(NO_WAIT, "Only ask the daemon to end; do not wait until it has")],
+        details: "Waits until the daemon has ended, at most --timeout, and tells on standard error which plugins it \
+                  waits for. Another daemon can be started in the same runtime folder then. Meanwhile 'status' says \
+                  that it is ending, and why.",
+        ..plain("shutdown", "Stop the daemon and all its plugins")
+    },
     about_one("start", "Start a plugin that is stopped or failed, and wait until it is healthy", WAITS),
     plain("status", "Show the daemon's status"),
     about_one("stop", "Stop a plugin and wait until its process has ended", WAITS),

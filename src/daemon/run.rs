@@ -114,7 +114,9 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
     host.release_admin_socket()?;
     say(args, host, "ready", &format!("{} plugins", config.plugins.len()))?;
     drop(ready);
-    signals.wait(host)?;
+    // Where standard output cannot be written to, it ends all the same.
+    let tell = |what: &str| drop(say(args, host, "ending", what));
+    signals.wait(host, &tell)?;
     // Its panic was reported, if there was one.
     let _ = saying.join();
     Ok(())

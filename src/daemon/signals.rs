@@ -23,6 +23,9 @@ use std::sync::{Arc, OnceLock};
 /// What threads are called whose panics cost their own work only, because they are caught there.
 const CAUGHT_THREADS: [&str; 2] = ["rpcplugin-work", "rpcplugin-serve"];
 
+/// What is told of a second SIGINT at the first signal that ends.
+const SECOND: &str = "Ctrl+C again (SIGINT) kills the plugins that have not ended";
+
 /// Lets every signal come through: whoever started this process may have blocked some, and threads and masks are
 /// inherited. For the beginning of `main`, before there are threads.
 ///
@@ -83,21 +86,26 @@ impl Watch {
         thread.spawn(move || wait_and_close(host, &handle)).map(drop)
     }
 
-    /// Acts on signals until the host has ended; whether one of them ended it. To be called after
-    /// [`Watch::end_with`].
+    /// Acts on signals until the host has ended; whether one of them ended it. `tell` is told, in words, what the first
+    /// and the second SIGINT or SIGTERM do. To be called after [`Watch::end_with`].
     ///
     /// # Errors
     /// Signals cannot be received any more, or a thread panicked; the host may not have ended.
-    pub(crate) fn wait(mut self, host: &Host) -> io::Result<bool> {
+    pub(crate) fn wait(mut self, host: &Host, tell: &dyn Fn(&str)) -> io::Result<bool> {
         let mut is_ending = false;
         while let Some(pending) = self.delivery.poll_pending(&mut wait_readable)? {
             for signal in pending {
                 match signal {
                     // Somebody who presses Ctrl-C again does not want to wait any more.
-                    SIGINT if is_ending => host.begin_kill("SIGINT came again"),
+                    SIGINT if is_ending => {
+                        host.begin_kill("SIGINT came again");
+                        tell("SIGINT came again: plugins that have not ended are killed");
+                    }
                     SIGINT | SIGTERM if !is_ending => {
                         is_ending = true;
-                        host.begin_shutdown(format!("{} came", name(signal)));
+                        let came = format!("{} came", name(signal));
+                        host.begin_shutdown(came.clone());
+                        tell(&format!("{came}; {SECOND}"));
                     }
                     // A host that has ended has nothing to sweep any more.
                     SIGCHLD => drop(host.sweep_orphans()),
@@ -182,7 +190,7 @@ mod tests {
         let (read, write) = UnixStream::pair().unwrap();
         // A read that fails.
         read.set_nonblocking(true).unwrap();
-        let error = watch(read, write).wait(&host).unwrap_err().to_string();
+        let error = watch(read, write).wait(&host, &|_| {}).unwrap_err().to_string();
         assert!(error.starts_with("signals cannot be received: "), "{error}");
 
         let (read, write) = UnixStream::pair().unwrap();
@@ -192,7 +200,7 @@ mod tests {
         assert!(!watch.delivery.handle().is_closed(), "it was caught");
         panicked(Some("event-log"));
         panicked(None);
-        let error = watch.wait(&host).unwrap_err().to_string();
+        let error = watch.wait(&host, &|_| {}).unwrap_err().to_string();
         assert!(error.starts_with("thread event-log panicked"), "{error}");
         host.shutdown();
         assert!(!host.has_failed(), "it was asked to end");
@@ -205,6 +213,6 @@ mod tests {
         let watch = watch(read, write);
         watch.end_with(&host).unwrap();
         host.begin_shutdown("the test wants it");
-        assert!(!watch.wait(&host).unwrap(), "no signal ended it");
+        assert!(!watch.wait(&host, &|_| {}).unwrap(), "no signal ended it");
     }
 }

@@ -105,12 +105,12 @@ fn try_run(args: &Args) -> Result<Exit, DevError> {
     signals.end_with(&host)?;
     let exit = std::thread::scope(|scope| {
         let ended = sender.clone();
-        let of_signals = host.clone();
+        let (of_signals, told) = (host.clone(), &view);
         let thread = crate::threads::builder;
         let started = thread("dev-show").spawn_scoped(scope, || show(&view, events)).and_then(|_| {
             thread("dev-signals").spawn_scoped(scope, move || {
                 // Where signals cannot be received any more, that ends it too.
-                let _ = signals.wait(&of_signals);
+                let _ = signals.wait(&of_signals, &|what| drop(told.note(what)));
                 // Nobody takes it any more where the end came from the input.
                 let _ = ended.send(Input::HostEnded);
             })

@@ -63,6 +63,8 @@ pub(super) struct AdminConnections {
     uid: u32,
     runtime_dir: Arc<RuntimeDir>,
     sinks: SinkQuestions,
+    /// Why the host is ending, once it is.
+    ending: Option<String>,
 }
 
 impl AdminConnections {
@@ -81,7 +83,14 @@ impl AdminConnections {
             uid: effective_uid(),
             runtime_dir,
             sinks,
+            ending: None,
         }
+    }
+
+    /// Has clients told that the host is ending, and why; gives the reason back. They are served until it has ended.
+    pub(super) fn ending(&mut self, reason: String) -> String {
+        self.ending = Some(reason.clone());
+        reason
     }
 
     /// Begins to accept clients, unless they have to wait for [`AdminConnections::open`].
@@ -270,6 +279,7 @@ impl AdminConnections {
             runtime_dir: self.runtime_dir.path(),
             clients: self.clients.len() as u32,
             events_dropped: hub.recorder.dropped(),
+            ending: self.ending.as_deref(),
             sinks: self.sinks.clone(),
         };
         let peer = self.clients.get(ticket.client).map(|client| client.peer);

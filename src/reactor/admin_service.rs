@@ -43,6 +43,8 @@ pub(crate) struct HostFacts<'a> {
     pub(crate) runtime_dir: &'a Path,
     pub(crate) clients: u32,
     pub(crate) events_dropped: u64,
+    /// Why the host is ending, once it is.
+    pub(crate) ending: Option<&'a str>,
     pub(crate) sinks: SinkQuestions,
 }
 

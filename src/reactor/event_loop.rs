@@ -479,7 +479,7 @@ impl Reactor {
     fn begin_end(&mut self, now: Time, reason: String) {
         if self.ending.is_none() {
             let by = now.plus(self.hub.supervisor.stop_timeout()).plus(LADDER_SLACK);
-            self.ending = Some(Ending { by, reason });
+            self.ending = Some(Ending { by, reason: self.admin.ending(reason) });
             self.hub.supervisor.end(now);
         }
     }

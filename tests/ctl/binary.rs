@@ -29,7 +29,7 @@ fn the_program_takes_its_surroundings_from_the_process() {
     let ok = run(&["shutdown"]);
     assert_eq!(
         (ok.status.code(), &*ok.stdout, &*ok.stderr),
-        (Some(0), &b"the daemon is ending\n"[..], &b""[..])
+        (Some(0), &b"the daemon has ended\n"[..], &b""[..])
     );
     let usage = run(&["nope"]);
     assert_eq!((usage.status.code(), &*usage.stdout), (Some(2), &b""[..]));
@@ -48,28 +48,29 @@ fn a_closed_pipe_ends_it_quietly() {
 #[test]
 fn a_folder_of_somebody_else_is_named_with_what_to_do() {
     let folder = Folder::new();
-    let (inside, copy) = (folder.0.join("private"), folder.0.join("rpcpluginctl"));
+    let (inside, copy, built) = (folder.0.join("private"), folder.0.join("rpcpluginctl"), ctl());
     std::fs::create_dir(&inside).unwrap();
     let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     mode(&folder.0, 0o755);
-    let mut command = if nix::unistd::geteuid().is_root() {
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
         // Root may enter everything, so somebody else tries; the build folder may be closed to them.
         put_executable(&ctl(), &copy);
         mode(&copy, 0o755);
-        mode(&inside, 0o700);
-        let mut command = Command::new(&copy);
-        command.uid(65_534).gid(65_534);
-        command
-    } else {
-        mode(&inside, 0o000);
-        Command::new(ctl())
-    };
-    let ran = command.args(["status", "--runtime-dir"]).arg(&inside).output().unwrap();
+    }
+    mode(&inside, if is_root { 0o700 } else { 0o000 });
+    for words in [&["status"][..], &["logs"], &["logs", "echo"], &["logs", "--all"], &["logs", "--daemon"]] {
+        let mut command = Command::new(if is_root { &copy } else { &built });
+        if is_root {
+            command.uid(65_534).gid(65_534);
+        }
+        let ran = command.args(words).arg("--runtime-dir").arg(inside.join("rpcplugind")).output().unwrap();
+        assert_eq!(ran.status.code(), Some(7), "{words:?}");
+        let stderr = String::from_utf8(ran.stderr).unwrap();
+        assert!(stderr.contains("permission denied at") && stderr.contains("private"), "{words:?}: {stderr}");
+        assert!(stderr.contains("only the user that runs rpcplugind, and root"), "{words:?}: {stderr}");
+    }
     mode(&inside, 0o700);
-    assert_eq!(ran.status.code(), Some(3));
-    let stderr = String::from_utf8(ran.stderr).unwrap();
-    assert!(stderr.contains("permission denied at") && stderr.contains("private"), "{stderr}");
-    assert!(stderr.contains("only the user that runs rpcplugind, and root"), "{stderr}");
 }
 
 /// The process that the next test starts as another user.

@@ -73,7 +73,8 @@ fn looking() -> Vec<Case> {
             r#"{"plugin_id":"echo","generation":3,"heartbeat":{"status":"degraded","uptime_ms":5000,"last_success_unix_ms":99999999999999999},"duration_us":412}"#,
             HEARTBEAT_TEXT,
         ),
-        case(&["shutdown"], "admin.shutdown", "", "{}", "the daemon is ending\n"),
+        case(&["shutdown"], "admin.shutdown", "", "{}", "the daemon has ended\n"),
+        case(&["shutdown", "--no-wait"], "admin.shutdown", "", "{}", "the daemon is ending\n"),
     ]
 }
 
@@ -140,6 +141,7 @@ echo  healthy  up       3    4711  3m12s   2         40     -
 off   stopped  down     -    -     -       0         0      exited with status 1 after a while, \\x1b[2J which is more t…
 ";
 const STATUS_TEXT: &str = "\
+state           running
 version         0.1.0
 pid             17
 uptime          1d1h

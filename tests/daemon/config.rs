@@ -187,6 +187,9 @@ fn with_json_every_line_is_an_object() {
     assert_eq!(ready["runtime_dir"], json!(world.runtime_dir().canonicalize().unwrap()));
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    let ending = next();
+    let told = "SIGTERM came; Ctrl+C again (SIGINT) kills the plugins that have not ended";
+    assert_eq!((&ending["state"], &ending["message"]), (&json!("ending"), &json!(told)));
     let ended = next();
     assert_eq!((&ended["state"], &ended["message"]), (&json!("ended"), &json!("SIGTERM came")));
     assert!(child.wait().unwrap().success());

@@ -90,7 +90,7 @@ fn every_command_that_acts_waits_until_it_is_done() {
     assert_eq!(daemon.json(&["start", "down"])["state"], "healthy");
 
     let ended = daemon.ctl(&["shutdown"]);
-    assert_eq!((ended.code, &*ended.stdout), (0, "the daemon is ending\n"));
+    assert_eq!((ended.code, &*ended.stdout), (0, "the daemon has ended\n"));
     assert_eq!(daemon.ended().code(), Some(0));
     // The record can be read without a daemon.
     let logs = daemon.ctl(&["logs", "echo", "-n", "1000"]);

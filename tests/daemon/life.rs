@@ -76,7 +76,11 @@ fn sigterm_sigint_and_an_operator_end_it_and_nothing_is_left() {
             "SIGINT" => daemon.signal(Signal::SIGINT),
             _ => assert_eq!(daemon.ctl(&["shutdown"]).code, 0),
         }
-        let line = daemon.line();
+        let mut line = daemon.line();
+        if how != "ctl" {
+            assert!(line.contains(&format!(": ending, {reason}; Ctrl+C again (SIGINT) kills ")), "{line}");
+            line = daemon.line();
+        }
         assert!(line.contains(": ended, ") && line.contains(reason), "{line}");
         assert_eq!(daemon.ended().code(), Some(0), "{how}");
         assert_eq!(processes_of(&world), Vec::<u32>::new(), "{how}");
@@ -193,6 +197,38 @@ fn a_second_sigterm_waits_and_a_second_sigint_does_not() {
     assert_eq!(sent.reason.as_deref(), Some("SIGINT came again"));
     let stopped = daemon.recorded("", EventKind::HostStopped, |_| true);
     assert_eq!(stopped.reason.as_deref(), Some("SIGTERM came"), "the first reason counts");
+}
+
+#[test]
+fn shutdown_waits_until_the_daemon_is_gone_and_says_for_whom() {
+    let world = World::new();
+    let words = config(&world, &json!({"stubborn": failure(&world, "ignore-shutdown-and-term")}));
+    let mut ends_late = command(&world);
+    ends_late.args(&words).args(["--shutdown-grace=1h", "--term-grace=1h"]);
+    let mut daemon = Daemon::of(&mut ends_late, &world.runtime_dir());
+    daemon.wait_for("stubborn", "healthy");
+    assert!(daemon.ctl(&["status"]).stdout.starts_with("state           running\n"));
+    let asked = daemon.ctl(&["shutdown", "--no-wait"]);
+    assert_eq!((asked.code, &*asked.stdout), (0, "the daemon is ending\n"));
+    let late = daemon.ctl(&["shutdown", "--timeout", "1200ms"]);
+    assert_eq!((late.code, &*late.stdout), (6, ""));
+    for part in ["rpcpluginctl: it waits for 1 plugin: stubborn (stopping)\n", "has not ended within 1.2s"] {
+        assert!(late.stderr.contains(part), "{late:?}");
+    }
+    let status = daemon.ctl(&["status"]).stdout;
+    assert!(status.starts_with("state           ending: an operator asked for it"), "{status}");
+    let shutdown = std::thread::spawn({
+        let runtime_dir = daemon.runtime_dir.clone();
+        move || daemon::ctl(&runtime_dir, &["shutdown", "--json"])
+    });
+    daemon.signal(Signal::SIGINT);
+    assert!(daemon.line().contains("Ctrl+C again (SIGINT) kills the plugins that have not ended"));
+    daemon.signal(Signal::SIGINT);
+    assert!(daemon.line().contains(": ending, SIGINT came again: plugins that have not ended are killed"));
+    let gone = shutdown.join().unwrap();
+    assert_eq!((gone.code, &*gone.stdout), (0, "{}\n"), "{gone:?}");
+    assert!(!daemon.runs(), "its process was waited for");
+    drop(Daemon::start(&world, &[]));
 }
 
 #[test]

@@ -183,6 +183,9 @@ pub struct DaemonStatus {
     pub clients: u32,
     /// Events that could not be written.
     pub events_dropped: u64,
+    /// Why it is ending, once it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
     /// The sinks of the record, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<SinkStatus>,

@@ -17,6 +17,7 @@ mod summary;
 mod trace;
 mod verify;
 
+use super::client::no_permission;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::{Invocation, table};
@@ -25,6 +26,8 @@ use newest::LIMIT_MAX;
 use rpc_plugin_record::{FILE_NAME, PLUGIN_FILE_NAME, Place, plugin_folders};
 use rpc_plugin_wire::PluginId;
 use source::{NAMED_MAX, RecordSource, Unread, unreadable};
+use std::io;
+use std::path::Path;
 
 /// Flags that say which events, and so are no use to `--verify`, which is about all of them.
 const CHOOSING: [&str; 8] = ["component", "event", "level", "limit", "method", "reverse", "since", "until"];
@@ -116,7 +119,7 @@ impl Logs<'_> {
     /// The streams that the command line asks for, whether they are there yet or not.
     fn sources(&self) -> Result<Vec<RecordSource>, Failure> {
         let folder = &self.0.runtime_dir.path;
-        if !folder.is_dir() {
+        if !is_folder(folder)? {
             let message = format!("no runtime folder at {folder:?} (from {})", self.0.runtime_dir.source);
             return Err(Failure::new(Exit::Unreachable, message).hint("which --runtime-dir has rpcplugind?"));
         }
@@ -143,7 +146,7 @@ impl Logs<'_> {
             return Ok(vec![of(self.only(plugins()?)?)]);
         }
         let source = of(self.0.plugin_id()?);
-        if !source.folder.is_dir() {
+        if !is_folder(&source.folder)? {
             let message = format!("no plugin \"{}\" has a folder in {folder:?}", source.label());
             return Err(Failure::new(Exit::UnknownPlugin, message)
                 .hint("'rpcpluginctl plugins' lists those of a running daemon"));
@@ -170,5 +173,17 @@ impl Logs<'_> {
                 Err(self.0.args.lacking(message).into())
             }
         }
+    }
+}
+
+/// Whether there is a folder.
+///
+/// # Errors
+/// This user may not know.
+fn is_folder(path: &Path) -> Result<bool, Failure> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(no_permission(path)),
+        Err(_) => Ok(false),
     }
 }

@@ -1,5 +1,6 @@
 //! One stream of the record that is asked for, and those that cannot be read.
 
+use crate::ctl::client::no_permission;
 use crate::ctl::exit::{Exit, Failure};
 use crate::ctl::out::Out;
 use rpc_plugin_wire::PluginId;
@@ -31,22 +32,23 @@ impl RecordSource {
 
 /// A record that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied => Exit::Denied,
-        _ => Exit::Failed,
-    };
-    Failure::new(exit, format!("cannot read {path:?}: {error}"))
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return no_permission(path);
+    }
+    Failure::new(Exit::Failed, format!("cannot read {path:?}: {error}"))
 }
 
 /// The sources that cannot be read. The others are read all the same, and in the end the command fails.
 pub(super) struct Unread {
     pub(super) of: usize,
     pub(super) paths: BTreeSet<PathBuf>,
+    /// Whether all that was met so far was that this user may not.
+    is_denied: bool,
 }
 
 impl Unread {
     pub(super) fn new(of: usize) -> Unread {
-        Unread { of, paths: BTreeSet::new() }
+        Unread { of, paths: BTreeSet::new(), is_denied: true }
     }
 
     pub(super) fn note(
@@ -59,6 +61,7 @@ impl Unread {
         if self.of == 1 {
             return Err(failure);
         }
+        self.is_denied &= failure.exit == Exit::Denied;
         if self.paths.insert(source.path()) {
             out.warn(&failure.message);
         }
@@ -69,7 +72,8 @@ impl Unread {
         match self.paths.len() {
             0 => Ok(()),
             count => {
-                Err(Failure::new(Exit::Failed, format!("{count} of {} records cannot be read", self.of)))
+                let exit = if self.is_denied { Exit::Denied } else { Exit::Failed };
+                Err(Failure::new(exit, format!("{count} of {} records cannot be read", self.of)))
             }
         }
     }
