@@ -10,6 +10,7 @@
 
 use super::file_error::FileError;
 use super::folder::kind;
+pub use super::listen_error::{ListenError, SocketPathError};
 use super::private_file::PrivateFile;
 use super::private_folder::PrivateFolder;
 use nix::errno::Errno;
@@ -18,32 +19,10 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat};
 use rpc_plugin_wire::limits::SOCKET_PATH_BYTES_MAX;
-use std::fmt;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-
-/// A socket path that does not fit a socket address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SocketPathError {
-    /// The path.
-    pub path: PathBuf,
-}
-
-impl fmt::Display for SocketPathError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "socket path {} has {} bytes; at most {SOCKET_PATH_BYTES_MAX} fit a socket address (unix(7)); choose a \
-             shorter runtime folder or plugin id",
-            self.path.display(),
-            self.path.as_os_str().len()
-        )
-    }
-}
-
-impl std::error::Error for SocketPathError {}
+use std::path::Path;
 
 /// Whether a path fits a socket address.
 ///
@@ -53,26 +32,6 @@ pub fn check_path(path: &Path) -> Result<(), SocketPathError> {
     let fits = path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX && !path.as_os_str().as_bytes().contains(&0);
     if fits { Ok(()) } else { Err(SocketPathError { path: path.to_owned() }) }
 }
-
-/// Why nothing listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListenError {
-    /// The path is too long.
-    Path(SocketPathError),
-    /// A system call failed.
-    File(FileError),
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ListenError::Path(error) => error.fmt(f),
-            ListenError::File(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ListenError {}
 
 /// Listens on `name` in the folder. `backlog`: connections that wait to be accepted, at most; a client
 /// beyond it waits too.
