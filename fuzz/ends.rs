@@ -174,12 +174,13 @@ impl End for HostEnd {
         let target = Target::Plugin("echo".parse().unwrap());
         let request = CallRequest {
             params: made.params,
+            timeout: Some(made.timeout),
             progress: made.wants_progress,
             fds: made.fds,
             ..CallRequest::new(target, "echo")
         };
         let mut cx = Cx { now, timers: &mut self.timers };
-        self.session.request(&mut cx, Caller::Call(CallKey(call)), request, made.timeout)
+        Ok(self.session.request(&mut cx, Caller::Call(CallKey(call)), request)?)
     }
 
     fn cancel(&mut self, now: Time, call: u64) -> Option<bool> {
@@ -297,7 +298,7 @@ impl PartsEnd {
             receiver,
             queue: SendQueue::default(),
             writing: is_threaded.then(SendQueue::default),
-            out: RequestsOut::new(2, policy.calls_in_flight_max),
+            out: RequestsOut::new(2),
             asked: RequestsIn::new(role, ASKED_MAX, ASKED_FDS_MAX),
             streams,
             bad_frames: BadFrames::default(),
@@ -552,7 +553,10 @@ impl End for PartsEnd {
         let waiting = self.waiting_bytes() + made.params.as_ref().map_or(0, String::len);
         let opened = match waiting > policy().outbox_bytes_max {
             true => Err(Refused::new(ErrorCode::Overloaded, "too much waits")),
-            false => self.out.open(asked, call, now),
+            false if self.out.calls() >= policy().calls_in_flight_max => {
+                Err(Refused::new(ErrorCode::Overloaded, "too many calls wait for an answer"))
+            }
+            false => Ok(self.out.open(asked, call, now)),
         };
         let id = opened.inspect_err(|_| self.streams.never_sent(&numbers))?;
         let request = message::NewRequest {

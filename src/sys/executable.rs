@@ -16,7 +16,9 @@
 #![forbid(unsafe_code)]
 
 pub use super::executable_error::{ExecutableError, ExecutableProblem};
-use super::folder::{Folder, FolderError, FolderProblem, Trust, find_trusted, kind, open_trusted, permissions};
+use super::folder::{
+    Folder, FolderError, FolderProblem, Trust, find_trusted, kind, open_trusted, permissions,
+};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};

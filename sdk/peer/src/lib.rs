@@ -6,8 +6,7 @@
 //! all. What it deliberately does not do: read, write, wait, know the time, or decide what a request means. Its shells
 //! do: the host's sessions (one thread, one of each part), and the SDK (many threads, a lock around each part).
 //!
-//! What always holds: no part holds another, or calls one; every part is bounded; nothing that a peer sends makes one
-//! panic; what a descriptor is (`F`) is the shell's, and dropping it closes it.
+//! What always holds: no part holds another, or calls one; what a peer sends makes none grow without bound, or panic; what a descriptor is (`F`) is the shell's, and dropping it closes it.
 //!
 //! # Locks of a shell with many threads
 //!

@@ -1,17 +1,16 @@
 //! Requests of ours that wait for an answer.
 //!
-//! What it deliberately does not do: write frames or arm timers; its shell does.
+//! What it deliberately does not do: write frames, arm timers, or bound how many calls there are; its shell does.
 //!
 //! What always holds: ids are never used twice on a connection; an entry leaves the table exactly once, by its answer, by
 //! the withdrawal of its frame or by the end of the connection; whoever waits is told of one end.
 
-use crate::check::Refused;
 use crate::send_queue::Span;
 use crate::time::Time;
 use crate::violation::Violation;
 use rpc_plugin_wire::brief::brief;
 use rpc_plugin_wire::life::METHOD_PROGRESS;
-use rpc_plugin_wire::{ErrorCode, RequestId, Response};
+use rpc_plugin_wire::{RequestId, Response};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,8 +25,8 @@ pub const OWN_MAX: usize = 256;
 pub struct NewRequest {
     /// The method, for records.
     pub method: Cow<'static, str>,
-    /// Whether it is a call, and not a request of this side itself. Calls are bounded in number, and one that is not
-    /// answered even after `rpc.cancel` is a fault of the peer.
+    /// Whether it is a call, and not a request of this side itself. A call that is not answered even after `rpc.cancel`
+    /// is a fault of the peer.
     pub is_call: bool,
     /// Whether whoever waits wants to know how far it is.
     pub wants_progress: bool,
@@ -87,15 +86,19 @@ pub struct RequestsOut<W> {
     len: usize,
     /// How many of them are calls.
     calls: usize,
-    calls_max: usize,
 }
 
 impl<W> RequestsOut<W> {
-    /// An empty table, whose first request has that id, for at most `calls_max` calls at once.
+    /// An empty table, whose first request has that id.
     #[must_use]
-    pub fn new(first_id: u64, calls_max: usize) -> RequestsOut<W> {
-        let (recent, old) = (VecDeque::new(), BTreeMap::new());
-        RequestsOut { recent, first_recent: first_id, old, len: 0, calls: 0, calls_max }
+    pub fn new(first_id: u64) -> RequestsOut<W> {
+        RequestsOut {
+            recent: VecDeque::new(),
+            first_recent: first_id,
+            old: BTreeMap::new(),
+            len: 0,
+            calls: 0,
+        }
     }
 
     /// The id that the next request will have.
@@ -104,26 +107,8 @@ impl<W> RequestsOut<W> {
         self.first_recent + self.recent.len() as u64
     }
 
-    /// Whether one more call may be made.
-    ///
-    /// # Errors
-    /// `overloaded`.
-    pub fn check(&self) -> Result<(), Refused> {
-        if self.calls < self.calls_max {
-            return Ok(());
-        }
-        let why = format!("{} calls wait for an answer, which is the most", self.calls_max);
-        Err(Refused::new(ErrorCode::Overloaded, why))
-    }
-
     /// Enters a request; its id, [`RequestsOut::next_id`].
-    ///
-    /// # Errors
-    /// As [`RequestsOut::check`].
-    pub fn open(&mut self, asked: NewRequest, waiter: W, made_at: Time) -> Result<u64, Refused> {
-        if asked.is_call {
-            self.check()?;
-        }
+    pub fn open(&mut self, asked: NewRequest, waiter: W, made_at: Time) -> u64 {
         let id = self.next_id();
         self.len += 1;
         self.calls += usize::from(asked.is_call);
@@ -136,7 +121,7 @@ impl<W> RequestsOut<W> {
         }
         let (frame, is_over, is_late) = (None, false, false);
         self.recent.push_back(Some(Unanswered { id, asked, waiter, made_at, frame, is_over, is_late }));
-        Ok(id)
+        id
     }
 
     /// The frame of a request lies at `frame` in the queue. Whether anybody still waits for it.

@@ -130,6 +130,12 @@ impl Shares {
     /// As [`Shares::check`].
     pub fn enter(&mut self, party: &Party, more: Amount) -> Result<(), ShareUsed> {
         self.check(party, more)?;
+        self.add(party, more);
+        Ok(())
+    }
+
+    /// Gives a party so much more, which it was [asked](Shares::check) right before whether it may hold.
+    pub fn add(&mut self, party: &Party, more: Amount) {
         self.total.count += more.count;
         self.total.bytes += more.bytes;
         match self.find(party) {
@@ -141,7 +147,6 @@ impl Shares {
             }
             Err(at) => self.parts.insert(at, (party.clone(), more)),
         }
-        Ok(())
     }
 
     /// Takes back what a party was given.

@@ -36,7 +36,7 @@ pub(crate) struct HostRequests(Mutex<RequestTable>);
 
 impl Default for HostRequests {
     fn default() -> HostRequests {
-        let requests = RequestsOut::new(HELLO_ID + 1, CALLS_MAX);
+        let requests = RequestsOut::new(HELLO_ID + 1);
         HostRequests(Mutex::new(RequestTable { requests, callbacks: HashMap::new(), is_closed: false }))
     }
 }
@@ -60,7 +60,11 @@ impl HostRequests {
             let text = format!("the host may call {CALLBACKS_MAX} functions back, and no more");
             return Err(CallError::not_sent(ErrorCode::Overloaded, text));
         }
-        let id = table.requests.open(request, Arc::clone(slot), Time::ZERO)?;
+        if table.requests.calls() >= CALLS_MAX {
+            let text = format!("{CALLS_MAX} calls wait for an answer, which is the most");
+            return Err(CallError::not_sent(ErrorCode::Overloaded, text));
+        }
+        let id = table.requests.open(request, Arc::clone(slot), Time::ZERO);
         table.callbacks.extend(callbacks.into_iter().map(|(number, function)| (number, (id, function))));
         Ok(id)
     }

@@ -63,9 +63,7 @@ impl Plugin {
                 self.enter(step, Phase::Ending(why, Rung::Preparation), Some(timeout));
             }
             Phase::Preparing | Phase::Spawning(_) => {
-                if let Some(generation) = self.generation {
-                    step.actions.push_back(Action::Discard(self.key, generation));
-                }
+                self.act(step, Action::Discard);
                 self.ended(step, why, None);
             }
             Phase::Ending(_, rung) => self.phase = Phase::Ending(why, rung),
@@ -92,8 +90,7 @@ impl Plugin {
         if !ask || !open || grace.is_zero() {
             return self.climb_down(step, why, Rung::Asked);
         }
-        // A session that refuses has ended, and the next rung follows in time.
-        let _ = self.ask(step, Caller::Shutdown, METHOD_SHUTDOWN, grace);
+        self.ask(step, Caller::Shutdown, METHOD_SHUTDOWN, grace);
         let reason = if why == Why::Stop { "stop" } else { "restart" };
         self.note(step, Note::new(EventKind::ShutdownRequested, "it was asked to end").reason(reason));
         self.enter(step, Phase::Ending(why, Rung::Asked), Some(grace));
@@ -128,8 +125,7 @@ impl Plugin {
     }
 
     fn signal(&mut self, step: &mut Step<'_>, signal: StopSignal, why: &Why) {
-        let Some(generation) = self.generation else { return };
-        step.actions.push_back(Action::Signal(self.key, generation, signal));
+        self.act(step, |key, generation| Action::Signal(key, generation, signal));
         let name = match signal {
             StopSignal::Term => "SIGTERM",
             StopSignal::Kill => "SIGKILL",
@@ -154,7 +150,7 @@ impl Plugin {
         self.note(step, note);
         self.close_link(step, &format!("its process ended with {}", exit.text));
         self.process = None;
-        step.actions.push_back(Action::Discard(self.key, generation));
+        self.act(step, Action::Discard);
         let why = match self.phase.clone() {
             // It did not end by itself, as whoever closes a connection is expected to, however it ended.
             Phase::Ending(Why::Lost(doing), Rung::Termed | Rung::Killed) => {
@@ -178,9 +174,7 @@ impl Plugin {
             note.pid = Some(process.pid);
             self.note(step, note);
         }
-        if let Some(generation) = self.generation {
-            step.actions.push_back(Action::Discard(self.key, generation));
-        }
+        self.act(step, Action::Discard);
         self.ended(step, why, None);
     }
 

@@ -36,8 +36,7 @@ impl Plugin {
         if self.is_heartbeat_outstanding(step) {
             return;
         }
-        // Refused only without a session, or by one that has ended, which is dealt with where it ends.
-        let _ = self.ask(step, Caller::Heartbeat, METHOD_HEARTBEAT, timeout);
+        self.ask(step, Caller::Heartbeat, METHOD_HEARTBEAT, timeout);
     }
 
     /// Whether a person started it and its last heartbeat is not answered yet. It counts as missed, and no further one is

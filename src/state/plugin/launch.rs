@@ -148,9 +148,7 @@ impl Plugin {
     pub(super) fn spawn(&mut self, step: &mut Step<'_>, tries: u32) {
         self.preparing = self.generation;
         self.enter(step, Phase::Spawning(tries), Some(self.policy.prepare_timeout));
-        if let Some(generation) = self.generation {
-            step.actions.push_back(Action::Spawn(self.key, generation));
-        }
+        self.act(step, Action::Spawn);
     }
 
     /// The process of a generation came to be, or not.

@@ -43,7 +43,6 @@ impl Plugin {
     /// Sends a call, or ends it at once.
     pub fn call(&mut self, step: &mut Step<'_>, key: CallKey, call: CallRequest) {
         self.counts.calls += 1;
-        let timeout = call.timeout.unwrap_or(self.policy.call_timeout);
         let audit = self.policy.rpc_audit;
         let method = if audit == RpcAudit::Off { Cow::default() } else { call.method.clone() };
         let params_bytes = call.params.as_ref().map_or(0, String::len);
@@ -51,7 +50,7 @@ impl Plugin {
         let request = self.session.as_ref().map(Session::next_request);
         let checked = if call.is_callback { Ok(()) } else { self.check_call(&call.method) };
         let sent = match checked {
-            Ok(()) => self.send(step, Caller::Call(key), call, timeout),
+            Ok(()) => self.send(step, Caller::Call(key), call),
             Err(error) => Err(error),
         };
         match sent {
@@ -70,9 +69,8 @@ impl Plugin {
     pub fn probe(&mut self, step: &mut Step<'_>, key: CallKey, party: Party, timeout: Option<Duration>) {
         let timeout = timeout.unwrap_or(self.config.policy.heartbeat_timeout);
         self.counts.calls += 1;
-        let target = Target::Plugin(self.id().clone());
-        let request = CallRequest { caller: party.clone(), ..CallRequest::new(target, METHOD_HEARTBEAT) };
-        if let Err(error) = self.send(step, Caller::Call(key), request, timeout) {
+        let request = CallRequest { caller: party.clone(), ..self.own_request(METHOD_HEARTBEAT, timeout) };
+        if let Err(error) = self.send(step, Caller::Call(key), request) {
             self.complete(step, key, (None, Cow::Borrowed(METHOD_HEARTBEAT)), party, self.unsent(error));
         }
         self.pump(step);
@@ -97,34 +95,36 @@ impl Plugin {
             true => CallError::indeterminate(ErrorCode::Cancelled, text),
             false => CallError::not_sent(ErrorCode::Cancelled, text),
         };
-        let result = Err(error.at(&self.config.id, self.generation));
-        record_end(self, step, (Some(id), method), caller, took, &result);
+        record_end(self, step, (Some(id), method), caller, took, &Err(self.here(error)));
         self.pump(step);
     }
 
-    /// Sends a request of the plugin's machine: no params, nobody else's call.
+    /// A request without params.
+    fn own_request(&self, method: &'static str, timeout: Duration) -> CallRequest {
+        let target = Target::Plugin(self.id().clone());
+        CallRequest { timeout: Some(timeout), ..CallRequest::new(target, method) }
+    }
+
+    /// Sends a request of the plugin's machine: no params, nobody else's call. It is refused only without a session, or by
+    /// one that has ended, which is dealt with where it ends.
     pub(super) fn ask(
         &mut self,
         step: &mut Step<'_>,
         caller: Caller,
         method: &'static str,
         timeout: Duration,
-    ) -> Result<(), CallError> {
-        let target = Target::Plugin(self.id().clone());
-        self.send(step, caller, CallRequest::new(target, method), timeout)
+    ) {
+        let _ = self.send(step, caller, self.own_request(method, timeout));
     }
 
-    fn send(
-        &mut self,
-        step: &mut Step<'_>,
-        caller: Caller,
-        call: CallRequest,
-        timeout: Duration,
-    ) -> Result<(), CallError> {
-        match self.session.as_mut() {
-            Some(session) => session.request(&mut step.cx(), caller, call, timeout),
-            None => Err(self.unavailable()),
-        }
+    fn send(&mut self, step: &mut Step<'_>, caller: Caller, call: CallRequest) -> Result<(), CallError> {
+        let Some(session) = self.session.as_mut() else { return Err(self.unavailable()) };
+        session.request(&mut step.cx(), caller, call).map_err(|refused| self.here(refused.into()))
+    }
+
+    /// Names this plugin and generation in an error.
+    fn here(&self, error: CallError) -> CallError {
+        error.at(&self.config.id, self.generation)
     }
 
     fn unavailable(&self) -> CallError {
@@ -134,14 +134,12 @@ impl Plugin {
         if let Some(error) = &self.last_error {
             message = format!("{message}; {error}");
         }
-        CallError::not_sent(ErrorCode::Unavailable, message).at(&self.config.id, self.generation)
+        self.here(CallError::not_sent(ErrorCode::Unavailable, message))
     }
 
     /// Whether a call may go out at all.
     fn check_call(&self, method: &str) -> Result<(), CallError> {
-        let refuse = |code, message: String| {
-            Err(CallError::not_sent(code, message).at(&self.config.id, self.generation))
-        };
+        let refuse = |code, message: String| Err(self.here(CallError::not_sent(code, message)));
         if let Err(refused) = check_method_of_call(method) {
             return refuse(refused.code, refused.why);
         }
@@ -195,14 +193,10 @@ impl Plugin {
             SessionEvent::Asked(asked) => self.handle_asked(step, asked),
             SessionEvent::Unwanted(numbers) => self.refuse_streams(step, numbers),
             SessionEvent::Stream(frame) => {
-                if let Some(generation) = self.generation {
-                    step.actions.push_back(Action::Stream(self.key, generation, frame));
-                }
+                self.act(step, |key, generation| Action::Stream(key, generation, frame));
             }
             SessionEvent::Abandoned(id) => {
-                if let Some(generation) = self.generation {
-                    step.actions.push_back(Action::Abandoned(self.key, generation, id));
-                }
+                self.act(step, |key, generation| Action::Abandoned(key, generation, id));
             }
             SessionEvent::Told(method, params) => {
                 if let Err(error) = self.take_said(step, method, params.as_deref())
@@ -263,8 +257,8 @@ impl Plugin {
 
     /// Has streams that nobody takes be ended.
     fn refuse_streams(&self, step: &mut Step<'_>, numbers: Vec<u64>) {
-        if let Some(generation) = self.generation.filter(|_| !numbers.is_empty()) {
-            step.actions.push_back(Action::RefuseStreams(self.key, generation, numbers));
+        if !numbers.is_empty() {
+            self.act(step, |key, generation| Action::RefuseStreams(key, generation, numbers));
         }
     }
 
@@ -279,13 +273,10 @@ impl Plugin {
             })),
         );
         self.introduction = Some(introduction);
-        if let Some(generation) = self.generation {
-            step.actions.push_back(Action::Trusted(self.key, generation));
-        }
+        self.act(step, Action::Trusted);
         let timeout = self.policy.ready_timeout;
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
-        // A refusal shows as a session that has ended, which is dealt with where it ends.
-        let _ = self.ask(step, Caller::Capabilities, METHOD_CAPABILITIES, timeout);
+        self.ask(step, Caller::Capabilities, METHOD_CAPABILITIES, timeout);
         self.handle_heartbeat_due(step);
     }
 
@@ -376,8 +367,6 @@ impl Plugin {
         session.withdraw_fds();
         let fits = session.waiting_bytes() <= LAST_BYTES_MAX;
         let last = if fits { session.all_waiting() } else { Vec::new() };
-        if let Some(generation) = self.generation {
-            step.actions.push_back(Action::CloseLink(self.key, generation, last));
-        }
+        self.act(step, |key, generation| Action::CloseLink(key, generation, last));
     }
 }

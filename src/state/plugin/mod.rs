@@ -408,6 +408,13 @@ impl Plugin {
         }
     }
 
+    /// Asks for an action on the current generation.
+    fn act(&self, step: &mut Step<'_>, action: impl FnOnce(PluginKey, Generation) -> Action) {
+        if let Some(generation) = self.generation {
+            step.actions.push_back(action(self.key, generation));
+        }
+    }
+
     fn note(&self, step: &mut Step<'_>, mut note: Note) {
         note.plugin_id = Some(self.config.id.clone());
         note.generation = note.generation.or(self.generation);

@@ -106,7 +106,7 @@ impl Session {
             receiver: Receiver::new(Role::Host, FRAME_BYTES_MAX_UNAUTHENTICATED),
             received: 0,
             queue: SendQueue::default(),
-            requests: RequestsOut::new(0, policy.calls_in_flight_max),
+            requests: RequestsOut::new(0),
             places: Shares::new(Amount::of(policy.calls_in_flight_max)),
             incoming: RequestsIn::new(Role::Host, INCOMING_MAX, INCOMING_FDS_MAX),
             streams: Streams::new(Role::Host),

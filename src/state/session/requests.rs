@@ -7,37 +7,22 @@ use crate::state::call::{CallEnd, CallRequest};
 use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::time::{Time, millis, rounded};
-use rpc_plugin_peer::{Amount, Expired, GivenUp, NewRequest, Party, Refused, ShareUsed, Span, Unanswered};
+use rpc_plugin_peer::{Amount, Expired, GivenUp, NewRequest, Refused, ShareUsed, Span, Unanswered};
 use rpc_plugin_wire::message::{self, write_cancel, write_error, write_request};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Message};
 use serde_json::value::RawValue;
 use std::time::Duration;
 
 impl Session {
-    /// Sends a request, which is unanswered for so long at the most.
+    /// Sends a request, which is unanswered for its timeout at the most, or as long as a call may take.
     ///
     /// # Errors
-    /// `unavailable` when the session is not open, `too_large`, `overloaded`; all `not_sent`.
-    pub fn request(
-        &mut self,
-        cx: &mut Cx<'_>,
-        caller: Caller,
-        call: CallRequest,
-        timeout: Duration,
-    ) -> Result<(), CallError> {
-        self.try_request(cx, caller, call, timeout).map_err(|refused| self.here(refused.into()))
-    }
-
-    fn try_request(
-        &mut self,
-        cx: &mut Cx<'_>,
-        caller: Caller,
-        call: CallRequest,
-        timeout: Duration,
-    ) -> Result<(), Refused> {
+    /// `unavailable` when the session is not open, `too_large`, `overloaded`.
+    pub fn request(&mut self, cx: &mut Cx<'_>, caller: Caller, call: CallRequest) -> Result<(), Refused> {
         let is_call = matches!(caller, Caller::Call(_));
         self.check_room(&call, is_call)?;
-        let CallRequest { caller: party, method, params, chain, progress, fds, .. } = call;
+        let CallRequest { caller: party, method, params, timeout, chain, progress, fds, .. } = call;
+        let timeout = timeout.unwrap_or(self.call_timeout);
         let params_bytes = params.as_ref().map_or(0, String::len);
         if !self.queue.has_room(params_bytes) {
             return Err(Refused::new(ErrorCode::Overloaded, no_memory(params_bytes)));
@@ -61,9 +46,9 @@ impl Session {
         self.send_beside(span, fds, &numbers);
         let asked = NewRequest { method, is_call, wants_progress: progress };
         if is_call {
-            self.places.enter(&party, Amount::ONE).map_err(|used| no_place(used, &party))?;
+            self.places.add(&party, Amount::ONE);
         }
-        let id = self.requests.open(asked, OwnRequest { caller, party, timer: None, timeout }, cx.now)?;
+        let id = self.requests.open(asked, OwnRequest { caller, party, timer: None, timeout }, cx.now);
         self.requests.sent(id, span);
         self.arm(cx, id, cx.now.plus(timeout));
         Ok(())
@@ -75,7 +60,9 @@ impl Session {
             return Err(Refused::new(ErrorCode::Unavailable, "the connection is not open"));
         }
         if is_call {
-            self.places.check(&call.caller, Amount::ONE).map_err(|used| no_place(used, &call.caller))?;
+            let told = |used: ShareUsed| used.tell(&call.caller, "calls in flight");
+            let checked = self.places.check(&call.caller, Amount::ONE);
+            checked.map_err(|used| Refused::new(ErrorCode::Overloaded, told(used)))?;
         }
         // A first check by a bound, so that a huge call is refused before it is copied; and before the
         // queue is looked at, which says `overloaded`, as if it could ever fit.
@@ -255,10 +242,6 @@ impl Session {
         let Unanswered { id, asked, waiter: OwnRequest { caller, party, .. }, .. } = request;
         self.events.push_back(SessionEvent::Completed { caller, party, id, method: asked.method, end });
     }
-}
-
-fn no_place(used: ShareUsed, party: &Party) -> Refused {
-    Refused::new(ErrorCode::Overloaded, used.tell(party, "calls in flight"))
 }
 
 /// Says that a frame was not written because the host lacks memory.

@@ -137,9 +137,9 @@ impl Bench {
         call: CallRequest,
         ms: u32,
     ) -> Result<(), CallError> {
-        let call = CallRequest { caller, ..call };
+        let call = CallRequest { caller, timeout: Some(MS * ms), ..call };
         let mut cx = Cx { now: self.now, timers: &mut self.timers };
-        self.session.request(&mut cx, Caller::Call(CallKey(number)), call, MS * ms)
+        Ok(self.session.request(&mut cx, Caller::Call(CallKey(number)), call)?)
     }
 
     fn cancel(&mut self, number: u64) -> Option<Cancelled> {

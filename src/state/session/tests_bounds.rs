@@ -126,7 +126,10 @@ fn the_hosts_own_requests_take_no_slot_of_a_call_and_are_bounded() {
     let mut bench = Bench::open();
     let heartbeat = |bench: &mut Bench| {
         let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
-        bench.session.request(&mut cx, Caller::Heartbeat, echo(), MS).unwrap();
+        bench
+            .session
+            .request(&mut cx, Caller::Heartbeat, CallRequest { timeout: Some(MS), ..echo() })
+            .unwrap();
         bench.write_all();
         bench.pass(MS);
         bench.events()
