@@ -14,18 +14,27 @@ use std::time::Duration;
 
 /// The time over which it is counted, from the first that comes.
 pub const INTERVAL: Duration = Duration::from_millis(100);
-/// Frames or lines of no use in an interval, beyond which no more is read in it.
+/// Frames of no use in an interval, beyond which no more is read in it.
 pub const ITEMS_MAX: usize = 1024;
 /// The same in bytes.
 pub const BYTES_MAX: usize = 256 * 1024;
+/// Printed lines beyond their rate in an interval, beyond which no more is read in it. They cost less than frames, and a
+/// plugin that prints much before it fails must not be taken for one that hangs.
+pub const PRINTED_LINES_MAX: usize = 16 * 1024;
+/// The same in bytes.
+pub const PRINTED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of a frame beside its params or result that are never held to be of no use.
 const ENVELOPE_BYTES: usize = 1024;
 /// How often it is told that a source is not read.
 pub const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What came from one source in an interval that was of no use.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Unasked {
+    /// So many items, beyond which the source is not read for the rest of the interval.
+    items_max: usize,
+    /// So many bytes, beyond which it is not.
+    bytes_max: usize,
     /// End of the interval.
     until: Time,
     items: usize,
@@ -41,6 +50,33 @@ pub struct Unasked {
 }
 
 impl Unasked {
+    /// Nothing came yet; of frames, or of printed lines.
+    fn new(items_max: usize, bytes_max: usize) -> Unasked {
+        Unasked {
+            items_max,
+            bytes_max,
+            until: Time::ZERO,
+            items: 0,
+            bytes: 0,
+            frames: 0,
+            useful_bytes: 0,
+            last_bytes: 0,
+            tell_at: Time::ZERO,
+        }
+    }
+
+    /// What came as frames: nothing yet.
+    #[must_use]
+    pub fn of_frames() -> Unasked {
+        Unasked::new(ITEMS_MAX, BYTES_MAX)
+    }
+
+    /// What was printed: nothing yet.
+    #[must_use]
+    pub fn of_lines() -> Unasked {
+        Unasked::new(PRINTED_LINES_MAX, PRINTED_BYTES_MAX)
+    }
+
     /// Takes in a frame that is of use, as far as is known yet, with so many [bytes of use](useful_bytes).
     pub fn frame(&mut self, bytes: usize) {
         self.last_bytes = bytes + ENVELOPE_BYTES;
@@ -71,7 +107,7 @@ impl Unasked {
         if frames > 0 || useless_bytes > 0 {
             self.refused(now, frames, useless_bytes);
         }
-        let is_over = self.items > ITEMS_MAX || self.bytes > BYTES_MAX;
+        let is_over = self.items > self.items_max || self.bytes > self.bytes_max;
         if !is_over || now >= self.until {
             return None;
         }
@@ -120,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_never_pauses_however_much_it_is() {
-        let mut unasked = Unasked::default();
+        let mut unasked = Unasked::of_frames();
         for read in 0..10_000 {
             (0..1000).for_each(|_| unasked.frame(100));
             assert_eq!(unasked.pause_after(at(0), 1000 * 160), None, "read {read}");
@@ -132,7 +168,7 @@ mod tests {
     #[test]
     fn too_many_frames_or_bytes_of_no_use_pause_until_the_interval_is_over() {
         for (frames, bytes) in [(ITEMS_MAX + 1, 40), (1, BYTES_MAX + 1)] {
-            let mut unasked = Unasked::default();
+            let mut unasked = Unasked::of_frames();
             assert_eq!(junk(&mut unasked, at(0), 1, 0), None);
             assert_eq!(junk(&mut unasked, at(10), frames, bytes), Some(at(100)));
             assert_eq!(junk(&mut unasked, at(99), 0, 0), Some(at(100)));
@@ -141,24 +177,43 @@ mod tests {
         }
     }
 
+    /// A plugin that prints 50 MB while it fails waits for seconds and not for half a minute: it is asked for heartbeats
+    /// meanwhile.
+    #[test]
+    fn a_burst_of_printed_lines_is_read_faster_than_frames() {
+        let (mut unasked, mut ms, mut bytes) = (Unasked::of_lines(), 0, 0);
+        while bytes < 50_000_000 {
+            unasked.refused(at(ms), 540, 64 * 1024);
+            bytes += 64 * 1024;
+            let pause = unasked.pause_after(at(ms), 0);
+            ms += pause.map_or(0, |(until, _)| u32::try_from(until.since(at(ms)).as_millis()).unwrap());
+        }
+        assert!((2000..3000).contains(&ms), "{ms} ms");
+        let mut unasked = Unasked::of_lines();
+        unasked.refused(at(0), PRINTED_LINES_MAX, 0);
+        assert_eq!(unasked.pause_after(at(0), 0), None);
+        unasked.refused(at(0), 1, 0);
+        assert!(unasked.pause_after(at(0), 0).is_some());
+    }
+
     /// Frames of no use do not hide behind one that is, nor bytes beside what is of use in it.
     #[test]
     fn what_is_of_use_hides_nothing() {
-        let mut unasked = Unasked::default();
+        let mut unasked = Unasked::of_frames();
         let mut pause = None;
         for _ in 0..=ITEMS_MAX {
             unasked.frame(10);
             pause = junk(&mut unasked, at(0), 1, 200);
         }
         assert!(pause.is_some());
-        let mut unasked = Unasked::default();
+        let mut unasked = Unasked::of_frames();
         unasked.frame(10);
         assert!(unasked.pause_after(at(0), BYTES_MAX + ENVELOPE_BYTES + 11).is_some());
     }
 
     #[test]
     fn what_is_refused_later_counts_and_it_is_told_once_a_minute() {
-        let mut unasked = Unasked::default();
+        let mut unasked = Unasked::of_frames();
         for _ in 0..=ITEMS_MAX {
             unasked.frame(10);
             assert_eq!(unasked.pause_after(at(0), 60), None);
@@ -176,7 +231,7 @@ mod tests {
     fn an_interval_is_bounded_whatever_comes() {
         for seed in 0..100 {
             let mut rng = fastrand::Rng::with_seed(seed);
-            let (mut unasked, mut ms) = (Unasked::default(), 0);
+            let (mut unasked, mut ms) = (Unasked::of_frames(), 0);
             let (mut since, mut items, mut read_max) = (at(0), 0, 0);
             for _ in 0..5000 {
                 if at(ms).since(since) >= INTERVAL {

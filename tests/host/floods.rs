@@ -107,7 +107,6 @@ fn whatever_nobody_asked_for_is_read_a_part_of_the_time_and_told() {
             "connection",
         ),
         ("lines", json!({"count": 60_000, "line": ""}), "stdout"),
-        ("long", json!({"count": 3, "line": "x".repeat(1_500_000)}), "stdout"),
     ];
     for (id, flood, source) in kinds {
         let plugin = flooder(&world, &host, id);

@@ -87,7 +87,7 @@ impl Capture {
             Treatment::Lines => None,
         };
         let tail = (stream == Stream::Stderr).then(VecDeque::new);
-        Capture { lines: Lines::default(), tail, rate, unasked: Unasked::default(), report: None }
+        Capture { lines: Lines::default(), tail, rate, unasked: Unasked::of_lines(), report: None }
     }
 
     /// Takes printed bytes; appends the events that they complete.

@@ -112,7 +112,7 @@ impl Session {
             streams: Streams::new(Role::Host),
             bad_frames: BadFrames::default(),
             lacks_fds: false,
-            unasked: Unasked::default(),
+            unasked: Unasked::of_frames(),
             takes_fds: false,
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
