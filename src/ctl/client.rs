@@ -12,6 +12,7 @@ use crate::cli::text;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
+use rpc_plugin_peer::running_time::WaitLimit;
 use rpc_plugin_wire::ident::ADMIN_SOCKET;
 use rpc_plugin_wire::life::METHOD_PROGRESS;
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, SOCKET_PATH_BYTES_MAX};
@@ -29,9 +30,6 @@ use std::time::{Duration, Instant};
 /// Read buffer of the connection. Bytes.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Longest single wait in one system call; the deadline may be further away.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-
 /// A connection to a daemon's admin socket.
 pub(super) struct AdminClient {
     stream: UnixStream,
@@ -41,8 +39,11 @@ pub(super) struct AdminClient {
     decoder: FrameDecoder,
     /// The id of the request before.
     last_id: u64,
-    deadline: Instant,
-    /// What `deadline` was set to, for messages.
+    /// When the connection was begun, from which its end counts.
+    begun: Instant,
+    /// The end of all waits on it. What came in time is read, though this process was stopped.
+    limit: WaitLimit,
+    /// How long they may take, for messages.
     wait: Duration,
 }
 
@@ -54,7 +55,7 @@ impl AdminClient {
     /// Connects to the daemon of that runtime folder; everything on this connection ends within
     /// `wait`.
     pub(super) fn connect(runtime_dir: &ResolvedDir, wait: Duration) -> Result<AdminClient, Failure> {
-        let deadline = Instant::now() + wait;
+        let (begun, limit) = (Instant::now(), WaitLimit::new(wait));
         let socket_path = runtime_dir.path.join(ADMIN_SOCKET);
         check_socket(runtime_dir, &socket_path)?;
         let stream = open(&socket_path, wait).map_err(|errno| refused(&socket_path, wait, errno))?;
@@ -74,7 +75,7 @@ impl AdminClient {
         // The daemon may be configured to any limit of the protocol, and does not tell it here.
         let decoder = FrameDecoder::new(*FRAME_BYTES_MAX_RANGE.end());
         let daemon_pid = peer.pid().unsigned_abs();
-        Ok(AdminClient { stream, socket_path, daemon_pid, decoder, last_id: 0, deadline, wait })
+        Ok(AdminClient { stream, socket_path, daemon_pid, decoder, last_id: 0, begun, limit, wait })
     }
 
     /// Waits until the daemon hangs up, at most so long, which is at least 1 ms; whether it has. For when no
@@ -180,15 +181,15 @@ impl AdminClient {
         }
     }
 
-    fn remaining(&self, method: &str) -> Result<Duration, Failure> {
-        let remaining = self.deadline.saturating_duration_since(Instant::now());
+    fn remaining(&mut self, method: &str) -> Result<Duration, Failure> {
+        let remaining = self.limit.left(self.begun.elapsed());
         if remaining.is_zero() {
             let wait = text::duration(self.wait);
             let message = format!("no answer to {method} from {:?} within {wait}", self.socket_path);
             return Err(Failure::new(Exit::Deadline, message)
                 .hint("the daemon is busy or suspended, and may still do it; see --timeout"));
         }
-        Ok(remaining.min(WAIT_MAX))
+        Ok(remaining)
     }
 
     fn broken(&self, action: &str, error: &io::Error) -> Failure {
@@ -291,6 +292,29 @@ fn refused(path: &Path, wait: Duration, errno: Errno) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// This process was stopped until its wait was long over; the daemon answered meanwhile.
+    #[test]
+    fn an_answer_that_came_in_time_is_read_though_it_is_late() {
+        let (stream, mut daemon) = UnixStream::pair().unwrap();
+        daemon.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n").unwrap();
+        let wait = Duration::from_millis(500);
+        let client = |stream| AdminClient {
+            stream,
+            socket_path: "x".into(),
+            daemon_pid: 0,
+            decoder: FrameDecoder::new(1000),
+            last_id: 0,
+            begun: Instant::now().checked_sub(Duration::from_secs(9)).unwrap(),
+            limit: WaitLimit::new(wait),
+            wait,
+        };
+        let answer = client(stream).request("admin.status", None, 1, &mut |_| ()).unwrap();
+        assert_eq!(answer.get(), "{}");
+        let (stream, _silent) = UnixStream::pair().unwrap();
+        let failure = client(stream).request("admin.status", None, 1, &mut |_| ()).unwrap_err();
+        assert!(failure.message.contains("within 500ms"), "{}", failure.message);
+    }
 
     #[test]
     fn only_our_own_roots_or_the_folder_owners_daemon_is_trusted() {

@@ -9,7 +9,7 @@
 use super::driver::{Driver, TICK};
 use super::queue::{CommandSender, PostError};
 use super::reply::{Awaitable, ReplySlot, SlotContent};
-use super::wait_limit::WaitLimit;
+use super::thread_wait::ThreadWait;
 use crate::state::call::CallEnd;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -227,7 +227,7 @@ impl<L: EventLoop> Engine<L> {
     /// Waits until there is something to take, for `timeout` at the most, by driving where nobody else does; whether
     /// there is. A standstill of the host does not count, and what came in time is there.
     pub(crate) fn wait_for(&self, awaited: &impl Awaitable, timeout: Option<Duration>) -> bool {
-        let mut limit = timeout.map(WaitLimit::new);
+        let mut limit = timeout.map(ThreadWait::new);
         let mut is_over = false;
         loop {
             if awaited.is_done() {
@@ -263,8 +263,8 @@ impl<L: EventLoop> Engine<L> {
     }
 
     /// Sleeps until there is something to take, or nobody who could bring it, or the wait is over; whether it is.
-    fn park(&self, awaited: &impl Awaitable, limit: Option<&mut WaitLimit>) -> bool {
-        let left = limit.map(WaitLimit::left);
+    fn park(&self, awaited: &impl Awaitable, limit: Option<&mut ThreadWait>) -> bool {
+        let left = limit.map(ThreadWait::left);
         if left.is_some_and(|left| left.is_zero()) {
             return true;
         }
@@ -293,7 +293,12 @@ impl<L: EventLoop> Turn<'_, L> {
 
     /// Drives until there is something to take, or the wait is over, as far as a caller can; whether it is over. Then the
     /// last turn has looked for what came before its end.
-    fn drive(&mut self, awaited: &impl Awaitable, spin: Duration, mut limit: Option<&mut WaitLimit>) -> bool {
+    fn drive(
+        &mut self,
+        awaited: &impl Awaitable,
+        spin: Duration,
+        mut limit: Option<&mut ThreadWait>,
+    ) -> bool {
         let Some(event_loop) = self.event_loop.as_mut() else { return false };
         let begun = (!spin.is_zero()).then(Instant::now);
         while !awaited.is_done() && !event_loop.needs_own_thread() {

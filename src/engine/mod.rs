@@ -10,7 +10,7 @@ mod drive;
 mod driver;
 mod queue;
 mod reply;
-mod wait_limit;
+mod thread_wait;
 
 pub(crate) use completions::CompletionQueue;
 pub(crate) use drive::{Engine, EventLoop, Woken};

@@ -13,6 +13,7 @@ use crate::state::standstill::{DueTimers, LATE_MAX, RunningTime, Suspends};
 use crate::state::supervisor::Supervisor;
 use crate::state::time::{Time, millis, rounded};
 use crate::sys::clock::boottime;
+use rpc_plugin_interface::context::StoodStill;
 use rpc_plugin_wire::event::EventKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -31,6 +32,8 @@ pub(super) struct Hub {
     pub(super) closers: Closers,
     origin: Instant,
     clock: RunningTime,
+    /// All that was left out, for what is served on other threads.
+    pub(super) stood_still: StoodStill,
     due_timers: DueTimers,
     suspends: Suspends,
     suspends_looked_at: Time,
@@ -68,6 +71,7 @@ impl Hub {
             closers,
             origin: Instant::now(),
             clock: RunningTime::default(),
+            stood_still: StoodStill::default(),
             due_timers: DueTimers::default(),
             suspends: Suspends::default(),
             suspends_looked_at: Time::ZERO,
@@ -81,6 +85,7 @@ impl Hub {
     pub(super) fn now(&mut self) -> Time {
         let (now, stood_still) = self.clock.read(self.origin.elapsed());
         if let Some(length) = stood_still {
+            self.stood_still.add(self.clock.left_out().saturating_sub(self.stood_still.total()));
             let text = format!(
                 "the host stood still for {:?} (stopped, frozen or starved); every timer is that much later",
                 rounded(length)

@@ -125,6 +125,9 @@ impl PendingReplies {
         mut request: CallRequest,
     ) -> Option<PluginKey> {
         request.fds.iter_mut().for_each(|fd| fd.closed_by(&self.closer));
+        if let Some(left) = request.until.map(|until| until.since(now)) {
+            request.timeout = Some(request.timeout.map_or(left, |timeout| timeout.min(left)));
+        }
         let at = supervisor.call(now, key, request);
         if let Some(call) = self.calls.get_mut(key.0) {
             call.at = at;

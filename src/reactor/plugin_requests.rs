@@ -18,6 +18,7 @@ use crate::state::permit::permit;
 use crate::state::session::Asked;
 use crate::state::time::Time;
 use rpc_plugin_interface::Context;
+use rpc_plugin_interface::context::StoodStill;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::life::{METHOD_CALL, METHOD_CALLBACK};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, Outcome, PluginId, RequestId};
@@ -34,6 +35,8 @@ pub(crate) struct ServiceRequest {
     pub(crate) asked: Asked,
     /// Time left for it.
     pub(crate) left: Option<Duration>,
+    /// What the host stood still, which puts that off.
+    pub(crate) stood_still: StoodStill,
     /// The versions of interfaces that its connection uses.
     pub(crate) interfaces: Arc<BTreeMap<String, u32>>,
 }
@@ -109,7 +112,9 @@ impl PluginRequests {
             return Err(ErrorObject::new(ErrorCode::MethodNotFound, text));
         };
         let (asker, plugin_id, interfaces) = (asker.clone(), plugin.id().clone(), plugin.interfaces());
-        self.services.take(ServiceRequest { asker, plugin_id, asked, left, interfaces }).map(Serving::Service)
+        let stood_still = hub.stood_still.clone();
+        let request = ServiceRequest { asker, plugin_id, asked, left, stood_still, interfaces };
+        self.services.take(request).map(Serving::Service)
     }
 
     /// Tells a plugin how a call that it asked for ended.

@@ -3,6 +3,7 @@
 //! What it deliberately does not do: route, send or record it.
 
 use super::fds::Fds;
+use super::time::Time;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::{CallError, Chain, Generation, PluginId};
 use serde_json::value::RawValue;
@@ -32,6 +33,8 @@ pub struct CallRequest {
     pub params: Option<String>,
     /// How long it may take; `None`: as the plugin's policy says.
     pub timeout: Option<Duration>,
+    /// Until when it may take at the most: the deadline of the call that it is made for.
+    pub until: Option<Time>,
     /// Whether it may be executed more than once, so that the host may repeat it.
     pub idempotent: bool,
     /// Whether its caller wants to know how far it is.
@@ -54,6 +57,7 @@ impl CallRequest {
             method: method.into(),
             params: None,
             timeout: None,
+            until: None,
             idempotent: false,
             progress: false,
             chain: Chain::default(),

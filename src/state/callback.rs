@@ -47,5 +47,6 @@ pub(super) fn forwarded(now: Time, target: Target, asked: Asked) -> CallRequest 
         chain: asked.chain,
         fds: asked.fds,
         is_callback: false,
+        until: None,
     }
 }

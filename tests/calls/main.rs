@@ -18,6 +18,7 @@ mod nested;
 mod pending;
 mod progress;
 mod shares;
+mod standstill;
 
 /// What this program is when a test starts it once more, by name.
 const BODIES: &[(&str, fn())] = &[

@@ -126,6 +126,11 @@ impl FakeHost {
         poll(&mut polled, PollTimeout::ZERO).unwrap() > 0
     }
 
+    /// The stream once more, for another process to write to.
+    pub fn writer(&self) -> OwnedFd {
+        self.stream.try_clone().unwrap().into()
+    }
+
     pub fn raw_fd(&self) -> RawFd {
         self.stream.as_raw_fd()
     }

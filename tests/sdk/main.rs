@@ -21,6 +21,7 @@ mod nested_storm;
 mod process;
 mod quick_calls;
 mod session;
+mod standstill;
 mod typed_calls;
 mod wire_conformance;
 mod wrong_uses;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,9 @@ pub struct Context(Arc<Inner>);
 struct Inner {
     id: RequestId,
     deadline: Option<Instant>,
+    stood_still: StoodStill,
+    /// What that was as the call came.
+    stood_still_before: Duration,
     wants_progress: bool,
     chain: Chain,
     callee: Option<Arc<dyn Callee>>,
@@ -84,11 +87,30 @@ impl Drop for Hook<'_> {
     }
 }
 
+/// How long a process stood still: stopped, frozen or starved. Clones are the same count, which only grows.
+#[derive(Debug, Clone, Default)]
+pub struct StoodStill(Arc<AtomicU64>);
+
+impl StoodStill {
+    /// Counts so much more.
+    pub fn add(&self, length: Duration) {
+        self.0.fetch_add(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// What a call is made of.
 #[derive(Default)]
 pub struct Served {
     /// Until when its caller waits.
     pub deadline: Option<Instant>,
+    /// What puts that off: a caller does not count what its process stood still.
+    pub stood_still: StoodStill,
     /// Whether its caller wants to know how far it is.
     pub wants_progress: bool,
     /// What led to it.
@@ -103,10 +125,12 @@ impl Context {
     /// A call that is about to be served.
     #[must_use]
     pub fn new(id: RequestId, served: Served) -> Context {
-        let Served { deadline, wants_progress, chain, callee, interfaces } = served;
+        let Served { deadline, stood_still, wants_progress, chain, callee, interfaces } = served;
         Context(Arc::new(Inner {
             id,
             deadline,
+            stood_still_before: stood_still.total(),
+            stood_still,
             wants_progress,
             chain,
             callee,
@@ -124,16 +148,18 @@ impl Context {
         &self.0.id
     }
 
-    /// When the caller stops waiting for the answer; `None` when it named no deadline.
+    /// When the caller stops waiting for the answer; `None` when it named no deadline. Later, once this process is seen to
+    /// have stood still (stopped, frozen, starved) meanwhile.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.deadline
+        let stood_still = self.0.stood_still.total().saturating_sub(self.0.stood_still_before);
+        self.0.deadline.map(|deadline| deadline.checked_add(stood_still).unwrap_or(deadline))
     }
 
     /// Time left until [`Context::deadline`], zero once it has passed; `None` when there is none.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// The calls that led to this one, outermost first. This one is not in it.
@@ -366,5 +392,18 @@ mod tests {
         assert_eq!(context(None).remaining(), None);
         assert_eq!(context(Some(Instant::now())).remaining(), Some(Duration::ZERO));
         context(None).wait(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_standstill_puts_the_deadline_off_of_calls_that_came_before_it() {
+        let (stood_still, deadline) = (StoodStill::default(), Some(Instant::now() + Duration::from_secs(5)));
+        let came = || {
+            let stood_still = stood_still.clone();
+            Context::new(RequestId::Number(1), Served { deadline, stood_still, ..Served::default() })
+        };
+        let before = came();
+        stood_still.add(Duration::from_secs(15));
+        assert_eq!(before.deadline(), deadline.map(|deadline| deadline + Duration::from_secs(15)));
+        assert_eq!(came().deadline(), deadline);
     }
 }

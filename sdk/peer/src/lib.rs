@@ -24,6 +24,7 @@ mod receiver;
 mod requests_in;
 mod requests_out;
 mod role;
+pub mod running_time;
 mod send_queue;
 mod shares;
 mod streams;

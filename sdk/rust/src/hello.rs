@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::connection::Input;
 use crate::error::Error;
 use rpc_plugin_peer::Agreed;
+use rpc_plugin_peer::running_time::WaitLimit;
 use rpc_plugin_wire::handshake::{
     FEATURE_FDS, FEATURE_SERIAL, FEATURE_STREAMS, FEATURES, Hello, HelloResult, METHOD_HELLO,
 };
@@ -46,7 +47,7 @@ pub(crate) fn greet(
     offer: &Offer<'_>,
 ) -> Result<(Box<Input>, Agreed, HelloResult), Error> {
     let hello_timeout = config.hello_timeout;
-    let deadline = Instant::now() + hello_timeout;
+    let (begun, mut limit) = (Instant::now(), WaitLimit::new(hello_timeout));
     send(connection, config, offer)?;
     let mut input = Input::new(FRAME_BYTES_MAX_UNAUTHENTICATED);
     let answer = loop {
@@ -56,7 +57,13 @@ pub(crate) fn greet(
                     break answer;
                 }
             }
-            None => fill(connection, &mut input, deadline, hello_timeout)?,
+            None => {
+                let left = limit.left(begun.elapsed());
+                if left.is_zero() {
+                    return Err(Error::HelloUnanswered(format!("no answer within {hello_timeout:?}")));
+                }
+                fill(connection, &mut input, left)?;
+            }
         }
     };
     let has = |name: &str| answer.features.iter().any(|feature| feature == name);
@@ -108,30 +115,24 @@ fn features(offer: &Offer<'_>) -> Vec<String> {
     FEATURES.into_iter().filter(is_offered).map(str::to_owned).collect()
 }
 
-fn fill(
-    connection: &UnixStream,
-    input: &mut Input,
-    deadline: Instant,
-    hello_timeout: Duration,
-) -> Result<(), Error> {
-    let late = || Error::HelloUnanswered(format!("no answer within {hello_timeout:?}"));
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(late());
-    }
-    set_timeouts(connection, Some(left))?;
+/// Reads what comes, for so long at the most.
+fn fill(connection: &UnixStream, input: &mut Input, timeout: Duration) -> Result<(), Error> {
+    set_timeouts(connection, Some(timeout))?;
     match input.read_once(connection, READ_BYTES) {
         Ok(0) => match input.receiver.finish() {
             Ok(()) => Err(Error::HelloUnanswered("it closed the connection".to_owned())),
             Err(violation) => Err(violation.into()),
         },
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            Err(late())
-        }
+        Err(error) if is_again(&error) => Ok(()),
         Err(error) => Err(Error::HelloUnanswered(format!("the connection broke: {error}"))),
     }
+}
+
+/// Whether a read ended without anything being wrong: a signal, or its time was over.
+pub(crate) fn is_again(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | WouldBlock | TimedOut)
 }
 
 /// The host's answer out of one message; `None` for a notification, which means nothing yet.

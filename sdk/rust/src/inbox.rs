@@ -268,7 +268,8 @@ impl Inbox {
             let callee: Arc<dyn Callee> = self.session.clone();
             let (wants_progress, chain) = (request.progress, request.chain);
             let interfaces = Arc::clone(&service.terms.interfaces);
-            let served = Served { deadline, wants_progress, chain, callee: Some(callee), interfaces };
+            let (callee, stood_still) = (Some(callee), self.session.requester.standstills.total());
+            let served = Served { deadline, stood_still, wants_progress, chain, callee, interfaces };
             let call = Call::new(request.id, Arc::clone(method), served, fds);
             self.batch.push(Job { call, params: request.params.map(ToOwned::to_owned) });
             return Ok(None);

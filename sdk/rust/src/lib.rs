@@ -90,6 +90,7 @@ mod requests_out;
 mod run;
 mod service;
 mod session;
+mod standstills;
 mod stderr;
 mod stdio;
 mod streams;

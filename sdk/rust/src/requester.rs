@@ -12,16 +12,18 @@ use crate::connection::{Outbox, PushError};
 use crate::current_call::{self, Activity, SessionNumber};
 use crate::reply_slot::{ReplySlot, ReplyState};
 use crate::requests_out::{HostRequests, cancelled};
+use crate::standstills::Standstills;
 use crate::terms::Terms;
 use rpc_plugin_interface::caller::{Outgoing, Reply};
 use rpc_plugin_interface::context::Context;
 use rpc_plugin_interface::parcel::Parcel;
 use rpc_plugin_peer::check;
+use rpc_plugin_peer::running_time::{GRACE, WaitLimit};
 use rpc_plugin_wire::message::{NewRequest, write_cancel, write_request};
 use rpc_plugin_wire::{CallError, Chain, ErrorCode, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a request may take when neither it nor the call that it is made for names a time.
@@ -48,12 +50,16 @@ pub(crate) struct Requester {
     terms: Arc<Terms>,
     outbox: Arc<Outbox>,
     places: Box<dyn Suspend>,
+    /// What threads that wait have seen of this process standing still.
+    pub(crate) standstills: Standstills,
 }
 
 impl Requester {
     /// `places` are those of the handlers of the same session.
     pub(crate) fn new(terms: Arc<Terms>, outbox: Arc<Outbox>, places: Box<dyn Suspend>) -> Requester {
-        Requester { session: SessionNumber::next(), requests: HostRequests::default(), terms, outbox, places }
+        let (session, requests, standstills) =
+            (SessionNumber::next(), HostRequests::default(), Standstills::default());
+        Requester { session, requests, terms, outbox, places, standstills }
     }
 
     /// Sends a request; for `context`, where that is given.
@@ -92,7 +98,8 @@ impl Requester {
         attach(&mut frames, frame, attachments);
         let sent = self.send_request(id, &slot, &mut frames, deadline);
         let is_wanted = sent.inspect_err(|_| self.requests.not_sent(id))?;
-        let open = OpenRequest { requester: Arc::clone(self), id, slot, deadline, on_progress, method };
+        let (requester, made, overdue) = (Arc::clone(self), (now, left), OnceLock::new());
+        let open = OpenRequest { requester, id, slot, made, overdue, on_progress, method };
         if !is_wanted {
             self.send_cancels([id]);
         } else if context.is_some_and(Context::is_cancelled) {
@@ -199,7 +206,10 @@ pub(crate) struct OpenRequest {
     requester: Arc<Requester>,
     pub(crate) id: u64,
     slot: Arc<ReplySlot>,
-    deadline: Instant,
+    /// When it was made, and how long it may take.
+    made: (Instant, Duration),
+    /// When it was first seen that it takes longer, by whoever does not wait.
+    overdue: OnceLock<Instant>,
     on_progress: Option<OnProgress>,
     method: Cow<'static, str>,
 }
@@ -236,7 +246,7 @@ impl OpenRequest {
     /// The end, if it is there; once. Does not wait.
     pub(crate) fn try_wait(&self) -> Option<Result<Reply, CallError>> {
         let mut state = self.tell(self.slot.lock());
-        if state.end.is_none() && self.deadline <= Instant::now() {
+        if state.end.is_none() && self.is_given_up() {
             drop(state);
             self.give_up();
             state = self.slot.lock();
@@ -244,11 +254,20 @@ impl OpenRequest {
         state.end.take()
     }
 
+    /// Whether its time is over, and whoever reads had some more to take in what came before: nobody knows how late it is
+    /// that somebody looks.
+    fn is_given_up(&self) -> bool {
+        let (made, timeout) = self.made;
+        made.elapsed() >= timeout && self.overdue.get_or_init(Instant::now).elapsed() >= GRACE
+    }
+
     /// Waits until it is over, telling of progress meanwhile.
     fn wait_over(&self) {
+        let (made, timeout) = self.made;
+        let mut limit = WaitLimit::new(timeout);
         let mut state = self.slot.lock();
         while state.end.is_none() {
-            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left = self.requester.standstills.left(&mut limit, made);
             if left.is_zero() && state.progress.is_empty() {
                 drop(state);
                 self.give_up();

@@ -10,15 +10,17 @@
 
 use crate::config::{Channel, Config, HELLO_TIMEOUT_DEFAULT};
 use crate::error::{ConfigError, Error};
+use crate::hello::is_again;
 use crate::pipes::Pipes;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd::{dup2_stdin, dup2_stdout};
+use rpc_plugin_peer::running_time::WaitLimit;
 use rpc_plugin_wire::handshake::{Launch, METHOD_LAUNCH};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{FrameDecoder, Message};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -91,13 +93,13 @@ fn take_over() -> io::Result<(UnixStream, Option<Pipes>)> {
 }
 
 fn read_launch(connection: &UnixStream, timeout: Duration) -> Result<Launch, Error> {
-    let deadline = Instant::now() + timeout;
+    let (begun, mut limit) = (Instant::now(), WaitLimit::new(timeout));
     let wrong = |what: String| Error::Config(ConfigError::FirstLine(what));
     let mut decoder = FrameDecoder::new(FRAME_BYTES_MAX_UNAUTHENTICATED);
     let launch = loop {
         match decoder.next_frame().map_err(|error| wrong(error.to_string()))? {
             Some(frame) => break understand(frame).map_err(wrong)?,
-            None => fill(connection, &mut decoder, deadline)?,
+            None => fill(connection, &mut decoder, limit.left(begun.elapsed()))?,
         }
     };
     if decoder.buffered_bytes() > 0 {
@@ -117,14 +119,14 @@ fn understand(frame: &[u8]) -> Result<Launch, String> {
     }
 }
 
-fn fill(mut connection: &UnixStream, decoder: &mut FrameDecoder, deadline: Instant) -> Result<(), Error> {
+/// Reads what comes, for so long at the most.
+fn fill(mut connection: &UnixStream, decoder: &mut FrameDecoder, left: Duration) -> Result<(), Error> {
     let nothing = |decoder: &FrameDecoder, what: &str| match decoder.buffered_bytes() {
         0 => Error::Config(ConfigError::ByHand),
         bytes => {
             Error::Config(ConfigError::FirstLine(format!("{what} after {bytes} bytes without a line end")))
         }
     };
-    let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(nothing(decoder, "nothing more came"));
     }
@@ -137,10 +139,8 @@ fn fill(mut connection: &UnixStream, decoder: &mut FrameDecoder, deadline: Insta
             decoder.filled(bytes);
             Ok(())
         }
-        Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            Err(nothing(decoder, "nothing more came"))
-        }
+        // Whether that was all the time there is, is judged by whoever reads on.
+        Err(error) if is_again(&error) => Ok(()),
         Err(source) => Err(Error::Os { step: "read standard input", source }),
     }
 }

@@ -47,9 +47,8 @@ fn current() -> Option<Arc<CurrentCall>> {
 /// Makes a call part of what this thread works on.
 pub(crate) fn inherit(request: &mut CallRequest) -> Result<(), CallError> {
     let Some(current) = current() else { return Ok(()) };
-    if let Some(left) = current.served.context.remaining() {
-        request.timeout = Some(request.timeout.map_or(left, |timeout| timeout.min(left)));
-    }
+    // By the time of the loop: what this thread sees of a clock tells nothing of a standstill.
+    request.until = current.served.until;
     if current.served.context.is_cancelled() {
         return Err(CallError::not_sent(
             ErrorCode::Cancelled,

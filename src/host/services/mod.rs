@@ -216,14 +216,15 @@ impl reactor::Services for RunningServices {
     fn take(&mut self, mut request: ServiceRequest) -> Result<Context, ErrorObject> {
         let link = self.link.get().ok_or_else(|| internal("the host is not up yet".to_owned()))?;
         let (handler, params) = self.find(&mut request)?;
-        let ServiceRequest { asker, plugin_id, asked, left, interfaces } = request;
+        let ServiceRequest { asker, plugin_id, asked, left, stood_still, interfaces } = request;
         let party = Party::Plugin(plugin_id.clone());
-        let generation = asker.generation;
+        let (generation, until) = (asker.generation, asked.deadline);
         let peer = Peer { link: Arc::clone(&self.link), asker: asker.clone(), plugin_id: plugin_id.clone() };
         let peer: Arc<dyn rpc_plugin_interface::context::Callee> = Arc::new(peer);
         let entry = entry_at_host(&plugin_id, generation, &asked.id);
         let served = Served {
             deadline: left.and_then(|left| Instant::now().checked_add(left)),
+            stood_still,
             wants_progress: asked.progress,
             chain: asked.chain,
             callee: Some(peer),
@@ -233,7 +234,7 @@ impl reactor::Services for RunningServices {
         let call = ServiceCall { context: context.clone(), plugin_id, generation };
         let mut answer = OwedAnswer { commands: link.commands.clone(), asker: Some(asker) };
         let fds = asked.fds;
-        let served = Arc::new(ServedCall { context: context.clone(), entry });
+        let served = Arc::new(ServedCall { context: context.clone(), until, entry });
         let current = Arc::new(CurrentCall { served: Arc::clone(&served), pool: self.pool.clone() });
         let run = Box::new(move |taken: Result<(), JobRefused>| {
             let handled = catch_unwind(AssertUnwindSafe(|| {

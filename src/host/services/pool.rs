@@ -7,6 +7,7 @@
 //! waiting; there are at most [`WAITING_MAX`] threads more; the queue is bounded, and plugins share it; what nobody can ever run, because all
 //! threads wait for what is queued, is refused and not left to its deadline.
 
+use crate::state::time::Time;
 use rpc_plugin_interface::Context;
 use rpc_plugin_interface::deadlock::wait_for_each_other;
 use rpc_plugin_peer::{Amount, Party, ShareUsed, Shares};
@@ -23,6 +24,8 @@ pub(super) const IDLE_MAX: Duration = Duration::from_secs(10);
 /// The call of a plugin that a service serves.
 pub(super) struct ServedCall {
     pub(super) context: Context,
+    /// When its caller stops waiting, by the time of the loop.
+    pub(super) until: Option<Time>,
     /// The entry in the chain of the calls that it leads to.
     pub(super) entry: String,
 }

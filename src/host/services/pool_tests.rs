@@ -24,7 +24,7 @@ fn led_to_by(numbers: &[usize]) -> Chain {
 
 fn job(number: usize, chain: Chain, run: impl FnOnce(Result<(), JobRefused>) + Send + 'static) -> ServiceJob {
     let context = Context::new(RequestId::Number(number as u64), Served { chain, ..Served::default() });
-    let call = Arc::new(ServedCall { context, entry: entry(number) });
+    let call = Arc::new(ServedCall { context, until: None, entry: entry(number) });
     // Each is of a plugin of its own.
     let party = Party::Plugin(format!("p{number}").parse().unwrap());
     ServiceJob { party, call, run: Box::new(run) }
