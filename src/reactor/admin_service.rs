@@ -103,7 +103,8 @@ impl AdminCx<'_> {
         then: impl FnOnce(WaitEnd) -> AdminAnswer + Send + 'static,
     ) -> AdminReply {
         let key = self.pending.add_wait_of_admin(self.ticket.clone(), Box::new(then));
-        self.supervisor.wait(self.now, key, id, goal, timeout);
+        let wait = (key, Party::Client(self.peer_pid));
+        self.supervisor.wait(self.now, wait, id, goal, timeout);
         AdminReply::Later
     }
 }

@@ -156,7 +156,7 @@ impl Connections {
             return None;
         }
         let stream = connection.stream.get()?;
-        let mut full = false;
+        let (mut full, late) = (false, connection.full.then(|| hub.latest()));
         while !full {
             let session = hub.supervisor.session_mut(key, generation)?;
             if session.waiting().is_empty() {
@@ -168,7 +168,10 @@ impl Connections {
                 false => scm::send(stream.as_fd(), session.waiting(), fds, false),
             };
             match hub.watchdog.during((key, generation), Touched::ConnectionWritten, write) {
-                Ok(bytes) => session.wrote(bytes),
+                Ok(bytes) => match late {
+                    None => session.wrote(bytes),
+                    Some(now) => session.wrote_late(bytes, now),
+                },
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => full = true,
                 // Those of all programs of this user count, until they are received: it may well be another's fault.

@@ -7,12 +7,13 @@ use super::keys::{PluginKey, Timer, WaitKey};
 use super::plugin::{Plugin, launch_waits, status_of};
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
+use rpc_plugin_peer::{Amount, Party, ShareUsed, Shares};
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{CallError, ErrorCode, Generation};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Waits at once; a further one ends at once as `overloaded`.
+/// Waits at once, of which each party has a share; a further one ends at once as `overloaded`.
 pub const WAITS_MAX: usize = 4096;
 
 /// Where a plugin shall get.
@@ -63,18 +64,41 @@ struct Wait {
     goal: Goal,
     timer: TimerKey,
     timeout: Duration,
+    party: Party,
 }
 
 /// Table of the waits for states.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Waits {
     waits: BTreeMap<WaitKey, Wait>,
+    places: Shares,
+}
+
+impl Default for Waits {
+    fn default() -> Waits {
+        Waits { waits: BTreeMap::new(), places: Shares::new(Amount::of(WAITS_MAX)) }
+    }
 }
 
 impl Waits {
-    /// Enters a wait.
-    pub fn add(&mut self, key: WaitKey, plugin: PluginKey, goal: Goal, timer: TimerKey, timeout: Duration) {
-        self.waits.insert(key, Wait { plugin, goal, timer, timeout });
+    /// Takes a place for a wait of that party, which is to be entered then.
+    ///
+    /// # Errors
+    /// There is none, or its share is used up.
+    pub fn take_place(&mut self, party: &Party) -> Result<(), ShareUsed> {
+        self.places.enter(party, Amount::ONE)
+    }
+
+    /// Enters a wait that has a place.
+    pub fn add(
+        &mut self,
+        (key, party): (WaitKey, Party),
+        plugin: PluginKey,
+        goal: Goal,
+        timer: TimerKey,
+        timeout: Duration,
+    ) {
+        self.waits.insert(key, Wait { plugin, goal, timer, timeout, party });
     }
 
     /// How many wait.
@@ -118,6 +142,7 @@ impl Waits {
                 }
             };
             timers.cancel(wait.timer);
+            self.places.leave(&wait.party, Amount::ONE);
             actions.push_back(Action::Waited(*wait_key, result));
             false
         });
@@ -132,6 +157,7 @@ impl Waits {
         actions: &mut VecDeque<Action>,
     ) {
         let Some(wait) = self.waits.remove(&key) else { return };
+        self.places.leave(&wait.party, Amount::ONE);
         let mut message = format!("it was not {} within {:?}", wait.goal.text(), wait.timeout);
         let mut error = CallError::not_sent(ErrorCode::DeadlineExceeded, message.clone());
         if let Some(plugin) = plugins.get(&wait.plugin) {
@@ -148,6 +174,7 @@ impl Waits {
     /// Who waited has gone.
     pub fn forget(&mut self, key: WaitKey, timers: &mut Wheel<Timer>) {
         if let Some(wait) = self.waits.remove(&key) {
+            self.places.leave(&wait.party, Amount::ONE);
             timers.cancel(wait.timer);
         }
     }
@@ -156,6 +183,7 @@ impl Waits {
     pub fn abandon(&mut self, plugin: PluginKey, timers: &mut Wheel<Timer>, actions: &mut VecDeque<Action>) {
         self.waits.retain(|key, wait| {
             if wait.plugin == plugin {
+                self.places.leave(&wait.party, Amount::ONE);
                 timers.cancel(wait.timer);
                 let error = CallError::not_sent(ErrorCode::UnknownPlugin, "the plugin was removed");
                 actions.push_back(Action::Waited(*key, Err(error)));

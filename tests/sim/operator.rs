@@ -195,7 +195,7 @@ impl World {
         let id = if self.chance(50) { "nobody".parse().unwrap() } else { self.slots[slot].id.clone() };
         let key = self.ledger.new_wait(self.now.plus(timeout), &id, goal);
         self.tell(format_args!("wait {} for {id} to be {goal:?} within {timeout:?}", key.0));
-        self.host.wait(self.now, key, &id, goal, timeout);
+        self.host.wait(self.now, (key, Party::Program), &id, goal, timeout);
     }
 
     fn forget_wait(&mut self) {

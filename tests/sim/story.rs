@@ -3,6 +3,7 @@
 
 use crate::nature::Nature;
 use crate::world::{Event, Slot, World};
+use rpc_plugin_peer::Party;
 use rpc_plugin_system::state::plugin::launch_waits;
 use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::policy::Policy;
@@ -139,7 +140,7 @@ fn end(world: &mut World) {
     let id = world.slots[0].id.clone();
     let (goal, timeout) = (Goal::State(PluginState::Failed), Duration::from_millis(700));
     let wait = world.ledger.new_wait(world.now.plus(timeout), &id, goal);
-    world.host.wait(world.now, wait, &id, goal, timeout);
+    world.host.wait(world.now, (wait, Party::Program), &id, goal, timeout);
     if world.slots.iter().any(|slot| launch_waits(world.host.plugin(slot.key).unwrap()).is_some()) {
         world.coverage.saw("the host ends while a launch waits for its turn");
     }

@@ -251,6 +251,11 @@ impl<W> RequestsOut<W> {
         self.old.values().chain(self.recent.iter().flatten())
     }
 
+    /// The same, to change them.
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Unanswered<W>> {
+        self.old.values_mut().chain(self.recent.iter_mut().flatten())
+    }
+
     /// How many calls wait, those included for which nobody waits any more.
     #[must_use]
     pub fn calls(&self) -> usize {

@@ -38,8 +38,9 @@ use std::time::Duration;
 const PIPES_TIMEOUT: Duration = Duration::from_millis(500);
 /// Threads that run handlers, unless [`Plugin::threads`] says otherwise.
 pub const THREADS_DEFAULT: usize = 4;
-/// Calls that wait for a thread, unless [`Plugin::queue_max`] says otherwise.
-pub const QUEUE_MAX_DEFAULT: usize = 1024;
+/// Calls that wait for a thread, unless [`Plugin::queue_max`] says otherwise. As many as a host has in flight unless told
+/// otherwise, so that it is the host's shares that refuse a caller of too many, and not who comes first here.
+pub const QUEUE_MAX_DEFAULT: usize = 4096;
 const THREADS_RANGE: RangeInclusive<usize> = 1..=1024;
 const QUEUE_MAX_RANGE: RangeInclusive<usize> = 1..=1_048_576;
 
@@ -207,7 +208,7 @@ impl Plugin {
     }
 
     /// How many calls wait for a thread before further ones are answered `overloaded`: 1 to 1048576,
-    /// 1024 unless named.
+    /// 4096 unless named. With fewer than the host's `calls_in_flight_max` one caller can fill it and keep others out.
     #[must_use]
     pub fn queue_max(mut self, queue_max: usize) -> Plugin {
         self.check_range("queue_max", queue_max, &QUEUE_MAX_RANGE);

@@ -10,6 +10,7 @@
 mod answers;
 mod bad_frames;
 mod hello;
+mod late_frames;
 mod outbox_shares;
 mod receive;
 mod requests;
@@ -65,6 +66,8 @@ struct OwnRequest {
     timer: Option<TimerKey>,
     /// How long whoever waits does at the most.
     timeout: Duration,
+    /// When its frame was begun to be written, where that was later than it was made.
+    begun_at: Option<Time>,
 }
 
 /// The connection of one generation.
@@ -230,6 +233,13 @@ impl Session {
     /// How many bytes of [`Session::waiting`] were written.
     pub fn wrote(&mut self, bytes: usize) {
         self.queue.wrote(bytes);
+    }
+
+    /// The same where they had waited for room until now.
+    pub fn wrote_late(&mut self, bytes: usize, now: Time) {
+        let before = self.queue.begun();
+        self.queue.wrote(bytes);
+        late_frames::note(&mut self.requests, before, self.queue.begun(), now);
     }
 
     /// How many bytes wait to be written.

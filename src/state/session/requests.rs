@@ -48,7 +48,8 @@ impl Session {
         if is_call {
             self.places.add(&party, Amount::ONE);
         }
-        let id = self.requests.open(asked, OwnRequest { caller, party, timer: None, timeout }, cx.now);
+        let waiter = OwnRequest { caller, party, timer: None, timeout, begun_at: None };
+        let id = self.requests.open(asked, waiter, cx.now);
         self.requests.sent(id, span);
         self.arm(cx, id, cx.now.plus(timeout));
         Ok(())
@@ -146,7 +147,8 @@ impl Session {
         let withdrawn = self.withdraw(self.requests.get(id).and_then(Unanswered::frame));
         let (call_timeout, grace) = (self.call_timeout, self.cancel_grace);
         let poisons_at = |request: &Unanswered<OwnRequest>| {
-            let at = request.made_at.plus(request.waiter.timeout.max(call_timeout)).plus(grace);
+            let had = request.waiter.begun_at.unwrap_or(request.made_at);
+            let at = had.plus(request.waiter.timeout.max(call_timeout)).plus(grace);
             request.asked.is_call.then_some(at)
         };
         let (poisons_at, told) = match self.requests.expire(id, withdrawn) {

@@ -248,6 +248,30 @@ fn every_attack_on_the_proof_is_refused_and_named() {
     }
 }
 
+/// What a plugin has for a call counts from when it could read it, which its caller and others may have delayed.
+#[test]
+fn a_call_that_waited_to_be_read_poisons_only_when_the_plugin_had_its_time() {
+    let own = policy();
+    let mut bench = Bench::open();
+    bench.call_with(1, Some(format!("{{\"x\":\"{}\"}}", "y".repeat(10_000))), 400).unwrap();
+    bench.session.wrote(5000);
+    bench.call_with(2, None, 400).unwrap();
+    bench.call_with(3, None, 400).unwrap();
+    bench.pass(390 * MS);
+    // All but the end of the last one.
+    let waiting = bench.session.waiting_bytes();
+    bench.session.wrote_late(waiting - 40, bench.now);
+    bench.push(&result(0));
+    bench.pass(10 * MS);
+    let [(1, _), (2, _), (3, third)] = &bench.ends()[..] else { panic!("each has an end") };
+    assert_eq!(third, "deadline_exceeded indeterminate", "its first byte was written");
+    bench.push(&result(1));
+    bench.pass(390 * MS + own.cancel_grace - MS);
+    assert!(bench.session.is_open(), "it had it since 390 ms");
+    bench.pass(MS);
+    assert!(matches!(bench.fault(), Fault::Poisoned(..)));
+}
+
 #[test]
 fn the_limit_before_the_proof_holds_while_bytes_arrive_and_ends_with_it() {
     let mut bench = Bench::new();

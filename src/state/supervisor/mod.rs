@@ -22,7 +22,7 @@ use crate::state::route::Routes;
 use crate::state::session::Session;
 use crate::state::start_places::StartPlaces;
 use crate::state::time::Time;
-use crate::state::waits::{Goal, WAITS_MAX, Waits};
+use crate::state::waits::{Goal, Waits};
 use crate::state::wheel::Wheel;
 use retry::Retries;
 use rpc_plugin_peer::Party;
@@ -299,17 +299,24 @@ impl Supervisor {
     }
 
     /// Waits until a plugin is where `goal` says; ends with [`Action::Waited`], at once where it can.
-    pub fn wait(&mut self, now: Time, wait: WaitKey, id: &PluginId, goal: Goal, timeout: Duration) {
+    pub fn wait(
+        &mut self,
+        now: Time,
+        (wait, party): (WaitKey, Party),
+        id: &PluginId,
+        goal: Goal,
+        timeout: Duration,
+    ) {
         let Some(key) = self.find(id) else {
             return self.actions.push_back(Action::Waited(wait, Err(unknown(id))));
         };
-        if self.waits.len() >= WAITS_MAX {
-            let error = CallError::not_sent(ErrorCode::Overloaded, "too many waits for plugins at once");
+        if let Err(used) = self.waits.take_place(&party) {
+            let error = CallError::not_sent(ErrorCode::Overloaded, used.tell(&party, "waits for plugins"));
             return self.actions.push_back(Action::Waited(wait, Err(error.at(id, None))));
         }
         let at = now.plus(timeout);
         let timer = self.timers.insert(at, Timer::Wait(wait));
-        self.waits.add(wait, key, goal, timer, timeout);
+        self.waits.add((wait, party), key, goal, timer, timeout);
         if let Some(plugin) = self.plugins.get(&key) {
             self.waits.check(now, key, plugin, false, &mut self.timers, &mut self.actions);
         }

@@ -1,6 +1,7 @@
 //! All plugins together: finding them, waits and their bound, the end of all.
 
 use super::*;
+use crate::state::waits::WAITS_MAX;
 use rpc_plugin_wire::life::PluginState;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,8 +47,8 @@ fn an_id_is_given_once_until_it_is_given_up() {
 fn what_nobody_knows_ends_at_once() {
     let mut host = Supervisor::new(0);
     host.call(Time::ZERO, CallKey(1), CallRequest::new(Target::Plugin(id("x")), "echo"));
-    host.probe(Time::ZERO, CallKey(2), &id("x"), rpc_plugin_peer::Party::Program, None);
-    host.wait(Time::ZERO, WaitKey(3), &id("x"), Goal::RoutableAfter(None), SECOND);
+    host.probe(Time::ZERO, CallKey(2), &id("x"), Party::Program, None);
+    host.wait(Time::ZERO, (WaitKey(3), Party::Program), &id("x"), Goal::RoutableAfter(None), SECOND);
     host.cancel(Time::ZERO, CallKey(4), Some(PluginKey(7)));
     assert_eq!(ends(&mut host), ["unknown_plugin not_sent"; 3]);
     assert_eq!(host.next_at(), None);
@@ -58,7 +59,7 @@ fn a_wait_ends_when_it_is_so_when_it_can_never_be_or_when_its_time_is_over() {
     let mut host = Supervisor::new(0);
     let key = host.add(config("a"), None).unwrap();
     let wait = |host: &mut Supervisor, number, goal| {
-        host.wait(Time::ZERO, WaitKey(number), &id("a"), goal, SECOND);
+        host.wait(Time::ZERO, (WaitKey(number), Party::Program), &id("a"), goal, SECOND);
         ends(host)
     };
     assert_eq!(wait(&mut host, 1, Goal::State(PluginState::Stopped)), ["ok"]);
@@ -77,7 +78,7 @@ fn a_wait_ends_when_it_is_so_when_it_can_never_be_or_when_its_time_is_over() {
 fn a_wait_for_a_plugin_that_is_given_up_ends() {
     let mut host = Supervisor::new(0);
     let key = host.add(config("a"), None).unwrap();
-    host.wait(Time::ZERO, WaitKey(1), &id("a"), Goal::State(PluginState::Healthy), SECOND);
+    host.wait(Time::ZERO, (WaitKey(1), Party::Program), &id("a"), Goal::State(PluginState::Healthy), SECOND);
     assert!(host.remove(Time::ZERO, key));
     assert_eq!(ends(&mut host), ["unknown_plugin not_sent"]);
     assert_eq!(host.timers_pending(), 0);
@@ -87,12 +88,32 @@ fn a_wait_for_a_plugin_that_is_given_up_ends() {
 fn waits_are_bounded() {
     let mut host = Supervisor::new(0);
     host.add(config("a"), None).unwrap();
-    for number in 0..=WAITS_MAX as u64 {
-        let goal = Goal::State(PluginState::Healthy);
-        host.wait(Time::ZERO, WaitKey(number), &id("a"), goal, SECOND);
+    let mut numbers = 0..;
+    let mut wait = |host: &mut Supervisor, party| {
+        let (wait, goal) = (WaitKey(numbers.next().unwrap()), Goal::State(PluginState::Healthy));
+        host.wait(Time::ZERO, (wait, party), &id("a"), goal, SECOND);
+        ends(host)
+    };
+    // One has half, and each other one an eighth.
+    for _ in 0..WAITS_MAX / 2 {
+        assert!(wait(&mut host, Party::Client(1)).is_empty());
     }
-    assert_eq!(ends(&mut host), ["overloaded not_sent"], "the last one");
+    assert_eq!(wait(&mut host, Party::Client(1)), ["overloaded not_sent"]);
+    for party in [Party::Program, Party::Client(2), Party::Client(3), Party::Client(4)] {
+        for _ in 0..WAITS_MAX / 8 {
+            assert!(wait(&mut host, party.clone()).is_empty());
+        }
+    }
+    assert_eq!(wait(&mut host, Party::Client(5)), ["overloaded not_sent"], "there is no room");
     assert_eq!(host.timers_pending(), WAITS_MAX);
+    // Who has gone leaves room, and who waited long enough.
+    host.forget_wait(WaitKey(0));
+    assert!(wait(&mut host, Party::Client(5)).is_empty());
+    host.handle_time(Time::ZERO.plus(SECOND));
+    assert_eq!(ends(&mut host).len(), WAITS_MAX);
+    for _ in 0..WAITS_MAX / 2 {
+        assert!(wait(&mut host, Party::Client(1)).is_empty());
+    }
 }
 
 #[test]

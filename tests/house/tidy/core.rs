@@ -37,6 +37,10 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/peer/src/streams.rs", "streams in band: which are open, not the calls that open them"),
     ("sdk/peer/src/running_time.rs", "when a standstill counts for no deadline"),
     ("sdk/peer/src/shares.rs", "who of many may call now: what is admitted is as before"),
+    (
+        "src/state/session/late_frames.rs",
+        "since when a plugin has a call: who is told of its end is decided before",
+    ),
     ("src/state/session/outbox_shares.rs", "who of many may call now: it refuses before anything is written"),
     ("src/state/plugin/logged.rs", "what plugins put on the record"),
     ("src/state/plugin/reasons.rs", "texts of failures"),
