@@ -30,7 +30,6 @@ use crate::state::keys::{CallKey, PluginKey};
 use crate::state::output::Stream;
 use crate::state::plugin::{ExitReport, preparation_waits, status_of};
 use crate::state::time::Time;
-use rpc_plugin_peer::Party;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
@@ -374,7 +373,7 @@ impl Reactor {
             }
             LoopCommand::Wait(id, goal, timeout, reply) => {
                 let key = self.pending.add_wait(reply);
-                hub.supervisor.wait(now, (key, Party::Program), &id, goal, timeout);
+                hub.supervisor.wait(now, (key, rpc_plugin_peer::Party::Program), &id, goal, timeout);
             }
             LoopCommand::Status(id, reply) => drop(reply.try_send(self.status(now, &id))),
             LoopCommand::List(reply) => {

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::pidfd_slot::PidfdSlot;
+use rpc_plugin_peer::running_time::LATE_MAX;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -56,9 +57,23 @@ struct State {
     threads: usize,
     next_number: u64,
     over: bool,
+    /// When the jobs were looked after last, and when that is to be done again.
+    looked: Option<(Instant, Instant)>,
 }
 
 impl State {
+    /// Takes off the age of each job what the process stood still, as a look tells that comes much later than planned. A child
+    /// whose launch is over by now was not slow.
+    fn leave_standstill_out(&mut self, now: Instant) {
+        let Some((at, due)) = self.looked else { return };
+        if now.saturating_duration_since(due) > LATE_MAX {
+            let length = now.saturating_duration_since(at);
+            for job in &mut self.running {
+                job.since = job.since.checked_add(length).map_or(now, |since| since.min(now));
+            }
+        }
+    }
+
     fn hung(&self, now: Instant, after: Duration) -> usize {
         self.running.iter().filter(|job| now.saturating_duration_since(job.since) >= after).count()
     }
@@ -123,6 +138,7 @@ impl JobThreads {
     fn look_at(&self, now: Instant) -> Option<Duration> {
         let JobThreadsKind { threads, threads_max, hangs_after, kills_after, .. } = self.shared.kind;
         let mut state = self.shared.state();
+        state.leave_standstill_out(now);
         let mut next = None;
         let mut again_after =
             |left: Duration| next = Some(next.map_or(left, |next: Duration| next.min(left)));
@@ -146,6 +162,7 @@ impl JobThreads {
             // Without one, the next look tries again.
             let _ = self.shared.start_thread(&mut state);
         }
+        state.looked = next.and_then(|next| Some((now, now.checked_add(next)?)));
         next
     }
 }
@@ -259,6 +276,24 @@ mod tests {
         eventually("threads that are not needed any more have ended", || count(&threads) == 1);
         threads.submit(Box::new(move |_| done.send(false).unwrap()), None);
         wait(&threads, &is_done);
+    }
+
+    #[test]
+    fn what_the_process_stood_still_is_no_age_of_a_job() {
+        let kind = JobThreadsKind { hangs_after: Duration::from_secs(4), ..KIND };
+        let threads = JobThreads::start(kind).unwrap();
+        let _hung = hanging(&threads);
+        eventually("it is taken", || threads.shared.state().running.len() == 1);
+        let begun = Instant::now();
+        let secs = Duration::from_secs;
+        let look = |at: u64| {
+            threads.look_at(begun + secs(at));
+            threads.shared.state().hung(begun + secs(at), kind.hangs_after)
+        };
+        assert_eq!((look(1), look(3)), (0, 0));
+        // It is to be looked after at 4 s, and is at 30 s.
+        assert_eq!(look(30), 0, "as old as at the last look");
+        assert_eq!((look(30), look(31)), (0, 1), "4 s without the standstill");
     }
 
     #[test]

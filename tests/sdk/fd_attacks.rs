@@ -7,8 +7,11 @@
 use crate::fake_host::{FakeHost, HELLO_ANSWER, HELLO_ANSWER_ALL, PATIENCE, config};
 use crate::fixtures::child::alone;
 use crate::methods::plugin;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use rpc_plugin_sdk::{End, Error};
+use rpc_plugin_sdk::{Call, End, Error, HandlerError};
+use serde_json::{Value, json};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
@@ -179,5 +182,47 @@ fn no_attack_leaves_a_descriptor_open() {
             cases += AFTER.len() + WITHOUT.len() + BEFORE.len() + 3;
         }
         assert_eq!(cases, 60);
+    });
+}
+
+/// The kernel cuts what it passes where this process may open no more (MSG_CTRUNC): nobody did anything wrong.
+#[test]
+fn a_plugin_that_can_open_no_more_loses_one_call_each_and_no_connection() {
+    alone(|| {
+        let plugin = plugin().method("ask", |call: &Call, (): ()| {
+            Ok::<Value, HandlerError>(call.host().call("svc", &json!({}))?)
+        });
+        let mut host = FakeHost::greeted_with_all(plugin);
+        host.request(1, "echo", &json!({}));
+        assert_eq!(host.recv()["result"], json!({}));
+        let (given, _kept) = pipes(3);
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 200.min(soft), hard).unwrap();
+        let mut filling: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        // There is room for one of three.
+        filling.pop();
+        host.send_line_with(r#"{"jsonrpc":"2.0","id":2,"method":"echo","params":{},"fds":3}"#, &given);
+        let refused = host.recv();
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(2), &json!(-32005)), "{refused}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains("RLIMIT_NOFILE"), "{refused}");
+        host.request(3, "ask", &json!({}));
+        let asked = host.expect("svc");
+        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {}, "fds": 3}).to_string();
+        host.send_line_with(&answer, &given);
+        let told = host.recv();
+        assert_eq!(
+            (&told["id"], &told["error"]["data"]["nested"]["outcome"]),
+            (&json!(3), &json!("indeterminate")),
+            "{told}"
+        );
+        assert!(told["error"]["message"].as_str().unwrap().contains("RLIMIT_NOFILE"), "{told}");
+        // A notification brings them for nobody.
+        host.send_line_with(r#"{"jsonrpc":"2.0","method":"later","fds":3}"#, &given);
+        host.request(4, "echo", &json!({"n": 4}));
+        assert_eq!(host.recv()["result"], json!({"n": 4}), "others go on");
+        drop(filling);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        host.send_line_with(r#"{"jsonrpc":"2.0","id":5,"method":"echo","params":{"n":5},"fds":3}"#, &given);
+        assert_eq!(host.recv()["result"], json!({"n": 5}), "there is room again");
     });
 }
