@@ -25,7 +25,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Pending bytes from which on a worker waits until some are written. One frame always fits.
 const PENDING_BYTES_MAX: usize = 1024 * 1024;
@@ -206,13 +206,13 @@ impl Outbox {
         self.send_now(state, frames, |_| ()).map(|()| Pushed::All)
     }
 
-    /// Waits until there is room, at most until `deadline` or until it is not wanted any more, and sends then
-    /// without waiting. `placed` is told where the frames lie before any byte of them can be answered; under the
+    /// Waits until there is room, until no time is left or it is not wanted any more, and sends then
+    /// without waiting. `left` says how long it may sleep before it is asked again. `placed` is told where the frames lie before any byte of them can be answered; under the
     /// outbox's lock, so it must be short. For threads other than the one that reads.
     pub(crate) fn push_until(
         &self,
         frames: &mut Frames,
-        deadline: Instant,
+        mut left: impl FnMut() -> Duration,
         is_wanted: impl Fn() -> bool,
         placed: impl FnOnce(Span),
     ) -> Result<(), PushError> {
@@ -224,7 +224,7 @@ impl Outbox {
             if state.has_room(frames.waiting_bytes(), PENDING_BYTES_MAX) {
                 return self.send_now(state, frames, placed).map_err(|Closed| PushError::Closed);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = left();
             if left.is_zero() || !is_wanted() {
                 return Err(PushError::TooLate);
             }

@@ -76,7 +76,7 @@ impl Requester {
         check(&method, params.as_deref(), parcel.fds.len())?;
         let chain = self.chain_of(context)?;
         let now = Instant::now();
-        let (left, deadline) = time_for(context, timeout, now)?;
+        let left = time_for(context, timeout, now)?;
         let Parcel { fds, callbacks } = parcel;
         let attachments = self.terms.fd_transport.attach(fds)?;
         let slot = ReplySlot::new(context.cloned());
@@ -96,9 +96,10 @@ impl Requester {
         };
         let frame = frames.write(|out| write_request(out, &request));
         attach(&mut frames, frame, attachments);
-        let sent = self.send_request(id, &slot, &mut frames, deadline);
+        let made = (now, left);
+        let sent = self.send_request(id, &slot, &mut frames, made);
         let is_wanted = sent.inspect_err(|_| self.requests.not_sent(id))?;
-        let (requester, made, overdue) = (Arc::clone(self), (now, left), OnceLock::new());
+        let (requester, overdue) = (Arc::clone(self), OnceLock::new());
         let open = OpenRequest { requester, id, slot, made, overdue, on_progress, method };
         if !is_wanted {
             self.send_cancels([id]);
@@ -121,7 +122,7 @@ impl Requester {
         id: u64,
         slot: &Arc<ReplySlot>,
         frames: &mut Frames,
-        deadline: Instant,
+        (made, timeout): (Instant, Duration),
     ) -> Result<bool, CallError> {
         let (frame_bytes, frame_bytes_max) = (frames.waiting_bytes() - 1, self.terms.frame_bytes_max);
         if frame_bytes > frame_bytes_max {
@@ -130,12 +131,14 @@ impl Requester {
         }
         let mut is_wanted = true;
         let mut placed = |frame| is_wanted = self.requests.sent(id, frame);
-        let sent = match self.outbox.push_until(frames, Instant::now(), || true, &mut placed) {
+        let sent = match self.outbox.push_until(frames, || Duration::ZERO, || true, &mut placed) {
             // There is no room at once. Whoever runs a handler gives its place to others while it waits.
             Err(PushError::TooLate) => {
                 let _place =
                     self.suspend(slot).map_err(|text| CallError::not_sent(ErrorCode::WouldDeadlock, text))?;
-                self.outbox.push_until(frames, deadline, || !slot.is_over(), &mut placed)
+                let mut limit = WaitLimit::new(timeout);
+                let left = || self.standstills.left(&mut limit, made);
+                self.outbox.push_until(frames, left, || !slot.is_over(), &mut placed)
             }
             sent => sent,
         };
@@ -314,7 +317,7 @@ fn time_for(
     context: Option<&Context>,
     timeout: Option<Duration>,
     now: Instant,
-) -> Result<(Duration, Instant), CallError> {
+) -> Result<Duration, CallError> {
     let of_context = context.and_then(Context::deadline).map(|end| end.saturating_duration_since(now));
     let left = match (timeout, of_context) {
         (Some(timeout), Some(left)) => timeout.min(left),
@@ -327,5 +330,5 @@ fn time_for(
     }
     // As good as for ever; a number of milliseconds that the clock cannot hold is none.
     let left = left.min(Duration::from_secs(u32::MAX.into()));
-    Ok((left, now + left))
+    Ok(left)
 }
