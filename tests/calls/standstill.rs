@@ -3,7 +3,7 @@
 use crate::fixtures::child::alone;
 use crate::fixtures::raw;
 use crate::fixtures::standstill::Stopper;
-use crate::fixtures::world::{SOON, World, calm, eventually, patient, up};
+use crate::fixtures::world::{SOON, World, calm, eventually, up};
 use rpc_plugin_system::host::{CallOptions, HandlerError, Host, PluginConfig, Policy, ServiceCall};
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -45,7 +45,8 @@ fn what_a_service_calls_has_the_time_that_the_host_did_not_stand_still() {
         let host = world.builder().service("svc", serve).start().unwrap();
         assert!(reached.set(host.clone()).is_ok());
         // With them the host knows when it wanted to wake up.
-        let heartbeats = Policy { heartbeat_interval: Duration::from_millis(200), ..patient() };
+        let often = Duration::from_millis(500);
+        let heartbeats = Policy { heartbeat_interval: often, heartbeat_timeout: often, ..calm() };
         let echo = PluginConfig::new("echo".parse().unwrap(), world.program("echo")).policy(heartbeats);
         up(host.add(echo).unwrap());
         let asker = up(host.add(raw::plugin(&world, "asker", "shares", "").policy(calm())).unwrap());
