@@ -76,6 +76,7 @@ pub(super) fn status(status: &DaemonStatus, colour: bool) -> String {
         ("clients", status.clients.to_string().into()),
         ("events dropped", bad_count(status.events_dropped)),
     ];
+    rows.extend(status.shortages.iter().map(|lacks| ("lacks", Cell::new(lacks.clone(), Style::Bad))));
     rows.extend(names.iter().map(String::as_str).zip(status.sinks.iter().map(sink_cell)));
     sheet(rows, colour)
 }

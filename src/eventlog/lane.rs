@@ -6,7 +6,10 @@
 //! lost is told in the stream itself as soon as it takes something again.
 
 use super::progress::LogProgress;
-use rpc_plugin_record::{Entry, Repair, Stream, StreamSync};
+use crate::state::shortage::Shortage;
+use crate::state::time::Time;
+use crate::sys::file_error::FileError;
+use rpc_plugin_record::{Entry, FILE_NAME, Repair, Stream, StreamSync};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::EventKind;
 use std::collections::VecDeque;
@@ -15,17 +18,24 @@ use std::time::{Duration, Instant};
 
 /// Lines are written when there are this many bytes of them, or no more.
 const PART_BYTES: usize = 256 * 1024;
-/// The first wait before a stream that failed is tried again; it doubles.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// The longest such wait.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// The time after which it is told what a failed sync left unconfirmed, though syncing still fails.
+const TELL_AFTER: Duration = Duration::from_secs(5);
 
+/// A stream that cannot be written.
 #[derive(Debug)]
 struct Failing {
     since: Instant,
-    retry_at: Instant,
-    wait: Duration,
+    /// When it is tried again. Times are since `since`.
+    attempts: Shortage,
     is_given_up: bool,
+    /// Which file, why, and what to do.
+    error: String,
+}
+
+impl Failing {
+    fn retry_at(&self) -> Instant {
+        self.since + self.attempts.next_at().map_or(Duration::ZERO, |at| at.since(Time::ZERO))
+    }
 }
 
 /// What is to be told once the stream takes something again.
@@ -53,6 +63,8 @@ pub(super) struct Lane {
     /// The same, of which some are certainly not recorded.
     failed: Option<(u64, u64)>,
     failing: Option<Failing>,
+    /// Why the last sync failed.
+    sync_error: Option<String>,
     gap: LaneGap,
     /// Lines that were settled when they were written, and that the disk did not confirm.
     unconfirmed_count: u64,
@@ -72,6 +84,7 @@ impl Lane {
             tickets: None,
             failed: None,
             failing: None,
+            sync_error: None,
             gap: LaneGap::default(),
             unconfirmed_count: 0,
             wants_sync: false,
@@ -127,11 +140,11 @@ impl Lane {
             return self.gap.tell_at.filter(|_| can_tell);
         };
         let give_up_at = (!failing.is_given_up).then(|| failing.since + hold_max);
-        Some(give_up_at.map_or(failing.retry_at, |at| at.min(failing.retry_at)))
+        Some(give_up_at.map_or(failing.retry_at(), |at| at.min(failing.retry_at())))
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.failing.as_ref().is_none_or(|failing| failing.retry_at <= now)
+        self.failing.as_ref().is_none_or(|failing| failing.retry_at() <= now)
     }
 
     /// Writes all that waits; how many lines that were.
@@ -170,14 +183,29 @@ impl Lane {
 
     fn fail(&mut self, now: Instant, error: &io::Error) {
         self.gap.error = Some(format!("{}: {error}", self.stream.place().path().display()));
-        let failing = self.failing.get_or_insert(Failing {
+        let text = self.describe("write", error);
+        let failing = self.failing.get_or_insert_with(|| Failing {
             since: now,
-            retry_at: now,
-            wait: RETRY_FIRST,
+            attempts: Shortage::default(),
             is_given_up: false,
+            error: String::new(),
         });
-        failing.retry_at = now + failing.wait;
-        failing.wait = (failing.wait * 2).min(RETRY_MAX);
+        failing.error = text;
+        failing.attempts.failed(Time::ZERO.plus(now.saturating_duration_since(failing.since)));
+    }
+
+    fn describe(&self, operation: &'static str, error: &io::Error) -> String {
+        let path = self.stream.place().path().join(FILE_NAME);
+        match error.raw_os_error() {
+            Some(_) => FileError::io(operation, &path, error).to_string(),
+            None => format!("cannot {operation} {}: {error}", path.display()),
+        }
+    }
+
+    /// Why it cannot be written or synced now, with what to do.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        let sync_error = self.sync_error.as_deref().filter(|_| self.stream.is_failing());
+        self.failing.as_ref().map(|failing| failing.error.as_str()).or(sync_error)
     }
 
     /// Why it failed last.
@@ -195,6 +223,7 @@ impl Lane {
         let result = self.stream.end_sync(sync, result);
         if let Err(error) = &result {
             self.gap.error = Some(format!("{}: {error}", self.stream.place().path().display()));
+            self.sync_error = Some(self.describe("sync", error));
         }
         self.take_unconfirmed(now);
         result
@@ -205,7 +234,7 @@ impl Lane {
             let lines = last + 1 - first;
             let first = self.gap.unconfirmed.map_or(first, |(before, _)| before.min(first));
             self.gap.unconfirmed = Some((first, last));
-            self.gap.tell_at = Some(now + RETRY_MAX);
+            self.gap.tell_at = Some(now + TELL_AFTER);
             if let Some((first, last)) = self.tickets.take() {
                 self.failed = Some((self.failed.map_or(first, |(before, _)| before), last));
             } else if self.failed.is_none() {

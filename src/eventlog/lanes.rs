@@ -10,6 +10,7 @@ use super::lane::Lane;
 use super::owner::StreamOwner;
 use super::progress::LogProgress;
 use super::syncer::Syncer;
+use super::trouble::{ToldTrouble, TroubleNotice};
 use super::written::{WrittenLines, WrittenNotice};
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, Stream, StreamOptions, StreamSync};
 use rpc_plugin_wire::event::Level;
@@ -50,6 +51,8 @@ pub(super) struct Lanes {
     written: Arc<WrittenNotice>,
     /// What syncs beside. `None`: syncing is done here, and waited for.
     syncer: Option<Syncer>,
+    trouble: Arc<TroubleNotice>,
+    told_trouble: ToldTrouble,
     lanes: BTreeMap<StreamOwner, Lane>,
     /// Those with something to be done.
     active: BTreeSet<StreamOwner>,
@@ -72,6 +75,8 @@ impl Lanes {
             disk,
             written,
             syncer: None,
+            trouble: Arc::default(),
+            told_trouble: ToldTrouble::default(),
             lanes: BTreeMap::new(),
             active: BTreeSet::new(),
             uses: 0,
@@ -82,6 +87,11 @@ impl Lanes {
     /// Has files be synced beside: events are settled once they are written.
     pub(super) fn with_syncer(self, syncer: Syncer) -> Lanes {
         Lanes { syncer: Some(syncer), ..self }
+    }
+
+    /// Has it told when files cannot be written or synced.
+    pub(super) fn with_trouble(self, trouble: Arc<TroubleNotice>) -> Lanes {
+        Lanes { trouble, ..self }
     }
 
     /// Takes the results of syncs that ran beside. `all`: once none runs any more. How many failed.
@@ -159,7 +169,16 @@ impl Lanes {
             }
         }
         self.close_some(now);
+        if outcome.errors > 0 || self.told_trouble.has_begun() {
+            self.look_at_trouble(now);
+        }
         outcome
+    }
+
+    fn look_at_trouble(&mut self, now: Instant) {
+        let own = self.lanes.get(&None).and_then(Lane::trouble);
+        let any = own.or_else(|| self.lanes.values().find_map(Lane::trouble));
+        self.told_trouble.look(now, &self.trouble, any, own);
     }
 
     /// Gives tickets up where that is due: the last one up to which all is recorded or given up, and how many

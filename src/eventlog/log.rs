@@ -10,6 +10,7 @@ use super::progress::{LogProgress, Settled, Ticket};
 use super::queue::EventQueue;
 use super::syncer::Syncer;
 use super::thread::RecordThread;
+use super::trouble::{RecordTrouble, TroubleNotice};
 use super::writer::{LogCounts, LogShared, Writer};
 use super::written::{WrittenLines, WrittenNotice};
 use rpc_plugin_peer::Party;
@@ -35,6 +36,7 @@ pub struct EventLog {
 struct LogInner {
     shared: Arc<LogShared>,
     written: Arc<WrittenNotice>,
+    trouble: Arc<TroubleNotice>,
     durability: Durability,
     hold_max: Duration,
     /// Absent in a log that records nothing.
@@ -67,10 +69,11 @@ impl EventLog {
             progress: LogProgress::default(),
             counts: LogCounts::default(),
         });
-        let written = Arc::new(WrittenNotice::default());
+        let (written, trouble) = (Arc::new(WrittenNotice::default()), Arc::new(TroubleNotice::default()));
         let sync_disk = Arc::clone(&disk);
         let mut lanes =
-            Lanes::new(runtime_dir, options.stream(), options.hold_max, disk, Arc::clone(&written));
+            Lanes::new(runtime_dir, options.stream(), options.hold_max, disk, Arc::clone(&written))
+                .with_trouble(Arc::clone(&trouble));
         if options.durability == Durability::Relaxed {
             let shared = Arc::clone(&shared);
             lanes = lanes.with_syncer(Syncer::start(sync_disk, move || shared.queue.hurry())?);
@@ -78,7 +81,7 @@ impl EventLog {
         let writer = Writer::new(Arc::clone(&shared), lanes, options);
         let writer = Some(RecordThread::start("event-log", move || writer.run())?);
         let (durability, hold_max) = (options.durability, options.hold_max);
-        Ok(EventLog { inner: Arc::new(LogInner { shared, written, durability, hold_max, writer }) })
+        Ok(EventLog { inner: Arc::new(LogInner { shared, written, trouble, durability, hold_max, writer }) })
     }
 
     /// A log that records nothing and has no thread, for programs that want none.
@@ -90,8 +93,9 @@ impl EventLog {
             counts: LogCounts::default(),
         };
         let (durability, hold_max) = (Durability::None, Duration::ZERO);
-        let (shared, written) = (Arc::new(shared), Arc::default());
-        EventLog { inner: Arc::new(LogInner { shared, written, durability, hold_max, writer: None }) }
+        let (shared, written, trouble) = (Arc::new(shared), Arc::default(), Arc::default());
+        let inner = LogInner { shared, written, trouble, durability, hold_max, writer: None };
+        EventLog { inner: Arc::new(inner) }
     }
 
     /// Hands an event to the writer. Never blocks: when too much waits already, the event is dropped
@@ -161,6 +165,18 @@ impl EventLog {
     /// What is called, by the writer, for each stream that got lines. It must not block. Only the first counts.
     pub fn on_written(&self, notice: impl Fn(WrittenLines<'_>) + Send + Sync + 'static) {
         self.inner.written.set(Box::new(notice));
+    }
+
+    /// What is called, by the writer, when files of the record cannot be written or synced, and when they are again. It
+    /// must not block. Only the first counts.
+    pub fn on_trouble(&self, notice: impl Fn(RecordTrouble<'_>) + Send + Sync + 'static) {
+        self.inner.trouble.set(Box::new(notice));
+    }
+
+    /// Why a file of the record cannot be written or synced now, with what to do.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.trouble.now()
     }
 
     /// Has what waits be written now, also what would wait a moment for others.

@@ -11,6 +11,8 @@ use super::options::LogOptions;
 use super::owner::{StreamOwner, owners};
 use super::thread::RecordThread;
 use super::waker::StreamWaker;
+use crate::sys::file_error::is_shortage;
+use nix::errno::Errno;
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, PackLimits, Packing, Place, Segment, pack, segments};
 use rpc_plugin_wire::event::EventKind;
 use std::collections::BTreeSet;
@@ -117,7 +119,10 @@ impl PackerThread {
                 Ok(Packing::NotSmaller) => self.keep(path),
                 Err(error) => {
                     self.tell(&path, &error);
-                    self.keep(path);
+                    // What the disk has no room for is tried again with the next file that is rotated.
+                    if !error.raw_os_error().is_some_and(|errno| is_shortage(Errno::from_raw(errno))) {
+                        self.keep(path);
+                    }
                 }
             }
         }

@@ -73,6 +73,7 @@ impl EventLog {
         EventLog {
             inner: Arc::new(LogInner {
                 written: Arc::default(),
+                trouble: Arc::default(),
                 shared: Arc::new(shared),
                 durability: Durability::Relaxed,
                 hold_max: LONG,
@@ -373,4 +374,67 @@ fn a_disabled_log_takes_everything_and_keeps_nothing() {
     assert_eq!(log.record(said("p", "one")), None);
     assert!(log.flush(Duration::ZERO));
     assert_eq!((log.dropped(), log.written()), (0, 0));
+}
+
+/// The system's files, with or without room.
+#[derive(Debug, Default)]
+struct FullDisk(std::sync::atomic::AtomicBool);
+
+impl Disk for FullDisk {
+    fn write(&self, file: &fs::File, bytes: &[u8]) -> io::Result<usize> {
+        let is_full = self.0.load(Ordering::SeqCst);
+        if is_full { Err(nix::errno::Errno::ENOSPC.into()) } else { SystemDisk.write(file, bytes) }
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_once_tried_again_in_growing_pauses_and_told_again_when_it_has_room() {
+    let (folder, disk) = (Folder::new("full"), Arc::new(FullDisk::default()));
+    let (told, notice) = (Arc::new(std::sync::Mutex::new(Vec::new())), Arc::new(TroubleNotice::default()));
+    let kept = Arc::clone(&told);
+    notice.set(Box::new(move |trouble| kept.lock().unwrap().push(format!("{trouble:?}"))));
+    let taken = || std::mem::take(&mut *told.lock().unwrap());
+    let options = LogOptions::default().stream();
+    let mut lanes = Lanes::new(&folder.0, options, Duration::ZERO, disk.clone(), Arc::default())
+        .with_trouble(Arc::clone(&notice));
+    let mut now = Instant::now();
+    let write = |lanes: &mut Lanes, now| {
+        let outcome = lanes.write(now, false, SyncScope::All);
+        lanes.settle(now, 1, &LogProgress::default());
+        outcome.errors
+    };
+    disk.0.store(true, Ordering::SeqCst);
+    for whose in ["p", "q"] {
+        assert!(lanes.append(Box::new(said(whose, "1")), None));
+    }
+    assert_eq!(write(&mut lanes, now), 2);
+    let told_of_p = taken();
+    let error = "/events.jsonl: No space left on device (ENOSPC); free space on its file system";
+    assert!(
+        told_of_p[0].starts_with("Began(\"cannot write ") && told_of_p[0].contains(error),
+        "{told_of_p:?}"
+    );
+    assert_eq!(told_of_p.len(), 1, "two files are one disk: {told_of_p:?}");
+    assert!(notice.now().unwrap().contains("ENOSPC"));
+    // The host's own record does not take it either: whoever reads that is told otherwise.
+    assert!(lanes.append(Box::new(Entry::new(EventKind::HostShortage)), None));
+    assert_eq!(write(&mut lanes, now), 1, "the others have their time");
+    let told_of_host = taken();
+    assert!(told_of_host.len() == 1 && told_of_host[0].starts_with("Hidden("), "{told_of_host:?}");
+    let mut pauses = Vec::new();
+    while pauses.len() < 10 {
+        let next = lanes.next_at().unwrap();
+        assert_eq!(write(&mut lanes, next - Duration::from_nanos(1)), 0, "before its time");
+        pauses.push((next - now).as_millis());
+        now = next;
+        assert_eq!(write(&mut lanes, now), 3);
+    }
+    assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+    assert!(taken().is_empty(), "told once");
+    disk.0.store(false, Ordering::SeqCst);
+    now = lanes.next_at().unwrap();
+    assert_eq!(write(&mut lanes, now), 0);
+    assert_eq!((taken(), notice.now()), (vec!["Over".to_owned()], None));
+    assert_eq!((folder.messages("p"), folder.records("").len()), (vec!["1".to_owned()], 1));
+    assert!(!lanes.has_backlog() && lanes.next_at().is_none());
 }

@@ -61,6 +61,11 @@ impl StreamWaker {
         self.wake(&mut state);
     }
 
+    /// Wakes the thread, which finds elsewhere what there is to do.
+    pub fn wake_up(&self) {
+        self.wake(&mut self.state());
+    }
+
     /// Asks the thread to end.
     pub fn end_by(&self, deadline: Instant) {
         let mut state = self.state();

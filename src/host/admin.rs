@@ -100,6 +100,7 @@ fn status(cx: &AdminCx<'_>) -> DaemonStatus {
         clients: cx.facts.clients,
         events_dropped: cx.facts.events_dropped,
         ending: cx.facts.ending.map(str::to_owned),
+        shortages: cx.facts.shortages.clone(),
         sinks: cx.facts.sinks.get().into_iter().flatten().map(|ask| ask()).collect(),
     };
     for (_, plugin) in cx.supervisor.plugins() {

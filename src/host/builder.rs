@@ -2,6 +2,7 @@
 
 use super::admin::Admin;
 use super::callbacks::Callbacks;
+use super::record_trouble::tell_trouble;
 use super::services::callback_table::CallbackTable;
 use super::services::{self, HostLink, OfferedServices, RunningServices, ServiceCall};
 use super::shared::{HostShared, LoopThread};
@@ -299,6 +300,7 @@ impl HostBuilder {
             HostError::Setup("the threads of the record's sinks cannot be started", error)
         })?;
         let _ = questions.set(started.questions());
+        tell_trouble(&shared.log, shared.engine.commands().clone(), started.unrecorded());
         shared.sinks = Mutex::new(started);
         for note in notes {
             shared.post(LoopCommand::Record(Box::new(note)))?;

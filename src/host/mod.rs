@@ -19,6 +19,7 @@ mod capability;
 mod error;
 mod pending;
 mod plugin;
+mod record_trouble;
 mod services;
 mod shared;
 mod sinks;

@@ -280,6 +280,7 @@ impl AdminConnections {
             clients: self.clients.len() as u32,
             events_dropped: hub.recorder.dropped(),
             ending: self.ending.as_deref(),
+            shortages: hub.shortages(),
             sinks: self.sinks.clone(),
         };
         let peer = self.clients.get(ticket.client).map(|client| client.peer);

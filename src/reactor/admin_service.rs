@@ -45,6 +45,8 @@ pub(crate) struct HostFacts<'a> {
     pub(crate) events_dropped: u64,
     /// Why the host is ending, once it is.
     pub(crate) ending: Option<&'a str>,
+    /// What it lacks now.
+    pub(crate) shortages: Vec<String>,
     pub(crate) sinks: SinkQuestions,
 }
 

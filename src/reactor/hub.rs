@@ -40,6 +40,7 @@ pub(super) struct Hub {
     /// Listeners whose connections could not be accepted, and when that is tried again.
     accept_later: BTreeSet<u64>,
     accepting: Shortage,
+    accept_error: Option<String>,
     /// Sources of plugins that are left unread. At most three a plugin.
     paused: BTreeMap<u64, PausedSource>,
 }
@@ -77,6 +78,7 @@ impl Hub {
             suspends_looked_at: Time::ZERO,
             accept_later: BTreeSet::new(),
             accepting: Shortage::default(),
+            accept_error: None,
             paused: BTreeMap::new(),
         }
     }
@@ -194,13 +196,20 @@ impl Hub {
         self.accept_later.extend(source);
         if self.accepting.failed(now) {
             let text = format!("{whose} could not be accepted, and is tried again; raise `ulimit -n`");
+            self.accept_error = Some(format!("{text}: {error}"));
             self.recorder.record(Note::new(EventKind::HostShortage, text).error(error.to_string()));
         }
+    }
+
+    /// What the host itself lacks now, with what to do.
+    pub(super) fn shortages(&self) -> Vec<String> {
+        self.accept_error.iter().cloned().chain(self.recorder.log().trouble()).collect()
     }
 
     /// Notes that a connection was accepted, or could have been.
     pub(super) fn accepted(&mut self) {
         if self.accept_later.is_empty() && self.accepting.passed() {
+            self.accept_error = None;
             self.recorder.record(Note::new(EventKind::HostShortageOver, "connections are accepted again"));
         }
     }

@@ -38,7 +38,8 @@ impl FileError {
         FileError { operation, path: path.to_owned(), errno }
     }
 
-    pub(super) fn io(operation: &'static str, path: &Path, error: &std::io::Error) -> FileError {
+    /// The same of an error of the standard library.
+    pub(crate) fn io(operation: &'static str, path: &Path, error: &std::io::Error) -> FileError {
         FileError::new(operation, path, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
     }
 }
@@ -54,6 +55,8 @@ impl fmt::Display for FileError {
             Errno::ENOENT => write!(f, "; make sure that the folder it belongs in exists"),
             Errno::EEXIST => write!(f, "; move away what is there"),
             Errno::EMFILE => write!(f, "; raise `ulimit -n`"),
+            Errno::ENFILE => write!(f, "; raise the sysctl fs.file-max"),
+            Errno::EIO => write!(f, "; its disk fails, see the kernel's log (dmesg)"),
             _ => Ok(()),
         }
     }

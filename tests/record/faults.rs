@@ -5,12 +5,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::child;
+use crate::fixtures::daemon::{Daemon, QUICK, command};
 use crate::fixtures::disk::{Faults, FaultyDisk};
+use crate::fixtures::world::{World, eventually, signal};
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use rpc_plugin_record::{FILE_NAME, Forward, Position, verify};
 use rpc_plugin_system::eventlog::{Durability, Entry, EventLog, LogOptions, Settled, Ticket};
 use rpc_plugin_wire::event::{EventKind, Level, Record};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -377,31 +381,97 @@ pub(crate) fn on_a_small_disk() {
     println!("small disk done");
 }
 
+/// Runs a body of this program in a mount namespace of its own; what it printed. `None` where that cannot be had.
+fn in_a_mount_namespace(body: &str, folder: &Path) -> Option<String> {
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
+        if !nix::unistd::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command
+    };
+    if !unshare().arg("true").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this user may not make a mount namespace (unshare --mount)");
+        return None;
+    }
+    let output = unshare()
+        .arg(std::env::current_exe().unwrap())
+        .args(child::WORDS)
+        .env(child::BODY, body)
+        .env("RPC_RECORD_TEST_FOLDER", folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+    Some(said)
+}
+
 #[test]
 fn a_small_disk_that_fills_up_and_is_emptied_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    command.arg("--mount");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
+    if let Some(said) = in_a_mount_namespace("on_a_small_disk", folder.path()) {
+        assert!(said.contains("small disk done"), "{said}");
     }
-    if !command.arg("true").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: this user may not make a mount namespace (unshare --mount)");
-        return;
+}
+
+/// The body of the next test, in a mount namespace of its own.
+pub(crate) fn daemon_on_a_small_disk() {
+    let world = World::new();
+    let runtime_dir = world.runtime_dir();
+    std::fs::create_dir(&runtime_dir).unwrap();
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=512k,mode=700", "none"]).arg(&runtime_dir);
+    assert!(mount.status().unwrap().success());
+    let said = world.path().join("said");
+    let plugin = format!("echo={}", world.program("echo").display());
+    let mut command = command(&world);
+    command.args(QUICK).args(["--restarts-max=1", "--restart-window=1h", "--plugin", &plugin]);
+    let mut daemon = Daemon::of(command.stderr(File::create(&said).unwrap()), &runtime_dir);
+    let before = daemon.wait_for("echo", "healthy");
+    let fillers = (0..4096).map(|index| runtime_dir.join(format!("filler-{index}")));
+    let filled: Vec<_> = fillers.take_while(|path| std::fs::write(path, [0; 4096]).is_ok()).collect();
+    assert!((1..4096).contains(&filled.len()));
+    // The one restart that it has.
+    signal(before["pid"].as_u64().unwrap() as u32, Signal::SIGKILL);
+    let status = || daemon.json(&["plugin", "echo"]);
+    let waiting = eventually("its launch is tried several times", || {
+        Some(status()).filter(|status| status["next_launch_ms"].as_u64() > Some(800))
+    });
+    assert_eq!((&waiting["state"], waiting["restarts"].as_u64()), (&"backoff".into(), Some(1)), "{waiting}");
+    assert!(waiting["last_error"].as_str().unwrap().contains("No space left on device"), "{waiting}");
+    let lacks = eventually("the record has no room either", || {
+        daemon.ctl(&["call", "echo", "echo", "{}"]);
+        daemon.json(&["status"])["shortages"].as_array().and_then(|list| list.first().cloned())
+    });
+    assert!(lacks.as_str().unwrap().ends_with("(ENOSPC); free space on its file system"), "{lacks}");
+    let says = |text: &str| {
+        eventually(text, || std::fs::read_to_string(&said).unwrap().contains(text).then_some(()));
+    };
+    says("rpcplugind: plugin echo: the host lacks what its launch takes");
+    says("rpcplugind: the record cannot be written");
+    filled.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    let after = daemon.wait_for("echo", "healthy");
+    assert_eq!(after["restarts"].as_u64(), Some(1), "{after}");
+    says("rpcplugind: the record is written again");
+    says("rpcplugind: plugin echo: it could be launched again");
+    for kind in [EventKind::HostShortage, EventKind::HostShortageOver] {
+        daemon.recorded("", kind, |_| true);
+        daemon.recorded("echo", kind, |_| true);
     }
-    let mut command = Command::new("unshare");
-    command.arg("--mount");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.ended().success());
+    drop(daemon);
+    assert!(Command::new("umount").arg(&runtime_dir).status().unwrap().success());
+    println!("daemon on a small disk done");
+}
+
+/// No room for its token, socket or number is no fault of a plugin; none for the record is told where it can be.
+#[test]
+fn a_full_disk_costs_a_plugin_no_restart_and_passes_and_the_daemon_says_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    if let Some(said) = in_a_mount_namespace("daemon_on_a_small_disk", folder.path()) {
+        assert!(said.contains("daemon on a small disk done"), "{said}");
     }
-    let output = command
-        .arg(std::env::current_exe().unwrap())
-        .args(child::WORDS)
-        .env(child::BODY, "on_a_small_disk")
-        .env("RPC_RECORD_TEST_FOLDER", folder.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("small disk done"), "{said}\n{errors}");
 }

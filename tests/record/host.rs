@@ -2,13 +2,16 @@
 //! the kernel has it, but not for ever, and plugins are supervised as before.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::fixtures::daemon::ctl;
 use crate::fixtures::disk::{Faults, FaultyDisk};
-use crate::fixtures::world::{SOON, World, calm, eventually, is_alive, signal, up};
+use crate::fixtures::sinks::{Peer, on_record, parse, sink};
+use crate::fixtures::world::{SOON, World, calm, eventually, is_alive, next_event, signal, up};
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rpc_plugin_system::eventlog::{Durability, LogOptions};
-use rpc_plugin_system::host::{PluginConfig, PluginHandle, Policy, RestartPolicy};
+use rpc_plugin_system::host::{Note, PluginConfig, PluginHandle, Policy, RestartPolicy, SinkTarget};
 use rpc_plugin_system::state::policy::RpcAudit;
-use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::event::{EventKind, Record};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -128,5 +131,58 @@ fn a_plugin_that_floods_the_record_costs_the_others_no_event_of_theirs() {
         };
         assert!(record.lines().any(|line| of_second(&line)), "no {kind} in {record}");
     }
+    host.shutdown();
+}
+
+/// It cannot be on record: so it goes to whoever subscribed, to sinks and into the status at once, and on record later.
+#[test]
+fn a_record_that_cannot_be_written_is_told_elsewhere_at_once_and_on_record_when_that_is_over() {
+    let world = World::new();
+    let disk = Arc::new(FaultyDisk::default());
+    let peer = Peer::stream(&world.path().join("sink"));
+    let builder = world.builder().admin_socket(true).log_disk(disk.clone());
+    let sinks = vec![sink("stream", SinkTarget::UnixStream(peer.path.clone()))];
+    let host = builder.log_sinks(sinks).start().unwrap();
+    let events = host.subscribe(64).unwrap();
+    let shortages = || {
+        let ran = ctl(&world.runtime_dir(), &["status", "--json"]);
+        let status: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+        status["shortages"].as_array().cloned().unwrap_or_default()
+    };
+    assert!(shortages().is_empty());
+    disk.set(Faults { write: Some(Errno::ENOSPC), ..Faults::default() });
+    host.record(Note::new(EventKind::SignalIgnored, "it waits for room"));
+    let shortage = next_event(&events, EventKind::HostShortage).note;
+    let error = shortage.error.unwrap();
+    assert!(shortage.plugin_id.is_none() && shortage.message.contains("cannot be written"), "{error}");
+    let what_to_do = "events.jsonl: No space left on device (ENOSPC); free space on its file system";
+    assert!(error.starts_with("cannot write /") && error.ends_with(what_to_do), "{error}");
+    let of = |records: Vec<Record>, event: &str| -> Vec<Record> {
+        records.into_iter().filter(|record| record.event == event).collect()
+    };
+    let got = |event: &str| of(parse(&peer.got()), event);
+    let seen = eventually("the sink is told", || Some(got("host_shortage")).filter(|got| !got.is_empty()));
+    assert_eq!((seen[0].seq, seen[0].error.as_ref(), &*seen[0].level), (None, Some(&error), "error"));
+    let shown = shortages();
+    assert!(shown.len() == 1 && shown[0].as_str().unwrap().ends_with(what_to_do), "{shown:?}");
+    assert!(ctl(&world.runtime_dir(), &["status"]).stdout.contains("No space left on device"));
+    let on_file = || on_record(&world.runtime_dir());
+    assert!(of(on_file(), "host_shortage").is_empty());
+
+    disk.heal();
+    next_event(&events, EventKind::HostShortageOver);
+    assert!(host.flush_events(SOON) && shortages().is_empty());
+    let told = on_file();
+    for event in ["host_shortage", "host_shortage_over"] {
+        assert_eq!(of(told.clone(), event).len(), 1, "{event}: {told:?}");
+    }
+    assert!(told.iter().any(|record| record.message == "it waits for room"), "nothing is lost");
+    assert_eq!(host.events_dropped(), 0);
+    // The sink gets all of it from there, with numbers.
+    let last = told.iter().filter_map(|record| record.seq).max();
+    eventually("the sink has it all", || {
+        let numbers: Vec<u64> = parse(&peer.got()).iter().filter_map(|record| record.seq).collect();
+        (numbers.iter().copied().max() >= last).then(|| assert!(numbers.is_sorted_by(|a, b| a + 1 == *b)))
+    });
     host.shutdown();
 }

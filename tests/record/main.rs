@@ -20,5 +20,6 @@ mod stream;
 const BODIES: &[(&str, fn())] = &[
     ("record_until_killed", kill::record_until_killed),
     ("on_a_small_disk", faults::on_a_small_disk),
+    ("daemon_on_a_small_disk", faults::daemon_on_a_small_disk),
     ("pack_until_killed", packing::pack_until_killed),
 ];

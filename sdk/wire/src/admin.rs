@@ -186,6 +186,10 @@ pub struct DaemonStatus {
     /// Why it is ending, once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<String>,
+    /// What the host itself lacks now, with what to do: see `host_shortage`. What one plugin's launch lacks stands with that
+    /// plugin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shortages: Vec<String>,
     /// The sinks of the record, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<SinkStatus>,

@@ -188,7 +188,7 @@ events! {
     HostStopped = "host_stopped", Runtime, Info;
     /// Something in the environment failed, and the host goes on.
     HostFault = "host_fault", Kernel, Error;
-    /// The host lacks descriptors, processes, memory or room on a disk. What it was needed for waits and is tried again.
+    /// The host lacks descriptors, processes, memory, room on a disk, or a disk that works. What it was needed for waits and is tried again.
     HostShortage = "host_shortage", Kernel, Error;
     /// The host did not run for a while (stopped, frozen, starved of the processor), or the machine was suspended. No deadline
     /// passes meanwhile.

@@ -30,6 +30,8 @@ pub(super) struct EventOrigin {
     pub(super) seq: u64,
     /// Of a gap: how many events were removed.
     pub(super) lost: u64,
+    /// Whether it is from the record. Otherwise the number is a count of those that are not.
+    pub(super) is_recorded: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,11 @@ pub(super) struct SinkBatch {
     bytes: usize,
     /// A stream was read further without an event for the sink.
     has_moved: bool,
+    /// What is not on record and not known to be taken, with its number among such events.
+    unrecorded: Option<(u64, Event)>,
+    /// It is in the batch, or was handed over.
+    is_unrecorded_read: bool,
+    unrecorded_count: u64,
     /// Damaged parts of packed files that were passed over, and are not told.
     damage: Vec<Damage>,
 }
@@ -75,6 +82,9 @@ impl SinkBatch {
             marks: VecDeque::new(),
             bytes: 0,
             has_moved: false,
+            unrecorded: None,
+            is_unrecorded_read: false,
+            unrecorded_count: 0,
             damage: Vec::new(),
         }
     }
@@ -111,8 +121,15 @@ impl SinkBatch {
         }
     }
 
+    /// Takes in an event that is not on record. One that was not taken yet is replaced.
+    pub(super) fn add_unrecorded(&mut self, event: Event) {
+        self.unrecorded_count += 1;
+        (self.unrecorded, self.is_unrecorded_read) = (Some((self.unrecorded_count, event)), false);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.turns.is_empty()
+        let has_unrecorded = self.unrecorded.is_some() && !self.is_unrecorded_read;
+        self.events.is_empty() && self.turns.is_empty() && !has_unrecorded
     }
 
     pub(super) fn events(&self) -> &[Event] {
@@ -126,6 +143,12 @@ impl SinkBatch {
 
     /// Reads until the batch is full or there is nothing more.
     pub(super) fn fill(&mut self) -> io::Result<()> {
+        if let Some((number, event)) = self.unrecorded.as_ref().filter(|_| !self.is_unrecorded_read) {
+            self.is_unrecorded_read = true;
+            self.bytes += event.text.len();
+            self.marks.push_back(EventOrigin { owner: None, seq: *number, lost: 0, is_recorded: false });
+            self.events.push(event.clone());
+        }
         while self.events.len() < self.batch_max && self.bytes < BATCH_BYTES {
             let Some(owner) = self.turns.pop_front() else { break };
             let result = self.read_some(&owner);
@@ -162,14 +185,19 @@ impl SinkBatch {
                 let lost = seq - 1 - stream.read;
                 stream.in_flight += 1;
                 self.bytes += event.text.len();
-                self.marks.push_back(EventOrigin { owner: owner.clone(), seq: seq - 1, lost });
+                self.marks.push_back(EventOrigin {
+                    owner: owner.clone(),
+                    seq: seq - 1,
+                    lost,
+                    is_recorded: true,
+                });
                 self.events.push(event);
             }
             stream.read = seq;
             if level_of(&record) >= self.level {
                 stream.in_flight += 1;
                 self.bytes += text.len();
-                self.marks.push_back(EventOrigin { owner: owner.clone(), seq, lost: 0 });
+                self.marks.push_back(EventOrigin { owner: owner.clone(), seq, lost: 0, is_recorded: true });
                 self.events.push(Event { text: text.to_owned(), record });
             }
         }
@@ -197,7 +225,9 @@ impl SinkBatch {
 
     /// The other side has taken this one.
     pub(super) fn settle(&mut self, taken: &EventOrigin) {
-        if let Some(stream) = self.streams.get_mut(&taken.owner) {
+        if !taken.is_recorded {
+            self.unrecorded.take_if(|(number, _)| *number == taken.seq);
+        } else if let Some(stream) = self.streams.get_mut(&taken.owner) {
             stream.in_flight = stream.in_flight.saturating_sub(1);
             stream.taken = if stream.in_flight == 0 { stream.read } else { taken.seq };
         }
@@ -208,6 +238,7 @@ impl SinkBatch {
         self.events.clear();
         self.marks.clear();
         self.bytes = 0;
+        self.is_unrecorded_read = false;
         for (owner, stream) in &mut self.streams {
             if std::mem::take(&mut stream.in_flight) > 0 {
                 (stream.reader, stream.read) = (None, stream.taken);

@@ -19,6 +19,7 @@ mod sink;
 mod status;
 mod stderr;
 mod target;
+mod unrecorded;
 mod window;
 
 pub use cursor::FOLDER;
@@ -29,4 +30,5 @@ pub use sink::Sink;
 pub use status::Status;
 pub use stderr::StderrSink;
 pub use target::{Event, EventTarget, SinkFault};
+pub use unrecorded::Unrecorded;
 pub use window::{Window, wait_until_read, write_by};

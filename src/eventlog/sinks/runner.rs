@@ -11,6 +11,7 @@ use super::cursor::Cursor;
 use super::options::SinkOptions;
 use super::status::Status;
 use super::target::{EventTarget, SinkFault};
+use super::unrecorded::Unrecorded;
 use crate::eventlog::log::EventLog;
 use crate::eventlog::owner::{StreamOwner, owners};
 use crate::eventlog::waker::StreamWaker;
@@ -34,6 +35,13 @@ const DAMAGE_TOLD_MAX: usize = 64;
 /// How often the record tells of one sink, at most.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What the thread of a sink shares with others.
+pub(super) struct SinkShared {
+    pub(super) waker: Arc<StreamWaker>,
+    pub(super) status: Arc<Status>,
+    pub(super) unrecorded: Unrecorded,
+}
+
 pub(super) struct Runner {
     runtime_dir: PathBuf,
     options: SinkOptions,
@@ -41,6 +49,7 @@ pub(super) struct Runner {
     log: EventLog,
     waker: Arc<StreamWaker>,
     status: Arc<Status>,
+    unrecorded: Unrecorded,
     cursor: Cursor,
     batch: SinkBatch,
     /// Events that were handed over, and are not known to be read.
@@ -66,9 +75,9 @@ impl Runner {
         options: SinkOptions,
         target: Box<dyn EventTarget>,
         log: EventLog,
-        waker: Arc<StreamWaker>,
-        status: Arc<Status>,
+        shared: SinkShared,
     ) -> Runner {
+        let SinkShared { waker, status, unrecorded } = shared;
         Runner {
             runtime_dir: runtime_dir.to_owned(),
             cursor: Cursor::new(runtime_dir, &options.name),
@@ -79,6 +88,7 @@ impl Runner {
             log,
             waker,
             status,
+            unrecorded,
             unread: VecDeque::new(),
             settle_at: None,
             settle_wait: SETTLE_FIRST,
@@ -101,6 +111,9 @@ impl Runner {
             if !changed.is_empty() {
                 self.status.know(&changed);
                 self.batch.wake(changed);
+            }
+            if let Some(event) = self.unrecorded.take().filter(|_| self.options.host) {
+                self.batch.add_unrecorded(event);
             }
             let (now, end_by) = (Instant::now(), self.waker.ends());
             let may_try = self.retry_at.is_none_or(|at| at <= now) && end_by.is_none_or(|by| now < by);

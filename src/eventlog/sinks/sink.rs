@@ -1,9 +1,10 @@
 //! A sink that runs: its thread, and what others see of it.
 
 use super::options::SinkOptions;
-use super::runner::Runner;
+use super::runner::{Runner, SinkShared};
 use super::status::Status;
 use super::target::EventTarget;
+use super::unrecorded::Unrecorded;
 use crate::eventlog::log::EventLog;
 use crate::eventlog::thread::RecordThread;
 use crate::eventlog::waker::StreamWaker;
@@ -17,6 +18,7 @@ use std::time::Instant;
 pub struct Sink {
     waker: Arc<StreamWaker>,
     status: Arc<Status>,
+    unrecorded: Unrecorded,
     thread: RecordThread,
 }
 
@@ -34,15 +36,27 @@ impl Sink {
     ) -> io::Result<Sink> {
         let waker = Arc::new(StreamWaker::new()?);
         let status = Arc::new(Status::new(&options.name, kind));
-        let runner = Runner::new(runtime_dir, options, target, log, Arc::clone(&waker), Arc::clone(&status));
+        let unrecorded = Unrecorded::new(&waker);
+        let shared = SinkShared {
+            waker: Arc::clone(&waker),
+            status: Arc::clone(&status),
+            unrecorded: unrecorded.clone(),
+        };
+        let runner = Runner::new(runtime_dir, options, target, log, shared);
         let thread = RecordThread::start("log-sink", move || runner.run())?;
-        Ok(Sink { waker, status, thread })
+        Ok(Sink { waker, status, unrecorded, thread })
     }
 
     /// Where it is to be told what was written.
     #[must_use]
     pub fn waker(&self) -> &Arc<StreamWaker> {
         &self.waker
+    }
+
+    /// Where it is handed what is not on record.
+    #[must_use]
+    pub fn unrecorded(&self) -> &Unrecorded {
+        &self.unrecorded
     }
 
     /// How it does.

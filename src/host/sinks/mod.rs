@@ -14,6 +14,7 @@ use super::HostError;
 use crate::engine::Engine;
 use crate::eventlog::sinks::{
     DatagramFormat, DatagramSink, EventTarget, SINKS_MAX, Sink, SinkOptions, SinkTarget, StderrSink,
+    Unrecorded,
 };
 use crate::eventlog::{COMPRESS_FILES_MIN, Disk, EventLog, LogOptions, Packer, StreamWaker};
 use crate::reactor::{Reactor, SinkQuestion};
@@ -164,6 +165,11 @@ impl Sinks {
             Box::new(move || status.shown(&waker)) as SinkQuestion
         };
         self.sinks.iter().map(question).collect()
+    }
+
+    /// Where each is handed what is not on record.
+    pub(super) fn unrecorded(&self) -> Vec<Unrecorded> {
+        self.sinks.iter().map(|sink| sink.unrecorded().clone()).collect()
     }
 
     /// How each does.
