@@ -50,7 +50,7 @@ const OWN: &[Flag] = &[
         "Send events to this sink as well, such as stderr or unix-stream=/run/x.sock",
     )
     .repeated(),
-    Flag::with_value(PLUGIN, "ID=PATH", "Run the executable at this absolute path as the plugin of this id")
+    Flag::with_value(PLUGIN, "ID=PATH", "Run the executable at this path as the plugin of this id")
         .short('p')
         .repeated(),
     runtime_dir::FLAG,

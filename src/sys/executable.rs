@@ -17,8 +17,9 @@
 
 pub use super::executable_error::{ExecutableError, ExecutableProblem};
 use super::folder::{
-    Folder, FolderError, FolderProblem, Trust, find_trusted, kind, open_trusted, permissions,
+    Folder, FolderError, FolderProblem, Trust, find_noting, kind, open_noting, path_of_open, permissions,
 };
+use super::writable::{WritablePath, WritablePaths};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -26,7 +27,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, faccessat};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -94,28 +95,38 @@ fn open_as(path: &Path, trust: Trust) -> Result<Executable, ExecutableProblem> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(ExecutableProblem::NotAFile("a folder"));
     };
-    let folder = open_trusted(parent, trust).map_err(ExecutableProblem::Folder)?;
-    let (file, format) = open_in(&folder, name, trust, |owner| trust.of_file(owner))?;
+    let mut writable = WritablePaths::default();
+    let folder = open_noting(parent, trust, &mut writable).map_err(ExecutableProblem::Folder)?;
+    let (file, format) = open_in(&folder, name, trust, &mut writable, |owner| trust.of_file(owner))?;
     check_interpreter(&format, trust, INTERPRETERS_MAX)?;
     Ok(Executable { path: path.to_owned(), file, format })
 }
 
-/// Opens a file of a folder and checks all about it but what its first line names.
+/// Opens a file of a folder and checks all about it but what its first line names. Not if the folder is `writable`.
 fn open_in(
     folder: &Folder,
     name: &OsStr,
     trust: Trust,
+    writable: &mut WritablePaths,
     is_trusted: impl Fn(u32) -> bool,
 ) -> Result<(File, Format), ExecutableProblem> {
     // First without opening the file as such: opening a device can have effects.
     let looked_at =
         openat(&folder.fd, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    check_kind(&looked_at, &fstat(&looked_at)?)?;
+    let mut check = |fd: &OwnedFd| {
+        let stat = fstat(fd)?;
+        check_kind(fd, &stat)?;
+        if is_trusted(stat.st_uid) && trust.lets_others_write(&path_of_open(fd), &stat) {
+            writable.add(WritablePath::new(&folder.path.join(name), &stat));
+        }
+        writable.none().map_err(ExecutableProblem::Writable)?;
+        Ok::<_, ExecutableProblem>(stat)
+    };
+    check(&looked_at)?;
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let fd = openat(&folder.fd, name, flags, Mode::empty())?;
     // What counts is the file that is open now.
-    let stat = fstat(&fd)?;
-    check_kind(&fd, &stat)?;
+    let stat = check(&fd)?;
     check_permissions(&stat, trust, is_trusted)?;
     check_access(&fd, &stat)?;
     let file = File::from(fd);
@@ -135,7 +146,8 @@ fn check_interpreter(format: &Format, trust: Trust, left: usize) -> Result<(), E
         // The kernel would look for it in the working folder.
         return Err(fail(ExecutableProblem::NotAbsolute));
     }
-    let (folder, name) = match find_trusted(interpreter, trust) {
+    let mut writable = WritablePaths::default();
+    let (folder, name) = match find_noting(interpreter, trust, &mut writable) {
         Ok(found) => found,
         // Only root or our user can put one there; the launch says that there is none, and what to do.
         Err(FolderError { problem: FolderProblem::Missing, .. }) => return Ok(()),
@@ -143,7 +155,8 @@ fn check_interpreter(format: &Format, trust: Trust, left: usize) -> Result<(), E
     };
     // An owner that a user namespace does not map is as good as that of the folders it lies in: else no script of the
     // machine's could run there.
-    let (_, format) = open_in(&folder, &name, trust, |owner| trust.of_folder(owner)).map_err(fail)?;
+    let (_, format) =
+        open_in(&folder, &name, trust, &mut writable, |owner| trust.of_folder(owner)).map_err(fail)?;
     check_interpreter(&format, trust, left - 1).map_err(fail)
 }
 
@@ -168,9 +181,6 @@ fn check_permissions(
     if !is_trusted(owner) {
         return Err(ExecutableProblem::Owner(owner, trust.uid()));
     }
-    if mode & 0o022 != 0 {
-        return Err(ExecutableProblem::Writable(mode, owner));
-    }
     if mode & 0o6000 != 0 {
         return Err(ExecutableProblem::SetId(mode, owner));
     }
@@ -186,8 +196,7 @@ fn check_access(fd: &OwnedFd, stat: &FileStat) -> Result<(), ExecutableProblem> 
     if fstatvfs(fd)?.flags().contains(FsFlags::ST_NOEXEC) {
         return Err(ExecutableProblem::NoExecMount);
     }
-    let open_file = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    match faccessat(AT_FDCWD, open_file.as_str(), AccessFlags::X_OK, AtFlags::AT_EACCESS) {
+    match faccessat(AT_FDCWD, &path_of_open(fd), AccessFlags::X_OK, AtFlags::AT_EACCESS) {
         Err(Errno::EACCES) => Err(ExecutableProblem::NotExecutable(permissions(stat), stat.st_uid)),
         _ => Ok(()),
     }

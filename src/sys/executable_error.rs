@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::folder::{FolderError, FolderProblem, expected_uids};
+use super::writable::WritablePaths;
 use nix::errno::Errno;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,8 +20,8 @@ pub enum ExecutableProblem {
     NotAFile(&'static str),
     /// A folder on the way cannot be trusted or opened.
     Folder(FolderError),
-    /// Group or others can write to it: permission bits, owner's uid.
-    Writable(u32, u32),
+    /// Others can write to it, or to folders on the way.
+    Writable(WritablePaths),
     /// It would run as another user or group: permission bits, owner's uid.
     SetId(u32, u32),
     /// It belongs to somebody else: owner's uid, our effective uid.
@@ -89,11 +90,7 @@ fn describe(f: &mut fmt::Formatter<'_>, path: &Path, problem: &ExecutableProblem
             write!(f, "is {seen}; expected a regular file; correct the path")
         }
         ExecutableProblem::Folder(error) => write!(f, "cannot be trusted: {error}"),
-        ExecutableProblem::Writable(mode, owner) => write!(
-            f,
-            "can be changed by other users (mode {mode:04o}, owner uid {owner}); expected no write permission \
-                 for group and others; run `chmod go-w {path}`"
-        ),
+        ExecutableProblem::Writable(paths) => write!(f, "cannot be trusted: {paths}"),
         ExecutableProblem::SetId(mode, owner) => write!(
             f,
             "would run as another user or group (mode {mode:04o}, owner uid {owner}); expected neither set-uid \

@@ -5,6 +5,20 @@ use super::*;
 use ExecutableProblem as P;
 use std::os::unix::fs::symlink;
 
+/// Opens it where no group is anybody's private one.
+fn open_strictly(path: &Path) -> Result<Executable, ExecutableError> {
+    let trust = Trust::with_groups(|_, _| false);
+    open_as(path, trust).map_err(|problem| ExecutableError { path: path.to_owned(), problem })
+}
+
+/// A file of ours that others can write to.
+fn writable(path: &Path, mode: u32) -> P {
+    let mut paths = WritablePaths::default();
+    let owner = nix::unistd::geteuid().as_raw();
+    paths.add(WritablePath { path: path.to_owned(), mode, owner, is_shared: false });
+    P::Writable(paths)
+}
+
 fn problem(path: &Path) -> P {
     open(path).unwrap_err().problem
 }
@@ -46,7 +60,7 @@ fn the_interpreter_is_what_the_kernel_takes_it_for() {
 
 /// What is wrong with the last interpreter, and which that is.
 fn interpreter_problem(path: &Path) -> (PathBuf, P) {
-    let mut problem = problem(path);
+    let mut problem = open_strictly(path).unwrap_err().problem;
     let mut last = None;
     while let P::Interpreter(path, inner) = problem {
         (last, problem) = (Some(path), *inner);
@@ -70,8 +84,8 @@ fn an_interpreter_is_checked_as_the_executable_is_along_the_whole_chain() {
     }
     let owner = nix::unistd::geteuid().as_raw();
     for (mode, expected) in [
-        (0o775, P::Writable(0o775, owner)),
-        (0o757, P::Writable(0o757, owner)),
+        (0o775, writable(&interpreter, 0o775)),
+        (0o757, writable(&interpreter, 0o757)),
         (0o4755, P::SetId(0o4755, owner)),
         (0o2755, P::SetId(0o2755, owner)),
         (0o644, P::NotExecutable(0o644, owner)),
@@ -81,7 +95,7 @@ fn an_interpreter_is_checked_as_the_executable_is_along_the_whole_chain() {
             assert_eq!(interpreter_problem(path), (interpreter.clone(), expected.clone()));
         }
         assert_eq!(interpreter_problem(&linked), (link.clone(), expected));
-        let text = open(&second).unwrap_err().to_string();
+        let text = open_strictly(&second).unwrap_err().to_string();
         let named = format!("its interpreter {} is a script, and its interpreter", middle.display());
         assert!(text.contains(&named) && text.contains("chmod"), "{text}");
     }
@@ -126,13 +140,49 @@ fn what_others_can_change_is_refused() {
     let root = folder();
     for mode in [0o775, 0o757, 0o777, 0o720, 0o702] {
         let path = file(root.path(), "s", "#!/bin/sh\n", mode);
-        let error = open(&path).unwrap_err();
-        let owner = nix::unistd::geteuid().as_raw();
-        assert_eq!(error.problem, P::Writable(mode, owner));
+        let error = open_strictly(&path).unwrap_err();
+        assert_eq!(error.problem, writable(&path, mode));
         let text = error.to_string();
-        let advice = format!("chmod go-w {}", path.display());
+        let advice = format!("chmod go-w {}`", path.display());
         assert!(text.contains(&format!("mode {mode:04o}")) && text.contains(&advice), "{text}");
     }
+}
+
+#[test]
+fn all_that_others_can_change_is_told_at_once_and_the_command_mends_it() {
+    let root = folder();
+    let inner = subfolder(&root.path().join("target/with space"));
+    let path = file(&inner, "s", "#!/bin/sh\n", 0o775);
+    for open_folder in [&inner, inner.parent().unwrap()] {
+        chmod(open_folder, 0o775);
+    }
+    let text = open_strictly(&path).unwrap_err().to_string();
+    assert_eq!(text.matches("(mode 0775, owner uid ").count(), 3, "{text}");
+    let command = text.split('`').nth(1).unwrap();
+    assert!(std::process::Command::new("/bin/sh").args(["-c", command]).status().unwrap().success());
+    open_strictly(&path).unwrap();
+}
+
+#[test]
+fn what_only_the_owners_private_group_can_change_is_opened() {
+    let private = Trust::with_groups(|owner, gid| {
+        owner == nix::unistd::geteuid().as_raw() && gid == nix::unistd::getegid().as_raw()
+    });
+    let root = folder();
+    let inner = subfolder(&root.path().join("target/debug"));
+    let interpreter = file(&inner, "sh", std::fs::read("/bin/sh").unwrap(), 0o775);
+    let path = file(&inner, "s", format!("#!{}\n", interpreter.display()), 0o775);
+    chmod(&inner, 0o775);
+    assert!(open_strictly(&path).is_err());
+    open_as(&path, private).unwrap();
+    for (mode, of_folder) in [(0o777, 0o775), (0o775, 0o777)] {
+        chmod(&path, mode);
+        chmod(&inner, of_folder);
+        assert!(open_as(&path, private).is_err(), "others: {mode:o} {of_folder:o}");
+    }
+    chmod(&inner, 0o775);
+    chmod(&path, 0o2775);
+    assert!(matches!(open_as(&path, private), Err(P::SetId(..))));
 }
 
 #[test]
@@ -145,7 +195,8 @@ fn a_folder_that_others_can_write_to_is_refused_unless_sticky() {
         chmod(&open_folder, 0o777);
         let error = open(&path).unwrap_err();
         assert!(matches!(&error.problem, P::Folder(e) if e.path == open_folder), "{error}");
-        assert!(error.to_string().contains(&format!("chmod go-w {}", open_folder.display())), "{error}");
+        let shared = format!("{} is shared with other users", open_folder.display());
+        assert!(error.to_string().contains(&shared) && !error.to_string().contains("chmod"), "{error}");
         chmod(&open_folder, 0o1777);
         open(&path).unwrap();
         chmod(&open_folder, 0o755);

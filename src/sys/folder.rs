@@ -5,9 +5,9 @@
 //! anything, or look at what is in the last folder.
 //!
 //! What always holds: in a [`Folder`], every folder and symbolic link that was passed on the way is
-//! owned by root or by our effective user, and no folder is writable for group or others unless it is
-//! sticky. A POSIX access list that lets somebody write shows as the group's write bit (acl(5)), so it
-//! is caught by the same rule.
+//! owned by root or by our effective user, and no folder is writable for others unless it is sticky,
+//! nor for a group unless that is its owner's private one ([`super::private_group`]). A POSIX access list that lets
+//! somebody write shows as the group's write bit (acl(5)), so where there is a list that bit is refused.
 //!
 //! User namespaces: an owner that the namespace does not map is shown as the overflow uid, usually
 //! 65534. That may be the machine's root, which owns `/` there. Nobody can change this from inside, so
@@ -15,14 +15,17 @@
 //! execute do not. Outside such a namespace 65534 is the ordinary user `nobody`, and is treated as such.
 #![forbid(unsafe_code)]
 
-use super::proc_file::read_text;
+use super::access_list::has_access_list;
+use super::private_group::is_private_group;
+use super::user_namespace::unmapped_uid;
+use super::writable::{WritablePath, WritablePaths};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// Most folders and links passed on the way to one path. Also what ends a circle of links.
@@ -30,8 +33,6 @@ const STEPS_MAX: usize = 256;
 
 /// Most links that are followed one after the other where a path ends, as the kernel does (path_resolution(7)).
 const LINKS_MAX: usize = 40;
-/// A user namespace's map of users is not longer: 340 lines of three numbers (user_namespaces(7)). Bytes.
-const MAP_BYTES_MAX: usize = 340 * 33 + 1;
 
 /// The owners whose files and folders are trusted: root, and one user.
 #[derive(Debug, Clone, Copy)]
@@ -39,16 +40,21 @@ pub struct Trust {
     uid: u32,
     /// The uid that stands for every owner this user namespace does not map, if there is such a one.
     unmapped: Option<u32>,
+    /// Whether the group of this gid is the private one of the user of this uid. May block.
+    is_private_group: fn(u32, u32) -> bool,
 }
 
 impl Trust {
     /// Root and our effective user, as this process's user namespace shows them.
     #[must_use]
     pub fn current() -> Trust {
-        let overflow = read_text("/proc/sys/kernel/overflowuid", &mut [0; 16]).trim().parse();
-        let mut map = [0; MAP_BYTES_MAX];
-        let map = read_text("/proc/self/uid_map", &mut map);
-        Trust { uid: nix::unistd::geteuid().as_raw(), unmapped: unmapped(map, overflow.unwrap_or(65534)) }
+        Trust { uid: nix::unistd::geteuid().as_raw(), unmapped: unmapped_uid(), is_private_group }
+    }
+
+    /// The same, with another answer to whose group is private.
+    #[cfg(test)]
+    pub(super) fn with_groups(is_private_group: fn(u32, u32) -> bool) -> Trust {
+        Trust { is_private_group, ..Trust::current() }
     }
 
     /// Whether a file of this owner may be executed.
@@ -63,6 +69,17 @@ impl Trust {
         owner == 0 || owner == self.uid || self.unmapped == Some(owner)
     }
 
+    /// Whether users that are not trusted can write to a file or folder of a trusted owner. Stickiness is not looked at.
+    /// `path` is where it is found, links followed, such as the path of an open file in `/proc`.
+    pub(super) fn lets_others_write(self, path: &Path, stat: &FileStat) -> bool {
+        let is_group_trusted = || {
+            self.unmapped != Some(stat.st_uid)
+                && !has_access_list(path)
+                && (self.is_private_group)(stat.st_uid, stat.st_gid)
+        };
+        stat.st_mode & 0o002 != 0 || stat.st_mode & 0o020 != 0 && !is_group_trusted()
+    }
+
     /// Our effective user.
     #[must_use]
     pub fn uid(self) -> u32 {
@@ -70,19 +87,9 @@ impl Trust {
     }
 }
 
-/// The overflow uid, where the namespace's map (user_namespaces(7)) does not give it to a real user. A
-/// map that cannot be read counts as complete, which is the stricter answer.
-fn unmapped(map: &str, overflow: u32) -> Option<u32> {
-    let mut ranges = map.lines().filter_map(|line| {
-        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
-        let first = numbers.next()?.ok()?;
-        let count = numbers.nth(1)?.ok()?;
-        Some(first..first.saturating_add(count))
-    });
-    if map.is_empty() || ranges.any(|range| range.contains(&u64::from(overflow))) {
-        return None;
-    }
-    Some(overflow)
+/// Where an open file is found by a path, though it may have none of its own.
+pub(super) fn path_of_open(file: &impl AsRawFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 /// A folder that was reached by a trusted way.
@@ -105,13 +112,8 @@ pub enum FolderProblem {
     NotAFolder,
     /// It ends with `/` or `..`, and a file is expected.
     NotAFile,
-    /// Group or others can write to it, and it is not sticky.
-    Writable {
-        /// Permission bits.
-        mode: u32,
-        /// Owner's uid.
-        owner: u32,
-    },
+    /// Others can write to it, and maybe to more on the way.
+    Writable(WritablePaths),
     /// It belongs to somebody else.
     Owner {
         /// Owner's uid.
@@ -151,11 +153,7 @@ impl fmt::Display for FolderError {
             }
             FolderProblem::NotAFolder => write!(f, "{path} is not a folder; correct the path"),
             FolderProblem::NotAFile => write!(f, "{path} is a folder; expected a file; correct the path"),
-            FolderProblem::Writable { mode, owner } => write!(
-                f,
-                "folder {path} can be changed by other users (mode {mode:04o}, owner uid {owner}); expected no \
-                 write permission for group and others unless it is sticky; run `chmod go-w {path}`"
-            ),
+            FolderProblem::Writable(paths) => paths.fmt(f),
             FolderProblem::Owner { owner, uid } => write!(
                 f,
                 "{path} on the way belongs to uid {owner}; expected {}, so that nobody else can replace what is in \
@@ -177,8 +175,26 @@ impl std::error::Error for FolderError {}
 /// Opens a folder, checking every step of the way.
 ///
 /// # Errors
-/// Names the first folder or link that is missing or cannot be trusted, and what to do about it.
+/// Names the first folder or link that is missing or cannot be trusted, or all that others can write to, and what to do.
 pub fn open_trusted(path: &Path, trust: Trust) -> Result<Folder, FolderError> {
+    let mut writable = WritablePaths::default();
+    let folder = open_noting(path, trust, &mut writable)?;
+    none_writable(&writable)?;
+    Ok(folder)
+}
+
+fn none_writable(writable: &WritablePaths) -> Result<(), FolderError> {
+    let Some(first) = writable.iter().next() else { return Ok(()) };
+    Err(FolderError { path: first.path.clone(), problem: FolderProblem::Writable(writable.clone()) })
+}
+
+/// Opens a folder as [`open_trusted`] does, but goes on behind folders that others can write to, and adds them to
+/// `writable`: what is found is not to be used then, but may be added too. Ends at one that others share.
+pub(super) fn open_noting(
+    path: &Path,
+    trust: Trust,
+    writable: &mut WritablePaths,
+) -> Result<Folder, FolderError> {
     let fail = |path: &Path, problem| FolderError { path: path.to_owned(), problem };
     if !path.is_absolute() {
         return Err(fail(path, FolderProblem::NotAbsolute));
@@ -187,7 +203,7 @@ pub fn open_trusted(path: &Path, trust: Trust) -> Result<Folder, FolderError> {
     let root = PathBuf::from("/");
     let root_fd = open("/", flags | OFlag::O_DIRECTORY, Mode::empty())
         .map_err(|errno| fail(&root, FolderProblem::System(errno)))?;
-    check_folder(&root_fd, trust).map_err(|problem| fail(&root, problem))?;
+    check_folder(&root_fd, trust, &root, writable).map_err(|problem| fail(&root, problem))?;
     let mut here = Folder { fd: root_fd, path: root };
     // The folders above `here`. `..` goes back to the very folder that was passed and checked.
     let mut above: Vec<Folder> = Vec::new();
@@ -204,11 +220,11 @@ pub fn open_trusted(path: &Path, trust: Trust) -> Result<Folder, FolderError> {
             continue;
         }
         let next_path = here.path.join(&name);
-        let step = || -> Result<(OwnedFd, Option<OsString>), FolderProblem> {
+        let mut step = || -> Result<(OwnedFd, Option<OsString>), FolderProblem> {
             let fd = openat(&here.fd, name.as_os_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())?;
             let stat = fstat(&fd)?;
             if kind(&stat) != SFlag::S_IFLNK {
-                check_folder(&fd, trust)?;
+                check_folder(&fd, trust, &next_path, writable)?;
                 return Ok((fd, None));
             }
             // In a sticky folder anybody may have put a link.
@@ -235,15 +251,19 @@ pub fn open_trusted(path: &Path, trust: Trust) -> Result<Folder, FolderError> {
 /// folder that the file itself is in, and its name there. The file need not be what it should be, but it is there.
 ///
 /// # Errors
-/// As [`open_trusted`]; of the file itself, that it is missing.
-pub fn find_trusted(path: &Path, trust: Trust) -> Result<(Folder, OsString), FolderError> {
+/// As [`open_trusted`], of which others can write to where others share it; of the file itself, that it is missing.
+pub(super) fn find_noting(
+    path: &Path,
+    trust: Trust,
+    writable: &mut WritablePaths,
+) -> Result<(Folder, OsString), FolderError> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         let fail = |problem| FolderError { path: path.clone(), problem };
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(fail(FolderProblem::NotAFile));
         };
-        let folder = open_trusted(parent, trust)?;
+        let folder = open_noting(parent, trust, writable)?;
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let look = || -> Result<Option<OsString>, FolderProblem> {
             let fd = openat(&folder.fd, name, flags, Mode::empty())?;
@@ -274,15 +294,25 @@ fn queue(pending: &mut VecDeque<OsString>, path: &Path) {
     }
 }
 
-fn check_folder(fd: &OwnedFd, trust: Trust) -> Result<(), FolderProblem> {
+fn check_folder(
+    fd: &OwnedFd,
+    trust: Trust,
+    path: &Path,
+    writable: &mut WritablePaths,
+) -> Result<(), FolderProblem> {
     let stat = fstat(fd)?;
     if kind(&stat) != SFlag::S_IFDIR {
         return Err(FolderProblem::NotAFolder);
     }
     check_owner(&stat, trust)?;
-    let mode = permissions(&stat);
-    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
-        return Err(FolderProblem::Writable { mode, owner: stat.st_uid });
+    if permissions(&stat) & 0o1000 == 0 && trust.lets_others_write(&path_of_open(fd), &stat) {
+        let found = WritablePath::new(path, &stat);
+        let is_shared = found.is_shared;
+        writable.add(found);
+        // What others put there on purpose is not looked into.
+        if is_shared {
+            return Err(FolderProblem::Writable(writable.clone()));
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::*;
 use std::os::unix::fs::symlink;
 
 fn refused(path: &Path) -> FolderError {
-    open_trusted(path, Trust::current()).unwrap_err()
+    open_trusted(path, Trust::with_groups(|_, _| false)).unwrap_err()
 }
 
 #[test]
@@ -34,7 +34,9 @@ fn a_folder_that_others_can_write_to_is_refused_wherever_it_stands() {
             let error = refused(&path);
             assert_eq!(error.path, open_to_all);
             let text = error.to_string();
-            assert!(text.contains(&format!("mode {mode:04o}")) && text.contains("chmod go-w"), "{text}");
+            let is_shared = mode & 0o002 != 0;
+            assert!(text.contains(&format!("mode {mode:04o}")), "{text}");
+            assert_eq!(text.contains("chmod go-w"), !is_shared, "{text}");
         }
     }
     chmod(&open_to_all, 0o1777);
@@ -91,22 +93,34 @@ fn a_folder_of_a_stranger_is_refused() {
 
 #[test]
 fn an_unmapped_owner_passes_for_folders_only() {
-    // Read from maps as user_namespaces(7) shows them: the whole machine, one user, a range, nothing.
-    assert_eq!(unmapped("         0          0 4294967295\n", 65534), None);
-    assert_eq!(unmapped("         0       1000          1\n", 65534), Some(65534));
-    assert_eq!(unmapped("0 1000 1\n1 100000 65536\n", 65534), None);
-    assert_eq!(unmapped("1000 1000 1\n", 65534), Some(65534));
-    assert_eq!(unmapped("", 65534), None);
-
-    let inside = Trust { uid: 1000, unmapped: Some(65534) };
+    let trust = |uid, unmapped| Trust { uid, unmapped, is_private_group: |_, _| true };
+    let inside = trust(1000, Some(65534));
     assert!(inside.of_folder(65534) && !inside.of_file(65534));
     assert!(inside.of_folder(1000) && inside.of_file(1000));
     assert!(inside.of_folder(0) && inside.of_file(0));
     assert!(!inside.of_folder(1001) && !inside.of_file(1001));
 
-    let nobody_outside = Trust { uid: 65534, unmapped: None };
+    let nobody_outside = trust(65534, None);
     assert!(nobody_outside.of_folder(65534) && nobody_outside.of_file(65534));
     // A namespace that does not even map us: every owner looks like us, so none is proof.
-    let nobody_inside = Trust { uid: 65534, unmapped: Some(65534) };
+    let nobody_inside = trust(65534, Some(65534));
     assert!(nobody_inside.of_folder(65534) && !nobody_inside.of_file(65534));
+}
+
+#[test]
+fn a_group_may_write_where_it_is_the_owners_private_one_and_there_is_no_access_list() {
+    let root = folder();
+    let inner = subfolder(&root.path().join("inner"));
+    chmod(&inner, 0o775);
+    let stat = nix::sys::stat::stat(&inner).unwrap();
+    let private = Trust::with_groups(|_, _| true);
+    open_trusted(&inner, private).unwrap();
+    assert!(!private.lets_others_write(&inner, &stat));
+    // Whether there is a list cannot be told of what is not there.
+    assert!(private.lets_others_write(&root.path().join("none"), &stat));
+    // An owner that is not mapped may be anybody, whatever the group is called.
+    let inside = Trust { unmapped: Some(stat.st_uid), ..private };
+    assert!(inside.lets_others_write(&inner, &stat));
+    chmod(&inner, 0o777);
+    assert_eq!(open_trusted(&inner, private).unwrap_err().path, inner);
 }

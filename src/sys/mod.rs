@@ -7,8 +7,10 @@
 //!
 //! What always holds: every file descriptor is close-on-exec; a process is signalled only through a
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
-//! files with unsafe code are `raw.rs`, `child.rs`, `fd_kind.rs` and `large_pieces.rs`; `docs/unsafe-inventory.md` lists each block.
+//! files with unsafe code are `raw.rs`, `child.rs`, `fd_kind.rs`, `large_pieces.rs` and `access_list.rs`;
+//! `docs/unsafe-inventory.md` lists each block.
 
+mod access_list;
 pub mod attached;
 mod child;
 pub mod clock;
@@ -35,6 +37,7 @@ pub mod orphans;
 pub mod pidfd_slot;
 pub mod private_file;
 pub mod private_folder;
+mod private_group;
 mod proc_file;
 pub mod process;
 pub mod process_group;
@@ -51,3 +54,5 @@ pub mod thread_state;
 pub mod token;
 pub mod trusted_file;
 pub mod unread;
+mod user_namespace;
+pub mod writable;

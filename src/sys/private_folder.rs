@@ -44,6 +44,8 @@ pub enum PrivateFolderError {
         path: PathBuf,
         /// Permission bits.
         mode: u32,
+        /// Whether it can have been meant for this: it is empty, or a host's already, and not sticky.
+        is_meant: bool,
     },
     /// A system call failed.
     File(FileError),
@@ -70,13 +72,20 @@ impl fmt::Display for PrivateFolderError {
                 "folder {} belongs to uid {owner}; expected uid {uid}; choose a folder of this user's own",
                 path.display()
             ),
-            PrivateFolderError::Mode { path, mode } => {
+            PrivateFolderError::Mode { path, mode, is_meant } => {
                 let path = path.display();
                 write!(
                     f,
-                    "folder {path} has mode {mode:04o}; expected 0700, so that no other user sees into it; if it is \
-                     meant for this, run `chmod 700 {path}` (systemd: RuntimeDirectoryMode=0700)"
-                )
+                    "folder {path} has mode {mode:04o}; expected 0700, so that no other user sees into it; "
+                )?;
+                if *is_meant {
+                    write!(
+                        f,
+                        "if it is meant for this, run `chmod 700 {path}` (systemd: RuntimeDirectoryMode=0700)"
+                    )
+                } else {
+                    write!(f, "choose one that does not exist yet, such as {path}/rpcplugind: it is made so")
+                }
             }
             PrivateFolderError::File(error) => error.fmt(f),
         }
@@ -136,9 +145,17 @@ impl PrivateFolder {
         }
         let mode = permissions(&stat);
         if mode & 0o077 != 0 {
-            return Err(PrivateFolderError::Mode { path: path.to_owned(), mode });
+            let folder = PrivateFolder { fd: Arc::new(fd), path: path.to_owned() };
+            let is_meant = mode & 0o1000 == 0 && folder.is_unused_or_ours();
+            return Err(PrivateFolderError::Mode { path: folder.path, mode, is_meant });
         }
         Ok(PrivateFolder { fd: Arc::new(fd), path: path.to_owned() })
+    }
+
+    /// Whether nothing is in it, or what a host leaves in a runtime folder.
+    fn is_unused_or_ours(&self) -> bool {
+        self.entries()
+            .is_ok_and(|entries| entries.is_empty() || entries.iter().any(|(name, _)| name == "lock"))
     }
 
     /// Its path.

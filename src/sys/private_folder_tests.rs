@@ -32,10 +32,25 @@ fn a_folder_that_is_not_private_is_refused_and_left_as_it_is() {
         std::fs::create_dir(&path).unwrap();
         chmod(&path, bits);
         let error = open_in(root.path(), path.file_name().unwrap().to_str().unwrap()).unwrap_err();
-        assert_eq!(error, PrivateFolderError::Mode { path: path.clone(), mode: bits });
-        assert!(error.to_string().contains(&format!("chmod 700 {}", path.display())), "{error}");
+        let is_meant = bits != 0o1777;
+        assert_eq!(error, PrivateFolderError::Mode { path: path.clone(), mode: bits, is_meant });
+        let command = format!("chmod 700 {}", path.display());
+        assert_eq!(error.to_string().contains(&command), is_meant, "{error}");
         assert_eq!(mode(&path), bits);
     }
+}
+
+#[test]
+fn the_mode_of_a_folder_that_has_other_things_in_it_is_left_to_its_owner() {
+    let root = folder();
+    let path = root.path().join("shared");
+    std::fs::create_dir(&path).unwrap();
+    chmod(&path, 0o755);
+    file(&path, "other", "", 0o600);
+    let error = open_in(root.path(), "shared").unwrap_err().to_string();
+    assert!(!error.contains("chmod") && error.contains("choose one that does not exist yet"), "{error}");
+    file(&path, "lock", "", 0o600);
+    assert!(open_in(root.path(), "shared").unwrap_err().to_string().contains("chmod 700"));
 }
 
 #[test]

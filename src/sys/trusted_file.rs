@@ -9,7 +9,8 @@
 //! else may write to, whatever its path, such as a shell's `<(...)`.
 #![forbid(unsafe_code)]
 
-use super::folder::{FolderError, FolderProblem, Trust, expected_uids, find_trusted, kind, permissions};
+use super::folder::{FolderError, FolderProblem, Trust, expected_uids, find_noting, kind, path_of_open};
+use super::writable::{WritablePath, WritablePaths};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -23,8 +24,8 @@ use std::path::{Path, PathBuf};
 pub enum TrustedFileError {
     /// A folder or link on the way cannot be trusted or opened.
     Way(FolderError),
-    /// Group or others can write to it: path, permission bits, owner's uid.
-    Writable(PathBuf, u32, u32),
+    /// Others can write to it, or to folders on the way.
+    Writable(WritablePaths),
     /// It belongs to somebody else: path, owner's uid, our effective uid.
     Owner(PathBuf, u32, u32),
     /// It is a folder, a device or the like.
@@ -37,13 +38,7 @@ impl fmt::Display for TrustedFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TrustedFileError::Way(error) => error.fmt(f),
-            TrustedFileError::Writable(path, mode, owner) => {
-                let path = path.display();
-                write!(
-                    f,
-                    "{path} can be changed by other users (mode {mode:04o}, owner uid {owner}); run `chmod go-w {path}`"
-                )
-            }
+            TrustedFileError::Writable(paths) => paths.fmt(f),
             TrustedFileError::Owner(path, owner, uid) => write!(
                 f,
                 "{} belongs to uid {owner}, who could change it; expected {}; copy it or change its owner",
@@ -69,49 +64,67 @@ impl From<Errno> for TrustedFileError {
 /// # Errors
 /// Names the file or folder at fault, and what to do.
 pub fn open_trusted_file(path: &Path) -> Result<File, TrustedFileError> {
-    let trust = Trust::current();
+    open_as(path, Trust::current())
+}
+
+fn open_as(path: &Path, trust: Trust) -> Result<File, TrustedFileError> {
+    let mut writable = WritablePaths::default();
     let path = std::path::absolute(path).map_err(TrustedFileError::Io)?;
     if let Some(pipe) = open_pipe(&path, trust)? {
-        check(&path, &fstat(&pipe)?, trust)?;
+        check(&path, &path_of_open(&pipe), &fstat(&pipe)?, trust, &mut writable)?;
         return Ok(pipe);
     }
-    let (folder, name) = find_trusted(&path, trust).map_err(|error| match error.problem {
+    let (folder, name) = find_noting(&path, trust, &mut writable).map_err(|error| match error.problem {
         FolderProblem::Missing => Errno::ENOENT.into(),
         FolderProblem::System(errno) => errno.into(),
         _ => TrustedFileError::Way(error),
     })?;
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let file = openat(&folder.fd, name.as_os_str(), flags, Mode::empty())?;
-    let stat = fstat(&file)?;
-    let path = folder.path.join(name);
-    if kind(&stat) != SFlag::S_IFREG {
-        return Err(TrustedFileError::NotAFile(path));
-    }
-    check(&path, &stat, trust)?;
-    Ok(file.into())
+    let path = folder.path.join(&name);
+    let mut open = |flags| -> Result<File, TrustedFileError> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(&folder.fd, name.as_os_str(), flags, Mode::empty())?;
+        let stat = fstat(&file)?;
+        if kind(&stat) != SFlag::S_IFREG {
+            return Err(TrustedFileError::NotAFile(path.clone()));
+        }
+        check(&path, &path_of_open(&file), &stat, trust, &mut writable)?;
+        Ok(file.into())
+    };
+    // First without opening the file as such: opening a device can have effects.
+    open(OFlag::O_PATH)?;
+    open(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
 }
 
 /// A pipe, which may have no path of its own. Whose it is is asked before it is opened too: that waits for a writer.
 fn open_pipe(path: &Path, trust: Trust) -> Result<Option<File>, TrustedFileError> {
     // Nothing else is opened: that can have effects.
     match nix::sys::stat::stat(path) {
-        Ok(stat) if kind(&stat) == SFlag::S_IFIFO => check(path, &stat, trust)?,
+        Ok(stat) if kind(&stat) == SFlag::S_IFIFO => {
+            check(path, path, &stat, trust, &mut WritablePaths::default())?;
+        }
         _ => return Ok(None),
     }
     let file = File::open(path).map_err(TrustedFileError::Io)?;
     Ok((kind(&fstat(&file)?) == SFlag::S_IFIFO).then_some(file))
 }
 
-fn check(path: &Path, stat: &FileStat, trust: Trust) -> Result<(), TrustedFileError> {
-    let (mode, owner) = (permissions(stat), stat.st_uid);
+/// Checks owner and permissions of what is found at `found`, and is called `path`.
+fn check(
+    path: &Path,
+    found: &Path,
+    stat: &FileStat,
+    trust: Trust,
+    writable: &mut WritablePaths,
+) -> Result<(), TrustedFileError> {
+    let owner = stat.st_uid;
     // An owner that a user namespace does not map may be the machine's root, who lays out configurations.
     if !trust.of_folder(owner) {
         return Err(TrustedFileError::Owner(path.to_owned(), owner, trust.uid()));
     }
-    if mode & 0o022 != 0 {
-        return Err(TrustedFileError::Writable(path.to_owned(), mode, owner));
+    if trust.lets_others_write(found, stat) {
+        writable.add(WritablePath::new(path, stat));
     }
-    Ok(())
+    writable.none().map_err(TrustedFileError::Writable)
 }
 
 #[cfg(test)]
@@ -123,9 +136,32 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn read(path: &Path) -> Result<String, TrustedFileError> {
+        read_as(path, Trust::with_groups(|_, _| false))
+    }
+
+    fn read_as(path: &Path, trust: Trust) -> Result<String, TrustedFileError> {
         let mut text = String::new();
-        open_trusted_file(path)?.read_to_string(&mut text).unwrap();
+        open_as(path, trust)?.read_to_string(&mut text).unwrap();
         Ok(text)
+    }
+
+    #[test]
+    fn a_file_that_its_owners_private_group_can_change_is_obeyed() {
+        let trust = Trust::with_groups(|owner, gid| {
+            owner == nix::unistd::geteuid().as_raw() && gid == nix::unistd::getegid().as_raw()
+        });
+        let root = folder();
+        let inner = subfolder(&root.path().join("inner"));
+        let path = file(&inner, "config", "ours", 0o664);
+        chmod(&inner, 0o775);
+        assert_eq!(read_as(&path, trust).unwrap(), "ours");
+        chmod(&path, 0o666);
+        assert!(matches!(read_as(&path, trust), Err(TrustedFileError::Writable(_))));
+        let fifo = root.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
+        chmod(&fifo, 0o620);
+        let stat = nix::sys::stat::stat(&fifo).unwrap();
+        check(&fifo, &fifo, &stat, trust, &mut WritablePaths::default()).unwrap();
     }
 
     #[test]
@@ -134,19 +170,27 @@ mod tests {
         let inner = subfolder(&root.path().join("inner"));
         let path = file(&inner, "config", "ours", 0o644);
         assert_eq!(read(&path).unwrap(), "ours");
+        let command = format!("chmod go-w {}`", path.display());
         for mode in [0o664, 0o646, 0o666] {
             chmod(&path, mode);
             let error = read(&path).unwrap_err();
             assert!(
-                matches!(error, TrustedFileError::Writable(..)) && error.to_string().contains("chmod go-w")
+                matches!(error, TrustedFileError::Writable(..)) && error.to_string().contains(&command),
+                "{error}"
             );
         }
+        // All that is to be mended is told at once.
+        chmod(&inner, 0o775);
+        let error = read(&path).unwrap_err().to_string();
+        let command = format!("chmod go-w {} {}`", inner.display(), path.display());
+        assert!(error.contains(&command), "{error}");
         chmod(&path, 0o600);
-        for mode in [0o775, 0o757] {
-            chmod(&inner, mode);
-            let error = read(&path).unwrap_err();
-            assert!(matches!(&error, TrustedFileError::Way(way) if way.path == inner), "{error}");
-        }
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains(&format!("chmod go-w {}`", inner.display())), "{error}");
+        chmod(&inner, 0o757);
+        let error = read(&path).unwrap_err();
+        assert!(matches!(&error, TrustedFileError::Way(way) if way.path == inner), "{error}");
+        assert!(!error.to_string().contains("chmod"), "everybody shares it: {error}");
         chmod(&inner, 0o1777);
         assert_eq!(read(&path).unwrap(), "ours", "nobody can replace it there");
         if nix::unistd::geteuid().is_root() && nix::unistd::chown(&path, Some(12345.into()), None).is_ok() {
@@ -167,7 +211,9 @@ mod tests {
         assert!(matches!(read(&link), Err(TrustedFileError::Way(way)) if way.path == open_folder));
         chmod(&open_folder, 0o755);
         chmod(&target, 0o666);
-        assert!(matches!(read(&link), Err(TrustedFileError::Writable(path, ..)) if path == target));
+        assert!(
+            matches!(read(&link), Err(TrustedFileError::Writable(paths)) if paths.iter().any(|found| found.path == target))
+        );
         let circle = root.path().join("circle");
         symlink("circle", &circle).unwrap();
         assert!(read(&circle).is_err());

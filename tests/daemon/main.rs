@@ -14,6 +14,7 @@ mod life;
 mod memory;
 mod nested;
 mod standstill;
+mod umask;
 
 /// What this program is when a test starts it once more, by name.
 const BODIES: &[(&str, fn())] =

@@ -107,17 +107,18 @@ fn tell<'a>(
     source.errors.more += errors.more;
 }
 
-/// The value of `--plugin`: `ID=PATH`, with an absolute path and everything else by default.
+/// The value of `--plugin`: `ID=PATH`, a relative path counting from the current folder, and everything else by default.
 ///
 /// # Errors
 /// What is wrong, and what is allowed.
 pub(super) fn plugin_of_flag(text: &str, policy: &Policy) -> Result<PluginEntry, (String, String)> {
-    let form = || "ID=PATH with an absolute path".to_owned();
+    let form = || "ID=PATH".to_owned();
     let (id, path) = text.split_once('=').ok_or_else(|| (format!("{} has no '='", quoted(text)), form()))?;
     let id = id
         .parse::<PluginId>()
         .map_err(|error| (format!("plugin id {} {error}", quoted(id)), id_allowed()))?;
-    let config = PluginConfig::new(id, path);
+    // As it was typed, so from where it was typed. An empty one stays empty, and is refused.
+    let config = PluginConfig::new(id, std::path::absolute(path).unwrap_or_else(|_| path.into()));
     // With the default policy, which contradicts nothing: the one in force was checked where it was written.
     if let Some(error) = config.check().err().and_then(|errors| errors.errors.into_iter().next()) {
         let allowed = if error.place == "executable" { form() } else { error.allowed };

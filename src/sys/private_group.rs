@@ -1,0 +1,130 @@
+//! The rule "private group": whose group's write permission lets nobody in but the owner.
+//!
+//! What this file is for: most desktops give each user a group of the same name, and a umask of 002, so that whatever the
+//! user makes is group-writable. What it deliberately does not do: look at permission bits; [`super::folder`] does.
+//!
+//! What always holds: a group is private to a user if it has the user's name, no other member, and is no other user's
+//! primary group, as far as the system's user database tells. What cannot be told is not private.
+#![forbid(unsafe_code)]
+
+use super::user_namespace::unmapped_gid;
+use nix::unistd::{Gid, Group, Uid, User};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+
+/// The users of this machine. The database may have others, of which a program is told only by number or name.
+const USERS: &str = "/etc/passwd";
+/// Most that is read of it; where there is more, no group is private. Bytes.
+const USERS_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What the rule is about.
+struct GroupFacts<'a> {
+    /// The owner's name.
+    owner: &'a str,
+    /// The group's name.
+    group: &'a str,
+    /// Names of those that the group lists.
+    members: &'a [String],
+    /// Whether it is the primary group of a user with another uid.
+    is_primary_of_others: bool,
+}
+
+impl GroupFacts<'_> {
+    fn is_private(&self) -> bool {
+        !self.owner.is_empty()
+            && self.owner == self.group
+            && self.members.iter().all(|member| member == self.owner)
+            && !self.is_primary_of_others
+    }
+}
+
+/// Whether the group is the private one of that user, as the system's databases say. Blocks.
+pub(super) fn is_private_group(owner: u32, gid: u32) -> bool {
+    // In a user namespace it may stand for any group.
+    if unmapped_gid() == Some(gid) {
+        return false;
+    }
+    let Ok(Some(user)) = User::from_uid(Uid::from_raw(owner)) else { return false };
+    let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid)) else { return false };
+    let facts = GroupFacts {
+        owner: &user.name,
+        group: &group.name,
+        members: &group.mem,
+        // The most expensive, so it is asked last.
+        is_primary_of_others: user.name == group.name
+            && users().is_none_or(|users| is_primary_of_others(&users, owner, gid)),
+    };
+    facts.is_private()
+}
+
+/// Whether it is a group that the user's own files get without further ado: the user's primary one, or this process's.
+pub(super) fn is_usual_group(owner: u32, gid: u32) -> bool {
+    gid == nix::unistd::getegid().as_raw()
+        || User::from_uid(Uid::from_raw(owner)).ok().flatten().is_some_and(|user| user.gid.as_raw() == gid)
+}
+
+/// The text of [`USERS`]; `None` if it cannot be read or is too long. A machine without the file has no such users.
+fn users() -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    match File::open(USERS) {
+        Ok(file) => file.take(USERS_BYTES_MAX + 1).read_to_end(&mut text).ok()?,
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(_) => return None,
+    };
+    (text.len() as u64 <= USERS_BYTES_MAX).then_some(text)
+}
+
+/// Whether a line of passwd(5) names that group, and another user.
+fn is_primary_of_others(users: &[u8], owner: u32, gid: u32) -> bool {
+    users.split(|byte| *byte == b'\n').any(|line| {
+        let mut fields = line.split(|byte| *byte == b':').skip(2);
+        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse::<u32>().ok();
+        let (user, group) = (number(), number());
+        group == Some(gid) && user != Some(owner)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_private_by_its_name_its_members_and_the_users_that_have_it() {
+        let is_private = |owner, group, members: &[&str], is_primary_of_others| {
+            let members: Vec<_> = members.iter().map(|member| (*member).to_owned()).collect();
+            GroupFacts { owner, group, members: &members, is_primary_of_others }.is_private()
+        };
+        assert!(is_private("alice", "alice", &[], false));
+        assert!(is_private("alice", "alice", &["alice"], false));
+        assert!(!is_private("alice", "alice", &["bob"], false), "another member");
+        assert!(!is_private("alice", "alice", &["alice", "bob"], false), "another member beside the owner");
+        assert!(!is_private("alice", "users", &[], false), "a group of another name");
+        assert!(!is_private("alice", "alice", &[], true), "another user's primary group");
+        assert!(!is_private("nobody", "nogroup", &[], false));
+        assert!(!is_private("", "", &[], false));
+    }
+
+    #[test]
+    fn users_with_that_primary_group_are_found() {
+        let users = b"root:x:0:0:root:/root:/bin/bash\n# a comment\nalice:x:1000:1000::/home/alice:/bin/sh\n\
+            toor:x:0:0::/root:/bin/sh\noperator:x:11:0:operator:/root:/sbin/nologin\n+::::::\n\nbroken:x:7\n";
+        assert!(is_primary_of_others(users, 0, 0), "operator");
+        assert!(!is_primary_of_others(users, 1000, 1000));
+        assert!(is_primary_of_others(users, 1001, 1000), "alice");
+        assert!(!is_primary_of_others(b"root:x:0:0::/:/\ntoor:x:0:0::/:/", 0, 0), "one user of two names");
+        assert!(!is_primary_of_others(b"", 0, 0));
+        assert!(
+            is_primary_of_others(b"strange:x:none:0::/:/", 0, 0),
+            "a user that cannot be told from others"
+        );
+    }
+
+    #[test]
+    fn what_the_system_does_not_know_is_not_private() {
+        assert!(!is_private_group(3_999_999, 3_999_999));
+        assert!(!is_private_group(0, 3_999_999));
+        let own = nix::unistd::getegid().as_raw();
+        assert!(is_usual_group(nix::unistd::geteuid().as_raw(), own));
+        assert!(!is_usual_group(3_999_999, 3_999_999));
+    }
+}
