@@ -132,8 +132,9 @@ impl Nature {
         if rng.u8(0..3) == 0 {
             nature.greets_after = Duration::from_millis(rng.u64(0..150));
         }
-        if rng.u8(0..25) == 0 {
-            nature.dies_after = Duration::from_millis(if rng.bool() { 200 } else { rng.u64(5000..7000) });
+        if rng.u8(0..15) == 0 {
+            let is_short = rng.u8(0..4) == 0;
+            nature.dies_after = Duration::from_millis(if is_short { 200 } else { rng.u64(5000..7000) });
         }
         if rng.u8(0..3) == 0 {
             nature.draw_fate(rng);
