@@ -31,7 +31,7 @@ use rpc_plugin_wire::limits::FRAME_BYTES_MAX_DEFAULT;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 /// How long a start waits for processes of a dead host to end.
@@ -281,6 +281,7 @@ impl HostBuilder {
             engine,
             runtime_dir,
             log,
+            flushed: Once::new(),
             thread,
             ended,
             sinks: Mutex::default(),

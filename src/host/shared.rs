@@ -14,7 +14,7 @@ use crate::reactor::{EndReason, LoopCommand, Reactor};
 use crate::sys::runtime_dir::RuntimeDir;
 use crate::sys::temporary::TemporaryFolder;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(super) struct HostShared {
     pub(super) engine: Arc<Engine<Reactor>>,
     pub(super) runtime_dir: Arc<RuntimeDir>,
     pub(super) log: EventLog,
+    /// Whether the end of the host has waited for its record: a disk that hangs is waited for once.
+    pub(super) flushed: Once,
     pub(super) thread: LoopThread,
     pub(super) ended: EndReason,
     pub(super) sinks: Mutex<Sinks>,
@@ -83,11 +85,16 @@ impl HostShared {
     /// the plugins.
     pub(super) fn end(&self, reason: &str) {
         self.tell_to_end(|| LoopCommand::End(reason.to_owned()));
+        let flush = || {
+            let _ = self.log.flush(FLUSH_TIMEOUT);
+        };
         // The loop itself cannot wait for its own end.
-        if self.thread.id != std::thread::current().id() {
+        if self.thread.id == std::thread::current().id() {
+            flush();
+        } else {
             self.thread.wait();
+            self.flushed.call_once(flush);
         }
-        let _ = self.log.flush(FLUSH_TIMEOUT);
         if let Ok(mut sinks) = self.sinks.lock() {
             sinks.end();
         }

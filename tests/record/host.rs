@@ -186,3 +186,21 @@ fn a_record_that_cannot_be_written_is_told_elsewhere_at_once_and_on_record_when_
     });
     host.shutdown();
 }
+
+/// Each handle that is dropped ends the host, and so does the program itself.
+#[test]
+fn the_end_of_a_host_waits_once_for_a_disk_that_hangs() {
+    let world = World::new();
+    let disk = Arc::new(FaultyDisk::default());
+    let host = world.builder().log_disk(disk.clone()).start().unwrap();
+    disk.set(Faults { hangs_writing: true, ..Faults::default() });
+    host.add(PluginConfig::new("echo".parse().unwrap(), world.program("echo"))).unwrap();
+    let begin = Instant::now();
+    host.shutdown();
+    let first = begin.elapsed();
+    assert!(disk.hanging.load(Ordering::SeqCst) > 0, "its writer hangs");
+    let begin = Instant::now();
+    host.shutdown();
+    assert!(begin.elapsed() < first / 2, "{:?} after {first:?}", begin.elapsed());
+    disk.heal();
+}
