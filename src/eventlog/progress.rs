@@ -49,6 +49,8 @@ struct ProgressState {
     settled: u64,
     /// Disjoint, in order: first and last ticket.
     not_recorded: VecDeque<(u64, u64)>,
+    /// Threads that wait for something to change: where there are none, none is woken.
+    waiting: usize,
     is_over: bool,
     /// The number of the last flush that was done, and whether all files were clean then.
     flushed: (u64, bool),
@@ -98,15 +100,13 @@ impl LogProgress {
 
     /// Says that everything up to `ticket` is recorded or given up.
     pub(super) fn settle(&self, ticket: u64) {
-        {
-            let mut state = self.state();
-            if ticket <= state.settled {
-                return;
-            }
-            state.settled = ticket;
-            self.settled.store(ticket, Ordering::SeqCst);
+        let mut state = self.state();
+        if ticket <= state.settled {
+            return;
         }
-        self.changed.notify_all();
+        state.settled = ticket;
+        self.settled.store(ticket, Ordering::SeqCst);
+        self.wake(state);
         if self.is_wanted.swap(false, Ordering::SeqCst) {
             let notice = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(notice) = &*notice {
@@ -115,10 +115,32 @@ impl LogProgress {
         }
     }
 
+    /// Wakes those who wait, to look at what has changed.
+    fn wake(&self, state: MutexGuard<'_, ProgressState>) {
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        if is_awaited {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for something to change, at most so long.
+    fn wait_changed<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, ProgressState>,
+        left: Duration,
+    ) -> MutexGuard<'s, ProgressState> {
+        state.waiting += 1;
+        let mut state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        state.waiting -= 1;
+        state
+    }
+
     /// Says that there is no writer any more.
     pub(super) fn end(&self) {
-        self.state().is_over = true;
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.is_over = true;
+        self.wake(state);
     }
 
     pub(super) fn settled(&self) -> u64 {
@@ -139,14 +161,15 @@ impl LogProgress {
             if settled != Settled::Waiting || left.is_zero() || state.is_over {
                 return settled;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait_changed(state, left);
         }
     }
 
     /// Says that flushes up to this number are done.
     pub(super) fn flushed(&self, number: u64, is_clean: bool) {
-        self.state().flushed = (number, is_clean);
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.flushed = (number, is_clean);
+        self.wake(state);
     }
 
     /// Waits for a flush; whether it found all files clean.
@@ -162,7 +185,7 @@ impl LogProgress {
             if left.is_zero() || state.is_over {
                 return false;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait_changed(state, left);
         }
     }
 

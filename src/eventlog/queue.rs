@@ -32,6 +32,8 @@ pub(super) struct EventQueue {
     state: Mutex<QueueState>,
     arrived: Condvar,
     max: usize,
+    /// How long events that are not urgent gather.
+    gather: Duration,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,8 @@ struct QueueState {
     is_pressing: bool,
     /// Threads that asked for everything to be written and synced.
     flushes: u64,
+    /// The writer was given events the last time: more are likely to come soon.
+    expects_more: bool,
     sleep: Sleep,
     is_closed: bool,
 }
@@ -104,10 +108,11 @@ impl EventQueue {
             awaited: 0,
             is_pressing: false,
             flushes: 0,
+            expects_more: false,
             sleep: Sleep::default(),
             is_closed: false,
         };
-        EventQueue { state: Mutex::new(state), arrived: Condvar::new(), max: all.count }
+        EventQueue { state: Mutex::new(state), arrived: Condvar::new(), max: all.count, gather: GATHER }
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState> {
@@ -196,6 +201,7 @@ impl EventQueue {
         }
         let spare = if spare.capacity() > KEPT_MAX { Vec::new() } else { spare };
         let events = std::mem::replace(&mut state.events, spare);
+        state.expects_more = !events.is_empty();
         let awaited = std::mem::take(&mut state.awaited);
         state.shares.clear();
         state.reserved.clear();
@@ -208,16 +214,19 @@ impl EventQueue {
     /// Waits until something is urgent, or its time has come.
     fn await_due(&self, until: Option<Instant>) -> MutexGuard<'_, QueueState> {
         let mut state = self.state();
-        let mut gather_until = None;
+        // Where events came a moment ago, the next ones need not wake the writer only to have it wait for others.
+        let mut gather_until = state.expects_more.then(|| Instant::now() + self.gather);
         loop {
             let now = Instant::now();
             let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-            if state.is_urgent || is_due(until) || is_due(gather_until) {
+            let has_gathered = is_due(gather_until);
+            if state.is_urgent || is_due(until) || (has_gathered && !state.events.is_empty()) {
                 break;
             }
-            if !state.events.is_empty() {
-                gather_until = gather_until.or(Some(now + GATHER));
-            }
+            gather_until = match state.events.is_empty() {
+                true => gather_until.filter(|_| !has_gathered),
+                false => gather_until.or(Some(now + self.gather)),
+            };
             state.sleep = if gather_until.is_some() { Sleep::Gathering } else { Sleep::Sound };
             let next = [until, gather_until].into_iter().flatten().min();
             state = match next {
@@ -242,6 +251,30 @@ mod tests {
 
     fn entry() -> Box<Entry> {
         Box::new(Entry::new(EventKind::Exited))
+    }
+
+    #[test]
+    fn who_hands_over_what_follows_other_events_does_not_wake_the_writer() {
+        let queue = EventQueue { gather: LONG, ..EventQueue::new(100) };
+        let (taken, _) = take_beside(&queue, Batching::default(), || {
+            assert_eq!(queue.state().sleep, Sleep::Sound);
+            queue.push(entry(), &Party::Program, true).unwrap();
+        });
+        assert_eq!(taken.events.len(), 1);
+        let (taken, _) = take_beside(&queue, Batching::default(), || {
+            assert_eq!(queue.state().sleep, Sleep::Gathering, "more are likely to come");
+            queue.push(entry(), &Party::Program, false).unwrap();
+            assert_eq!(queue.state().sleep, Sleep::Gathering);
+            queue.hurry();
+        });
+        assert_eq!(taken.events.len(), 1);
+        // Nothing has come for as long as events gather.
+        let queue = EventQueue { gather: Duration::ZERO, ..queue };
+        let (taken, _) = take_beside(&queue, Batching::default(), || {
+            assert_eq!(queue.state().sleep, Sleep::Sound);
+            queue.push(entry(), &Party::Program, false).unwrap();
+        });
+        assert_eq!(taken.events.len(), 1);
     }
 
     /// Takes beside `meanwhile`, which begins when the writer waits.

@@ -219,14 +219,21 @@ impl<W> RequestsOut<W> {
 
     /// Takes a request out.
     pub fn remove(&mut self, id: u64) -> Option<Unanswered<W>> {
-        let request = match self.distance(id) {
-            Some(distance) => self.recent.get_mut(distance)?.take()?,
-            None => self.old.remove(&id)?,
-        };
-        self.close_gap();
+        // Counted first, so that the request is moved once.
+        let is_call = self.get(id)?.asked.is_call;
         self.len -= 1;
-        self.calls -= usize::from(request.asked.is_call);
-        Some(request)
+        self.calls -= usize::from(is_call);
+        match self.distance(id) {
+            // The oldest, mostly.
+            Some(0) => {
+                self.first_recent += 1;
+                let oldest = self.recent.pop_front();
+                self.close_gap();
+                oldest?
+            }
+            Some(distance) => self.recent.get_mut(distance)?.take(),
+            None => self.old.remove(&id),
+        }
     }
 
     /// The request with that id, if it waits.
