@@ -36,6 +36,8 @@ pub enum DirSource {
     Variable,
     /// `RUNTIME_DIRECTORY`.
     Service,
+    /// The folder of the admin socket that `--admin-socket` or its variable names.
+    AdminSocket,
     /// The default for root.
     Root,
     /// The default for everybody else, in `XDG_RUNTIME_DIR`.
@@ -48,6 +50,7 @@ impl fmt::Display for DirSource {
             DirSource::Flag => "--runtime-dir",
             DirSource::Variable => VARIABLE,
             DirSource::Service => SERVICE_VARIABLE,
+            DirSource::AdminSocket => "--admin-socket",
             DirSource::Root => "the default for root",
             DirSource::Session => SESSION_VARIABLE,
         })

@@ -52,18 +52,23 @@ fn unreachable(message: String) -> Failure {
 }
 
 impl AdminClient {
-    /// Connects to the daemon of that runtime folder; everything on this connection ends within
-    /// `wait`.
-    pub(super) fn connect(runtime_dir: &ResolvedDir, wait: Duration) -> Result<AdminClient, Failure> {
+    /// Connects to the daemon of that runtime folder, at its own socket or at the one that was named; everything
+    /// on this connection ends within `wait`.
+    pub(super) fn connect(
+        runtime_dir: &ResolvedDir,
+        named: Option<&Path>,
+        wait: Duration,
+    ) -> Result<AdminClient, Failure> {
         let (begun, limit) = (Instant::now(), WaitLimit::new(wait));
-        let socket_path = runtime_dir.path.join(ADMIN_SOCKET);
+        let socket_path = named.map_or_else(|| runtime_dir.path.join(ADMIN_SOCKET), Path::to_owned);
         check_socket(runtime_dir, &socket_path)?;
         let stream = open(&socket_path, wait).map_err(|errno| refused(&socket_path, wait, errno))?;
         let peer = nix::sys::socket::getsockopt(&stream, sockopt::PeerCredentials)
             .map_err(|errno| unreachable(format!("cannot tell who serves {socket_path:?}: {errno}")))?;
         let folder_uid = std::fs::symlink_metadata(&runtime_dir.path).map_or(0, |folder| folder.uid());
         let own_uid = nix::unistd::geteuid().as_raw();
-        if !may_be_trusted(peer.uid(), own_uid, folder_uid) {
+        let is_vouched = || named.is_some_and(|path| vouches_for(path, peer.uid()));
+        if !may_be_trusted(peer.uid(), own_uid, folder_uid) && !is_vouched() {
             let message = format!(
                 "{socket_path:?} is served by process {} of user {}, not by user {own_uid} or root; \
                  nothing was sent",
@@ -229,9 +234,20 @@ fn may_be_trusted(peer_uid: u32, own_uid: u32, folder_uid: u32) -> bool {
     peer_uid == own_uid || peer_uid == 0 || (own_uid == 0 && peer_uid == folder_uid)
 }
 
+/// Whether that user made the socket at a path that was named, and nobody but root and that user can put another in its
+/// place.
+fn vouches_for(socket_path: &Path, peer_uid: u32) -> bool {
+    let (socket, folder) =
+        (std::fs::symlink_metadata(socket_path), socket_path.parent().map(std::fs::metadata));
+    let (Ok(socket), Some(Ok(folder))) = (socket, folder) else { return false };
+    socket.uid() == peer_uid
+        && (folder.uid() == 0 || folder.uid() == peer_uid)
+        && (folder.mode() & 0o022 == 0 || folder.mode() & 0o1000 != 0)
+}
+
 /// Says what is missing before connecting, while it can still be told apart.
 fn check_socket(runtime_dir: &ResolvedDir, socket_path: &Path) -> Result<(), Failure> {
-    let folder = &runtime_dir.path;
+    let folder = socket_path.parent().unwrap_or(&runtime_dir.path);
     let bytes = socket_path.as_os_str().as_bytes().len();
     if bytes > SOCKET_PATH_BYTES_MAX {
         return Err(unreachable(format!(
@@ -258,7 +274,8 @@ fn check_socket(runtime_dir: &ResolvedDir, socket_path: &Path) -> Result<(), Fai
 /// A path that this user may not look at.
 pub(super) fn no_permission(path: &Path) -> Failure {
     Failure::new(Exit::Denied, format!("permission denied at {path:?}"))
-        .hint("only the user that runs rpcplugind, and root, may use it; is this the right --runtime-dir?")
+        .hint("only the user that runs rpcplugind, and root, may use it; is this the right --runtime-dir? members of its \
+               admin group name their socket with --admin-socket")
 }
 
 /// Connects. A full backlog makes connect(2) wait for the send timeout (unix(7)), so that comes first.
@@ -330,5 +347,23 @@ mod tests {
         for (peer, own, folder, trusted) in table {
             assert_eq!(may_be_trusted(peer, own, folder), trusted, "{peer} {own} {folder}");
         }
+    }
+
+    #[test]
+    fn who_made_a_named_socket_is_trusted_where_nobody_else_can_replace_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let uid = nix::unistd::geteuid().as_raw();
+        let mode = |mode| std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(mode)).unwrap();
+        for (bits, trusted) in [(0o755, true), (0o700, true), (0o1777, true), (0o777, false), (0o775, false)]
+        {
+            mode(bits);
+            assert_eq!(vouches_for(&path, uid), trusted, "{bits:o}");
+        }
+        mode(0o755);
+        assert!(!vouches_for(&path, uid + 1), "somebody else serves it");
+        assert!(!vouches_for(&folder.path().join("none"), uid));
     }
 }

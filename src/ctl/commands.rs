@@ -37,7 +37,7 @@ enum Deadline {
 impl Invocation<'_> {
     /// Connects to the daemon.
     pub(super) fn connect(&self, wait: Duration) -> Result<AdminClient, Failure> {
-        AdminClient::connect(&self.runtime_dir, wait)
+        AdminClient::connect(&self.runtime_dir, self.admin_socket.as_deref(), wait)
     }
 
     /// Asks the daemon; the answer as it came.

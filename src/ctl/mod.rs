@@ -20,7 +20,7 @@ mod table;
 pub use exit::Exit;
 pub use table::PROGRAM;
 
-use crate::cli::runtime_dir::{self, ResolvedDir};
+use crate::cli::runtime_dir::{self, DirSource, ResolvedDir};
 use crate::cli::{Args, Ask, text};
 use exit::Failure;
 use out::Out;
@@ -30,6 +30,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::ffi::OsString;
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// JSON laid out for a person, safe to print.
@@ -62,6 +63,8 @@ pub struct Io<'a> {
 struct Invocation<'a> {
     args: &'a Args,
     runtime_dir: ResolvedDir,
+    /// The socket that was named in place of the runtime folder's.
+    admin_socket: Option<PathBuf>,
     timeout: Duration,
 }
 
@@ -122,10 +125,35 @@ fn answer(
         Ask::Run if args.command.is_some_and(|command| command.name == "version") => version(out),
         Ask::Run => {
             let is_root = nix::unistd::geteuid().is_root();
-            let runtime_dir = runtime_dir::resolve(args.get("runtime-dir"), env, is_root)?;
-            let invocation = Invocation { args, runtime_dir, timeout: timeout(args)? };
+            let admin_socket = admin_socket(args, env)?;
+            let runtime_dir = match &admin_socket {
+                // Who reaches the daemon over a socket of a group need not know its folder.
+                Some(socket) if args.command.is_none_or(|command| command.name != "logs") => {
+                    let path = socket.parent().map(Path::to_owned).unwrap_or_default();
+                    ResolvedDir { path, source: DirSource::AdminSocket }
+                }
+                _ => runtime_dir::resolve(args.get("runtime-dir"), env, is_root)?,
+            };
+            let invocation = Invocation { args, runtime_dir, admin_socket, timeout: timeout(args)? };
             invocation.run(stdin, out)
         }
+    }
+}
+
+/// `--admin-socket`, or its variable.
+fn admin_socket(args: &Args, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf>, Failure> {
+    if let Some(path) = args.path(table::ADMIN_SOCKET) {
+        let absolute = std::path::absolute(path)
+            .map_err(|error| args.wrong(table::ADMIN_SOCKET, &path.to_string_lossy(), &error.to_string()))?;
+        return Ok(Some(absolute));
+    }
+    let is_set = |value: &OsString| !value.is_empty() && !args.is_set("runtime-dir");
+    match env(table::ADMIN_SOCKET_VARIABLE).filter(is_set).map(PathBuf::from) {
+        Some(path) if !path.is_absolute() => {
+            let variable = table::ADMIN_SOCKET_VARIABLE;
+            Err(Failure::new(Exit::Usage, format!("{variable} is {path:?}; it must be an absolute path")))
+        }
+        path => Ok(path),
     }
 }
 

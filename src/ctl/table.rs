@@ -9,6 +9,9 @@ use crate::cli::{
 pub(super) const ID: &str = "ID";
 pub(super) const METHOD: &str = "METHOD";
 pub(super) const JSON: &str = "JSON";
+/// The flag that names a socket in place of the runtime folder's, and its variable.
+pub(super) const ADMIN_SOCKET: &str = "admin-socket";
+pub(super) const ADMIN_SOCKET_VARIABLE: &str = "RPC_PLUGIN_SYSTEM_ADMIN_SOCKET";
 /// The flag of `shutdown` that does without waiting.
 pub(super) const NO_WAIT: &str = "no-wait";
 
@@ -267,6 +270,12 @@ pub static PROGRAM: Program = Program {
     groups: &[FlagGroup {
         title: "Flags",
         flags: &[
+            Flag::with_value(
+                ADMIN_SOCKET,
+                "PATH",
+                "The daemon's socket for the members of its admin group; without it, the one in its runtime folder",
+            )
+            .variable(ADMIN_SOCKET_VARIABLE),
             HELP_FLAG,
             Flag::switch("json", "Print the daemon's answer as one JSON document; errors are JSON too"),
             Flag::switch("no-color", "Do not colour the output; without it, only terminals get colour")

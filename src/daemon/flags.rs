@@ -13,6 +13,7 @@ pub(super) const SERVE_ECHO: &str = "serve-echo";
 pub(super) const STAY: &str = "stay";
 pub(super) const CONFIG: &str = "config";
 pub(super) const PLUGIN: &str = "plugin";
+pub(super) const ADMIN_GROUP: &str = "admin-group";
 pub(super) const LOG_SINK: &str = "log-sink";
 pub(super) const CHECK_CONFIG: &str = "check-config";
 pub(super) const JSON: &str = "json";
@@ -40,6 +41,12 @@ const COMMANDS: &[Command] = &[
 ];
 
 const OWN: &[Flag] = &[
+    Flag::with_value(
+        ADMIN_GROUP,
+        "GROUP=PATH",
+        "Let members of this group control the daemon as its own user does, through a socket of their own at this \
+         absolute path; they give it to rpcpluginctl with --admin-socket",
+    ),
     Flag::switch(CHECK_CONFIG, "Check the configuration, print it as JSON with all defaults, and end"),
     Flag::with_value(CONFIG, "FILE", "Read plugins and settings from this JSON file").short('c'),
     HELP_FLAG,

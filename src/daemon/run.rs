@@ -3,9 +3,11 @@
 //! What always holds: whatever ends the daemon in an orderly way ends every plugin first; what it says
 //! on standard error names what happened and what to do.
 
-use super::config::{self, Config, EnvValues, FlagValues, Sources, flag_rows};
+use super::config::{self, AdminGroup, Config, EnvValues, FlagValues, Sources, flag_rows};
 use super::daemon_error::{DaemonError, print};
-use super::flags::{CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, SERVE_ECHO, WAIT};
+use super::flags::{
+    ADMIN_GROUP, CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, SERVE_ECHO, WAIT,
+};
 use super::{by_hand, demo, echo, signals};
 use crate::cli::{Args, Ask};
 use crate::host::{Host, HostError};
@@ -70,6 +72,9 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
         .log_sinks(config.sinks.clone())
         .adopt_orphans(true)
         .on_hang(signals::exit_hung(PROGRAM.name));
+    if let Some(AdminGroup { group, socket }) = &config.admin_group {
+        builder = builder.admin_group(gid_of(group)?, socket);
+    }
     if let Some(starting_max) = config.limits.starting_max {
         builder = builder.starting_max(starting_max);
     }
@@ -144,6 +149,22 @@ fn texts(args: &Args, flag: &str) -> Result<Vec<String>, DaemonError> {
     args.all(flag).map(|value| text(value, flag)).collect()
 }
 
+/// The number of a group that is named or numbered.
+fn gid_of(group: &str) -> Result<u32, DaemonError> {
+    if let Ok(gid) = group.parse::<u32>() {
+        return Ok(gid);
+    }
+    match nix::unistd::Group::from_name(group) {
+        Ok(Some(found)) => Ok(found.gid.as_raw()),
+        Ok(None) => Err(DaemonError::usage(format!(
+            "admin group: there is no group {group:?}; make it, or name another"
+        ))),
+        Err(errno) => {
+            Err(DaemonError::failed(format!("admin group: {group:?} cannot be looked up: {errno}")))
+        }
+    }
+}
+
 fn load(args: &Args) -> Result<Config, DaemonError> {
     let mut flags =
         FlagValues { runtime_dir: args.path("runtime-dir").map(Path::to_owned), ..Default::default() };
@@ -152,6 +173,7 @@ fn load(args: &Args) -> Result<Config, DaemonError> {
             flags.settings.push((row.flag.to_owned(), text(value, row.flag)?));
         }
     }
+    flags.admin_group = args.get(ADMIN_GROUP).map(|value| text(value, ADMIN_GROUP)).transpose()?;
     flags.log_sinks = texts(args, LOG_SINK)?;
     flags.plugins = texts(args, PLUGIN)?;
     let sources = Sources {

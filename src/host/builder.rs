@@ -11,10 +11,12 @@ use super::{Host, HostError};
 use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
 use crate::reactor::{
-    ADMIN_BACKLOG, AdminSocket, EndReason, LoopCommand, OnHang, Reactor, Setup, SinkQuestions,
+    ADMIN_BACKLOG, AdminGroupSocket, AdminSocket, EndReason, LoopCommand, OnHang, Reactor, Setup,
+    SinkQuestions,
 };
 use crate::state::action::Note;
 use crate::state::start_places::STARTING_MAX_LEAST;
+use crate::sys::group_socket;
 use crate::sys::host_identity::{HostIdentity, leaders_of};
 use crate::sys::known_children::KnownChildren;
 use crate::sys::launcher::Launcher;
@@ -57,6 +59,7 @@ pub struct HostBuilder {
     log_sinks: Vec<LogSink>,
     subreaper: bool,
     admin_socket: bool,
+    admin_group: Option<(u32, PathBuf)>,
     admin_held: bool,
     admin_clients_max: usize,
     /// `None`: as many as [`starting_max_default`] says.
@@ -82,6 +85,7 @@ impl HostBuilder {
             log_sinks: Vec::new(),
             subreaper: false,
             admin_socket: false,
+            admin_group: None,
             admin_held: false,
             admin_clients_max: ADMIN_CLIENTS_MAX_DEFAULT,
             starting_max: None,
@@ -165,6 +169,18 @@ impl HostBuilder {
     #[must_use]
     pub fn admin_socket(mut self, admin_socket: bool) -> HostBuilder {
         self.admin_socket = admin_socket;
+        self
+    }
+
+    /// Lets the members of a group inspect and act as well, through a socket of their own at `socket`, an absolute path: the
+    /// runtime folder is for the host's own user alone. The socket is made with mode 0660 and the group, in a folder that
+    /// only root and this user can change; it is made (0755) if only its last part is missing. For a host with
+    /// [`HostBuilder::admin_socket`].
+    ///
+    /// Membership equals the host's own user: who may stop, start and call plugins can have done what these can do.
+    #[must_use]
+    pub fn admin_group(mut self, gid: u32, socket: impl Into<PathBuf>) -> HostBuilder {
+        self.admin_group = Some((gid, socket.into()));
         self
     }
 
@@ -338,9 +354,16 @@ impl HostBuilder {
             listener::bind(&runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG).map_err(|error| {
                 HostError::Setup("the admin socket cannot be made", std::io::Error::other(error))
             })?;
+        let group = self.admin_group.as_ref().map(|(gid, path)| {
+            let (listener, _file) = group_socket::bind(path, *gid, ADMIN_BACKLOG).map_err(|error| {
+                HostError::Setup("the admin group's socket cannot be made", std::io::Error::other(error))
+            })?;
+            Ok::<_, HostError>(AdminGroupSocket { listener, _file, gid: *gid })
+        });
         let socket = AdminSocket {
             listener,
             file: Arc::new(file),
+            group: group.transpose()?,
             service: Box::new(Admin),
             held: self.admin_held,
             clients_max: self.admin_clients_max,

@@ -1,7 +1,7 @@
 //! Admin connections: accepting them, checking who connects, serving them in turns.
 //!
 //! What always holds: a turn of one client is bounded, however much it sends; answers to a client that has gone are
-//! dropped; only the host's own user and root are served.
+//! dropped; only the host's own user, root, and members of the group that was named are served.
 
 use super::admin_connection::{
     AdminAnswer, AdminConnection, AdminTicket, FRAMES_PER_TURN, NextFrame, ReadOutcome,
@@ -18,6 +18,8 @@ use crate::state::closing::Closer;
 use crate::state::plugin::PeerIdentity;
 use crate::state::time::Time;
 use crate::sys::credentials::{effective_uid, peer_credentials};
+use crate::sys::group_socket::GroupSocketFile;
+use crate::sys::peer_groups::peer_groups;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::RuntimeDir;
 use mio::Interest;
@@ -27,7 +29,7 @@ use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
@@ -36,11 +38,22 @@ pub(crate) struct AdminSocket {
     pub(crate) listener: UnixListener,
     /// Its file, which goes with it.
     pub(crate) file: Arc<PrivateFile>,
+    /// The socket of a group of operators, if there is one.
+    pub(crate) group: Option<AdminGroupSocket>,
     pub(crate) service: Box<dyn AdminService>,
     /// Whether clients have to wait for [`LoopCommand::OpenAdmin`](super::LoopCommand::OpenAdmin).
     pub(crate) held: bool,
     pub(crate) clients_max: usize,
     pub(crate) frame_bytes_max: usize,
+}
+
+/// The admin socket of a group of operators.
+pub(crate) struct AdminGroupSocket {
+    pub(crate) listener: UnixListener,
+    /// Its file, which goes with it.
+    pub(crate) _file: GroupSocketFile,
+    /// The group whose members are served.
+    pub(crate) gid: u32,
 }
 
 /// Tables of the loop that serving a client takes.
@@ -55,6 +68,8 @@ pub(super) struct AdminConnections {
     socket: Option<AdminSocket>,
     /// Registration of the listener, once clients are let in.
     listener_source: Option<u64>,
+    /// The same of the group's listener.
+    group_source: Option<u64>,
     clients: Slab<AdminConnection>,
     /// Clients that may have bytes to write.
     answered: BTreeSet<u64>,
@@ -77,6 +92,7 @@ impl AdminConnections {
         AdminConnections {
             socket,
             listener_source: None,
+            group_source: None,
             clients: Slab::default(),
             answered: BTreeSet::new(),
             closer: Arc::clone(&closers.clients),
@@ -107,8 +123,12 @@ impl AdminConnections {
     /// Those of epoll_ctl(2).
     pub(super) fn open(&mut self, hub: &mut Hub) -> io::Result<()> {
         let (Some(socket), None) = (&self.socket, self.listener_source) else { return Ok(()) };
-        let fd = socket.listener.as_raw_fd();
-        self.listener_source = Some(hub.poller.register(fd, Source::AdminListener, Interest::READABLE)?);
+        let mut register =
+            |fd: RawFd| hub.poller.register(fd, Source::AdminListener, Interest::READABLE).map(Some);
+        self.listener_source = register(socket.listener.as_raw_fd())?;
+        if let (Some(group), None) = (&socket.group, self.group_source) {
+            self.group_source = register(group.listener.as_raw_fd())?;
+        }
         Ok(())
     }
 
@@ -132,16 +152,29 @@ impl AdminConnections {
         self.closer.close(before);
     }
 
-    /// Accepts clients, within its turn.
+    /// Accepts clients, within its turn, of each socket.
     pub(super) fn accept(&mut self, hub: &mut Hub, now: Time) {
+        self.accept_of(hub, now, self.listener_source, |socket| Some(&socket.listener));
+        self.accept_of(hub, now, self.group_source, |socket| {
+            socket.group.as_ref().map(|group| &group.listener)
+        });
+    }
+
+    fn accept_of(
+        &mut self,
+        hub: &mut Hub,
+        now: Time,
+        source: Option<u64>,
+        listener: fn(&AdminSocket) -> Option<&UnixListener>,
+    ) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(socket) = &self.socket else { return };
+            let Some(listener) = self.socket.as_ref().and_then(listener) else { return };
             if self.closer.is_full() {
                 let error =
                     io::Error::other("too many file descriptors of control clients wait to be closed");
-                return hub.accept_failed(now, self.listener_source, "a control connection", &error);
+                return hub.accept_failed(now, source, "a control connection", &error);
             }
-            match socket.listener.accept() {
+            match listener.accept() {
                 Ok((stream, _)) => {
                     hub.accepted();
                     if let Err(error) = self.admit(hub, stream) {
@@ -152,23 +185,26 @@ impl AdminConnections {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return hub.accepted(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    return hub.accept_failed(now, self.listener_source, "a control connection", &error);
+                    return hub.accept_failed(now, source, "a control connection", &error);
                 }
             }
         }
-        hub.poller.go_on_later(self.listener_source);
+        hub.poller.go_on_later(source);
     }
 
     fn admit(&mut self, hub: &mut Hub, stream: UnixStream) -> io::Result<()> {
         let peer = stream.set_nonblocking(true).and_then(|()| peer_credentials(stream.as_fd()));
+        let group = self.socket.as_ref().and_then(|socket| socket.group.as_ref()).map(|group| group.gid);
+        let is_member = group.is_some_and(|gid| peer_groups(&stream).is_ok_and(|of| of.contains(&gid)));
         let (fd, stream) = (stream.as_raw_fd(), self.closer.guard(stream));
         let Some(socket) = &self.socket else { return Ok(()) };
         let (frame_bytes_max, clients_max) = (socket.frame_bytes_max, socket.clients_max);
         let peer = peer.map(|peer| PeerIdentity { pid: peer.pid, uid: peer.uid })?;
         let mut client = AdminConnection::new(stream, Arc::clone(&self.closer), peer, frame_bytes_max);
-        if peer.uid != self.uid && peer.uid != 0 {
+        if peer.uid != self.uid && peer.uid != 0 && !is_member {
+            let members = group.map_or(String::new(), |gid| format!(", and members of group {gid}"));
             let text = format!(
-                "user {} may not control this host; its own user {} and root may",
+                "user {} may not control this host; its own user {} and root may{members}",
                 peer.uid, self.uid
             );
             let note = Note::new(EventKind::AdminDenied, "a control connection was refused");
@@ -384,6 +420,9 @@ impl Drop for AdminConnections {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.take() {
             self.closer.close(socket.listener);
+            if let Some(group) = socket.group {
+                self.closer.close(group.listener);
+            }
         }
     }
 }

@@ -31,7 +31,7 @@ mod slab;
 mod watchdog;
 
 pub(crate) use admin_connection::AdminAnswer;
-pub(crate) use admin_connections::AdminSocket;
+pub(crate) use admin_connections::{AdminGroupSocket, AdminSocket};
 pub(crate) use admin_service::{AdminCx, AdminReply, AdminService, SinkQuestion, SinkQuestions};
 pub(crate) use event_loop::Reactor;
 pub(crate) use loop_commands::LoopCommand;

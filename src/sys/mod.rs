@@ -7,8 +7,8 @@
 //!
 //! What always holds: every file descriptor is close-on-exec; a process is signalled only through a
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
-//! files with unsafe code are `raw.rs`, `child.rs`, `fd_kind.rs`, `large_pieces.rs` and `access_list.rs`;
-//! `docs/unsafe-inventory.md` lists each block.
+//! files with unsafe code are `raw.rs`, `child.rs`, `fd_kind.rs`, `large_pieces.rs`, `access_list.rs` and
+//! `peer_groups.rs`; `docs/unsafe-inventory.md` lists each block.
 
 mod access_list;
 pub mod attached;
@@ -23,6 +23,7 @@ pub mod file_error;
 pub mod folder;
 pub mod folder_watch;
 pub mod generation;
+pub mod group_socket;
 pub mod host_identity;
 pub mod job_threads;
 pub mod known_children;
@@ -34,6 +35,7 @@ pub mod limits;
 mod listen_error;
 pub mod listener;
 pub mod orphans;
+pub mod peer_groups;
 pub mod pidfd_slot;
 pub mod private_file;
 pub mod private_folder;

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::child;
-use crate::fixtures::daemon::{Daemon, NOBODY, Raw, as_nobody, chmod, is_root, records};
+use crate::fixtures::daemon::{Daemon, NOBODY, Raw, as_nobody, bare, chmod, is_root, records, run};
 use crate::fixtures::world::{SOON, World, eventually, next_event, patient};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, setsockopt, sockopt};
@@ -16,8 +16,9 @@ use std::collections::BTreeSet;
 use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 
 fn host(world: &World) -> Host {
     world.builder().admin_socket(true).start().unwrap()
@@ -384,6 +385,47 @@ fn a_call_names_a_plugin_or_a_capability() {
     let modes: Vec<&str> =
         routes.as_array().unwrap().iter().map(|route| route["mode"].as_str().unwrap()).collect();
     assert_eq!(modes, ["direct-plugin-id", "capability"].repeat(modes.len() / 2));
+}
+
+#[test]
+fn members_of_the_admin_group_control_the_daemon_over_their_own_socket() {
+    if !is_root() {
+        // Only root can start a process as somebody else.
+        return;
+    }
+    let world = World::new();
+    let (client, socket) = (world.program("rpcpluginctl"), world.path().join("ops/admin.sock"));
+    chmod(&client, 0o755);
+    chmod(world.path(), 0o711);
+    let echo = world.program("echo");
+    let group = format!("--admin-group=4711={}", socket.display());
+    let mut daemon = Daemon::start(&world, &["--plugin", &format!("echo={}", echo.display()), &group]);
+    daemon.wait_for("echo", "healthy");
+    let ctl = |gid: u32, words: &[&str]| {
+        let mut command = bare(&client);
+        run(command.uid(NOBODY).gid(gid).args(words).arg("--admin-socket").arg(&socket))
+    };
+    let found = socket.symlink_metadata().unwrap();
+    assert_eq!((found.permissions().mode() & 0o7777, found.gid()), (0o660, 4711));
+    assert_eq!(ctl(4711, &["echo", "echo", "--message", "hi"]).stdout, "hi\n");
+    assert_eq!(ctl(4711, &["restart", "echo"]).code, 0);
+    let acted = daemon.recorded("echo", EventKind::AdminAction, |record| record.message.ends_with("restart"));
+    assert!(acted.details.unwrap().get().contains("\"peer_uid\":65534"), "who acted is on record");
+    // The record is in the runtime folder, which is the daemon's user's alone.
+    let logs = bare(&client)
+        .uid(NOBODY)
+        .gid(4711)
+        .args(["logs", "echo", "--runtime-dir"])
+        .arg(world.runtime_dir())
+        .output();
+    assert_eq!(logs.unwrap().status.code(), Some(7));
+    assert_eq!(ctl(NOBODY, &["status"]).code, 7, "the socket's mode keeps others out");
+    chmod(&socket, 0o666);
+    let denied = ctl(NOBODY, &["status"]);
+    assert!(denied.code == 7 && denied.stderr.contains("and members of group 4711"), "{denied:?}");
+    let ended = ctl(4711, &["shutdown"]);
+    assert_eq!((ended.code, &*ended.stdout), (0, "the daemon has ended\n"), "{ended:?}");
+    assert!(!daemon.runs() && !socket.exists());
 }
 
 #[test]

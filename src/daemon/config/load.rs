@@ -8,6 +8,7 @@
 //! ids are unique, and socket paths fit; everything that is wrong is told at once, each
 //! with its file, line and key.
 
+use super::admin_group::{self, ADMIN_GROUP};
 use super::json::{JsonSource, Node};
 use super::log::{check_log, take_log};
 use super::origin::Origin;
@@ -91,6 +92,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     let mut defaults = Policy::default();
     let (mut written, mut log_written) = (Written::default(), Written::default());
     let (mut defaults_node, mut plugins_node, mut runtime_dir) = (None, None, None);
+    let mut admin_group = None;
     if let Some(root) = source.root()
         && let Some(mut object) = source.object(&root)
     {
@@ -98,6 +100,9 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
         runtime_dir = object
             .take("runtime_dir")
             .and_then(|node| source.absolute_path(&node).map(|path| (path, Origin::Key(node))));
+        if let Some(node) = object.take(ADMIN_GROUP) {
+            admin_group = admin_group::of_file(&mut source, &node);
+        }
         if let Some(node) = object.take("defaults") {
             if let Some(mut members) = source.object(&node) {
                 written = take_settings(&mut source, &mut members, POLICY, &mut defaults);
@@ -109,11 +114,14 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
             (log_written, beside) = take_log(&mut source, &node, &mut log);
         }
         plugins_node = object.take("plugins");
-        let keys = ["runtime_dir", "defaults", "plugins", "log"].into_iter();
+        let keys = ["runtime_dir", "defaults", "plugins", "log", ADMIN_GROUP].into_iter();
         source.unknown(&object, keys.chain(DAEMON.iter().map(|setting| setting.key)));
     }
     let flags =
         apply_flags(&sources.flags.settings, &mut defaults, &mut limits, &mut log, &mut source.errors);
+    if let Some(text) = &sources.flags.admin_group {
+        admin_group = admin_group::of_flag(&mut source, text);
+    }
     beside.finish(&mut source, &sources.flags.log_sinks);
     check_log(&mut source, &log, &log_written, &sources.flags.settings);
     let defaults_are_clean = match &flags {
@@ -133,7 +141,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
         Some((runtime_dir, _)) if source.errors.count() == 0 => {
             let plugins = plugins.into_iter().map(|(plugin, _)| plugin).collect();
             let Beside { sinks } = beside;
-            Ok(Config { runtime_dir, limits, log, sinks, defaults, plugins })
+            Ok(Config { runtime_dir, admin_group, limits, log, sinks, defaults, plugins })
         }
         _ => Err(source.errors),
     }

@@ -3,6 +3,7 @@
 //! What this folder is for: `load` puts everything together; `json` walks the file, `settings` has the tables, `show`
 //! prints what is in force.
 
+mod admin_group;
 mod json;
 mod load;
 mod log;
@@ -27,4 +28,4 @@ mod value;
 pub use load::load;
 pub use settings::{FlagRow, flag_rows};
 pub use show::{EnvValues, to_json};
-pub use types::{Config, FlagValues, PluginEntry, Sources};
+pub use types::{AdminGroup, Config, FlagValues, PluginEntry, Sources};

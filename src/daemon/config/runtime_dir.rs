@@ -82,7 +82,8 @@ pub(super) fn check_socket_paths(
     }
 }
 
-fn too_long(path: &Path) -> Option<String> {
+/// What is wrong with a socket path that does not fit a socket address.
+pub(super) fn too_long(path: &Path) -> Option<String> {
     let bytes = path.as_os_str().len();
     (bytes > SOCKET_PATH_BYTES_MAX).then(|| {
         format!(

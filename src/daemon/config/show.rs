@@ -5,9 +5,10 @@
 //! What always holds: every default setting is there; of a plugin's settings, those that differ from
 //! the defaults; read again, it gives the same configuration, unless values were hidden.
 
+use super::admin_group::ADMIN_GROUP;
 use super::settings::{DAEMON, LOG, POLICY, SINK, Setting, SinkSettings};
 use super::sinks::{FORMATS, PREFIXES};
-use super::types::{Config, PluginEntry};
+use super::types::{AdminGroup, Config, PluginEntry};
 use crate::eventlog::sinks::{CommandLine, SinkTarget};
 use crate::host::LogSink;
 use crate::state::policy::Policy;
@@ -31,6 +32,9 @@ const HIDDEN: &str = "(hidden)";
 pub fn to_json(config: &Config, env_values: EnvValues) -> String {
     let mut root = settings_of(DAEMON, &config.limits, |_| true);
     root.insert("runtime_dir".into(), text(&config.runtime_dir));
+    if let Some(AdminGroup { group, socket }) = &config.admin_group {
+        root.insert(ADMIN_GROUP.into(), serde_json::json!({"group": group, "socket": text(socket)}));
+    }
     let mut log = settings_of(LOG, &config.log, |_| true);
     log.insert("sinks".into(), config.sinks.iter().map(sink_of).collect::<Vec<_>>().into());
     root.insert("log".into(), log.into());

@@ -31,7 +31,7 @@ fn flags(settings: &[(&str, &str)], plugins: &[&str]) -> FlagValues {
         runtime_dir: None,
         settings: settings.iter().map(|(flag, value)| ((*flag).into(), (*value).into())).collect(),
         plugins: plugins.iter().map(|text| (*text).to_owned()).collect(),
-        log_sinks: Vec::new(),
+        ..FlagValues::default()
     }
 }
 
@@ -209,6 +209,34 @@ fn the_file_and_a_flag_that_contradict_are_told_at_the_plugin() {
     let error = load_with(Some(&text), &flags(&[("heartbeat-interval", "1s")], &[]), &[], true).unwrap_err();
     // The flag contradicts the default of heartbeat_timeout only from below 1s on, the plugin's from 1.5s.
     assert!(error.starts_with("c.json:4: key \"plugins.echo.heartbeat_timeout\": 1.5s is longer"), "{error}");
+}
+
+#[test]
+fn an_admin_group_is_a_group_and_a_socket() {
+    let of = |text: &str, flag: Option<&str>| {
+        let flags = FlagValues { admin_group: flag.map(str::to_owned), ..FlagValues::default() };
+        let config = load_with(Some(text), &flags, &[], true)?;
+        assert_eq!(load(&to_json(&config, EnvValues::Shown)).unwrap().admin_group, config.admin_group);
+        Ok(config.admin_group.map(|named| (named.group, named.socket.display().to_string())))
+    };
+    let file = r#"{"admin_group": {"group": "ops", "socket": "/run/ops/a.sock"}}"#;
+    let named = |group: &str, socket: &str| Ok::<_, String>(Some((group.to_owned(), socket.to_owned())));
+    assert_eq!(of("{}", None), Ok(None));
+    assert_eq!(of(file, None), named("ops", "/run/ops/a.sock"));
+    assert_eq!(of(file, Some("100=/x/y")), named("100", "/x/y"));
+    for (file, flag, expected) in [
+        (r#"{"admin_group": {"group": "ops"}}"#, None, "lacks group or socket"),
+        (r#"{"admin_group": {"group": "", "socket": "/x"}}"#, None, "is no group"),
+        (r#"{"admin_group": {"group": "ops", "socket": "x"}}"#, None, "an absolute path"),
+        (r#"{"admin_group": {"group": "ops", "socket": "/x", "mode": 1}}"#, None, "unknown key"),
+        ("{}", Some("ops"), "--admin-group \"ops\": names no group and socket"),
+        ("{}", Some("ops=x"), "--admin-group"),
+    ] {
+        let error = of(file, flag).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    let long = format!("ops=/{}", "x".repeat(200));
+    assert!(of("{}", Some(&long)).unwrap_err().contains("a socket address holds 107"));
 }
 
 #[test]

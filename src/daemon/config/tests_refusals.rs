@@ -127,7 +127,7 @@ const BAD_FILES: [(&str, &str); 38] = [
     ("\n\n7", "c.json:3: is a number; allowed: an object"),
     (
         "{\n\"plugin\": {}}",
-        "c.json:2: key \"plugin\": unknown key; did you mean \"plugins\"?; allowed: runtime_dir, defaults, plugins, log, admin_clients_max, event_queue_max, starting_max",
+        "c.json:2: key \"plugin\": unknown key; did you mean \"plugins\"?; allowed: runtime_dir, defaults, plugins, log, admin_group, admin_clients_max, event_queue_max, starting_max",
     ),
     ("{\"plugins\": {},\n\"plugins\": {}}", "c.json:2: key \"plugins\": is there already, at c.json:1"),
     ("{\"plugins\": []}", "key \"plugins\": is an array; allowed: an object"),

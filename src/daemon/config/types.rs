@@ -16,6 +16,8 @@ pub(super) const PLUGINS_MAX: usize = 4096;
 pub struct Config {
     /// Where sockets, tokens and records are; absolute.
     pub runtime_dir: PathBuf,
+    /// Operators beside the daemon's own user and root, if there are any.
+    pub admin_group: Option<AdminGroup>,
     /// What the daemon itself may take.
     pub limits: Limits,
     /// How the record is kept.
@@ -63,6 +65,15 @@ impl Config {
     }
 }
 
+/// A group whose members are operators, and the socket that is theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminGroup {
+    /// The group's name, or its number in decimal digits.
+    pub group: String,
+    /// The path of its socket; absolute.
+    pub socket: PathBuf,
+}
+
 /// One plugin of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginEntry {
@@ -84,6 +95,8 @@ pub struct FlagValues {
     pub plugins: Vec<String>,
     /// Values of `--log-sink`.
     pub log_sinks: Vec<String>,
+    /// The value of `--admin-group`.
+    pub admin_group: Option<String>,
 }
 
 /// Where a configuration comes from.

@@ -1,0 +1,241 @@
+//! A listening Unix socket for the members of a group, outside of the runtime folder, which is private.
+//!
+//! What it deliberately does not do: ask who connects, or remove what is no socket of ours.
+//!
+//! What always holds: only root and our user can replace the socket or a folder on the way to it; its file has
+//! mode 0660 and the group, and is never open to anybody else; it goes when its [`GroupSocketFile`] is dropped,
+//! but never a later one of the same name.
+#![forbid(unsafe_code)]
+
+use super::file_error::FileError;
+use super::folder::{Folder, FolderError, FolderProblem, Trust, kind, open_trusted};
+use super::listener::{SocketPathError, check_path};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_socket, listen, socket,
+};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
+use nix::unistd::{Gid, UnlinkatFlags, fchownat, unlinkat};
+use std::ffi::OsString;
+use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Why nothing listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupSocketError {
+    /// The path is too long.
+    Path(SocketPathError),
+    /// A folder on the way cannot be trusted or opened.
+    Way(FolderError),
+    /// Something else has the name.
+    Taken(PathBuf),
+    /// Another process listens on the path.
+    InUse(PathBuf),
+    /// Our user may not give a file to that group.
+    NotAMember {
+        /// The socket.
+        path: PathBuf,
+        /// The group.
+        gid: u32,
+    },
+    /// A system call failed.
+    File(FileError),
+}
+
+impl fmt::Display for GroupSocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GroupSocketError::Path(error) => error.fmt(f),
+            GroupSocketError::Way(error) => error.fmt(f),
+            GroupSocketError::File(error) => error.fmt(f),
+            GroupSocketError::Taken(path) => write!(
+                f,
+                "{} is there and no socket of this user; choose another path, or remove it",
+                path.display()
+            ),
+            GroupSocketError::InUse(path) => {
+                write!(f, "another process listens on {}; choose another path", path.display())
+            }
+            GroupSocketError::NotAMember { path, gid } => write!(
+                f,
+                "{} cannot be given to group {gid}: this user is not a member of it; add it to the group, or run as root",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for GroupSocketError {}
+
+/// The file of such a socket, which is removed when this is dropped.
+#[derive(Debug)]
+pub struct GroupSocketFile {
+    folder: Folder,
+    name: OsString,
+    /// The file itself, opened with `O_PATH`: as long as it is open, no later file has its inode.
+    own: OwnedFd,
+}
+
+impl Drop for GroupSocketFile {
+    fn drop(&mut self) {
+        let identity = |stat: FileStat| (stat.st_dev, stat.st_ino);
+        let there = look_at(&self.folder, &self.name).map(identity);
+        if there.is_ok() && there == fstat(&self.own).map(identity) {
+            // What cannot be removed now is replaced at the next start.
+            let _ = unlinkat(&self.folder.fd, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+fn look_at(folder: &Folder, name: &OsString) -> Result<FileStat, Errno> {
+    fstatat(&folder.fd, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+/// Listens at `path` for the members of a group. The folder is made (0755) if only its last part is missing.
+///
+/// # Errors
+/// Says what is wrong with the path, the folders on the way, the group, or what is there.
+pub fn bind(
+    path: &Path,
+    gid: u32,
+    backlog: u16,
+) -> Result<(UnixListener, GroupSocketFile), GroupSocketError> {
+    check_path(path).map_err(GroupSocketError::Path)?;
+    let way = |problem| GroupSocketError::Way(FolderError { path: path.to_owned(), problem });
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(way(if path.is_absolute() {
+            FolderProblem::NotAFile
+        } else {
+            FolderProblem::NotAbsolute
+        }));
+    };
+    let folder = open_folder(parent)?;
+    let name = name.to_owned();
+    let fail = |operation, errno| GroupSocketError::File(FileError::new(operation, path, errno));
+    // Without links: it was reached by a trusted way, and stays what it is.
+    let path = folder.path.join(&name);
+    make_room(&folder, &name, &path)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+        .map_err(|errno| fail("make a socket for", errno))?;
+    // The file begins with the socket's own mode, so there is no moment at which it is wider.
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|errno| fail("chmod", errno))?;
+    let address = UnixAddr::new(&path).map_err(|errno| fail("listen on", errno))?;
+    bind_socket(fd.as_raw_fd(), &address).map_err(|errno| fail("bind", errno))?;
+    let group = Some(Gid::from_raw(gid));
+    let given = fchownat(&folder.fd, name.as_os_str(), None, group, AtFlags::AT_SYMLINK_NOFOLLOW);
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP | Mode::S_IWGRP;
+    let opened = given.and_then(|()| {
+        fchmodat(&folder.fd, name.as_os_str(), mode, FchmodatFlags::FollowSymlink)?;
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&folder.fd, name.as_os_str(), flags, Mode::empty())
+    });
+    match opened {
+        Ok(own) => {
+            let backlog = Backlog::new(i32::from(backlog)).unwrap_or(Backlog::MAXCONN);
+            let file = GroupSocketFile { folder, name, own };
+            listen(&fd, backlog).map_err(|errno| fail("listen on", errno))?;
+            Ok((UnixListener::from(fd), file))
+        }
+        Err(errno) => {
+            let _ = unlinkat(&folder.fd, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+            Err(match errno {
+                Errno::EPERM => GroupSocketError::NotAMember { path, gid },
+                errno => fail("give to its group", errno),
+            })
+        }
+    }
+}
+
+fn open_folder(path: &Path) -> Result<Folder, GroupSocketError> {
+    let trust = Trust::current();
+    match open_trusted(path, trust) {
+        Err(FolderError { path: missing, problem: FolderProblem::Missing }) if missing == path => {}
+        opened => return opened.map_err(GroupSocketError::Way),
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        let problem = FolderProblem::Missing;
+        return Err(GroupSocketError::Way(FolderError { path: path.to_owned(), problem }));
+    };
+    let parent = open_trusted(parent, trust).map_err(GroupSocketError::Way)?;
+    let mode = Mode::S_IRWXU | Mode::S_IRGRP | Mode::S_IXGRP | Mode::S_IROTH | Mode::S_IXOTH;
+    let fail = |operation, errno| GroupSocketError::File(FileError::new(operation, path, errno));
+    mkdirat(&parent.fd, name, mode).map_err(|errno| fail("make folder", errno))?;
+    // The umask may have closed it to the group.
+    fchmodat(&parent.fd, name, mode, FchmodatFlags::FollowSymlink).map_err(|errno| fail("chmod", errno))?;
+    open_trusted(path, trust).map_err(GroupSocketError::Way)
+}
+
+/// Removes the socket of a dead daemon.
+fn make_room(folder: &Folder, name: &OsString, path: &Path) -> Result<(), GroupSocketError> {
+    let fail = |operation, errno| GroupSocketError::File(FileError::new(operation, path, errno));
+    let stat = match look_at(folder, name) {
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(fail("look at", errno)),
+        Ok(stat) => stat,
+    };
+    if kind(&stat) != SFlag::S_IFSOCK || stat.st_uid != nix::unistd::geteuid().as_raw() {
+        return Err(GroupSocketError::Taken(path.to_owned()));
+    }
+    if UnixStream::connect(path).is_ok() {
+        return Err(GroupSocketError::InUse(path.to_owned()));
+    }
+    unlinkat(&folder.fd, name.as_os_str(), UnlinkatFlags::NoRemoveDir).map_err(|errno| fail("remove", errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{file, folder};
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    fn own_gid() -> u32 {
+        nix::unistd::getegid().as_raw()
+    }
+
+    #[test]
+    fn the_socket_is_for_the_group_and_goes_with_its_file() {
+        let root = folder();
+        let path = root.path().join("made/ops.sock");
+        let (_listener, made) = bind(&path, own_gid(), 4).unwrap();
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.gid()), (0o660, own_gid()));
+        let folder = std::fs::metadata(path.parent().unwrap()).unwrap();
+        assert_eq!(folder.mode() & 0o7777, 0o755);
+        UnixStream::connect(&path).unwrap();
+        let error = bind(&path, own_gid(), 4).unwrap_err();
+        assert!(matches!(error, GroupSocketError::InUse(_)), "{error}");
+        drop(made);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_dead_daemons_socket_is_replaced_and_nothing_else() {
+        let root = folder();
+        let path = root.path().join("ops.sock");
+        let (listener, old) = bind(&path, own_gid(), 4).unwrap();
+        drop(listener);
+        let (_listener, _new) = bind(&path, own_gid(), 4).unwrap();
+        drop(old);
+        assert!(path.exists(), "the later one stays");
+        let error = bind(&file(root.path(), "x", "precious", 0o600), own_gid(), 4).unwrap_err();
+        assert!(matches!(error, GroupSocketError::Taken(_)), "{error}");
+        let error = bind(Path::new("ops.sock"), own_gid(), 4).unwrap_err().to_string();
+        assert!(error.contains("is relative"), "{error}");
+        let error = bind(&root.path().join("a/b/ops.sock"), own_gid(), 4).unwrap_err().to_string();
+        assert!(error.contains("does not exist"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_others_can_change_is_refused() {
+        let root = folder();
+        let open = root.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = bind(&open.join("ops.sock"), own_gid(), 4).unwrap_err().to_string();
+        assert!(error.contains("can be changed by other users"), "{error}");
+    }
+}
