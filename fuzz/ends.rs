@@ -137,8 +137,8 @@ impl HostEnd {
         let hello = serde_json::json!({"jsonrpc": "2.0", "id": 0, "method": "host.hello", "params": hello});
         end.read(Time::ZERO, format!("{hello}\n").as_bytes(), Fds::new(), false);
         assert!(matches!(end.session.poll_event(), Some(SessionEvent::Authenticated(_))));
-        while !end.session.waiting().is_empty() {
-            end.session.wrote(usize::MAX);
+        while !end.session.queue().waiting().0.is_empty() {
+            end.session.queue_mut().wrote(usize::MAX);
         }
         end
     }
@@ -146,11 +146,8 @@ impl HostEnd {
 
 impl End for HostEnd {
     fn read(&mut self, now: Time, bytes: &[u8], fds: Fds, were_dropped: bool) {
-        self.session.space(bytes.len() + 3)[..bytes.len()].copy_from_slice(bytes);
-        match were_dropped {
-            false => self.session.filled(bytes.len(), fds),
-            true => self.session.filled_in_part(bytes.len(), fds),
-        }
+        self.session.receiver_mut().space(bytes.len() + 3)[..bytes.len()].copy_from_slice(bytes);
+        self.session.receiver_mut().filled(bytes.len(), fds, were_dropped);
         while self.session.handle_frames(&mut Cx { now, timers: &mut self.timers }, 2) {}
     }
 
@@ -159,11 +156,11 @@ impl End for HostEnd {
     }
 
     fn waiting(&mut self) -> (&[u8], &[Fd]) {
-        (self.session.waiting(), self.session.waiting_fds())
+        self.session.queue().waiting()
     }
 
     fn wrote(&mut self, bytes: usize) {
-        self.session.wrote(bytes);
+        self.session.queue_mut().wrote(bytes);
     }
 
     fn fds_refused(&mut self, now: Time) {
@@ -250,13 +247,13 @@ impl End for HostEnd {
     }
 
     fn figures(&self) -> Figures {
-        assert_eq!(self.session.waiting_bytes(), self.session.all_waiting().len());
-        assert_eq!(self.session.waiting_bytes() == 0, self.session.waiting().is_empty());
+        assert_eq!(self.session.queue().waiting_bytes(), self.session.queue().all_waiting().len());
+        assert_eq!(self.session.queue().waiting_bytes() == 0, self.session.queue().waiting().0.is_empty());
         Figures {
             calls: self.session.calls_in_flight(),
             timers: self.timers.len(),
-            waiting_bytes: self.session.waiting_bytes(),
-            waiting_fds: self.session.waiting_fds().len(),
+            waiting_bytes: self.session.queue().waiting_bytes(),
+            waiting_fds: self.session.queue().waiting().1.len(),
             asked: 0,
         }
     }
@@ -613,10 +610,7 @@ impl End for PartsEnd {
         };
         let written = packed.and_then(|(result, (fds, numbers))| {
             let count = fds.len();
-            let put = self.put(fds, &numbers, |out| match numbers.is_empty() {
-                true => message::write_result(out, id, result, count),
-                false => message::write_result_with_streams(out, id, result, &numbers),
-            });
+            let put = self.put(fds, &numbers, |out| message::write_result(out, id, result, count, &numbers));
             put.map(drop).map_err(|_| {
                 self.streams.never_sent(&numbers);
                 ErrorObject::new(ErrorCode::TooLarge, "the result does not fit")

@@ -125,7 +125,9 @@ pub fn message(data: &[u8]) {
             );
         }
         Message::Response(response) => match (&response.result, &response.id) {
-            (Ok(result), Some(id)) => message::write_result(&mut line, id, result, response.fds.into()),
+            (Ok(result), Some(id)) => {
+                message::write_result(&mut line, id, result, response.fds.into(), &response.streams);
+            }
             (Ok(_), None) => panic!("a result without an id was taken"),
             (Err(error), id) => message::write_error(&mut line, id.as_ref(), error),
         },

@@ -304,7 +304,7 @@ fn violated(error: &dyn std::fmt::Display) -> ExitCode {
 
 fn write_result_of(frame: &mut Vec<u8>, id: &RequestId, result: &Value) {
     match serde_json::value::to_raw_value(result) {
-        Ok(raw) => write_result(frame, id, &raw, 0),
+        Ok(raw) => write_result(frame, id, &raw, 0, &[]),
         Err(error) => say(&format!("an answer does not serialise: {error}")),
     }
 }

@@ -200,7 +200,7 @@ impl AdminConnection {
         let bytes = answer.as_ref().map_or(0, |result| result.get().len());
         let has_room = self.outbox.has_room(bytes);
         self.outbox.write(|out| match answer {
-            Ok(result) if has_room => message::write_result(out, id, result, 0),
+            Ok(result) if has_room => message::write_result(out, id, result, 0, &[]),
             Ok(_) => {
                 let text = format!("the host has no memory for the {bytes} bytes of the result");
                 message::write_error(out, Some(id), &ErrorObject::new(ErrorCode::Overloaded, text));

@@ -165,9 +165,19 @@ impl CapturedOutput {
         pipe.set_timer(&mut self.timers, name);
     }
 
-    /// Reads what is there of a stream whose process has ended; gives its last lines. A grandchild may hold
-    /// the other end: its end of file is not waited for.
-    pub(super) fn end(&mut self, hub: &mut Hub, now: Time, name: PipeName) -> Vec<String> {
+    /// Reads what is there of the streams of a process that has ended; gives the last lines of its stderr. A grandchild may
+    /// hold the other end: its end of file is not waited for.
+    pub(super) fn end(
+        &mut self,
+        hub: &mut Hub,
+        now: Time,
+        (key, generation): (PluginKey, Generation),
+    ) -> Vec<String> {
+        self.end_stream(hub, now, (key, generation, Stream::Stdout));
+        self.end_stream(hub, now, (key, generation, Stream::Stderr))
+    }
+
+    fn end_stream(&mut self, hub: &mut Hub, now: Time, name: PipeName) -> Vec<String> {
         let Some(mut pipe) = self.pipes.remove(&name) else { return Vec::new() };
         let mut printed = Vec::new();
         for _ in 0..PIPE_LAST_READS_MAX {

@@ -82,12 +82,12 @@ impl Connections {
         closed: bool,
     ) {
         if let Some(session) = hub.supervisor.session_mut(key, generation) {
-            session.lend(&mut self.read_buffer);
+            session.receiver_mut().lend(&mut self.read_buffer);
         }
         self.read_turn(hub, now, key, generation, closed);
         // A session that ended meanwhile has taken the buffer along; the next read makes another.
         if let Some(session) = hub.supervisor.session_mut(key, generation) {
-            session.give_back(&mut self.read_buffer);
+            session.receiver_mut().give_back(&mut self.read_buffer);
         }
     }
 
@@ -106,7 +106,7 @@ impl Connections {
             let Some(session) = hub.supervisor.session_mut(key, generation) else { return };
             let before = session.unfinished_bytes();
             let is_long = before >= READ_BYTES;
-            let space = session.space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
+            let space = session.receiver_mut().space(if is_long { LONG_READ_BYTES } else { READ_BYTES });
             let room = space.len();
             let receive = || scm::receive(stream.as_fd(), space);
             match hub.watchdog.during((key, generation), Touched::ConnectionRead, receive) {
@@ -116,11 +116,7 @@ impl Connections {
                 Ok(Received { bytes, fds, truncated }) => {
                     // A read ends behind bytes with descriptors, whatever follows.
                     let is_all = bytes < room && fds.is_empty() && !truncated;
-                    let fds = connection.closer.take_in(fds);
-                    match truncated {
-                        false => session.filled(bytes, fds),
-                        true => session.filled_in_part(bytes, fds),
-                    }
+                    session.receiver_mut().filled(bytes, connection.closer.take_in(fds), truncated);
                     let paused = hub.supervisor.with_session(now, key, generation, |session, cx| {
                         session.handle_frames(cx, usize::MAX);
                         let handled_bytes = (before + bytes).saturating_sub(session.unfinished_bytes());
@@ -159,17 +155,17 @@ impl Connections {
         let (mut full, late) = (false, connection.full.then(|| hub.latest()));
         while !full {
             let session = hub.supervisor.session_mut(key, generation)?;
-            if session.waiting().is_empty() {
+            let (waiting, fds) = session.queue().waiting();
+            if waiting.is_empty() {
                 break;
             }
-            let fds = session.waiting_fds();
             let write = || match fds.is_empty() {
-                true => (&*stream).write(session.waiting()),
-                false => scm::send(stream.as_fd(), session.waiting(), fds, false),
+                true => (&*stream).write(waiting),
+                false => scm::send(stream.as_fd(), waiting, fds, false),
             };
             match hub.watchdog.during((key, generation), Touched::ConnectionWritten, write) {
                 Ok(bytes) => match late {
-                    None => session.wrote(bytes),
+                    None => session.queue_mut().wrote(bytes),
                     Some(now) => session.wrote_late(bytes, now),
                 },
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

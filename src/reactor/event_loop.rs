@@ -27,7 +27,6 @@ use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, ReplySender, 
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest};
 use crate::state::keys::{CallKey, PluginKey};
-use crate::state::output::Stream;
 use crate::state::plugin::{ExitReport, preparation_waits, status_of};
 use crate::state::time::Time;
 use rpc_plugin_wire::admin::PluginStatus;
@@ -180,8 +179,7 @@ impl Reactor {
     fn handle_exit(&mut self, now: Time, key: PluginKey, generation: Generation) {
         let hub = &mut self.hub;
         let Some((clean, text)) = self.instances.take_ended(hub, key, generation) else { return };
-        self.output.end(hub, now, (key, generation, Stream::Stdout));
-        let stderr_tail = self.output.end(hub, now, (key, generation, Stream::Stderr));
+        let stderr_tail = self.output.end(hub, now, (key, generation));
         // It may have connected and ended before its connection was taken.
         self.accept(now, key, generation);
         let hub = &mut self.hub;
@@ -312,12 +310,7 @@ impl Reactor {
         match self.pending.progress(call, value) {
             None => {}
             Some(ReplyTo::Admin(ticket, value)) => self.admin.progress(&ticket, &value),
-            Some(ReplyTo::Plugin(asker, value)) => {
-                let supervisor = &mut self.hub.supervisor;
-                supervisor.with_session(now, asker.key, asker.generation, |session, _| {
-                    session.progress(&asker.id, &value)
-                });
-            }
+            Some(ReplyTo::Plugin(asker, value)) => self.requests.progress(&mut self.hub, now, &asker, &value),
         }
     }
 
@@ -382,11 +375,7 @@ impl Reactor {
             }
             LoopCommand::Call(request, reply) => drop(self.begin_call(now, *request, reply)),
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
-            LoopCommand::AskerProgress(asker, value) => {
-                hub.supervisor.with_session(now, asker.key, asker.generation, |session, _| {
-                    session.progress(&asker.id, &value)
-                });
-            }
+            LoopCommand::AskerProgress(asker, value) => self.requests.progress(hub, now, &asker, &value),
             LoopCommand::Cancel(slots) => {
                 for key in slots.iter().filter_map(engine::ReplySlot::cancel) {
                     self.pending.cancel(&mut hub.supervisor, now, key);

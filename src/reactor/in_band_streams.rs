@@ -173,7 +173,7 @@ impl InBandStreams {
     fn give_turns(&mut self, hub: &mut Hub, now: Time, name: ConnectionName) {
         while let Some(streams) = self.connections.get_mut(&name) {
             let session = hub.supervisor.session_mut(name.0, name.1);
-            let waiting = session.map_or(WAITING_BYTES_MAX, |session| session.waiting_bytes());
+            let waiting = session.map_or(WAITING_BYTES_MAX, |session| session.queue().waiting_bytes());
             let Some(StreamTurn { stream, frames_max }) = streams.turns.next(waiting) else { return };
             self.send_some(hub, now, name, stream, frames_max, Vec::new());
         }

@@ -116,13 +116,15 @@ impl Instances {
                     let LaunchedProcess { spawned, known, channel } = *launched;
                     hub.watchdog.add(key, &id, generation, &spawned.child);
                     let (pid, process) = (spawned.child.pid(), InstanceProcess::Launched(spawned.child));
-                    if let Some(instance) = self.by_plugin.get_mut(&key) {
-                        let known = Some(known);
-                        instance.running = Some(RunningProcess { generation, process, known, exit_source });
-                    }
+                    self.run(key, RunningProcess { generation, process, known: Some(known), exit_source });
                     return Some((pid, channel));
                 }
-                Err(error) => failure(format!("its process could not be watched: {error}"), Some(&error)),
+                Err(error) => {
+                    // What of it is watched already.
+                    let now = hub.latest();
+                    output.end(hub, now, (key, generation));
+                    failure(format!("its process could not be watched: {error}"), Some(&error))
+                }
             }
         } else {
             failure("it was not wanted any more when it was launched".into(), None)
@@ -136,6 +138,8 @@ impl Instances {
         self.launcher.look()
     }
 
+    /// Watches a process: its output, its listener, its end, as which it is told. What of it is watched where that fails
+    /// ends with the generation.
     fn watch(
         &mut self,
         hub: &mut Hub,
@@ -144,8 +148,6 @@ impl Instances {
         launched: &mut LaunchedProcess,
     ) -> io::Result<u64> {
         let Spawned { child, stdout, stderr } = &mut launched.spawned;
-        let exit = Source::Exit(key, generation);
-        let exit_source = hub.poller.register(child.as_fd().as_raw_fd(), exit, Interest::READABLE)?;
         if let Some(prepared) = self.prepared_mut(key, generation) {
             let config = Arc::clone(&prepared.config);
             for (stream, pipe) in [(Stream::Stdout, stdout.take()), (Stream::Stderr, stderr.take())] {
@@ -159,7 +161,8 @@ impl Instances {
                 listening.source = Some(hub.poller.register(fd, listener, Interest::READABLE)?);
             }
         }
-        Ok(exit_source)
+        // Last: what fails before leaves it nowhere.
+        hub.poller.register(child.as_fd().as_raw_fd(), Source::Exit(key, generation), Interest::READABLE)
     }
 
     /// The folder of a plugin that has just been launched, once.
@@ -253,34 +256,34 @@ impl Instances {
         if taken != Some(true) {
             return false;
         }
-        if let Some(Err(error)) = attached.map(|attached| self.attach(hub, key, generation, attached)) {
+        let Some(attached) = attached else { return true };
+        let exit = Source::Exit(key, generation);
+        match hub.poller.register(attached.as_fd().as_raw_fd(), exit, Interest::READABLE) {
+            Ok(exit_source) => {
+                let process = InstanceProcess::ByHand(attached);
+                self.run(key, RunningProcess { generation, process, known: None, exit_source });
+            }
             // The end of its connection tells its end.
-            hub.fault("a plugin that was started by hand could not be watched", &error);
+            Err(error) => hub.fault("a plugin that was started by hand could not be watched", &error),
         }
         true
     }
 
-    /// Watches the process of whoever was taken.
-    fn attach(
-        &mut self,
-        hub: &mut Hub,
-        key: PluginKey,
-        generation: Generation,
-        attached: Attached,
-    ) -> io::Result<()> {
-        let exit = Source::Exit(key, generation);
-        let exit_source = hub.poller.register(attached.as_fd().as_raw_fd(), exit, Interest::READABLE)?;
+    fn run(&mut self, key: PluginKey, running: RunningProcess) {
         if let Some(instance) = self.by_plugin.get_mut(&key) {
-            let process = InstanceProcess::ByHand(attached);
-            instance.running = Some(RunningProcess { generation, process, known: None, exit_source });
+            instance.running = Some(running);
         }
-        Ok(())
+    }
+
+    fn running(&self, key: PluginKey, generation: Generation) -> Option<&RunningProcess> {
+        let running = self.by_plugin.get(&key)?.running.as_ref();
+        running.filter(|running| running.generation == generation)
     }
 
     /// Ends what only the proof needed: its listener, its token's file.
     pub(super) fn trust(&mut self, hub: &mut Hub, key: PluginKey, generation: Generation) {
         self.stop_listening(hub, key, generation);
-        if let Some(prepared) = self.by_plugin.get_mut(&key).and_then(|instance| instance.prepared.as_mut()) {
+        if let Some(prepared) = self.prepared_mut(key, generation) {
             prepared.token_file = None;
         }
     }
@@ -317,8 +320,7 @@ impl Instances {
         generation: Generation,
         signal: StopSignal,
     ) {
-        let running = self.by_plugin.get(&key).and_then(|instance| instance.running.as_ref());
-        let Some(running) = running.filter(|running| running.generation == generation) else { return };
+        let Some(running) = self.running(key, generation) else { return };
         let signal = match signal {
             StopSignal::Term => Signal::SIGTERM,
             StopSignal::Kill => Signal::SIGKILL,
@@ -367,8 +369,7 @@ impl Instances {
 
     /// Whether the process of a generation still runs, as far as the kernel says now.
     pub(super) fn runs(&self, key: PluginKey, generation: Generation) -> bool {
-        let running = self.by_plugin.get(&key).and_then(|instance| instance.running.as_ref());
-        running.is_some_and(|running| running.generation == generation && !running.process.has_ended())
+        self.running(key, generation).is_some_and(|running| !running.process.has_ended())
     }
 
     /// Kills and reaps all that are left, within one second for all of them together. What does not end by then is left
@@ -397,27 +398,86 @@ impl Drop for Instances {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::CommandQueue;
+    use crate::eventlog::EventLog;
+    use crate::reactor::loop_commands::{LoopCommand, closers};
+    use crate::reactor::poller::Poller;
+    use crate::reactor::recorder::Recorder;
+    use crate::reactor::watchdog::RunningWatchdog;
+    use crate::state::supervisor::Wish;
     use crate::sys::known_children::KnownChildren;
     use crate::sys::launcher::Launcher;
     use crate::sys::process::hung;
     use crate::sys::runtime_dir::RuntimeDir;
+    use std::ffi::OsString;
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt;
 
-    #[test]
-    fn the_end_of_many_that_hang_takes_as_long_as_that_of_one() {
+    fn scene() -> (Instances, Hub, CommandQueue<LoopCommand>, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let runtime_dir = RuntimeDir::open(&folder.path().join("run")).unwrap();
-        let poll = mio::Poll::new().unwrap();
-        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
-        let (commands, _queue) = crate::engine::open(Arc::new(crate::engine::Driver::new(waker)));
+        let (poller, waker) = Poller::new().unwrap();
+        let (commands, queue) = crate::engine::open(Arc::new(crate::engine::Driver::new(waker)));
+        let recorder = || Recorder::new(EventLog::disabled(), folder.path());
+        let tick = Duration::from_secs(1);
+        let watchdog = RunningWatchdog::start(tick, recorder(), Box::new(|_| ()), None).unwrap();
+        let children = KnownChildren::default();
+        let hub = Hub::new(poller, recorder(), watchdog, 1, closers(children.clone(), commands.clone()));
         let launcher = LauncherHandle {
             runtime_dir: Arc::new(runtime_dir),
-            children: KnownChildren::default(),
+            children,
             launcher: Arc::new(Launcher::start().unwrap()),
             commands,
         };
-        let mut instances = Instances::new(launcher);
+        (Instances::new(launcher), hub, queue, folder)
+    }
+
+    /// A regular file stands for a pipe that cannot be watched: epoll(7) takes none.
+    #[test]
+    fn a_process_that_can_be_watched_in_part_only_leaves_nothing_that_is_watched() {
+        for fails in [Stream::Stdout, Stream::Stderr] {
+            let (mut instances, mut hub, _queue, _folder) = scene();
+            let config = Arc::new(PluginConfig::new("echo".parse().unwrap(), "/bin/true"));
+            let (generation, now) = (Generation::FIRST, Time::ZERO);
+            let key = hub.supervisor.add(Arc::clone(&config), None).unwrap();
+            hub.supervisor.wish(now, key, Wish::Start);
+            let token = Token::from_bytes([0; Token::BYTES]);
+            hub.supervisor
+                .with_plugin(now, key, |plugin, step| plugin.handle_prepared(step, generation, Ok(token)));
+            instances.add(key);
+            instances.by_plugin.get_mut(&key).unwrap().prepared = Some(Prepared {
+                generation,
+                config,
+                token_file: None,
+                token_path: None,
+                socket_path: None,
+                listening: None,
+                executable: None,
+                working_folder: None,
+                folder: None,
+            });
+            let (children, held) = hung(1);
+            // Its other end is closed: what is read of it ends.
+            let (reader, _) = io::pipe().unwrap();
+            let (pipe, file) = (OwnedFd::from(reader), OwnedFd::from(tempfile::tempfile().unwrap()));
+            let (stdout, stderr) = if fails == Stream::Stdout { (file, pipe) } else { (pipe, file) };
+            let child = children.into_iter().next().unwrap();
+            let spawned = Spawned { child, stdout: Some(stdout), stderr: Some(stderr) };
+            let launch = || Ok::<_, ()>(spawned);
+            let (spawned, known) = KnownChildren::default().launch(OsString::new(), launch, |_| 1).unwrap();
+            let launched = Box::new(LaunchedProcess { spawned, known, channel: None });
+            let mut output = CapturedOutput::default();
+            let taken = instances.take_launched(&mut hub, &mut output, (key, generation), launched);
+            assert!(taken.is_none(), "{fails} cannot be watched");
+            assert_eq!(hub.poller.registered(), 0, "{fails} cannot be watched");
+            drop(held);
+        }
+    }
+
+    #[test]
+    fn the_end_of_many_that_hang_takes_as_long_as_that_of_one() {
+        let (mut instances, _hub, _queue, _folder) = scene();
         let (children, _held) = hung(100);
         for (number, child) in (0..).zip(children) {
             let generation = Generation::FIRST;

@@ -150,6 +150,13 @@ impl PluginRequests {
         });
     }
 
+    /// Tells a plugin how far a request of its own is.
+    pub(super) fn progress(&self, hub: &mut Hub, now: Time, asker: &Asker, value: &RawValue) {
+        hub.supervisor.with_session(now, asker.key, asker.generation, |session, _| {
+            session.progress(&asker.id, value);
+        });
+    }
+
     /// Gives up a request that its plugin does not wait for any more. It is answered all the same (protocol section 5).
     pub(super) fn abandon(&mut self, hub: &mut Hub, pending: &mut PendingReplies, now: Time, asker: &Asker) {
         let name = (asker.key, asker.generation, asker.id.clone());

@@ -127,6 +127,12 @@ impl Poller {
         self.unfinished.pop_front()
     }
 
+    /// Number of registered descriptors.
+    #[cfg(test)]
+    pub(super) fn registered(&self) -> usize {
+        self.sources.len()
+    }
+
     /// Whether a source is to be looked at again.
     pub(super) fn has_unfinished(&self) -> bool {
         !self.unfinished.is_empty()

@@ -136,8 +136,8 @@ impl World {
         while !rest.is_empty() {
             let read = self.rng.usize(1..=4096).min(rest.len());
             let Some(session) = self.host.session_mut(id.0, id.1) else { return };
-            session.space(4096)[..read].copy_from_slice(&rest[..read]);
-            session.filled(read, Vec::new());
+            session.receiver_mut().space(4096)[..read].copy_from_slice(&rest[..read]);
+            session.receiver_mut().filled(read, Vec::new(), false);
             rest = &rest[read..];
             self.host_handles_frames(id);
         }

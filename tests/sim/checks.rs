@@ -90,7 +90,7 @@ impl World {
         // Whoever has no call under way finds a place while there is one, whatever came and went.
         let has_place = session.has_place(&Party::Plugin("newcomer".parse().unwrap()));
         assert_eq!(has_place, in_flight < policy.calls_in_flight_max, "{in_flight} calls in flight");
-        let waiting = session.waiting_bytes();
+        let waiting = session.queue().waiting_bytes();
         // Cancellations and the host's own requests are bounded by what is in flight.
         let waiting_max = policy.outbox_bytes_max + policy.frame_bytes_max + 80 * in_flight + 8192;
         assert!(waiting <= waiting_max, "{waiting} bytes wait for {id:?}, at most {waiting_max} may");

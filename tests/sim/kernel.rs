@@ -311,11 +311,11 @@ impl World {
         if link.busy_until > self.now && !self.calm {
             return;
         }
-        if session.waiting().is_empty() || link.room() == 0 {
+        if session.queue().waiting().0.is_empty() || link.room() == 0 {
             self.coverage.saw("write blocked");
             return;
         }
-        let waiting = session.waiting().to_vec();
+        let waiting = session.queue().waiting().0.to_vec();
         let room = link.room().min(waiting.len());
         // A host that has much to do writes some of it later.
         let busy = !self.calm && self.rng.u8(0..8) == 0;
@@ -324,7 +324,7 @@ impl World {
             self.coverage.saw("write split");
         }
         self.pass_on(id, &waiting, taken);
-        self.host.session_mut(id.0, id.1).unwrap().wrote(taken);
+        self.host.session_mut(id.0, id.1).unwrap().queue_mut().wrote(taken);
         if taken == waiting.len() {
             // More may lie behind a frame that was withdrawn.
             return self.host_writes(id);

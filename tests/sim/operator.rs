@@ -151,7 +151,7 @@ impl World {
         let Some(generation) = self.host.plugin(key).and_then(|plugin| plugin.generation()) else { return };
         let Some(session) = self.host.session_mut(key, generation) else { return };
         let own_bytes_max = 8192 + 80 * session.calls_in_flight();
-        let waiting_bytes = session.waiting_bytes();
+        let waiting_bytes = session.queue().waiting_bytes();
         assert!(
             waiting_bytes <= policy.outbox_bytes_max + own_bytes_max,
             "{waiting_bytes} bytes wait after a call, outbox_bytes_max is {}",

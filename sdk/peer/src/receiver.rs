@@ -26,6 +26,8 @@ pub struct Agreed {
 pub struct Receiver<F> {
     decoder: FrameDecoder,
     fds: Waiting<F>,
+    /// Bytes that were received.
+    received: u64,
     /// The side that receives.
     role: Role,
     /// `None` before the hello is answered.
@@ -39,7 +41,7 @@ impl<F> Receiver<F> {
     #[must_use]
     pub fn new(role: Role, frame_bytes_max: usize) -> Receiver<F> {
         let decoder = FrameDecoder::new(frame_bytes_max);
-        Receiver { decoder, fds: Waiting::default(), role, agreed: None, fault: None }
+        Receiver { decoder, fds: Waiting::default(), received: 0, role, agreed: None, fault: None }
     }
 
     /// Counts from the next frame on.
@@ -67,6 +69,7 @@ impl<F> Receiver<F> {
     /// kernel dropped some of those (MSG_CTRUNC).
     pub fn filled(&mut self, bytes: usize, fds: Vec<F>, were_dropped: bool) {
         self.decoder.filled(bytes);
+        self.received += bytes as u64;
         let unwanted = match self.agreed {
             _ if fds.is_empty() && !were_dropped => None,
             // A host may send them right behind its answer to the hello, which one read brings together.
@@ -122,6 +125,12 @@ impl<F> Receiver<F> {
             Vec::new()
         };
         Ok(Some((message, fds)))
+    }
+
+    /// How many bytes were received in all.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// How many bytes of a frame that is not whole are there.

@@ -296,7 +296,7 @@ mod tests {
         let request = NewRequest { id: 7, method: "a.b", params: Some(raw.get()), ..NewRequest::default() };
         write_request(&mut frames, &NewRequest { deadline_ms: Some(30_000), ..request });
         write_request(&mut frames, &NewRequest { method: "a", ..NewRequest::default() });
-        write_result(&mut frames, &RequestId::Number(12), &raw, 0);
+        write_result(&mut frames, &RequestId::Number(12), &raw, 0, &[]);
         for frame in std::str::from_utf8(&frames).unwrap().lines() {
             assert!(Envelope::read_plain(frame).is_some(), "{frame}");
         }

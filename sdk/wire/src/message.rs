@@ -17,7 +17,7 @@ pub use crate::message_error::MessageError;
 pub use crate::request_id::RequestId;
 pub use crate::write::{
     NewRequest, request_bytes_max, to_one_line, write_cancel, write_error, write_notification,
-    write_progress, write_request, write_result, write_result_with_streams,
+    write_progress, write_request, write_result,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -67,7 +67,7 @@ fn the_size_bound_covers_the_longest_envelope() {
 
 #[test]
 fn a_null_result_is_a_result() {
-    let text = line(|out| write_result(out, &RequestId::Text("x".into()), &raw("null"), 3));
+    let text = line(|out| write_result(out, &RequestId::Text("x".into()), &raw("null"), 3, &[]));
     let Message::Response(response) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
     assert_eq!(response.id, Some(RequestId::Text("x".into())));
     assert_eq!((response.result.unwrap().get(), response.fds), ("null", 3));

@@ -91,20 +91,11 @@ pub fn write_notification(out: &mut Vec<u8>, method: &str, params: Option<&str>)
     out.extend_from_slice(b"}\n");
 }
 
-/// Appends the frame of an answer with which so many file descriptors travel, line end included.
-pub fn write_result(out: &mut Vec<u8>, id: &RequestId, result: &RawValue, fds: usize) {
+/// Appends the frame of an answer with which so many file descriptors travel, or these streams in band, line end included.
+pub fn write_result(out: &mut Vec<u8>, id: &RequestId, result: &RawValue, fds: usize, streams: &[u64]) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     push_json(out, id);
     push_fds(out, fds);
-    out.extend_from_slice(b",\"result\":");
-    push_text(out, result.get());
-    out.extend_from_slice(b"}\n");
-}
-
-/// Appends the frame of an answer that brings these streams in band, line end included.
-pub fn write_result_with_streams(out: &mut Vec<u8>, id: &RequestId, result: &RawValue, streams: &[u64]) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    push_json(out, id);
     push_streams(out, streams);
     out.extend_from_slice(b",\"result\":");
     push_text(out, result.get());

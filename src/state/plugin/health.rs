@@ -51,9 +51,7 @@ impl Plugin {
         }
         if let Phase::Running(_) = self.phase {
             let problem = "it has not answered a heartbeat yet; it may stand at a breakpoint".to_owned();
-            let note = Note::new(EventKind::HeartbeatMissed, "a heartbeat failed");
-            self.note(step, note.error(problem.clone()));
-            self.handle_later_heartbeat(step, Err(problem));
+            self.handle_status(step, Err(problem));
         }
         true
     }
@@ -90,20 +88,15 @@ impl Plugin {
             // The end of the connection is reported by itself.
             Err(_) => return,
         };
-        let status = match answer {
-            Ok(heartbeat) => {
-                let status = heartbeat.status;
-                self.heartbeat = Some((step.now, heartbeat));
-                Ok(status)
-            }
-            Err(problem) => {
-                self.note(
-                    step,
-                    Note::new(EventKind::HeartbeatMissed, "a heartbeat failed").error(problem.clone()),
-                );
-                Err(problem)
-            }
-        };
+        let status = answer.map(|heartbeat| self.heartbeat.insert((step.now, heartbeat)).1.status);
+        self.handle_status(step, status);
+    }
+
+    fn handle_status(&mut self, step: &mut Step<'_>, status: Result<HealthStatus, String>) {
+        if let Err(problem) = &status {
+            let note = Note::new(EventKind::HeartbeatMissed, "a heartbeat failed");
+            self.note(step, note.error(problem.clone()));
+        }
         match self.phase {
             Phase::Proving { capable, .. } => self.handle_first_heartbeat(step, capable, status),
             Phase::Running(_) => self.handle_later_heartbeat(step, status),

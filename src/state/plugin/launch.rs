@@ -106,15 +106,17 @@ impl Plugin {
                 self.generation = self.generation.max(used);
                 self.generation_failed(step, format!("it could not be prepared for launch: {reason}"));
             }
-            (Phase::Ending(why, _), outcome) if current => {
+            (phase, outcome) => {
                 match outcome {
                     Ok(_) => step.actions.push_back(Action::Discard(self.key, generation)),
                     Err(PrepareFailure { used, .. }) => self.generation = self.generation.max(used),
                 }
-                self.ended(step, why, None);
+                if let Phase::Ending(why, _) = phase
+                    && current
+                {
+                    self.ended(step, why, None);
+                }
             }
-            (_, Ok(_)) => step.actions.push_back(Action::Discard(self.key, generation)),
-            (_, Err(PrepareFailure { used, .. })) => self.generation = self.generation.max(used),
         }
     }
 

@@ -364,9 +364,10 @@ impl Plugin {
             }
         }
         let Some(mut session) = self.session.take() else { return };
-        session.withdraw_fds();
-        let fits = session.waiting_bytes() <= LAST_BYTES_MAX;
-        let last = if fits { session.all_waiting() } else { Vec::new() };
+        // Last bytes are sent without descriptors.
+        session.queue_mut().withdraw_all_attached();
+        let fits = session.queue().waiting_bytes() <= LAST_BYTES_MAX;
+        let last = if fits { session.queue().all_waiting() } else { Vec::new() };
         self.act(step, |key, generation| Action::CloseLink(key, generation, last));
     }
 }

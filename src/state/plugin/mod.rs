@@ -261,7 +261,7 @@ impl Plugin {
     /// Whether bytes wait to be written to it.
     #[must_use]
     pub fn has_waiting_bytes(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| session.waiting_bytes() > 0)
+        self.session.as_ref().is_some_and(|session| session.queue().waiting_bytes() > 0)
     }
 
     /// Whether a call that waits to be written may wait for others, which makes one write of many: another
@@ -269,7 +269,9 @@ impl Plugin {
     #[must_use]
     pub fn has_company(&self, bytes_max: usize) -> bool {
         let session = self.session.as_ref();
-        session.is_some_and(|session| session.calls_in_flight() > 1 && session.waiting_bytes() <= bytes_max)
+        session.is_some_and(|session| {
+            session.calls_in_flight() > 1 && session.queue().waiting_bytes() <= bytes_max
+        })
     }
 
     /// Whether nothing of it is left outside: no process, no preparation or launch under way.

@@ -125,8 +125,8 @@ impl Bench {
         let generation = self.generation();
         let bytes = format!("{value}\n").into_bytes();
         let session = self.plugin.session_mut(generation).expect("a session");
-        session.space(bytes.len()).copy_from_slice(&bytes);
-        session.filled(bytes.len(), Vec::new());
+        session.receiver_mut().space(bytes.len()).copy_from_slice(&bytes);
+        session.receiver_mut().filled(bytes.len(), Vec::new(), false);
         self.act(|plugin, step| {
             while plugin.with_session(step, generation, |session, cx| session.handle_frames(cx, 4))
                 == Some(true)
@@ -151,9 +151,9 @@ impl Bench {
     fn write(&mut self) -> Vec<(String, u64)> {
         let generation = self.generation();
         let Some(session) = self.plugin.session_mut(generation) else { return Vec::new() };
-        let text = String::from_utf8(session.all_waiting()).unwrap();
-        while !session.waiting().is_empty() {
-            session.wrote(usize::MAX);
+        let text = String::from_utf8(session.queue().all_waiting()).unwrap();
+        while !session.queue().waiting().0.is_empty() {
+            session.queue_mut().wrote(usize::MAX);
         }
         let requests = text.lines().filter_map(|line| {
             let frame: Value = serde_json::from_str(line).unwrap();

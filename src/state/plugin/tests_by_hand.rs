@@ -60,7 +60,7 @@ fn it_waits_without_a_deadline_for_anybody_of_the_right_user() {
 fn a_breakpoint_makes_it_unhealthy_and_ends_nothing() {
     let mut bench = up();
     let generation = bench.generation();
-    let sent = |bench: &mut Bench| bench.plugin.session_mut(generation).unwrap().waiting_bytes();
+    let sent = |bench: &mut Bench| bench.plugin.session_mut(generation).unwrap().queue().waiting_bytes();
     bench.pass(1000 * MS);
     let before = sent(&mut bench);
     for _ in 0..2000 {

@@ -22,8 +22,8 @@ fn bench(features: &[&str]) -> Bench {
 fn receive(bench: &mut Bench, bytes: &[u8]) {
     let generation = bench.generation();
     let session = bench.plugin.session_mut(generation).expect("a session");
-    session.space(bytes.len()).copy_from_slice(bytes);
-    session.filled(bytes.len(), Vec::new());
+    session.receiver_mut().space(bytes.len()).copy_from_slice(bytes);
+    session.receiver_mut().filled(bytes.len(), Vec::new(), false);
     bench.act(|plugin, step| {
         plugin.with_session(step, generation, |session, cx| session.handle_frames(cx, 4))
     });
@@ -85,7 +85,7 @@ fn a_frame_that_is_taken_slowly_is_life_until_nothing_moves() {
     call(&mut bench, 1 << 20, 60 * INTERVAL);
     let generation = bench.generation();
     for _ in 0..20 {
-        bench.plugin.session_mut(generation).unwrap().wrote(MOVED_BYTES_MIN as usize);
+        bench.plugin.session_mut(generation).unwrap().queue_mut().wrote(MOVED_BYTES_MIN as usize);
         bench.pass(INTERVAL);
         assert_eq!((bench.state(), missed(&bench)), (PluginState::Healthy, 0));
     }

@@ -35,7 +35,7 @@ fn only_over_stdio_the_first_frame_is_the_hosts_and_says_as_what_it_was_launched
     assert!(!bench.plugin.has_waiting_bytes());
     bench = launched(Transport::Stdio);
     let generation = bench.generation();
-    let bytes = bench.plugin.session_mut(generation).unwrap().all_waiting();
+    let bytes = bench.plugin.session_mut(generation).unwrap().queue().all_waiting();
     let mut decoder = FrameDecoder::new(1 << 14);
     decoder.push(&bytes);
     let frame = decoder.next_frame().unwrap().unwrap();
@@ -70,8 +70,8 @@ fn bytes_that_are_no_hello_are_explained_where_they_are_printed() {
         let generation = bench.generation();
         let session = bench.plugin.session_mut(generation).unwrap();
         let bytes = b"Welcome\n";
-        session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        session.filled(bytes.len(), Vec::new());
+        session.receiver_mut().space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        session.receiver_mut().filled(bytes.len(), Vec::new(), false);
         bench.act(|plugin, step| {
             plugin.with_session(step, generation, |session, cx| session.handle_frames(cx, usize::MAX))
         });

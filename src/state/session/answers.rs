@@ -6,7 +6,7 @@ use super::{Session, Stage};
 use crate::state::fds::Fds;
 use crate::state::keys::Cx;
 use rpc_plugin_peer::{Refused, Span, check_fds};
-use rpc_plugin_wire::message::{write_error, write_progress, write_result, write_result_with_streams};
+use rpc_plugin_wire::message::{write_error, write_progress, write_result};
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
 use serde_json::value::RawValue;
 
@@ -53,7 +53,6 @@ impl Session {
         if !self.queue.has_room(bytes) {
             return Err(ErrorObject::new(ErrorCode::Overloaded, no_memory(bytes)));
         }
-        let count = fds.len();
         let (fds, numbers) = self.pack(fds).map_err(|mut refused| {
             // It is no fault of who asked.
             if refused.code == ErrorCode::InvalidParams {
@@ -61,10 +60,7 @@ impl Session {
             }
             ErrorObject::from(refused)
         })?;
-        let span = self.queue.write(|out| match numbers.is_empty() {
-            true => write_result(out, id, result, count),
-            false => write_result_with_streams(out, id, result, &numbers),
-        });
+        let span = self.queue.write(|out| write_result(out, id, result, fds.len(), &numbers));
         self.send_beside(span, fds, &numbers);
         Ok(())
     }

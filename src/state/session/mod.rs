@@ -20,7 +20,7 @@ mod types;
 
 pub use types::{Asked, Cancelled, Expectation, Fault, Introduction, SessionEvent};
 
-use super::fds::{Fd, Fds};
+use super::fds::Fd;
 use super::keys::{CallKey, Caller, Cx};
 use super::liveness::{Moved, Signs, UnderWay};
 use super::policy::Policy;
@@ -76,8 +76,6 @@ pub struct Session {
     expectation: Expectation,
     stage: Stage,
     receiver: Receiver<Fd>,
-    /// Bytes that were received.
-    received: u64,
     queue: SendQueue<Fd>,
     requests: RequestsOut<OwnRequest>,
     /// The places of calls among them.
@@ -107,7 +105,6 @@ impl Session {
             expectation,
             stage: Stage::Greeting,
             receiver: Receiver::new(Role::Host, FRAME_BYTES_MAX_UNAUTHENTICATED),
-            received: 0,
             queue: SendQueue::default(),
             requests: RequestsOut::new(0),
             places: Shares::new(Amount::of(policy.calls_in_flight_max)),
@@ -133,31 +130,20 @@ impl Session {
         }
     }
 
-    /// Room to read into; follow with [`Session::filled`] and [`Session::handle_frames`].
-    pub fn space(&mut self, read_bytes: usize) -> &mut [u8] {
-        self.receiver.space(read_bytes)
+    /// The receiving end, for who reads; follow with [`Session::handle_frames`].
+    pub fn receiver_mut(&mut self) -> &mut Receiver<Fd> {
+        &mut self.receiver
     }
 
-    /// Reads into `buffer` from now on; see [`Receiver::lend`].
-    pub fn lend(&mut self, buffer: &mut Vec<u8>) {
-        self.receiver.lend(buffer);
+    /// What waits to be written.
+    #[must_use]
+    pub fn queue(&self) -> &SendQueue<Fd> {
+        &self.queue
     }
 
-    /// Gives a lent buffer back.
-    pub fn give_back(&mut self, buffer: &mut Vec<u8>) {
-        self.receiver.give_back(buffer);
-    }
-
-    /// How many bytes of the last [`Session::space`] were read, and the descriptors that came with them.
-    pub fn filled(&mut self, bytes: usize, fds: Fds) {
-        self.received += bytes as u64;
-        self.receiver.filled(bytes, fds, false);
-    }
-
-    /// The same where the kernel dropped descriptors that came with them (MSG_CTRUNC).
-    pub fn filled_in_part(&mut self, bytes: usize, fds: Fds) {
-        self.received += bytes as u64;
-        self.receiver.filled(bytes, fds, true);
+    /// The same, for who writes; look again until it is empty.
+    pub fn queue_mut(&mut self) -> &mut SendQueue<Fd> {
+        &mut self.queue
     }
 
     /// What the connection tells of the plugin's life: bytes that move, and the oldest call that it has and has not answered.
@@ -165,7 +151,7 @@ impl Session {
     #[must_use]
     pub fn signs_of_life(&self, now: Time) -> Signs<'_> {
         let (begun, unfinished) = (self.queue.begun(), self.unfinished_bytes() as u64);
-        let waiting = self.waiting_bytes() as u64;
+        let waiting = self.queue.waiting_bytes() as u64;
         let call = self.requests.iter().find(|request| {
             let is_call = request.asked.is_call && request.asked.method != METHOD_HEARTBEAT;
             is_call && request.frame().is_some_and(|frame| frame.has_begun(begun))
@@ -176,7 +162,7 @@ impl Session {
         });
         Signs {
             now,
-            moved: Moved { received: self.received, written: begun, unfinished, waiting },
+            moved: Moved { received: self.receiver.received(), written: begun, unfinished, waiting },
             under_way,
         }
     }
@@ -218,45 +204,11 @@ impl Session {
         self.stage == Stage::Open
     }
 
-    /// Bytes to write; follow with [`Session::wrote`], and look again until it is empty.
-    #[must_use]
-    pub fn waiting(&self) -> &[u8] {
-        self.queue.waiting().0
-    }
-
-    /// The descriptors that go with the first byte of [`Session::waiting`].
-    #[must_use]
-    pub fn waiting_fds(&self) -> &[Fd] {
-        self.queue.waiting().1
-    }
-
-    /// How many bytes of [`Session::waiting`] were written.
-    pub fn wrote(&mut self, bytes: usize) {
-        self.queue.wrote(bytes);
-    }
-
-    /// The same where they had waited for room until now.
+    /// Says that so many bytes were written, which had waited for room until now.
     pub fn wrote_late(&mut self, bytes: usize, now: Time) {
         let before = self.queue.begun();
         self.queue.wrote(bytes);
         late_frames::note(&mut self.requests, before, self.queue.begun(), now);
-    }
-
-    /// How many bytes wait to be written.
-    #[must_use]
-    pub fn waiting_bytes(&self) -> usize {
-        self.queue.waiting_bytes()
-    }
-
-    /// All that waits to be written, in one piece.
-    #[must_use]
-    pub fn all_waiting(&self) -> Vec<u8> {
-        self.queue.all_waiting()
-    }
-
-    /// Takes back what would go with descriptors, before last bytes are sent without them.
-    pub fn withdraw_fds(&mut self) {
-        self.queue.withdraw_all_attached();
     }
 
     /// Calls that wait for an answer; the host's own requests do not count.

@@ -104,7 +104,7 @@ impl Session {
         let Ok(result) = to_raw_value(&result) else {
             return self.reject(cx, Some(&request.id), "the answer does not serialise".into());
         };
-        self.queue.write(|out| write_result(out, &request.id, &result, 0));
+        self.queue.write(|out| write_result(out, &request.id, &result, 0, &[]));
         self.stage = Stage::Open;
         let has = |name| introduction.features.iter().any(|feature| feature == name);
         self.takes_fds = has(FEATURE_FDS);

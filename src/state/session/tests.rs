@@ -98,8 +98,8 @@ impl Bench {
 
     fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(1000) {
-            self.session.space(1000)[..piece.len()].copy_from_slice(piece);
-            self.session.filled(piece.len(), Vec::new());
+            self.session.receiver_mut().space(1000)[..piece.len()].copy_from_slice(piece);
+            self.session.receiver_mut().filled(piece.len(), Vec::new(), false);
             let mut cx = Cx { now: self.now, timers: &mut self.timers };
             while self.session.handle_frames(&mut cx, 2) {}
         }
@@ -114,9 +114,9 @@ impl Bench {
     }
 
     fn write_all(&mut self) -> String {
-        let all = self.session.all_waiting();
-        while !self.session.waiting().is_empty() {
-            self.session.wrote(self.session.waiting().len());
+        let all = self.session.queue().all_waiting();
+        while !self.session.queue().waiting().0.is_empty() {
+            self.session.queue_mut().wrote(usize::MAX);
         }
         String::from_utf8(all).unwrap()
     }
@@ -254,12 +254,12 @@ fn a_call_that_waited_to_be_read_poisons_only_when_the_plugin_had_its_time() {
     let own = policy();
     let mut bench = Bench::open();
     bench.call_with(1, Some(format!("{{\"x\":\"{}\"}}", "y".repeat(10_000))), 400).unwrap();
-    bench.session.wrote(5000);
+    bench.session.queue_mut().wrote(5000);
     bench.call_with(2, None, 400).unwrap();
     bench.call_with(3, None, 400).unwrap();
     bench.pass(390 * MS);
     // All but the end of the last one.
-    let waiting = bench.session.waiting_bytes();
+    let waiting = bench.session.queue().waiting_bytes();
     bench.session.wrote_late(waiting - 40, bench.now);
     bench.push(&result(0));
     bench.pass(10 * MS);
@@ -318,7 +318,7 @@ fn what_is_wrong_after_the_proof_ends_the_connection_and_every_call() {
     for (expected, bytes) in table {
         let mut bench = Bench::open();
         bench.call(1);
-        bench.session.wrote(1);
+        bench.session.queue_mut().wrote(1);
         bench.call(2);
         bench.push(&bytes);
         let mut events = bench.events();
@@ -438,7 +438,7 @@ fn an_answer_within_the_grace_is_dropped_and_told() {
 fn a_call_whose_deadline_passes_unwritten_is_never_sent() {
     let mut bench = Bench::open();
     (1..4).for_each(|number| bench.call_with(number, None, if number == 2 { 10 } else { 99 }).unwrap());
-    bench.session.wrote(5);
+    bench.session.queue_mut().wrote(5);
     bench.pass(10 * MS);
     assert_eq!(bench.ends(), [end(2, "deadline_exceeded not_sent")]);
     assert_eq!(bench.session.calls_in_flight(), 2);
@@ -485,10 +485,10 @@ fn the_end_of_the_stream_ends_calls_by_what_was_written() {
     for (written, expected) in [(0, "unavailable not_sent"), (1, "plugin_lost indeterminate")] {
         let mut bench = Bench::open();
         bench.call(1);
-        bench.session.wrote(written);
+        bench.session.queue_mut().wrote(written);
         bench.end();
         assert_eq!(bench.ends(), [end(1, expected)]);
-        assert_eq!(bench.session.all_waiting().is_empty(), written == 0, "what is not sent stays so");
+        assert_eq!(bench.session.queue().all_waiting().is_empty(), written == 0, "what is not sent stays so");
     }
     let mut bench = Bench::open();
     bench.call(1);
@@ -504,8 +504,8 @@ fn frames_that_came_before_the_end_count() {
     bench.call(1);
     bench.write_all();
     let bytes = result(0);
-    bench.session.space(100)[..bytes.len()].copy_from_slice(&bytes);
-    bench.session.filled(bytes.len(), Vec::new());
+    bench.session.receiver_mut().space(100)[..bytes.len()].copy_from_slice(&bytes);
+    bench.session.receiver_mut().filled(bytes.len(), Vec::new(), false);
     bench.end();
     assert_eq!(bench.ends(), [end(1, "ok")]);
 }

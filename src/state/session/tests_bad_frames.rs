@@ -172,7 +172,7 @@ fn whoever_waits_is_told_why_the_connection_ended() {
     for (why, act) in cases {
         let mut bench = Bench::open();
         bench.call(1);
-        bench.session.wrote(1);
+        bench.session.queue_mut().wrote(1);
         bench.call(2);
         act(&mut bench);
         let ends = ends(&mut bench);

@@ -1,6 +1,7 @@
 //! The bounds of one session: frame size, calls in flight, waiting bytes, requests of the peer.
 
 use super::*;
+use crate::state::fds::Fds;
 use crate::state::unasked::{BYTES_MAX, INTERVAL, ITEMS_MAX};
 use rpc_plugin_peer::OWN_MAX;
 
@@ -110,8 +111,8 @@ fn one_caller_takes_half_of_the_bytes_that_wait_and_others_still_call() {
     let error = ask(&mut bench, &Party::Program, 4100).unwrap_err();
     assert!(error.message.contains("do not fit: 76"), "{error}");
     // What the plugin reads counts no longer, nor what is withdrawn; a frame that is written in part counts by its rest.
-    let rest = bench.session.waiting_bytes() - 40_500;
-    bench.session.wrote(rest);
+    let rest = bench.session.queue().waiting_bytes() - 40_500;
+    bench.session.queue_mut().wrote(rest);
     ask(&mut bench, &flood, 4000).unwrap();
     assert!(ask(&mut bench, &other, 100).is_err(), "it still has its ten thousand");
     let of_other = of_flood as u64 + 3;
@@ -174,7 +175,7 @@ fn a_peer_that_asks_and_never_reads_is_cut_off() {
         bench.push(&frame(&json!({"jsonrpc": "2.0", "id": id, "method": "host.log"})));
         let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
         bench.session.answer(&mut cx, &RequestId::Number(id), Err(error()), Fds::new());
-        waiting_bytes_max = waiting_bytes_max.max(bench.session.waiting_bytes());
+        waiting_bytes_max = waiting_bytes_max.max(bench.session.queue().waiting_bytes());
         if !bench.session.is_open() {
             let bound = policy().outbox_bytes_max + policy().frame_bytes_max + 2000;
             assert!(waiting_bytes_max <= bound, "{waiting_bytes_max} bytes waited");

@@ -2,6 +2,7 @@
 
 use super::super::answers::OUTBOX_FDS_MAX;
 use super::*;
+use crate::state::fds::Fds;
 use crate::state::fds::{Held, held};
 
 impl Bench {
@@ -18,8 +19,8 @@ impl Bench {
 
     /// One read, and what follows from it.
     fn read(&mut self, bytes: &[u8], fds: Fds) {
-        self.session.space(bytes.len().max(1))[..bytes.len()].copy_from_slice(bytes);
-        self.session.filled(bytes.len(), fds);
+        self.session.receiver_mut().space(bytes.len().max(1))[..bytes.len()].copy_from_slice(bytes);
+        self.session.receiver_mut().filled(bytes.len(), fds, false);
         let mut cx = Cx { now: self.now, timers: &mut self.timers };
         while self.session.handle_frames(&mut cx, 2) {}
     }
@@ -126,7 +127,7 @@ fn any_other_number_ends_the_connection_and_closes_them_all() {
     }
     let mut bench = Bench::passing();
     let (held, fds) = held(16);
-    bench.session.filled_in_part(0, fds);
+    bench.session.receiver_mut().filled(0, fds, true);
     bench.read(&line(0), Fds::new());
     let why = bench.violation();
     assert!(why.contains("than a frame may have"), "{why}");
@@ -142,8 +143,8 @@ fn what_the_host_could_not_open_costs_one_call_or_request_and_is_told_once() {
     bench.write_all();
     let part = |bench: &mut Bench, bytes: &[u8], there: usize| {
         let (held, fds) = held(there);
-        bench.session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        bench.session.filled_in_part(bytes.len(), fds);
+        bench.session.receiver_mut().space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        bench.session.receiver_mut().filled(bytes.len(), fds, true);
         let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
         while bench.session.handle_frames(&mut cx, 2) {}
         assert_eq!(held.open(), 0, "those that came are closed");
@@ -246,11 +247,11 @@ fn they_come_with_an_answer_and_go_with_a_call_and_an_answer() {
     let mut bench = Bench::passing();
     let (there, fds) = held(2);
     bench.call_fds(1, fds).unwrap();
-    assert_eq!(bench.session.waiting_fds().len(), 2);
-    assert!(String::from_utf8_lossy(bench.session.waiting()).contains("\"fds\":2"));
-    bench.session.wrote(1);
+    assert_eq!(bench.session.queue().waiting().1.len(), 2);
+    assert!(String::from_utf8_lossy(bench.session.queue().waiting().0).contains("\"fds\":2"));
+    bench.session.queue_mut().wrote(1);
     assert_eq!(
-        (bench.session.waiting_fds().len(), there.open()),
+        (bench.session.queue().waiting().1.len(), there.open()),
         (0, 0),
         "ours are closed once they are sent"
     );
@@ -260,7 +261,7 @@ fn they_come_with_an_answer_and_go_with_a_call_and_an_answer() {
     assert_eq!((end.result.is_ok(), end.fds.len()), (true, 1));
     bench.read(&asks(5, 0), Fds::new());
     bench.answer(5, Ok("{}"), held(3).1);
-    assert_eq!(bench.session.waiting_fds().len(), 3);
+    assert_eq!(bench.session.queue().waiting().1.len(), 3);
     let mut bench = Bench::open();
     let error = bench.call_fds(1, held(1).1).unwrap_err();
     assert_eq!((error.code, error.outcome), (ErrorCode::InvalidParams, Outcome::NotSent));
@@ -304,7 +305,7 @@ fn a_call_or_an_answer_with_more_than_a_frame_may_have_is_refused_and_they_are_c
         bench.read(&asks(5, 0), Fds::new());
         let (there, fds) = held(17);
         bench.answer(5, Ok("{}"), fds);
-        assert!(bench.session.waiting_fds().is_empty());
+        assert!(bench.session.queue().waiting().1.is_empty());
         let answer = bench.write_all();
         // It is no fault of who asked.
         assert!(answer.contains("-32603") && answer.contains("a frame may have 16"), "{answer}");
@@ -345,7 +346,7 @@ fn what_the_system_does_not_pass_on_is_taken_back_and_told() {
     };
     refuse(&mut bench);
     assert_eq!(bench.session.calls_in_flight(), 2, "the next frame has none");
-    bench.session.wrote(bench.session.waiting().len());
+    bench.session.queue_mut().wrote(usize::MAX);
     refuse(&mut bench);
     assert_eq!(bench.ends(), [end(2, "overloaded not_sent")]);
     refuse(&mut bench);
@@ -366,7 +367,7 @@ fn last_bytes_go_without_what_would_need_descriptors() {
         bench.read(&asks(id, 0), Fds::new());
         bench.answer(id, Ok("{}"), if id == 1 { held(1).1 } else { Fds::new() });
     }
-    bench.session.withdraw_fds();
+    bench.session.queue_mut().withdraw_all_attached();
     let last = bench.write_all();
     assert_eq!(last.lines().count(), 2, "{last}");
     assert!(!last.contains("fds"), "{last}");
@@ -437,7 +438,7 @@ fn progress_to_the_peer_goes_out_while_it_waits_and_never_more_than_it_reads() {
     for _ in 0..1000 {
         bench.session.progress(&RequestId::Number(1), &value);
     }
-    let waiting = bench.session.waiting_bytes();
+    let waiting = bench.session.queue().waiting_bytes();
     assert!((1000..=policy().outbox_bytes_max + 1200).contains(&waiting), "{waiting} bytes wait");
     bench.answer(1, Ok("{}"), Fds::new());
     assert!(bench.session.is_open());

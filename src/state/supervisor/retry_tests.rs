@@ -83,8 +83,8 @@ impl Bench {
         let generation = self.host.plugin(key).unwrap().generation().unwrap();
         let bytes = format!("{value}\n").into_bytes();
         let session = self.host.session_mut(key, generation).expect("a session");
-        session.space(bytes.len()).copy_from_slice(&bytes);
-        session.filled(bytes.len(), Vec::new());
+        session.receiver_mut().space(bytes.len()).copy_from_slice(&bytes);
+        session.receiver_mut().filled(bytes.len(), Vec::new(), false);
         while self
             .host
             .with_session(self.now, key, generation, |session, cx| session.handle_frames(cx, 4))
@@ -98,9 +98,9 @@ impl Bench {
         let key = self.key(id);
         let Some(generation) = self.host.plugin(key).unwrap().generation() else { return Vec::new() };
         let Some(session) = self.host.session_mut(key, generation) else { return Vec::new() };
-        let text = String::from_utf8(session.all_waiting()).unwrap();
-        while !session.waiting().is_empty() {
-            session.wrote(usize::MAX);
+        let text = String::from_utf8(session.queue().all_waiting()).unwrap();
+        while !session.queue().waiting().0.is_empty() {
+            session.queue_mut().wrote(usize::MAX);
         }
         let frames = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         frames.filter(|frame| frame["method"] == method).map(|frame| frame["id"].as_u64().unwrap()).collect()

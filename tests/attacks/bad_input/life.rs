@@ -118,8 +118,8 @@ impl Life {
     /// Bytes arrive.
     pub fn feed(&mut self, bytes: &[u8]) {
         if let Some(session) = self.supervisor.session_mut(self.key, self.generation) {
-            session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-            session.filled(bytes.len(), Vec::new());
+            session.receiver_mut().space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+            session.receiver_mut().filled(bytes.len(), Vec::new(), false);
             self.supervisor.with_session(self.now, self.key, self.generation, |session, cx| {
                 session.handle_frames(cx, usize::MAX)
             });
@@ -183,8 +183,8 @@ impl Life {
             }
             let Some((key, generation)) = self.supervisor.poll_waiting() else { return };
             if let Some(session) = self.supervisor.session_mut(key, generation) {
-                self.written.extend_from_slice(session.waiting());
-                session.wrote(usize::MAX >> 1);
+                self.written.extend_from_slice(session.queue().waiting().0);
+                session.queue_mut().wrote(usize::MAX >> 1);
             }
         }
     }

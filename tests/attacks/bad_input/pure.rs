@@ -52,7 +52,7 @@ impl Trial {
         if greeted {
             assert_eq!(trial.feed(format!("{}\n", life::hello(&ANYONE)).as_bytes()), Vec::<String>::new());
             assert!(trial.session.is_open());
-            trial.session.wrote(trial.session.waiting().len());
+            trial.session.queue_mut().wrote(usize::MAX);
         }
         trial
     }
@@ -63,8 +63,8 @@ impl Trial {
         if bytes.is_empty() {
             self.session.handle_end_of_stream(&mut cx);
         } else {
-            self.session.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-            self.session.filled(bytes.len(), Vec::new());
+            self.session.receiver_mut().space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+            self.session.receiver_mut().filled(bytes.len(), Vec::new(), false);
             while self.session.handle_frames(&mut cx, 1) {}
         }
         let mut says = Vec::new();
@@ -84,7 +84,7 @@ impl Trial {
             }
         }
         // A deadline beyond its range is answered, and nothing else.
-        let waiting = std::str::from_utf8(self.session.waiting()).unwrap();
+        let waiting = std::str::from_utf8(self.session.queue().waiting().0).unwrap();
         if says.is_empty() && !self.has_ended && waiting.contains("`deadline_ms`") {
             says.push(waiting.to_owned());
         }
@@ -101,7 +101,7 @@ impl Trial {
         assert!(!ends || at_end_says.is_empty(), "a second fault: {at_end_says:?}");
         says.extend(at_end_says.into_iter().filter(|_| at_end));
         assert!(!says.is_empty(), "the end is always a fault");
-        let told = std::str::from_utf8(self.session.waiting()).unwrap();
+        let told = std::str::from_utf8(self.session.queue().waiting().0).unwrap();
         let told = told.lines().last().unwrap_or_default().to_owned();
         Verdict { says: says.join("\n"), at_end, ends, told }
     }

@@ -8,7 +8,7 @@ use super::source::blank_tests;
 use super::{root, sources};
 
 /// Lines of code, without blanks, comments and tests.
-const LINES_MAX: usize = 7850;
+const LINES_MAX: usize = 7800;
 
 /// Rooms of which each file is core, unless it says why not.
 const WHOLE_ROOMS: [&str; 4] = ["sdk/wire/src/", "sdk/peer/src/", "src/state/session/", "src/state/plugin/"];
