@@ -3,16 +3,20 @@
 //! What this file is for: frames in and out. What it deliberately does not do: know a method;
 //! [`AdminService`](super::admin_service::AdminService) does.
 //!
-//! What always holds: a client that does not read, or sends what is no frame, costs its own connection only.
+//! What always holds: a client that does not read, or sends what is no frame, costs its own connection only; no two of its
+//! requests that are under way have one id.
 
+use super::admin_frame::AdminFrame;
 use super::closers::OwnerCloser;
 use crate::state::closing::{Closer, Passed};
 use crate::state::fds::Fd;
 use crate::state::plugin::PeerIdentity;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_peer::SendQueue;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameDecoder, Message, RequestId, message};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameDecoder, RequestId, message};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -52,8 +56,10 @@ pub(super) struct AdminConnection {
     pub(super) peer: PeerIdentity,
     inbox: FrameDecoder,
     outbox: SendQueue<Fd>,
-    /// Requests that are not answered.
-    unanswered: usize,
+    /// Requests that are not answered, and whether the client has cancelled them.
+    unanswered: BTreeMap<RequestId, bool>,
+    /// It has closed its sending end, and asks no more.
+    has_ended: bool,
     /// Nothing more is taken from it until it has read.
     paused: bool,
     /// It takes no more bytes for now, and is watched until it does.
@@ -67,29 +73,22 @@ pub(super) enum ReadOutcome {
     Drained,
     /// There may be more.
     More,
+    /// The client asks no more; why, where what came last is no frame.
+    Ended(Option<ErrorObject>),
     /// The connection is over, and the client is told why where it broke the protocol.
     Over(Option<ErrorObject>),
 }
 
 /// The next frame of a client.
 pub(super) enum NextFrame {
-    /// A request.
-    Request(AdminRequest),
-    /// A frame that needs no answer.
-    Passed,
+    /// A frame.
+    Frame(AdminFrame),
     /// There is no whole frame.
     Nothing,
     /// The client does not read its answers: its frames wait until it does.
     Paused,
-    /// A frame that is no request. It ends the connection; the client is told why.
+    /// What is no frame. It ends the connection; the client is told why.
     Fault(ErrorObject),
-}
-
-/// A request, out of its frame.
-pub(super) struct AdminRequest {
-    pub(super) id: RequestId,
-    pub(super) method: String,
-    pub(super) params: Option<Box<RawValue>>,
 }
 
 impl AdminConnection {
@@ -107,7 +106,8 @@ impl AdminConnection {
             peer,
             inbox: FrameDecoder::new(frame_bytes_max),
             outbox: SendQueue::default(),
-            unanswered: 0,
+            unanswered: BTreeMap::new(),
+            has_ended: false,
             paused: false,
             full: false,
         }
@@ -120,7 +120,7 @@ impl AdminConnection {
             Ok(Received { bytes: 0, .. }) => {
                 let truncated = self.inbox.finish().err();
                 let error = truncated.map(|error| ErrorObject::new(ErrorCode::ParseError, error.to_string()));
-                ReadOutcome::Over(error)
+                ReadOutcome::Ended(error)
             }
             Ok(Received { bytes, fds, truncated }) => {
                 self.inbox.filled(bytes);
@@ -150,21 +150,40 @@ impl AdminConnection {
         let frame = match self.inbox.next_frame() {
             Ok(None) => return NextFrame::Nothing,
             Err(error) => return NextFrame::Fault(ErrorObject::new(error.code(), error.to_string())),
-            Ok(Some(frame)) => frame,
+            Ok(Some(frame)) => AdminFrame::read(frame),
         };
-        match Message::parse(frame) {
-            Err(error) => NextFrame::Fault(ErrorObject::new(error.code(), error.to_string())),
-            Ok(Message::Request(request)) => NextFrame::Request(AdminRequest {
-                id: request.id,
-                method: request.method.into_owned(),
-                params: request.params.map(ToOwned::to_owned),
-            }),
-            Ok(Message::Notification(_)) => NextFrame::Passed,
-            Ok(Message::Response(_)) => NextFrame::Fault(ErrorObject::new(
-                ErrorCode::InvalidRequest,
-                "an answer, where nothing was asked of the client",
-            )),
+        match frame {
+            AdminFrame::Fault(error) => NextFrame::Fault(error),
+            frame => NextFrame::Frame(frame),
         }
+    }
+
+    /// Notes that the client asks no more. What it has asked is answered.
+    pub(super) fn ends(&mut self, error: Option<&ErrorObject>) {
+        self.has_ended = true;
+        if let Some(error) = error {
+            self.answer_bad(None, error);
+        }
+    }
+
+    /// Whether it asks no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Whether it asks no more and has its answers, or reads none any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.has_ended && (self.unanswered.is_empty() && self.outbox.is_empty() || self.is_hung_up())
+    }
+
+    /// Whether the client has closed both ends: a closed sending end alone says nothing of the other.
+    fn is_hung_up(&self) -> bool {
+        let Some(stream) = self.stream.get() else { return true };
+        let mut looked_at = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+        let is_known = poll(&mut looked_at, PollTimeout::ZERO).is_ok();
+        let [seen] = looked_at;
+        let flags = PollFlags::POLLHUP | PollFlags::POLLERR;
+        is_known && seen.revents().is_some_and(|events| events.intersects(flags))
     }
 
     /// Whether its frames waited for it to read, and need wait no more.
@@ -182,21 +201,36 @@ impl AdminConnection {
         (std::mem::replace(&mut self.full, full) != full).then_some(full)
     }
 
-    /// Enters a request; false when too many wait, and then it has been answered.
+    /// Enters a request; false when too many wait or one has its id, and then it has been answered.
     pub(super) fn enter(&mut self, id: &RequestId) -> bool {
-        if self.unanswered >= REQUESTS_PER_CLIENT_MAX {
-            let text = format!("{REQUESTS_PER_CLIENT_MAX} requests of this client wait already");
-            let error = ErrorObject::new(ErrorCode::Overloaded, text);
-            self.outbox.write(|out| message::write_error(out, Some(id), &error));
+        if self.unanswered.contains_key(id) {
+            // With its id it would pass for the answer to the other one.
+            let text = format!("a request of id {id} is not answered yet; expected an id of its own");
+            self.answer_bad(None, &ErrorObject::new(ErrorCode::InvalidRequest, text));
             return false;
         }
-        self.unanswered += 1;
+        if self.unanswered.len() >= REQUESTS_PER_CLIENT_MAX {
+            let text = format!("{REQUESTS_PER_CLIENT_MAX} requests of this client wait already");
+            self.answer_bad(Some(id), &ErrorObject::new(ErrorCode::Overloaded, text));
+            return false;
+        }
+        self.unanswered.insert(id.clone(), false);
         true
+    }
+
+    /// Notes that the client has cancelled a request; whether it is not answered, and was not cancelled before.
+    pub(super) fn cancels(&mut self, id: &RequestId) -> bool {
+        self.unanswered.get_mut(id).is_some_and(|is_cancelled| !std::mem::replace(is_cancelled, true))
+    }
+
+    /// Answers a frame that is no request, or a request that was not entered.
+    pub(super) fn answer_bad(&mut self, id: Option<&RequestId>, error: &ErrorObject) {
+        self.outbox.write(|out| message::write_error(out, id, error));
     }
 
     /// Answers a request that was entered.
     pub(super) fn answer(&mut self, id: &RequestId, answer: &AdminAnswer) {
-        self.unanswered = self.unanswered.saturating_sub(1);
+        self.unanswered.remove(id);
         let bytes = answer.as_ref().map_or(0, |result| result.get().len());
         let has_room = self.outbox.has_room(bytes);
         self.outbox.write(|out| match answer {
@@ -218,7 +252,7 @@ impl AdminConnection {
 
     /// Says why the client is not served.
     pub(super) fn refuse(&mut self, error: &ErrorObject) {
-        self.outbox.write(|out| message::write_error(out, None, error));
+        self.answer_bad(None, error);
         self.write();
     }
 
@@ -252,6 +286,44 @@ mod tests {
 
     fn answer_of(bytes: usize) -> AdminAnswer {
         Ok(RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap())
+    }
+
+    fn asks_m(next: NextFrame) -> bool {
+        matches!(next, NextFrame::Frame(AdminFrame::Request(asked)) if asked.method == "m")
+    }
+
+    #[test]
+    fn two_requests_under_way_have_two_ids_and_a_cancel_counts_once() {
+        let (mut client, mut theirs) = client();
+        let (one, other) = (RequestId::Number(1), RequestId::Text("1".into()));
+        assert!(client.enter(&one) && client.enter(&other) && !client.enter(&one));
+        assert!(client.write());
+        let mut buffer = [0; 1024];
+        let bytes = theirs.read(&mut buffer).unwrap();
+        let said = std::str::from_utf8(&buffer[..bytes]).unwrap();
+        assert!(
+            said.contains("\"id\":null") && said.contains("a request of id 1 is not answered yet"),
+            "{said}"
+        );
+        assert!(client.cancels(&one) && !client.cancels(&one) && !client.cancels(&RequestId::Number(2)));
+        client.answer(&one, &answer_of(1));
+        assert!(client.enter(&one), "it was answered");
+    }
+
+    #[test]
+    fn a_client_that_asks_no_more_is_done_when_it_has_its_answers_or_hangs_up() {
+        let (mut client, theirs) = client();
+        client.enter(&RequestId::Number(1));
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(matches!(client.read(true), ReadOutcome::Ended(None)));
+        client.ends(None);
+        assert!(!client.is_done(), "it still reads");
+        client.answer(&RequestId::Number(1), &answer_of(1));
+        assert!(!client.is_done() && client.write() && client.is_done());
+        client.enter(&RequestId::Number(2));
+        assert!(!client.is_done());
+        drop(theirs);
+        assert!(client.is_done(), "nobody reads the answer");
     }
 
     #[test]
@@ -288,7 +360,7 @@ mod tests {
             );
             assert!(matches!(client.read(false), ReadOutcome::Drained), "{count}");
             for _ in 0..2 {
-                assert!(matches!(client.take(), NextFrame::Request(asked) if asked.method == "m"), "{count}");
+                assert!(asks_m(client.take()), "{count}");
             }
             assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "{count}: nobody has its other end");
         }
@@ -309,7 +381,7 @@ mod tests {
             read.extend_from_slice(&buffer[..bytes]);
         }
         assert!(client.resumes() && !client.resumes(), "once");
-        assert!(matches!(client.take(), NextFrame::Request(asked) if asked.method == "m"));
+        assert!(asks_m(client.take()));
         assert!(matches!(client.take(), NextFrame::Nothing));
     }
 }

@@ -6,6 +6,7 @@
 use super::admin_connection::{
     AdminAnswer, AdminConnection, AdminTicket, FRAMES_PER_TURN, NextFrame, ReadOutcome,
 };
+use super::admin_frame::AdminFrame;
 use super::admin_service::{AdminCx, AdminReply, AdminService, HostFacts, SinkQuestions};
 use super::closers::{Closers, OwnerCloser};
 use super::held_until_recorded::HeldReplies;
@@ -243,9 +244,13 @@ impl AdminConnections {
         key: u64,
         closed: bool,
     ) -> Option<String> {
-        let source = self.clients.get(key)?.source;
+        let client = self.clients.get(key)?;
+        let source = client.source;
         // Readable or writable: what waits for it may go on.
         self.answered.insert(key);
+        if client.has_ended() {
+            return None;
+        }
         let (mut frames_left, mut end) = (FRAMES_PER_TURN, None);
         let mut next = self.serve_frames(hub, tables, now, key, &mut frames_left, &mut end);
         let mut outcome = ReadOutcome::Drained;
@@ -261,6 +266,12 @@ impl AdminConnections {
             (NextFrame::Paused, _) => {}
             (NextFrame::Nothing, ReadOutcome::Over(error)) => {
                 self.end(hub, tables.pending, now, key, error.as_ref());
+            }
+            // Its answers are written, and then it is dropped.
+            (NextFrame::Nothing, ReadOutcome::Ended(error)) => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.ends(error.as_ref());
+                }
             }
             (NextFrame::Nothing, ReadOutcome::Drained) => {}
             _ => hub.poller.go_on_later(Some(source)),
@@ -282,8 +293,18 @@ impl AdminConnections {
             *frames_left -= 1;
             let Some(client) = self.clients.get_mut(key) else { return NextFrame::Nothing };
             let request = match client.take() {
-                NextFrame::Request(request) => request,
-                NextFrame::Passed => continue,
+                NextFrame::Frame(AdminFrame::Request(request)) => request,
+                NextFrame::Frame(AdminFrame::Bad(id, error)) => {
+                    client.answer_bad(id.as_ref(), &error);
+                    continue;
+                }
+                NextFrame::Frame(AdminFrame::Cancel(id)) => {
+                    if client.cancels(&id) {
+                        self.cancel(hub, tables, now, &AdminTicket { client: key, id });
+                    }
+                    continue;
+                }
+                NextFrame::Frame(_) => continue,
                 last => return last,
             };
             if client.enter(&request.id) {
@@ -297,7 +318,15 @@ impl AdminConnections {
                 }
             }
         }
-        NextFrame::Passed
+        NextFrame::Frame(AdminFrame::Passed)
+    }
+
+    /// Ends the call or wait that a request is for. What it did until then stays.
+    fn cancel(&mut self, hub: &mut Hub, tables: &mut AdminTables<'_>, now: Time, ticket: &AdminTicket) {
+        if tables.pending.cancel_of(&mut hub.supervisor, now, ticket) {
+            let error = ErrorObject::new(ErrorCode::Cancelled, "the client has cancelled it");
+            self.answer(hub, tables.held, ticket, Err(error));
+        }
     }
 
     /// Serves one request. Why the host is to end, where it asks for that.
@@ -343,8 +372,7 @@ impl AdminConnections {
         (reply, end.then(why))
     }
 
-    /// Ends a connection. A client that asks and closes its sending end still reads what was answered at
-    /// once.
+    /// Ends a connection that is not in step any more.
     fn end(
         &mut self,
         hub: &mut Hub,
@@ -395,7 +423,7 @@ impl AdminConnections {
     pub(super) fn write(&mut self, hub: &mut Hub, pending: &mut PendingReplies, now: Time) {
         while let Some(key) = self.answered.pop_first() {
             let Some(client) = self.clients.get_mut(key) else { continue };
-            if !client.write() {
+            if !client.write() || client.is_done() {
                 self.drop_client(hub, pending, now, key);
                 continue;
             }

@@ -5,6 +5,7 @@
 
 mod admin_connection;
 mod admin_connections;
+mod admin_frame;
 mod admin_service;
 mod captured_output;
 mod closers;

@@ -217,6 +217,27 @@ impl PendingReplies {
         }
     }
 
+    /// Cancels the call or wait of one request of an admin connection; whether there was one.
+    pub(super) fn cancel_of(&mut self, supervisor: &mut Supervisor, now: Time, of: &AdminTicket) -> bool {
+        let is_of = |ticket: &AdminTicket| (ticket.client, &ticket.id) == (of.client, &of.id);
+        let call = self.calls.keys().into_iter().find(|key| match self.calls.get(*key) {
+            Some(PendingReply { waiter: CallWaiter::Admin(ticket, _), .. }) => is_of(ticket),
+            _ => false,
+        });
+        let wait =
+            self.waits.keys().into_iter().find(
+                |key| matches!(self.waits.get(*key), Some(WaitWaiter::Admin(ticket, _)) if is_of(ticket)),
+            );
+        if let Some(key) = call {
+            self.cancel(supervisor, now, CallKey(key));
+        }
+        if let Some(key) = wait {
+            self.waits.remove(key);
+            supervisor.forget_wait(WaitKey(key));
+        }
+        call.is_some() || wait.is_some()
+    }
+
     /// Cancels all of an admin connection that has gone.
     pub(super) fn cancel_all_of(&mut self, supervisor: &mut Supervisor, now: Time, client: u64) {
         for key in self.calls.keys() {

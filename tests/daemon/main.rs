@@ -10,6 +10,7 @@ mod dev;
 mod events;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod json_rpc;
 mod life;
 mod memory;
 mod nested;
