@@ -14,10 +14,15 @@ use crossbeam_channel::{Sender, bounded};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The pause between two turns. A storm of orphans costs this thread a part of a core at the most.
+/// The shortest pause between two turns.
 const PAUSE: Duration = Duration::from_millis(20);
+/// The longest one.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How many times as long as a turn the pause after it is, between these two: a storm of orphans costs this thread a tenth
+/// of a core.
+const PAUSE_FACTOR: u32 = 9;
 
 /// What the end of all orphans gave: pids of the reaped, and of those that do not end.
 pub type OrphansEnd = io::Result<(Vec<u32>, Vec<u32>)>;
@@ -115,11 +120,11 @@ impl Wishes {
         Next::Sweep
     }
 
-    /// Waits until the pause is over, or something else than another turn is wanted.
-    fn pause(&self) {
+    /// Waits until the pause after a turn of this length is over, or something else than another turn is wanted.
+    fn pause_after(&self, turn: Duration) {
         let wanted = self.wanted();
         let goes_on = |wanted: &mut Wanted| wanted.end.is_none() && !wanted.over;
-        let _ = self.changed.wait_timeout_while(wanted, PAUSE, goes_on);
+        let _ = self.changed.wait_timeout_while(wanted, pause_after(turn), goes_on);
     }
 
     fn run(&self, children: &KnownChildren, on_fault: impl Fn(io::Error)) {
@@ -132,6 +137,7 @@ impl Wishes {
                     let _ = sender.try_send(kill_and_reap_orphans(children, timeout));
                 }
                 Next::Sweep => {
+                    let begin = Instant::now();
                     match sweep(children, from) {
                         Ok(swept) => {
                             fails = false;
@@ -143,16 +149,30 @@ impl Wishes {
                         Err(error) if !std::mem::replace(&mut fails, true) => on_fault(error),
                         Err(_) => {}
                     }
-                    self.pause();
+                    self.pause_after(begin.elapsed());
                 }
             }
         }
     }
 }
 
+/// The pause after a turn of this length.
+fn pause_after(turn: Duration) -> Duration {
+    turn.saturating_mul(PAUSE_FACTOR).clamp(PAUSE, PAUSE_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn turns_take_a_tenth_of_a_core_and_go_on_within_a_second() {
+        let ms = Duration::from_millis;
+        for (turn, pause) in [(0, 20), (2, 20), (5, 45), (50, 450), (200, 1000), (60_000, 1000)] {
+            assert_eq!(pause_after(ms(turn)), ms(pause), "{turn} ms");
+        }
+        assert_eq!(pause_after(Duration::MAX), PAUSE_MAX);
+    }
 
     #[test]
     fn what_is_asked_for_many_times_is_done_in_one_turn() {
