@@ -21,7 +21,7 @@ use super::poller::{Poller, Source};
 use super::preparations::Preparations;
 use super::recorder::Recorder;
 use super::relay_threads::RelayThreads;
-use super::runtime_folder::{LookedAfter, RuntimeFolder, take_looked};
+use super::runtime_folder::{LookedAfter, RuntimeFolder};
 use super::setup::{EndReason, HostEnd, Setup};
 use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, ReplySender, Woken};
 use crate::state::action::{Action, Note};
@@ -455,7 +455,7 @@ impl Reactor {
     }
 
     fn folder_looked(&mut self, now: Time, looked: Result<Box<LookedAfter>, String>) {
-        match take_looked(&mut self.hub, looked.map(|looked| *looked)) {
+        match self.runtime_folder.take_looked(&mut self.hub, now, looked.map(|looked| *looked)) {
             Ok(None) => {}
             Ok(Some((listener, file))) => self.admin.replace(&mut self.hub, listener, file),
             Err(reason) => {

@@ -3,14 +3,16 @@
 //! What it deliberately does not do: touch the folder; a worker does.
 //!
 //! What always holds: what is removed in one go is looked after once, a moment after it; where another host has taken the
-//! folder, or it cannot be made again, this host ends with that reason.
+//! folder, or it cannot be made again, this host ends with that reason; but what the host lacks for it is waited for.
 
 use super::hub::Hub;
 use super::poller::Source;
 use crate::state::action::Note;
+use crate::state::shortage::Shortage;
 use crate::state::time::Time;
+use crate::sys::file_error::is_shortage;
 use crate::sys::folder_watch::FolderWatch;
-use crate::sys::listener;
+use crate::sys::listener::{self, ListenError};
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, Found, RuntimeDir};
 use mio::Interest;
@@ -31,6 +33,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 pub(super) struct RuntimeFolder {
     watch: io::Result<Arc<FolderWatch>>,
     look_at: Option<Time>,
+    shortage: Shortage,
 }
 
 impl RuntimeFolder {
@@ -44,7 +47,7 @@ impl RuntimeFolder {
             let what = "the runtime folder cannot be watched; raise the sysctl fs.inotify.max_user_instances";
             hub.fault(what, error);
         }
-        RuntimeFolder { watch, look_at: None }
+        RuntimeFolder { watch, look_at: None, shortage: Shortage::default() }
     }
 
     /// When the folder is to be looked after.
@@ -69,6 +72,34 @@ impl RuntimeFolder {
         self.look_at.take_if(|at| *at <= now).is_some()
     }
 
+    /// Tells what was missing of the folder and was made again; gives the new admin socket, if there is one. For want of
+    /// something that the host lacks, it is looked after again.
+    ///
+    /// # Errors
+    /// The folder cannot be made again: the host cannot go on.
+    pub(super) fn take_looked(
+        &mut self,
+        hub: &mut Hub,
+        now: Time,
+        looked: Result<LookedAfter, String>,
+    ) -> Result<Option<(UnixListener, PrivateFile)>, String> {
+        match &looked {
+            Ok(LookedAfter { lacks: Some(error), .. }) => {
+                if self.shortage.failed(now) {
+                    let text = "the runtime folder cannot be looked after; it is tried again";
+                    hub.recorder.record(Note::new(EventKind::HostShortage, text).error(error.clone()));
+                }
+                self.look_at = self.shortage.next_at();
+            }
+            _ if self.shortage.passed() => {
+                let text = "the runtime folder was looked after";
+                hub.recorder.record(Note::new(EventKind::HostShortageOver, text));
+            }
+            _ => {}
+        }
+        take_looked(hub, looked)
+    }
+
     /// The watch, for who looks after it.
     pub(super) fn watch(&self) -> Option<Arc<FolderWatch>> {
         self.watch.as_ref().ok().map(Arc::clone)
@@ -78,6 +109,8 @@ impl RuntimeFolder {
 /// What a worker found and did.
 pub(crate) struct LookedAfter {
     found: Found,
+    /// What the host lacked for it: it was not done to its end.
+    lacks: Option<String>,
     /// The admin socket, where it had to be made again.
     pub(super) socket: Option<(UnixListener, PrivateFile)>,
 }
@@ -100,21 +133,25 @@ pub(super) fn look_after(
     watch: Option<&FolderWatch>,
     socket: Option<&PrivateFile>,
 ) -> Result<LookedAfter, String> {
-    let found = runtime_dir.look_after().map_err(|error| error.to_string())?;
+    let lacks = |error: String| Ok(LookedAfter { found: Found::Whole, lacks: Some(error), socket: None });
+    let found = match runtime_dir.look_after() {
+        Ok(found) => found,
+        Err(error) if error.errno().is_some_and(is_shortage) => return lacks(error.to_string()),
+        Err(error) => return Err(error.to_string()),
+    };
     if let Some(watch) = watch.filter(|_| found == Found::FolderMade) {
         watch.aim(runtime_dir.path()).map_err(|error| format!("it cannot be watched: {error}"))?;
     }
     let is_gone = socket.is_some_and(|socket| found == Found::FolderMade || !socket.is_there());
     let bind = || listener::bind(&runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG);
-    let socket = is_gone.then(bind).transpose().map_err(|error| error.to_string())?;
-    Ok(LookedAfter { found, socket })
+    match is_gone.then(bind).transpose() {
+        Ok(socket) => Ok(LookedAfter { found, lacks: None, socket }),
+        Err(ListenError::File(error)) if is_shortage(error.errno) => lacks(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
-/// Tells what was missing of the folder and was made again; gives the new admin socket, if there is one.
-///
-/// # Errors
-/// The folder cannot be made again: the host cannot go on.
-pub(super) fn take_looked(
+fn take_looked(
     hub: &mut Hub,
     looked: Result<LookedAfter, String>,
 ) -> Result<Option<(UnixListener, PrivateFile)>, String> {

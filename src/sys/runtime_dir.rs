@@ -75,6 +75,20 @@ pub enum RuntimeDirError {
     Random(Errno),
 }
 
+impl RuntimeDirError {
+    /// The kernel's reason, where a system call failed.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            RuntimeDirError::Way(FolderError { problem: FolderProblem::System(errno), .. })
+            | RuntimeDirError::Random(errno) => Some(*errno),
+            RuntimeDirError::Folder(error) => error.errno(),
+            RuntimeDirError::Lock(error) => Some(error.errno),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for RuntimeDirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -110,7 +110,7 @@ pub struct Spawned {
 /// # Errors
 /// Names the failed step, and what to do.
 pub fn spawn(spec: &SpawnSpec<'_>, slot: &PidfdSlot) -> Result<Spawned, SpawnError> {
-    spawn_with(spec, None, slot, true).map_err(|failure| failed(spec, failure))
+    spawn_with(spec, None, slot, (true, oom_score_adj(&mut [0; 16]))).map_err(|failure| failed(spec, failure))
 }
 
 /// The same for a program that reads `stdin` instead of nothing.
@@ -118,7 +118,8 @@ pub fn spawn(spec: &SpawnSpec<'_>, slot: &PidfdSlot) -> Result<Spawned, SpawnErr
 /// # Errors
 /// As [`spawn`].
 pub fn spawn_reading(spec: &SpawnSpec<'_>, stdin: OwnedFd, slot: &PidfdSlot) -> Result<Spawned, SpawnError> {
-    spawn_with(spec, Some(stdin), slot, true).map_err(|failure| failed(spec, failure))
+    spawn_with(spec, Some(stdin), slot, (true, oom_score_adj(&mut [0; 16])))
+        .map_err(|failure| failed(spec, failure))
 }
 
 fn failed(spec: &SpawnSpec<'_>, (step, errno): (SpawnStep, Errno)) -> SpawnError {
@@ -134,7 +135,7 @@ fn spawn_with(
     spec: &SpawnSpec<'_>,
     stdin: Option<OwnedFd>,
     slot: &PidfdSlot,
-    close_range: bool,
+    (close_range, oom_score_adj): (bool, &str),
 ) -> Result<Spawned, (SpawnStep, Errno)> {
     let resources = |errno: Errno| (SpawnStep::Resources, errno);
     let arguments = CStringArray::new(arguments(spec)?);
@@ -176,7 +177,8 @@ fn spawn_with(
         close_range,
         descriptors_max: descriptors_max(),
         descriptors_soft: given_descriptor_limit(),
-        is_protected: is_protected_from_oom(),
+        // A service manager may have asked that of the daemon, not of its plugins.
+        is_protected: oom_score_adj.trim_start().starts_with('-'),
         failure: Cell::new(None),
     };
     let (pid, pidfd) = start(&plan, slot)?;
@@ -269,10 +271,9 @@ fn descriptors_max() -> RawFd {
     RawFd::try_from(limit).map_or(DESCRIPTORS_MAX, |limit| limit.min(DESCRIPTORS_MAX))
 }
 
-/// Whether the kernel spares this process when memory is short (oom_score_adj below 0), as a service manager may have
-/// asked for the daemon, not for its plugins.
-fn is_protected_from_oom() -> bool {
-    read_text("/proc/self/oom_score_adj", &mut [0; 16]).trim_start().starts_with('-')
+/// How the kernel spares this process when memory is short (below 0), or takes it first (above 0).
+fn oom_score_adj(buffer: &mut [u8; 16]) -> &str {
+    read_text("/proc/self/oom_score_adj", buffer)
 }
 
 fn errno_of(error: &std::io::Error) -> Errno {

@@ -143,9 +143,9 @@ fn stdin_is_empty_and_no_descriptor_is_left_open() {
     let args = ["-1".into(), "/proc/self/fd".into()];
     for close_range in [true, false] {
         let list = |spec: &SpawnSpec<'_>| {
-            let mut spawned = spawn_with(spec, None, &PidfdSlot::default(), close_range);
+            let mut spawned = spawn_with(spec, None, &PidfdSlot::default(), (close_range, "0"));
             while let Err((SpawnStep::Execute, Errno::ETXTBSY)) = spawned {
-                spawned = spawn_with(spec, None, &PidfdSlot::default(), close_range);
+                spawned = spawn_with(spec, None, &PidfdSlot::default(), (close_range, "0"));
             }
             let (stdout, stderr, status) = finish(spawned.unwrap());
             assert_eq!((stderr.as_str(), status), ("", OK));
@@ -427,16 +427,19 @@ fn what_the_daemon_has_for_itself_is_not_inherited() {
     let executable = open(&script(root.path(), body)).unwrap();
     let environment = [("PATH".into(), std::env::var_os("PATH").unwrap())];
     let spec = SpawnSpec { env: &environment, ..SpawnSpec::new(&executable) };
-    // Only who may is protected; whoever gives itself up to the killer hands that on.
-    let adjustments: &[&str] = if nix::unistd::geteuid().is_root() { &["-500", "300"] } else { &["300"] };
-    for adjustment in adjustments {
-        // A container may not let root do it.
-        if std::fs::write("/proc/self/oom_score_adj", adjustment).is_err() {
-            continue;
+    let hard = if hard == u64::MAX { "unlimited".to_owned() } else { hard.to_string() };
+    let expect = |adjustment: &str, of_plugin: &str| {
+        let mut spawned = spawn_with(&spec, None, &PidfdSlot::default(), (true, adjustment));
+        while let Err((SpawnStep::Execute, Errno::ETXTBSY)) = spawned {
+            spawned = spawn_with(&spec, None, &PidfdSlot::default(), (true, adjustment));
         }
-        let (printed, ..) = finish(spawn_patiently(&spec).unwrap());
-        let expected = if adjustment.starts_with('-') { "0" } else { adjustment };
-        let hard = if hard == u64::MAX { "unlimited".to_owned() } else { hard.to_string() };
-        assert_eq!(printed, format!("200\n{hard}\n{expected}\n"));
-    }
+        let (printed, ..) = finish(spawned.unwrap());
+        assert_eq!(printed, format!("200\n{hard}\n{of_plugin}\n"), "{adjustment:?}");
+    };
+    // Whoever gives itself up to the killer hands that on.
+    std::fs::write("/proc/self/oom_score_adj", "300").unwrap();
+    assert_eq!(oom_score_adj(&mut [0; 16]).trim(), "300");
+    expect(oom_score_adj(&mut [0; 16]), "300");
+    // A protection is not handed on. That of another process, as not every host lets even root protect itself.
+    expect("-500\n", "0");
 }

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::daemon::{self, Daemon, QUICK, command, litter, nothing_runs, processes_of, run, timed};
-use crate::fixtures::daemon::{children_of, files_below};
+use crate::fixtures::daemon::{bare, children_of, chmod, files_below};
 use crate::fixtures::world::{SOON, World, built, eventually, is_alive, put_executable};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpc_plugin_wire::event::EventKind;
@@ -173,6 +174,32 @@ fn a_runtime_folder_that_is_removed_is_made_again_and_told() {
         let second = run(&mut command(&world));
         assert!(second.stderr.contains(&format!("in use by process {}", daemon.pid())), "{}", second.stderr);
     }
+}
+
+#[test]
+fn a_folder_above_the_runtime_folder_that_is_moved_is_noticed_without_being_asked() {
+    let world = World::new();
+    let (above, moved) = (world.path().join("above"), world.path().join("moved"));
+    let runtime_dir = above.join("run");
+    std::fs::create_dir(&above).unwrap();
+    chmod(&above, 0o700);
+    let start = || {
+        let mut command = bare(&built("rpcplugind"));
+        command.arg("--runtime-dir").arg(&runtime_dir).stderr(Stdio::piped());
+        Daemon::of(&mut command, &runtime_dir)
+    };
+    // There is another one by the time that it looks: the daemon goes on there.
+    let daemon = start();
+    std::fs::create_dir(&moved).unwrap();
+    chmod(&moved, 0o700);
+    renameat2(AT_FDCWD, &above, AT_FDCWD, &moved, RenameFlags::RENAME_EXCHANGE).unwrap();
+    eventually("operators are let in again", || (daemon.ctl(&["status"]).code == 0).then_some(()));
+    drop(daemon);
+    std::fs::remove_dir_all(&moved).unwrap();
+    // There is none: it ends.
+    let mut daemon = start();
+    std::fs::rename(&above, &moved).unwrap();
+    assert_eq!(daemon.ended().code(), Some(1));
 }
 
 #[test]
