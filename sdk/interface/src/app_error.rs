@@ -9,6 +9,7 @@ use crate::error::HandlerError;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::error::Error;
 use std::{fmt, io};
 
 /// The code on the wire of every [`AppError`].
@@ -38,8 +39,9 @@ pub const APP_ERROR_CODE: i64 = 1;
 pub trait AppError: Serialize + DeserializeOwned + fmt::Display + 'static {}
 
 /// Why a served method that declares an error of its own gives no result. `?` and `.into()` make it of that error, of
-/// a [`HandlerError`] and of an [`ErrorObject`] such as `cancelled`, of the error of a nested call, and of
-/// [`io::Error`]; of any other, [`Failure::internal`] does.
+/// a [`HandlerError`] and of an [`ErrorObject`] such as `cancelled`, of the error of a nested call, of
+/// [`io::Error`], `Box<dyn Error>` and (feature `anyhow`) `anyhow::Error`; of anything else that displays,
+/// [`Failure::internal`] does.
 #[derive(Debug)]
 pub enum Failure<E> {
     /// The error that the method declares. It arrives as itself.
@@ -52,7 +54,7 @@ impl<E> Failure<E> {
     /// `internal_error`: the method failed for a reason of its own that its caller need not tell from others.
     #[must_use]
     pub fn internal(error: impl fmt::Display) -> Failure<E> {
-        Failure::Other(HandlerError::internal(error.to_string()))
+        Failure::Other(HandlerError::internal(error))
     }
 }
 
@@ -106,6 +108,25 @@ impl<E> From<CallFailure<E>> for Failure<E> {
 
 impl<E> From<io::Error> for Failure<E> {
     fn from(error: io::Error) -> Failure<E> {
+        Failure::Other(error.into())
+    }
+}
+
+impl<E> From<Box<dyn Error>> for Failure<E> {
+    fn from(error: Box<dyn Error>) -> Failure<E> {
+        Failure::Other(error.into())
+    }
+}
+
+impl<E> From<Box<dyn Error + Send + Sync>> for Failure<E> {
+    fn from(error: Box<dyn Error + Send + Sync>) -> Failure<E> {
+        Failure::Other(error.into())
+    }
+}
+
+#[cfg(feature = "anyhow")]
+impl<E> From<anyhow::Error> for Failure<E> {
+    fn from(error: anyhow::Error) -> Failure<E> {
         Failure::Other(error.into())
     }
 }
