@@ -9,7 +9,8 @@ use crate::state::policy::Transport;
 use crate::sys::spawn::CHANNEL_FD;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::{
-    ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_FD, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID, ENV_PLUGIN_SOCKET,
+    ENV_AUTH_TOKEN_FILE, ENV_PLUGIN_EXECUTABLE, ENV_PLUGIN_FD, ENV_PLUGIN_GENERATION, ENV_PLUGIN_ID,
+    ENV_PLUGIN_SOCKET,
 };
 use std::ffi::OsString;
 
@@ -30,6 +31,27 @@ pub(super) fn variables(prepared: &Prepared) -> Vec<(OsString, OsString)> {
         (ENV_PLUGIN_GENERATION.into(), prepared.generation.to_string().into()),
     ];
     channel.into_iter().chain(identity).chain(token_file).collect()
+}
+
+/// Variables that most interpreters and programs need, and that say nothing of the machine: those of a plugin that is not
+/// configured otherwise.
+const DEFAULTS: [(&str, &str); 2] =
+    [("LANG", "C.UTF-8"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")];
+
+/// The whole environment of a launch, but for the mark that its host knows it by: the contract, what is configured, and
+/// what is there unless it is.
+pub(super) fn environment(prepared: &Prepared) -> Vec<(OsString, OsString)> {
+    let mut env = variables(prepared);
+    let config = &prepared.config;
+    // Over stdio a plugin knows its transport by there being no variable of the contract.
+    if !env.is_empty() {
+        env.push((ENV_PLUGIN_EXECUTABLE.into(), config.executable.clone().into()));
+    }
+    env.extend(config.env.iter().cloned());
+    let is_configured = |name: &str| config.env.iter().any(|(configured, _)| configured == name);
+    let defaults = DEFAULTS.into_iter().filter(|(name, _)| !config.has_bare_env && !is_configured(name));
+    env.extend(defaults.map(|(name, value)| (name.into(), value.into())));
+    env
 }
 
 /// Tells how to start by hand what these variables are for.

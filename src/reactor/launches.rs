@@ -6,7 +6,7 @@
 //! What always holds: each launch that is begun comes back once; a process that nobody takes is killed and reaped, on the
 //! launcher's thread.
 
-use super::contract::variables;
+use super::contract::environment;
 use super::instance::{LaunchedProcess, Prepared};
 use super::loop_commands::{LaunchReport, LoopCommand};
 use crate::engine::CommandSender;
@@ -56,13 +56,12 @@ impl LauncherHandle {
         let generation = prepared.generation;
         let working_folder = prepared.working_folder.clone();
         let config = Arc::clone(&prepared.config);
-        let mut env = variables(prepared);
+        let mut env = environment(prepared);
         // What it leaves behind is known by it, to this host and the next.
         let value = self.runtime_dir.host().mark(self.runtime_dir.path(), &config.id, generation);
         let mut mark = OsString::from(format!("{ENV_LAUNCH}="));
         mark.push(&value);
         env.push((ENV_LAUNCH.into(), value));
-        env.extend(config.env.iter().cloned());
         let transport = config.policy.transport;
         let pair = match transport {
             Transport::Unix => None,

@@ -66,11 +66,14 @@ pub struct PluginConfig {
     /// Its arguments, without the program's name. At most 1024.
     pub args: Vec<OsString>,
     /// Variables that are set for it, each once. With [`pass_env`](PluginConfig::pass_env) its whole environment
-    /// beside the variables of the contract. At most 1024.
+    /// beside the variables of the contract, and `LANG` and `PATH` unless
+    /// [`has_bare_env`](PluginConfig::has_bare_env). At most 1024.
     pub env: Vec<(OsString, OsString)>,
     /// Variables that are let through from the host's own environment, if they are there when the plugin is added.
     /// At most 1024.
     pub pass_env: Vec<OsString>,
+    /// Whether it gets neither `LANG` nor `PATH` unless they are configured.
+    pub has_bare_env: bool,
     /// The folder that it starts in; absolute.
     pub working_folder: PathBuf,
     /// How its process comes to be.
@@ -94,6 +97,7 @@ impl fmt::Debug for PluginConfig {
             .field("args", &self.args)
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("pass_env", &self.pass_env)
+            .field("has_bare_env", &self.has_bare_env)
             .field("working_folder", &self.working_folder)
             .field("launch_mode", &self.launch_mode)
             .field("policy", &self.policy)
@@ -114,6 +118,7 @@ impl PluginConfig {
             args: Vec::new(),
             env: Vec::new(),
             pass_env: Vec::new(),
+            has_bare_env: false,
             working_folder: PathBuf::from("/"),
             launch_mode: LaunchMode::default(),
             policy: Policy::default(),
@@ -179,6 +184,13 @@ impl PluginConfig {
     #[must_use]
     pub fn launch_mode(mut self, mode: LaunchMode) -> PluginConfig {
         self.launch_mode = mode;
+        self
+    }
+
+    /// Leaves its environment empty but for the variables of the contract and those that are configured.
+    #[must_use]
+    pub fn bare_env(mut self) -> PluginConfig {
+        self.has_bare_env = true;
         self
     }
 

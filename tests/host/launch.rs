@@ -268,6 +268,7 @@ fn a_plugin_finds_exactly_what_the_contract_says() {
         .arg("two words")
         .env("FAILURE_MODE", "never-connect")
         .env("EMPTY", "")
+        .bare_env()
         .policy(once());
     config.working_folder = world.path().to_owned();
     let plugin = host.add(config).unwrap();
@@ -278,6 +279,7 @@ fn a_plugin_finds_exactly_what_the_contract_says() {
         ("EMPTY", ""),
         ("FAILURE_MODE", "never-connect"),
         ("RPC_PLUGIN_SYSTEM_AUTH_TOKEN_FILE", &token_file),
+        ("RPC_PLUGIN_SYSTEM_PLUGIN_EXECUTABLE", failure.to_str().unwrap()),
         ("RPC_PLUGIN_SYSTEM_PLUGIN_GENERATION", "1"),
         ("RPC_PLUGIN_SYSTEM_PLUGIN_ID", "bare"),
         ("RPC_PLUGIN_SYSTEM_PLUGIN_SOCKET", &socket),
@@ -306,6 +308,42 @@ fn a_plugin_finds_exactly_what_the_contract_says() {
     assert_eq!((fields[2], fields[3], fields[4]), (&*own, &*own, "0"), "group, session, no terminal: {stat}");
     host.shutdown();
     assert!(!is_alive(pid));
+}
+
+#[test]
+fn what_is_not_configured_is_the_least_that_interpreters_need() {
+    let world = World::new();
+    let host = world.host();
+    let failure = world.program("failure");
+    let env_of = |id: &str, set: &dyn Fn(PluginConfig) -> PluginConfig| {
+        let config = PluginConfig::new(id.parse().unwrap(), &failure).env("FAILURE_MODE", "never-connect");
+        let plugin = host.add(set(config).policy(once())).unwrap();
+        let mut found = variables(launched(&plugin));
+        found.retain(|name, _| !name.starts_with("RPC_PLUGIN_SYSTEM_") && name != "FAILURE_MODE");
+        found.into_iter().collect::<Vec<_>>()
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let path = pair("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    assert_eq!(env_of("plain", &|config| config), [pair("LANG", "C.UTF-8"), path.clone()]);
+    assert_eq!(env_of("own", &|config| config.env("LANG", "de_DE")), [pair("LANG", "de_DE"), path]);
+    assert_eq!(env_of("bare", &PluginConfig::bare_env), []);
+    let both = env_of("both", &|config| config.bare_env().env("PATH", "/bin"));
+    assert_eq!(both, [pair("PATH", "/bin")]);
+}
+
+#[test]
+fn a_script_finds_what_lies_beside_it_by_the_path_that_was_launched() {
+    let world = World::new();
+    let host = world.host();
+    std::fs::write(world.path().join("beside"), world.path().join("found").to_str().unwrap()).unwrap();
+    let text = "#!/bin/sh\necho \"$0\" > \"$(cat \"${RPC_PLUGIN_SYSTEM_PLUGIN_EXECUTABLE%/*}/beside\")\"\nexec sleep 1000\n";
+    let script = world.script("script", text);
+    let plugin = host.add(PluginConfig::new("script".parse().unwrap(), &script).policy(once())).unwrap();
+    launched(&plugin);
+    let said = eventually("it has written", || {
+        std::fs::read_to_string(world.path().join("found")).ok().filter(|said| said.ends_with('\n'))
+    });
+    assert_eq!(said, "/dev/fd/3\n", "as the authors' page says");
 }
 
 #[test]

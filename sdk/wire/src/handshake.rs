@@ -29,8 +29,11 @@ pub const ENV_HOST_PID: &str = "RPC_PLUGIN_SYSTEM_HOST_PID";
 /// Environment variable of transport `stdio`: which launch this is, for the host to know its processes by. A
 /// plugin does not read it.
 pub const ENV_LAUNCH: &str = "RPC_PLUGIN_SYSTEM_LAUNCH";
+/// Environment variable: path of the executable, for a script that its interpreter reads from a descriptor. Not with
+/// transport `stdio`.
+pub const ENV_PLUGIN_EXECUTABLE: &str = "RPC_PLUGIN_SYSTEM_PLUGIN_EXECUTABLE";
 /// All variables that belong to the protocol, which nobody else may set for a plugin.
-pub const ENV_RESERVED: [&str; 7] = [
+pub const ENV_RESERVED: [&str; 8] = [
     ENV_PLUGIN_SOCKET,
     ENV_PLUGIN_FD,
     ENV_PLUGIN_ID,
@@ -38,6 +41,7 @@ pub const ENV_RESERVED: [&str; 7] = [
     ENV_AUTH_TOKEN_FILE,
     ENV_HOST_PID,
     ENV_LAUNCH,
+    ENV_PLUGIN_EXECUTABLE,
 ];
 
 /// The host's first frame with transport `stdio`, a notification: what the environment says with the others.

@@ -15,11 +15,12 @@ use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::limits::{CAPABILITIES_MAX, HELLO_LIST_MAX};
 
 /// What a plugin's object holds beside settings.
-pub(super) const KEYS: [&str; 9] = [
+pub(super) const KEYS: [&str; 10] = [
     "executable",
     "args",
     "env",
     "pass_env",
+    "bare_env",
     "working_dir",
     "autostart",
     "interfaces",
@@ -74,6 +75,7 @@ pub(super) fn plugin_of<'a>(
     may_call.plugins = strings_of(source, &mut object, "may_call", CAPABILITIES_MAX, &mut places);
     may_call.capabilities =
         strings_of(source, &mut object, "may_call_capabilities", CAPABILITIES_MAX, &mut places);
+    config.has_bare_env = object.take("bare_env").and_then(|node| source.boolean(&node)).unwrap_or_default();
     let autostart = object.take("autostart").and_then(|node| source.boolean(&node)).unwrap_or(true);
     source.unknown(&object, KEYS.into_iter().chain(POLICY.iter().map(|setting| setting.key)));
     if let Err(errors) = config.check() {

@@ -58,6 +58,7 @@ fn plugin_of(entry: &PluginEntry, defaults: &Policy, env_values: EnvValues) -> M
     map.insert("args".into(), plugin.args.iter().map(text).collect::<Vec<_>>().into());
     map.insert("env".into(), env.collect::<Map<_, _>>().into());
     map.insert("pass_env".into(), plugin.pass_env.iter().map(text).collect::<Vec<_>>().into());
+    map.insert("bare_env".into(), plugin.has_bare_env.into());
     map.insert("working_dir".into(), text(&plugin.working_folder));
     map.insert("autostart".into(), (*autostart).into());
     let interfaces = plugin.interfaces.iter().map(|(name, versions)| (name.clone(), versions.clone().into()));

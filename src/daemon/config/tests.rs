@@ -329,6 +329,16 @@ fn a_file_that_others_may_write_is_refused() {
 }
 
 #[test]
+fn an_environment_is_bare_where_the_file_says_so() {
+    let is_bare =
+        |settings: &str| load(&plugin(settings)).map(|config| config.plugins[0].config.has_bare_env);
+    assert!(is_bare("\"bare_env\": true").unwrap() && !is_bare("\"bare_env\": false").unwrap());
+    assert!(!is_bare("\"autostart\": true").unwrap());
+    let error = is_bare("\"bare_env\": \"yes\"").unwrap_err();
+    assert!(error.contains("plugins.echo.bare_env"), "{error}");
+}
+
+#[test]
 fn a_large_file_full_of_errors_is_read_quickly() {
     let keys: String = (0..150_000).map(|n| format!("\"k{n}\": 1,\"k{n}\":2,\n")).collect();
     let text = format!("{{{}}}", keys.trim_end_matches(",\n"));
