@@ -19,8 +19,9 @@ pub const ITEMS_MAX: usize = 1024;
 /// The same in bytes.
 pub const BYTES_MAX: usize = 256 * 1024;
 /// Printed lines beyond their rate in an interval, beyond which no more is read in it. They cost less than frames, and a
-/// plugin that prints much before it fails must not be taken for one that hangs.
-pub const PRINTED_LINES_MAX: usize = 16 * 1024;
+/// plugin that prints much before it fails must not be taken for one that hangs. Fewer than the shortest lines of one read,
+/// so that of these no second read is made.
+pub const PRINTED_LINES_MAX: usize = 8000;
 /// The same in bytes.
 pub const PRINTED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of a frame beside its params or result that are never held to be of no use.
@@ -177,8 +178,7 @@ mod tests {
         }
     }
 
-    /// A plugin that prints 50 MB while it fails waits for seconds and not for half a minute: it is asked for heartbeats
-    /// meanwhile.
+    /// A plugin that prints 50 MB while it fails waits for less than three heartbeats take, and not for half a minute.
     #[test]
     fn a_burst_of_printed_lines_is_read_faster_than_frames() {
         let (mut unasked, mut ms, mut bytes) = (Unasked::of_lines(), 0, 0);
@@ -188,7 +188,7 @@ mod tests {
             let pause = unasked.pause_after(at(ms), 0);
             ms += pause.map_or(0, |(until, _)| u32::try_from(until.since(at(ms)).as_millis()).unwrap());
         }
-        assert!((2000..3000).contains(&ms), "{ms} ms");
+        assert!((4000..6000).contains(&ms), "{ms} ms");
         let mut unasked = Unasked::of_lines();
         unasked.refused(at(0), PRINTED_LINES_MAX, 0);
         assert_eq!(unasked.pause_after(at(0), 0), None);
