@@ -2,6 +2,7 @@
 
 use rpc_plugin_system::ctl::{self, Io};
 use rpc_plugin_system::dev;
+use rpc_plugin_system::sys::terminal::columns;
 use std::ffi::OsString;
 use std::io::{BufWriter, IsTerminal};
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         stdout: &mut BufWriter::new(stdout.lock()),
         stderr: &mut stderr.lock(),
         stdout_is_terminal,
+        stdout_columns: columns(std::io::stdout()),
         stderr_is_terminal,
     };
     ctl::run(words, io).into()

@@ -3,7 +3,12 @@
 //! What always holds: every cell is escaped, columns are aligned by characters, and no line ends in
 //! spaces.
 
-use super::text::{Style, escape, paint};
+use super::text::{Style, escape, paint, shorten_front};
+
+/// What stands between two columns.
+const GAP: &str = "  ";
+/// Characters that the last column of a table has at the least, however narrow the terminal.
+pub const LAST_COLUMN_MIN: usize = 30;
 
 /// One cell: a text and how it looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +42,36 @@ impl<T: Into<String>> From<T> for Cell {
 #[must_use]
 pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[Cell; N]>, colour: bool) -> String {
     let heading = heading.map(|name| Cell::new(name, Style::Strong));
-    aligned(std::iter::once(heading).chain(rows).collect(), "  ", colour)
+    aligned(std::iter::once(heading).chain(rows).collect(), GAP, colour)
+}
+
+/// A table with a heading whose lines have at most `columns_max` characters: the last column is cut at the beginning of its
+/// cells, to no fewer than [`LAST_COLUMN_MIN`]. Ends with a line end.
+#[must_use]
+pub fn table_within<const N: usize>(
+    heading: [&str; N],
+    mut rows: Vec<[Cell; N]>,
+    columns_max: usize,
+    colour: bool,
+) -> String {
+    let width = |at: usize, name: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.text.chars().count());
+        cells.chain([name.chars().count()]).max().unwrap_or(0)
+    };
+    let others = heading.iter().enumerate().take(N.saturating_sub(1));
+    let taken: usize = others.map(|(at, name)| width(at, name) + GAP.len()).sum();
+    let left = columns_max.saturating_sub(taken).max(LAST_COLUMN_MIN);
+    for cell in rows.iter_mut().filter_map(|row| row.last_mut()) {
+        cell.text = shorten_front(&cell.text, left).into_owned();
+    }
+    table(heading, rows, colour)
 }
 
 /// Names and values, one pair a line. Ends with a line end.
 #[must_use]
 pub fn sheet(rows: Vec<(&str, Cell)>, colour: bool) -> String {
     let rows = rows.into_iter().map(|(name, value)| [Cell::new(name, Style::Faint), value]);
-    aligned(rows.collect(), "  ", colour)
+    aligned(rows.collect(), GAP, colour)
 }
 
 fn aligned<const N: usize>(rows: Vec<[Cell; N]>, gap: &str, colour: bool) -> String {
@@ -85,6 +112,18 @@ mod tests {
         let rows = vec![[Cell::new("up", Style::Good), "x".into()]];
         let table = table(["STATE", "Y"], rows, true);
         assert_eq!(table, "\x1b[1mSTATE\x1b[0m  \x1b[1mY\x1b[0m\n\x1b[32mup\x1b[0m     x\n");
+    }
+
+    #[test]
+    fn the_last_column_fills_the_line_and_keeps_its_end() {
+        let rows = |text: &str| vec![["kv".into(), text.into()], ["other".into(), "-".into()]];
+        let heading = ["ID", "LAST ERROR"];
+        let chain = "5 restarts within 60s: the last failure: exit status 3: cannot open database";
+        assert_eq!(table_within(heading, rows(chain), 120, false), table(heading, rows(chain), false));
+        let cut = "ID     LAST ERROR\nkv     …exit status 3: cannot open database\nother  -\n";
+        assert_eq!(table_within(heading, rows(chain), 50, false), cut);
+        let narrow = table_within(heading, rows(chain), 0, false);
+        assert!(narrow.contains("…cannot open database\n"), "{narrow}");
     }
 
     #[test]

@@ -37,6 +37,29 @@ pub fn shorten(text: &str, chars_max: usize) -> Cow<'_, str> {
     Cow::Owned(kept + "…")
 }
 
+/// The text cut to `chars_max` characters at its beginning, the first of them `…` where something is missing: of a chain
+/// of causes, the last is kept. It begins with a clause where that costs less than half, and a question at its end, which is
+/// advice, goes first.
+#[must_use]
+pub fn shorten_front(text: &str, chars_max: usize) -> Cow<'_, str> {
+    let mut text = text;
+    while text.chars().nth(chars_max).is_some()
+        && let Some((rest, _)) = text.rsplit_once("; ").filter(|(_, last)| last.ends_with('?'))
+    {
+        text = rest;
+    }
+    let chars = text.chars().count();
+    if chars <= chars_max {
+        return Cow::Borrowed(text);
+    }
+    let kept = chars_max.saturating_sub(1);
+    let start = text.char_indices().nth(chars - kept).map_or(text.len(), |(at, _)| at);
+    let ends = |mark: &'static str| text.match_indices(mark).map(move |(at, _)| at + mark.len());
+    let clauses = ["; ", ": ", " | "].into_iter().flat_map(ends).filter(|at| *at >= start);
+    let clause = clauses.min().filter(|at| at - start < (text.len() - start) / 2).unwrap_or(start);
+    Cow::Owned(format!("…{}", text.get(clause..).unwrap_or_default()))
+}
+
 /// How something is meant to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Style {
@@ -194,5 +217,23 @@ mod tests {
     fn long_text_is_cut_at_a_character() {
         assert_eq!(shorten("häuser", 6), "häuser");
         assert_eq!(shorten("häuser", 3), "hä…");
+    }
+
+    #[test]
+    fn of_a_chain_of_causes_the_last_is_kept() {
+        let chain = "5 restarts within 60s, which is the most; the last failure: the process ended before it connected \
+                     (exit status 1); its last words on stderr: Traceback (most recent call last): | import nopé | \
+                     ModuleNotFoundError: No module named 'nopé'";
+        let cause = "ModuleNotFoundError: No module named 'nopé'";
+        assert_eq!(shorten_front(chain, 1000), chain);
+        assert_eq!(shorten_front(chain, cause.chars().count() + 4), format!("…{cause}"));
+        assert_eq!(shorten_front(chain, 60), format!("…import nopé | {cause}"));
+        assert_eq!(shorten_front(chain, 8), "… 'nopé'");
+        let advised =
+            "it did not connect within 10s of its launch; does it use the SDK, and does it connect?";
+        assert_eq!(shorten_front(advised, 60), "it did not connect within 10s of its launch");
+        for chars_max in 0..250 {
+            assert!(shorten_front(chain, chars_max).chars().count() <= chars_max.max(1), "{chars_max}");
+        }
     }
 }

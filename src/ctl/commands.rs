@@ -105,7 +105,8 @@ impl Invocation<'_> {
 
     pub(super) fn plugins(&self, out: &mut Out<'_>) -> Result<(), Failure> {
         let request = (admin::METHOD_PLUGINS, (), Deadline::Ours);
-        self.show(out, request, |list: &PluginList, colour| show::plugins(&list.plugins, colour))
+        let columns = out.stdout_columns;
+        self.show(out, request, |list: &PluginList, colour| show::plugins(&list.plugins, columns, colour))
     }
 
     pub(super) fn plugin(&self, out: &mut Out<'_>) -> Result<(), Failure> {

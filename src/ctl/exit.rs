@@ -4,6 +4,7 @@
 
 use crate::cli::UsageError;
 use crate::cli::runtime_dir::ResolveDirError;
+use rpc_plugin_wire::admin::{METHOD_RESTART, METHOD_START, METHOD_STOP, METHOD_WAIT};
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Outcome};
 use serde_json::value::RawValue;
@@ -119,24 +120,29 @@ impl Failure {
         Failure { hint: hint.into(), ..self }
     }
 
-    /// An error that the daemon answered with.
-    pub(super) fn answered(error: ErrorObject) -> Failure {
+    /// An error that the daemon answered a request for this method with.
+    pub(super) fn answered(method: &str, error: ErrorObject) -> Failure {
         let kind = error.kind();
-        let outcome = (error.data.as_ref())
-            .and_then(|data| serde_json::from_str::<ErrorData>(data.get()).ok())
-            .map(|data| data.outcome);
-        let hint = match outcome {
-            Some(Outcome::NotSent) => "the plugin did not see the call; repeating it is safe",
-            Some(Outcome::Indeterminate) => {
-                "the plugin may have carried the call out; find out before repeating it"
+        let data = error.data.as_ref();
+        let data = data.and_then(|data| serde_json::from_str::<ErrorData>(data.get()).ok());
+        let hint = match data {
+            _ if kind == ErrorCode::UnknownPlugin => "'rpcpluginctl plugins' lists the plugins".to_owned(),
+            Some(data) if matches!(method, METHOD_START | METHOD_STOP | METHOD_RESTART | METHOD_WAIT) => {
+                hint_of_state(kind, &data)
             }
-            Some(Outcome::Answered) | None => "",
+            Some(ErrorData { outcome: Outcome::NotSent, .. }) => {
+                "the plugin did not see the call; repeating it is safe".to_owned()
+            }
+            Some(ErrorData { outcome: Outcome::Indeterminate, .. }) => {
+                "the plugin may have carried the call out; find out before repeating it".to_owned()
+            }
+            Some(ErrorData { outcome: Outcome::Answered, .. }) | None => String::new(),
         };
         Failure {
             exit: Exit::from(kind),
             name: kind.name(),
             message: format!("{} ({}): {}", kind.name(), error.code, error.message),
-            hint: hint.to_owned(),
+            hint,
             code: Some(error.code),
             data: error.data,
         }
@@ -154,6 +160,22 @@ impl Failure {
     /// Whether there is nothing to tell.
     pub(super) fn is_quiet(&self) -> bool {
         self.exit == Exit::Ok
+    }
+}
+
+/// What to do where a plugin did not get where it was to get.
+fn hint_of_state(kind: ErrorCode, data: &ErrorData) -> String {
+    let id = data.plugin_id.as_deref().unwrap_or("ID");
+    match kind {
+        ErrorCode::Unavailable => format!(
+            "'rpcpluginctl plugin {id}' and 'rpcpluginctl logs {id}' tell more; mend it, then 'rpcpluginctl start {id}'"
+        ),
+        ErrorCode::DeadlineExceeded => {
+            format!(
+                "it goes on; 'rpcpluginctl plugin {id}' tells how far it is, and --timeout allows more time"
+            )
+        }
+        _ => String::new(),
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Io<'a> {
     pub stderr: &'a mut dyn Write,
     /// Whether standard output is a terminal: colour, and JSON laid out.
     pub stdout_is_terminal: bool,
+    /// Characters of a line of the terminal that standard output is, if it is one and says so.
+    pub stdout_columns: Option<usize>,
     /// Whether standard error is a terminal: colour.
     pub stderr_is_terminal: bool,
 }
@@ -88,6 +90,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>, io: Io<'_>) -> Exit {
         stdout_colour: colour(io.stdout_is_terminal),
         stderr_colour: colour(io.stderr_is_terminal),
         stdout_is_terminal: io.stdout_is_terminal,
+        stdout_columns: io.stdout_columns,
         stdout: io.stdout,
         stderr: io.stderr,
     };

@@ -17,6 +17,8 @@ pub(super) struct Out<'a> {
     pub(super) stdout_colour: bool,
     pub(super) stderr_colour: bool,
     pub(super) stdout_is_terminal: bool,
+    /// Characters of a line; `None` is any number.
+    pub(super) stdout_columns: Option<usize>,
 }
 
 /// An error as a program reads it.

@@ -3,14 +3,11 @@
 //! What it deliberately does not do: print, or ask. What always holds: everything goes through cells,
 //! which escape.
 
-use crate::cli::columns::{Cell, sheet, table};
-use crate::cli::text::{Style, duration, escape, shorten};
-use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, PluginStatus, Route, SinkStatus};
+use crate::cli::columns::{Cell, sheet, table, table_within};
+use crate::cli::text::{Style, duration};
+use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, LastExit, PluginStatus, Route, SinkStatus};
 use rpc_plugin_wire::life::{HealthStatus, Heartbeat, PluginState};
 use std::time::{Duration, SystemTime};
-
-/// A last error in the table of plugins is cut here; `plugin ID` shows it whole. Characters.
-const LAST_ERROR_CHARS_MAX: usize = 60;
 
 pub(super) fn state_style(state: PluginState) -> Style {
     match state {
@@ -81,10 +78,8 @@ pub(super) fn status(status: &DaemonStatus, colour: bool) -> String {
     sheet(rows, colour)
 }
 
-pub(super) fn plugins(plugins: &[PluginStatus], colour: bool) -> String {
+pub(super) fn plugins(plugins: &[PluginStatus], columns: Option<usize>, colour: bool) -> String {
     let rows = plugins.iter().map(|plugin| {
-        let last_error = plugin.last_error.as_deref().map(escape);
-        let last_error = last_error.as_deref().map(|error| shorten(error, LAST_ERROR_CHARS_MAX));
         [
             plugin.plugin_id.as_str().into(),
             state_cell(plugin.state),
@@ -94,11 +89,11 @@ pub(super) fn plugins(plugins: &[PluginStatus], colour: bool) -> String {
             Cell::option(plugin.uptime_ms.map(ms)),
             plugin.restarts.to_string().into(),
             plugin.calls_total.to_string().into(),
-            Cell::option(last_error),
+            Cell::option(plugin.last_error.as_deref()),
         ]
     });
     let heading = ["ID", "STATE", "DESIRED", "GEN", "PID", "UPTIME", "RESTARTS", "CALLS", "LAST ERROR"];
-    table(heading, rows.collect(), colour)
+    table_within(heading, rows.collect(), columns.unwrap_or(usize::MAX), colour)
 }
 
 pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
@@ -130,7 +125,16 @@ pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
     rows.push(("heartbeat age", Cell::option(plugin.heartbeat_age_ms.map(ms))));
     rows.push(("heartbeats missed", bad_count(u64::from(plugin.heartbeats_missed))));
     rows.push(("last error", Cell::option(plugin.last_error.clone())));
+    let last_exit = plugin.last_exit.as_ref();
+    rows.push(("last exit", Cell::option(last_exit.map(exit_text))));
+    if let Some(exit) = last_exit.filter(|exit| !exit.stderr_tail.is_empty()) {
+        rows.push(("last words", exit.stderr_tail.join(" | ").into()));
+    }
     sheet(rows, colour)
+}
+
+fn exit_text(exit: &LastExit) -> String {
+    format!("{}, generation {}, {} ago", exit.text, exit.generation, ms(exit.age_ms))
 }
 
 fn heartbeat_rows(heartbeat: &Heartbeat) -> [(&'static str, Cell); 5] {

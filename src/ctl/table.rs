@@ -216,7 +216,7 @@ const COMMANDS: &[Command] = &[
         ..about_one(
             "restart",
             "Replace a plugin's process with a new generation and wait until it is healthy",
-            WAITS,
+            WAITS_UP,
         )
     },
     Command {
@@ -231,7 +231,7 @@ const COMMANDS: &[Command] = &[
                   that it is ending, and why.",
         ..plain("shutdown", "Stop the daemon and all its plugins")
     },
-    about_one("start", "Start a plugin that is stopped or failed, and wait until it is healthy", WAITS),
+    about_one("start", "Start a plugin that is stopped or failed, and wait until it is healthy", WAITS_UP),
     plain("status", "Show the daemon's status"),
     about_one("stop", "Stop a plugin and wait until its process has ended", WAITS),
     plain("version", "Print the version of this program and of its protocol"),
@@ -250,11 +250,18 @@ const COMMANDS: &[Command] = &[
             line: "rpcpluginctl wait echo --for healthy --timeout 1m",
             what: "In a script, wait for the plugin before the first call",
         }],
-        ..about_one("wait", "Wait until a plugin is in a state", "")
+        ..about_one(
+            "wait",
+            "Wait until a plugin is in a state",
+            "Ends at once, with the cause, when the plugin is failed and that is not the state to wait for.",
+        )
     },
 ];
 
 const WAITS: &str = "With --timeout 0 it prints the state at once and does not wait.";
+
+const WAITS_UP: &str = "With --timeout 0 it prints the state at once and does not wait. Otherwise it ends at once, with the \
+                        cause, when the plugin is failed, and waits while it is being tried again.";
 
 /// How many events `logs` prints unless told otherwise.
 pub(super) const LIMIT_DEFAULT: &str = "50";

@@ -10,6 +10,7 @@ use crate::host::{Host, PluginConfig, PluginHandle};
 use crate::sys::orphans::kill_child;
 use crate::sys::process::keep_exit_statuses;
 use crate::sys::temporary::TemporaryFolder;
+use crate::sys::terminal::columns;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
@@ -118,6 +119,7 @@ impl Tour<'_> {
             stdout: &mut stdout,
             stderr: &mut stderr.lock(),
             stdout_is_terminal: is_terminal,
+            stdout_columns: columns(std::io::stdout()),
             stderr_is_terminal,
         };
         match ctl::run(words, io) {

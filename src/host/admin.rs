@@ -19,7 +19,7 @@ use rpc_plugin_wire::admin::{
     Route, RouteList, WaitParams,
 };
 use rpc_plugin_wire::brief::own_result;
-use rpc_plugin_wire::cut::cut;
+use rpc_plugin_wire::cut::cut_front;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
 use rpc_plugin_wire::message::{params_into, raw_into_text};
@@ -121,8 +121,14 @@ fn find(cx: &AdminCx<'_>, id: &PluginId) -> Result<PluginStatus, ErrorObject> {
 
 fn plugins(cx: &AdminCx<'_>) -> PluginList {
     let mut plugins: Vec<_> = cx.supervisor.plugins_by_id().map(|plugin| status_of(plugin, cx.now)).collect();
-    for error in plugins.iter_mut().filter_map(|plugin| plugin.last_error.as_mut()) {
-        cut(error, LISTED_ERROR_BYTES_MAX);
+    for plugin in &mut plugins {
+        if let Some(error) = &mut plugin.last_error {
+            // The end of a chain of causes says most.
+            cut_front(error, LISTED_ERROR_BYTES_MAX);
+        }
+        if let Some(exit) = &mut plugin.last_exit {
+            exit.stderr_tail.clear();
+        }
     }
     PluginList { plugins }
 }

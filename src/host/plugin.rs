@@ -89,7 +89,8 @@ impl PluginHandle {
     /// Waits until it is in that state.
     ///
     /// # Errors
-    /// `deadline_exceeded` when it is not within `timeout`; as [`PluginHandle::start`].
+    /// `unavailable` with the cause, at once, when it is failed and `state` is another; `deadline_exceeded` when it is not
+    /// there within `timeout`; as [`PluginHandle::start`].
     pub fn wait_for(&self, state: PluginState, timeout: Duration) -> Result<PluginStatus, HostError> {
         self.wait(Goal::State(state), timeout)
     }

@@ -27,7 +27,7 @@ use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, ReplySender, 
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest};
 use crate::state::keys::{CallKey, PluginKey};
-use crate::state::plugin::{ExitReport, preparation_waits, status_of};
+use crate::state::plugin::{preparation_waits, status_of};
 use crate::state::time::Time;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::event::EventKind;
@@ -178,16 +178,14 @@ impl Reactor {
     /// Handles the end of a process: what it last printed, what is left of its group, its status.
     fn handle_exit(&mut self, now: Time, key: PluginKey, generation: Generation) {
         let hub = &mut self.hub;
-        let Some((clean, text)) = self.instances.take_ended(hub, key, generation) else { return };
-        let stderr_tail = self.output.end(hub, now, (key, generation));
+        let Some(mut exit) = self.instances.take_ended(hub, key, generation) else { return };
+        exit.stderr_tail = self.output.end(hub, now, (key, generation));
         // It may have connected and ended before its connection was taken.
         self.accept(now, key, generation);
         let hub = &mut self.hub;
         // Frames that it sent before it ended still count.
         self.connections.read(hub, now, (key, generation), true);
-        hub.supervisor.with_plugin(now, key, |plugin, step| {
-            plugin.handle_exit(step, generation, ExitReport { clean, text, stderr_tail })
-        });
+        hub.supervisor.with_plugin(now, key, |plugin, step| plugin.handle_exit(step, generation, exit));
         self.left_behind.sweep();
     }
 

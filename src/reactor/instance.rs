@@ -3,7 +3,9 @@
 //! What always holds: everything here belongs to one generation, and is closed, removed or reaped when it is dropped.
 
 use super::closers::OwnerCloser;
+use super::exits;
 use crate::state::closing::Passed;
+use crate::state::plugin::ExitReport;
 use crate::state::plugin_config::PluginConfig;
 use crate::sys::attached::Attached;
 use crate::sys::executable::Executable;
@@ -52,16 +54,16 @@ impl InstanceProcess {
     }
 
     /// Whether it ended well, and how, once it has ended. A child is reaped.
-    pub(super) fn end(&mut self) -> Option<(bool, String)> {
+    pub(super) fn end(&mut self) -> Option<ExitReport> {
         match self {
             InstanceProcess::Launched(child) => match child.reap() {
                 Ok(None) => None,
-                Ok(Some(status)) => Some((status.success(), status.to_string())),
-                Err(error) => Some((false, format!("a status that could not be read: {error}"))),
+                Ok(Some(status)) => Some(exits::report_of(status)),
+                Err(error) => Some(exits::unread(&error)),
             },
             InstanceProcess::ByHand(attached) => {
                 let has_ended = attached.has_ended().unwrap_or(true);
-                has_ended.then(|| (true, "a status that only its parent knows".to_owned()))
+                has_ended.then(exits::of_stranger)
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::state::action::{Note, StopSignal};
 use crate::state::closing::Closer;
 use crate::state::keys::PluginKey;
 use crate::state::output::Stream;
-use crate::state::plugin::{PeerIdentity, SpawnFailure};
+use crate::state::plugin::{ExitReport, PeerIdentity, SpawnFailure};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::time::Time;
 use crate::sys::attached::Attached;
@@ -358,7 +358,7 @@ impl Instances {
         hub: &mut Hub,
         key: PluginKey,
         generation: Generation,
-    ) -> Option<(bool, String)> {
+    ) -> Option<ExitReport> {
         let instance = self.by_plugin.get_mut(&key)?;
         let running = instance.running.as_mut().filter(|running| running.generation == generation)?;
         let end = hub.watchdog.while_reaped(key, || running.process.end())?;

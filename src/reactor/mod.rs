@@ -12,6 +12,7 @@ mod closers;
 mod connections;
 mod contract;
 mod event_loop;
+mod exits;
 mod held_until_recorded;
 mod hub;
 mod in_band_streams;

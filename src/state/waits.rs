@@ -4,7 +4,7 @@
 
 use super::action::Action;
 use super::keys::{PluginKey, Timer, WaitKey};
-use super::plugin::{Plugin, launch_waits, status_of};
+use super::plugin::{Plugin, status_of};
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
 use rpc_plugin_peer::{Amount, Party, ShareUsed, Shares};
@@ -25,6 +25,22 @@ pub enum Goal {
     RoutableAfter(Option<Generation>),
 }
 
+/// The state of a plugin that is not where it is waited for, with what is known of the cause.
+fn state_with_cause(plugin: &Plugin) -> String {
+    let state = plugin.state();
+    let status = status_of(plugin, Time::ZERO);
+    if let Some(waits) = status.launch_waits {
+        return format!("{state}, and {waits}");
+    }
+    match (status.last_error, status.last_exit) {
+        (Some(error), _) => format!("{state}: {error}"),
+        (None, Some(exit)) if !state.is_up() => {
+            format!("{state}: the process of generation {} ended with {}", exit.generation, exit.text)
+        }
+        _ => state.to_string(),
+    }
+}
+
 enum Verdict {
     There,
     Never(String),
@@ -38,13 +54,12 @@ impl Goal {
             Goal::State(wanted) => state == wanted,
             Goal::RoutableAfter(generation) => state.is_routable() && plugin.generation() > generation,
         };
-        // Only an operator gets a plugin out of these two.
-        let final_state = matches!(state, PluginState::Failed | PluginState::Stopped);
-        match self {
+        match (self, state) {
             _ if there => Verdict::There,
-            Goal::RoutableAfter(_) if final_state => {
-                let error = status_of(plugin, Time::ZERO).last_error.unwrap_or_default();
-                Verdict::Never(format!("the plugin is {state}: {error}"))
+            // Only an operator gets a plugin out of these two, and who waits for a state may wait for that operator; one
+            // that failed is told of all the same, since its cause is to be mended first.
+            (_, PluginState::Failed) | (Goal::RoutableAfter(_), PluginState::Stopped) => {
+                Verdict::Never(format!("the plugin is {}", state_with_cause(plugin)))
             }
             _ => Verdict::NotYet,
         }
@@ -161,10 +176,7 @@ impl Waits {
         let mut message = format!("it was not {} within {:?}", wait.goal.text(), wait.timeout);
         let mut error = CallError::not_sent(ErrorCode::DeadlineExceeded, message.clone());
         if let Some(plugin) = plugins.get(&wait.plugin) {
-            message = format!("{message}; it is {}", plugin.state());
-            if let Some(waits) = launch_waits(plugin) {
-                message = format!("{message}, and {waits}");
-            }
+            message = format!("{message}; it is {}", state_with_cause(plugin));
             error = CallError::not_sent(ErrorCode::DeadlineExceeded, message)
                 .at(plugin.id(), plugin.generation());
         }

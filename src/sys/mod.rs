@@ -50,6 +50,7 @@ mod spawn_error;
 pub mod sweep;
 pub mod sweeper;
 pub(crate) mod temporary;
+pub mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod thread_state;

@@ -138,7 +138,7 @@ const STOPPED: &str = concat!(
 const PLUGINS_TEXT: &str = "\
 ID    STATE    DESIRED  GEN  PID   UPTIME  RESTARTS  CALLS  LAST ERROR
 echo  healthy  up       3    4711  3m12s   2         40     -
-off   stopped  down     -    -     -       0         0      exited with status 1 after a while, \\x1b[2J which is more t…
+off   stopped  down     -    -     -       0         0      exited with status 1 after a while, \\x1b[2J which is more than the table shows
 ";
 const STATUS_TEXT: &str = "\
 state           running
@@ -176,6 +176,8 @@ last success       1970-01-01T00:00:01.000Z
 heartbeat age      850ms
 heartbeats missed  0
 last error         -
+last exit          exit status 3, generation 2, 3m13s ago
+last words         cannot open database | giving up
 ";
 const HEARTBEAT_TEXT: &str = "\
 id            echo
@@ -251,6 +253,25 @@ fn no_control_character_reaches_the_terminal() {
             let ran = run.run(words);
             assert!(ran.exit == Exit::Ok && safe(&ran.stdout), "{}", ran.stdout);
         }
+    }
+}
+
+#[test]
+fn the_table_of_plugins_fills_the_terminal_and_keeps_the_cause() {
+    let error = "5 restarts within 60s, which is the most; the last failure: the process ended before it connected \
+                 (exit status 1); its last words on stderr: ModuleNotFoundError: No module named 'nope'";
+    let plugin = STOPPED
+        .replace("exited with status 1 after a while, \\u001b[2J which is more than the table shows", error);
+    let daemon = FakeDaemon::new(Reply::Result(format!("{{\"plugins\":[{plugin}]}}")));
+    let at = |columns| {
+        let text = Run { columns, ..Run::new(&daemon.folder.0) }.run(&["plugins"]).stdout;
+        text.lines().nth(1).unwrap().to_owned()
+    };
+    assert!(at(None).ends_with(error) && at(Some(400)).ends_with(error));
+    for columns in [100, 140, 200] {
+        let line = at(Some(columns));
+        assert!(line.chars().count() <= columns, "{columns}: {line}");
+        assert!(line.contains('…') && line.ends_with("No module named 'nope'"), "{columns}: {line}");
     }
 }
 

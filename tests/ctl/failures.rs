@@ -17,12 +17,12 @@ fn errors_of_the_daemon_become_exit_codes_with_nothing_on_standard_output() {
         let daemon = FakeDaemon::new(Reply::Error(error));
         let text = daemon.run(&["call", "echo", "x"]);
         assert_eq!((text.exit, &*text.stdout), (Exit::from(code), ""));
-        let expected = format!(
-            "rpcpluginctl: error: {} ({}): no \\x1b]0;luck\\x07\n  the plugin may have carried the call out; \
-             find out before repeating it\n",
-            code.name(),
-            code.code()
-        );
+        let hint = match code {
+            ErrorCode::UnknownPlugin => "'rpcpluginctl plugins' lists the plugins",
+            _ => "the plugin may have carried the call out; find out before repeating it",
+        };
+        let (name, number) = (code.name(), code.code());
+        let expected = format!("rpcpluginctl: error: {name} ({number}): no \\x1b]0;luck\\x07\n  {hint}\n");
         assert_eq!(text.stderr, expected);
         let json = daemon.run(&["call", "echo", "x", "--json"]);
         assert_eq!((json.exit, &*json.stdout), (Exit::from(code), ""));
@@ -33,6 +33,29 @@ fn errors_of_the_daemon_become_exit_codes_with_nothing_on_standard_output() {
         assert_eq!(document["error"]["exit_code"], Exit::from(code).code());
         assert_eq!(document["error"]["data"], data);
     }
+}
+
+#[test]
+fn hints_are_about_what_was_asked() {
+    let data = serde_json::json!({"outcome": "not_sent", "plugin_id": "kv"});
+    let error = |code| ErrorObject::new(code, "the plugin is failed: no disk").with_data(&data);
+    let mend = "'rpcpluginctl plugin kv' and 'rpcpluginctl logs kv' tell more; mend it, then 'rpcpluginctl start kv'";
+    let more = "it goes on; 'rpcpluginctl plugin kv' tells how far it is, and --timeout allows more time";
+    let acts: [&[&str]; 3] = [&["start", "kv"], &["restart", "kv"], &["wait", "kv", "--for", "healthy"]];
+    for words in acts {
+        for (code, hint) in [(ErrorCode::Unavailable, mend), (ErrorCode::DeadlineExceeded, more)] {
+            let ran = FakeDaemon::new(Reply::Error(error(code))).run(words);
+            assert!(ran.stderr.ends_with(&format!("no disk\n  {hint}\n")), "{words:?}: {}", ran.stderr);
+        }
+    }
+    let ran = FakeDaemon::new(Reply::Error(error(ErrorCode::Unavailable))).run(&["call", "kv", "x"]);
+    assert!(
+        ran.stderr.ends_with("the plugin did not see the call; repeating it is safe\n"),
+        "{}",
+        ran.stderr
+    );
+    let ran = FakeDaemon::new(Reply::Error(error(ErrorCode::UnknownPlugin))).run(&["stop", "kv"]);
+    assert!(ran.stderr.ends_with("'rpcpluginctl plugins' lists the plugins\n"), "{}", ran.stderr);
 }
 
 #[test]

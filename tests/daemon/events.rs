@@ -135,6 +135,8 @@ fn a_plugins_output_and_its_last_words_are_on_record() {
     }
     let exited = daemon.recorded("talks", EventKind::Exited, |_| true);
     assert_eq!(details(&exited)["stderr_tail"], json!(["last words"]));
+    let how = [&details(&exited)["exit_code"], &details(&exited)["signal"]];
+    assert!(how.iter().filter(|member| member.is_i64()).count() == 1, "one of the two: {how:?}");
     let printed = |kind| daemon.recorded("talks", kind, |_| true).message;
     assert_eq!(
         (printed(EventKind::Stdout), printed(EventKind::Stderr)),

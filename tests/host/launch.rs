@@ -51,6 +51,24 @@ fn folder_with_program(world: &World, name: &str, mode: u32) -> PathBuf {
     program
 }
 
+#[test]
+fn a_launch_that_fails_for_good_ends_at_once_with_the_cause() {
+    let world = World::new();
+    let host = world.host();
+    let script = world.script("broken", "#!/bin/sh\necho 'cannot open database' >&2\nexit 3\n");
+    chmod(&script, 0o700);
+    let config = PluginConfig::new("broken".parse().unwrap(), &script).policy(once());
+    let begun = std::time::Instant::now();
+    let error = host.launch(config, 10 * SOON).unwrap_err().to_string();
+    assert!(begun.elapsed() < SOON, "it waited for what cannot come");
+    assert!(error.contains("(exit status 3)") && error.contains("cannot open database"), "{error}");
+    // It stays in care, with what is known of its end.
+    let plugin = host.plugin(&"broken".parse().unwrap()).unwrap();
+    let exit = plugin.status().unwrap().last_exit.unwrap();
+    assert_eq!((exit.exit_code, exit.signal, exit.text.as_str()), (Some(3), None, "exit status 3"));
+    assert_eq!(exit.stderr_tail, ["cannot open database"]);
+}
+
 /// A file whose content does not matter, with that mode.
 fn file(world: &World, name: &str, mode: u32) -> PathBuf {
     let path = world.script(name, "#!/bin/sh\n");

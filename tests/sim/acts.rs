@@ -288,7 +288,11 @@ impl World {
         let text = if clean { "exit status 0" } else { "signal 9 (SIGKILL)" };
         let stderr_tail = if clean { Vec::new() } else { vec!["oh no".to_owned()] };
         self.host.with_plugin(self.now, id.0, |plugin, step| {
-            plugin.handle_exit(step, id.1, ExitReport { clean, text: text.into(), stderr_tail })
+            plugin.handle_exit(
+                step,
+                id.1,
+                ExitReport { clean, text: text.into(), stderr_tail, ..ExitReport::default() },
+            )
         });
     }
 }

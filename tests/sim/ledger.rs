@@ -6,6 +6,7 @@ use rpc_plugin_system::state::keys::{CallKey, PluginKey, WaitKey};
 use rpc_plugin_system::state::supervisor::Supervisor;
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_system::state::waits::Goal;
+use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{CallError, ErrorCode, Generation, Outcome, PluginId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -200,6 +201,8 @@ impl Ledger {
                 }
             });
             assert!(!(there && runs), "wait {} is open, and {id} is there", key.0);
+            let failed = plugin.is_some_and(|plugin| plugin.state() == PluginState::Failed);
+            assert!(!failed, "wait {} is open, and {id} has failed", key.0);
         }
     }
 

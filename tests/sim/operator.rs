@@ -242,7 +242,7 @@ impl World {
                 .unwrap_or(false)
         );
         self.host.handle_end_of_stream(now, key, generation);
-        let exit = ExitReport { clean: true, text: "exit status 0".into(), stderr_tail: Vec::new() };
+        let exit = ExitReport { clean: true, text: "exit status 0".into(), ..ExitReport::default() };
         self.host.with_plugin(now, key, |plugin, step| plugin.handle_exit(step, generation, exit));
         let pid = self.processes[&(key, generation)].pid;
         let taken = self

@@ -266,6 +266,29 @@ pub struct PluginStatus {
     pub heartbeats_missed: u32,
     /// Why the last generation ended, or the current one is not healthy.
     pub last_error: Option<String>,
+    /// How the last of its processes ended, whatever came after; absent before the first end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<LastExit>,
+}
+
+/// How a process of a plugin ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// The generation that it was.
+    pub generation: Generation,
+    /// The same in words: `exit status 3`, `signal 9 (SIGKILL)`.
+    pub text: String,
+    /// The status that it exited with, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The number of the signal that ended it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Since its end. Milliseconds.
+    pub age_ms: u64,
+    /// The last lines that it printed to standard error. Left out of a list of plugins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stderr_tail: Vec<String>,
 }
 
 /// `result` of plugins.

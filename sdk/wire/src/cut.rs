@@ -19,6 +19,18 @@ pub fn cut(text: &mut String, bytes_max: usize) {
     }
 }
 
+/// Cuts the beginning of a text, so that `bytes_max` bytes, which are 36 at the least, are left of it with a mark that says
+/// how much is gone.
+pub fn cut_front(text: &mut String, bytes_max: usize) {
+    if text.len() > bytes_max {
+        let mut gone = text.len() - bytes_max.saturating_sub(MARK_BYTES_MAX);
+        while !text.is_char_boundary(gone) {
+            gone += 1;
+        }
+        text.replace_range(..gone, &format!("[{gone} bytes cut] …"));
+    }
+}
+
 /// The text as [`cut`] leaves it.
 #[must_use]
 pub fn shown(text: &str, bytes_max: usize) -> Cow<'_, str> {
@@ -61,6 +73,23 @@ fn kept(text: &str, bytes_max: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_text_is_kept_where_its_beginning_is_cut() {
+        for length in 0..300 {
+            for unit in ["x", "é", "😀"] {
+                let whole = unit.repeat(length);
+                let mut text = whole.clone();
+                cut_front(&mut text, 100);
+                let Some((mark, kept)) = text.split_once('…') else {
+                    assert_eq!(text, whole);
+                    continue;
+                };
+                assert!(whole.len() > 100 && text.len() <= 100 && whole.ends_with(kept), "{text}");
+                assert_eq!(mark, format!("[{} bytes cut] ", whole.len() - kept.len()));
+            }
+        }
+    }
 
     #[test]
     fn a_text_is_cut_between_characters_and_says_how_much_is_gone() {

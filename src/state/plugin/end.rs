@@ -2,7 +2,7 @@
 
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, Note, StopSignal};
-use crate::state::exit_report::ExitReport;
+use crate::state::exit_report::{ExitReport, PastExit};
 use crate::state::keys::Caller;
 use crate::state::policy::RestartPolicy;
 use crate::state::restarts::Restarts;
@@ -141,15 +141,14 @@ impl Plugin {
         }
         let doing = self.doing();
         let mut note = Note::new(EventKind::Exited, format!("its process ended with {}", exit.text));
-        if !exit.stderr_tail.is_empty() {
-            note = note.details(serde_json::json!({"stderr_tail": exit.stderr_tail}));
-        }
+        note.details = exit.details();
         if !exit.clean && !matches!(self.phase, Phase::Ending(Why::Stop | Why::Restart, _)) {
             note = note.level(Level::Error);
         }
         self.note(step, note);
         self.close_link(step, &format!("its process ended with {}", exit.text));
         self.process = None;
+        self.last_exit = Some(PastExit { at: step.now, generation, report: exit.clone() });
         self.act(step, Action::Discard);
         let why = match self.phase.clone() {
             // It did not end by itself, as whoever closes a connection is expected to, however it ended.

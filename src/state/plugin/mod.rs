@@ -25,6 +25,7 @@ pub use launch::PeerIdentity;
 pub use status::{backoff_until, launch_waits, status_of};
 
 use super::action::{Action, Note};
+use super::exit_report::PastExit;
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
 use super::liveness::Liveness;
 use super::plugin_config::PluginConfig;
@@ -175,6 +176,8 @@ pub struct Plugin {
     restarts: Restarts,
     counts: Counts,
     last_error: Option<String>,
+    /// How the last of its processes ended.
+    last_exit: Option<PastExit>,
     /// What the host lacks for its launch.
     shortage: Shortage,
     /// What it puts on record by itself.
@@ -215,6 +218,7 @@ impl Plugin {
             restarts: Restarts::default(),
             counts: Counts::default(),
             last_error: None,
+            last_exit: None,
             shortage: Shortage::default(),
             shown: PluginState::Stopped,
         }

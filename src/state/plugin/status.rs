@@ -50,5 +50,6 @@ pub fn status_of(plugin: &Plugin, now: Time) -> PluginStatus {
         heartbeat_age_ms: plugin.heartbeat.as_ref().map(|(at, _)| millis(now.since(*at))),
         heartbeats_missed: plugin.heartbeats_missed,
         last_error: plugin.last_error.clone(),
+        last_exit: plugin.last_exit.as_ref().map(|exit| exit.shown(now)),
     }
 }

@@ -176,8 +176,12 @@ impl Bench {
 
     fn exit(&mut self, clean: bool) {
         let generation = self.generation();
-        let text = if clean { "exit status 0" } else { "signal 11 (SIGSEGV)" };
-        let report = ExitReport { clean, text: text.into(), stderr_tail: vec!["ouch".into()] };
+        let (text, exit_code, signal) = match clean {
+            true => ("exit status 0", Some(0), None),
+            false => ("signal 11 (SIGSEGV)", None, Some(11)),
+        };
+        let stderr_tail = vec!["ouch".into()];
+        let report = ExitReport { clean, text: text.into(), exit_code, signal, stderr_tail };
         self.act(|plugin, step| plugin.handle_exit(step, generation, report));
     }
 

@@ -79,7 +79,7 @@ fn when_it_goes_away_the_next_generation_waits_at_once_however_often() {
     let mut bench = up();
     for _ in 0..20 {
         let generation = bench.generation();
-        let exit = ExitReport { clean: true, text: "a status".into(), stderr_tail: Vec::new() };
+        let exit = ExitReport { clean: true, text: "a status".into(), ..ExitReport::default() };
         bench.act(|plugin, step| plugin.handle_exit(step, generation, exit));
         assert_eq!(bench.plugin.state(), PluginState::Starting, "neither backoff nor a limit");
         assert!(bench.generation() > generation);

@@ -126,3 +126,30 @@ fn a_caller_gets_an_error_as_it_came_and_the_record_little_of_it() {
     }
     assert_eq!((told, recorded), (1, 1));
 }
+
+#[test]
+fn the_last_exit_is_kept_after_recovery_and_after_a_stop() {
+    let mut bench = Bench::new(policy());
+    bench.up();
+    assert!(status_of(&bench.plugin, bench.now).last_exit.is_none(), "none has ended");
+    bench.exit(false);
+    let noted = bench.actions.iter().find_map(|action| match action {
+        Action::Note(note) if note.kind == EventKind::Exited => note.details.clone(),
+        _ => None,
+    });
+    assert_eq!(noted, Some(json!({"signal": 11, "stderr_tail": ["ouch"]})));
+    bench.pass(100 * MS);
+    bench.rise();
+    bench.pass(50 * MS);
+    let status = status_of(&bench.plugin, bench.now);
+    let exit = status.last_exit.expect("it is kept after recovery");
+    assert_eq!((status.state, status.last_error), (PluginState::Healthy, None));
+    assert_eq!((exit.generation.get(), exit.age_ms, exit.stderr_tail), (42, 150, vec!["ouch".to_owned()]));
+    assert_eq!((exit.text.as_str(), exit.exit_code, exit.signal), ("signal 11 (SIGSEGV)", None, Some(11)));
+    bench.act(Plugin::stop);
+    bench.exit(true);
+    let status = status_of(&bench.plugin, bench.now);
+    let exit = status.last_exit.expect("it is kept after a stop");
+    assert_eq!((status.state, status.last_error), (PluginState::Stopped, None));
+    assert_eq!((exit.generation.get(), exit.exit_code, exit.signal), (43, Some(0), None));
+}

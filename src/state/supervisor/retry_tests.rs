@@ -151,7 +151,7 @@ impl Bench {
     fn crash(&mut self, id: &str) {
         let key = self.key(id);
         let generation = self.host.plugin(key).unwrap().generation().unwrap();
-        let exit = ExitReport { clean: false, text: "signal 9 (SIGKILL)".into(), stderr_tail: Vec::new() };
+        let exit = ExitReport { clean: false, text: "signal 9 (SIGKILL)".into(), ..ExitReport::default() };
         self.host.with_plugin(self.now, key, |plugin, step| plugin.handle_exit(step, generation, exit));
         self.take_actions();
     }

@@ -1,6 +1,7 @@
 //! All plugins together: finding them, waits and their bound, the end of all.
 
 use super::*;
+use crate::state::policy::{Policy, RestartPolicy};
 use crate::state::waits::WAITS_MAX;
 use rpc_plugin_wire::life::PluginState;
 
@@ -72,6 +73,46 @@ fn a_wait_ends_when_it_is_so_when_it_can_never_be_or_when_its_time_is_over() {
     assert_eq!(ends(&mut host), ["ok"], "the third");
     host.handle_time(Time::ZERO.plus(SECOND));
     assert_eq!(ends(&mut host), ["deadline_exceeded not_sent"], "the fourth, not the forgotten one");
+}
+
+/// The message of the only wait that ended.
+fn message(host: &mut Supervisor) -> String {
+    let mut ends = std::iter::from_fn(|| host.poll_action()).filter_map(|action| match action {
+        Action::Waited(_, result) => Some(result.expect_err("it did not get there").message.into_owned()),
+        _ => None,
+    });
+    ends.next().expect("a wait has ended")
+}
+
+#[test]
+fn who_waits_for_a_plugin_that_fails_is_told_the_cause_at_once() {
+    for goal in [Goal::State(PluginState::Healthy), Goal::RoutableAfter(None)] {
+        for restart in [RestartPolicy::Never, RestartPolicy::Always] {
+            let mut host = Supervisor::new(0);
+            let policy = Policy { restart, ..Policy::default() };
+            let key = host.add(config("a").policy(policy), None).unwrap();
+            host.wish(Time::ZERO, key, Wish::Start);
+            host.wait(Time::ZERO, WaitKey(1), &id("a"), goal, SECOND);
+            host.with_plugin(Time::ZERO, key, |plugin, step| {
+                plugin.handle_prepared(step, Generation::FIRST, Err("its disk is on fire".to_owned().into()))
+            });
+            let told = match restart {
+                RestartPolicy::Never => message(&mut host),
+                // It is tried again, and the time that it has is not over.
+                _ => {
+                    assert!(ends(&mut host).is_empty(), "it is being retried");
+                    host.handle_time(Time::ZERO.plus(SECOND));
+                    message(&mut host)
+                }
+            };
+            assert!(told.contains("its disk is on fire"), "{goal:?} {restart}: {told}");
+        }
+    }
+    let mut host = Supervisor::new(0);
+    let key = host.add(config("a"), None).unwrap();
+    host.wait(Time::ZERO, WaitKey(1), &id("a"), Goal::RoutableAfter(None), SECOND);
+    assert_eq!(message(&mut host), "the plugin is stopped");
+    assert!(host.plugin(key).is_some());
 }
 
 #[test]

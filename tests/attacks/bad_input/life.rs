@@ -135,7 +135,7 @@ impl Life {
 
     /// The plugin's process ends.
     pub fn exit(&mut self) {
-        let exit = ExitReport { clean: true, text: "exit status 0".into(), stderr_tail: Vec::new() };
+        let exit = ExitReport { clean: true, text: "exit status 0".into(), ..ExitReport::default() };
         self.supervisor
             .with_plugin(self.now, self.key, |plugin, step| plugin.handle_exit(step, self.generation, exit));
         self.settle();
