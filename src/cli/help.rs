@@ -124,7 +124,7 @@ fn flag_rows<'f>(flags: impl Iterator<Item = &'f Flag>) -> Rows {
             let mut term = flag.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
             let _ = write!(term, "--{}", flag.long);
             flag.value.iter().for_each(|value| {
-                let _ = write!(term, " {value}");
+                let _ = write!(term, "{}{value}", if flag.has_optional_value() { "" } else { " " });
             });
             let mut meaning = flag.help.to_owned();
             let mut notes = Vec::new();

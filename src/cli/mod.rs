@@ -71,10 +71,17 @@ impl Flag {
         }
     }
 
-    /// A flag with a value, which the help calls `value`.
+    /// A flag with a value, which the help calls `value`. Where that begins with `[`, as `[=T]` does, the value may be left
+    /// out, and is empty then; it is given as `--flag=value`.
     #[must_use]
     pub const fn with_value(long: &'static str, value: &'static str, help: &'static str) -> Flag {
         Flag { value: Some(value), ..Flag::switch(long, help) }
+    }
+
+    /// Whether its value may be left out.
+    #[must_use]
+    pub fn has_optional_value(&self) -> bool {
+        self.value.is_some_and(|value| value.starts_with('['))
     }
 
     /// The same flag with a one-letter name.

@@ -65,6 +65,7 @@ impl Reader {
                 }
             };
             let value = match flag.value {
+                Some(_) if flag.has_optional_value() => parser.optional_value().unwrap_or_default(),
                 Some(_) => parser.value().map_err(|error| self.lexed(error))?,
                 None => OsString::new(),
             };

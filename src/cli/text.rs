@@ -56,6 +56,8 @@ pub fn shorten_front(text: &str, chars_max: usize) -> Cow<'_, str> {
     let start = text.char_indices().nth(chars - kept).map_or(text.len(), |(at, _)| at);
     let ends = |mark: &'static str| text.match_indices(mark).map(move |(at, _)| at + mark.len());
     let clauses = ["; ", ": ", " | "].into_iter().flat_map(ends).filter(|at| *at >= start);
+    // A line that ended with a colon is followed by the next one's mark.
+    let clauses = clauses.filter(|at| text.get(*at..).is_some_and(|rest| !rest.starts_with("| ")));
     let clause = clauses.min().filter(|at| at - start < (text.len() - start) / 2).unwrap_or(start);
     Cow::Owned(format!("…{}", text.get(clause..).unwrap_or_default()))
 }

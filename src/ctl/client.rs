@@ -137,7 +137,9 @@ impl AdminClient {
                 return match (response.id, response.result) {
                     // Without an id: the daemon refused before it read the request.
                     (None, Err(error)) => Err(Failure::answered(method, error)),
-                    (Some(RequestId::Number(of)), Err(error)) if of == id => Err(Failure::answered(method, error)),
+                    (Some(RequestId::Number(of)), Err(error)) if of == id => {
+                        Err(Failure::answered(method, error))
+                    }
                     (Some(RequestId::Number(of)), Ok(result)) if of == id => Ok(result.to_owned()),
                     (id, _) => {
                         let id = id.map_or("null".to_owned(), |id| id.to_string());

@@ -1,5 +1,4 @@
-//! What the daemon itself says of what happens: with what to start plugins that are started by hand (`--wait ID`), and
-//! what its operator has to know of the daemon's own troubles, wherever the record goes.
+//! How to start plugins that are started by hand (`--wait ID`): what the daemon prints on standard output.
 //!
 //! What it deliberately does not do: print values of variables that the configuration sets; they are often secrets,
 //! and whoever may see them knows where they are.
@@ -7,43 +6,18 @@
 //! What always holds: each line that begins with `export` can be pasted into a shell as it is.
 
 use super::daemon_error::print;
-use crate::cli::text::escape;
-use crate::host::{EventKind, EventStream, LifecycleEvent, PluginId};
+use crate::host::{EventKind, LifecycleEvent, PluginId};
 use serde_json::Value;
-use std::io::Write;
 
-/// Events that wait to be told, beside one for each plugin.
-pub(super) const EVENTS_MAX: usize = 256;
-
-/// Whether the daemon itself tells of events of this kind. It asks for no others: what each call puts on record would
-/// cost a copy and a wake-up each.
+/// Whether events of this kind are printed.
 pub(super) fn is_told(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::Awaited
-            | EventKind::HostShortage
-            | EventKind::HostShortageOver
-            | EventKind::RuntimeDirMade
-    )
+    kind == EventKind::Awaited
 }
 
-/// Prints how to start each plugin that is awaited, each time it is, and on standard error what the daemon lacks, and what
-/// was made again of its runtime folder. `events` are those that [`is_told`] names. Ends with the host.
-pub(super) fn say_each(events: EventStream, json: bool) {
-    for event in events {
-        // Nobody is left to tell.
-        let _ = match event.note.kind {
-            EventKind::Awaited => print(&if json { as_json(&event) } else { as_text(&event) }),
-            _ => std::io::stderr().write_all(trouble(&event).as_bytes()),
-        };
-    }
-}
-
-fn trouble(event: &LifecycleEvent) -> String {
-    let note = &event.note;
-    let plugin = note.plugin_id.as_ref().map_or(String::new(), |id| format!("plugin {id}: "));
-    let error = note.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
-    format!("rpcplugind: {}\n", escape(&format!("{plugin}{}{error}", note.message)))
+/// Prints how to start the plugin that an event of [`is_told`] says is awaited.
+pub(super) fn tell(event: &LifecycleEvent, json: bool) {
+    // Nobody is left to tell that it cannot be printed.
+    let _ = print(&if json { as_json(event) } else { as_text(event) });
 }
 
 fn as_json(event: &LifecycleEvent) -> String {

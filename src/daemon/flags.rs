@@ -17,6 +17,8 @@ pub(super) const ADMIN_GROUP: &str = "admin-group";
 pub(super) const LOG_SINK: &str = "log-sink";
 pub(super) const CHECK_CONFIG: &str = "check-config";
 pub(super) const JSON: &str = "json";
+pub(super) const QUIET: &str = "quiet";
+pub(super) const REQUIRE_HEALTHY: &str = "require-healthy";
 pub(super) const WAIT: &str = "wait";
 
 const COMMANDS: &[Command] = &[
@@ -60,6 +62,13 @@ const OWN: &[Flag] = &[
     Flag::with_value(PLUGIN, "ID=PATH", "Run the executable at this path as the plugin of this id")
         .short('p')
         .repeated(),
+    Flag::switch(QUIET, "Do not print events of level warn and above on standard error"),
+    Flag::with_value(
+        REQUIRE_HEALTHY,
+        "[=T]",
+        "End with exit code 1 and the reasons unless every plugin that the daemon starts is healthy after its first \
+         start; or, with a time such as 30s, within that time, in which those that fail are tried again",
+    ),
     runtime_dir::FLAG,
     VERSION_FLAG,
     Flag::with_value(
@@ -88,8 +97,27 @@ const SECTIONS: &[Section] = &[
         title: "Exit codes",
         rows: &[
             ("0", "The daemon was asked to end; it and all its plugins have ended"),
-            ("1", "The daemon could not start, or could not go on; standard error says why"),
+            (
+                "1",
+                "The daemon could not start, or could not go on, or a plugin is not healthy that --require-healthy \
+                 asks for; standard error says why",
+            ),
             ("2", "The command line or the configuration is wrong"),
+        ],
+    },
+    Section {
+        title: "Output",
+        rows: &[
+            (
+                "standard output",
+                "'started' once the daemon takes commands; 'ready' once each plugin that it starts is healthy or has \
+                 failed, or after a minute, with how many are healthy and why the others are not; 'ended'",
+            ),
+            (
+                "standard error",
+                "Events of level warn and above, as text, unless --quiet is given or a sink of type stderr is \
+                 configured; at most 100 a second, the rest counted",
+            ),
         ],
     },
     Section {
@@ -141,6 +169,19 @@ mod tests {
     #[test]
     fn the_table_is_sound() {
         assert_eq!(PROGRAM.problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_healthy_plugins_are_required_for_may_have_a_time() {
+        let value = |word: &str| {
+            let args = PROGRAM.parse([word.into()]).unwrap();
+            args.get(REQUIRE_HEALTHY).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(value("--require-healthy").as_deref(), Some(""));
+        assert_eq!(value("--require-healthy=30s").as_deref(), Some("30s"));
+        assert_eq!(value("--quiet"), None);
+        let help = PROGRAM.help(None);
+        assert!(help.contains(" --require-healthy[=T] "), "{help}");
     }
 
     #[test]

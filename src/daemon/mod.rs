@@ -9,9 +9,11 @@ mod daemon_error;
 mod demo;
 #[path = "../../examples/echo/plugin.rs"]
 mod echo;
+mod first_round;
 mod flags;
 mod run;
 pub(crate) mod signals;
+mod stderr_events;
 
 pub use crate::sys::large_pieces::KeepingAllocator;
 pub use flags::PROGRAM;

@@ -5,18 +5,28 @@
 
 use super::config::{self, AdminGroup, Config, EnvValues, FlagValues, Sources, flag_rows};
 use super::daemon_error::{DaemonError, print};
+use super::first_round::{self, Required};
 use super::flags::{
-    ADMIN_GROUP, CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, SERVE_ECHO, WAIT,
+    ADMIN_GROUP, CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, QUIET, REQUIRE_HEALTHY,
+    SERVE_ECHO, WAIT,
 };
+use super::stderr_events::{self, StderrEvents};
 use super::{by_hand, demo, echo, signals};
 use crate::cli::{Args, Ask};
-use crate::host::{Host, HostError};
+use crate::host::{EventKind, Host, HostError, Level, SinkTarget};
 use crate::sys::limits::{bound_allocator, raise_descriptor_limit};
 use crate::sys::process::keep_exit_statuses;
+use serde_json::Value;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+/// Events that wait to be told by the daemon, beside one for each plugin.
+const EVENTS_MAX: usize = 256;
 
 /// Runs the daemon. `words` are its arguments without its own name.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -89,27 +99,47 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
     if host.has_failed() {
         return Err(DaemonError::failed(why));
     }
-    say(args, &host, "ended", why)?;
+    print(&line(args.is_set(JSON), &host, "ended", why, Value::Null))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Adds and starts the plugins, says that it is ready, and acts on signals until the host has ended. Every thread is made
+/// A thread that begins once the daemon has said that it has started, and ends with the host.
+struct SayingThread {
+    thread: JoinHandle<()>,
+    /// Dropped where it may begin.
+    begin: Sender<()>,
+}
+
+impl SayingThread {
+    fn new(name: &'static str, say: impl FnOnce() + Send + 'static) -> Result<SayingThread, DaemonError> {
+        let (begin, has_begun) = channel::<()>();
+        let body = move || {
+            let _ = has_begun.recv();
+            say();
+        };
+        let thread = crate::threads::builder(name).spawn(body).map_err(no_thread)?;
+        Ok(SayingThread { thread, begin })
+    }
+
+    fn begin(self) -> JoinHandle<()> {
+        drop(self.begin);
+        self.thread
+    }
+}
+
+fn no_thread(error: std::io::Error) -> DaemonError {
+    DaemonError::from(HostError::Setup("a thread of the daemon cannot be made", error))
+}
+
+/// Adds and starts the plugins, says that it has started, and acts on signals until the host has ended. Every thread is made
 /// before it says so.
 fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Result<(), DaemonError> {
-    let no_thread =
-        |error| DaemonError::from(HostError::Setup("a thread of the daemon cannot be made", error));
-    signals.end_with(host).map_err(no_thread)?;
+    let required = required(args)?;
     let json = args.is_set(JSON);
-    let events = host.subscribe_to(by_hand::EVENTS_MAX + config.plugins.len(), by_hand::is_told)?;
-    let thread = crate::threads::builder("daemon-says");
-    let (ready, is_ready) = std::sync::mpsc::channel::<()>();
-    let say_each = move || {
-        // The first line says that the daemon is ready.
-        let _ = is_ready.recv();
-        by_hand::say_each(events, json);
-    };
-    // It ends with the host.
-    let saying = thread.spawn(say_each).map_err(no_thread)?;
+    signals.end_with(host).map_err(no_thread)?;
+    let unhealthy = Arc::new(OnceLock::new());
+    let threads =
+        [tell_events(host, args, config)?, look_after_round(host, json, required, config, &unhealthy)?];
     for plugin in &config.plugins {
         let handle = host.add(plugin.config.clone())?;
         if plugin.autostart {
@@ -117,27 +147,104 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
         }
     }
     host.release_admin_socket()?;
-    say(args, host, "ready", &format!("{} plugins", config.plugins.len()))?;
-    drop(ready);
+    let count = config.plugins.len();
+    let plugins = if count == 1 { "plugin" } else { "plugins" };
+    print(&line(json, host, "started", &format!("{count} {plugins}"), Value::Null))?;
+    let threads = threads.map(SayingThread::begin);
     // Where standard output cannot be written to, it ends all the same.
-    let tell = |what: &str| drop(say(args, host, "ending", what));
+    let tell = |what: &str| drop(print(&line(json, host, "ending", what, Value::Null)));
     signals.wait(host, &tell)?;
-    // Its panic was reported, if there was one.
-    let _ = saying.join();
-    Ok(())
+    // Their panics were reported, if there were any.
+    let _ = threads.map(JoinHandle::join);
+    match unhealthy.get() {
+        Some(reasons) => Err(DaemonError::failed(reasons)),
+        None => Ok(()),
+    }
 }
 
-/// One line on standard output: what the daemon has come to.
-fn say(args: &Args, host: &Host, state: &str, what: &str) -> std::io::Result<()> {
+/// Tells what happens: on standard output how to start plugins by hand, on standard error what goes wrong.
+fn tell_events(host: &Host, args: &Args, config: &Config) -> Result<SayingThread, DaemonError> {
+    let json = args.is_set(JSON);
+    // A sink that writes to standard error tells it already.
+    let by_sink = config.sinks.iter().any(|sink| matches!(sink.target, SinkTarget::Stderr(_)));
+    let wants: fn(EventKind, Level) -> bool = match args.is_set(QUIET) || by_sink {
+        true => |kind, _| by_hand::is_told(kind),
+        false => |kind, level| by_hand::is_told(kind) || stderr_events::is_told(kind, level),
+    };
+    let events = host.subscribe_to(EVENTS_MAX + config.plugins.len(), wants)?;
+    let id_chars_max = config.plugins.iter().map(|plugin| plugin.config.id.as_str().len()).max();
+    let mut stderr_events = StderrEvents::new(id_chars_max.unwrap_or(0));
+    SayingThread::new("daemon-says", move || {
+        for event in events {
+            match by_hand::is_told(event.note.kind) {
+                true => by_hand::tell(&event, json),
+                false => stderr_events.tell(&event),
+            }
+        }
+        stderr_events.tell_untold();
+    })
+}
+
+/// Says what came of the first round; where not all are healthy and all have to be, leaves the reasons in `unhealthy` and ends
+/// the host.
+fn look_after_round(
+    host: &Host,
+    json: bool,
+    required: Required,
+    config: &Config,
+    unhealthy: &Arc<OnceLock<String>>,
+) -> Result<SayingThread, DaemonError> {
+    let changes = host.subscribe_to(first_round::EVENTS_MAX, first_round::is_watched)?;
+    let starts = config.plugins.iter().filter(|plugin| plugin.autostart);
+    let (by_hand, launched): (Vec<_>, Vec<_>) = starts.partition(|plugin| plugin.config.is_by_hand());
+    let (launched, by_hand) =
+        (launched.iter().map(|plugin| plugin.config.id.clone()).collect(), by_hand.len());
+    let (host, unhealthy) = (host.clone(), Arc::clone(unhealthy));
+    SayingThread::new("daemon-round", move || {
+        let outcome = first_round::wait(&host, &changes, (&launched, by_hand), required);
+        let Some(outcome) = outcome else { return };
+        if required == Required::Nothing || outcome.all_healthy() {
+            // Nobody is left to tell that it cannot be printed.
+            let _ = say_ready(&host, json, &outcome);
+        } else {
+            let _ = unhealthy.set(format!("{}:\n{}", outcome.summary(), outcome.reasons().trim_end()));
+            host.begin_shutdown("not every plugin is healthy, which --require-healthy asks for");
+        }
+    })
+}
+
+/// What `--require-healthy[=T]` says.
+fn required(args: &Args) -> Result<Required, DaemonError> {
+    match args.get(REQUIRE_HEALTHY) {
+        None => Ok(Required::Nothing),
+        Some(time) if time.is_empty() => Ok(Required::InFirstRound),
+        Some(_) => {
+            let time = args.duration(REQUIRE_HEALTHY).map_err(DaemonError::usage)?;
+            Ok(Required::Within(time.unwrap_or_default()))
+        }
+    }
+}
+
+/// Says what came of the first round.
+fn say_ready(host: &Host, json: bool, outcome: &first_round::RoundOutcome) -> std::io::Result<()> {
+    let line = line(json, host, "ready", &outcome.summary(), outcome.members());
+    print(&if json { line } else { line + &outcome.reasons() })
+}
+
+/// One line: what the daemon has come to. `more`: further members of an object for programs.
+fn line(json: bool, host: &Host, state: &str, what: &str, more: Value) -> String {
     let runtime_dir = host.runtime_dir().display();
-    if args.is_set(JSON) {
+    if json {
         let pid = std::process::id();
-        let line = serde_json::json!({
+        let mut line = serde_json::json!({
             "state": state, "message": what, "pid": pid, "runtime_dir": runtime_dir.to_string(),
         });
-        return print(&format!("{line}\n"));
+        if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
+            line.extend(more);
+        }
+        return format!("{line}\n");
     }
-    print(&format!("rpcplugind {}: {state}, {what}, runtime folder {runtime_dir}\n", PROGRAM.version))
+    format!("rpcplugind {}: {state}, {what}, runtime folder {runtime_dir}\n", PROGRAM.version)
 }
 
 fn text(value: &std::ffi::OsStr, flag: &str) -> Result<String, DaemonError> {

@@ -51,7 +51,7 @@ pub use services::ServiceCall;
 pub use sinks::LogSink;
 pub use subscription::{EventStream, OutputLines, Subscription};
 
-use crate::reactor::{KindFilter, LoopCommand, is_said};
+use crate::reactor::{EventFilter, LoopCommand, is_said};
 use crate::sys::generation;
 use crossbeam_channel::bounded;
 use rpc_plugin_record::{Backward, FILE_NAME};
@@ -190,7 +190,7 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn subscribe(&self, queue_max: usize) -> Result<EventStream, HostError> {
-        self.subscribe_to(queue_max, |kind| !is_said(kind))
+        self.subscribe_to(queue_max, |kind, _| !is_said(kind))
     }
 
     /// Subscribes to what [`Host::subscribe`] gives, and to what plugins print and log, where that is put on record (not where a program takes the lines
@@ -199,11 +199,15 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn subscribe_to_all(&self, queue_max: usize) -> Result<EventStream, HostError> {
-        self.subscribe_to(queue_max, |_| true)
+        self.subscribe_to(queue_max, |_, _| true)
     }
 
-    /// Subscribes to the kinds of events that `wants` names: the loop spends nothing on others.
-    pub(crate) fn subscribe_to(&self, queue_max: usize, wants: KindFilter) -> Result<EventStream, HostError> {
+    /// Subscribes to the events whose kind and level `wants` takes: the loop spends nothing on others.
+    pub(crate) fn subscribe_to(
+        &self,
+        queue_max: usize,
+        wants: EventFilter,
+    ) -> Result<EventStream, HostError> {
         let (sender, receiver) = bounded(queue_max.max(1));
         // What happens once this has returned is part of it, also what another thread does.
         self.shared.ask(|reply| LoopCommand::Subscribe(sender, wants, reply))?;

@@ -3,7 +3,7 @@
 use super::closers::Closers;
 use super::instance::LaunchedProcess;
 use super::pending_replies::Asker;
-use super::recorder::{KindFilter, LifecycleEvent};
+use super::recorder::{EventFilter, LifecycleEvent};
 use super::runtime_folder::LookedAfter;
 use crate::engine::{CommandSender, ReplySender, ReplySlot};
 use crate::state::action::Note;
@@ -60,7 +60,7 @@ pub(crate) enum LoopCommand {
     /// Cancel the calls of these slots: their callers have gone.
     Cancel(Vec<ReplySlot>),
     /// Send what happens from when this is answered on, of the kinds that are wanted.
-    Subscribe(Sender<LifecycleEvent>, KindFilter, Sender<()>),
+    Subscribe(Sender<LifecycleEvent>, EventFilter, Sender<()>),
     /// Put a note on record.
     Record(Box<Note>),
     /// A launch that is under way elsewhere goes on.

@@ -9,7 +9,7 @@ use crate::sys::runtime_dir::{ADMIN_SOCKET, plugin_socket_path};
 use crossbeam_channel::{Sender, TrySendError};
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::{Component, EventKind, Level};
-use rpc_plugin_wire::{ErrorCode, Outcome};
+use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -27,12 +27,12 @@ pub struct LifecycleEvent {
     pub missed: u64,
 }
 
-/// Whether a subscriber wants the events of a kind.
-pub(crate) type KindFilter = fn(EventKind) -> bool;
+/// Whether a subscriber wants the events of a kind and level.
+pub(crate) type EventFilter = fn(EventKind, Level) -> bool;
 
 struct Subscriber {
     sender: Sender<LifecycleEvent>,
-    wants: KindFilter,
+    wants: EventFilter,
     missed: u64,
 }
 
@@ -50,7 +50,7 @@ impl Recorder {
         Recorder { log, runtime_dir: runtime_dir.to_owned(), subscribers: Vec::new(), last_ticket: None }
     }
 
-    pub(super) fn subscribe(&mut self, sender: Sender<LifecycleEvent>, wants: KindFilter) {
+    pub(super) fn subscribe(&mut self, sender: Sender<LifecycleEvent>, wants: EventFilter) {
         if self.subscribers.len() < SUBSCRIBERS_MAX {
             self.subscribers.push(Subscriber { sender, wants, missed: 0 });
         }
@@ -63,7 +63,8 @@ impl Recorder {
 
     pub(super) fn record(&mut self, note: Note) {
         let at = SystemTime::now();
-        self.publish(at, note.kind, || note.clone());
+        let level = note.level.unwrap_or_else(|| note.kind.level());
+        self.publish(at, (note.kind, level), || note.clone());
         let socket_path = self.socket_path(&note);
         let of_plugin = note.plugin_id.clone().map_or(Party::Program, Party::Plugin);
         let party = note.by.clone().unwrap_or(of_plugin);
@@ -77,8 +78,9 @@ impl Recorder {
         let (caller, left_out) = (record.caller, record.left_out);
         let is_started = kind == EventKind::CallStarted;
         if let Some(error) = &error {
-            self.publish(at, kind, || {
-                let mut note = Note::new(kind, said_of(kind)).method(method.clone());
+            let level = level_of_failure(kind, error);
+            self.publish(at, (kind, level), || {
+                let mut note = Note::new(kind, said_of(kind)).method(method.clone()).level(level);
                 note = note.error(error.message.clone());
                 (note.plugin_id, note.generation, note.pid) = (Some(plugin_id.clone()), generation, pid);
                 note
@@ -109,14 +111,12 @@ impl Recorder {
                 }
                 entry = entry.error_class(error.code.name());
                 // What a plugin answers is its own business: there may be many, and its text may quote params.
-                entry = if error.outcome == Outcome::Answered {
+                entry = entry.level(level_of_failure(kind, &error));
+                if error.outcome == Outcome::Answered {
                     details.insert("code".to_owned(), error.code.code().into());
-                    entry.level(Level::Info)
                 } else {
-                    // Its caller wanted no answer any more: nothing is wrong.
-                    let level = (error.code == ErrorCode::Cancelled).then_some(Level::Info);
-                    entry.with(level, Entry::level).error(error.message)
-                };
+                    entry = entry.error(error.message);
+                }
                 entry = entry.details_of(&details.into());
             }
             None => entry = entry.size(if is_started { "params_bytes" } else { "result_bytes" }, bytes),
@@ -156,9 +156,13 @@ impl Recorder {
     }
 
     /// Hands a note to who wants its kind; it is made for those only.
-    fn publish(&mut self, at: SystemTime, kind: EventKind, note: impl Fn() -> Note) {
+    fn publish(&mut self, at: SystemTime, (kind, level): (EventKind, Level), note: impl Fn() -> Note) {
         self.subscribers.retain_mut(|subscriber| {
-            if !(subscriber.wants)(kind) {
+            if !(subscriber.wants)(kind, level) {
+                return true;
+            }
+            if subscriber.sender.is_full() {
+                subscriber.missed += 1;
                 return true;
             }
             let event = LifecycleEvent { at, note: note(), missed: subscriber.missed };
@@ -176,6 +180,13 @@ impl Recorder {
 pub(crate) fn is_said(kind: EventKind) -> bool {
     matches!(kind.component(), Component::Stdout | Component::Stderr | Component::Plugin)
         && kind != EventKind::PluginEvent
+}
+
+/// How much the failure of a call matters.
+fn level_of_failure(kind: EventKind, error: &CallError) -> Level {
+    // What a plugin answers is its own business. Who cancelled wanted no answer any more: nothing is wrong.
+    let is_well = error.outcome == Outcome::Answered || error.code == ErrorCode::Cancelled;
+    if is_well { Level::Info } else { kind.level() }
 }
 
 /// What a step of a call says to a person. The method and the rest have members of their own.
@@ -213,15 +224,22 @@ mod tests {
     fn a_subscriber_gets_what_it_wants_and_nothing_is_made_of_the_rest() {
         let mut recorder = Recorder::new(EventLog::disabled(), Path::new("/"));
         let (sender, events) = bounded(1);
-        recorder.subscribe(sender, |kind| kind == EventKind::Awaited);
+        recorder.subscribe(sender, |kind, level| kind == EventKind::Awaited && level == Level::Info);
         // More than there is room for.
         for _ in 0..3 {
             recorder.record(Note::new(EventKind::AdminAction, "a call of an operator"));
         }
-        recorder.publish(SystemTime::now(), EventKind::CallFailed, || panic!("nobody wants it"));
+        let kind = (EventKind::CallFailed, Level::Warn);
+        recorder.publish(SystemTime::now(), kind, || panic!("nobody wants it"));
         recorder.record(Note::new(EventKind::Awaited, "it waits"));
         let event = events.try_recv().unwrap();
         assert_eq!((event.note.kind, event.missed), (EventKind::Awaited, 0));
         assert!(events.is_empty());
+        // Where there is no room, nothing is made either, and that is counted.
+        recorder.record(Note::new(EventKind::Awaited, "it waits again"));
+        recorder.publish(SystemTime::now(), (EventKind::Awaited, Level::Info), || panic!("there is no room"));
+        assert_eq!(events.try_recv().unwrap().note.message, "it waits again");
+        recorder.record(Note::new(EventKind::Awaited, "it waits"));
+        assert_eq!(events.try_recv().unwrap().missed, 1);
     }
 }

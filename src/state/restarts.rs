@@ -29,7 +29,7 @@ impl NoRestart {
     /// The same in words, with the last failure.
     pub(super) fn text(&self, reason: &str) -> String {
         match self {
-            NoRestart::Never => format!("{reason}; the restart policy is never"),
+            NoRestart::Never => format!("the restart policy is never; the failure: {reason}"),
             NoRestart::TooMany(count, window) => {
                 format!("{count} restarts within {window:?}, which is the most; the last failure: {reason}")
             }

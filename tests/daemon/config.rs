@@ -182,9 +182,11 @@ fn with_json_every_line_is_an_object() {
     let mut child = command.arg("--json").stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let started = next();
+    assert_eq!((&started["state"], &started["pid"]), (&json!("started"), &json!(child.id())));
+    assert_eq!(started["runtime_dir"], json!(world.runtime_dir().canonicalize().unwrap()));
     let ready = next();
-    assert_eq!((&ready["state"], &ready["pid"]), (&json!("ready"), &json!(child.id())));
-    assert_eq!(ready["runtime_dir"], json!(world.runtime_dir().canonicalize().unwrap()));
+    assert_eq!((&ready["state"], &ready["not_healthy"]), (&json!("ready"), &json!([])));
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
     let ending = next();

@@ -8,6 +8,7 @@ mod config;
 mod ctl;
 mod dev;
 mod events;
+mod first_round;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod json_rpc;

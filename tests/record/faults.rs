@@ -449,13 +449,13 @@ pub(crate) fn daemon_on_a_small_disk() {
     let says = |text: &str| {
         eventually(text, || std::fs::read_to_string(&said).unwrap().contains(text).then_some(()));
     };
-    says("rpcplugind: plugin echo: the host lacks what its launch takes");
-    says("rpcplugind: the record cannot be written");
+    says("[echo] host_shortage: the host lacks what its launch takes");
+    says(" host_shortage: the record cannot be written");
     filled.iter().for_each(|path| std::fs::remove_file(path).unwrap());
     let after = daemon.wait_for("echo", "healthy");
     assert_eq!(after["restarts"].as_u64(), Some(1), "{after}");
-    says("rpcplugind: the record is written again");
-    says("rpcplugind: plugin echo: it could be launched again");
+    says(" host_shortage_over: the record is written again");
+    says("[echo] host_shortage_over: it could be launched again");
     for kind in [EventKind::HostShortage, EventKind::HostShortageOver] {
         daemon.recorded("", kind, |_| true);
         daemon.recorded("echo", kind, |_| true);

@@ -24,7 +24,12 @@ pub fn json_line(event: &Event) -> Vec<u8> {
 
 /// The severity of RFC 5424 section 6.2.1, which are also the priorities of sd-daemon(3).
 pub(super) fn severity(record: &Record) -> u8 {
-    match record.level.as_str() {
+    severity_of(&record.level)
+}
+
+/// The same of a level by its name.
+pub(super) fn severity_of(level: &str) -> u8 {
+    match level {
         "debug" => 7,
         "info" => 6,
         "warn" => 4,

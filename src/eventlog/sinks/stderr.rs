@@ -5,11 +5,12 @@
 //! What always holds: no more is written at once than a pipe that is ready takes (PIPE_BUF, pipe(7)), so that
 //! a reader that stands still is noticed.
 
-use super::format::text_line;
+use super::format::{severity_of, text_line};
 use super::options::Prefix;
 use super::target::{Event, EventTarget, SinkFault};
 use super::window::write_by;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rpc_plugin_wire::event::Level;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -44,6 +45,23 @@ impl StderrSink {
     }
 }
 
+impl StderrSink {
+    /// What begins a line of that level: its priority, where lines have one.
+    #[must_use]
+    pub fn prefix(&self, level: Level) -> String {
+        if self.with_priority { format!("<{}>", severity_of(level.as_str())) } else { String::new() }
+    }
+
+    /// Writes text.
+    ///
+    /// # Errors
+    /// `TimedOut` when the reader takes nothing for `timeout`, of which a part may be written then; those of poll(2) and
+    /// write(2).
+    pub fn write(&self, text: &[u8], timeout: Duration) -> io::Result<()> {
+        write_by(&mut Descriptor(io::stderr()), text, timeout, write_piece, |_| Vec::new(), |_| ())
+    }
+}
+
 /// Whether standard error is the stream that the variable names by device and inode (systemd.exec(5)): a shell
 /// in between may have directed it elsewhere.
 fn is_journal(variable: Option<&str>) -> bool {
@@ -57,10 +75,8 @@ fn is_journal(variable: Option<&str>) -> bool {
 
 impl EventTarget for StderrSink {
     fn deliver(&mut self, events: &[Event], timeout: Duration) -> Result<(), SinkFault> {
-        let mut stderr = Descriptor(io::stderr());
         for (taken, event) in events.iter().enumerate() {
-            let line = text_line(&event.record, self.with_priority);
-            let written = write_by(&mut stderr, &line, timeout, write_piece, |_| Vec::new(), |_| ());
+            let written = self.write(&text_line(&event.record, self.with_priority), timeout);
             written.map_err(|error| SinkFault::down(taken, format!("standard error: {error}")))?;
         }
         Ok(())

@@ -92,7 +92,7 @@ fn who_waits_for_a_plugin_that_fails_is_told_the_cause_at_once() {
             let policy = Policy { restart, ..Policy::default() };
             let key = host.add(config("a").policy(policy), None).unwrap();
             host.wish(Time::ZERO, key, Wish::Start);
-            host.wait(Time::ZERO, WaitKey(1), &id("a"), goal, SECOND);
+            host.wait(Time::ZERO, (WaitKey(1), Party::Program), &id("a"), goal, SECOND);
             host.with_plugin(Time::ZERO, key, |plugin, step| {
                 plugin.handle_prepared(step, Generation::FIRST, Err("its disk is on fire".to_owned().into()))
             });
@@ -110,7 +110,7 @@ fn who_waits_for_a_plugin_that_fails_is_told_the_cause_at_once() {
     }
     let mut host = Supervisor::new(0);
     let key = host.add(config("a"), None).unwrap();
-    host.wait(Time::ZERO, WaitKey(1), &id("a"), Goal::RoutableAfter(None), SECOND);
+    host.wait(Time::ZERO, (WaitKey(1), Party::Program), &id("a"), Goal::RoutableAfter(None), SECOND);
     assert_eq!(message(&mut host), "the plugin is stopped");
     assert!(host.plugin(key).is_some());
 }
