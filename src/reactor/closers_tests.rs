@@ -1,6 +1,7 @@
 //! Descriptors that take for ever to close, and who does not wait for them.
 
 use super::*;
+use crate::sys::testing::alone;
 use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, setsockopt, sockopt};
 use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +10,9 @@ use std::time::Instant;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A socket whose close(2) does not return as long as its peer, which is here too, neither reads nor ends.
+/// A socket whose close(2) does not return as long as its peer, which is here too, neither reads nor ends. Where another
+/// test starts a process meanwhile, that holds a copy until its exec, and the close is not the last: so tests that use this
+/// run alone.
 fn lingering() -> (OwnedFd, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -45,120 +48,131 @@ fn is_closed(reader: &mut std::io::PipeReader) -> bool {
 
 #[test]
 fn one_that_does_not_close_keeps_those_of_its_owner_only() {
-    let mut closers = Closers::new(KnownChildren::default(), drop);
-    let (first, second) =
-        (Arc::clone(closers.of_plugin(PluginKey(1))), Arc::clone(closers.of_plugin(PluginKey(2))));
-    let (fd, peer) = lingering();
-    let passed = first.take_in(vec![fd]);
-    assert!(crate::state::closing::check_kinds(&passed).unwrap_err().message.contains("a TCP socket"));
-    drop(passed);
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    drop(second.take_in(vec![writer.into()]));
-    assert!(is_closed(&mut reader), "another plugin's are closed");
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    drop(first.take_in(vec![writer.into()]));
-    eventually("only what hangs is left", || second.waiting() == 0);
-    assert_eq!(first.waiting(), 2);
-    drop(closers);
-    drop(peer);
-    assert!(is_closed(&mut reader), "also when the host has ended");
-    eventually("all are closed", || first.waiting() == 0);
+    alone(|| {
+        let mut closers = Closers::new(KnownChildren::default(), drop);
+        let (first, second) =
+            (Arc::clone(closers.of_plugin(PluginKey(1))), Arc::clone(closers.of_plugin(PluginKey(2))));
+        let (fd, peer) = lingering();
+        let passed = first.take_in(vec![fd]);
+        assert!(crate::state::closing::check_kinds(&passed).unwrap_err().message.contains("a TCP socket"));
+        drop(passed);
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        drop(second.take_in(vec![writer.into()]));
+        assert!(is_closed(&mut reader), "another plugin's are closed");
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        drop(first.take_in(vec![writer.into()]));
+        eventually("only what hangs is left", || second.waiting() == 0);
+        assert_eq!(first.waiting(), 2);
+        drop(closers);
+        drop(peer);
+        assert!(is_closed(&mut reader), "also when the host has ended");
+        eventually("all are closed", || first.waiting() == 0);
+    });
 }
 
 #[test]
 fn more_than_may_wait_are_told_and_so_is_when_half_of_them_are_closed() {
-    let (tell, told) = mpsc::channel();
-    let mut closers = Closers::new(KnownChildren::default(), move |key| tell.send(key).unwrap());
-    let key = PluginKey(7);
-    let closer = Arc::clone(closers.of_plugin(key));
-    let (fd, peer) = lingering();
-    drop(closer.take_in(vec![fd]));
-    let pipes = || (1..UNCLOSED_MAX).map(|_| std::io::pipe().unwrap().1.into());
-    drop(closer.take_in(pipes().skip(1).collect()));
-    assert!(!closer.is_full() && closers.check(key).is_ok());
-    drop(closer.take_in(pipes().take(1).collect()));
-    assert!(closer.is_full());
-    let failure = closers.check(key).unwrap_err();
-    assert!(failure.shortage && failure.reason.contains("256 file descriptors"), "{failure:?}");
-    assert!(closers.check(PluginKey(8)).is_ok() && told.try_recv().is_err());
-    drop(peer);
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(key));
-    eventually("all are closed", || closer.waiting() == 0);
-    assert!(!closer.is_full() && closers.check(key).is_ok());
+    alone(|| {
+        let (tell, told) = mpsc::channel();
+        let mut closers = Closers::new(KnownChildren::default(), move |key| tell.send(key).unwrap());
+        let key = PluginKey(7);
+        let closer = Arc::clone(closers.of_plugin(key));
+        let (fd, peer) = lingering();
+        drop(closer.take_in(vec![fd]));
+        let pipes = || (1..UNCLOSED_MAX).map(|_| std::io::pipe().unwrap().1.into());
+        drop(closer.take_in(pipes().skip(1).collect()));
+        assert!(!closer.is_full() && closers.check(key).is_ok());
+        drop(closer.take_in(pipes().take(1).collect()));
+        assert!(closer.is_full());
+        let failure = closers.check(key).unwrap_err();
+        assert!(failure.shortage && failure.reason.contains("256 file descriptors"), "{failure:?}");
+        assert!(closers.check(PluginKey(8)).is_ok() && told.try_recv().is_err());
+        drop(peer);
+        assert_eq!(told.recv_timeout(DEADLINE), Ok(key));
+        eventually("all are closed", || closer.waiting() == 0);
+        assert!(!closer.is_full() && closers.check(key).is_ok());
+    });
 }
 
 #[test]
 fn plugins_whose_descriptors_hang_leave_threads_for_control_clients_and_the_program() {
-    let mut closers = Closers::new(KnownChildren::default(), drop);
-    let mut peers = Vec::new();
-    for key in 0..THREADS_MAX as u32 + 2 {
-        let (fd, peer) = lingering();
-        peers.push(peer);
-        drop(closers.of_plugin(PluginKey(key)).take_in(vec![fd]));
-    }
-    let at_work = || closers.threads.lock().of_plugins;
-    eventually("threads hang", || at_work() == PLUGIN_THREADS_MAX);
-    for closer in [Arc::clone(&closers.clients) as Arc<dyn Closer<OwnedFd>>, Arc::clone(&closers.program)] {
-        let (mut reader, writer) = std::io::pipe().unwrap();
-        closer.close(writer.into());
-        assert!(is_closed(&mut reader));
-    }
-    assert!(at_work() == PLUGIN_THREADS_MAX && closers.threads.lock().running <= THREADS_MAX);
-    drop(peers);
-    eventually("those that waited for a thread are closed too", || {
-        closers.plugins.values().all(|closer| closer.waiting() == 0)
+    alone(|| {
+        let mut closers = Closers::new(KnownChildren::default(), drop);
+        let mut peers = Vec::new();
+        for key in 0..THREADS_MAX as u32 + 2 {
+            let (fd, peer) = lingering();
+            peers.push(peer);
+            drop(closers.of_plugin(PluginKey(key)).take_in(vec![fd]));
+        }
+        let at_work = || closers.threads.lock().of_plugins;
+        eventually("threads hang", || at_work() == PLUGIN_THREADS_MAX);
+        for closer in [Arc::clone(&closers.clients) as Arc<dyn Closer<OwnedFd>>, Arc::clone(&closers.program)]
+        {
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            closer.close(writer.into());
+            assert!(is_closed(&mut reader));
+        }
+        assert!(at_work() == PLUGIN_THREADS_MAX && closers.threads.lock().running <= THREADS_MAX);
+        drop(peers);
+        eventually("those that waited for a thread are closed too", || {
+            closers.plugins.values().all(|closer| closer.waiting() == 0)
+        });
     });
 }
 
 #[test]
 fn a_socket_is_closed_at_once_unless_it_carries_descriptors() {
-    let closers = Closers::new(KnownChildren::default(), drop);
-    let clients = &closers.clients;
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    theirs.write_all(b"unread").unwrap();
-    drop(clients.guard(ours));
-    assert_eq!((clients.waiting(), theirs.read(&mut [0; 1]).unwrap()), (0, 0));
+    alone(|| {
+        let closers = Closers::new(KnownChildren::default(), drop);
+        let clients = &closers.clients;
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"unread").unwrap();
+        drop(clients.guard(ours));
+        assert_eq!((clients.waiting(), theirs.read(&mut [0; 1]).unwrap()), (0, 0));
 
-    // In its own queue, and in that of a socket in its queue.
-    let (fd, peer) = lingering();
-    let (inner, inner_peer) = UnixStream::pair().unwrap();
-    send(&inner_peer, &[fd]);
-    let (other_fd, other_peer) = lingering();
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    send(&theirs, &[inner.into()]);
-    send(&theirs, &[other_fd]);
-    drop(clients.guard(ours));
-    assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0, "its peer sees the end all the same");
-    assert!(clients.waiting() > 0, "a thread closes them");
-    drop((peer, other_peer));
-    eventually("they are closed", || clients.waiting() == 0);
+        // In its own queue, and in that of a socket in its queue.
+        let (fd, peer) = lingering();
+        let (inner, inner_peer) = UnixStream::pair().unwrap();
+        send(&inner_peer, &[fd]);
+        let (other_fd, other_peer) = lingering();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        send(&theirs, &[inner.into()]);
+        send(&theirs, &[other_fd]);
+        drop(clients.guard(ours));
+        assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0, "its peer sees the end all the same");
+        assert!(clients.waiting() > 0, "a thread closes them");
+        drop((peer, other_peer));
+        eventually("they are closed", || clients.waiting() == 0);
+    });
 }
 
 #[test]
 fn a_connection_that_nobody_accepted_is_let_go_with_what_it_brought() {
-    let closers = Closers::new(KnownChildren::default(), drop);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
-    let listen = || {
-        let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        closers.clients.guard(listener)
-    };
-    let listener = listen();
-    let mut idle = UnixStream::connect(&path).unwrap();
-    drop(listener);
-    assert_eq!((closers.clients.waiting(), idle.read(&mut [0; 1]).unwrap()), (0, 0));
+    alone(|| {
+        let closers = Closers::new(KnownChildren::default(), drop);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listen = || {
+            let _ = std::fs::remove_file(&path);
+            let listener = UnixListener::bind(&path).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            closers.clients.guard(listener)
+        };
+        let listener = listen();
+        let mut idle = UnixStream::connect(&path).unwrap();
+        drop(listener);
+        assert_eq!((closers.clients.waiting(), idle.read(&mut [0; 1]).unwrap()), (0, 0));
 
-    let listener = listen();
-    let (fd, peer) = lingering();
-    let mut client = UnixStream::connect(&path).unwrap();
-    send(&client, &[fd]);
-    drop(listener);
-    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
-    assert!(closers.clients.waiting() > 0, "a thread closes it");
-    drop(peer);
-    eventually("it is closed", || closers.clients.waiting() == 0);
+        let listener = listen();
+        let (fd, peer) = lingering();
+        let mut client = UnixStream::connect(&path).unwrap();
+        send(&client, &[fd]);
+        drop(listener);
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+        assert!(closers.clients.waiting() > 0, "a thread closes it");
+        drop(peer);
+        eventually("it is closed", || closers.clients.waiting() == 0);
+    });
 }
 
 #[test]

@@ -16,6 +16,26 @@ use std::time::{Duration, Instant};
 /// No test waits longer for anything.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Runs the body of the test that calls this in a process of its own, which runs nothing else. Where it fails this fails.
+pub(crate) fn alone<F: FnOnce()>(body: F) {
+    const ALONE: &str = "RPC_PLUGIN_SYSTEM_TEST_ALONE";
+    // The type of a closure in a test is named after it: `crate::module::test::{{closure}}`.
+    let path = std::any::type_name::<F>().strip_suffix("::{{closure}}");
+    let (_, name) = path.and_then(|path| path.split_once("::")).unwrap();
+    if std::env::var_os(ALONE).is_some_and(|running| running == name) {
+        return body();
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args([name, "--exact", "--nocapture"]).env(ALONE, name).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(
+        output.status.success() && said.contains("test result: ok. 1 passed"),
+        "{}\n{said}",
+        output.status
+    );
+}
+
 /// A folder with mode 0700, whatever the umask; without links in its path.
 pub(crate) fn folder() -> tempfile::TempDir {
     // Not TMPDIR: it may lie under a folder that this code refuses, which is not what is tested here.
