@@ -49,7 +49,11 @@ const OWN: &[Flag] = &[
         "Let members of this group control the daemon as its own user does, through a socket of their own at this \
          absolute path; they give it to rpcpluginctl with --admin-socket",
     ),
-    Flag::switch(CHECK_CONFIG, "Check the configuration, print it as JSON with all defaults, and end"),
+    Flag::switch(
+        CHECK_CONFIG,
+        "Check the configuration and the executables, interpreters and folders that it names, print it as JSON with \
+         all defaults, and end",
+    ),
     Flag::with_value(CONFIG, "FILE", "Read plugins and settings from this JSON file").short('c'),
     HELP_FLAG,
     Flag::switch(JSON, "Print output as JSON, one object a line"),

@@ -4,6 +4,7 @@
 //! not do: anything that an embedding program would miss; that belongs to `host`.
 
 mod by_hand;
+mod check;
 pub mod config;
 mod daemon_error;
 mod demo;

@@ -11,7 +11,7 @@ use super::flags::{
     SERVE_ECHO, WAIT,
 };
 use super::stderr_events::{self, StderrEvents};
-use super::{by_hand, demo, echo, signals};
+use super::{by_hand, check, demo, echo, signals};
 use crate::cli::{Args, Ask};
 use crate::host::{EventKind, Host, HostError, Level, SinkTarget};
 use crate::sys::limits::{bound_allocator, raise_descriptor_limit};
@@ -64,7 +64,10 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
     }
     if args.is_set(CHECK_CONFIG) {
         print(&format!("{}\n", config::to_json(&config, EnvValues::Hidden)))?;
-        return Ok(ExitCode::SUCCESS);
+        return match check::problems(&config).as_slice() {
+            [] => Ok(ExitCode::SUCCESS),
+            problems => Err(DaemonError::failed(problems.join("\nrpcplugind: "))),
+        };
     }
     // Before any thread, which would have an arena of its own.
     bound_allocator();

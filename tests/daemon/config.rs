@@ -20,7 +20,7 @@ fn a_good_configuration_is_printed_with_all_defaults_and_starts_nothing() {
     let text = json!({
         "runtime_dir": world.runtime_dir(),
         "defaults": {"call_timeout": "1h 30m"},
-        "plugins": {"kv": {"executable": "/not/there/yet", "env": {"PASSWORD": "hunter2"}, "restart": "never"}},
+        "plugins": {"kv": {"executable": "/bin/echo", "env": {"PASSWORD": "hunter2"}, "restart": "never"}},
     });
     std::fs::write(&path, text.to_string()).unwrap();
     let path = path.to_str().unwrap();
@@ -36,6 +36,46 @@ fn a_good_configuration_is_printed_with_all_defaults_and_starts_nothing() {
     assert_eq!(shown["plugins"]["kv"]["restart"], "never");
     assert!(!ran.stdout.contains("hunter2"), "{}", ran.stdout);
     assert!(!world.runtime_dir().exists(), "nothing was made");
+}
+
+#[test]
+fn what_could_not_be_launched_fails_the_check_and_each_of_it_is_named() {
+    let world = World::new();
+    let good = world.script("good", "#!/bin/sh\nexit 0\n");
+    let lost = world.script("lost", "#!/no/such/interpreter -x\n");
+    let shared = world.script("shared", "#!/bin/sh\n");
+    chmod(&shared, 0o777);
+    let path = world.path().join("config.json");
+    let text = json!({
+        "runtime_dir": world.runtime_dir(),
+        "plugins": {
+            "good": {"executable": good},
+            "lost": {"executable": lost},
+            "shared": {"executable": shared},
+            "missing": {"executable": world.path().join("nowhere")},
+            "homeless": {"executable": good, "working_folder": world.path().join("no-folder")},
+            "unenterable": {"executable": good, "working_folder": good},
+        },
+        "log": {"sinks": [{"name": "audit", "type": "command", "command": [world.path().join("no-sink")]}]},
+    });
+    std::fs::write(&path, text.to_string()).unwrap();
+    let ran = daemon(&["--config", path.to_str().unwrap(), "--check-config"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let shown: Value = serde_json::from_str(&ran.stdout).expect("it is printed all the same");
+    assert_eq!(shown["plugins"].as_object().unwrap().len(), 6);
+    let expected = [
+        ("plugin lost: ", "its interpreter /no/such/interpreter cannot be found"),
+        ("plugin shared: ", "can be changed by other users"),
+        ("plugin missing: ", "does not exist"),
+        ("plugin homeless: ", "no-folder: No such file or directory"),
+        ("plugin unenterable: ", "is no folder"),
+        ("sink audit: ", "does not exist"),
+    ];
+    for (whose, what) in expected {
+        let found = ran.stderr.lines().any(|line| line.contains(whose) && line.contains(what));
+        assert!(found, "{whose}{what} is not in {}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("plugin good") && !world.runtime_dir().exists(), "{}", ran.stderr);
 }
 
 #[test]
