@@ -53,8 +53,8 @@ fn what_could_not_be_launched_fails_the_check_and_each_of_it_is_named() {
             "lost": {"executable": lost},
             "shared": {"executable": shared},
             "missing": {"executable": world.path().join("nowhere")},
-            "homeless": {"executable": good, "working_folder": world.path().join("no-folder")},
-            "unenterable": {"executable": good, "working_folder": good},
+            "homeless": {"executable": good, "working_dir": world.path().join("no-folder")},
+            "unenterable": {"executable": good, "working_dir": good},
         },
         "log": {"sinks": [{"name": "audit", "type": "command", "command": [world.path().join("no-sink")]}]},
     });

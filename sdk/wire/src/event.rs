@@ -2,8 +2,10 @@
 //!
 //! What it deliberately does not do: write, rotate or read files; the host's event log does.
 
+use crate::cut::shown;
 use crate::ident::{Generation, PluginId};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
 
@@ -29,6 +31,39 @@ impl Level {
     #[must_use]
     pub fn named(name: &str) -> Option<Level> {
         Level::ALL.into_iter().find(|level| level.as_str() == name)
+    }
+
+    /// The level that loggers call so, in any case: `WARNING`, `err`, `fatal`, `notice`; with an offset too, as in `INFO+2`.
+    #[must_use]
+    pub fn said(name: &str) -> Option<Level> {
+        const NAMES: [(&str, Level); 24] = [
+            ("trace", Level::Debug),
+            ("debug", Level::Debug),
+            ("verbose", Level::Debug),
+            ("silly", Level::Debug),
+            ("dbg", Level::Debug),
+            ("info", Level::Info),
+            ("information", Level::Info),
+            ("informational", Level::Info),
+            ("notice", Level::Info),
+            ("default", Level::Info),
+            ("warn", Level::Warn),
+            ("warning", Level::Warn),
+            ("wrn", Level::Warn),
+            ("error", Level::Error),
+            ("err", Level::Error),
+            ("severe", Level::Error),
+            ("critical", Level::Error),
+            ("crit", Level::Error),
+            ("fatal", Level::Error),
+            ("panic", Level::Error),
+            ("dpanic", Level::Error),
+            ("alert", Level::Error),
+            ("emergency", Level::Error),
+            ("emerg", Level::Error),
+        ];
+        let name = name.split(['+', '-']).next().unwrap_or(name);
+        NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, level)| *level)
     }
 
     /// The name in the record.
@@ -80,6 +115,14 @@ impl Component {
             Component::Plugin => "plugin",
         }
     }
+}
+
+/// Reads a level as loggers write it; see [`Level::said`].
+pub(crate) fn level_as_said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Level::said(&name).ok_or_else(|| {
+        D::Error::custom(format_args!("{:?} is no level; one of debug, info, warn, error", shown(&name, 80)))
+    })
 }
 
 macro_rules! events {

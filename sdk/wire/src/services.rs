@@ -1,7 +1,7 @@
 //! Params of what a plugin asks of its host: `host.log`, `host.call`, `host.event`; and of `rpc.callback` (protocol
 //! sections 4 and 5).
 
-use crate::event::Level;
+use crate::event::{Level, level_as_said};
 use crate::ident::PluginId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 /// Params of [`METHOD_LOG`](crate::life::METHOD_LOG).
 #[derive(Debug, Clone, Deserialize)]
 pub struct PluginLog {
-    /// How much it matters.
+    /// How much it matters, as loggers say it.
+    #[serde(deserialize_with = "level_as_said")]
     pub level: Level,
     /// One sentence for a person.
     pub message: String,

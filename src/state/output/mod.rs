@@ -1,7 +1,7 @@
 //! What plugins print: from bytes to lines, from lines to events, no more of them than may be.
 //!
 //! What this folder is for: one stream of one generation. `lines` cuts bytes into lines, `report` keeps the
-//! lines of one panic or traceback together, `structured` reads lines that are JSON, `rate` bounds what goes
+//! lines of one panic or traceback together, `structured` reads lines that say their level, `tail` keeps the last ones, `rate` bounds what goes
 //! on record; [`Capture`] is all of it. What it deliberately does not do: read pipes, record, keep time.
 //!
 //! What always holds: any split of the same bytes gives the same events; an event is text, and its bytes are
@@ -13,6 +13,7 @@ mod printed;
 mod rate;
 mod report;
 mod structured;
+mod tail;
 mod taker;
 #[cfg(test)]
 mod tests;
@@ -26,14 +27,9 @@ use super::unasked::Unasked;
 pub(super) use rate::Rate;
 
 use lines::Lines;
-use report::{Report, Taken};
-use std::collections::VecDeque;
+use report::{Report, ReportEnd, Taken};
 use std::fmt;
-
-/// Lines of standard error that become part of the exit's record.
-const TAIL_LINES_MAX: usize = 20;
-/// Longest line in that tail. Bytes.
-const TAIL_LINE_BYTES_MAX: usize = 1024;
+use tail::Tail;
 
 /// One of the two streams that a program prints to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +66,7 @@ pub enum Treatment {
 pub struct Capture {
     lines: Lines,
     /// `None` but for standard error.
-    tail: Option<VecDeque<String>>,
+    tail: Option<Tail>,
     /// `None`: each line as it is.
     rate: Option<Rate>,
     /// What was beyond the rate.
@@ -86,7 +82,7 @@ impl Capture {
             Treatment::Events { bytes_per_second_max } => Some(Rate::new(bytes_per_second_max)),
             Treatment::Lines => None,
         };
-        let tail = (stream == Stream::Stderr).then(VecDeque::new);
+        let tail = (stream == Stream::Stderr).then(Tail::default);
         Capture { lines: Lines::default(), tail, rate, unasked: Unasked::of_lines(), report: None }
     }
 
@@ -133,19 +129,12 @@ impl Capture {
 
     /// The last lines, for the record of the exit; whatever became of them.
     pub fn take_tail(&mut self) -> Vec<String> {
-        self.tail.as_mut().map(|tail| tail.drain(..).collect()).unwrap_or_default()
+        self.tail.as_mut().map(Tail::take).unwrap_or_default()
     }
 
     fn take_line(&mut self, now: Time, line: String, out: &mut Vec<Printed>) {
         if let Some(tail) = &mut self.tail {
-            if tail.len() == TAIL_LINES_MAX {
-                tail.pop_front();
-            }
-            let mut end = line.len().min(TAIL_LINE_BYTES_MAX);
-            while !line.is_char_boundary(end) {
-                end -= 1;
-            }
-            tail.push_back(line.get(..end).unwrap_or_default().to_owned());
+            tail.push(now, &line);
         }
         if self.rate.is_none() {
             return out.push(Printed::Line(line));
@@ -167,8 +156,13 @@ impl Capture {
     fn end_report(&mut self, now: Time, out: &mut Vec<Printed>) {
         let Some(report) = self.report.take() else { return };
         let is_after_blank = report.holds_blank();
-        if let Some(whole) = report.finish() {
-            self.admit(now, whole, out);
+        match report.finish() {
+            ReportEnd::Nothing => {}
+            ReportEnd::Whole(whole) => self.admit(now, whole, out),
+            // It only began like one.
+            ReportEnd::Lines(text) => {
+                text.split('\n').for_each(|line| self.take_ordinary(now, line.to_owned(), out));
+            }
         }
         if is_after_blank {
             self.take_ordinary(now, String::new(), out);

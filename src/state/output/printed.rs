@@ -5,12 +5,16 @@ use super::structured::Structured;
 /// What a report is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportKind {
-    /// A Rust thread that panicked.
+    /// A Rust thread or a Go program that panicked.
     Panic,
     /// A Python exception that nobody caught, or that somebody printed.
     Traceback,
     /// What a sanitizer of C or C++ found.
     Sanitizer,
+    /// An exception of Node, Java or Ruby that nobody caught, or that somebody printed with its stack.
+    Exception,
+    /// A C++ program that was ended by an exception that nobody caught.
+    Terminate,
 }
 
 impl ReportKind {
@@ -21,6 +25,8 @@ impl ReportKind {
             ReportKind::Panic => "panic",
             ReportKind::Traceback => "traceback",
             ReportKind::Sanitizer => "sanitizer",
+            ReportKind::Exception => "exception",
+            ReportKind::Terminate => "terminate",
         }
     }
 }
@@ -30,7 +36,7 @@ impl ReportKind {
 pub enum Printed {
     /// A line, or a piece of a long one.
     Line(String),
-    /// A line that was a JSON object with a level and a message.
+    /// A line that says its level: a JSON object with a level and a message, or text that begins with its level.
     Structured(Structured),
     /// The lines of one panic, traceback or sanitizer's report, or a part of a long one.
     Report {
