@@ -7,6 +7,8 @@ use crate::cli::{
 };
 
 pub(super) const ID: &str = "ID";
+/// The argument of `logs`, which takes several.
+pub(super) const IDS: &str = "ID...";
 pub(super) const METHOD: &str = "METHOD";
 pub(super) const JSON: &str = "JSON";
 /// The flag that names a socket in place of the runtime folder's, and its variable.
@@ -145,8 +147,9 @@ const COMMANDS: &[Command] = &[
                   line, as it was written; with --summary and --verify, one document. With --follow, --timeout \
                   bounds how long; without it, until interrupted.",
         positionals: &[Positional {
+            name: IDS,
             required: false,
-            help: "The plugin; may be left out when there is only one",
+            help: "The plugin, or several of them; may be left out when there is only one",
             ..ID_ARGUMENT
         }],
         flags: &[
@@ -157,6 +160,13 @@ const COMMANDS: &[Command] = &[
             Flag::switch("follow", "Keep running and print events as they come").short('f'),
             Flag::with_value("format", "FORMAT", "Output format: text or json; json is the same as --json")
                 .default("text"),
+            Flag::with_value("generation", "N", "Only events of this generation; with several, of any of them").repeated(),
+            Flag::with_value(
+                "grep",
+                "TEXT",
+                "Only events that say this text, which is no pattern; without capital letters in any case; with several, all of them",
+            )
+            .repeated(),
             Flag::with_value("level", "LEVEL", "Only events of this level and above: debug, info, warn or error"),
             Flag::with_value(
                 "limit",
@@ -166,12 +176,14 @@ const COMMANDS: &[Command] = &[
             .short('n')
             .default(LIMIT_DEFAULT),
             Flag::with_value("method", "NAME", "Only events about this method; with several, about any of them").repeated(),
-            ID_FLAG,
+            Flag::with_value("pid", "PID", "Only events about this process; with several, about any of them").repeated(),
+            ID_FLAG.repeated(),
             Flag::switch("reverse", "Print the newest first").short('r'),
             Flag::with_value(
                 "since",
                 "TIME",
-                "Only events since then: a duration before now such as 15m, or a time such as 2026-01-31T12:00:00Z",
+                "Only events since then: a duration before now such as 15m; local time such as 22:00, today, yesterday or \
+                 '2026-01-31 22:00'; or a time such as 2026-01-31T12:00:00Z",
             ),
             Flag::with_value(
                 "source",
@@ -194,6 +206,10 @@ const COMMANDS: &[Command] = &[
             Example {
                 line: "rpcpluginctl logs --all --since 15m --level warn",
                 what: "Warnings and errors of all plugins and the daemon in the last 15 minutes",
+            },
+            Example {
+                line: "rpcpluginctl logs kv echo --since 22:00 --grep 'no space'",
+                what: "Events of two plugins since the last time it was ten in the evening that say so",
             },
             Example {
                 line: "rpcpluginctl logs --all --follow --json | grep '\"error\"'",

@@ -12,6 +12,7 @@ use crate::state::plugin::status_of;
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
+use crate::sys::command_name::command_of;
 use rpc_plugin_peer::{Party, check_object};
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
@@ -30,6 +31,9 @@ use std::time::Duration;
 
 /// Bytes of a plugin's last error in a list of all; that of one plugin has it whole.
 const LISTED_ERROR_BYTES_MAX: usize = 512;
+
+/// The action that is a call, on record.
+const CALL: &str = "call";
 
 /// Serves the methods of the admin socket.
 #[derive(Debug)]
@@ -205,8 +209,8 @@ fn call(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObj
 fn note_call(cx: &mut AdminCx<'_>, target: &Target, method: &str) {
     let note = match target {
         Target::Plugin(id) if cx.supervisor.find(id).is_none() => return,
-        Target::Plugin(id) => action(cx, Some(id), "call"),
-        Target::Capability(name) => action(cx, None, "call").reason(format!("capability {name}")),
+        Target::Plugin(id) => action(cx, Some(id), CALL),
+        Target::Capability(name) => action(cx, None, CALL).reason(format!("capability {name}")),
     };
     cx.notes.push(note.method(method).level(Level::Debug));
 }
@@ -263,5 +267,12 @@ fn action(cx: &AdminCx<'_>, plugin_id: Option<&PluginId>, action: &str) -> Note 
     note.plugin_id = plugin_id.cloned();
     note.operation_id = Some(cx.operation_id());
     note.by = Some(Party::Client(cx.peer_pid));
-    note.details(serde_json::json!({"action": action, "peer_uid": cx.peer_uid, "peer_pid": cx.peer_pid}))
+    let mut details = serde_json::json!({"action": action, "peer_uid": cx.peer_uid, "peer_pid": cx.peer_pid});
+    // Calls come often, and say by their connection who makes them.
+    if action != CALL
+        && let Some(command) = command_of(cx.peer_pid)
+    {
+        details["peer_command"] = command.into();
+    }
+    note.details(details)
 }

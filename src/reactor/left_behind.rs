@@ -10,6 +10,7 @@ use super::loop_commands::LoopCommand;
 use crate::engine::CommandSender;
 use crate::state::action::Note;
 use crate::sys::known_children::KnownChildren;
+use crate::sys::orphans::KilledOrphan;
 use crate::sys::sweeper::Sweeper;
 use rpc_plugin_wire::event::EventKind;
 use std::io;
@@ -33,12 +34,16 @@ impl LeftBehind {
         children: KnownChildren,
         commands: CommandSender<LoopCommand>,
     ) -> io::Result<LeftBehind> {
+        let records = commands.clone();
+        let on_kill = move |killed: Vec<KilledOrphan>| {
+            let _ = records.post(LoopCommand::Record(Box::new(note_of(&killed))));
+        };
         let on_fault = move |error: io::Error| {
             let note = Note::new(EventKind::HostFault, "what a plugin left behind could not be ended");
             // A loop that has too much to do has more to tell.
             let _ = commands.post(LoopCommand::Record(Box::new(note.error(error.to_string()))));
         };
-        let sweeper = adopts.then(|| Sweeper::start(children, on_fault)).transpose()?;
+        let sweeper = adopts.then(|| Sweeper::start(children, on_kill, on_fault)).transpose()?;
         Ok(LeftBehind { sweeper })
     }
 
@@ -52,7 +57,13 @@ impl LeftBehind {
     /// Ends and reaps all that any plugin left behind, where this host adopts it.
     pub(super) fn end(&self, hub: &mut Hub) {
         let Some(sweeper) = &self.sweeper else { return };
-        match sweeper.end_all(ORPHANS_END_TIMEOUT) {
+        let ended = sweeper.end_all(ORPHANS_END_TIMEOUT);
+        if let Some(Ok((killed, _))) = &ended
+            && !killed.is_empty()
+        {
+            hub.recorder.record(note_of(killed));
+        }
+        match ended {
             Some(Ok((_, left))) if left.is_empty() => {}
             Some(Ok((_, left))) => {
                 let text = format!("processes {left:?} do not end");
@@ -66,4 +77,20 @@ impl LeftBehind {
             }
         }
     }
+}
+
+/// What is put on record of processes that escaped from their plugin and were ended.
+fn note_of(killed: &[KilledOrphan]) -> Note {
+    let names: Vec<String> = killed
+        .iter()
+        .map(|orphan| match &orphan.command {
+            Some(command) => format!("{} ({command})", orphan.pid),
+            None => orphan.pid.to_string(),
+        })
+        .collect();
+    let processes: Vec<_> = (killed.iter())
+        .map(|orphan| serde_json::json!({"pid": orphan.pid, "command": orphan.command}))
+        .collect();
+    let text = format!("what a plugin left behind was sent SIGKILL: {}", names.join(", "));
+    Note::new(EventKind::OrphansKilled, text).details(serde_json::json!({"processes": processes}))
 }

@@ -7,13 +7,14 @@
 //!
 //! What always holds: every file descriptor is close-on-exec; a process is signalled only through a
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
-//! files with unsafe code are `raw.rs`, `child.rs`, `fd_kind.rs`, `large_pieces.rs`, `access_list.rs` and
-//! `peer_groups.rs`; `docs/unsafe-inventory.md` lists each block.
+//! files with unsafe code are `raw.rs`, `child.rs`, `fd_kind.rs`, `large_pieces.rs`, `access_list.rs`,
+//! `local_time.rs` and `peer_groups.rs`; `docs/unsafe-inventory.md` lists each block.
 
 mod access_list;
 pub mod attached;
 mod child;
 pub mod clock;
+pub mod command_name;
 pub mod credentials;
 pub mod executable;
 mod executable_error;
@@ -34,6 +35,7 @@ pub mod leftovers;
 pub mod limits;
 mod listen_error;
 pub mod listener;
+pub mod local_time;
 pub mod orphans;
 pub mod peer_groups;
 pub mod pidfd_slot;

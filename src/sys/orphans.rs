@@ -10,6 +10,7 @@
 //! until then its pid is its own: what is read about it by its pid is about no other process.
 #![forbid(unsafe_code)]
 
+use super::command_name::command_of;
 use super::known_children::{KnownChildren, Leader};
 use super::leftovers::has_exact_entry;
 use super::process::{ExitStatus, Signal, wait_readable};
@@ -29,6 +30,15 @@ fn owns(leader: &Leader, pid: u32) -> bool {
         || has_exact_entry(pid, &leader.mark)
 }
 
+/// A process that nobody looked after and that was sent SIGKILL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KilledOrphan {
+    /// Its pid.
+    pub pid: u32,
+    /// Its name, where that could be read.
+    pub command: Option<String>,
+}
+
 /// What one [`sweep`] found.
 #[derive(Debug, Default)]
 pub struct Sweep {
@@ -36,6 +46,8 @@ pub struct Sweep {
     pub reaped: Vec<(u32, ExitStatus)>,
     /// Orphans of nobody that were sent SIGKILL and have not ended yet: pid, and a pidfd to wait on.
     pub dying: Vec<(u32, OwnedFd)>,
+    /// The same, as one tells of them.
+    pub killed: Vec<KilledOrphan>,
     /// Where the next sweep is to go on; `None`: all were looked at.
     pub next: Option<u32>,
 }
@@ -112,7 +124,9 @@ pub fn sweep(children: &KnownChildren, from: u32) -> io::Result<Sweep> {
             Ok(Some(status)) => sweep.reaped.push((pid, status)),
             Ok(None) => {
                 // An orphan that changed its user may refuse (EPERM); it stays in `dying`.
+                let command = command_of(pid);
                 let _ = raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL);
+                sweep.killed.push(KilledOrphan { pid, command });
                 sweep.dying.push((pid, pidfd));
             }
             Err(_) => {}
@@ -178,7 +192,8 @@ pub fn kill_all_children() {
     }
 }
 
-/// Repeats [`sweep`] until nothing is left but what is known and what is theirs, or the time is over. Blocks.
+/// Repeats [`sweep`] until nothing is left but what is known and what is theirs, or the time is over. Adds to `killed`
+/// whom it killed, each once. Blocks.
 ///
 /// # Returns
 /// The reaped, and the pids of those that did not end in time.
@@ -188,11 +203,17 @@ pub fn kill_all_children() {
 pub fn kill_and_reap_orphans(
     children: &KnownChildren,
     timeout: Duration,
+    killed: &mut Vec<KilledOrphan>,
 ) -> io::Result<(Vec<u32>, Vec<u32>)> {
     let begin = Instant::now();
     let (mut gone, mut from) = (Vec::new(), 0);
     loop {
         let found = sweep(children, from)?;
+        for orphan in found.killed {
+            if !killed.iter().any(|known| known.pid == orphan.pid) {
+                killed.push(orphan);
+            }
+        }
         gone.extend(found.reaped.iter().map(|(pid, _)| *pid));
         let left = timeout.saturating_sub(begin.elapsed());
         from = found.next.unwrap_or(0);

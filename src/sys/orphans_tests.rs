@@ -93,7 +93,7 @@ fn orphans_of_nobody_are_killed_and_those_of_a_living_leader_live() {
     };
     assert!(known.launch("MARK=3".into(), during, |pid| *pid).is_err());
 
-    let (gone, left) = kill_and_reap_orphans(&known, DEADLINE).unwrap();
+    let (gone, left) = kill_and_reap_orphans(&known, DEADLINE, &mut Vec::new()).unwrap();
     assert!(gone.len() >= 4, "{gone:?}");
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(keeper.peek_exit().unwrap(), None);
@@ -104,10 +104,10 @@ fn orphans_of_nobody_are_killed_and_those_of_a_living_leader_live() {
     // What is a leader's own goes when the leader is none any more.
     drop(first_launch);
     let next_launch = known.launch("MARK=2".into(), || Ok::<_, ()>(keeper.pid()), |pid| *pid).unwrap();
-    assert_eq!(kill_and_reap_orphans(&known, DEADLINE).unwrap(), (vec![marked], vec![]));
+    assert_eq!(kill_and_reap_orphans(&known, DEADLINE, &mut Vec::new()).unwrap(), (vec![marked], vec![]));
     drop(keeper);
     drop(next_launch);
-    let (_, left) = kill_and_reap_orphans(&known, DEADLINE).unwrap();
+    let (_, left) = kill_and_reap_orphans(&known, DEADLINE, &mut Vec::new()).unwrap();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(children().unwrap(), Vec::<u32>::new());
     a_storm_is_swept_by_the_thread(root.path(), &known);
@@ -120,7 +120,7 @@ fn a_storm_is_swept_by_the_thread(folder: &std::path::Path, known: &KnownChildre
     let (mut storm, launch) = known
         .launch("MARK=4".into(), || spawn_patiently(&SpawnSpec::new(&storm)), |s| s.child.pid())
         .unwrap();
-    let sweeper = Sweeper::start(known.clone(), |error| panic!("{error}")).unwrap();
+    let sweeper = Sweeper::start(known.clone(), |_| {}, |error| panic!("{error}")).unwrap();
     assert!(storm.child.wait_exit(DEADLINE).unwrap());
     storm.child.reap().unwrap();
     drop(launch);

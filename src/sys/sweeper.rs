@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::known_children::KnownChildren;
-use super::orphans::{kill_and_reap_orphans, sweep};
+use super::orphans::{KilledOrphan, kill_and_reap_orphans, sweep};
 use crossbeam_channel::{Sender, bounded};
 use std::fmt;
 use std::io;
@@ -24,8 +24,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// of a core.
 const PAUSE_FACTOR: u32 = 9;
 
-/// What the end of all orphans gave: pids of the reaped, and of those that do not end.
-pub type OrphansEnd = io::Result<(Vec<u32>, Vec<u32>)>;
+/// What the end of all orphans gave: those that were killed and not told of before, and the pids of those that do not end.
+pub type OrphansEnd = io::Result<(Vec<KilledOrphan>, Vec<u32>)>;
 
 #[derive(Default)]
 struct Wanted {
@@ -54,18 +54,20 @@ impl fmt::Debug for Sweeper {
 }
 
 impl Sweeper {
-    /// Starts the thread. `on_fault` is told once when sweeping fails, until it works again.
+    /// Starts the thread. `on_kill` is told of those that a turn killed, each once; `on_fault` once when sweeping fails, until
+    /// it works again.
     ///
     /// # Errors
     /// The thread cannot be made.
     pub fn start(
         children: KnownChildren,
+        on_kill: impl Fn(Vec<KilledOrphan>) + Send + 'static,
         on_fault: impl Fn(io::Error) + Send + 'static,
     ) -> io::Result<Sweeper> {
         let shared = Arc::new(Wishes::default());
         let own = Arc::clone(&shared);
         let thread = crate::threads::builder("rpcplugin-sweep");
-        thread.spawn(move || own.run(&children, on_fault))?;
+        thread.spawn(move || own.run(&children, on_kill, on_fault))?;
         Ok(Sweeper { shared })
     }
 
@@ -127,20 +129,37 @@ impl Wishes {
         let _ = self.changed.wait_timeout_while(wanted, pause_after(turn), goes_on);
     }
 
-    fn run(&self, children: &KnownChildren, on_fault: impl Fn(io::Error)) {
+    fn run(
+        &self,
+        children: &KnownChildren,
+        on_kill: impl Fn(Vec<KilledOrphan>),
+        on_fault: impl Fn(io::Error),
+    ) {
         let (mut from, mut fails) = (0, false);
+        // Those that were told of and are not gone.
+        let mut told: Vec<u32> = Vec::new();
         loop {
             match self.next() {
                 Next::Over => return,
                 Next::End(timeout, sender) => {
+                    let mut killed = Vec::new();
+                    let ended = kill_and_reap_orphans(children, timeout, &mut killed);
+                    killed.retain(|orphan| !told.contains(&orphan.pid));
                     // Whoever asked may have given up.
-                    let _ = sender.try_send(kill_and_reap_orphans(children, timeout));
+                    let _ = sender.try_send(ended.map(|(_, left)| (killed, left)));
                 }
                 Next::Sweep => {
                     let begin = Instant::now();
                     match sweep(children, from) {
                         Ok(swept) => {
                             fails = false;
+                            let mut killed = swept.killed;
+                            killed.retain(|orphan| !told.contains(&orphan.pid));
+                            told.retain(|pid| !swept.reaped.iter().any(|(reaped, _)| reaped == pid));
+                            if !killed.is_empty() {
+                                told.extend(killed.iter().map(|orphan| orphan.pid));
+                                on_kill(killed);
+                            }
                             from = swept.next.unwrap_or(0);
                             if swept.next.is_some() {
                                 self.wanted().sweep = true;

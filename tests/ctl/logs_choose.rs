@@ -92,14 +92,17 @@ fn events_are_chosen_by_what_they_are() {
             said("x").level(Level::Warn),
         ],
     );
-    let table: [(&[&str], &[u64]); 12] = [
+    let table: [(&[&str], &[u64]); 14] = [
         (&["--level", "debug"], &[1, 2, 3, 4, 5, 6]),
         (&["--level", "info"], &[2, 3, 4, 5, 6]),
         (&["--level", "warn"], &[3, 4, 5, 6]),
         (&["--level", "error"], &[5]),
         (&["--component", "rpc"], &[3, 4]),
         (&["--component", "rpc", "--component", "auth"], &[1, 3, 4]),
-        (&["--component", "kern"], &[]),
+        (&["--component", "KERNEL"], &[2]),
+        (&["--level", "Warning"], &[3, 4, 5, 6]),
+        // As the Go system that came before it called them.
+        (&["--event", "plugin_dial_succeeded", "--event", "rpc_call_failed"], &[1, 3, 4]),
         (&["--event", "launched", "--event", "gave_up"], &[2, 5]),
         (&["--method", "kv.put"], &[4]),
         (&["--method", "kv.put", "--event", "launched"], &[]),
@@ -109,6 +112,81 @@ fn events_are_chosen_by_what_they_are() {
     for (words, expected) in table {
         assert_eq!(house.seqs(words), expected, "{words:?}");
     }
+}
+
+#[test]
+fn events_are_chosen_by_process_generation_text_and_plugin() {
+    let house = House::new();
+    let of = |generation: u64, pid: u32, text: &str| {
+        said(text.to_owned()).generation(Generation::try_from(generation).unwrap()).pid(pid)
+    };
+    house.write("kv", FILE_NAME, [of(1, 10, "No space left"), of(2, 20, "a.b"), of(3, 30, "axb")]);
+    house.write("echo", FILE_NAME, [of(1, 40, "all is well")]);
+    house.write("other", FILE_NAME, [of(1, 50, "x")]);
+    let table: [(&[&str], &[u64]); 8] = [
+        (&["kv", "--generation", "2"], &[2]),
+        (&["kv", "--generation", "2", "--generation", "3"], &[2, 3]),
+        (&["kv", "--pid", "30", "--pid", "10"], &[1, 3]),
+        (&["kv", "--grep", "no SPACE"], &[]),
+        (&["kv", "--grep", "no space"], &[1]),
+        (&["kv", "--grep", "a.b"], &[2]),
+        (&["kv", "--grep", "b", "--grep", "x"], &[3]),
+        (&["kv", "--since", "yesterday", "--until", "now", "--pid", "20"], &[2]),
+    ];
+    for (words, expected) in table {
+        assert_eq!(house.seqs(words), expected, "{words:?}");
+    }
+    for words in [&["kv", "echo", "kv"][..], &["--plugin-id", "kv", "--plugin-id", "echo"]] {
+        let ran = house.run(words);
+        assert_eq!(ran.stdout.lines().count(), 4, "{words:?}: {}", ran.stdout);
+        assert!(!ran.stdout.contains("other"), "{}", ran.stdout);
+    }
+    let wrong = |words: &[&str]| {
+        let ran = Run::new(&house.0.0).run(&[&["logs"], words].concat());
+        (ran.exit, ran.stderr)
+    };
+    for (words, exit, part) in [
+        (&["kv", "--event", "exitd"][..], Exit::Usage, "did you mean exited?"),
+        (&["kv", "--component", "kern"], Exit::Usage, "did you mean kernel?"),
+        (&["kv", "--since", "25:00"], Exit::Usage, "22:00, today, yesterday"),
+        (&["kv", "--pid", "x"], Exit::Usage, "it is not a number"),
+        (&["ecko"], Exit::UnknownPlugin, "did you mean echo?"),
+        (&["kv", "none-such"], Exit::UnknownPlugin, "no plugin \"none-such\""),
+    ] {
+        let (seen, stderr) = wrong(words);
+        assert!(seen == exit && stderr.contains(part), "{words:?}: {stderr}");
+    }
+}
+
+#[test]
+fn last_words_are_shown_once_and_who_acted_is_said() {
+    let house = House::new();
+    let generation = Generation::try_from(7).unwrap();
+    let tail = json!({"stderr_tail": ["", "panicked", "note"]});
+    let printed = Entry::new(EventKind::Stderr).generation(generation).message("panicked\nnote");
+    let exited =
+        || Entry::new(EventKind::Exited).generation(generation).message("it ended").details_of(&tail);
+    let scheduled = || {
+        Entry::new(EventKind::RestartScheduled)
+            .generation(generation)
+            .with(Some(()), |entry, ()| entry.reason("exit status 101\npanicked\nnote"))
+    };
+    let by = json!({"action": "stop", "peer_uid": 1000, "peer_pid": 4711, "peer_command": "rpcpluginctl"});
+    let acted = Entry::new(EventKind::AdminAction).message("an operator asked for stop").details_of(&by);
+    house.write("kv", FILE_NAME, [printed, exited(), scheduled(), acted]);
+    let shown = |words: &[&str]| {
+        let lines = house.run(words).stdout;
+        (lines.matches("| panicked").count(), lines.matches("| note").count(), lines)
+    };
+    let (panicked, note, lines) = shown(&[]);
+    assert_eq!((panicked, note), (0, 1), "{lines}");
+    assert!(lines.contains("(reason: exit status 101)\n"), "{lines}");
+    assert!(lines.contains("asked for stop (by user 1000, pid 4711 (rpcpluginctl))\n"), "{lines}");
+    // Where what it printed is left out, the first that tells of it has its last words.
+    let (panicked, note, lines) = shown(&["--component", "kernel", "--component", "runtime"]);
+    assert_eq!((panicked, note), (1, 1), "{lines}");
+    let (panicked, ..) = shown(&["--event", "restart_scheduled"]);
+    assert_eq!(panicked, 1);
 }
 
 #[test]

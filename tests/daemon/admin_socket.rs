@@ -453,7 +453,14 @@ fn every_action_is_on_record_with_who_asked() {
         records.map(details).collect()
     };
     let uid = nix::unistd::geteuid().as_raw();
-    let expected = |action: &str| json!({"action": action, "peer_pid": own, "peer_uid": uid});
+    let command = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let expected = |action: &str| {
+        let mut details = json!({"action": action, "peer_pid": own, "peer_uid": uid});
+        if action != "call" {
+            details["peer_command"] = command.trim_end().into();
+        }
+        details
+    };
     assert_eq!(actions("echo"), ["call", "restart", "stop", "start"].map(expected));
     assert_eq!(actions(""), [expected("shutdown")]);
     assert!(!world.record("echo").contains("hunter2"), "params are not for the record");

@@ -312,6 +312,9 @@ fn what_plugins_leave_behind_lives_as_long_as_they_do() {
         status = daemon.wait_replaced("crashes", status["pid"].as_u64().unwrap());
     }
     eventually("one that belongs to nobody is ended", || (!is_alive(stranger)).then_some(()));
+    let told = daemon.recorded("", EventKind::OrphansKilled, |_| true);
+    assert!(told.level == "warn" && told.message.contains(&format!("{stranger} (sleep)")), "{told:?}");
+    assert!(told.details.unwrap().get().contains(&format!("\"pid\":{stranger}")));
     assert!(is_alive(same) && is_alive(own));
     for (id, helper) in [("same", same), ("own", own)] {
         assert_eq!(daemon.ctl(&["stop", id]).code, 0);

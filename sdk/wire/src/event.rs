@@ -211,6 +211,8 @@ events! {
     ShutdownRequested = "shutdown_requested", Runtime, Info;
     /// A signal was sent to the plugin's process group.
     SignalSent = "signal_sent", Kernel, Warn;
+    /// Processes that left their plugin's group, and outlived it, were sent SIGKILL.
+    OrphansKilled = "orphans_killed", Kernel, Warn;
     /// A generation that was started by hand is over; its process is left alone.
     LetGo = "let_go", Kernel, Info;
     /// The process ended.

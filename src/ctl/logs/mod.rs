@@ -10,17 +10,20 @@
 
 mod filter;
 mod follow;
+mod names;
 mod newest;
 mod print;
 mod source;
 mod summary;
 mod trace;
 mod verify;
+mod when;
 
 use super::client::no_permission;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::{Invocation, table};
+use crate::cli::suggest::nearest;
 use filter::Filter;
 use newest::LIMIT_MAX;
 use rpc_plugin_record::{FILE_NAME, PLUGIN_FILE_NAME, Place, plugin_folders};
@@ -30,7 +33,19 @@ use std::io;
 use std::path::Path;
 
 /// Flags that say which events, and so are no use to `--verify`, which is about all of them.
-const CHOOSING: [&str; 8] = ["component", "event", "level", "limit", "method", "reverse", "since", "until"];
+const CHOOSING: [&str; 11] = [
+    "component",
+    "event",
+    "generation",
+    "grep",
+    "level",
+    "limit",
+    "method",
+    "pid",
+    "reverse",
+    "since",
+    "until",
+];
 
 /// The command `logs`, of one command line.
 pub(super) struct Logs<'a>(pub(super) &'a Invocation<'a>);
@@ -93,7 +108,7 @@ impl Logs<'_> {
             .or_else(|| pairs.into_iter().find_map(|pair| one_of(pair)))
             .or_else(|| one_of(&["summary", "limit"]))
             .or_else(|| one_of(&["summary", "reverse"]));
-        let names: Vec<&str> = [("all", "--all"), ("daemon", "--daemon"), (table::ID, "an ID")]
+        let names: Vec<&str> = [("all", "--all"), ("daemon", "--daemon"), (table::IDS, "an ID")]
             .iter()
             .filter_map(|(name, shown)| is_set(name).then_some(*shown))
             .collect();
@@ -142,16 +157,31 @@ impl Logs<'_> {
             let own = (name == FILE_NAME).then_some(daemons);
             return Ok(own.into_iter().chain(plugins()?.into_iter().map(of)).collect());
         }
-        if !self.0.args.is_set(table::ID) {
+        if !self.0.args.is_set(table::IDS) {
             return Ok(vec![of(self.only(plugins()?)?)]);
         }
-        let source = of(self.0.plugin_id()?);
-        if !is_folder(&source.folder)? {
-            let message = format!("no plugin \"{}\" has a folder in {folder:?}", source.label());
-            return Err(Failure::new(Exit::UnknownPlugin, message)
-                .hint("'rpcpluginctl plugins' lists those of a running daemon"));
+        let mut sources: Vec<RecordSource> = Vec::new();
+        for id in self.0.args.all(table::IDS) {
+            let text = id.to_string_lossy();
+            let id = text
+                .parse::<PluginId>()
+                .map_err(|why| self.0.args.wrong(table::IDS, &text, &why.to_string()))?;
+            let source = of(id);
+            if !is_folder(&source.folder)? {
+                let known: Vec<String> = plugins()?.iter().map(PluginId::to_string).collect();
+                let message = format!("no plugin \"{}\" has a folder in {folder:?}", source.label());
+                return Err(Failure::new(Exit::UnknownPlugin, message).hint(
+                    match nearest(source.label(), known.iter().map(String::as_str)) {
+                        Some(meant) => format!("did you mean {meant}?"),
+                        None => "'rpcpluginctl plugins' lists those of a running daemon".to_owned(),
+                    },
+                ));
+            }
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
         }
-        Ok(vec![source])
+        Ok(sources)
     }
 
     /// The only plugin, if there is just one.

@@ -1,16 +1,18 @@
 //! How an event looks: aligned text for people, the line itself for programs.
 //!
-//! What it deliberately does not do: cut anything. A text of several lines (a traceback) goes on below its
-//! event, each line marked, so that none can pass for an event.
+//! What it deliberately does not do: cut anything. A text of several lines (a traceback, a reason with a process's last
+//! words) goes on below its event, each line marked, so that none can pass for an event.
 //!
-//! What always holds: what a plugin said is escaped.
+//! What always holds: what a plugin said is escaped; the last words of a process that have just been shown are not
+//! shown again with what followed from them.
 
 use super::source::RecordSource;
 use super::trace::Gap;
 use crate::cli::text::{Style, escape, escape_json};
 use crate::ctl::exit::Failure;
 use crate::ctl::out::Out;
-use rpc_plugin_wire::event::Record;
+use rpc_plugin_wire::event::{Component, Record};
+use std::collections::VecDeque;
 
 /// A column is padded up to this width; what is wider sticks out. Characters.
 const PADDED_MAX: usize = 24;
@@ -18,9 +20,14 @@ const PADDED_MAX: usize = 24;
 /// How a line begins that belongs to the event above it.
 const CONTINUED: &str = "    | ";
 
+/// Lines that were shown and are remembered, so that they are not shown again.
+const SHOWN_MAX: usize = 64;
+
 /// Prints events, and keeps their columns aligned.
 pub(super) struct Printer {
     labels: Vec<String>,
+    /// The last lines that processes printed, as they were shown, each with whose it is.
+    shown: VecDeque<(String, String)>,
     who_width: usize,
     event_width: usize,
 }
@@ -28,7 +35,7 @@ pub(super) struct Printer {
 impl Printer {
     pub(super) fn new(sources: &[RecordSource]) -> Printer {
         let labels = sources.iter().map(|source| source.label().to_owned()).collect();
-        Printer { labels, who_width: 0, event_width: 0 }
+        Printer { labels, shown: VecDeque::new(), who_width: 0, event_width: 0 }
     }
 
     /// One more stream, numbered one after the last.
@@ -89,13 +96,41 @@ impl Printer {
             (&event, Style::Strong),
             (&rest, Style::Plain),
         ])?;
+        let printed = record.component == Component::Stderr.as_str();
+        if printed {
+            self.remember(&who, record.message.lines());
+        }
         for text in texts {
             out.line(&[(CONTINUED, Style::Faint), (text, Style::Plain)])?;
         }
-        for text in stderr_tail(&record) {
-            out.line(&[(CONTINUED, Style::Faint), (&text, Style::Plain)])?;
+        let tail = stderr_tail(&record);
+        let further = [&record.reason, &record.error].into_iter().flatten().map(|text| text.lines().skip(1));
+        let blocks = further.map(|lines| lines.collect::<Vec<&str>>());
+        for block in std::iter::once(tail.iter().map(String::as_str).collect()).chain(blocks) {
+            if self.was_shown(&who, &block) {
+                continue;
+            }
+            for text in &block {
+                out.line(&[(CONTINUED, Style::Faint), (text, Style::Plain)])?;
+            }
+            self.remember(&who, block.into_iter());
         }
         Ok(())
+    }
+
+    fn remember<'a>(&mut self, who: &str, lines: impl Iterator<Item = &'a str>) {
+        for line in lines.filter(|line| !line.trim().is_empty()) {
+            self.shown.push_back((who.to_owned(), line.trim().to_owned()));
+            if self.shown.len() > SHOWN_MAX {
+                self.shown.pop_front();
+            }
+        }
+    }
+
+    /// Whether all these lines were shown a short while ago, of the same process.
+    fn was_shown(&self, who: &str, lines: &[&str]) -> bool {
+        let mut lines = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
+        lines.all(|line| self.shown.iter().any(|(of, shown)| of == who && shown == line))
     }
 
     /// Prints that numbers are missing. In JSON, which has no line for that, it is told at the end.
@@ -110,8 +145,13 @@ impl Printer {
 
 /// What else the record says in few words.
 fn notes(record: &Record) -> String {
-    let quoted = |name: &str, text: &Option<String>| text.as_ref().map(|text| format!("{name}: {text}"));
+    // Further lines go on below; a text that is empty says nothing.
+    let quoted = |name: &str, text: &Option<String>| {
+        let first = text.as_ref().and_then(|text| text.lines().next()).filter(|line| !line.is_empty());
+        first.map(|line| format!("{name}: {line}"))
+    };
     let notes: Vec<String> = [
+        asker(record),
         record.pid.map(|pid| format!("pid {pid}")),
         record.method.as_ref().map(|method| format!("method {method}")),
         record.correlation_id.as_ref().map(|id| format!("call {id}")),
@@ -125,6 +165,20 @@ fn notes(record: &Record) -> String {
     .flatten()
     .collect();
     if notes.is_empty() { String::new() } else { format!("({})", notes.join("; ")) }
+}
+
+/// Who asked for it, of what an operator did or was denied.
+fn asker(record: &Record) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Asker {
+        peer_uid: u32,
+        peer_pid: u32,
+        peer_command: Option<String>,
+    }
+    let details = record.details.as_ref().filter(|details| details.get().contains("\"peer_uid\""))?;
+    let Asker { peer_uid, peer_pid, peer_command } = serde_json::from_str(details.get()).ok()?;
+    let command = peer_command.map_or(String::new(), |command| format!(" ({command})"));
+    Some(format!("by user {peer_uid}, pid {peer_pid}{command}"))
 }
 
 /// The last words of a process that ended.

@@ -41,7 +41,10 @@ pub(super) fn severity_of(level: &str) -> u8 {
 fn said(record: &Record, out: &mut String) {
     if let Some(id) = &record.plugin_id {
         // Writing to memory does not fail, here and below.
-        let _ = write!(out, "[{id}] ");
+        let _ = match record.generation_id {
+            Some(generation) => write!(out, "[{id}#{generation}] "),
+            None => write!(out, "[{id}] "),
+        };
     }
     out.push_str(&escape(&record.event));
     if !record.message.is_empty() {
@@ -111,6 +114,9 @@ pub(super) fn journald(event: &Event) -> Vec<u8> {
     if let Some(id) = &record.plugin_id {
         field(&mut out, "RPC_PLUGIN_ID", id.as_str());
     }
+    if let Some(generation) = record.generation_id {
+        field(&mut out, "RPC_PLUGIN_GENERATION", &generation.to_string());
+    }
     field(&mut out, "RPC_PLUGIN_RECORD", &event.text);
     out
 }
@@ -162,6 +168,16 @@ mod tests {
         assert_eq!(message(SyslogFormat::Rfc3164), expected);
         let expected = format!("<28>1 2026-11-21T23:58:37.135Z - rpcplugind {pid} stderr - [echo] stderr: x");
         assert_eq!(message(SyslogFormat::Rfc5424), expected);
+    }
+
+    #[test]
+    fn the_generation_is_told_where_there_is_one() {
+        let mut event = event("info", "x");
+        event.record.generation_id = Some(rpc_plugin_wire::Generation::FIRST.next());
+        let line = String::from_utf8(text_line(&event.record, false)).unwrap();
+        assert!(line.ends_with("info  [echo#2] stderr: x\n"), "{line}");
+        let text = String::from_utf8(journald(&event)).unwrap();
+        assert!(text.contains("\nRPC_PLUGIN_GENERATION=2\n"), "{text}");
     }
 
     #[test]

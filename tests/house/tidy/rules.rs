@@ -14,7 +14,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["state"]),
     ("reactor", &["state", "threads", "sys", "eventlog", "engine"]),
     ("host", &["state", "threads", "sys", "reactor", "engine", "eventlog"]),
-    ("ctl", &["cli", "eventlog"]),
+    ("ctl", &["sys", "cli", "eventlog"]),
     // The tour shows itself with the control client's own commands.
     ("daemon", &["state", "threads", "sys", "host", "eventlog", "cli", "ctl"]),
     // It is a host with a person at it, and ends by the daemon's signals.
