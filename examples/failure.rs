@@ -10,6 +10,9 @@
 //! - `FAILURE_REPLAY=file`: instead of a mode, send what line n of the file says in generation n; past its
 //!   last line the mode counts again. `failure/replay.rs` tells how a line is written.
 //!
+//! Instead of `FAILURE_MODE` it obeys `RPC_PLUGIN_SYSTEM_PLUGIN_BEHAVIOR_FAIL_AUTH` and others, as the failure plugin of the Go
+//! system did that came before this one; `docs/migrating.md` lists them.
+//!
 //! It serves `work`, which returns its params, or fails with the error object that they hold as `error`, and
 //! `sleep` with `ms`, which can be cancelled, and with `progress` tells so many steps of it. The modes:
 //!
@@ -68,6 +71,8 @@
 mod hello;
 #[path = "failure/mode.rs"]
 mod mode;
+#[path = "failure/original.rs"]
+mod original;
 #[path = "failure/replay.rs"]
 mod replay;
 #[path = "failure/serve.rs"]
@@ -143,7 +148,7 @@ fn main() -> ExitCode {
 
 fn read_plan(name: &str) -> Result<Plan, String> {
     let mode = match name {
-        "" => Mode::None,
+        "" => original::mode_of(&|name| std::env::var(name).ok())?.unwrap_or(Mode::None),
         name => Mode::from_name(name)
             .ok_or_else(|| format!("FAILURE_MODE {name:?} is not a mode; FAILURE_MODE=list shows them"))?,
     };

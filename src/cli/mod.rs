@@ -18,6 +18,7 @@ mod help;
 mod parse;
 mod problems;
 pub mod runtime_dir;
+mod single_dash;
 pub(crate) mod suggest;
 #[cfg(test)]
 pub(crate) mod testing;

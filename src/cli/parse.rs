@@ -5,6 +5,7 @@
 //! What it deliberately does not do: look at values; [`Args`] does when they are asked for.
 
 use super::args::{Args, Ask};
+use super::single_dash::with_two_dashes;
 use super::suggest::nearest;
 use super::text::escape;
 use super::usage_error::UsageError;
@@ -23,6 +24,7 @@ impl Program {
             args: Args { program: self, ask: Ask::Run, command: None, given: Vec::new() },
             positionals: Vec::new(),
         };
+        let words = with_two_dashes(self, words);
         let read = reader.read(lexopt::Parser::from_args(words));
         if reader.args.is_set(HELP_FLAG.long) {
             reader.args.ask = Ask::Help(reader.args.command);
@@ -51,7 +53,7 @@ impl Reader {
         while let Some(word) = parser.next().map_err(|error| self.lexed(error))? {
             let flag = match word {
                 lexopt::Arg::Long(name) => {
-                    let found = self.find(|flag| flag.long == name);
+                    let found = self.find(|flag| flag.long == name).or_else(|| self.early(name));
                     found.ok_or_else(|| self.unknown_flag(&format!("--{}", escape(name)), name))?
                 }
                 lexopt::Arg::Short(letter) => {
@@ -71,7 +73,9 @@ impl Reader {
             };
             // A switch given twice says nothing new; two values contradict each other.
             let again = self.args.given.iter().any(|(name, _)| *name == flag.long);
-            if again && flag.value.is_some() && !flag.repeats {
+            // Before the command, whose flag it is is not known yet.
+            let is_early = self.args.command.is_none() && self.find(|own| own == flag).is_none();
+            if again && flag.value.is_some() && !flag.repeats && !is_early {
                 return Err(self.error(format!("--{} is given more than once", flag.long)));
             }
             if !again || flag.value.is_some() {
@@ -83,6 +87,32 @@ impl Reader {
 
     fn find(&self, matches: impl Fn(&Flag) -> bool) -> Option<&'static Flag> {
         self.args.program.flags_with(self.args.command).find(|flag| matches(flag))
+    }
+
+    /// A flag of commands that is given before the command, where all of them take it with a value, or all without.
+    fn early(&self, long: &str) -> Option<&'static Flag> {
+        if self.args.command.is_some() {
+            return None;
+        }
+        let commands = self.args.program.commands.iter().flat_map(|command| command.flags);
+        let mut flags = commands.filter(|flag| flag.long == long);
+        let first = flags.next()?;
+        flags.all(|flag| flag.value.is_some() == first.value.is_some()).then_some(first)
+    }
+
+    /// Checks what was given before the command against it.
+    fn check_early(&self, command: &'static Command) -> Result<(), UsageError> {
+        for (long, _) in &self.args.given {
+            let Some(flag) = self.find(|flag| flag.long == *long) else {
+                let text = self.unknown_flag(&format!("--{long}"), long).message;
+                return Err(self.error(format!("{text}, and the command is '{}'", command.name)));
+            };
+            let count = self.args.given.iter().filter(|(name, _)| name == long).count();
+            if count > 1 && flag.value.is_some() && !flag.repeats {
+                return Err(self.error(format!("--{long} is given more than once")));
+            }
+        }
+        Ok(())
     }
 
     fn lexed(&self, error: lexopt::Error) -> UsageError {
@@ -107,8 +137,7 @@ impl Reader {
             .map(|command| format!("'{}'", command.name))
             .collect();
         if !elsewhere.is_empty() {
-            let order = if self.args.command.is_none() { ", and stands after it" } else { "" };
-            return self.error(format!("{typed} belongs to {}{order}", elsewhere.join(", ")));
+            return self.error(format!("{typed} belongs to {}", elsewhere.join(", ")));
         }
         let names = self.args.program.flags_with(self.args.command).map(|flag| flag.long);
         match nearest(long, names) {
@@ -137,7 +166,7 @@ impl Reader {
         let name = value.to_string_lossy();
         let command = self.args.program.command(&name).ok_or_else(|| self.unknown_command(&name))?;
         self.args.command = Some(command);
-        Ok(())
+        self.check_early(command)
     }
 
     fn finish(mut self) -> Result<Args, UsageError> {
@@ -146,7 +175,12 @@ impl Reader {
             None if self.args.program.command_required => {
                 return Err(self.error("a command is missing".to_owned()));
             }
-            None => {}
+            None => {
+                let is_own = |long: &str| self.args.program.flags().any(|flag| flag.long == long);
+                if let Some((long, _)) = self.args.given.iter().find(|(long, _)| !is_own(long)) {
+                    return Err(self.unknown_flag(&format!("--{long}"), long));
+                }
+            }
             Some(command) => self.assign(command, positionals)?,
         }
         for flag in self.args.program.flags_with(self.args.command) {

@@ -109,6 +109,43 @@ fn every_place_and_spelling_of_a_flag_is_understood() {
 }
 
 #[test]
+fn long_flags_may_have_one_dash_where_that_is_their_whole_word() {
+    for line in [
+        "-json -timeout 5s call -plugin-id echo ping",
+        "-plugin-id echo -json=true -timeout=5s call ping",
+        "--plugin-id=echo call -json ping -t5s",
+        "call -jt 5s -plugin-id=echo ping",
+    ] {
+        let args = parse(&TABLE, line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(args.command.map(|command| command.name), Some("call"), "{line}");
+        assert!(args.is_set("json"), "{line}");
+        assert_eq!(
+            (args.text("ID").unwrap(), args.text("METHOD").unwrap()),
+            (Some("echo"), Some("ping")),
+            "{line}"
+        );
+        assert_eq!(args.duration("timeout").unwrap(), Some(Duration::from_secs(5)), "{line}");
+    }
+    assert!(!parse(&TABLE, "-json=false call a b").unwrap().is_set("json"));
+    // A value is a value, and what stands behind `--` is as it is.
+    assert_eq!(
+        parse(&TABLE, "--timeout -json wait --for x").unwrap().text("timeout").unwrap(),
+        Some("-json")
+    );
+    assert_eq!(parse(&TABLE, "-t -json wait --for x").unwrap().text("timeout").unwrap(), Some("-json"));
+    assert_eq!(parse(&TABLE, "call a b -- -json").unwrap().text("JSON").unwrap(), Some("-json"));
+    for (line, part) in [
+        ("-jsn call a b", "unknown flag -s"),
+        ("-plugin-id echo wait --for x", "--plugin-id belongs to 'call', and the command is 'wait'"),
+        ("-plugin-id a -plugin-id b call c", "--plugin-id is given more than once"),
+        ("-json=maybe call a b", "--json takes no value"),
+    ] {
+        let error = parse(&TABLE, line).unwrap_err().to_string();
+        assert!(error.contains(part), "{line}: {error}");
+    }
+}
+
+#[test]
 fn values_are_read_as_their_types() {
     let args = parse(&TABLE, "--plugin a=/x --plugin b=/y=z --calls-max 7 --timeout 0").unwrap();
     let pairs = args.pairs("plugin").unwrap();
@@ -144,7 +181,7 @@ fn mistakes_name_the_word_and_what_was_probably_meant() {
         (&TABLE, "cal", "unknown command \"cal\"; did you mean 'call'?"),
         (&TABLE, "help wiat", "unknown command \"wiat\"; did you mean 'wait'?"),
         (&TABLE, "frobnicate", "unknown command \"frobnicate\""),
-        (&TABLE, "--for x wait", "--for belongs to 'wait', and stands after it"),
+        (&TABLE, "--for x", "--for belongs to 'wait'"),
         (&TABLE, "call echo m --for x", "--for belongs to 'wait'"),
         (&TABLE, "wait", "--for STATE is missing"),
         (&TABLE, "call", "'call' lacks its ID"),

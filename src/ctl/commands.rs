@@ -5,7 +5,7 @@ use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::pretty::pretty;
 use super::{Invocation, show, table};
-use crate::cli::text::{Style, escape_json, shorten};
+use crate::cli::text::{self, Style, escape_json, shorten};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::{self, ActParams, CallParams, CallReply, PluginRef, WaitParams};
 use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, PluginList, PluginStatus, RouteList};
@@ -94,6 +94,26 @@ impl Invocation<'_> {
         Ok(self.args.parse::<PluginId>(table::ID)?.ok_or_else(lacks)?)
     }
 
+    /// The only plugin of the daemon.
+    fn only_plugin(&self) -> Result<PluginId, Failure> {
+        let answer = self.ask(admin::METHOD_PLUGINS, &(), Deadline::Ours)?;
+        let list: PluginList = read(admin::METHOD_PLUGINS, &answer)?;
+        let mut ids = list.plugins.into_iter().map(|plugin| plugin.plugin_id);
+        match (ids.next(), ids.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(self.args.lacking("an ID is missing: the daemon has no plugin").into()),
+            (Some(first), Some(second)) => {
+                let count = 2 + ids.count() as u64;
+                let more = if count > 2 { ", ..." } else { "" };
+                let message = format!(
+                    "an ID is missing: there are {} ({first}, {second}{more})",
+                    text::count(count, "plugin")
+                );
+                Err(self.args.lacking(message).into())
+            }
+        }
+    }
+
     fn plugin_ref(&self) -> Result<PluginRef, Failure> {
         Ok(PluginRef { plugin_id: self.plugin_id()? })
     }
@@ -138,7 +158,11 @@ impl Invocation<'_> {
 
     /// Start, stop and restart.
     pub(super) fn act(&self, out: &mut Out<'_>, method: &str) -> Result<(), Failure> {
-        let params = ActParams { plugin_id: self.plugin_id()?, timeout_ms: Some(self.timeout_ms()) };
+        let plugin_id = match self.args.is_set(table::ID) || method != admin::METHOD_RESTART {
+            true => self.plugin_id()?,
+            false => self.only_plugin()?,
+        };
+        let params = ActParams { plugin_id, timeout_ms: Some(self.timeout_ms()) };
         let result = self.ask(method, &params, Deadline::Daemons)?;
         print_state(out, method, &result)
     }

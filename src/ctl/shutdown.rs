@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+const ENDED: &str = "the daemon has ended";
 /// How often it is looked whom the daemon waits for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it is looked whether lock and process are gone, once the daemon has hung up.
@@ -41,7 +42,13 @@ impl Invocation<'_> {
         // Before it is asked: then it still is the daemon's.
         let process = Process::of(pid);
         let lock = std::fs::symlink_metadata(self.runtime_dir.path.join("lock")).ok().map(|lock| lock.ino());
-        let result = client.request(METHOD_SHUTDOWN, None, self.timeout_ms(), &mut |_| {})?;
+        let result = match client.request(METHOD_SHUTDOWN, None, self.timeout_ms(), &mut |_| {}) {
+            // It was ending already, and has hung up before it read that.
+            Err(failure) if failure.exit == Exit::Unreachable && has_ended(process.as_ref()) => {
+                return if out.json { out.safe("{}\n") } else { out.line(&[(ENDED, Style::Plain)]) };
+            }
+            result => result?,
+        };
         if !is_waited_for {
             return say(out, &result, "the daemon is ending");
         }
@@ -49,11 +56,8 @@ impl Invocation<'_> {
         while is_locked(pid, lock) {
             pause(deadline, || self.late(pid, "it has ended its plugins, and still writes its record"))?;
         }
-        let until = deadline.min(Instant::now() + PROCESS_TIMEOUT);
-        while process.as_ref().is_some_and(Process::runs) && Instant::now() < until {
-            std::thread::sleep(GONE_INTERVAL);
-        }
-        say(out, &result, "the daemon has ended")
+        has_ended(process.as_ref());
+        say(out, &result, ENDED)
     }
 
     /// Waits until the daemon has hung up, and tells whom it waits for whenever that has changed.
@@ -102,6 +106,19 @@ impl Invocation<'_> {
         )
         .hint("it goes on ending; a second Ctrl+C at its terminal (SIGINT) kills its plugins; see --timeout")
     }
+}
+
+/// Waits a moment for the end of a process; whether it has ended.
+fn has_ended(process: Option<&Process>) -> bool {
+    let Some(process) = process else { return false };
+    let until = Instant::now() + PROCESS_TIMEOUT;
+    while process.runs() {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(GONE_INTERVAL);
+    }
+    true
 }
 
 /// Prints the daemon's answer, or what it means.

@@ -225,6 +225,11 @@ const COMMANDS: &[Command] = &[
     about_one("plugin", "Show everything about one plugin", ""),
     plain("plugins", "List the plugins"),
     Command {
+        positionals: &[Positional {
+            required: false,
+            help: "The plugin; may be left out when the daemon has only one",
+            ..ID_ARGUMENT
+        }],
         examples: &[Example {
             line: "rpcpluginctl restart echo --timeout 10s",
             what: "Wait at most ten seconds until the new generation is healthy",

@@ -14,6 +14,8 @@ pub(super) const STAY: &str = "stay";
 pub(super) const CONFIG: &str = "config";
 pub(super) const PLUGIN: &str = "plugin";
 pub(super) const ADMIN_GROUP: &str = "admin-group";
+pub(super) const PLUGIN_ID: &str = "plugin-id";
+pub(super) const PLUGINS: &str = "plugins";
 pub(super) const LOG_SINK: &str = "log-sink";
 pub(super) const CHECK_CONFIG: &str = "check-config";
 pub(super) const JSON: &str = "json";
@@ -63,9 +65,19 @@ const OWN: &[Flag] = &[
         "Send events to this sink as well, such as stderr or unix-stream=/run/x.sock",
     )
     .repeated(),
-    Flag::with_value(PLUGIN, "ID=PATH", "Run the executable at this path as the plugin of this id")
-        .short('p')
-        .repeated(),
+    Flag::with_value(
+        PLUGIN,
+        "ID=PATH",
+        "Run this executable as the plugin of this id; with --plugin-id, PATH alone",
+    )
+    .short('p')
+    .repeated(),
+    Flag::with_value(
+        PLUGIN_ID,
+        "ID",
+        "The id of the one plugin that --plugin names by its path alone; implies --require-healthy",
+    ),
+    Flag::with_value(PLUGINS, "ID=PATH,...", "The same as a --plugin for each of them"),
     Flag::switch(QUIET, "Do not print events of level warn and above on standard error"),
     Flag::with_value(
         REQUIRE_HEALTHY,

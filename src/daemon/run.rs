@@ -7,8 +7,8 @@ use super::config::{self, AdminGroup, Config, EnvValues, FlagValues, Sources, fl
 use super::daemon_error::{DaemonError, print};
 use super::first_round::{self, Required};
 use super::flags::{
-    ADMIN_GROUP, CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PROGRAM, QUIET, REQUIRE_HEALTHY,
-    SERVE_ECHO, WAIT,
+    ADMIN_GROUP, CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PLUGIN_ID, PLUGINS, PROGRAM, QUIET,
+    REQUIRE_HEALTHY, SERVE_ECHO, WAIT,
 };
 use super::stderr_events::{self, StderrEvents};
 use super::{by_hand, check, demo, echo, signals};
@@ -219,6 +219,8 @@ fn look_after_round(
 /// What `--require-healthy[=T]` says.
 fn required(args: &Args) -> Result<Required, DaemonError> {
     match args.get(REQUIRE_HEALTHY) {
+        // The Go system's daemon ended where its one plugin did not start.
+        None if args.is_set(PLUGIN_ID) => Ok(Required::InFirstRound),
         None => Ok(Required::Nothing),
         Some(time) if time.is_empty() => Ok(Required::InFirstRound),
         Some(_) => {
@@ -275,6 +277,24 @@ fn gid_of(group: &str) -> Result<u32, DaemonError> {
     }
 }
 
+/// Plugins of flags, each as `ID=PATH`.
+fn plugins(args: &Args) -> Result<Vec<String>, DaemonError> {
+    let mut plugins = texts(args, PLUGIN)?;
+    if let Some(id) = args.text(PLUGIN_ID).map_err(DaemonError::usage)? {
+        let [path] = &mut *plugins else {
+            let text = "--plugin-id is the id of one plugin, whose path is the one value of --plugin";
+            return Err(DaemonError::usage(args.lacking(text)));
+        };
+        // A path may hold '='; one that is named with an id says so by beginning with it.
+        if !path.starts_with(&format!("{id}=")) {
+            *path = format!("{id}={path}");
+        }
+    }
+    let listed = args.text(PLUGINS).map_err(DaemonError::usage)?.unwrap_or_default();
+    plugins.extend(listed.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned));
+    Ok(plugins)
+}
+
 fn load(args: &Args) -> Result<Config, DaemonError> {
     let mut flags =
         FlagValues { runtime_dir: args.path("runtime-dir").map(Path::to_owned), ..Default::default() };
@@ -285,7 +305,7 @@ fn load(args: &Args) -> Result<Config, DaemonError> {
     }
     flags.admin_group = args.get(ADMIN_GROUP).map(|value| text(value, ADMIN_GROUP)).transpose()?;
     flags.log_sinks = texts(args, LOG_SINK)?;
-    flags.plugins = texts(args, PLUGIN)?;
+    flags.plugins = plugins(args)?;
     let sources = Sources {
         file: args.path(CONFIG),
         flags: &flags,

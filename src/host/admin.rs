@@ -270,9 +270,9 @@ fn action(cx: &AdminCx<'_>, plugin_id: Option<&PluginId>, action: &str) -> Note 
     let mut details = serde_json::json!({"action": action, "peer_uid": cx.peer_uid, "peer_pid": cx.peer_pid});
     // Calls come often, and say by their connection who makes them.
     if action != CALL
-        && let Some(command) = command_of(cx.peer_pid)
+        && let (Some(command), Some(members)) = (command_of(cx.peer_pid), details.as_object_mut())
     {
-        details["peer_command"] = command.into();
+        members.insert("peer_command".into(), command.into());
     }
     note.details(details)
 }

@@ -8,7 +8,7 @@
 //! What always holds: every file descriptor is close-on-exec; a process is signalled only through a
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
 //! files with unsafe code are `raw.rs`, `child.rs`, `fd_kind.rs`, `large_pieces.rs`, `access_list.rs`,
-//! `local_time.rs` and `peer_groups.rs`; `docs/unsafe-inventory.md` lists each block.
+//! `local_time.rs`, `peer_groups.rs` and `terminal.rs`; `docs/unsafe-inventory.md` lists each block.
 
 mod access_list;
 pub mod attached;

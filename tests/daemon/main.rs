@@ -15,6 +15,7 @@ mod json_rpc;
 mod life;
 mod memory;
 mod nested;
+mod original;
 mod standstill;
 mod umask;
 

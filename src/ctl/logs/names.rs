@@ -116,6 +116,12 @@ mod tests {
             assert!(!kinds.is_empty() && events_of(name).unwrap().len() == kinds.len(), "{name}");
             assert!(EventKind::ALL.iter().all(|kind| kind.as_str() != *name), "{name} is a name of today");
         }
+        let page = crate::cli::testing::page("docs/migrating.md");
+        for (name, kinds) in ORIGINAL {
+            let kinds: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
+            let row = format!("| `{name}` | {} |", kinds.join(", "));
+            assert!(page.lines().any(|line| line == row), "docs/migrating.md lacks {row}");
+        }
         assert_eq!(events_of("EXITED"), Ok(vec!["exited"]));
         assert_eq!(component_of("Rpc"), Ok("rpc"));
         assert_eq!(events_of("exitd").unwrap_err(), "there is no such event; did you mean exited?");

@@ -170,13 +170,13 @@ fn notes(record: &Record) -> String {
 /// Who asked for it, of what an operator did or was denied.
 fn asker(record: &Record) -> Option<String> {
     #[derive(serde::Deserialize)]
-    struct Asker {
+    struct OperatorDetails {
         peer_uid: u32,
         peer_pid: u32,
         peer_command: Option<String>,
     }
     let details = record.details.as_ref().filter(|details| details.get().contains("\"peer_uid\""))?;
-    let Asker { peer_uid, peer_pid, peer_command } = serde_json::from_str(details.get()).ok()?;
+    let OperatorDetails { peer_uid, peer_pid, peer_command } = serde_json::from_str(details.get()).ok()?;
     let command = peer_command.map_or(String::new(), |command| format!(" ({command})"));
     Some(format!("by user {peer_uid}, pid {peer_pid}{command}"))
 }
