@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn greet(plugin: PathBuf, runtime_dir: &PathBuf) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     let host = Host::builder(runtime_dir).start()?;
-    let policy = Policy { call_timeout: Duration::from_secs(10), ..Policy::default() };
+    let policy = Policy::default().with(|policy| policy.call_timeout = Duration::from_secs(10));
     let echo = host.add(PluginConfig::new("echo".parse()?, plugin).policy(policy))?;
     echo.start()?;
     let status = echo.wait_routable(None, Duration::from_secs(10))?;

@@ -45,17 +45,15 @@
 //! # }
 //! ```
 //!
-//! | module | what it is |
+//! [`host`] is what an embedding program uses, [`interface`](mod@interface) what a typed interface is made of. All else is
+//! private, and may change from one version to the next; the repository's `docs/architecture.md` explains it.
+//!
+//! | feature | what it adds |
 //! |---|---|
-//! | [`host`] | what an embedding program uses: [`host::Host`], [`host::PluginHandle`] |
-//! | [`interface`](mod@interface) | what a typed interface is made of, and what travels in it |
-//! | [`state`] | every decision, pure: events and the time in, actions out |
-//! | `reactor` | the event loop that carries the decisions out; not public |
-//! | `engine` | which thread drives the loop, and how others reach it; not public |
-//! | [`sys`] | what is asked of Linux; the only unsafe code |
-//! | [`eventlog`] | the record: JSON lines |
-//! | `threads` | how threads are made; not public |
-//! | `daemon`, `ctl`, `dev`, `cli` | the two programs; only with feature `daemon` |
+//! | `daemon` (default) | the two programs, with `compress` |
+//! | `compress` | files of the record are packed ([`LogOptions::compress`](host::LogOptions)) |
+//! | `anyhow` | errors of services are made of `anyhow::Error`s with their codes, and become one by `?` |
+//! | `internals` | for this repository's own tests, without any promise: private modules are public |
 //!
 //! What it deliberately does not do: install signal handlers, print, or keep global state (the programs
 //! do, the library does not); run plugins inside this process; need an async runtime. Linux only, from
@@ -64,21 +62,50 @@
 //! What always holds: every call ends once, with a result or one error that says whether the plugin can
 //! have seen it; every wait has a deadline; dropping the last handle of a host ends its plugins.
 
-#[cfg(feature = "daemon")]
+// Private to the world. The tests and fuzz targets of this repository see them by feature `internals`; without it much that
+// is `pub` for them is used by nobody.
+#[cfg(all(feature = "daemon", feature = "internals"))]
 pub mod cli;
-#[cfg(feature = "daemon")]
+#[cfg(all(feature = "daemon", not(feature = "internals")))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod cli;
+#[cfg(all(feature = "daemon", feature = "internals"))]
 pub mod ctl;
-#[cfg(feature = "daemon")]
+#[cfg(all(feature = "daemon", not(feature = "internals")))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod ctl;
+#[cfg(all(feature = "daemon", feature = "internals"))]
 pub mod daemon;
-#[cfg(feature = "daemon")]
+#[cfg(all(feature = "daemon", not(feature = "internals")))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod daemon;
+#[cfg(all(feature = "daemon", feature = "internals"))]
 pub mod dev;
-mod engine;
+#[cfg(all(feature = "daemon", not(feature = "internals")))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod dev;
+#[cfg(feature = "internals")]
 pub mod eventlog;
-
-pub mod host;
-mod reactor;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod eventlog;
+#[cfg(feature = "internals")]
 pub mod state;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod state;
+#[cfg(feature = "internals")]
 pub mod sys;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod sys;
+
+mod engine;
+pub mod host;
+#[cfg(feature = "daemon")]
+#[doc(hidden)]
+pub mod programs;
+mod reactor;
 mod threads;
 
 /// Typed interfaces, and what travels in them: the crate `rpc-plugin-interface`, which host and plugin share.

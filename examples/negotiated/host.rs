@@ -30,7 +30,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let program = std::env::current_exe()?.with_file_name("negotiated-plugin");
     let host = Host::temporary().start()?;
     for (id, accepted) in [("old", &[1][..]), ("new", &[1, 2]), ("future", &[3])] {
-        let policy = Policy { restart: RestartPolicy::Never, ..Policy::default() };
+        let policy = Policy::default().with(|policy| policy.restart = RestartPolicy::Never);
         let config = PluginConfig::new(id.parse()?, &program).interface(NAME, accepted).policy(policy);
         match host.launch(config, Duration::from_secs(10)) {
             Ok(plugin) => println!("{id}: {}", measure(&plugin)?),

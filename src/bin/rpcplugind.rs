@@ -1,10 +1,10 @@
-//! `rpcplugind`: the daemon; see `rpc_plugin_system::daemon`.
+//! `rpcplugind`: the daemon; see `src/daemon`.
 
-use rpc_plugin_system::daemon::KeepingAllocator;
+use rpc_plugin_system::programs::{KeepingAllocator, rpcplugind};
 
 #[global_allocator]
 static ALLOCATOR: KeepingAllocator = KeepingAllocator::new();
 
 fn main() -> std::process::ExitCode {
-    rpc_plugin_system::daemon::main(std::env::args_os().skip(1))
+    rpcplugind()
 }

@@ -70,16 +70,7 @@ impl From<ErrorCode> for Exit {
             ErrorCode::Unavailable | ErrorCode::PluginLost | ErrorCode::Overloaded => Exit::NotAvailable,
             ErrorCode::DeadlineExceeded => Exit::Deadline,
             ErrorCode::Denied | ErrorCode::NotAuthenticated => Exit::Denied,
-            ErrorCode::ParseError
-            | ErrorCode::InvalidRequest
-            | ErrorCode::MethodNotFound
-            | ErrorCode::InvalidParams
-            | ErrorCode::InternalError
-            | ErrorCode::Cancelled
-            | ErrorCode::TooLarge
-            | ErrorCode::WouldDeadlock
-            | ErrorCode::InvalidResponse
-            | ErrorCode::Application(_) => Exit::Failed,
+            _ => Exit::Failed,
         }
     }
 }
@@ -136,7 +127,7 @@ impl Failure {
             Some(ErrorData { outcome: Outcome::Indeterminate, .. }) => {
                 "the plugin may have carried the call out; find out before repeating it".to_owned()
             }
-            Some(ErrorData { outcome: Outcome::Answered, .. }) | None => String::new(),
+            _ => String::new(),
         };
         Failure {
             exit: Exit::from(kind),

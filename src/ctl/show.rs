@@ -12,9 +12,9 @@ use std::time::{Duration, SystemTime};
 pub(super) fn state_style(state: PluginState) -> Style {
     match state {
         PluginState::Healthy => Style::Good,
-        PluginState::Starting | PluginState::Stopping | PluginState::Stopped => Style::Plain,
         PluginState::Degraded | PluginState::Overloaded | PluginState::Backoff => Style::Warn,
         PluginState::Unhealthy | PluginState::Failed => Style::Bad,
+        _ => Style::Plain,
     }
 }
 
@@ -23,14 +23,13 @@ fn state_cell(state: PluginState) -> Cell {
 }
 
 fn health_cell(status: HealthStatus) -> Cell {
-    let (name, style) = match status {
-        HealthStatus::Starting => ("starting", Style::Plain),
-        HealthStatus::Healthy => ("healthy", Style::Good),
-        HealthStatus::Degraded => ("degraded", Style::Warn),
-        HealthStatus::Overloaded => ("overloaded", Style::Warn),
-        HealthStatus::Unhealthy => ("unhealthy", Style::Bad),
+    let style = match status {
+        HealthStatus::Healthy => Style::Good,
+        HealthStatus::Degraded | HealthStatus::Overloaded => Style::Warn,
+        HealthStatus::Unhealthy => Style::Bad,
+        _ => Style::Plain,
     };
-    Cell::new(name, style)
+    Cell::new(status.as_str(), style)
 }
 
 fn ms(ms: u64) -> String {

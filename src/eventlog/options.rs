@@ -8,6 +8,7 @@ use std::time::Duration;
 /// How sure an event is to survive the end of the host's process, and a power failure. What was handed to the kernel
 /// survives the former in every mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Durability {
     /// What is on record is answered only when it was handed to the kernel. Synced, beside that, at most once in
     /// [`LogOptions::sync_interval`], and at once for events of level warn and above.
@@ -34,6 +35,7 @@ pub const COMPRESS_FILES_MIN: usize = 3;
 
 /// What may be decided about the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct LogOptions {
     /// When events are synced, and what waits for it.
     pub durability: Durability,
@@ -74,6 +76,13 @@ impl Default for LogOptions {
 }
 
 impl LogOptions {
+    /// Changes what differs: `LogOptions::default().with(|log| log.chain = true)`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut LogOptions)) -> LogOptions {
+        change(&mut self);
+        self
+    }
+
     pub(super) fn stream(&self) -> StreamOptions {
         StreamOptions {
             file_bytes_max: self.file_bytes_max,

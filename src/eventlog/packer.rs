@@ -114,9 +114,9 @@ impl PackerThread {
             };
             let goes_on = || self.waker.ends().is_none();
             match pack(&*self.disk, &place, FILE_NAME, first_seq, self.limits, &goes_on) {
-                Ok(Packing::Done | Packing::Gone) => {}
                 Ok(Packing::Stopped) => return,
                 Ok(Packing::NotSmaller) => self.keep(path),
+                Ok(_) => {}
                 Err(error) => {
                     self.tell(&path, &error);
                     // What the disk has no room for is tried again with the next file that is rotated.

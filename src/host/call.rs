@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The target of calls: what a [`PluginHandle`](super::PluginHandle) and a
 /// [`CapabilityHandle`](super::CapabilityHandle) have in common. It keeps the host alive.
@@ -32,6 +33,12 @@ use std::sync::Arc;
 pub struct Callee {
     pub(super) host: Arc<HostShared>,
     pub(super) target: Target,
+}
+
+/// The options of a call of a client.
+fn options(timeout: Option<Duration>, idempotent: bool, progress: bool) -> CallOptions {
+    let options = CallOptions::default().idempotent(idempotent).progress(progress);
+    timeout.map_or(options, |timeout| options.timeout(timeout))
 }
 
 impl fmt::Debug for Callee {
@@ -113,7 +120,7 @@ impl Callee {
     /// Makes a call that is packed already; `is_callback`: into a call of the plugin's own.
     pub(super) fn make_call(&self, call: Outgoing, is_callback: bool) -> Result<Reply, CallError> {
         let Outgoing { method, params, parcel, timeout, idempotent } = call;
-        let options = CallOptions { timeout, idempotent, progress: false };
+        let options = options(timeout, idempotent, false);
         let (mut call, _registered) = self.request(&method, params, parcel, options)?;
         call.is_callback = is_callback;
         let CallReply { result, fds, .. } = self.finish(call)?;
@@ -271,7 +278,7 @@ impl Caller for Watched<'_> {
             return Err(at(error, &self.callee.target));
         }
         let Outgoing { method, params, parcel, timeout, idempotent } = call;
-        let options = CallOptions { timeout, idempotent, progress: self.tell.is_some() };
+        let options = options(timeout, idempotent, self.tell.is_some());
         let pending = self.callee.start_text(&method, params, parcel, options)?;
         let CallReply { result, fds, .. } =
             pending.wait_watched(self.tell.as_deref(), self.token.as_ref())?;

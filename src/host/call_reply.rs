@@ -14,6 +14,7 @@ pub type CallResult = Result<CallReply, CallError>;
 
 /// What a call came to, unparsed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct CallReply {
     /// The result as the plugin sent it.
     pub result: Box<RawValue>,

@@ -22,7 +22,7 @@ use std::time::Duration;
 ///     let params = serde_json::json!({"key": format!("key {number}")});
 ///     calls.add(number, kv.call_start("kv.get", &params, CallOptions::default())?);
 /// }
-/// while let Some((number, result)) = calls.next() {
+/// for (number, result) in &mut calls {
 ///     println!("{number}: {}", result?.result);
 /// }
 /// # Ok(())
@@ -79,16 +79,7 @@ impl<K> CallSet<K> {
         self.len() == 0
     }
 
-    /// Waits for the next end; `None` if there are no calls. It comes by the first deadline.
-    #[allow(
-        clippy::should_implement_trait,
-        reason = "an iterator would borrow the set, and calls could not be added"
-    )]
-    pub fn next(&mut self) -> Option<(K, CallResult)> {
-        self.next_by(None)
-    }
-
-    /// The same for so long; `None` also when no call has ended by then.
+    /// Waits for the next end as [`Iterator::next`] does, for so long; `None` also when no call has ended by then.
     pub fn next_within(&mut self, timeout: Duration) -> Option<(K, CallResult)> {
         self.next_by(Some(timeout))
     }
@@ -106,6 +97,21 @@ impl<K> CallSet<K> {
         let (key, call) = self.calls.get_mut(number)?.take()?;
         self.free.push(number);
         Some((key, call.ended(end)))
+    }
+}
+
+/// The ends in the order in which they come. Between two, further calls can be added: `while let Some(..) = calls.next()`.
+impl<K> Iterator for CallSet<K> {
+    type Item = (K, CallResult);
+
+    /// Waits for the next end; `None` if there are no calls. It comes by the first deadline.
+    fn next(&mut self) -> Option<(K, CallResult)> {
+        self.next_by(None)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // Calls may be added between two.
+        (self.len(), None)
     }
 }
 

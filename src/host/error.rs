@@ -7,8 +7,9 @@ use nix::errno::Errno;
 use rpc_plugin_wire::{CallError, PluginId};
 use std::fmt;
 
-/// Why the host cannot do what it was asked.
-#[derive(Debug)]
+/// Why the host cannot do what it was asked. `Debug` is the same sentence as `Display`, since that is what a `main` that
+/// returns it prints.
+#[non_exhaustive]
 pub enum HostError {
     /// The runtime folder cannot be used.
     RuntimeDir(RuntimeDirError),
@@ -61,6 +62,12 @@ impl fmt::Display for HostError {
     }
 }
 
+impl fmt::Debug for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl std::error::Error for HostError {}
 
 impl From<CallError> for HostError {
@@ -87,5 +94,7 @@ mod tests {
         let error = std::io::Error::from_raw_os_error(Errno::EAGAIN as i32);
         let text = HostError::Setup("the event loop's thread cannot be started", error).to_string();
         assert!(text.contains("cannot be started: ") && text.contains("TasksMax"), "{text}");
+        let ended: Result<(), Box<dyn std::error::Error>> = Err(HostError::Ended.into());
+        assert_eq!(format!("{:?}", ended.unwrap_err()), "the host has ended", "as `main` prints it");
     }
 }

@@ -25,13 +25,34 @@ mod shared;
 mod sinks;
 mod subscription;
 
+#[doc(inline)]
 pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
+#[doc(inline)]
+pub use crate::eventlog::{Durability, LogOptions};
+#[doc(inline)]
 pub use crate::reactor::LifecycleEvent;
+#[doc(inline)]
 pub use crate::state::action::Note;
+#[doc(inline)]
 pub use crate::state::config_error::{ConfigError, ConfigErrors};
-pub use crate::state::output::{LineTaker, Output, PrintedLine, Stream};
+#[doc(inline)]
+pub use crate::state::output::{LineTaker, Output, OutputStream, PrintedLine};
+#[doc(inline)]
 pub use crate::state::plugin_config::{LaunchMode, MayCall, PluginConfig};
+#[doc(inline)]
 pub use crate::state::policy::{Policy, RestartPolicy, RpcAudit, Transport};
+#[doc(inline)]
+pub use crate::sys::file_error::FileError;
+#[doc(inline)]
+pub use crate::sys::folder::{FolderError, FolderProblem};
+#[doc(inline)]
+pub use crate::sys::listener::SocketPathError;
+#[doc(inline)]
+pub use crate::sys::private_folder::PrivateFolderError;
+#[doc(inline)]
+pub use crate::sys::runtime_dir::RuntimeDirError;
+#[doc(inline)]
+pub use crate::sys::writable::{WritablePath, WritablePaths};
 pub use builder::HostBuilder;
 pub use call::{Callee, Watched};
 pub use call_reply::{CallReply, CallResult};
@@ -41,11 +62,17 @@ pub use capability::CapabilityHandle;
 pub use error::HostError;
 pub use pending::{PendingCall, ProgressAs, ProgressIter, wait_any};
 pub use plugin::PluginHandle;
+#[doc(inline)]
 pub use rpc_plugin_interface::{CallOptions, HandlerError};
+#[doc(inline)]
 pub use rpc_plugin_wire::CallError;
+#[doc(inline)]
 pub use rpc_plugin_wire::admin::{PluginStatus, SinkStatus};
+#[doc(inline)]
 pub use rpc_plugin_wire::event::{EventKind, Level};
+#[doc(inline)]
 pub use rpc_plugin_wire::life::{Desired, PluginState};
+#[doc(inline)]
 pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
 pub use services::ServiceCall;
 pub use sinks::LogSink;

@@ -10,7 +10,7 @@ use super::poller::Source;
 use super::watchdog::Touched;
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
-use crate::state::output::{Capture, Output, Printed, PrintedLine, Stream, Treatment};
+use crate::state::output::{Capture, Output, OutputStream, Printed, PrintedLine, Treatment};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::time::Time;
 use crate::state::wheel::{TimerKey, Wheel};
@@ -30,7 +30,7 @@ const PIPE_BYTES_PER_READ: usize = 16 * 1024;
 const PIPE_LAST_READS_MAX: usize = 64;
 
 /// Name of one pipe.
-pub(super) type PipeName = (PluginKey, Generation, Stream);
+pub(super) type PipeName = (PluginKey, Generation, OutputStream);
 
 /// One captured stream.
 #[derive(Debug)]
@@ -173,8 +173,8 @@ impl CapturedOutput {
         now: Time,
         (key, generation): (PluginKey, Generation),
     ) -> Vec<String> {
-        self.end_stream(hub, now, (key, generation, Stream::Stdout));
-        self.end_stream(hub, now, (key, generation, Stream::Stderr))
+        self.end_stream(hub, now, (key, generation, OutputStream::Stdout));
+        self.end_stream(hub, now, (key, generation, OutputStream::Stderr))
     }
 
     fn end_stream(&mut self, hub: &mut Hub, now: Time, name: PipeName) -> Vec<String> {
@@ -212,10 +212,10 @@ impl CapturedOutput {
     }
 }
 
-fn note_of(stream: Stream, printed: Printed) -> Note {
+fn note_of(stream: OutputStream, printed: Printed) -> Note {
     let kind = match stream {
-        Stream::Stdout => EventKind::Stdout,
-        Stream::Stderr => EventKind::Stderr,
+        OutputStream::Stdout => EventKind::Stdout,
+        OutputStream::Stderr => EventKind::Stderr,
     };
     match printed {
         Printed::Line(text) => Note::new(kind, text),

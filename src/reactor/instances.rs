@@ -16,7 +16,7 @@ use super::poller::Source;
 use crate::state::action::{Note, StopSignal};
 use crate::state::closing::Closer;
 use crate::state::keys::PluginKey;
-use crate::state::output::Stream;
+use crate::state::output::OutputStream;
 use crate::state::plugin::{ExitReport, PeerIdentity, SpawnFailure};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::time::Time;
@@ -150,7 +150,9 @@ impl Instances {
         let Spawned { child, stdout, stderr } = &mut launched.spawned;
         if let Some(prepared) = self.prepared_mut(key, generation) {
             let config = Arc::clone(&prepared.config);
-            for (stream, pipe) in [(Stream::Stdout, stdout.take()), (Stream::Stderr, stderr.take())] {
+            for (stream, pipe) in
+                [(OutputStream::Stdout, stdout.take()), (OutputStream::Stderr, stderr.take())]
+            {
                 if let Some(pipe) = pipe {
                     output.begin(hub, (key, generation, stream), &config, pipe)?;
                 }
@@ -436,7 +438,7 @@ mod tests {
     /// A regular file stands for a pipe that cannot be watched: epoll(7) takes none.
     #[test]
     fn a_process_that_can_be_watched_in_part_only_leaves_nothing_that_is_watched() {
-        for fails in [Stream::Stdout, Stream::Stderr] {
+        for fails in [OutputStream::Stdout, OutputStream::Stderr] {
             let (mut instances, mut hub, _queue, _folder) = scene();
             let config = Arc::new(PluginConfig::new("echo".parse().unwrap(), "/bin/true"));
             let (generation, now) = (Generation::FIRST, Time::ZERO);
@@ -461,7 +463,7 @@ mod tests {
             // Its other end is closed: what is read of it ends.
             let (reader, _) = io::pipe().unwrap();
             let (pipe, file) = (OwnedFd::from(reader), OwnedFd::from(tempfile::tempfile().unwrap()));
-            let (stdout, stderr) = if fails == Stream::Stdout { (file, pipe) } else { (pipe, file) };
+            let (stdout, stderr) = if fails == OutputStream::Stdout { (file, pipe) } else { (pipe, file) };
             let child = children.into_iter().next().unwrap();
             let spawned = Spawned { child, stdout: Some(stdout), stderr: Some(stderr) };
             let launch = || Ok::<_, ()>(spawned);

@@ -7,7 +7,7 @@
 
 use super::slab::Slab;
 use crate::state::keys::PluginKey;
-use crate::state::output::Stream;
+use crate::state::output::OutputStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rpc_plugin_wire::Generation;
@@ -31,7 +31,7 @@ pub(super) enum Source {
     /// The pidfd of a generation's process.
     Exit(PluginKey, Generation),
     /// A pipe that a generation's process prints to.
-    Pipe(PluginKey, Generation, Stream),
+    Pipe(PluginKey, Generation, OutputStream),
     /// The admin socket.
     AdminListener,
     /// What tells that the runtime folder, or something in it, was removed.

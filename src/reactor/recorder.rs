@@ -18,6 +18,7 @@ const SUBSCRIBERS_MAX: usize = 64;
 
 /// Something that happened, for subscribers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LifecycleEvent {
     /// When it happened.
     pub at: SystemTime,

@@ -15,6 +15,7 @@ const QUOTED_CHARS_MAX: usize = 60;
 
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfigError {
     /// Where it is wrong: a member such as `args[3]`, or where the daemon read it, such as `FILE:LINE: key "KEY"`.
     pub place: String,
@@ -33,7 +34,8 @@ impl fmt::Display for ConfigError {
 }
 
 /// Everything that is wrong with a configuration. Displayed as one line each.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ConfigErrors {
     /// The first [`ERRORS_MAX`], in the order in which they were found.
     pub errors: Vec<ConfigError>,
@@ -81,6 +83,12 @@ impl ConfigErrors {
     /// Itself, if there are any.
     pub fn into_result(self) -> Result<(), ConfigErrors> {
         if self.count() == 0 { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Debug for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -47,6 +47,7 @@ pub struct CallRecord {
 
 /// Something that happened, for the record and for subscribers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Note {
     /// Kind of event.
     pub kind: EventKind,

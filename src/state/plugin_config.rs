@@ -35,6 +35,7 @@ pub const ANY: &str = "*";
 
 /// What a plugin may call through its host. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct MayCall {
     /// Plugins, by id; `*` is every plugin.
     pub plugins: Vec<String>,
@@ -44,6 +45,7 @@ pub struct MayCall {
 
 /// How a plugin's process comes to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LaunchMode {
     /// The host launches it as a child, signals it and reaps it.
     #[default]
@@ -57,6 +59,7 @@ pub enum LaunchMode {
 
 /// One plugin: what to launch, with what, how to reach it, and how to treat it.
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct PluginConfig {
     /// Its id: 1 to 64 letters, digits, `.`, `_`, `-`; none of
     /// [`RESERVED_IDS`](rpc_plugin_wire::ident::RESERVED_IDS).

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 /// When a plugin that ended by itself is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RestartPolicy {
     /// Whenever it ended.
     Always,
@@ -57,6 +58,7 @@ impl fmt::Display for RestartPolicy {
 
 /// Which calls of a plugin are put on record. Never their params or results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum RpcAudit {
     /// No call.
     Off,
@@ -75,6 +77,7 @@ impl RpcAudit {
 
 /// How a plugin is reached (protocol section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Transport {
     /// It connects to a socket of its own in the runtime folder.
     #[default]
@@ -120,6 +123,7 @@ impl fmt::Display for Transport {
 
 /// Everything an operator may decide about one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Policy {
     /// When to replace it.
     pub restart: RestartPolicy,
@@ -213,6 +217,13 @@ pub const DURATION_MAX: Duration = Duration::from_secs(86_400);
 impl Policy {
     /// For `restarts_max`: a plugin that fails is replaced for ever, at the pauses of its backoff.
     pub const RESTARTS_UNLIMITED: u32 = u32::MAX;
+
+    /// Changes what differs: `Policy::default().with(|policy| policy.restart = RestartPolicy::Never)`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Policy)) -> Policy {
+        change(&mut self);
+        self
+    }
 
     /// Refuses settings that are out of range or contradict each other.
     ///

@@ -24,6 +24,7 @@ pub fn is_shortage(errno: Errno) -> bool {
 
 /// An operation on a file or folder that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileError {
     /// What was to be done, such as `write`.
     pub operation: &'static str,

@@ -103,6 +103,7 @@ pub struct Folder {
 
 /// What is wrong with something on the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FolderProblem {
     /// The path does not begin with `/`.
     NotAbsolute,
@@ -129,6 +130,7 @@ pub enum FolderProblem {
 
 /// A folder on the way that cannot be trusted or opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FolderError {
     /// The folder or link at fault.
     pub path: PathBuf,

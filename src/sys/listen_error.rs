@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 /// A socket path that does not fit a socket address.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SocketPathError {
     /// The path.
     pub path: PathBuf,

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 /// A folder that is not private.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PrivateFolderError {
     /// It is a link, a file or the like.
     NotAFolder(PathBuf),

@@ -46,6 +46,7 @@ pub fn plugin_socket_name(id: &PluginId) -> String {
 
 /// Why a runtime folder cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RuntimeDirError {
     /// A folder on the way cannot be trusted or opened.
     Way(FolderError),

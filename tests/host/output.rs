@@ -5,7 +5,7 @@
 
 use crate::fixtures::world::{SOON, World, eventually, patient, quick, up};
 use rpc_plugin_system::host::{
-    Host, Output, OutputLines, PluginConfig, PluginState, Policy, RestartPolicy, Stream,
+    Host, Output, OutputLines, OutputStream, PluginConfig, PluginState, Policy, RestartPolicy,
 };
 use rpc_plugin_wire::event::Record;
 use serde_json::{Value, json};
@@ -121,8 +121,8 @@ fn a_program_takes_the_lines_itself_and_misses_what_it_does_not_take() {
     assert!(error.contains("last words on stderr: three"), "{error}");
     let taken: Vec<_> = (0..3).map(|_| lines.next_within(SOON).unwrap()).collect();
     let of = |stream| taken.iter().filter(|line| line.stream == stream).map(|l| &*l.text).collect::<Vec<_>>();
-    assert_eq!(of(Stream::Stdout), ["one", "{\"level\":\"info\",\"message\":\"m\"}"]);
-    assert_eq!(of(Stream::Stderr), ["three"]);
+    assert_eq!(of(OutputStream::Stdout), ["one", "{\"level\":\"info\",\"message\":\"m\"}"]);
+    assert_eq!(of(OutputStream::Stderr), ["three"]);
     assert!(taken.iter().all(|line| line.missed == 0 && line.plugin_id.as_str() == "mine"));
     assert!(!world.record("mine").contains("\"component\":\"stdout\""), "it is not on record");
     host.remove(&"mine".parse().unwrap()).unwrap();

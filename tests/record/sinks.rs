@@ -83,7 +83,7 @@ fn a_command_gets_every_event_and_is_ended_with_the_host() {
         "#!/bin/sh\necho \"$RPC_PLUGIN_SYSTEM_LOG_SINK $# $1\" > {0}.env\nexec /bin/cat >> {0}\n",
         out.display()
     );
-    let line = CommandLine { program: world.script("keep", &script), args: vec!["one two".into()] };
+    let line = CommandLine::new(world.script("keep", &script), ["one two"]);
     // In a world of its own, so that nothing of the host's process is swept.
     let host = host(&world, vec![sink("cmd", SinkTarget::Command(line))]);
     record(&host, texts(COUNT));
@@ -293,7 +293,7 @@ fn a_sink_that_never_reads_holds_nothing_up() {
     let mut stuck = sink("stuck", SinkTarget::UnixStream(path));
     stuck.options.timeout = Duration::from_secs(30);
     let program = world.script("stuck", "#!/bin/sh\nexec /bin/sleep 1000\n");
-    let mut deaf = sink("deaf", SinkTarget::Command(CommandLine { program, args: vec![] }));
+    let mut deaf = sink("deaf", SinkTarget::Command(CommandLine::new(program, [""; 0])));
     deaf.options.timeout = Duration::from_secs(30);
     let other = world.path().join("other");
     let peer = Peer::datagrams(&other);

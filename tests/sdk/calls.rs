@@ -340,8 +340,8 @@ fn functions_can_be_called_back_while_their_call_lasts() {
 #[test]
 fn a_function_of_the_host_is_called_back() {
     let plugin = plugin().method("go", |call: &Call, (): ()| {
-        let callee = call.callee().unwrap();
-        let reply = callee.call_back(call, 9, Some("{\"a\":1}".to_owned()), Default::default())?;
+        let link = call.caller_link().unwrap();
+        let reply = link.call_back(call, 9, Some("{\"a\":1}".to_owned()), Default::default())?;
         Ok::<_, HandlerError>(serde_json::from_str::<Value>(reply.result.get())?)
     });
     let mut host = FakeHost::greeted(plugin);

@@ -397,7 +397,7 @@ fn a_session_cut_at_every_byte_ends_cleanly_or_says_why() {
             Err(Error::Violation(what)) => {
                 assert!(!at_line_end && what.contains("bytes into a frame"), "cut at {at}: {what}");
             }
-            Err(other) => panic!("cut at {at}: {other}"),
+            other => panic!("cut at {at}: {other:?}"),
         }
     }
 }

@@ -43,6 +43,7 @@ pub trait AppError: Serialize + DeserializeOwned + fmt::Display + 'static {}
 /// [`io::Error`], `Box<dyn Error>` and (feature `anyhow`) `anyhow::Error`; of anything else that displays,
 /// [`Failure::internal`] does.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Failure<E> {
     /// The error that the method declares. It arrives as itself.
     App(E),
@@ -132,7 +133,8 @@ impl<E> From<anyhow::Error> for Failure<E> {
 }
 
 /// Why a call of a method that declares an error of its own gives no result.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
+#[non_exhaustive]
 pub enum CallFailure<E> {
     /// The error that the method declares, as it was given.
     App(E),
@@ -161,4 +163,10 @@ impl<E: fmt::Display> fmt::Display for CallFailure<E> {
     }
 }
 
-impl<E: fmt::Display + fmt::Debug> std::error::Error for CallFailure<E> {}
+impl<E: fmt::Display> fmt::Debug for CallFailure<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<E: fmt::Display> std::error::Error for CallFailure<E> {}

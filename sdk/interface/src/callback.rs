@@ -86,8 +86,8 @@ impl Place {
                 let text = "the call that this callback came with has ended";
                 Err(CallError::not_sent(ErrorCode::Unavailable, text))
             }
-            Place::There { call, id } => match call.callee() {
-                Some(callee) => callee.call_back(call, *id, params, parcel),
+            Place::There { call, id } => match call.caller_link() {
+                Some(link) => link.call_back(call, *id, params, parcel),
                 None => {
                     let text = "the call that this callback came with has no other side";
                     Err(CallError::not_sent(ErrorCode::Unavailable, text))

@@ -15,6 +15,7 @@ use std::time::Duration;
 /// How a call is to be made. The default is what whoever carries it says (a host: the plugin's policy), made once,
 /// without progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CallOptions {
     /// See [`CallOptions::timeout()`].
     pub timeout: Option<Duration>,

@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The other side of a connection, as the one who serves its calls sees it.
-pub trait Callee: Send + Sync {
+pub trait CallerLink: Send + Sync {
     /// Tells how far `call` is, if whoever made it asked. `value` is JSON.
     fn progress(&self, call: &Context, value: &str);
 
@@ -55,7 +55,7 @@ struct Inner {
     stood_still_before: Duration,
     wants_progress: bool,
     chain: Chain,
-    callee: Option<Arc<dyn Callee>>,
+    link: Option<Arc<dyn CallerLink>>,
     interfaces: Arc<BTreeMap<String, u32>>,
     cancelled: AtomicBool,
     ended: AtomicBool,
@@ -116,7 +116,7 @@ pub struct Served {
     /// What led to it.
     pub chain: Chain,
     /// The caller, as the other side of the connection.
-    pub callee: Option<Arc<dyn Callee>>,
+    pub link: Option<Arc<dyn CallerLink>>,
     /// The versions of interfaces that its connection uses.
     pub interfaces: Arc<BTreeMap<String, u32>>,
 }
@@ -125,7 +125,7 @@ impl Context {
     /// A call that is about to be served.
     #[must_use]
     pub fn new(id: RequestId, served: Served) -> Context {
-        let Served { deadline, stood_still, wants_progress, chain, callee, interfaces } = served;
+        let Served { deadline, stood_still, wants_progress, chain, link, interfaces } = served;
         Context(Arc::new(Inner {
             id,
             deadline,
@@ -133,7 +133,7 @@ impl Context {
             stood_still,
             wants_progress,
             chain,
-            callee,
+            link,
             interfaces,
             cancelled: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -183,12 +183,12 @@ impl Context {
 
     /// Tells the caller how far it is, if it asked. A value that does not serialise is left out.
     pub fn progress<T: Serialize + ?Sized>(&self, value: &T) {
-        let Some(callee) = self.0.callee.as_ref().filter(|_| self.0.wants_progress) else { return };
+        let Some(link) = self.0.link.as_ref().filter(|_| self.0.wants_progress) else { return };
         let mut text = Vec::new();
         if write_json(&mut text, value).is_ok()
             && let Ok(text) = String::from_utf8(text)
         {
-            callee.progress(self, &text);
+            link.progress(self, &text);
         }
     }
 
@@ -290,10 +290,10 @@ impl Context {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The caller, to be called back with [`Callee::make`].
+    /// The caller, to be called back with [`CallerLink::make`].
     #[must_use]
-    pub fn callee(&self) -> Option<&Arc<dyn Callee>> {
-        self.0.callee.as_ref()
+    pub fn caller_link(&self) -> Option<&Arc<dyn CallerLink>> {
+        self.0.link.as_ref()
     }
 
     fn hooks(&self) -> MutexGuard<'_, Hooks> {
@@ -304,8 +304,8 @@ impl Context {
 /// Calls the other side while its call is served: with its chain, and no longer than it lasts.
 impl Caller for Context {
     fn make(&self, call: Outgoing) -> Result<Reply, CallError> {
-        match &self.0.callee {
-            Some(callee) => callee.make(self, call),
+        match &self.0.link {
+            Some(link) => link.make(self, call),
             None => {
                 let text = "this call has no other side that could be called";
                 Err(CallError::not_sent(ErrorCode::Unavailable, text))

@@ -7,7 +7,7 @@
 //! as they would on a connection.
 
 use crate::caller::{Caller, Outgoing, Reply};
-use crate::context::{Callee, Context, Served};
+use crate::context::{CallerLink, Context, Served};
 use crate::parcel::{CallBackFn, Parcel};
 use crate::table::{InterfaceTable, MethodFn};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, RequestId};
@@ -80,7 +80,7 @@ impl Local {
         let other_side = OtherSide { callbacks: callbacks.into_iter().collect(), host: self.host.clone() };
         let served = Served {
             deadline: call.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            callee: Some(Arc::new(other_side)),
+            link: Some(Arc::new(other_side)),
             interfaces: Arc::clone(&self.versions),
             ..Served::default()
         };
@@ -124,7 +124,7 @@ struct OtherSide {
     host: Option<Arc<Local>>,
 }
 
-impl Callee for OtherSide {
+impl CallerLink for OtherSide {
     fn progress(&self, _: &Context, _: &str) {}
 
     fn call_back(

@@ -149,6 +149,7 @@ pub struct Interfaces(BTreeMap<&'static str, BTreeMap<u32, InterfaceTable>>);
 
 /// Why a table, or a choice among tables, is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InterfaceError {
     /// This version of this interface is there already.
     Twice(&'static str, u32),

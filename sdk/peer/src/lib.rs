@@ -8,6 +8,9 @@
 //!
 //! What always holds: no part holds another, or calls one; what a peer sends makes none grow without bound, or panic; what a descriptor is (`F`) is the shell's, and dropping it closes it.
 //!
+//! This crate is no API for programs: host and SDK match its enums completely, so that the compiler finds each place that a new
+//! variant concerns. None of them is `#[non_exhaustive]`.
+//!
 //! # Locks of a shell with many threads
 //!
 //! Each part has a lock of its own, and two are held at once in one place only: a request's [`Span`] is noted

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Where reading forward begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Position {
     /// With the oldest line that is there.
     Oldest,

@@ -54,6 +54,7 @@ pub struct PackLimits {
 
 /// What became of a file that was to be packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Packing {
     /// It is packed.
     Done,

@@ -12,8 +12,8 @@ use crate::line::{Line, record_of};
 use crate::packed_file::{Damage, DamageLog};
 use crate::segment::segments;
 use std::collections::VecDeque;
-use std::io;
 use std::path::Path;
+use std::{fmt, io};
 
 /// Lines that are remembered to tell an inserted one from an altered one.
 const REMEMBERED: usize = 256;
@@ -56,6 +56,7 @@ pub struct Fault {
 
 /// What is wrong with a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FaultKind {
     /// The line is not as it was when the next one was written.
     Altered,
@@ -65,6 +66,32 @@ pub enum FaultKind {
     Inserted,
     /// The line carries no hash, though lines before it do.
     Unchained,
+}
+
+impl FaultKind {
+    /// The word for it, for programs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FaultKind::Altered => "altered",
+            FaultKind::Removed(_) => "removed",
+            FaultKind::Inserted => "inserted",
+            FaultKind::Unchained => "unchained",
+        }
+    }
+}
+
+/// What is said of the line at fault: `was altered`.
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FaultKind::Altered => write!(f, "was altered"),
+            FaultKind::Inserted => write!(f, "was inserted"),
+            FaultKind::Removed(1) => write!(f, "comes after 1 line that was removed"),
+            FaultKind::Removed(lines) => write!(f, "comes after {lines} lines that were removed"),
+            FaultKind::Unchained => write!(f, "has no hash, though lines before it have"),
+        }
+    }
 }
 
 struct Seen {

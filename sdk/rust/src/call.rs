@@ -155,10 +155,7 @@ impl Call {
 
     /// The id of the request, where it is a number, as those of hosts are.
     fn request(&self) -> Option<u64> {
-        match self.id() {
-            RequestId::Number(id) => Some(*id),
-            RequestId::Text(_) => None,
-        }
+        self.id().number()
     }
 
     pub(crate) fn for_log(&self) -> OfCall {

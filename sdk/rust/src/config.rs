@@ -52,6 +52,7 @@ impl fmt::Display for Channel {
 
 /// Who this plugin is and how it reaches its host.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Config {
     /// How the host is reached.
     pub channel: Channel,

@@ -31,6 +31,7 @@ pub mod exit {
 
 /// A session that ended as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum End {
     /// The host called `plugin.shutdown`.
     Shutdown,
@@ -39,7 +40,7 @@ pub enum End {
 }
 
 /// What is wrong with the environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// None of the host's variables is there: started by hand.
@@ -67,10 +68,15 @@ impl fmt::Display for ConfigError {
     }
 }
 
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl std::error::Error for ConfigError {}
 
 /// A session that did not come about, or ended by a fault.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The plugin's own definition is wrong; one sentence for each fault.
@@ -139,6 +145,12 @@ impl fmt::Display for Error {
             Error::Violation(what) => write!(f, "the host broke the protocol: {what}"),
             Error::Os { step, source } => write!(f, "cannot {step}: {source}"),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

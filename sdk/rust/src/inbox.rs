@@ -18,7 +18,7 @@ use crate::service::write_failure;
 use crate::session::{Session, would_deadlock};
 use crate::task::{Job, Refusal, Step};
 use rpc_plugin_interface::HandlerError;
-use rpc_plugin_interface::context::{Callee, Served};
+use rpc_plugin_interface::context::{CallerLink, Served};
 use rpc_plugin_peer::{FDS_LOST, Unread, Violation};
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::event::{Component, Level};
@@ -265,11 +265,11 @@ impl Inbox {
                 let received = *self.received.get_or_insert_with(Instant::now);
                 received.checked_add(Duration::from_millis(deadline_ms))
             });
-            let callee: Arc<dyn Callee> = self.session.clone();
+            let link: Arc<dyn CallerLink> = self.session.clone();
             let (wants_progress, chain) = (request.progress, request.chain);
             let interfaces = Arc::clone(&service.terms.interfaces);
-            let (callee, stood_still) = (Some(callee), self.session.requester.standstills.total());
-            let served = Served { deadline, stood_still, wants_progress, chain, callee, interfaces };
+            let (link, stood_still) = (Some(link), self.session.requester.standstills.total());
+            let served = Served { deadline, stood_still, wants_progress, chain, link, interfaces };
             let call = Call::new(request.id, Arc::clone(method), served, fds);
             self.batch.push(Job { call, params: request.params.map(ToOwned::to_owned) });
             return Ok(None);

@@ -108,13 +108,18 @@ pub use host::{Host, Remote};
 pub use log::{Log, LogTarget};
 pub use pending::Pending;
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
+#[doc(inline)]
 pub use rpc_plugin_interface::{
     AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, ErrorObject, Failure,
     HandlerError, InterfaceTable, Local, Stream, StreamDuring, interface,
 };
+#[doc(inline)]
 pub use rpc_plugin_wire::error::{ErrorCode, Outcome};
+#[doc(inline)]
 pub use rpc_plugin_wire::event::Level;
+#[doc(inline)]
 pub use rpc_plugin_wire::life::HealthStatus;
+#[doc(inline)]
 pub use rpc_plugin_wire::message::RequestId;
 
 /// The guide for authors: its Rust blocks are compiled by `cargo test`.

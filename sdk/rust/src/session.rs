@@ -9,7 +9,7 @@ use crate::pool::Pool;
 use crate::requester::Requester;
 use crate::service::Service;
 use rpc_plugin_interface::caller::{Outgoing, Reply, callback};
-use rpc_plugin_interface::context::{Callee, Context};
+use rpc_plugin_interface::context::{CallerLink, Context};
 use rpc_plugin_interface::parcel::Parcel;
 use rpc_plugin_wire::message::{fits_nesting, write_progress};
 use rpc_plugin_wire::{CallError, Chain, ErrorCode, ErrorObject, Outcome};
@@ -63,7 +63,7 @@ pub(crate) fn would_deadlock(chain: &Chain) -> ErrorObject {
     ErrorObject::new(ErrorCode::WouldDeadlock, text).with_data(&data)
 }
 
-impl Callee for Session {
+impl CallerLink for Session {
     /// Sends it at once, or leaves it out where so much waits for the host that a handler would have to wait too.
     fn progress(&self, call: &Context, value: &str) {
         if !self.pool.is_unanswered_call(call) || !fits_nesting(value.as_bytes()) {

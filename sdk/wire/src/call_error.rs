@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// The one way in which a call can fail. Every call ends exactly once: with a result, or with this.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CallError {
     /// What happened.
     pub code: ErrorCode,
@@ -100,6 +100,12 @@ impl CallError {
             plugin_id: self.plugin_id.as_ref().map(ToString::to_string),
             generation: self.generation.map(Generation::get),
         })
+    }
+}
+
+impl fmt::Debug for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

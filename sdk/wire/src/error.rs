@@ -9,6 +9,7 @@ use std::fmt;
 /// What is known about a call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Outcome {
     /// The plugin never saw the call; repeating it is safe.
     NotSent,
@@ -34,6 +35,7 @@ macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal;)*) => {
         /// A code of the protocol's error table, or an application's own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
         pub enum ErrorCode {
             $($(#[$doc])* $variant,)*
             /// A code that the protocol does not define: the application's own.

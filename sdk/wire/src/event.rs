@@ -12,6 +12,7 @@ use std::fmt;
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Level {
     /// For who looks closely.
     Debug,
@@ -81,6 +82,7 @@ impl Level {
 /// Which part of the host speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Component {
     /// Processes: launch, exit, signals, files.
     Kernel,
@@ -129,6 +131,7 @@ macro_rules! events {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $component:ident, $level:ident;)*) => {
         /// Every event that the host records.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
         pub enum EventKind { $($(#[$doc])* $variant,)* }
 
         impl EventKind {

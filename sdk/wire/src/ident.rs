@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 /// Why a text is not the identifier that it was meant to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum IdentError {
     /// Nothing there.
     Empty,

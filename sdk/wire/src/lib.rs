@@ -9,6 +9,9 @@
 //!
 //! What always holds: a [`frame::FrameDecoder`] never buffers more than its limit plus one read,
 //! looks at each byte once for the line end, and yields the same frames for any split of the bytes.
+//! This crate is no API for programs: host and SDK release it together with themselves. What they hand on of it is
+//! `#[non_exhaustive]`; messages, frames and their errors are not, because host and SDK match them completely, so that the
+//! compiler finds each place that a new one concerns.
 #![forbid(unsafe_code)]
 
 pub mod admin;

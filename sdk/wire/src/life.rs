@@ -35,6 +35,7 @@ pub const METHOD_CALLBACK: &str = "rpc.callback";
 /// How a plugin says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", try_from = "String")]
+#[non_exhaustive]
 pub enum HealthStatus {
     /// Not ready for calls yet.
     Starting,
@@ -46,6 +47,20 @@ pub enum HealthStatus {
     Overloaded,
     /// Alive, and cannot do its work.
     Unhealthy,
+}
+
+impl HealthStatus {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HealthStatus::Starting => "starting",
+            HealthStatus::Healthy => "healthy",
+            HealthStatus::Degraded => "degraded",
+            HealthStatus::Overloaded => "overloaded",
+            HealthStatus::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 impl TryFrom<String> for HealthStatus {

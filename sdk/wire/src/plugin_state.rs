@@ -9,6 +9,7 @@ macro_rules! states {
         /// The state of a plugin as the host sees it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case", try_from = "String")]
+        #[non_exhaustive]
         pub enum PluginState { $($(#[$doc])* $variant,)* }
 
         impl PluginState {
@@ -88,6 +89,7 @@ impl TryFrom<String> for PluginState {
 /// What the operator wants of a plugin, apart from the state it is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Desired {
     /// A process shall run.
     Up,

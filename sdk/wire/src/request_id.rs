@@ -7,11 +7,20 @@ use std::fmt;
 
 /// The id of a request: chosen by its sender, echoed verbatim in the answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum RequestId {
     /// An integer from 0 to 2^53 - 1.
     Number(u64),
     /// A text of 1 to 64 bytes.
     Text(Box<str>),
+}
+
+impl RequestId {
+    /// The number, where it is one, as those of hosts are.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        if let RequestId::Number(number) = self { Some(*number) } else { None }
+    }
 }
 
 impl fmt::Display for RequestId {

@@ -155,24 +155,12 @@ fn sentence(verified: &Verified) -> (String, Style) {
 
 fn fault_sentence(fault: &Fault) -> String {
     let seq = fault.seq.map_or(String::new(), |seq| format!(" (seq {seq})"));
-    let what = match fault.kind {
-        FaultKind::Altered => "was altered".to_owned(),
-        FaultKind::Inserted => "was inserted".to_owned(),
-        FaultKind::Removed(1) => "comes after 1 line that was removed".to_owned(),
-        FaultKind::Removed(lines) => format!("comes after {lines} lines that were removed"),
-        FaultKind::Unchained => "has no hash, though lines before it have".to_owned(),
-    };
-    format!("line {}{seq} {what}", fault.line)
+    format!("line {}{seq} {}", fault.line, fault.kind)
 }
 
 fn document(source: &RecordSource, verified: &Verified) -> StreamDocument {
     let fault = verified.fault.as_ref().map(|fault| FaultDocument {
-        kind: match fault.kind {
-            FaultKind::Altered => "altered",
-            FaultKind::Removed(_) => "removed",
-            FaultKind::Inserted => "inserted",
-            FaultKind::Unchained => "unchained",
-        },
+        kind: fault.kind.as_str(),
         line: fault.line,
         seq: fault.seq,
         removed: match fault.kind {

@@ -18,6 +18,7 @@ const SYSLOG_SOCKET: &str = "/dev/log";
 
 /// The events that a sink gets, and how often and how long it is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SinkOptions {
     /// Its name, of which its cursor is kept: 1 to 64 letters, digits, `.`, `_`, `-`.
     pub name: String,
@@ -55,10 +56,18 @@ impl SinkOptions {
             backoff_max: Duration::from_secs(30),
         }
     }
+
+    /// Changes what differs: `SinkOptions::new("alarms").with(|sink| sink.level = Level::Warn)`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut SinkOptions)) -> SinkOptions {
+        change(&mut self);
+        self
+    }
 }
 
 /// A program with its arguments. Its environment holds the name of the sink, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CommandLine {
     /// The absolute path of the program.
     pub program: PathBuf,
@@ -66,8 +75,20 @@ pub struct CommandLine {
     pub args: Vec<String>,
 }
 
+impl CommandLine {
+    /// A program by its absolute path, with its arguments.
+    #[must_use]
+    pub fn new<T: Into<String>>(
+        program: impl Into<PathBuf>,
+        args: impl IntoIterator<Item = T>,
+    ) -> CommandLine {
+        CommandLine { program: program.into(), args: args.into_iter().map(Into::into).collect() }
+    }
+}
+
 /// Whether a line on standard error begins with its priority as `<N>` (sd-daemon(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Prefix {
     /// A priority if standard error is the journal's (`JOURNAL_STREAM`, systemd.exec(5)).
     #[default]
@@ -80,6 +101,7 @@ pub enum Prefix {
 
 /// How a datagram for syslog looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum SyslogFormat {
     /// As syslog(3) writes, without the time, which the receiver adds: `<30>rpcplugind[7]: text`.
     #[default]
@@ -90,6 +112,7 @@ pub enum SyslogFormat {
 
 /// The place where the events of a sink go.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SinkTarget {
     /// The process's own standard error, as text.
     Stderr(Prefix),

@@ -220,14 +220,14 @@ impl reactor::Services for RunningServices {
         let party = Party::Plugin(plugin_id.clone());
         let (generation, until) = (asker.generation, asked.deadline);
         let peer = Peer { link: Arc::clone(&self.link), asker: asker.clone(), plugin_id: plugin_id.clone() };
-        let peer: Arc<dyn rpc_plugin_interface::context::Callee> = Arc::new(peer);
+        let peer: Arc<dyn rpc_plugin_interface::context::CallerLink> = Arc::new(peer);
         let entry = entry_at_host(&plugin_id, generation, &asked.id);
         let served = Served {
             deadline: left.and_then(|left| Instant::now().checked_add(left)),
             stood_still,
             wants_progress: asked.progress,
             chain: asked.chain,
-            callee: Some(peer),
+            link: Some(peer),
             interfaces,
         };
         let context = Context::new(asked.id, served);

@@ -33,7 +33,7 @@ impl Peer {
     }
 }
 
-impl context::Callee for Peer {
+impl context::CallerLink for Peer {
     fn progress(&self, _: &Context, value: &str) {
         if let (Some(link), Ok(value)) = (self.link.get(), RawValue::from_string(value.to_owned())) {
             // Dropped where much waits for the loop already: it is worth nothing later.

@@ -33,18 +33,19 @@ use tail::Tail;
 
 /// One of the two streams that a program prints to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stream {
+#[non_exhaustive]
+pub enum OutputStream {
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
 }
 
-impl fmt::Display for Stream {
+impl fmt::Display for OutputStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
+            OutputStream::Stdout => "stdout",
+            OutputStream::Stderr => "stderr",
         })
     }
 }
@@ -77,12 +78,12 @@ pub struct Capture {
 impl Capture {
     /// Of standard error, the last lines are kept.
     #[must_use]
-    pub fn new(stream: Stream, treatment: Treatment) -> Capture {
+    pub fn new(stream: OutputStream, treatment: Treatment) -> Capture {
         let rate = match treatment {
             Treatment::Events { bytes_per_second_max } => Some(Rate::new(bytes_per_second_max)),
             Treatment::Lines => None,
         };
-        let tail = (stream == Stream::Stderr).then(Tail::default);
+        let tail = (stream == OutputStream::Stderr).then(Tail::default);
         Capture { lines: Lines::default(), tail, rate, unasked: Unasked::of_lines(), report: None }
     }
 

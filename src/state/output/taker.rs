@@ -1,19 +1,20 @@
 //! Where what a plugin prints goes: on record, to the host's own streams, or to the embedding program.
 
-use super::Stream;
+use super::OutputStream;
 use rpc_plugin_wire::{Generation, PluginId};
 use std::fmt;
 use std::sync::Arc;
 
 /// A line that a plugin printed, for a program that takes them itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PrintedLine {
     /// Which plugin.
     pub plugin_id: PluginId,
     /// Which generation of it.
     pub generation: Generation,
     /// Where it printed it.
-    pub stream: Stream,
+    pub stream: OutputStream,
     /// The line without its end. At most 16 KiB, or a piece of that length with a marker; invalid UTF-8 is
     /// replaced. Control characters are as they came.
     pub text: String,
@@ -29,6 +30,7 @@ pub trait LineTaker: fmt::Debug + Send + Sync {
 
 /// Where what a plugin prints goes.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub enum Output {
     /// On record, as events.
     #[default]

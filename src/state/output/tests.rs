@@ -23,7 +23,7 @@ fn report(kind: ReportKind, text: &str) -> Printed {
 }
 
 fn printed_by(treatment: Treatment, parts: &[&[u8]]) -> Vec<Printed> {
-    let (mut capture, mut out) = (Capture::new(Stream::Stderr, treatment), Vec::new());
+    let (mut capture, mut out) = (Capture::new(OutputStream::Stderr, treatment), Vec::new());
     for part in parts {
         capture.push(Time::ZERO, part, &mut out);
     }
@@ -181,7 +181,7 @@ fn a_report_of_any_length_is_bounded_events_and_loses_nothing() {
 
 #[test]
 fn a_report_waits_for_its_end_only_so_long() {
-    let (mut capture, mut out) = (Capture::new(Stream::Stderr, EVENTS), Vec::new());
+    let (mut capture, mut out) = (Capture::new(OutputStream::Stderr, EVENTS), Vec::new());
     assert_eq!(capture.next_at(), None);
     capture.push(at_ms(0), b"thread 'a' panicked at a.rs:1:1:\n", &mut out);
     assert_eq!(capture.next_at(), Some(at_ms(2000)), "its message is to come");
@@ -195,7 +195,7 @@ fn a_report_waits_for_its_end_only_so_long() {
     capture.push(at_ms(301), b"ne\nstack backtrace:\n", &mut out);
     assert_eq!(out[1..], [line("half a line"), line("stack backtrace:")]);
 
-    let (mut capture, mut out) = (Capture::new(Stream::Stderr, EVENTS), Vec::new());
+    let (mut capture, mut out) = (Capture::new(OutputStream::Stderr, EVENTS), Vec::new());
     capture.push(at_ms(0), b"Traceback (most recent call last):\n", &mut out);
     for second in 1..10 {
         capture.push(at_ms(second * 1000), b"  slowly\n", &mut out);
@@ -206,7 +206,7 @@ fn a_report_waits_for_its_end_only_so_long() {
 #[test]
 fn a_flood_is_bounded_counted_and_told_once_there_is_room() {
     let rate = Treatment::Events { bytes_per_second_max: MIB };
-    let (mut capture, mut out) = (Capture::new(Stream::Stderr, rate), Vec::new());
+    let (mut capture, mut out) = (Capture::new(OutputStream::Stderr, rate), Vec::new());
     for number in 0..5000 {
         capture.push(at_ms(0), format!("{number:4}\n").as_bytes(), &mut out);
     }
@@ -234,7 +234,7 @@ fn a_flood_is_bounded_counted_and_told_once_there_is_room() {
     capture.finish(resumes_at, &mut out);
     assert!(matches!(out.last(), Some(Printed::Dropped { .. })), "the end does not wait");
 
-    let (mut capture, mut out) = (Capture::new(Stream::Stdout, rate), Vec::new());
+    let (mut capture, mut out) = (Capture::new(OutputStream::Stdout, rate), Vec::new());
     let block = vec![b'x'; MIB];
     for ms in (0..10_000).step_by(10) {
         capture.handle_time(at_ms(ms), &mut out);

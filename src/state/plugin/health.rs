@@ -159,8 +159,9 @@ impl Plugin {
             Ok(HealthStatus::Degraded) => (PluginState::Degraded, None),
             Ok(HealthStatus::Overloaded) => (PluginState::Overloaded, None),
             Ok(HealthStatus::Unhealthy) => (PluginState::Unhealthy, Some("it reports unhealthy".to_owned())),
-            Ok(HealthStatus::Starting) => {
-                (PluginState::Unhealthy, Some("it reports starting, after it was healthy".to_owned()))
+            Ok(status) => {
+                let problem = format!("it reports {}, after it was healthy", status.as_str());
+                (PluginState::Unhealthy, Some(problem))
             }
             Err(problem) if self.heartbeats_missed + 1 >= UNHEALTHY_FROM => {
                 (PluginState::Unhealthy, Some(problem))

@@ -19,7 +19,8 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("daemon", &["state", "threads", "sys", "host", "eventlog", "cli", "ctl"]),
     // It is a host with a person at it, and ends by the daemon's signals.
     ("dev", &["threads", "sys", "host", "cli", "ctl", "daemon"]),
-    ("bin", &["daemon", "dev", "ctl", "cli", "sys"]),
+    ("programs", &["sys", "daemon", "dev", "ctl"]),
+    ("bin", &["programs"]),
 ];
 
 /// Crates that only some modules of `src/` may name.
