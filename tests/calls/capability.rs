@@ -43,7 +43,7 @@ fn providers_take_turns_and_the_one_that_is_busy_gets_less() {
         calls.add(number, work.call_start("sleep", &json!({"ms": 100}), options()).unwrap());
     }
     let mut took = BTreeMap::new();
-    while let Some((_, result)) = calls.next() {
+    for (_, result) in &mut calls {
         *took.entry(result.unwrap().plugin_id.unwrap().to_string()).or_insert(0) += 1;
     }
     assert_eq!(took, BTreeMap::from([("a".to_owned(), 2), ("c".to_owned(), 2)]));

@@ -58,6 +58,7 @@ pub(crate) fn serve_nested() {
             Ok(zone) => Ok(zone),
             Err(CallFailure::App(ZoneError { unknown })) => Ok(format!("no zone of {unknown}")),
             Err(CallFailure::Call(error)) => Err(HandlerError::from(error)),
+            Err(other) => Err(HandlerError::internal(other)),
         }
     });
     // Where this fails the host that started it says why.

@@ -228,7 +228,7 @@ fn a_set_may_hold_calls_of_two_hosts() {
         set.add((1, round), sleep(&plugins[1], 2 * round));
     }
     let mut seen = BTreeSet::new();
-    while let Some((key, result)) = set.next() {
+    for (key, result) in &mut set {
         result.unwrap();
         assert!(seen.insert(key));
         // A call of the thread's own in between.

@@ -172,7 +172,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
             heading = line.trim_matches(['[', ']']);
             let single = heading.rsplit_once("dependencies.").map(|(_, name)| name.to_owned());
             names.extend(single);
-        } else if heading.ends_with("dependencies") && !line.starts_with('#') {
+        } else if heading.ends_with("dependencies") && !line.starts_with('#') && !line.contains("path = ") {
             let name = line.split(['=', '.']).next().unwrap_or_default().trim().trim_matches('"');
             names.extend((!name.is_empty()).then(|| name.to_owned()));
         }
@@ -189,7 +189,7 @@ fn without_a_row(names: &[String], page: &str) -> Vec<String> {
 
 #[test]
 fn every_dependency_has_a_row() {
-    let sample = "[dependencies]\nserde.workspace = true\n# x = 1\nrpc-plugin-wire = {}\n[lints]\nz = 1\n\
+    let sample = "[dependencies]\nserde.workspace = true\n# x = 1\nrpc-plugin-wire = {}\nx = { path = \"../x\" }\n[lints]\nz = 1\n\
                   [dev-dependencies]\ntempfile = \"3\"\n[target.x.dependencies.nix]\nversion = \"1\"\n";
     assert_eq!(dependencies(sample), ["serde", "tempfile", "nix"]);
     assert_eq!(without_a_row(&dependencies(sample), "| `serde` | x |\n| `nix` | y |"), ["tempfile"]);

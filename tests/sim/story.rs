@@ -61,7 +61,7 @@ fn is_there(world: &World, slot: usize) -> bool {
     let plugin = world.host.plugin(world.slots[slot].key).unwrap();
     match plugin.desired() {
         Desired::Up => is_well(world, slot),
-        Desired::Down => plugin.state() == PluginState::Stopped,
+        _ => plugin.state() == PluginState::Stopped,
     }
 }
 

@@ -155,7 +155,7 @@ impl Call {
 
     /// The id of the request, where it is a number, as those of hosts are.
     fn request(&self) -> Option<u64> {
-        self.id().number()
+        if let RequestId::Number(id) = self.id() { Some(*id) } else { None }
     }
 
     pub(crate) fn for_log(&self) -> OfCall {

@@ -26,6 +26,7 @@ pub mod event;
 pub mod fds;
 pub mod frame;
 pub mod handshake;
+mod health_status;
 pub mod ident;
 pub mod json;
 pub mod life;

@@ -1,9 +1,9 @@
 //! What a plugin says about itself while it lives (protocol section 4), and the protocol's methods.
 
-use crate::cut::shown;
 use crate::handshake::{HelloError, check_capabilities};
+pub use crate::health_status::HealthStatus;
 use crate::ident::{Generation, PluginId};
-use crate::limits::{CAPABILITY_BYTES_MAX, VERSION_BYTES_MAX};
+use crate::limits::VERSION_BYTES_MAX;
 pub use crate::plugin_state::{Desired, PluginState};
 pub use crate::services::{CallBack, HostCall, HostEvent, PluginLog};
 use serde::{Deserialize, Serialize};
@@ -31,58 +31,6 @@ pub const METHOD_EVENT: &str = "host.event";
 
 /// Either side to the other: call back into a call that is under way.
 pub const METHOD_CALLBACK: &str = "rpc.callback";
-
-/// How a plugin says it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", try_from = "String")]
-#[non_exhaustive]
-pub enum HealthStatus {
-    /// Not ready for calls yet.
-    Starting,
-    /// The plugin takes calls.
-    Healthy,
-    /// The plugin takes calls, and reports a problem.
-    Degraded,
-    /// Alive, and wants no further calls for now.
-    Overloaded,
-    /// Alive, and cannot do its work.
-    Unhealthy,
-}
-
-impl HealthStatus {
-    /// The name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            HealthStatus::Starting => "starting",
-            HealthStatus::Healthy => "healthy",
-            HealthStatus::Degraded => "degraded",
-            HealthStatus::Overloaded => "overloaded",
-            HealthStatus::Unhealthy => "unhealthy",
-        }
-    }
-}
-
-impl TryFrom<String> for HealthStatus {
-    type Error = String;
-
-    // By hand, because a derived enum would also take `{"healthy":null}`.
-    fn try_from(text: String) -> Result<Self, String> {
-        Ok(match text.as_str() {
-            "starting" => HealthStatus::Starting,
-            "healthy" => HealthStatus::Healthy,
-            "degraded" => HealthStatus::Degraded,
-            "overloaded" => HealthStatus::Overloaded,
-            "unhealthy" => HealthStatus::Unhealthy,
-            _ => {
-                let text = shown(&text, CAPABILITY_BYTES_MAX);
-                return Err(format!(
-                    "{text:?} is not a status; one of starting, healthy, degraded, overloaded, unhealthy"
-                ));
-            }
-        })
-    }
-}
 
 /// `result` of `plugin.heartbeat`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

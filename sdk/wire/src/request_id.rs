@@ -15,14 +15,6 @@ pub enum RequestId {
     Text(Box<str>),
 }
 
-impl RequestId {
-    /// The number, where it is one, as those of hosts are.
-    #[must_use]
-    pub fn number(&self) -> Option<u64> {
-        if let RequestId::Number(number) = self { Some(*number) } else { None }
-    }
-}
-
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,6 @@
 //! Reports of programs in several languages, as they print them.
 
-use super::super::{Capture, Printed, ReportKind, Stream, Treatment};
+use super::super::{Capture, OutputStream, Printed, ReportKind, Treatment};
 use crate::state::time::Time;
 
 const EVENTS: Treatment = Treatment::Events { bytes_per_second_max: 64 * 1024 * 1024 };
@@ -56,7 +56,7 @@ const REPORTS: [(ReportKind, &str); 14] = [
 ];
 
 fn printed(parts: &[&[u8]]) -> Vec<Printed> {
-    let (mut capture, mut out) = (Capture::new(Stream::Stderr, EVENTS), Vec::new());
+    let (mut capture, mut out) = (Capture::new(OutputStream::Stderr, EVENTS), Vec::new());
     parts.iter().for_each(|part| capture.push(Time::ZERO, part, &mut out));
     capture.finish(Time::ZERO, &mut out);
     out

@@ -106,7 +106,7 @@ pub(crate) const RULES: &[Rule] = &[
             ("src/state/x.rs", "use crate::state::policy; use super::super::state; // crate::sys"),
             ("src/host/x.rs", "use crate::{reactor::Loop, sys, eventlog::Log};"),
             ("src/sys/x.rs", "const X: &str = \"crate::host\";"),
-            ("src/bin/x.rs", "fn main() { rpc_plugin_system::daemon::main() }"),
+            ("src/bin/x.rs", "fn main() { rpc_plugin_system::programs::rpcplugind() }"),
             ("src/lib.rs", "pub use crate::host::Host;"),
         ],
     },

@@ -1,0 +1,19 @@
+//! The plugin: it looks out of the window.
+
+use rpc_plugin_sdk::{Context, HandlerError, Plugin};
+use weather_interface::{Report, Weather};
+
+struct Window;
+
+impl Weather for Window {
+    fn report(&self, _: &Context, place: String) -> Result<Report, HandlerError> {
+        if place != "here" {
+            return Err(format!("{place:?} cannot be seen from this window").into());
+        }
+        Ok(Report { celsius: 21.5, sky: "clear".into() })
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    Plugin::new("1.0.0").serve_interface(Window.into_table()).run()
+}
