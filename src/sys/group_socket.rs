@@ -13,14 +13,14 @@ use super::listener::{SocketPathError, check_path};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_socket, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_socket, connect, listen, socket,
 };
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, UnlinkatFlags, fchownat, unlinkat};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 /// Why nothing listens.
@@ -180,10 +180,22 @@ fn make_room(folder: &Folder, name: &OsString, path: &Path) -> Result<(), GroupS
     if kind(&stat) != SFlag::S_IFSOCK || stat.st_uid != nix::unistd::geteuid().as_raw() {
         return Err(GroupSocketError::Taken(path.to_owned()));
     }
-    if UnixStream::connect(path).is_ok() {
-        return Err(GroupSocketError::InUse(path.to_owned()));
+    match try_connect(path) {
+        // Nobody listens any more.
+        Err(Errno::ECONNREFUSED) => {}
+        // EAGAIN: somebody does, and has as many that wait as it takes.
+        Ok(()) | Err(Errno::EAGAIN) => return Err(GroupSocketError::InUse(path.to_owned())),
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(fail("connect to", errno)),
     }
     unlinkat(&folder.fd, name.as_os_str(), UnlinkatFlags::NoRemoveDir).map_err(|errno| fail("remove", errno))
+}
+
+/// Connects, without waiting for whoever listens to accept.
+fn try_connect(path: &Path) -> Result<(), Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 #[cfg(test)]
@@ -191,6 +203,8 @@ mod tests {
     use super::super::testing::{file, folder};
     use super::*;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
     fn own_gid() -> u32 {
         nix::unistd::getegid().as_raw()
@@ -227,6 +241,28 @@ mod tests {
         assert!(error.contains("is relative"), "{error}");
         let error = bind(&root.path().join("a/b/ops.sock"), own_gid(), 4).unwrap_err().to_string();
         assert!(error.contains("does not exist"), "{error}");
+    }
+
+    #[test]
+    fn a_daemon_that_accepts_nobody_keeps_its_socket_and_holds_nobody_up() {
+        let root = folder();
+        let path = root.path().join("ops.sock");
+        let (_listener, _file) = bind(&path, own_gid(), 1).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).unwrap();
+            match connect(fd.as_raw_fd(), &UnixAddr::new(&path).unwrap()) {
+                Ok(()) => waiting.push(fd),
+                Err(errno) => break errno,
+            }
+        };
+        assert_eq!(full, Errno::EAGAIN);
+        let (told, is_told) = std::sync::mpsc::channel();
+        let at = path.clone();
+        std::thread::spawn(move || told.send(bind(&at, own_gid(), 1).map(drop)));
+        let error = is_told.recv_timeout(Duration::from_secs(60)).unwrap().unwrap_err();
+        assert!(matches!(error, GroupSocketError::InUse(_)), "{error}");
+        assert!(path.exists());
     }
 
     #[test]
