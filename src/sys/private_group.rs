@@ -3,8 +3,8 @@
 //! What this file is for: most desktops give each user a group of the same name, and a umask of 002, so that whatever the
 //! user makes is group-writable. What it deliberately does not do: look at permission bits; [`super::folder`] does.
 //!
-//! What always holds: a group is private to a user if it has the user's name, no other member, and is no other user's
-//! primary group, as far as the system's user database tells. What cannot be told is not private.
+//! What always holds: a group is private to a user if it has the user's name, no other member under any name that its number
+//! has, and is no other user's primary group, as far as the system's user database tells. What cannot be told is not private.
 #![forbid(unsafe_code)]
 
 use super::user_namespace::unmapped_gid;
@@ -14,8 +14,10 @@ use std::io::{ErrorKind, Read};
 
 /// The users of this machine. The database may have others, of which a program is told only by number or name.
 const USERS: &str = "/etc/passwd";
-/// Most that is read of it; where there is more, no group is private. Bytes.
-const USERS_BYTES_MAX: u64 = 1024 * 1024;
+/// The groups of this machine. Of several lines with one number, a program that asks for it is told the first only.
+const GROUPS: &str = "/etc/group";
+/// Most that is read of either; where there is more, no group is private. Bytes.
+const TABLE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What the rule is about.
 struct GroupFacts<'a> {
@@ -25,8 +27,8 @@ struct GroupFacts<'a> {
     group: &'a str,
     /// Names of those that the group lists.
     members: &'a [String],
-    /// Whether it is the primary group of a user with another uid.
-    is_primary_of_others: bool,
+    /// Whether it is the primary group of a user with another uid, or another group of its number has other members.
+    is_of_others: bool,
 }
 
 impl GroupFacts<'_> {
@@ -34,7 +36,7 @@ impl GroupFacts<'_> {
         !self.owner.is_empty()
             && self.owner == self.group
             && self.members.iter().all(|member| member == self.owner)
-            && !self.is_primary_of_others
+            && !self.is_of_others
     }
 }
 
@@ -51,8 +53,9 @@ pub(super) fn is_private_group(owner: u32, gid: u32) -> bool {
         group: &group.name,
         members: &group.mem,
         // The most expensive, so it is asked last.
-        is_primary_of_others: user.name == group.name
-            && users().is_none_or(|users| is_primary_of_others(&users, owner, gid)),
+        is_of_others: user.name == group.name
+            && (table(USERS).is_none_or(|users| is_primary_of_others(&users, owner, gid))
+                || table(GROUPS).is_none_or(|groups| has_other_members(&groups, &user.name, gid))),
     };
     facts.is_private()
 }
@@ -63,15 +66,15 @@ pub(super) fn is_usual_group(owner: u32, gid: u32) -> bool {
         || User::from_uid(Uid::from_raw(owner)).ok().flatten().is_some_and(|user| user.gid.as_raw() == gid)
 }
 
-/// The text of [`USERS`]; `None` if it cannot be read or is too long. A machine without the file has no such users.
-fn users() -> Option<Vec<u8>> {
+/// The text of [`USERS`] or [`GROUPS`]; `None` if it cannot be read or is too long. A machine without the file has none such.
+fn table(path: &str) -> Option<Vec<u8>> {
     let mut text = Vec::new();
-    match File::open(USERS) {
-        Ok(file) => file.take(USERS_BYTES_MAX + 1).read_to_end(&mut text).ok()?,
+    match File::open(path) {
+        Ok(file) => file.take(TABLE_BYTES_MAX + 1).read_to_end(&mut text).ok()?,
         Err(error) if error.kind() == ErrorKind::NotFound => 0,
         Err(_) => return None,
     };
-    (text.len() as u64 <= USERS_BYTES_MAX).then_some(text)
+    (text.len() as u64 <= TABLE_BYTES_MAX).then_some(text)
 }
 
 /// Whether a line of passwd(5) names that group, and another user.
@@ -84,22 +87,34 @@ fn is_primary_of_others(users: &[u8], owner: u32, gid: u32) -> bool {
     })
 }
 
+/// Whether a line of group(5) with that number lists another member.
+fn has_other_members(groups: &[u8], owner: &str, gid: u32) -> bool {
+    groups.split(|byte| *byte == b'\n').any(|line| {
+        let mut fields = line.split(|byte| *byte == b':').skip(2);
+        let mut text = || std::str::from_utf8(fields.next()?).ok();
+        let (number, members) = (text().and_then(|number| number.parse::<u32>().ok()), text());
+        // A name that cannot be read is another's.
+        let is_other = |member: &str| !member.trim().is_empty() && member.trim() != owner;
+        number == Some(gid) && members.is_none_or(|members| members.split(',').any(is_other))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_group_is_private_by_its_name_its_members_and_the_users_that_have_it() {
-        let is_private = |owner, group, members: &[&str], is_primary_of_others| {
+        let is_private = |owner, group, members: &[&str], is_of_others| {
             let members: Vec<_> = members.iter().map(|member| (*member).to_owned()).collect();
-            GroupFacts { owner, group, members: &members, is_primary_of_others }.is_private()
+            GroupFacts { owner, group, members: &members, is_of_others }.is_private()
         };
         assert!(is_private("alice", "alice", &[], false));
         assert!(is_private("alice", "alice", &["alice"], false));
         assert!(!is_private("alice", "alice", &["bob"], false), "another member");
         assert!(!is_private("alice", "alice", &["alice", "bob"], false), "another member beside the owner");
         assert!(!is_private("alice", "users", &[], false), "a group of another name");
-        assert!(!is_private("alice", "alice", &[], true), "another user's primary group");
+        assert!(!is_private("alice", "alice", &[], true), "another user's too");
         assert!(!is_private("nobody", "nogroup", &[], false));
         assert!(!is_private("", "", &[], false));
     }
@@ -117,6 +132,18 @@ mod tests {
             is_primary_of_others(b"strange:x:none:0::/:/", 0, 0),
             "a user that cannot be told from others"
         );
+    }
+
+    #[test]
+    fn members_under_another_name_of_its_number_are_found() {
+        let groups = b"root:x:0:\nalice:x:1000:alice\nstaff:x:1000:alice,bob\nwheel:x:10: alice\n+:::\n\n\
+            broken:x:7\nbad:x:8:\xff\ncarol:x:1001:\n";
+        assert!(has_other_members(groups, "alice", 1000), "bob, as one of staff");
+        assert!(!has_other_members(groups, "alice", 10) && has_other_members(groups, "bob", 10));
+        assert!(!has_other_members(groups, "root", 0) && !has_other_members(groups, "carol", 1001));
+        assert!(has_other_members(groups, "alice", 7), "a line that cannot be told from one with others");
+        assert!(has_other_members(groups, "alice", 8), "a name that cannot be read");
+        assert!(!has_other_members(b"", "alice", 1000));
     }
 
     #[test]
