@@ -5,7 +5,7 @@
 //!
 //! What always holds: each line that begins with `export` can be pasted into a shell as it is.
 
-use super::daemon_error::print;
+use super::says::say;
 use crate::host::{EventKind, LifecycleEvent, PluginId};
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub(super) fn is_told(kind: EventKind) -> bool {
 /// Prints how to start the plugin that an event of [`is_told`] says is awaited.
 pub(super) fn tell(event: &LifecycleEvent, json: bool) {
     // Nobody is left to tell that it cannot be printed.
-    let _ = print(&if json { as_json(event) } else { as_text(event) });
+    let _ = say(&if json { as_json(event) } else { as_text(event) });
 }
 
 fn as_json(event: &LifecycleEvent) -> String {

@@ -13,6 +13,7 @@ mod echo;
 mod first_round;
 mod flags;
 mod run;
+mod says;
 pub(crate) mod signals;
 mod stderr_events;
 

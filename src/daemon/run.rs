@@ -10,20 +10,21 @@ use super::flags::{
     ADMIN_GROUP, CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PLUGIN_ID, PLUGINS, PROGRAM, QUIET,
     REQUIRE_HEALTHY, SERVE_ECHO, WAIT,
 };
+use super::says::{PATIENCE, complain, say};
 use super::stderr_events::{self, StderrEvents};
 use super::{by_hand, check, demo, echo, signals};
+use crate::cli::text::escape_json;
 use crate::cli::{Args, Ask};
 use crate::host::{EventKind, Host, HostError, Level, SinkTarget};
 use crate::sys::limits::{bound_allocator, raise_descriptor_limit};
 use crate::sys::process::keep_exit_statuses;
 use serde_json::Value;
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// Events that wait to be told by the daemon, beside one for each plugin.
 const EVENTS_MAX: usize = 256;
@@ -33,8 +34,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     match signals::unblock().map_err(DaemonError::from).and_then(|()| answer(words)) {
         Ok(code) => code,
         Err(failure) => {
-            // Nowhere is left to tell that this failed.
-            let _ = writeln!(std::io::stderr(), "rpcplugind: {}", failure.message);
+            complain(PROGRAM.name, &failure.message);
             ExitCode::from(failure.code)
         }
     }
@@ -102,31 +102,35 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
     if host.has_failed() {
         return Err(DaemonError::failed(why));
     }
-    print(&line(args.is_set(JSON), &host, "ended", why, Value::Null))?;
+    say(&line(args.is_set(JSON), &host, "ended", why, Value::Null))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A thread that begins once the daemon has said that it has started, and ends with the host.
 struct SayingThread {
-    thread: JoinHandle<()>,
     /// Dropped where it may begin.
     begin: Sender<()>,
+    /// Hung up when it has ended.
+    ended: Receiver<()>,
 }
 
 impl SayingThread {
     fn new(name: &'static str, say: impl FnOnce() + Send + 'static) -> Result<SayingThread, DaemonError> {
         let (begin, has_begun) = channel::<()>();
+        let (ends, ended) = channel::<()>();
         let body = move || {
+            // Also where it panics, which is reported then.
+            let _ends = ends;
             let _ = has_begun.recv();
             say();
         };
-        let thread = crate::threads::builder(name).spawn(body).map_err(no_thread)?;
-        Ok(SayingThread { thread, begin })
+        crate::threads::builder(name).spawn(body).map_err(no_thread)?;
+        Ok(SayingThread { begin, ended })
     }
 
-    fn begin(self) -> JoinHandle<()> {
+    fn begin(self) -> Receiver<()> {
         drop(self.begin);
-        self.thread
+        self.ended
     }
 }
 
@@ -152,13 +156,16 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
     host.release_admin_socket()?;
     let count = config.plugins.len();
     let plugins = if count == 1 { "plugin" } else { "plugins" };
-    print(&line(json, host, "started", &format!("{count} {plugins}"), Value::Null))?;
+    say(&line(json, host, "started", &format!("{count} {plugins}"), Value::Null))?;
     let threads = threads.map(SayingThread::begin);
     // Where standard output cannot be written to, it ends all the same.
-    let tell = |what: &str| drop(print(&line(json, host, "ending", what, Value::Null)));
+    let tell = |what: &str| drop(say(&line(json, host, "ending", what, Value::Null)));
     signals.wait(host, &tell)?;
-    // Their panics were reported, if there were any.
-    let _ = threads.map(JoinHandle::join);
+    // Whatever holds one up in what it says, the daemon ends.
+    let until = Instant::now() + 2 * PATIENCE;
+    for ended in threads {
+        let _ = ended.recv_timeout(until.saturating_duration_since(Instant::now()));
+    }
     match unhealthy.get() {
         Some(reasons) => Err(DaemonError::failed(reasons)),
         None => Ok(()),
@@ -233,7 +240,7 @@ fn required(args: &Args) -> Result<Required, DaemonError> {
 /// Says what came of the first round.
 fn say_ready(host: &Host, json: bool, outcome: &first_round::RoundOutcome) -> std::io::Result<()> {
     let line = line(json, host, "ready", &outcome.summary(), outcome.members());
-    print(&if json { line } else { line + &outcome.reasons() })
+    say(&if json { line } else { line + &outcome.reasons() })
 }
 
 /// One line: what the daemon has come to. `more`: further members of an object for programs.
@@ -247,7 +254,7 @@ fn line(json: bool, host: &Host, state: &str, what: &str, more: Value) -> String
         if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
             line.extend(more);
         }
-        return format!("{line}\n");
+        return escape_json(&line.to_string()).into_owned() + "\n";
     }
     format!("rpcplugind {}: {state}, {what}, runtime folder {runtime_dir}\n", PROGRAM.version)
 }

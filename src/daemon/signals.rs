@@ -9,6 +9,7 @@
 //! was started with; the daemon also notices when its host ends by itself; where signals cannot be received any more, or
 //! a thread that nobody watches panicked, [`Watch::wait`] returns with an error instead of leaving the daemon deaf.
 
+use super::says::complain;
 use crate::host::{Host, Note};
 use crate::sys::orphans::kill_all_children;
 use nix::sys::signal::SigSet;
@@ -16,7 +17,7 @@ use rpc_plugin_wire::event::EventKind;
 use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::backend::{Handle, SignalDelivery};
 use signal_hook::iterator::exfiltrator::SignalOnly;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 
@@ -137,8 +138,7 @@ fn wait_and_close(host: Host, handle: &Handle) {
 /// long as it does the kernel does not let this process end. For a host that adopts orphans.
 pub(crate) fn exit_hung(program: &'static str) -> impl FnOnce(&str) + Send + 'static {
     move |reason| {
-        // Nowhere is left to tell that this failed.
-        let _ = writeln!(io::stderr(), "{program}: {reason}");
+        complain(program, reason);
         kill_all_children();
         std::process::exit(1)
     }

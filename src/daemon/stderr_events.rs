@@ -6,6 +6,7 @@
 //! What always holds: a reader that stands still costs lines, and holds nothing up for longer than [`PATIENCE`]; what a plugin
 //! said is escaped, and cannot look like another event.
 
+use super::says::PATIENCE;
 use crate::cli::text::escape;
 use crate::eventlog::sinks::{Prefix, StderrSink};
 use crate::host::{EventKind, Level, LifecycleEvent};
@@ -14,9 +15,6 @@ use std::time::{Duration, Instant};
 
 /// Events in a second that are told one by one; further ones are counted.
 const EVENTS_PER_SECOND_MAX: u32 = 100;
-/// How long a reader of standard error may take nothing. After that, lines are tried once until it takes one.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Whether events of this kind and level are told: what goes wrong, and the end of what the daemon lacked.
 pub(super) fn is_told(kind: EventKind, level: Level) -> bool {
     level >= Level::Warn || kind == EventKind::HostShortageOver
@@ -77,6 +75,7 @@ impl StderrEvents {
 
     /// Whether the reader took it.
     fn write(&mut self, text: &str) -> bool {
+        // Once it has taken nothing for that long, lines are tried once until it takes one.
         let patience = if self.is_stuck { Duration::ZERO } else { PATIENCE };
         // Nowhere is left to tell why not.
         self.is_stuck = self.stderr.write(text.as_bytes(), patience).is_err();

@@ -1,13 +1,16 @@
 //! What whoever starts a daemon sees without asking: how its plugins came up, and what goes wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::fixtures::daemon::{Daemon, QUICK, Ran, command, run};
+use crate::fixtures::daemon::{Daemon, QUICK, Ran, command, ctl, run};
 use crate::fixtures::world::{World, eventually};
-use nix::sys::signal::Signal;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::File;
+use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A daemon's command with a plugin that works and one that fails for good; where its standard error goes.
 fn one_of_two(world: &World, words: &[&str]) -> (Command, PathBuf) {
@@ -126,4 +129,51 @@ fn a_plugin_that_comes_up_late_is_waited_for_where_there_is_time() {
     assert_eq!((&ready["state"], &ready["healthy"]), (&"ready".into(), &1.into()), "{ready}");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_a_plugin_said_is_escaped_for_programs_too() {
+    let world = World::new();
+    let odd = world.script("odd", "#!/bin/sh\nprintf 'turned \\342\\200\\256 round\\n' >&2\nexit 3\n");
+    let mut command = command(&world);
+    command.args(QUICK).args(["--json", "--quiet", "--restart", "never", "--plugin"]);
+    let mut child = command.arg(format!("odd={}", odd.display())).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = lines.find_map(|line| line.ok().filter(|line| line.contains("\"ready\""))).unwrap();
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    eventually("the daemon ends", || child.try_wait().unwrap());
+    assert!(!ready.contains('\u{202e}'), "{ready}");
+    let ready: Value = serde_json::from_str(&ready).unwrap();
+    assert!(ready["not_healthy"][0]["reason"].as_str().unwrap().contains("turned \u{202e} round"), "{ready}");
+}
+
+/// Both outputs of a command, of which nobody takes anything: the pipe is full. To be dropped when the command has ended.
+fn stuck(command: &mut Command) -> PipeReader {
+    let (reader, writer) = pipe().unwrap();
+    let set = |flags| fcntl(&writer, FcntlArg::F_SETFL(flags)).map(drop).unwrap();
+    set(OFlag::O_NONBLOCK);
+    while (&writer).write(&[b'x'; 4096]).is_ok() {}
+    set(OFlag::empty());
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    reader
+}
+
+#[test]
+fn a_reader_of_what_it_says_that_stands_still_keeps_no_daemon_from_ending() {
+    let world = World::new();
+    let (mut command, _errors) = one_of_two(&world, &[]);
+    let _reader = stuck(&mut command);
+    let mut child = command.spawn().unwrap();
+    eventually("the plugin is healthy", || {
+        let ran = ctl(&world.runtime_dir(), &["wait", "echo", "--for", "healthy", "--timeout", "20s"]);
+        (ran.code == 0).then_some(())
+    });
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    let status = eventually("the daemon ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    // One that fails says so, and ends too.
+    command.arg("--require-healthy");
+    let mut child = command.spawn().unwrap();
+    let status = eventually("the daemon ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
 }

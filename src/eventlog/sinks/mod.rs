@@ -28,7 +28,7 @@ pub use format::json_line;
 pub use options::{BATCH_MAX, CommandLine, Prefix, SINKS_MAX, SinkOptions, SinkTarget, SyslogFormat};
 pub use sink::Sink;
 pub use status::Status;
-pub use stderr::StderrSink;
+pub use stderr::{StderrSink, write_patiently};
 pub use target::{Event, EventTarget, SinkFault};
 pub use unrecorded::Unrecorded;
 pub use window::{Window, wait_until_read, write_by};

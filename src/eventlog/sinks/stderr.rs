@@ -12,7 +12,7 @@ use super::window::write_by;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_plugin_wire::event::Level;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// PIPE_BUF on Linux. Bytes.
@@ -22,14 +22,6 @@ const PIECE_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct StderrSink {
     with_priority: bool,
-}
-
-struct Descriptor(io::Stderr);
-
-impl AsFd for Descriptor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
 }
 
 impl StderrSink {
@@ -58,7 +50,7 @@ impl StderrSink {
     /// `TimedOut` when the reader takes nothing for `timeout`, of which a part may be written then; those of poll(2) and
     /// write(2).
     pub fn write(&self, text: &[u8], timeout: Duration) -> io::Result<()> {
-        write_by(&mut Descriptor(io::stderr()), text, timeout, write_piece, |_| Vec::new(), |_| ())
+        write_patiently(io::stderr(), text, timeout)
     }
 }
 
@@ -83,13 +75,21 @@ impl EventTarget for StderrSink {
     }
 }
 
-fn write_piece(stderr: &Descriptor, bytes: &[u8]) -> io::Result<usize> {
-    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+/// Writes text to a descriptor that blocks.
+///
+/// # Errors
+/// Those of [`StderrSink::write`].
+pub fn write_patiently(mut to: impl AsFd, text: &[u8], timeout: Duration) -> io::Result<()> {
+    write_by(&mut to, text, timeout, write_piece, |_| Vec::new(), |_| ())
+}
+
+fn write_piece(to: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let mut fds = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
     if poll(&mut fds, PollTimeout::ZERO)? == 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     let piece = bytes.get(..PIECE_BYTES).unwrap_or(bytes);
-    Ok(nix::unistd::write(stderr, piece)?)
+    Ok(nix::unistd::write(to, piece)?)
 }
 
 #[cfg(test)]
