@@ -148,7 +148,7 @@ fn hello(config: &Config, lie: Option<(&str, Value)>) -> Result<Vec<u8>, Failure
         sdk: String::new(),
         capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
         interfaces: std::collections::BTreeMap::new(),
-        features: vec!["cancel".to_owned()],
+        features: ["cancel", "progress"].map(str::to_owned).to_vec(),
     })?;
     if let (Some((member, value)), Some(params)) = (lie, params.as_object_mut()) {
         params.insert(member.to_owned(), value);

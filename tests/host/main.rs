@@ -11,6 +11,7 @@ mod failures;
 mod fixtures;
 mod floods;
 mod health;
+mod languages;
 mod launch;
 mod library;
 mod output;

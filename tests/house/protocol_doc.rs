@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rpc_plugin_wire::error::ErrorData;
-use rpc_plugin_wire::handshake::{ENV_RESERVED, Hello, HelloResult, Launch, METHOD_HELLO, METHOD_LAUNCH};
+use rpc_plugin_wire::handshake::{
+    ENV_RESERVED, FEATURES, Hello, HelloResult, Launch, METHOD_HELLO, METHOD_LAUNCH,
+};
 use rpc_plugin_wire::ident::check_method;
 use rpc_plugin_wire::life::{self, CallBack, Cancel, Capabilities, Heartbeat, HostCall, HostEvent};
 use rpc_plugin_wire::message::{params_into, result_object};
 use rpc_plugin_wire::stream::{METHOD_STREAM_DATA, METHOD_STREAM_END, StreamFrame};
 use rpc_plugin_wire::{ErrorCode, Message, Request, RequestId, admin, limits};
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 const DOC: &str = include_str!("../../docs/protocol.md");
@@ -49,11 +52,32 @@ fn read_request(request: &Request<'_>) -> Result<(), String> {
     if &*request.method == life::METHOD_CALLBACK {
         params_into::<CallBack>(request.params).map_err(|error| error.to_string())?;
     }
+    if let Some(checked) = read_admin(&request.method, request.params) {
+        // One example is of params that the method does not have.
+        return checked.or_else(|error| if error.contains("`timeout`") { Ok(()) } else { Err(error) });
+    }
     if &*request.method == METHOD_HELLO {
         let hello: Hello = params_into(request.params).map_err(|error| error.to_string())?;
         return hello.check().map_err(|error| error.to_string());
     }
     Ok(())
+}
+
+/// Reads params as an admin method wants them; `None` for what is none.
+fn read_admin(method: &str, params: Option<&RawValue>) -> Option<Result<(), String>> {
+    let read = match method {
+        admin::METHOD_STATUS | admin::METHOD_PLUGINS | admin::METHOD_ROUTES | admin::METHOD_SHUTDOWN => {
+            params_into::<admin::NoParams>(params).map(drop)
+        }
+        admin::METHOD_PLUGIN | admin::METHOD_HEARTBEAT => params_into::<admin::PluginRef>(params).map(drop),
+        admin::METHOD_START | admin::METHOD_STOP | admin::METHOD_RESTART => {
+            params_into::<admin::ActParams>(params).map(drop)
+        }
+        admin::METHOD_WAIT => params_into::<admin::WaitParams>(params).map(drop),
+        admin::METHOD_CALL => params_into::<admin::CallParams>(params).and_then(|params| params.check()),
+        _ => return None,
+    };
+    Some(read.map_err(|error| error.to_string()))
 }
 
 /// Reads an answer of the page as its request's method wants it.
@@ -64,7 +88,15 @@ fn read_answer(method: &str, answer: &rpc_plugin_wire::Response<'_>) -> Result<(
             life::METHOD_HEARTBEAT => result_object::<Heartbeat>(result).map(drop),
             life::METHOD_CAPABILITIES => result_object::<Capabilities>(result)
                 .and_then(|read| read.check().map_err(|error| error.to_string())),
-            life::METHOD_SHUTDOWN if result.get() != "{}" => Err("the answer is `{}`".to_owned()),
+            life::METHOD_SHUTDOWN | admin::METHOD_SHUTDOWN if result.get() != "{}" => {
+                Err("the answer is `{}`".to_owned())
+            }
+            admin::METHOD_STATUS => result_object::<admin::DaemonStatus>(result).map(drop),
+            admin::METHOD_PLUGIN => result_object::<admin::PluginStatus>(result).map(drop),
+            admin::METHOD_PLUGINS => result_object::<admin::PluginList>(result).map(drop),
+            admin::METHOD_ROUTES => result_object::<admin::RouteList>(result).map(drop),
+            admin::METHOD_HEARTBEAT => result_object::<admin::HeartbeatReply>(result).map(drop),
+            admin::METHOD_CALL => result_object::<admin::CallReply>(result).map(drop),
             _ => Ok(()),
         },
         Err(error) => {
@@ -126,7 +158,8 @@ fn every_example_is_a_frame_of_the_protocol() {
     let needed = [METHOD_HELLO, life::METHOD_HEARTBEAT, life::METHOD_CAPABILITIES, life::METHOD_SHUTDOWN];
     let both_ways = [life::METHOD_CALL, life::METHOD_EVENT, life::METHOD_CALLBACK, life::METHOD_PROGRESS];
     let streams = [METHOD_STREAM_DATA, METHOD_STREAM_END];
-    for method in needed.iter().chain(&[life::METHOD_CANCEL]).chain(&both_ways).chain(&streams) {
+    let admin = admin::METHODS;
+    for method in needed.iter().chain(&[life::METHOD_CANCEL]).chain(admin).chain(&both_ways).chain(&streams) {
         assert!(methods.iter().any(|seen| seen == method), "no example of {method}");
     }
     assert!(!DOC.contains("…\""), "an example is abbreviated");
@@ -174,6 +207,44 @@ fn the_error_table_is_the_code_table() {
     assert_eq!(listed, defined);
     for outcome in ["not_sent", "indeterminate"] {
         assert!(rows.iter().any(|row| row[2].contains(outcome)), "no row says {outcome}");
+    }
+}
+
+/// The names in the first cells of a table.
+fn names<'a>(header: &str) -> Vec<&'a str> {
+    let rows = table(DOC, header);
+    rows.iter().filter_map(|row| row[0].strip_prefix('`')?.strip_suffix('`')).collect()
+}
+
+#[test]
+fn every_admin_method_feature_and_member_of_the_hello_has_its_row() {
+    assert_eq!(names("| method | params | result |"), admin::METHODS);
+    assert_eq!(names("| feature | whoever says it |"), FEATURES);
+    let example =
+        DOC.lines().find_map(|line| line.strip_prefix("→ ").filter(|line| line.contains(METHOD_HELLO)));
+    let example: serde_json::Value = serde_json::from_str(example.unwrap()).unwrap();
+    let members = table(DOC, "| member | | type and bounds | meaning |");
+    let listed = names("| member | | type and bounds | meaning |");
+    for name in example["params"].as_object().unwrap().keys() {
+        assert!(listed.contains(&&**name), "the hello's {name} has no row");
+    }
+    for row in &members {
+        let name = row[0].trim_matches('`');
+        let mut params = example["params"].clone();
+        params.as_object_mut().unwrap().remove(name).unwrap_or_else(|| panic!("no example has {name}"));
+        let read = serde_json::from_value::<Hello>(params);
+        assert_eq!(read.is_err(), row[1] == "required", "{name}: {read:?}");
+    }
+    for (bound, value) in [
+        ("1 to 256 names", limits::CAPABILITIES_MAX == 256),
+        ("1 to 64 ASCII letters", limits::CAPABILITY_BYTES_MAX == 64),
+        ("0 to 64 strings", limits::HELLO_LIST_MAX == 64),
+        ("string of 0 to 64 bytes", limits::VERSION_BYTES_MAX == 64),
+    ] {
+        assert!(value && members.iter().any(|row| row.iter().any(|cell| cell.contains(bound))), "{bound}");
+    }
+    for number in [admin::DEADLINE_MS_MAX, admin::DEADLINE_MS_DEFAULT] {
+        assert!(DOC.contains(&number.to_string()), "{number}");
     }
 }
 

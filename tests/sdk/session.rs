@@ -317,7 +317,7 @@ fn a_wrong_definition_is_named_whole_before_anything_is_sent() {
         ("\"rpc.x\" is reserved", |p| p.method("rpc.x", nothing)),
         ("\"a b\" contains ' '", |p| p.method("a b", nothing)),
         ("\"\" is empty", |p| p.method("", nothing)),
-        ("\"a/b\" of method", |p| p.method("a/b", nothing)),
+        ("\"\" of method", |p| p.method("/b", nothing)),
         ("threads is 0", |p| p.threads(0)),
         ("queue_max is 0", |p| p.queue_max(0)),
         ("\"kv\" is there twice", |p| p.interface("kv", [1]).interface("kv", [2])),

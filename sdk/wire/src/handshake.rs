@@ -3,6 +3,7 @@
 //! What it deliberately does not do: decide in which order proof is checked; the host's session does.
 
 use crate::ident::{Generation, PluginId, Token, check_capability};
+use crate::informational::{informational, not_a_capability};
 use crate::limits::{CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, HELLO_LIST_MAX, VERSION_BYTES_MAX};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -88,9 +89,10 @@ pub struct Hello {
     /// Protocol versions it speaks.
     pub protocols: Vec<u32>,
     /// The plugin's own version.
+    #[serde(deserialize_with = "informational")]
     pub version: String,
     /// Which SDK it is built on, such as `rust/0.1.0`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "informational")]
     pub sdk: String,
     /// What it can do: the first parts of its method names.
     pub capabilities: Vec<String>,
@@ -144,7 +146,7 @@ impl fmt::Display for HelloError {
             HelloError::TooMuch(what, seen, max) => {
                 write!(f, "`{what}` has {seen} entries or bytes, at most {max} are allowed")
             }
-            HelloError::Name(name) => write!(f, "{name:?} is not a capability or interface name"),
+            HelloError::Name(name) => not_a_capability(f, name),
             HelloError::Twice(name) => write!(f, "{name:?} is listed twice"),
             HelloError::NoCommonProtocol(seen) => write!(
                 f,
@@ -191,7 +193,7 @@ fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
     deserializer.deserialize_map(EachOnce)
 }
 
-/// Checks a list of capabilities: not empty, bounded, names, each once.
+/// Checks a list of capabilities, which is a set: not empty, bounded, names.
 ///
 /// # Errors
 /// Says which rule is broken.
@@ -202,16 +204,10 @@ pub fn check_capabilities(capabilities: &[String]) -> Result<(), HelloError> {
     if capabilities.len() > CAPABILITIES_MAX {
         return Err(HelloError::TooMuch("capabilities", capabilities.len(), CAPABILITIES_MAX));
     }
-    let mut seen = std::collections::BTreeSet::new();
-    for name in capabilities {
-        if check_capability(name).is_err() {
-            return Err(HelloError::name(name));
-        }
-        if !seen.insert(name) {
-            return Err(HelloError::Twice(name.clone()));
-        }
+    match capabilities.iter().find(|name| check_capability(name).is_err()) {
+        Some(name) => Err(HelloError::name(name)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 impl Hello {
@@ -283,11 +279,10 @@ mod tests {
     fn a_hello_is_bounded_and_named() {
         hello().check().unwrap();
         type Change = fn(&mut Hello);
-        let broken: [(&str, Change); 7] = [
+        let broken: [(&str, Change); 6] = [
             ("no protocol version", |h| h.protocols = vec![2, 3]),
             ("no capabilities", |h| h.capabilities.clear()),
             ("not a capability", |h| h.capabilities = vec!["a b".into()]),
-            ("twice", |h| h.capabilities = vec!["a".into(), "a".into()]),
             ("`capabilities` has 257", |h| h.capabilities = vec!["a".into(); 257]),
             ("`version` has 65", |h| h.version = "v".repeat(65)),
             ("`features` has 65", |h| h.features = vec![String::new(); 65]),
@@ -298,6 +293,30 @@ mod tests {
             let error = hello.check().unwrap_err().to_string();
             assert!(error.contains(expected), "{error:?} should say {expected:?}");
         }
+    }
+
+    #[test]
+    fn capabilities_are_a_set_and_what_only_informs_may_be_anything() {
+        let mut twice = hello();
+        twice.capabilities = vec!["a".into(), "a".into()];
+        twice.check().unwrap();
+        let text = serde_json::to_string(&hello()).unwrap();
+        for (member, other) in
+            [("\"1.0.0\"", "1.5"), ("\"1.0.0\"", "{\"major\":1}"), ("\"rust/0.1.0\"", "null")]
+        {
+            let read: Hello = serde_json::from_str(&text.replace(member, other)).unwrap();
+            assert!(read.version.is_empty() || read.sdk.is_empty());
+            read.check().unwrap();
+        }
+        let heartbeat = r#"{"status":"healthy","uptime_ms":1.5,"work_count":"7","last_success_unix_ms":-1,"error_count":3}"#;
+        let read: crate::life::Heartbeat = serde_json::from_str(heartbeat).unwrap();
+        assert_eq!(
+            (read.uptime_ms, read.work_count, read.last_success_unix_ms, read.error_count),
+            (0, 0, None, 3)
+        );
+        let describe = r#"{"plugin_id":"echo","generation":1,"version":null,"capabilities":["echo"]}"#;
+        serde_json::from_str::<crate::life::Capabilities>(describe).unwrap().check().unwrap();
+        assert!(serde_json::from_str::<crate::life::Heartbeat>(r#"{"status":7}"#).is_err(), "that decides");
     }
 
     #[test]

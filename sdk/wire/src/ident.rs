@@ -74,11 +74,11 @@ pub fn check_capability(name: &str) -> Result<(), IdentError> {
     check(name, CAPABILITY_BYTES_MAX, "")
 }
 
-/// The capability that an application method belongs to: what stands before the first `.`
+/// The capability that an application method belongs to: what stands before the first `.`, `/` or `:`
 /// (protocol section 2).
 #[must_use]
 pub fn capability_of(method: &str) -> &str {
-    method.split_once('.').map_or(method, |(capability, _)| capability)
+    method.split_once(['.', '/', ':']).map_or(method, |(capability, _)| capability)
 }
 
 /// The name an operator gave a plugin: 1 to 64 ASCII letters, digits, `.`, `_`, `-`; not `.` or `..`.
@@ -313,6 +313,7 @@ mod tests {
     fn a_method_belongs_to_the_capability_before_its_first_dot() {
         assert_eq!(capability_of("echo"), "echo");
         assert_eq!(capability_of("kv.get.all"), "kv");
+        assert_eq!((capability_of("tools/list"), capability_of("urn:x.y")), ("tools", "urn"));
         assert!(check_method("kv.get").is_ok());
         assert!(check_method("kv get").is_err());
         assert!(check_method(&"m".repeat(129)).is_err());

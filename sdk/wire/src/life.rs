@@ -3,6 +3,7 @@
 use crate::handshake::{HelloError, check_capabilities};
 pub use crate::health_status::HealthStatus;
 use crate::ident::{Generation, PluginId};
+use crate::informational::informational;
 use crate::limits::VERSION_BYTES_MAX;
 pub use crate::plugin_state::{Desired, PluginState};
 pub use crate::services::{CallBack, HostCall, HostEvent, PluginLog};
@@ -38,16 +39,16 @@ pub struct Heartbeat {
     /// How it is.
     pub status: HealthStatus,
     /// Since it started. Milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "informational")]
     pub uptime_ms: u64,
     /// Calls it has served.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "informational")]
     pub work_count: u64,
     /// When it last served one with success. Milliseconds since 1970 (UTC); absent: never.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "informational")]
     pub last_success_unix_ms: Option<u64>,
     /// Calls that failed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "informational")]
     pub error_count: u64,
 }
 
@@ -57,6 +58,7 @@ pub struct Capabilities {
     /// Its id, which must match.
     pub plugin_id: PluginId,
     /// Its own version.
+    #[serde(deserialize_with = "informational")]
     pub version: String,
     /// Its generation, which must match.
     pub generation: Generation,

@@ -135,7 +135,7 @@ impl Bench {
     }
 
     fn greeted(&mut self) {
-        self.greeted_with(&[]);
+        self.greeted_with(&["cancel"]);
     }
 
     fn greeted_with(&mut self, features: &[&str]) {

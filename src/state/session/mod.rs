@@ -89,6 +89,10 @@ pub struct Session {
     unasked: Unasked,
     /// Whether the plugin takes descriptors.
     takes_fds: bool,
+    /// It knows `rpc.cancel` and `deadline_ms`.
+    takes_cancel: bool,
+    /// It tells progress.
+    tells_progress: bool,
     events: VecDeque<SessionEvent>,
     frame_bytes_max: usize,
     outbox_bytes_max: usize,
@@ -114,6 +118,8 @@ impl Session {
             lacks_fds: false,
             unasked: Unasked::of_frames(),
             takes_fds: false,
+            takes_cancel: false,
+            tells_progress: false,
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
             outbox_bytes_max: policy.outbox_bytes_max,

@@ -10,7 +10,9 @@ use crate::state::keys::{Caller, Cx};
 use crate::state::unasked::useful_bytes;
 use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Unread, Violation};
 use rpc_plugin_wire::brief::brief;
-use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, METHOD_HELLO};
+use rpc_plugin_wire::handshake::{
+    FEATURE_CANCEL, FEATURE_FDS, FEATURE_PROGRESS, FEATURE_STREAMS, METHOD_HELLO,
+};
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::{params_into, write_error, write_result};
 use rpc_plugin_wire::stream::StreamFrame;
@@ -108,6 +110,8 @@ impl Session {
         self.stage = Stage::Open;
         let has = |name| introduction.features.iter().any(|feature| feature == name);
         self.takes_fds = has(FEATURE_FDS);
+        self.takes_cancel = has(FEATURE_CANCEL);
+        self.tells_progress = has(FEATURE_PROGRESS);
         if has(FEATURE_STREAMS) {
             self.streams.agree();
         }

@@ -32,8 +32,8 @@ impl Session {
             id: self.requests.next_id(),
             method: &method,
             params: params.as_deref(),
-            deadline_ms: Some(millis(timeout)),
-            progress,
+            deadline_ms: self.takes_cancel.then(|| millis(timeout)),
+            progress: progress && self.tells_progress,
             fds: fds.len(),
             chain: &chain,
             streams: &numbers,
@@ -135,9 +135,16 @@ impl Session {
                 Some(cancelled)
             }
             GivenUp::Sent(request) => {
-                self.queue.write(|out| write_cancel(out, id));
-                Some(cancelled(request, true))
+                let cancelled = cancelled(request, true);
+                self.write_cancel(id);
+                Some(cancelled)
             }
+        }
+    }
+
+    fn write_cancel(&mut self, id: u64) {
+        if self.takes_cancel {
+            self.queue.write(|out| write_cancel(out, id));
         }
     }
 
@@ -145,11 +152,12 @@ impl Session {
     /// time for a call where the caller had less patience, and the grace.
     pub fn handle_timer(&mut self, cx: &mut Cx<'_>, id: u64) {
         let withdrawn = self.withdraw(self.requests.get(id).and_then(Unanswered::frame));
-        let (call_timeout, grace) = (self.call_timeout, self.cancel_grace);
+        // Who cannot be told to give a call up is not held to it.
+        let (call_timeout, grace, takes_cancel) = (self.call_timeout, self.cancel_grace, self.takes_cancel);
         let poisons_at = |request: &Unanswered<OwnRequest>| {
             let had = request.waiter.begun_at.unwrap_or(request.made_at);
             let at = had.plus(request.waiter.timeout.max(call_timeout)).plus(grace);
-            request.asked.is_call.then_some(at)
+            (request.asked.is_call && takes_cancel).then_some(at)
         };
         let (poisons_at, told) = match self.requests.expire(id, withdrawn) {
             None => return,
@@ -175,7 +183,7 @@ impl Session {
             self.arm(cx, id, at);
         }
         let Some((caller, party, method, made_at)) = told else { return };
-        self.queue.write(|out| write_cancel(out, id));
+        self.write_cancel(id);
         let took = cx.now.since(made_at);
         let message = format!("no answer within {:?}", rounded(took));
         let error = self.here(CallError::indeterminate(ErrorCode::DeadlineExceeded, message));

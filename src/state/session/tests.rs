@@ -43,6 +43,7 @@ fn hello() -> Value {
     json!({
         "token": Token::from_bytes([7; 32]).to_hex(), "plugin_id": "echo", "generation": 3,
         "protocols": [1], "version": "1.0.0", "capabilities": ["echo"], "interfaces": {"kv": [1, 2]},
+        "features": ["cancel", "progress"],
     })
 }
 
@@ -508,4 +509,28 @@ fn frames_that_came_before_the_end_count() {
     bench.session.receiver_mut().filled(bytes.len(), Vec::new(), false);
     bench.end();
     assert_eq!(bench.ends(), [end(1, "ok")]);
+}
+
+#[test]
+fn who_does_not_know_cancel_gets_none_no_deadline_and_is_not_poisoned() {
+    let mut bench = Bench::new();
+    let mut plain = hello();
+    plain["features"] = json!([]);
+    bench.push(&request("host.hello", &plain));
+    bench.events();
+    bench.write_all();
+    bench.request(1, CallRequest { progress: true, ..echo() }, 100).unwrap();
+    let sent = bench.write_all();
+    assert!(
+        sent.contains("\"echo\"") && !sent.contains("deadline_ms") && !sent.contains("progress"),
+        "{sent}"
+    );
+    bench.pass(100 * MS);
+    assert_eq!(bench.ends(), [end(1, "deadline_exceeded indeterminate")]);
+    bench.call(2);
+    bench.write_all();
+    assert!(bench.cancel(2).is_some());
+    assert_eq!(bench.write_all(), "", "no rpc.cancel");
+    bench.pass(3_600_000 * MS);
+    assert!(bench.events().is_empty() && bench.session.is_open(), "it is not poisoned");
 }

@@ -130,7 +130,7 @@ impl Bench {
         );
         let hello = json!({
             "token": "07".repeat(32), "plugin_id": id, "generation": generation,
-            "protocols": [1], "version": "1", "capabilities": ["echo"],
+            "protocols": [1], "version": "1", "capabilities": ["echo"], "features": ["cancel"],
         });
         self.frame(id, &json!({"jsonrpc": "2.0", "id": 0, "method": "host.hello", "params": hello}));
         self.written(id, "");

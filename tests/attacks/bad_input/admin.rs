@@ -51,8 +51,36 @@ fn rows(stages: &[Stage]) -> Vec<Row> {
     conformance::bad().into_iter().filter(|row| stages.contains(&row.stage)).collect()
 }
 
+/// Rows of the table that control clients are forgiven: what stands around a line.
+const FORGIVEN: [&str; 10] = [
+    "an empty line",
+    "an empty line before a frame",
+    "an empty line after a frame",
+    "CR LF",
+    "a carriage return alone on a line",
+    "a space before",
+    "a tab before",
+    "a space after",
+    "a tab after",
+    "white space only",
+];
+
+/// The code and a part of the message that a row is answered with.
+fn expected(row: &Row) -> (i64, &str) {
+    match &*row.name {
+        "a Content-Length header" | "an HTTP request" | "an HTTP/2 preface" => {
+            (ErrorCode::ParseError.code(), "one JSON object a line")
+        }
+        "a batch" | "an empty batch" | "an array" => (ErrorCode::InvalidRequest.code(), "array"),
+        _ if row.says == "`params` is not an object" && row.name != "params null" => {
+            (ErrorCode::InvalidParams.code(), &row.says)
+        }
+        _ => (row.fault().code().map_or(ErrorCode::ParseError.code(), ErrorCode::code), &row.says),
+    }
+}
+
 #[test]
-fn bytes_that_are_no_request_are_answered_with_one_error_and_end_their_connection_only() {
+fn bytes_that_are_no_request_are_answered_with_an_error_and_disturb_nobody() {
     with_host(|socket, _| {
         // A bystander whose connection was there before and is there after.
         let mut bystander = BufReader::new(connect(socket));
@@ -65,11 +93,19 @@ fn bytes_that_are_no_request_are_answered_with_one_error_and_end_their_connectio
         assert!(rows.len() >= 300);
         for row in &rows {
             let told = ask(socket, &row.bytes(&ANYONE));
+            if FORGIVEN.contains(&&*row.name) {
+                // The method of the frame beside it, if there is one, is none.
+                let unknown = ErrorCode::MethodNotFound.code();
+                if !told.iter().all(|answer| answer["error"]["code"] == unknown) {
+                    wrong.push(format!("{}: wanted to be passed over, got {told:?}", row.name));
+                }
+                continue;
+            }
+            let (code, says) = expected(row);
             let last = told.last().cloned().unwrap_or_default();
             let message = last["error"]["message"].as_str().unwrap_or_default();
-            let code = row.fault().code().map_or(ErrorCode::ParseError.code(), ErrorCode::code);
-            if !message.contains(&row.says) || last["error"]["code"] != code {
-                wrong.push(format!("{}: wanted {code} saying {:?}, got {told:?}", row.name, row.says));
+            if !message.contains(says) || last["error"]["code"] != code {
+                wrong.push(format!("{}: wanted {code} saying {says:?}, got {told:?}", row.name));
             }
         }
         assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));

@@ -20,6 +20,7 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/wire/src/event.rs", "types of the record"),
     ("sdk/wire/src/health_status.rs", "names of what plugins say of themselves"),
     ("sdk/wire/src/memory.rs", "asks whether there is memory: without it a call ends, it does not go astray"),
+    ("sdk/wire/src/informational.rs", "members that are only shown"),
     ("sdk/wire/src/plugin_state.rs", "names of states, as they are shown"),
     ("sdk/wire/src/services.rs", "params of what plugins ask of their host"),
     ("sdk/wire/src/stream.rs", "streams in band: their bytes, not the calls that open them"),

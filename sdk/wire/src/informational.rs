@@ -1,0 +1,27 @@
+//! Members of what a plugin says of itself that only inform, and what is said of a name that is none.
+//!
+//! What this file is for: a version that is a number, or a count that is a text, is no reason to end a plugin. What it
+//! deliberately does not do: apply to members that decide something.
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// Reads a member on which nothing depends: what has another type is as good as absent.
+pub(crate) fn informational<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).unwrap_or_default())
+}
+
+/// Says what a capability or interface name is, of one that is none.
+pub(crate) fn not_a_capability(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    write!(
+        f,
+        "{name:?} is not a capability or interface name: 1 to 64 letters, digits, '.', '_', '-'; a method belongs to the \
+         capability before its first '.', '/' or ':'"
+    )
+}
