@@ -19,7 +19,7 @@ pub use super::executable_error::{ExecutableError, ExecutableProblem};
 use super::folder::{
     Folder, FolderError, FolderProblem, Trust, find_noting, kind, open_noting, path_of_open, permissions,
 };
-use super::writable::{WritablePath, WritablePaths};
+use super::writable::WritablePaths;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -116,10 +116,8 @@ fn open_in(
     let mut check = |fd: &OwnedFd| {
         let stat = fstat(fd)?;
         check_kind(fd, &stat)?;
-        if is_trusted(stat.st_uid) && trust.lets_others_write(&path_of_open(fd), &stat) {
-            writable.add(WritablePath::new(&folder.path.join(name), &stat));
-        }
-        writable.none().map_err(ExecutableProblem::Writable)?;
+        let noted = trust.note((folder, name, fd, &stat), is_trusted(stat.st_uid), writable);
+        noted.map_err(ExecutableProblem::Writable)?;
         Ok::<_, ExecutableProblem>(stat)
     };
     check(&looked_at)?;

@@ -1,6 +1,7 @@
 //! What may be executed and what may not, on real files of every kind.
 
 use super::super::testing::{chmod, file, folder, subfolder};
+use super::super::writable::WritablePath;
 use super::*;
 use ExecutableProblem as P;
 use std::os::unix::fs::symlink;

@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -78,6 +78,21 @@ impl Trust {
                 && (self.is_private_group)(stat.st_uid, stat.st_gid)
         };
         stat.st_mode & 0o002 != 0 || stat.st_mode & 0o020 != 0 && !is_group_trusted()
+    }
+
+    /// Adds a file of a folder to what others can change, if its owner is trusted and they can; then nothing of it may be
+    /// used.
+    pub(super) fn note(
+        self,
+        found: (&Folder, &OsStr, &OwnedFd, &FileStat),
+        is_owner_trusted: bool,
+        writable: &mut WritablePaths,
+    ) -> Result<(), WritablePaths> {
+        let (folder, name, fd, stat) = found;
+        if is_owner_trusted && self.lets_others_write(&path_of_open(fd), stat) {
+            writable.add(WritablePath::new(&folder.path.join(name), stat));
+        }
+        writable.none()
     }
 
     /// Our effective user.

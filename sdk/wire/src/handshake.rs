@@ -3,7 +3,7 @@
 //! What it deliberately does not do: decide in which order proof is checked; the host's session does.
 
 use crate::ident::{Generation, PluginId, Token, check_capability};
-use crate::informational::{informational, not_a_capability};
+use crate::informational::{as_set, informational, not_a_capability};
 use crate::limits::{CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, HELLO_LIST_MAX, VERSION_BYTES_MAX};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -95,6 +95,7 @@ pub struct Hello {
     #[serde(default, deserialize_with = "informational")]
     pub sdk: String,
     /// What it can do: the first parts of its method names.
+    #[serde(deserialize_with = "as_set")]
     pub capabilities: Vec<String>,
     /// Application interfaces and the versions of each that it serves.
     #[serde(default, deserialize_with = "each_once")]

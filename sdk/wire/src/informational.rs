@@ -1,4 +1,5 @@
-//! Members of what a plugin says of itself that only inform, and what is said of a name that is none.
+//! Members of what a plugin says of itself that only inform or whose order does not, and what is said of a name that is
+//! none.
 //!
 //! What this file is for: a version that is a number, or a count that is a text, is no reason to end a plugin. What it
 //! deliberately does not do: apply to members that decide something.
@@ -15,6 +16,14 @@ where
 {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str(raw.get()).unwrap_or_default())
+}
+
+/// Reads a list of which order and repetition mean nothing: sorted, each once.
+pub(crate) fn as_set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let mut names = Vec::<String>::deserialize(deserializer)?;
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
 }
 
 /// Says what a capability or interface name is, of one that is none.

@@ -3,7 +3,7 @@
 use crate::handshake::{HelloError, check_capabilities};
 pub use crate::health_status::HealthStatus;
 use crate::ident::{Generation, PluginId};
-use crate::informational::informational;
+use crate::informational::{as_set, informational};
 use crate::limits::VERSION_BYTES_MAX;
 pub use crate::plugin_state::{Desired, PluginState};
 pub use crate::services::{CallBack, HostCall, HostEvent, PluginLog};
@@ -63,6 +63,7 @@ pub struct Capabilities {
     /// Its generation, which must match.
     pub generation: Generation,
     /// What it can do.
+    #[serde(deserialize_with = "as_set")]
     pub capabilities: Vec<String>,
 }
 

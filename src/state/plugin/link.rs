@@ -314,9 +314,7 @@ impl Plugin {
             ));
         }
         seen.check().map_err(|error| format!("its answer to {METHOD_CAPABILITIES} is refused: {error}"))?;
-        let is_known = |name| self.capabilities().contains(name);
-        let is_repeated = |name| seen.capabilities.contains(name);
-        if !seen.capabilities.iter().all(is_known) || !self.capabilities().iter().all(is_repeated) {
+        if seen.capabilities != self.capabilities() {
             return Err(format!(
                 "{METHOD_CAPABILITIES} lists {:?}, its hello listed {:?}",
                 seen.capabilities,

@@ -19,7 +19,7 @@ pub(super) fn check_hello(
     frame_bytes_max: usize,
     heartbeat_interval: Duration,
 ) -> Result<(Introduction, HelloResult), String> {
-    let mut hello: Hello =
+    let hello: Hello =
         params_into(request.params).map_err(|error| format!("{METHOD_HELLO} has {}", error.message))?;
     if !expected.token.matches(&hello.token) {
         return Err("the token is not the one of this generation".into());
@@ -37,8 +37,6 @@ pub(super) fn check_hello(
         ));
     }
     hello.check().map_err(|error| error.to_string())?;
-    hello.capabilities.sort_unstable();
-    hello.capabilities.dedup();
     let interfaces = hello.negotiate(&expected.interfaces).map_err(|error| error.to_string())?;
     // Bulk data goes one way or the other, never both.
     let left_out = if expected.passes_fds { FEATURE_STREAMS } else { FEATURE_FDS };

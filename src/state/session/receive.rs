@@ -10,9 +10,7 @@ use crate::state::keys::{Caller, Cx};
 use crate::state::unasked::useful_bytes;
 use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Unread, Violation};
 use rpc_plugin_wire::brief::brief;
-use rpc_plugin_wire::handshake::{
-    FEATURE_CANCEL, FEATURE_FDS, FEATURE_PROGRESS, FEATURE_STREAMS, METHOD_HELLO,
-};
+use rpc_plugin_wire::handshake::{self, METHOD_HELLO};
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::{params_into, write_error, write_result};
 use rpc_plugin_wire::stream::StreamFrame;
@@ -109,10 +107,10 @@ impl Session {
         self.queue.write(|out| write_result(out, &request.id, &result, 0, &[]));
         self.stage = Stage::Open;
         let has = |name| introduction.features.iter().any(|feature| feature == name);
-        self.takes_fds = has(FEATURE_FDS);
-        self.takes_cancel = has(FEATURE_CANCEL);
-        self.tells_progress = has(FEATURE_PROGRESS);
-        if has(FEATURE_STREAMS) {
+        self.takes_fds = has(handshake::FEATURE_FDS);
+        self.takes_cancel = has(handshake::FEATURE_CANCEL);
+        self.tells_progress = has(handshake::FEATURE_PROGRESS);
+        if has(handshake::FEATURE_STREAMS) {
             self.streams.agree();
         }
         self.events.push_back(SessionEvent::Authenticated(introduction));
