@@ -4,6 +4,7 @@
 //! What this file is for: a version that is a number, or a count that is a text, is no reason to end a plugin. What it
 //! deliberately does not do: apply to members that decide something.
 
+use crate::limits::CAPABILITIES_MAX;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -21,8 +22,11 @@ where
 /// Reads a list of which order and repetition mean nothing: sorted, each once.
 pub(crate) fn as_set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let mut names = Vec::<String>::deserialize(deserializer)?;
-    names.sort_unstable();
-    names.dedup();
+    // Of a list that is too long its length is told, as it came.
+    if names.len() <= CAPABILITIES_MAX {
+        names.sort_unstable();
+        names.dedup();
+    }
     Ok(names)
 }
 
