@@ -6,6 +6,7 @@ use super::hub::Hub;
 use super::loop_commands::{LaunchReport, LoopCommand};
 use super::runtime_folder::look_after;
 use crate::engine::CommandSender;
+use crate::state::action::Note;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::PrepareFailure;
 use crate::state::plugin_config::PluginConfig;
@@ -20,6 +21,7 @@ use crate::sys::private_file::PrivateFile;
 use crate::sys::private_folder::PrivateFolder;
 use crate::sys::runtime_dir::RuntimeDir;
 use rpc_plugin_wire::Generation;
+use rpc_plugin_wire::event::EventKind;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,6 +49,16 @@ fn prepare(
         shortage: error.errno().is_some_and(is_shortage),
         reason: error.to_string(),
     })
+}
+
+/// What there is to tell of a program with file capabilities, whoever this host runs as: prctl(2) makes no exception.
+fn capabilities_of(config: &PluginConfig, launch: &PreparedLaunch) -> Option<Note> {
+    launch.executable.as_ref().filter(|executable| executable.has_capabilities())?;
+    let text = "its executable, or the interpreter of that, has file capabilities (capabilities(7)), so the kernel clears its \
+                parent-death signal (prctl(2)): it may outlive a host that is killed";
+    let mut note = Note::new(EventKind::ExecutableHasCapabilities, text);
+    (note.plugin_id, note.generation) = (Some(config.id.clone()), Some(launch.generation));
+    Some(note)
 }
 
 /// Leaders that wait to be written down, beside preparations.
@@ -109,6 +121,9 @@ impl Preparations {
                 commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Begun));
             }
             let outcome = prepare(&runtime_dir, &config, generation).map(Box::new);
+            if let Some(note) = outcome.as_ref().ok().and_then(|launch| capabilities_of(&config, launch)) {
+                commands.deliver(LoopCommand::Record(Box::new(note)));
+            }
             commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Prepared(config, outcome)));
         };
         self.workers.submit(Box::new(job), None)

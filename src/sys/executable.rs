@@ -11,11 +11,12 @@
 //! followed, as `/bin/sh` is one. The kernel opens them by their paths, which only root and our user can change.
 //! What an interpreter goes on to run is its own affair: of `#!/usr/bin/env X`, `env` is checked and `X` is not.
 //!
-//! A file capability (capabilities(7)) is not refused. Mind that the kernel clears the parent-death
-//! signal of such a program at its start (prctl(2)).
+//! File capabilities (capabilities(7)) are not refused. The kernel clears the parent-death signal of such a program at its
+//! start (prctl(2)), so they are told of. Those of the last file of the chain count.
 #![forbid(unsafe_code)]
 
 pub use super::executable_error::{ExecutableError, ExecutableProblem};
+use super::file_capabilities::has_capabilities;
 use super::folder::{
     Folder, FolderError, FolderProblem, Trust, find_noting, kind, open_noting, path_of_open, permissions,
 };
@@ -58,6 +59,7 @@ pub struct Executable {
     path: PathBuf,
     file: File,
     format: Format,
+    has_capabilities: bool,
 }
 
 impl Executable {
@@ -71,6 +73,12 @@ impl Executable {
     #[must_use]
     pub fn format(&self) -> &Format {
         &self.format
+    }
+
+    /// Whether the program that runs in the end has file capabilities: this file, or its last interpreter.
+    #[must_use]
+    pub fn has_capabilities(&self) -> bool {
+        self.has_capabilities
     }
 }
 
@@ -98,8 +106,9 @@ fn open_as(path: &Path, trust: Trust) -> Result<Executable, ExecutableProblem> {
     let mut writable = WritablePaths::default();
     let folder = open_noting(parent, trust, &mut writable).map_err(ExecutableProblem::Folder)?;
     let (file, format) = open_in(&folder, name, trust, &mut writable, |owner| trust.of_file(owner))?;
-    check_interpreter(&format, trust, INTERPRETERS_MAX)?;
-    Ok(Executable { path: path.to_owned(), file, format })
+    let interpreter = check_interpreter(&format, trust, INTERPRETERS_MAX)?;
+    let has_capabilities = has_capabilities(interpreter.as_ref().unwrap_or(&file));
+    Ok(Executable { path: path.to_owned(), file, format, has_capabilities })
 }
 
 /// Opens a file of a folder and checks all about it but what its first line names. Not if the folder is `writable`.
@@ -132,12 +141,12 @@ fn open_in(
     Ok((file, format))
 }
 
-/// Checks the interpreter that a first line names, and what that names in turn.
-fn check_interpreter(format: &Format, trust: Trust, left: usize) -> Result<(), ExecutableProblem> {
-    let Format::Script { interpreter } = format else { return Ok(()) };
+/// Checks the interpreter that a first line names, and what that names in turn. Gives the last of them, if there is one.
+fn check_interpreter(format: &Format, trust: Trust, left: usize) -> Result<Option<File>, ExecutableProblem> {
+    let Format::Script { interpreter } = format else { return Ok(None) };
     // What names nothing, or too many one after the other, the kernel refuses.
     if interpreter.as_os_str().is_empty() || left == 0 {
-        return Ok(());
+        return Ok(None);
     }
     let fail = |problem| ExecutableProblem::Interpreter(interpreter.clone(), Box::new(problem));
     if !interpreter.is_absolute() {
@@ -148,14 +157,14 @@ fn check_interpreter(format: &Format, trust: Trust, left: usize) -> Result<(), E
     let (folder, name) = match find_noting(interpreter, trust, &mut writable) {
         Ok(found) => found,
         // Only root or our user can put one there; the launch says that there is none, and what to do.
-        Err(FolderError { problem: FolderProblem::Missing, .. }) => return Ok(()),
+        Err(FolderError { problem: FolderProblem::Missing, .. }) => return Ok(None),
         Err(error) => return Err(fail(ExecutableProblem::Folder(error))),
     };
     // An owner that a user namespace does not map is as good as that of the folders it lies in: else no script of the
     // machine's could run there.
-    let (_, format) =
+    let (file, format) =
         open_in(&folder, &name, trust, &mut writable, |owner| trust.of_folder(owner)).map_err(fail)?;
-    check_interpreter(&format, trust, left - 1).map_err(fail)
+    Ok(check_interpreter(&format, trust, left - 1).map_err(fail)?.or(Some(file)))
 }
 
 fn check_kind(fd: &OwnedFd, stat: &FileStat) -> Result<(), ExecutableProblem> {

@@ -1,6 +1,6 @@
 //! What may be executed and what may not, on real files of every kind.
 
-use super::super::testing::{chmod, file, folder, subfolder};
+use super::super::testing::{chmod, file, folder, set_capabilities, subfolder};
 use super::super::writable::WritablePath;
 use super::*;
 use ExecutableProblem as P;
@@ -276,4 +276,52 @@ fn a_path_that_is_swapped_later_changes_nothing() {
     let mut first = [0; 9];
     opened.file.read_exact_at(&mut first, 0).unwrap();
     assert_eq!(&first, b"#!/bin/sh");
+}
+
+#[test]
+fn capabilities_of_the_last_file_of_the_chain_are_told() {
+    let root = folder();
+    let sh = std::fs::read("/bin/sh").unwrap();
+    let interpreter = file(root.path(), "interpreter", &sh, 0o755);
+    let program = file(root.path(), "program", &sh, 0o755);
+    let middle = file(root.path(), "middle", format!("#!{}\n", interpreter.display()), 0o755);
+    let script = file(root.path(), "script", format!("#!{}\n", middle.display()), 0o755);
+    let told = |path: &Path| open(path).unwrap().has_capabilities();
+    assert!(![&program, &interpreter, &middle, &script].into_iter().any(|path| told(path)));
+    if ![&program, &middle].into_iter().all(|path| set_capabilities(path)) {
+        return eprintln!("skipped: this user, or file system, cannot give files capabilities");
+    }
+    assert!(told(&program));
+    assert!(!told(&middle) && !told(&script), "the kernel takes none from a script");
+    assert!(set_capabilities(&interpreter));
+    assert!(told(&interpreter) && told(&middle) && told(&script));
+}
+
+/// What cannot be read cannot be traced (ptrace(2)), and the kernel does not tell its environment.
+#[test]
+fn what_may_be_executed_and_not_read_is_refused() {
+    let root = folder();
+    chmod(root.path(), 0o755);
+    let path = file(root.path(), "program", std::fs::read("/bin/sh").unwrap(), 0o711);
+    let script = file(root.path(), "script", format!("#!{}\n", path.display()), 0o755);
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        chmod(&path, 0o311);
+    }
+    let run = move || {
+        // Of this thread only: root may read everything.
+        if is_root {
+            nix::unistd::setfsuid(12345.into());
+        }
+        std::fs::read(&path).err().map(|_| (path.clone(), open(&path), open(&script)))
+    };
+    let Some((path, direct, as_interpreter)) = std::thread::spawn(run).join().unwrap() else {
+        return eprintln!("skipped: this user may read every file");
+    };
+    let error = direct.unwrap_err();
+    assert_eq!(error.problem, P::System(Errno::EACCES));
+    let advice =
+        format!("cannot be opened for reading: permission denied; run `chmod a+r {}`", path.display());
+    assert!(error.to_string().contains(&advice), "{error}");
+    assert_eq!(as_interpreter.unwrap_err().problem, P::Interpreter(path, Box::new(P::System(Errno::EACCES))));
 }

@@ -8,7 +8,7 @@
 //! What always holds: every file descriptor is close-on-exec; a process is signalled only through a
 //! pidfd, or through the group of a child that is not reaped yet; every wait has a bound. The only
 //! files with unsafe code are `raw.rs`, `child.rs`, `fd_kind.rs`, `large_pieces.rs`, `access_list.rs`,
-//! `local_time.rs`, `peer_groups.rs` and `terminal.rs`; `docs/unsafe-inventory.md` lists each block.
+//! `file_capabilities.rs`, `local_time.rs`, `peer_groups.rs` and `terminal.rs`; `docs/unsafe-inventory.md` lists each block.
 
 mod access_list;
 pub mod attached;
@@ -20,6 +20,7 @@ pub mod executable;
 mod executable_error;
 mod exit_status;
 pub mod fd_kind;
+mod file_capabilities;
 pub mod file_error;
 pub mod folder;
 pub mod folder_watch;

@@ -71,6 +71,12 @@ pub(super) fn file(folder: &Path, name: &str, content: impl AsRef<[u8]>, mode: u
     path
 }
 
+/// Gives a file a capability, as setcap(8) does. Whether this user may, and its file system can.
+pub(crate) fn set_capabilities(path: &Path) -> bool {
+    let set = std::process::Command::new("setcap").arg("cap_net_raw=ep").arg(path).output();
+    set.is_ok_and(|set| set.status.success())
+}
+
 pub(crate) fn script(folder: &Path, body: &str) -> PathBuf {
     file(folder, "script", format!("#!/bin/sh\n{body}\n"), 0o755)
 }

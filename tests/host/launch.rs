@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// One try only.
 fn once() -> Policy {
@@ -423,4 +424,34 @@ fn a_launch_waits_for_its_turn_and_has_it_when_another_is_done() {
     let status = waits.wait_routable(None, SOON).unwrap();
     assert_eq!((status.launch_waits, status.restarts), (None, 0));
     host.shutdown();
+}
+
+#[test]
+fn a_program_with_file_capabilities_is_told_of_once_a_generation() {
+    let world = World::new();
+    let host = world.host();
+    let events = host.subscribe(1000).unwrap();
+    let path = world.path().join("plugin");
+    std::fs::copy(world.program("echo"), &path).unwrap();
+    chmod(&path, 0o700);
+    let set = std::process::Command::new("setcap").arg("cap_net_raw=ep").arg(&path).output();
+    if !set.is_ok_and(|set| set.status.success()) {
+        return eprintln!("skipped: this user, or file system, cannot give files capabilities");
+    }
+    let plugin = add(&host, "capable", &path);
+    for generation in 1..=2 {
+        plugin.start().unwrap();
+        let event = next_event(&events, EventKind::ExecutableHasCapabilities);
+        assert_eq!(event.note.generation.map(|number| number.get()), Some(generation));
+        assert!(event.note.message.contains("parent-death signal"), "{}", event.note.message);
+        plugin.wait_routable(None, SOON).unwrap();
+        plugin.stop().unwrap();
+        plugin.wait_for(PluginState::Stopped, SOON).unwrap();
+    }
+    let plain = add(&host, "plain", &world.program("echo"));
+    plain.start().unwrap();
+    plain.wait_routable(None, SOON).unwrap();
+    while let Some(event) = events.next_within(Duration::ZERO) {
+        assert_ne!(event.note.kind, EventKind::ExecutableHasCapabilities);
+    }
 }

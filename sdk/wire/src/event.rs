@@ -168,6 +168,9 @@ events! {
     LeftoversSwept = "leftovers_swept", Kernel, Warn;
     /// A launch was prepared: generation number and token written, socket listening, executable checked.
     LaunchPrepared = "launch_prepared", Kernel, Info;
+    /// The executable of a launch, or its interpreter, has file capabilities. The kernel clears the parent-death signal of such a
+    /// program, so it may outlive a host that is killed.
+    ExecutableHasCapabilities = "executable_has_capabilities", Kernel, Warn;
     /// A generation waits for its process to be started by hand.
     Awaited = "awaited", Kernel, Info;
     /// The plugin's process was launched.
