@@ -10,6 +10,9 @@ const GAP: &str = "  ";
 /// Characters that the last column of a table has at the least, however narrow the terminal.
 pub const LAST_COLUMN_MIN: usize = 30;
 
+/// A column is padded up to this width. Characters.
+const PADDED_MAX: usize = 32;
+
 /// One cell: a text and how it looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
@@ -78,7 +81,8 @@ fn aligned<const N: usize>(rows: Vec<[Cell; N]>, gap: &str, colour: bool) -> Str
     let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.text.chars().count().max(*width);
+            // One very long cell sticks out instead of widening all others.
+            *width = cell.text.chars().count().min(PADDED_MAX).max(*width);
         }
     }
     let mut out = String::new();
@@ -120,10 +124,10 @@ mod tests {
         let heading = ["ID", "LAST ERROR"];
         let chain = "5 restarts within 60s: the last failure: exit status 3: cannot open database";
         assert_eq!(table_within(heading, rows(chain), 120, false), table(heading, rows(chain), false));
-        let cut = "ID     LAST ERROR\nkv     …exit status 3: cannot open database\nother  -\n";
+        let cut = "ID     LAST ERROR\nkv     ...exit status 3: cannot open database\nother  -\n";
         assert_eq!(table_within(heading, rows(chain), 50, false), cut);
         let narrow = table_within(heading, rows(chain), 0, false);
-        assert!(narrow.contains("…cannot open database\n"), "{narrow}");
+        assert!(narrow.contains("...cannot open database\n"), "{narrow}");
     }
 
     #[test]

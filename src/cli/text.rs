@@ -27,17 +27,18 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     })
 }
 
-/// The text cut to `chars_max` characters, the last of them `…` where something is missing.
+/// The text cut to `chars_max` characters, the last of them `...` where something is missing: not every terminal has more
+/// than ASCII.
 #[must_use]
 pub fn shorten(text: &str, chars_max: usize) -> Cow<'_, str> {
     if text.chars().nth(chars_max).is_none() {
         return Cow::Borrowed(text);
     }
-    let kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
-    Cow::Owned(kept + "…")
+    let kept: String = text.chars().take(chars_max.saturating_sub(3)).collect();
+    Cow::Owned(kept + "...")
 }
 
-/// The text cut to `chars_max` characters at its beginning, the first of them `…` where something is missing: of a chain
+/// The text cut to `chars_max` characters at its beginning, the first of them `...` where something is missing: of a chain
 /// of causes, the last is kept. It begins with a clause where that costs less than half, and a question at its end, which is
 /// advice, goes first.
 #[must_use]
@@ -52,14 +53,14 @@ pub fn shorten_front(text: &str, chars_max: usize) -> Cow<'_, str> {
     if chars <= chars_max {
         return Cow::Borrowed(text);
     }
-    let kept = chars_max.saturating_sub(1);
+    let kept = chars_max.saturating_sub(3);
     let start = text.char_indices().nth(chars - kept).map_or(text.len(), |(at, _)| at);
     let ends = |mark: &'static str| text.match_indices(mark).map(move |(at, _)| at + mark.len());
     let clauses = ["; ", ": ", " | "].into_iter().flat_map(ends).filter(|at| *at >= start);
     // A line that ended with a colon is followed by the next one's mark.
     let clauses = clauses.filter(|at| text.get(*at..).is_some_and(|rest| !rest.starts_with("| ")));
     let clause = clauses.min().filter(|at| at - start < (text.len() - start) / 2).unwrap_or(start);
-    Cow::Owned(format!("…{}", text.get(clause..).unwrap_or_default()))
+    Cow::Owned(format!("...{}", text.get(clause..).unwrap_or_default()))
 }
 
 /// How something is meant to look.
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn long_text_is_cut_at_a_character() {
         assert_eq!(shorten("häuser", 6), "häuser");
-        assert_eq!(shorten("häuser", 3), "hä…");
+        assert_eq!(shorten("häuser", 5), "hä...");
     }
 
     #[test]
@@ -228,14 +229,14 @@ mod tests {
                      ModuleNotFoundError: No module named 'nopé'";
         let cause = "ModuleNotFoundError: No module named 'nopé'";
         assert_eq!(shorten_front(chain, 1000), chain);
-        assert_eq!(shorten_front(chain, cause.chars().count() + 4), format!("…{cause}"));
-        assert_eq!(shorten_front(chain, 60), format!("…import nopé | {cause}"));
-        assert_eq!(shorten_front(chain, 8), "… 'nopé'");
+        assert_eq!(shorten_front(chain, cause.chars().count() + 4), format!("...{cause}"));
+        assert_eq!(shorten_front(chain, 60), format!("...import nopé | {cause}"));
+        assert_eq!(shorten_front(chain, 8), "...nopé'");
         let advised =
             "it did not connect within 10s of its launch; does it use the SDK, and does it connect?";
         assert_eq!(shorten_front(advised, 60), "it did not connect within 10s of its launch");
         for chars_max in 0..250 {
-            assert!(shorten_front(chain, chars_max).chars().count() <= chars_max.max(1), "{chars_max}");
+            assert!(shorten_front(chain, chars_max).chars().count() <= chars_max.max(3), "{chars_max}");
         }
     }
 }

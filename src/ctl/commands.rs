@@ -200,10 +200,17 @@ impl Invocation<'_> {
             progress: self.args.is_set("progress"),
         };
         let result = self.ask_call(&params, &mut |value| out.progress(value))?;
+        let reply: Result<CallReply, Failure> = read(admin::METHOD_CALL, &result);
+        if let Some(dropped) = reply.as_ref().ok().map(|reply| reply.dropped).filter(|dropped| *dropped > 0) {
+            out.warn(&format!(
+                "the result holds {}, and what came in it is lost: a program with a host gets it, this one gets JSON only",
+                text::count(u64::from(dropped), "stream or blob")
+            ));
+        }
         if out.json {
             return out.document(&result);
         }
-        let reply: CallReply = read(admin::METHOD_CALL, &result)?;
+        let reply = reply?;
         let json = escape_json(reply.result.get());
         let json = if out.stdout_is_terminal { pretty(&json) } else { json.into_owned() };
         out.safe(&format!("{json}\n"))

@@ -35,7 +35,7 @@ pub(super) fn run(stay: bool) -> Result<ExitCode, DaemonError> {
     std::thread::scope(|scope| {
         // Ctrl-C ends the host at any step, and then the next step fails.
         let watch = crate::threads::builder("signals");
-        let watch = match watch.spawn_scoped(scope, || signals.wait(&host, &|_| {})) {
+        let watch = match watch.spawn_scoped(scope, || signals.wait(&host, &|_| {}, &|| false)) {
             Ok(watch) => watch,
             Err(error) => {
                 host.shutdown();

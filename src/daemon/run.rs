@@ -18,6 +18,7 @@ use crate::cli::{Args, Ask};
 use crate::host::{EventKind, Host, HostError, Level, SinkTarget};
 use crate::sys::limits::{bound_allocator, raise_descriptor_limit};
 use crate::sys::process::keep_exit_statuses;
+use rpc_plugin_wire::limits::PROTOCOL_VERSION;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,12 @@ fn answer(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, DaemonE
     let args = PROGRAM.parse(words).map_err(DaemonError::usage)?;
     let text = match args.ask {
         Ask::Help(command) => PROGRAM.help(command),
+        Ask::Version if args.is_set(JSON) => {
+            let (program, version) = (PROGRAM.name, PROGRAM.version);
+            let line =
+                serde_json::json!({"program": program, "version": version, "protocol": PROTOCOL_VERSION});
+            format!("{line}\n")
+        }
         Ask::Version => format!("{} {}\n", PROGRAM.name, PROGRAM.version),
         Ask::Run => {
             return match args.command.map(|command| command.name) {
@@ -160,7 +167,7 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
     let threads = threads.map(SayingThread::begin);
     // Where standard output cannot be written to, it ends all the same.
     let tell = |what: &str| drop(say(&line(json, host, "ending", what, Value::Null)));
-    signals.wait(host, &tell)?;
+    signals.wait(host, &tell, &|| false)?;
     // Whatever holds one up in what it says, the daemon ends.
     let until = Instant::now() + 2 * PATIENCE;
     for ended in threads {

@@ -88,11 +88,17 @@ impl Watch {
     }
 
     /// Acts on signals until the host has ended; whether one of them ended it. `tell` is told, in words, what the first
-    /// and the second SIGINT or SIGTERM do. To be called after [`Watch::end_with`].
+    /// and the second SIGINT or SIGTERM do; `interrupt` may take a SIGINT as its own before it ends anything. To be called
+    /// after [`Watch::end_with`].
     ///
     /// # Errors
     /// Signals cannot be received any more, or a thread panicked; the host may not have ended.
-    pub(crate) fn wait(mut self, host: &Host, tell: &dyn Fn(&str)) -> io::Result<bool> {
+    pub(crate) fn wait(
+        mut self,
+        host: &Host,
+        tell: &dyn Fn(&str),
+        interrupt: &dyn Fn() -> bool,
+    ) -> io::Result<bool> {
         let mut is_ending = false;
         while let Some(pending) = self.delivery.poll_pending(&mut wait_readable)? {
             for signal in pending {
@@ -102,6 +108,7 @@ impl Watch {
                         host.begin_kill("SIGINT came again");
                         tell("SIGINT came again: plugins that have not ended are killed");
                     }
+                    SIGINT if !is_ending && interrupt() => {}
                     SIGINT | SIGTERM if !is_ending => {
                         is_ending = true;
                         let came = format!("{} came", name(signal));
@@ -190,7 +197,7 @@ mod tests {
         let (read, write) = UnixStream::pair().unwrap();
         // A read that fails.
         read.set_nonblocking(true).unwrap();
-        let error = watch(read, write).wait(&host, &|_| {}).unwrap_err().to_string();
+        let error = watch(read, write).wait(&host, &|_| {}, &|| false).unwrap_err().to_string();
         assert!(error.starts_with("signals cannot be received: "), "{error}");
 
         let (read, write) = UnixStream::pair().unwrap();
@@ -200,7 +207,7 @@ mod tests {
         assert!(!watch.delivery.handle().is_closed(), "it was caught");
         panicked(Some("event-log"));
         panicked(None);
-        let error = watch.wait(&host, &|_| {}).unwrap_err().to_string();
+        let error = watch.wait(&host, &|_| {}, &|| false).unwrap_err().to_string();
         assert!(error.starts_with("thread event-log panicked"), "{error}");
         host.shutdown();
         assert!(!host.has_failed(), "it was asked to end");
@@ -213,6 +220,6 @@ mod tests {
         let watch = watch(read, write);
         watch.end_with(&host).unwrap();
         host.begin_shutdown("the test wants it");
-        assert!(!watch.wait(&host, &|_| {}).unwrap(), "no signal ended it");
+        assert!(!watch.wait(&host, &|_| {}, &|| false).unwrap(), "no signal ended it");
     }
 }

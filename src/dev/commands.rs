@@ -5,11 +5,13 @@
 use super::input::{Input, Request};
 use super::up;
 use super::view::View;
+use crate::cli::text::count;
 use crate::ctl::Exit;
-use crate::host::{CallError, CallOptions, Host, HostError, PluginHandle};
+use crate::host::{CallError, CallOptions, CancelToken, Host, HostError, PluginHandle};
 use crossbeam_channel::Receiver;
 use serde_json::value::RawValue;
 use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One plugin, and where to print.
@@ -17,6 +19,7 @@ pub(super) struct Console<'a> {
     pub(super) view: &'a View,
     pub(super) host: &'a Host,
     pub(super) plugin: &'a PluginHandle,
+    pub(super) current: &'a RunningCall,
     pub(super) timeout: Duration,
 }
 
@@ -103,8 +106,23 @@ impl Console<'_> {
             }
         };
         let begin = Instant::now();
-        match self.plugin.call_raw(method, raw, CallOptions::default().timeout(self.timeout)) {
-            Ok(reply) => self.view.result(method, &reply).map(|()| LineEnd::Well),
+        let mut options = CallOptions::default().timeout(self.timeout);
+        options.progress = true;
+        let token = self.current.begin();
+        let progress = |value: &RawValue| drop(self.view.progress(method, value));
+        let called = self.plugin.start_raw(method, raw, options);
+        let called = called.and_then(|call| call.wait_watched(Some(&progress), Some(&token)));
+        self.current.end();
+        match called {
+            Ok(reply) => {
+                self.view.result(method, &reply)?;
+                if !reply.fds.is_empty() {
+                    let held = count(reply.fds.len() as u64, "stream or blob");
+                    self.view
+                        .note(&format!("the result holds {held}, which is closed: 'dev' shows JSON only"))?;
+                }
+                Ok(LineEnd::Well)
+            }
             Err(error) => {
                 self.view.call_failed(method, &error, begin.elapsed())?;
                 Ok(LineEnd::Failed(exit_of(&error)))
@@ -127,6 +145,28 @@ impl Console<'_> {
 
 fn exit_of(error: &CallError) -> Exit {
     Exit::from(error.code)
+}
+
+/// The call that is under way, if one is, for whoever cancels it.
+#[derive(Default)]
+pub(super) struct RunningCall(Mutex<Option<CancelToken>>);
+
+impl RunningCall {
+    fn begin(&self) -> CancelToken {
+        let token = CancelToken::new();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        token
+    }
+
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Cancels it, once; whether there was one.
+    pub(super) fn cancel(&self) -> bool {
+        let token = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        token.as_ref().map(CancelToken::cancel).is_some()
+    }
 }
 
 /// What a line came to.

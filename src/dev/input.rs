@@ -68,7 +68,10 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("status", "everything about the plugin"),
     ("restart", "a new process, for example after the plugin was built again"),
     ("help", "this list"),
-    ("quit", "stop the plugin and end this program; so do end of input and Ctrl-C"),
+    (
+        "quit",
+        "stop the plugin and end this program; so do end of input and Ctrl-C, which first cancels a call",
+    ),
 ];
 
 impl Request<'_> {

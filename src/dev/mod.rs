@@ -20,7 +20,7 @@ use crate::host::{
 };
 use crate::sys::process::keep_exit_statuses;
 use crate::sys::temporary::TemporaryFolder;
-use commands::Console;
+use commands::{Console, RunningCall};
 use crossbeam_channel::{Sender, bounded};
 use input::{Input, read_lines};
 use std::ffi::OsString;
@@ -103,14 +103,23 @@ fn try_run(args: &Args) -> Result<Exit, DevError> {
     let plugin = host.add(config)?;
     let (sender, inputs) = bounded(1);
     signals.end_with(&host)?;
+    let calls = RunningCall::default();
     let exit = std::thread::scope(|scope| {
         let ended = sender.clone();
-        let (of_signals, told) = (host.clone(), &view);
+        let (of_signals, told, current) = (host.clone(), &view, &calls);
         let thread = crate::threads::builder;
         let started = thread("dev-show").spawn_scoped(scope, || show(&view, events)).and_then(|_| {
             thread("dev-signals").spawn_scoped(scope, move || {
                 // Where signals cannot be received any more, that ends it too.
-                let _ = signals.wait(&of_signals, &|what| drop(told.note(what)));
+                let tell = |what: &str| drop(told.note(what));
+                let interrupt = || {
+                    let is_taken = current.cancel();
+                    if is_taken {
+                        tell("Ctrl+C: the call is cancelled; again ends it all");
+                    }
+                    is_taken
+                };
+                let _ = signals.wait(&of_signals, &tell, &interrupt);
                 // Nobody takes it any more where the end came from the input.
                 let _ = ended.send(Input::HostEnded);
             })
@@ -119,7 +128,7 @@ fn try_run(args: &Args) -> Result<Exit, DevError> {
             host.shutdown();
             return Err(error.into());
         }
-        let console = Console { view: &view, host: &host, plugin: &plugin, timeout };
+        let console = Console { view: &view, host: &host, plugin: &plugin, current, timeout };
         let exit = console.serve(&inputs, || listen(sender.clone()));
         // Whoever reads lines still is left with nobody to give them to.
         drop(inputs);

@@ -87,6 +87,17 @@ impl View {
         self.text("error", text, Style::Bad)
     }
 
+    /// How far a call is, as the plugin says.
+    pub(super) fn progress(&self, method: &str, value: &RawValue) -> io::Result<()> {
+        let value = escape_json(value.get());
+        if self.json {
+            let head = json!({"type": "progress", "method": method}).to_string();
+            let head = head.strip_suffix('}').unwrap_or_default().to_owned();
+            return self.line(&format!("{head},\"value\":{value}}}"));
+        }
+        self.text("progress", &value, Style::Faint)
+    }
+
     pub(super) fn result(&self, method: &str, reply: &CallReply) -> io::Result<()> {
         let generation = reply.generation;
         if self.json {

@@ -198,10 +198,11 @@ fn call(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObj
     let request = CallRequest { params, timeout, idempotent, progress, ..CallRequest::new(target, method) };
     Ok(cx.call(request, move |mut end| {
         let plugin_id = end.plugin_id.take();
+        let dropped = u32::try_from(end.fds.len()).unwrap_or(u32::MAX);
         let (result, generation, duration_us) = taken(end)?;
         let unnamed = || ErrorObject::new(ErrorCode::InternalError, "an answer of no plugin");
         let plugin_id = plugin_id.ok_or_else(unnamed)?;
-        answer(&CallReply { plugin_id, generation, result, duration_us })
+        answer(&CallReply { plugin_id, generation, result, duration_us, dropped })
     }))
 }
 

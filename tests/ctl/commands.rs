@@ -271,7 +271,7 @@ fn the_table_of_plugins_fills_the_terminal_and_keeps_the_cause() {
     for columns in [100, 140, 200] {
         let line = at(Some(columns));
         assert!(line.chars().count() <= columns, "{columns}: {line}");
-        assert!(line.contains('…') && line.ends_with("No module named 'nope'"), "{columns}: {line}");
+        assert!(line.contains("...") && line.ends_with("No module named 'nope'"), "{columns}: {line}");
     }
 }
 

@@ -216,6 +216,19 @@ fn a_runtime_folder_that_cannot_be_used_is_exit_code_1_with_what_to_do() {
 }
 
 #[test]
+fn the_version_is_json_where_that_is_asked_for() {
+    for (program, words) in [("rpcplugind", ["--version", "--json"]), ("rpcpluginctl", ["--json", "-V"])] {
+        let ran = crate::fixtures::daemon::run(crate::fixtures::daemon::bare(&built(program)).args(words));
+        let said: Value =
+            serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+        assert_eq!(
+            (&said["program"], &said["version"]),
+            (&json!(program), &json!(env!("CARGO_PKG_VERSION")))
+        );
+    }
+}
+
+#[test]
 fn with_json_every_line_is_an_object() {
     let world = World::new();
     let mut command = command(&world);

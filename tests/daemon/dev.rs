@@ -169,6 +169,34 @@ fn a_signal_ends_it_by_the_ladder_though_the_input_goes_on() {
 }
 
 #[test]
+fn ctrl_c_first_cancels_the_call_that_is_under_way() {
+    let world = World::new();
+    let (mut child, pid, rest) = started(&world);
+    let mut lines = BufReader::new(rest).lines().map(Result::unwrap);
+    let folder = std::fs::read_dir(world.path().join("tmp")).unwrap().next().unwrap().unwrap().path();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"sleep {\"ms\": 60000}\n").unwrap();
+    eventually("the call is under way", || {
+        let mut shown = Command::new(built("rpcpluginctl"));
+        let shown =
+            shown.arg("--runtime-dir").arg(&folder).args(["plugin", "echo", "--json"]).output().unwrap();
+        let status: Value = serde_json::from_slice(&shown.stdout).ok()?;
+        (status["calls_in_flight"] == 1).then_some(())
+    });
+    signal(child.id(), Signal::SIGINT);
+    let cancelled = lines.find(|line| line.contains("\"type\":\"error\"")).unwrap();
+    assert!(cancelled.contains("\"name\":\"cancelled\""), "{cancelled}");
+    stdin.write_all(b"echo {\"still\": 1}\n").unwrap();
+    assert!(lines.any(|line| line.contains("\"result\":{\"still\": 1}")), "it goes on");
+    assert!(is_alive(pid));
+    signal(child.id(), Signal::SIGINT);
+    lines.for_each(drop);
+    child.wait().unwrap();
+    nothing_is_left(&world);
+    drop(stdin);
+}
+
+#[test]
 fn an_operator_can_look_at_it_and_a_reader_that_goes_ends_it() {
     let world = World::new();
     let (mut child, pid, rest) = started(&world);

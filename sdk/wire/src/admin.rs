@@ -6,7 +6,7 @@
 use crate::error::{ErrorCode, ErrorObject};
 use crate::ident::{Generation, PluginId};
 use crate::life::{Desired, Heartbeat, PluginState};
-use crate::services::is_false;
+use crate::services::{is_false, is_zero};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -143,6 +143,9 @@ pub struct CallReply {
     pub result: Box<RawValue>,
     /// From the daemon's send to the answer. Microseconds.
     pub duration_us: u64,
+    /// Streams and blobs that came with the result, which are not passed on: a control client gets JSON only.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u32,
 }
 
 /// `result` of heartbeat.

@@ -194,7 +194,7 @@ impl Logs<'_> {
             }
             (Some(last), others) => {
                 let mut names: Vec<String> = ids.iter().take(NAMED_MAX).map(PluginId::to_string).collect();
-                names.push(if others > NAMED_MAX { "…".to_owned() } else { last.to_string() });
+                names.push(if others > NAMED_MAX { "...".to_owned() } else { last.to_string() });
                 let message = format!(
                     "an ID is missing: there are {} plugins ({}); --all shows all of them, --daemon the daemon's own events",
                     others + 1,
