@@ -139,8 +139,12 @@ pub(super) fn look_after(
         Err(error) if error.errno().is_some_and(is_shortage) => return lacks(error.to_string()),
         Err(error) => return Err(error.to_string()),
     };
-    if let Some(watch) = watch.filter(|_| found == Found::FolderMade) {
-        watch.aim(runtime_dir.path()).map_err(|error| format!("it cannot be watched: {error}"))?;
+    // Always: the folder may be what it was, and one above it another.
+    if let Some(watch) = watch
+        && let Err(error) = watch.aim(runtime_dir.path())
+        && found == Found::FolderMade
+    {
+        return Err(format!("it cannot be watched: {error}"));
     }
     let is_gone = socket.is_some_and(|socket| found == Found::FolderMade || !socket.is_there());
     let bind = || listener::bind(&runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG);
@@ -166,4 +170,30 @@ fn take_looked(
         hub.recorder.record(note);
     }
     Ok(looked.socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::testing::{folder, subfolder};
+    use std::fs::rename;
+
+    #[test]
+    fn a_folder_above_that_was_replaced_around_it_is_watched_too() {
+        let root = folder();
+        let (above, moved) = (root.path().join("above"), root.path().join("moved"));
+        let path = subfolder(&above).join("runtime");
+        let runtime_dir = RuntimeDir::open(&path).unwrap();
+        let watch = FolderWatch::new(&path).unwrap();
+        let look = || look_after(&runtime_dir, Some(&watch), None).unwrap().what();
+        assert_eq!(look(), None);
+        assert!(!watch.take(), "looking changes nothing");
+        rename(&above, &moved).unwrap();
+        rename(moved.join("runtime"), subfolder(&above).join("runtime")).unwrap();
+        assert!(watch.take());
+        assert_eq!(look(), None, "it is where it was");
+        watch.take();
+        rename(&above, root.path().join("elsewhere")).unwrap();
+        assert!(watch.take(), "the folder above is another one");
+    }
 }

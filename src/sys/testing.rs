@@ -51,7 +51,7 @@ pub(super) fn private(path: &Path) -> PrivateFolder {
 }
 
 /// Makes a folder and those above it that are missing, each with mode 0700, whatever the umask.
-pub(super) fn subfolder(path: &Path) -> PathBuf {
+pub(crate) fn subfolder(path: &Path) -> PathBuf {
     if !path.exists() {
         subfolder(path.parent().unwrap());
         std::fs::create_dir(path).unwrap();
