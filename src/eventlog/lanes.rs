@@ -244,13 +244,25 @@ impl Lanes {
         open.sort();
         open.truncate(open.len() - OPEN_MAX);
         for (_, owner) in open {
-            let Some(lane) = self.lanes.get_mut(&owner) else { continue };
-            let mut syncs = lane.stream.take_syncs();
-            syncs.extend(lane.stream.begin_sync());
-            lane.stream.close();
-            // A failure is told as a gap of the stream.
-            run_syncs(now, &owner, lane, self.syncer.as_mut(), &*self.disk, syncs);
+            self.close(now, &owner);
         }
+    }
+
+    /// Closes every file. What was written is synced.
+    pub(super) fn close_all(&mut self, now: Instant) {
+        let open = self.lanes.iter().filter(|(_, lane)| lane.stream.is_open());
+        for owner in open.map(|(owner, _)| owner.clone()).collect::<Vec<_>>() {
+            self.close(now, &owner);
+        }
+    }
+
+    fn close(&mut self, now: Instant, owner: &StreamOwner) {
+        let Some(lane) = self.lanes.get_mut(owner) else { return };
+        let mut syncs = lane.stream.take_syncs();
+        syncs.extend(lane.stream.begin_sync());
+        lane.stream.close();
+        // A failure is told as a gap of the stream.
+        run_syncs(now, owner, lane, self.syncer.as_mut(), &*self.disk, syncs);
     }
 
     fn forget_some(&mut self) {

@@ -19,7 +19,7 @@ use rpc_plugin_wire::event::Level;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long dropping the last handle waits for the writer to write what it was given.
@@ -68,6 +68,7 @@ impl EventLog {
             queue: EventQueue::new(options.queue_max),
             progress: LogProgress::default(),
             counts: LogCounts::default(),
+            is_moved: AtomicBool::default(),
         });
         let (written, trouble) = (Arc::new(WrittenNotice::default()), Arc::new(TroubleNotice::default()));
         let sync_disk = Arc::clone(&disk);
@@ -91,6 +92,7 @@ impl EventLog {
             queue: EventQueue::new(1),
             progress: LogProgress::default(),
             counts: LogCounts::default(),
+            is_moved: AtomicBool::default(),
         };
         let (durability, hold_max) = (Durability::None, Duration::ZERO);
         let (shared, written, trouble) = (Arc::new(shared), Arc::default(), Arc::default());
@@ -177,6 +179,17 @@ impl EventLog {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.inner.trouble.now()
+    }
+
+    /// Has every file opened anew before anything more is written: the folder of this path is another one now.
+    pub fn reopen(&self) {
+        self.inner.shared.is_moved.store(true, Ordering::Release);
+        self.hurry();
+    }
+
+    /// Has it told beside the record, which may be out of reach, why the host ends. The first reason counts.
+    pub fn tell_end(&self, reason: &str) {
+        self.inner.trouble.tell_end(reason);
     }
 
     /// Has what waits be written now, also what would wait a moment for others.

@@ -68,6 +68,7 @@ impl EventLog {
             queue: EventQueue::new(queue_max),
             progress: LogProgress::default(),
             counts: LogCounts::default(),
+            is_moved: AtomicBool::default(),
         };
         let handle = RecordThread::start("stalled", || ()).unwrap();
         EventLog {
@@ -437,4 +438,26 @@ fn a_full_disk_is_told_once_tried_again_in_growing_pauses_and_told_again_when_it
     assert_eq!((taken(), notice.now()), (vec!["Over".to_owned()], None));
     assert_eq!((folder.messages("p"), folder.records("").len()), (vec!["1".to_owned()], 1));
     assert!(!lanes.has_backlog() && lanes.next_at().is_none());
+}
+
+#[test]
+fn once_another_folder_has_its_path_a_moved_one_gets_nothing_more() {
+    let (folder, moved) = (Folder::new("path"), Folder::new("moved"));
+    let log = start(&folder.0, 1000).unwrap();
+    let say = |message: &str| {
+        log.record(Entry::new(EventKind::HostStarted).message(message.to_owned()));
+        log.record(said("echo", message));
+        assert!(log.flush(LONG));
+    };
+    say("before");
+    fs::rename(&folder.0, &moved.0).unwrap();
+    fs::create_dir(&folder.0).unwrap();
+    say("between");
+    log.reopen();
+    say("after");
+    for whose in ["", "echo"] {
+        assert_eq!(moved.messages(whose), ["before", "between"]);
+        assert_eq!(folder.messages(whose), ["after"]);
+        assert_eq!(folder.records(whose).first().and_then(|record| record.seq), Some(3), "numbers go on");
+    }
 }

@@ -20,6 +20,8 @@ pub enum RecordTrouble<'a> {
     Hidden(&'a str),
     /// All files are written again.
     Over,
+    /// The host ends, for this reason. The record may be where nobody reads it.
+    Ends(&'a str),
 }
 
 type TroubleFn = dyn Fn(RecordTrouble<'_>) + Send + Sync;
@@ -44,6 +46,11 @@ impl TroubleNotice {
 
     fn note(&self, error: Option<&str>) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = error.map(str::to_owned);
+    }
+
+    /// Tells why the host ends.
+    pub(super) fn tell_end(&self, reason: &str) {
+        self.tell(RecordTrouble::Ends(reason));
     }
 
     /// Whether somebody was told.

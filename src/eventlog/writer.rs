@@ -14,7 +14,7 @@ use super::queue::{Batching, EventQueue, QueuedEvents};
 use rpc_plugin_record::Entry;
 use rpc_plugin_wire::event::EventKind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often the record says that events were lost, at most.
@@ -38,6 +38,8 @@ pub(super) struct LogShared {
     pub(super) queue: EventQueue,
     pub(super) progress: LogProgress,
     pub(super) counts: LogCounts,
+    /// The runtime folder is another one of the same path: files that are open belong to the one before.
+    pub(super) is_moved: AtomicBool,
 }
 
 pub(super) struct Writer {
@@ -97,6 +99,9 @@ impl Writer {
     /// Writes what was taken, syncs what is due, and says how far all is recorded.
     fn group(&mut self, taken: &mut QueuedEvents) {
         let shared = Arc::clone(&self.shared);
+        if shared.is_moved.swap(false, Ordering::AcqRel) {
+            self.lanes.close_all(Instant::now());
+        }
         let flushes = taken.flushes > self.flushes;
         let first = taken.last + 1 - taken.events.len() as u64;
         for (ticket, entry) in (first..).zip(taken.events.drain(..)) {

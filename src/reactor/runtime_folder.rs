@@ -163,8 +163,13 @@ fn take_looked(
         let reason = format!("the runtime folder was removed or replaced, and cannot be made again: {error}");
         let note = Note::new(EventKind::HostFault, "the host ends");
         hub.recorder.record(note.error(reason.clone()));
+        hub.recorder.log().tell_end(&reason);
         reason
     })?;
+    if looked.found == Found::FolderMade {
+        // Where it was moved to, its files would go on being written.
+        hub.recorder.log().reopen();
+    }
     if let Some(what) = looked.what() {
         let note = Note::new(EventKind::RuntimeDirMade, format!("{what}; it was made again"));
         hub.recorder.record(note);

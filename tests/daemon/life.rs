@@ -4,6 +4,7 @@
 
 use crate::fixtures::daemon::{self, Daemon, QUICK, command, litter, nothing_runs, processes_of, run, timed};
 use crate::fixtures::daemon::{bare, children_of, chmod, files_below};
+use crate::fixtures::sinks::Peer;
 use crate::fixtures::world::{SOON, World, built, eventually, is_alive, put_executable};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::signal::{Signal, kill};
@@ -183,10 +184,21 @@ fn a_folder_above_the_runtime_folder_that_is_moved_is_noticed_without_being_aske
     let runtime_dir = above.join("run");
     std::fs::create_dir(&above).unwrap();
     chmod(&above, 0o700);
+    let sink = Peer::datagrams(&world.path().join("sink"));
+    let config = world.path().join("sinks.json");
+    let target = json!({"name": "peer", "type": "unix-datagram", "path": sink.path});
+    std::fs::write(&config, json!({"log": {"sinks": [target]}}).to_string()).unwrap();
+    let errors = world.path().join("stderr");
     let start = || {
         let mut command = bare(&built("rpcplugind"));
-        command.arg("--runtime-dir").arg(&runtime_dir).stderr(Stdio::piped());
+        command.arg("--runtime-dir").arg(&runtime_dir).arg("--config").arg(&config);
+        command.stderr(std::fs::File::create(&errors).unwrap());
         Daemon::of(&mut command, &runtime_dir)
+    };
+    let handed_over = |kind: &str, text: &str| {
+        eventually("the sink is told", || {
+            sink.got().iter().any(|line| line.contains(kind) && line.contains(text)).then_some(())
+        });
     };
     // There is another one by the time that it looks: the daemon goes on there.
     let daemon = start();
@@ -194,12 +206,17 @@ fn a_folder_above_the_runtime_folder_that_is_moved_is_noticed_without_being_aske
     chmod(&moved, 0o700);
     renameat2(AT_FDCWD, &above, AT_FDCWD, &moved, RenameFlags::RENAME_EXCHANGE).unwrap();
     eventually("operators are let in again", || (daemon.ctl(&["status"]).code == 0).then_some(()));
+    daemon.recorded("", EventKind::RuntimeDirMade, |_| true);
+    handed_over("runtime_dir_made", "the runtime folder was removed or replaced");
     drop(daemon);
     std::fs::remove_dir_all(&moved).unwrap();
     // There is none: it ends.
     let mut daemon = start();
     std::fs::rename(&above, &moved).unwrap();
     assert_eq!(daemon.ended().code(), Some(1));
+    handed_over("host_fault", "cannot be made again");
+    let told = std::fs::read_to_string(&errors).unwrap();
+    assert!(told.contains("cannot be made again"), "{told}");
 }
 
 #[test]
