@@ -116,29 +116,34 @@ enum Judgement {
 impl Search {
     fn judge(&self, pid: u32) -> Judgement {
         let before = self.before.as_ref().filter(|before| before.is_beside(&self.host));
-        let mark = mark_of(pid, &self.runtime_dir);
-        let mark = mark.as_ref().and_then(|variable| Mark::parse(variable, &self.runtime_dir));
-        if let Some(mark) = mark {
-            // A host that this process had before is no other one.
-            if mark.process.pid != std::process::id() && mark.process.runs() {
-                return Judgement::InUse(mark.process.pid);
-            }
-            let is_proven = before.is_some_and(|before| before.made(&mark));
-            return if is_proven { Judgement::Leftover } else { Judgement::Unknown };
+        let variable = mark_of(pid, &self.runtime_dir);
+        let mark = variable.as_ref().and_then(|variable| Mark::parse(variable, &self.runtime_dir));
+        // A host that this process had before is no other one.
+        let host = mark.as_ref().map(|mark| mark.process).filter(|host| host.pid != std::process::id());
+        if let Some(host) = host.filter(|host| host.runs()) {
+            return Judgement::InUse(host.pid);
         }
-        // One that has ended, and waits to be reaped by whoever inherited it, is nobody's.
-        let stat = before.and_then(|_| ProcessStat::of(pid)).filter(|stat| stat.runs);
-        let Some(ProcessStat { session, .. }) = stat else { return Judgement::Stranger };
-        // A session's number is not given away while anybody is in it. If its leader is another process than the one
-        // that was launched, it is another session.
-        let is_of_leader = |leader: &&ProcessIdentity| {
-            leader.pid == session && ProcessIdentity::of(leader.pid).is_none_or(|now| now == **leader)
-        };
-        if self.leaders.iter().any(|leader| is_of_leader(&leader)) {
+        let is_proven = before.zip(mark.as_ref()).is_some_and(|(before, mark)| before.made(mark));
+        // Whatever a plugin made of its mark: its session is that of the leader that was launched.
+        if is_proven || before.is_some() && self.is_of_a_leader(pid) {
             Judgement::Leftover
+        } else if mark.is_some() {
+            Judgement::Unknown
         } else {
             Judgement::Stranger
         }
+    }
+
+    /// Whether a process is of a session that the host before launched.
+    fn is_of_a_leader(&self, pid: u32) -> bool {
+        // One that has ended, and waits to be reaped by whoever inherited it, is nobody's.
+        let stat = ProcessStat::of(pid).filter(|stat| stat.runs);
+        let Some(ProcessStat { session, .. }) = stat else { return false };
+        // A session's number is not given away while anybody is in it. If its leader is another process than the one
+        // that was launched, it is another session.
+        self.leaders.iter().any(|leader| {
+            leader.pid == session && ProcessIdentity::of(leader.pid).is_none_or(|now| now == *leader)
+        })
     }
 
     fn open(&self, pid: u32) -> io::Result<Option<OwnedFd>> {

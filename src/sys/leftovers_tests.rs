@@ -63,8 +63,10 @@ fn nothing_is_killed_where_nothing_is_written_down_or_pids_mean_something_else()
     let text = serde_json::to_string(&before).unwrap();
     let namespace = text.split("\"pid_namespace\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
     let elsewhere: HostIdentity = serde_json::from_str(&text.replace(&namespace, "4")).unwrap();
+    let boot = text.split("\"boot_id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let earlier: HostIdentity = serde_json::from_str(&text.replace(&boot, "another boot")).unwrap();
     let leader = ProcessIdentity::of(sleeper.pid()).unwrap();
-    for before in [None, Some(elsewhere)] {
+    for before in [None, Some(elsewhere), Some(earlier)] {
         let looks = Search { leaders: vec![leader], ..search(before, root.path()) };
         let found = kill_leftovers(&looks, DEADLINE).unwrap();
         assert_eq!((found.killed, found.remaining, found.unknown), (vec![], vec![], vec![sleeper.pid()]));
@@ -126,6 +128,26 @@ fn a_session_is_known_by_its_leader_also_without_any_mark() {
     let looks = Search { leaders: vec![leader], ..search(Some(dead_host()), root.path()) };
     assert_eq!(kill_leftovers(&looks, DEADLINE).unwrap().killed.len(), 1);
     assert_eq!(members(other.id()), 0);
+}
+
+/// A plugin may have set its variable to anything before it executed what runs now.
+#[test]
+fn a_forged_mark_protects_nobody_in_the_session_of_a_leader() {
+    let root = folder();
+    let forged = dead_host().mark(root.path(), &"echo".parse().unwrap(), Generation::FIRST);
+    let mut command = std::process::Command::new("setsid");
+    let mut child = command.args(["/bin/sleep", "1013"]).env(ENV_LAUNCH, forged).spawn().unwrap();
+    let pid = child.id();
+    let is_leader = || ProcessStat::of(pid).is_some_and(|stat| stat.session == pid);
+    eventually("it leads a session", || is_leader() && mark_of(pid, root.path()).is_some());
+    let leader = ProcessIdentity::of(pid).unwrap();
+    let found = kill_leftovers(&search(Some(dead_host()), root.path()), DEADLINE).unwrap();
+    assert_eq!(found, Leftovers { unknown: vec![pid], ..Leftovers::default() }, "nobody wrote it down");
+    let looks = Search { leaders: vec![leader], ..search(Some(dead_host()), root.path()) };
+    let found = kill_leftovers(&looks, DEADLINE).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(found, Leftovers { killed: vec![pid], ..Leftovers::default() });
 }
 
 #[test]
