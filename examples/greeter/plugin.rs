@@ -25,3 +25,19 @@ impl Greeter for Polite {
 fn main() -> ExitCode {
     Plugin::new("1.0.0").serve_interface(Polite.into_table()).run()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::interface::GreeterClient;
+    use super::*;
+    use rpc_plugin_sdk::ErrorCode;
+    use rpc_plugin_sdk::testing::TestHost;
+
+    #[test]
+    fn it_greets_whoever_has_a_name() {
+        let host = TestHost::start(Plugin::new("1.0.0").serve_interface(Polite.into_table())).unwrap();
+        let greeter = GreeterClient::new(&host);
+        assert_eq!(greeter.greet("Ann").unwrap(), "Good day, Ann.");
+        assert_eq!(greeter.greet("").unwrap_err().code, ErrorCode::InvalidParams);
+    }
+}

@@ -97,3 +97,23 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::interface::KvClient;
+    use super::*;
+    use rpc_plugin_sdk::CallFailure;
+    use rpc_plugin_sdk::testing::TestHost;
+
+    #[test]
+    fn it_gives_what_it_has_and_says_what_is_missing() {
+        let texts = Mutex::new(Texts::from([("colour".to_owned(), "red".to_owned())]));
+        let table = Store { texts }.into_table();
+        let host = TestHost::start(Plugin::new("1.0.0").serve_interface(table)).unwrap();
+        let kv = KvClient::new(&host);
+        assert_eq!(kv.get("colour").unwrap(), "red");
+        assert_eq!(kv.keys(Some("col".to_owned())).unwrap(), ["colour"]);
+        let missing = kv.get("weight").unwrap_err();
+        assert!(matches!(missing, CallFailure::App(KvError::Missing { key }) if key == "weight"));
+    }
+}

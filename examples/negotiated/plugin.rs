@@ -37,3 +37,19 @@ fn main() -> ExitCode {
         .serve_interface(v2::Thermometer::into_table(Sensor))
         .run()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rpc_plugin_sdk::testing::TestHost;
+
+    #[test]
+    fn it_measures_in_kelvin_by_the_new_version() {
+        let plugin = Plugin::new("2.0.0")
+            .serve_interface(v1::Thermometer::into_table(Sensor))
+            .serve_interface(v2::Thermometer::into_table(Sensor));
+        let host = TestHost::start(plugin).unwrap();
+        let kelvin = v2::ThermometerClient::new(&host).read(Unit::Kelvin).unwrap();
+        assert!((kelvin - 294.65).abs() < 1e-9, "{kelvin}");
+    }
+}

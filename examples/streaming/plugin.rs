@@ -69,3 +69,23 @@ impl Files for Folder {
 fn main() -> ExitCode {
     Plugin::new("1.0.0").serve_interface(Folder::default().into_table()).run()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::interface::FilesClient;
+    use super::*;
+    use rpc_plugin_sdk::CallFailure;
+    use rpc_plugin_sdk::testing::TestHost;
+
+    #[test]
+    fn it_sums_memory_and_refuses_a_bad_name() {
+        let host =
+            TestHost::start(Plugin::new("1.0.0").serve_interface(Folder::default().into_table())).unwrap();
+        let files = FilesClient::new(&host);
+        let sum = files.sum(Blob::new(b"Wikipedia").unwrap()).unwrap();
+        assert_eq!((sum.bytes, sum.adler32), (9, 0x11e6_0398));
+        let (_ours, theirs) = Stream::pipe().unwrap();
+        let refused = files.download("no/name", theirs).unwrap_err();
+        assert!(matches!(refused, CallFailure::App(FilesError::BadName { .. })), "{refused}");
+    }
+}

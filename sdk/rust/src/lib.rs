@@ -97,6 +97,7 @@ mod streams;
 mod suspension;
 mod task;
 mod terms;
+pub mod testing;
 mod threads;
 mod wake_pipe;
 mod worker;
