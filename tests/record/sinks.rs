@@ -291,10 +291,10 @@ fn a_sink_that_never_reads_holds_nothing_up() {
     let path = world.path().join("sock");
     let listener = UnixListener::bind(&path).unwrap();
     let mut stuck = sink("stuck", SinkTarget::UnixStream(path));
-    stuck.options.timeout = Duration::from_secs(30);
+    stuck.options.timeout = 100 * SOON;
     let program = world.script("stuck", "#!/bin/sh\nexec /bin/sleep 1000\n");
     let mut deaf = sink("deaf", SinkTarget::Command(CommandLine::new(program, [""; 0])));
-    deaf.options.timeout = Duration::from_secs(30);
+    deaf.options.timeout = 100 * SOON;
     let other = world.path().join("other");
     let peer = Peer::datagrams(&other);
     let host = host(&world, vec![stuck, deaf, sink("other", SinkTarget::UnixDatagram(other))]);
@@ -306,12 +306,10 @@ fn a_sink_that_never_reads_holds_nothing_up() {
     // More than the kernel holds for either.
     record(&host, texts(3000).map(|text| format!("{text}{}", "x".repeat(200))));
     let held = listener.accept().unwrap();
-    let begin = Instant::now();
+    // Each by its deadline, which is long before the sinks give up.
     for _ in 0..200 {
         let _: Value = echo.call("echo", &json!({})).unwrap();
     }
-    let took = begin.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(host.flush_events(SOON));
     assert_eq!(host.events_dropped(), 0);
     eventually("the other sink has everything", || (peer.got().len() > 3000).then_some(()));
@@ -321,7 +319,7 @@ fn a_sink_that_never_reads_holds_nothing_up() {
     let begin = Instant::now();
     host.shutdown();
     drop(host);
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     drop(held);
 }
 
