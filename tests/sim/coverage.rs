@@ -5,7 +5,9 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 19] = [
+const ELSEWHERE: [EventKind; 21] = [
+    EventKind::ExecutableHasCapabilities,
+    EventKind::OrphansKilled,
     EventKind::ReadingPaused,
     EventKind::HostStoodStill,
     EventKind::RuntimeDirMade,
