@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const COUNT: usize = 50;
 
