@@ -215,7 +215,9 @@ impl End for HostEnd {
     fn poll(&mut self) -> Option<Told> {
         loop {
             return Some(match self.session.poll_event()? {
-                SessionEvent::Authenticated(_) | SessionEvent::Told(..) => continue,
+                SessionEvent::Authenticated(_) | SessionEvent::Told(..) | SessionEvent::LacksVersion => {
+                    continue;
+                }
                 SessionEvent::Completed { caller: Caller::Call(CallKey(call)), end, .. } => {
                     let CallEnd { result, fds, streams, .. } = end;
                     Told::Ended { call, result: result.map(|raw| raw.get().to_owned()), fds, streams }

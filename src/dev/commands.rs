@@ -7,7 +7,7 @@ use super::up;
 use super::view::View;
 use crate::cli::text::count;
 use crate::ctl::Exit;
-use crate::host::{CallError, CallOptions, CancelToken, Host, HostError, PluginHandle};
+use crate::host::{CallError, CallOptions, CancelToken, Host, HostError, PluginHandle, PluginState};
 use crossbeam_channel::Receiver;
 use serde_json::value::RawValue;
 use std::io::{self, IsTerminal};
@@ -135,7 +135,10 @@ impl Console<'_> {
         if matches!(error, HostError::Ended) {
             return Ok(LineEnd::Quit);
         }
-        self.view.failed(&error.to_string())?;
+        match self.plugin.status() {
+            Ok(status) if status.state == PluginState::Failed => self.view.given_up(&error.to_string())?,
+            _ => self.view.failed(&error.to_string())?,
+        }
         Ok(LineEnd::Failed(match error {
             HostError::Call(error) => exit_of(error),
             _ => Exit::Failed,

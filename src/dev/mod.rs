@@ -9,6 +9,7 @@
 
 mod commands;
 mod input;
+mod told_cause;
 mod view;
 
 use crate::cli::text::{colour_wanted, escape};
@@ -27,6 +28,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
+use told_cause::ToldCause;
 use view::View;
 
 /// The command's name.
@@ -148,8 +150,9 @@ fn listen(lines: Sender<Input>) -> std::io::Result<()> {
 
 /// Prints events until the host has ended, or nobody reads them.
 fn show(view: &View, events: EventStream) {
+    let mut causes = ToldCause::default();
     for event in events {
-        if view.event(&event).is_err() {
+        if view.event(&event, &mut causes).is_err() {
             return;
         }
     }

@@ -4,6 +4,7 @@
 //! of one source stands inside another's.
 
 use super::input::WORDS;
+use super::told_cause::ToldCause;
 use crate::cli::text::{Style, escape_json, paint};
 use crate::ctl::{lay_out, sheet_of};
 use crate::host::{CallError, CallReply, EventKind, Level, LifecycleEvent, PluginStatus};
@@ -29,7 +30,7 @@ impl View {
     }
 
     /// Something that happened to the plugin, or that it said.
-    pub(super) fn event(&self, event: &LifecycleEvent) -> io::Result<()> {
+    pub(super) fn event(&self, event: &LifecycleEvent, causes: &mut ToldCause) -> io::Result<()> {
         let note = &event.note;
         if event.missed > 0 {
             self.note(&format!("{} events were not printed: too many came at once", event.missed))?;
@@ -63,7 +64,9 @@ impl View {
         let said = [("reason", &note.reason), ("error", &note.error)];
         let said: Vec<String> = said
             .iter()
-            .filter_map(|(name, text)| text.as_ref().map(|text| format!("{name}: {text}")))
+            .filter_map(|(name, text)| Some((name, text.as_ref()?)))
+            .filter(|(_, text)| !causes.is_told(event, text))
+            .map(|(name, text)| format!("{name}: {text}"))
             .collect();
         if !said.is_empty() {
             text = format!("{text} ({})", said.join("; "));
@@ -85,6 +88,12 @@ impl View {
             return self.object(json!({"type": "error", "message": text}));
         }
         self.text("error", text, Style::Bad)
+    }
+
+    /// The plugin was given up for this reason, which the events before it say.
+    pub(super) fn given_up(&self, reason: &str) -> io::Result<()> {
+        let text = "the plugin is failed, as was told; 'restart' launches it again";
+        self.failed(if self.json { reason } else { text })
     }
 
     /// How far a call is, as the plugin says.

@@ -18,7 +18,7 @@ use super::loop_commands::{LaunchOutcome, LaunchReport, LoopCommand, closers};
 use super::pending_replies::{Asker, PendingReplies, ReplyTo};
 use super::plugin_requests::PluginRequests;
 use super::poller::{Poller, Source};
-use super::preparations::Preparations;
+use super::preparations::{Preparations, looked, prepared};
 use super::recorder::Recorder;
 use super::relay_threads::RelayThreads;
 use super::runtime_folder::{LookedAfter, RuntimeFolder};
@@ -283,6 +283,7 @@ impl Reactor {
                     hub.supervisor.handle_confirmed(now, key, generation);
                 }
             }
+            Action::LookAt(key, generation) => self.preparations.look_at(hub, key, generation),
             Action::Waited(wait, end) => {
                 if let Some((ticket, answer)) = self.pending.end_wait(wait, end) {
                     self.admin.answer(hub, &mut self.held, &ticket, answer);
@@ -410,13 +411,13 @@ impl Reactor {
     fn launch_goes_on(&mut self, now: Time, key: PluginKey, generation: Generation, report: LaunchReport) {
         match report {
             LaunchReport::Begun => self.preparation_waits(now, key, generation, false),
-            LaunchReport::Prepared(config, outcome) => {
+            LaunchReport::Prepared(config, files, outcome) => {
                 let hub = &mut self.hub;
                 let outcome = outcome.map(|launch| self.instances.take_prepared(hub, key, config, *launch));
-                hub.supervisor
-                    .with_plugin(now, key, |plugin, step| plugin.handle_prepared(step, generation, outcome));
+                prepared(hub, now, (key, generation), files, outcome);
             }
             LaunchReport::Spawned(outcome) => self.spawned(now, (key, generation), outcome),
+            LaunchReport::Looked(files) => looked(&mut self.hub, now, (key, generation), files),
         }
     }
 

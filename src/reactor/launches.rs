@@ -32,7 +32,7 @@ use std::time::Duration;
 /// A failure of a launch, because of an error of the system, if that is why.
 pub(super) fn failure(reason: String, error: Option<&io::Error>) -> SpawnFailure {
     let errno = error.and_then(io::Error::raw_os_error).map(Errno::from_raw);
-    SpawnFailure { reason, busy: false, shortage: errno.is_some_and(is_shortage) }
+    SpawnFailure { reason, busy: false, shortage: errno.is_some_and(is_shortage), permanent: false }
 }
 
 /// The way to the launcher.
@@ -91,6 +91,7 @@ impl LauncherHandle {
                 Err(error) => Err(SpawnFailure {
                     busy: error.is_text_busy(),
                     shortage: error.is_shortage(),
+                    permanent: error.is_permanent(),
                     reason: error.to_string(),
                 }),
             };

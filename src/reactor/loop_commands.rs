@@ -10,6 +10,7 @@ use crate::state::action::Note;
 use crate::state::call::CallRequest;
 use crate::state::fds::Fds;
 use crate::state::keys::PluginKey;
+use crate::state::launch_failure::LaunchFiles;
 use crate::state::plugin::{PrepareFailure, SpawnFailure};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::supervisor::Wish;
@@ -30,10 +31,12 @@ pub(crate) type LaunchOutcome = Result<Box<LaunchedProcess>, SpawnFailure>;
 pub(crate) enum LaunchReport {
     /// A worker has begun with a preparation that had waited for one.
     Begun,
-    /// A worker prepared it, or could not.
-    Prepared(Arc<PluginConfig>, Result<Box<PreparedLaunch>, PrepareFailure>),
+    /// A worker prepared it, or could not, and found these files.
+    Prepared(Arc<PluginConfig>, Option<LaunchFiles>, Result<Box<PreparedLaunch>, PrepareFailure>),
     /// The launcher launched what was prepared, or could not.
     Spawned(LaunchOutcome),
+    /// A worker looked at the files of a launch that failed.
+    Looked(LaunchFiles),
 }
 
 /// Requests of other threads to the event loop. Answers go to the sender in the command; a dropped

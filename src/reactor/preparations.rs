@@ -8,7 +8,8 @@ use super::runtime_folder::look_after;
 use crate::engine::CommandSender;
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
-use crate::state::plugin::PrepareFailure;
+use crate::state::launch_failure::LaunchFiles;
+use crate::state::plugin::{PrepareFailure, found_files, handle_looked};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::policy::Transport;
 use crate::state::time::Time;
@@ -17,11 +18,12 @@ use crate::sys::folder_watch::FolderWatch;
 use crate::sys::host_identity::ProcessIdentity;
 use crate::sys::job_threads::{JobThreads, JobThreadsKind};
 use crate::sys::launch::{self, Needs, PreparedLaunch};
+use crate::sys::launch_files;
 use crate::sys::private_file::PrivateFile;
 use crate::sys::private_folder::PrivateFolder;
 use crate::sys::runtime_dir::RuntimeDir;
-use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::{Generation, Token};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,11 +34,15 @@ fn prepare(
     runtime_dir: &RuntimeDir,
     config: &PluginConfig,
     generation: Generation,
-) -> Result<PreparedLaunch, PrepareFailure> {
-    let folder = runtime_dir.plugin_folder(&config.id).map_err(|error| PrepareFailure {
-        shortage: error.errno().is_some_and(is_shortage),
-        ..PrepareFailure::from(error.to_string())
-    })?;
+) -> (Option<LaunchFiles>, Result<PreparedLaunch, PrepareFailure>) {
+    let folder = match runtime_dir.plugin_folder(&config.id) {
+        Ok(folder) => folder,
+        Err(error) => {
+            let shortage = error.errno().is_some_and(is_shortage);
+            let failure = PrepareFailure { shortage, ..PrepareFailure::from(error.to_string()) };
+            return (None, Err(failure));
+        }
+    };
     let transport = config.policy.transport;
     let needs = Needs {
         // With stdio, the first frame says it: what runs elsewhere cannot read files of this machine.
@@ -44,11 +50,15 @@ fn prepare(
         listener: transport == Transport::Unix,
         executable: (!config.is_by_hand()).then_some((&config.executable, &config.working_folder)),
     };
-    launch::prepare(&folder, &config.id, generation, needs).map_err(|error| PrepareFailure {
+    let outcome = launch::prepare(&folder, &config.id, generation, needs);
+    let files = launch_files::of_preparation(&outcome).map(LaunchFiles);
+    let outcome = outcome.map_err(|error| PrepareFailure {
         used: error.used(),
         shortage: error.errno().is_some_and(is_shortage),
+        permanent: error.is_permanent(),
         reason: error.to_string(),
-    })
+    });
+    (files, outcome)
 }
 
 /// What there is to tell of a program with file capabilities, whoever this host runs as: prctl(2) makes no exception.
@@ -59,6 +69,30 @@ fn capabilities_of(config: &PluginConfig, launch: &PreparedLaunch) -> Option<Not
     let mut note = Note::new(EventKind::ExecutableHasCapabilities, text);
     (note.plugin_id, note.generation) = (Some(config.id.clone()), Some(launch.generation));
     Some(note)
+}
+
+/// Tells the plugin what came of a preparation, and which files it found.
+pub(super) fn prepared(
+    hub: &mut Hub,
+    now: Time,
+    (key, generation): (PluginKey, Generation),
+    files: Option<LaunchFiles>,
+    outcome: Result<Token, PrepareFailure>,
+) {
+    hub.supervisor.with_plugin(now, key, |plugin, step| {
+        found_files(plugin, generation, files);
+        plugin.handle_prepared(step, generation, outcome);
+    });
+}
+
+/// Tells a plugin that failed what its files are now.
+pub(super) fn looked(
+    hub: &mut Hub,
+    now: Time,
+    (key, generation): (PluginKey, Generation),
+    files: LaunchFiles,
+) {
+    hub.supervisor.with_plugin(now, key, |plugin, step| handle_looked(plugin, step, generation, files));
 }
 
 /// Leaders that wait to be written down, beside preparations.
@@ -120,13 +154,25 @@ impl Preparations {
             if waited {
                 commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Begun));
             }
-            let outcome = prepare(&runtime_dir, &config, generation).map(Box::new);
+            let (files, outcome) = prepare(&runtime_dir, &config, generation);
             if let Some(note) = outcome.as_ref().ok().and_then(|launch| capabilities_of(&config, launch)) {
                 commands.deliver(LoopCommand::Record(Box::new(note)));
             }
-            commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Prepared(config, outcome)));
+            let report = LaunchReport::Prepared(config, files, outcome.map(Box::new));
+            commands.deliver(LoopCommand::Launch(key, generation, report));
         };
         self.workers.submit(Box::new(job), None)
+    }
+
+    /// Has the files of a launch that failed looked at; it comes back as [`LaunchReport::Looked`].
+    pub(super) fn look_at(&self, hub: &Hub, key: PluginKey, generation: Generation) {
+        let Some(plugin) = hub.supervisor.plugin(key) else { return };
+        let (config, commands) = (plugin.config().clone(), self.commands.clone());
+        let job = move |_| {
+            let files = LaunchFiles(launch_files::look(&config.executable, &config.working_folder));
+            commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Looked(files)));
+        };
+        self.workers.submit(Box::new(job), None);
     }
 
     /// Has who leads a plugin's session written down, for a next host that finds it without a mark.

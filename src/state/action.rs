@@ -55,6 +55,8 @@ pub enum Action {
     /// Look whether the process of a generation still runs, before a wait for it ends: it may have ended unseen. Answered
     /// with `handle_confirmed` if it runs; its end is told in any case.
     Confirm(PluginKey, Generation),
+    /// Take the fingerprint of the files that this launch was made from. Answered with `handle_looked`.
+    LookAt(PluginKey, Generation),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
     /// Something happened.

@@ -2,6 +2,7 @@
 //!
 //! What always holds: no more than [`Policy::restarts_max`] replacements within [`Policy::restart_window`].
 
+use super::launch_failure::{LOOK_INTERVAL, PermanentFault};
 use super::policy::{Policy, RestartPolicy};
 use super::time::Time;
 use std::collections::VecDeque;
@@ -21,6 +22,8 @@ pub(super) struct Restarts {
 pub(super) enum NoRestart {
     /// The policy says never.
     Never,
+    /// A further launch would fail too, until files are changed.
+    Permanent,
     /// There were that many restarts within that time already.
     TooMany(usize, Duration),
 }
@@ -30,6 +33,10 @@ impl NoRestart {
     pub(super) fn text(&self, reason: &str) -> String {
         match self {
             NoRestart::Never => format!("the restart policy is never; the failure: {reason}"),
+            NoRestart::Permanent => format!(
+                "every further launch would fail too until this is mended; its files are looked at every {LOOK_INTERVAL:?}; \
+                 the failure: {reason}"
+            ),
             NoRestart::TooMany(count, window) => {
                 format!("{count} restarts within {window:?}, which is the most; the last failure: {reason}")
             }
@@ -53,16 +60,20 @@ impl Restarts {
     /// replacement.
     ///
     /// # Errors
-    /// There is to be none, until an operator acts.
+    /// There is to be none, until an operator acts or, after a permanent failure, its files have changed.
     pub(super) fn after_failure(
         &mut self,
         now: Time,
         policy: &Policy,
+        fault: PermanentFault,
         healthy_for: Option<Duration>,
         rng: &mut fastrand::Rng,
     ) -> Result<Duration, NoRestart> {
         if policy.restart == RestartPolicy::Never {
             return Err(NoRestart::Never);
+        }
+        if fault.is_permanent {
+            return Err(NoRestart::Permanent);
         }
         let was_stable = healthy_for.is_some_and(|stretch| stretch >= policy.healthy_stretch);
         if was_stable {

@@ -97,6 +97,17 @@ impl PrepareError {
         }
     }
 
+    /// Whether a further attempt fails too, until files are changed.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            PrepareError::Executable(_) | PrepareError::WorkingFolder(_) => {
+                self.errno().is_none_or(is_about_a_path)
+            }
+            PrepareError::Generation(_) | PrepareError::Token(_) | PrepareError::Listener(_) => false,
+        }
+    }
+
     /// The failed step, as a word for events.
     #[must_use]
     pub fn step(&self) -> &'static str {
@@ -154,7 +165,12 @@ pub fn prepare(
     Ok(PreparedLaunch { generation, token, token_file, listener, executable, folder, working_folder })
 }
 
-fn open_folder(path: &Path) -> Result<OwnedFd, FileError> {
+/// Whether a path leads to nothing that may be used, and does so until something on its way is changed.
+fn is_about_a_path(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP | Errno::ENAMETOOLONG)
+}
+
+pub(super) fn open_folder(path: &Path) -> Result<OwnedFd, FileError> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     open(path, flags, Mode::empty()).map_err(|errno| FileError::new("enter working folder", path, errno))
 }

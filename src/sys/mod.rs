@@ -31,6 +31,7 @@ pub mod job_threads;
 pub mod known_children;
 pub mod large_pieces;
 pub mod launch;
+pub mod launch_files;
 pub mod launcher;
 pub mod leftovers;
 pub mod limits;

@@ -35,6 +35,15 @@ impl SpawnError {
         self.step != SpawnStep::Arguments && is_shortage(Errno::from_raw(self.errno))
     }
 
+    /// Whether a further attempt fails too, until the executable or its interpreter is changed. Not where a loader is
+    /// missing: which, only the kernel knows.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        let is_script = matches!(self.format, Format::Script { .. });
+        self.step == SpawnStep::Execute
+            && (self.errno == libc::ENOEXEC || self.errno == libc::ENOENT && is_script)
+    }
+
     /// The failed step in words.
     #[must_use]
     pub fn step_name(&self) -> &'static str {

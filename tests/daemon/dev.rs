@@ -134,6 +134,32 @@ fn a_plugin_that_does_not_start_is_told_and_can_be_built_again() {
     nothing_is_left(&world);
 }
 
+#[test]
+fn what_fails_every_launch_is_tried_and_told_once() {
+    let world = World::new();
+    world.script("broken", "#!/does/not/exist\n");
+    let output = run(&world, &["./broken"], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    for (said, times) in [
+        ("interpreter /does/not/exist does not exist; install it", 1),
+        ("launch_failed: ", 1),
+        ("gave_up: it is launched again once its files have changed", 1),
+        ("restart_scheduled", 0),
+        ("starting -> failed\n", 1),
+        ("the plugin is failed, as was told; 'restart' launches it again\n", 1),
+    ] {
+        assert_eq!(text.matches(said).count(), times, "{said:?} in {text}");
+    }
+    let objects = objects(&run(&world, &["./broken", "--json"], ""));
+    let errors = of_type(&objects, "error");
+    assert!(
+        errors.len() == 1 && errors[0]["message"].as_str().unwrap().contains("install it"),
+        "{objects:?}"
+    );
+    nothing_is_left(&world);
+}
+
 /// Starts it with its input left open; gives it, the plugin's pid, and the rest of what it prints.
 #[expect(clippy::zombie_processes, reason = "the caller waits for it")]
 fn started(world: &World) -> (Child, u32, impl Read + use<>) {

@@ -70,6 +70,28 @@ fn a_launch_that_fails_for_good_ends_at_once_with_the_cause() {
     assert_eq!(exit.stderr_tail, ["cannot open database"]);
 }
 
+#[test]
+fn what_is_permanently_wrong_is_failed_after_one_launch_and_launched_once_it_is_mended() {
+    let world = World::new();
+    let host = world.host();
+    let program = world.path().join("late");
+    let plugin = host.add(PluginConfig::new("late".parse().unwrap(), &program).policy(patient())).unwrap();
+    plugin.start().unwrap();
+    let status = plugin.wait_for(PluginState::Failed, SOON).unwrap();
+    let error = status.last_error.unwrap();
+    assert!(error.contains("does not exist") && error.contains("looked at every 30s"), "{error}");
+    assert_eq!((status.generation.unwrap().get(), status.restarts), (1, 0));
+    let record = eventually("the record tells of its end", || {
+        Some(world.record("late")).filter(|record| record.contains("\"gave_up\""))
+    });
+    assert_eq!(record.matches("\"launch_failed\"").count(), 1, "{record}");
+    assert!(!record.contains("\"restart_scheduled\""), "{record}");
+    put_executable(&world.program("echo"), &program);
+    plugin.start().unwrap();
+    plugin.wait_routable(None, SOON).unwrap();
+    assert_eq!(plugin.status().unwrap().generation.unwrap().get(), 2);
+}
+
 /// A file whose content does not matter, with that mode.
 fn file(world: &World, name: &str, mode: u32) -> PathBuf {
     let path = world.script(name, "#!/bin/sh\n");

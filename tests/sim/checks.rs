@@ -81,7 +81,8 @@ impl World {
         let open = self.links.get(&id).is_some_and(|link| link.host_open);
         let Some(session) = self.host.session_mut(key, generation) else {
             assert!(!open, "the connection of {id:?} was left open");
-            let at_rest = matches!(state, PluginState::Stopped | PluginState::Failed);
+            let is_looked_at = self.models.get(&key).is_some_and(|model| model.is_looked_at);
+            let at_rest = state == PluginState::Stopped || state == PluginState::Failed && !is_looked_at;
             return usize::from(!at_rest);
         };
         assert!(open, "{id:?} has a session without a connection");

@@ -30,7 +30,7 @@ const ELSEWHERE: [EventKind; 21] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 65] = [
+const WANTED: [&str; 66] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -62,6 +62,7 @@ const WANTED: [&str; 65] = [
     "wait unknown_plugin not_sent",
     "prepare hangs",
     "prepare fails",
+    "prepare fails permanently",
     "prepare shortage",
     "prepare waits for a thread",
     "prepare waits for a thread for long",

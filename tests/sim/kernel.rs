@@ -5,7 +5,10 @@ use crate::ledger::Id;
 use crate::link::Link;
 use crate::world::{Event, Prepared, Process, World};
 use rpc_plugin_system::state::action::{Action, StopSignal};
-use rpc_plugin_system::state::plugin::{PrepareFailure, SpawnFailure, preparation_waits};
+use rpc_plugin_system::state::launch_failure::LaunchFiles;
+use rpc_plugin_system::state::plugin::{
+    PrepareFailure, SpawnFailure, found_files, handle_looked, preparation_waits,
+};
 use rpc_plugin_system::state::policy::Transport;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{Message, Outcome, RequestId, Token};
@@ -13,6 +16,8 @@ use std::time::Duration;
 
 /// The user whose processes the plugins are.
 pub const UID: u32 = 1000;
+/// What every preparation finds.
+const FILES: LaunchFiles = LaunchFiles(0);
 
 impl World {
     /// Carries out all that the host wants, and writes what it has to write.
@@ -100,6 +105,17 @@ impl World {
                     self.coverage.saw("a wait is about to end with a dead process");
                 }
             }
+            Action::LookAt(key, generation) => {
+                let files = LaunchFiles(self.rng.u64(0..2));
+                self.coverage.saw(if files == FILES {
+                    "look finds no change"
+                } else {
+                    "look finds a change"
+                });
+                self.host.with_plugin(self.now, key, |plugin, step| {
+                    handle_looked(plugin, step, generation, files);
+                });
+            }
             Action::Waited(wait, result) => {
                 if let Ok(Some(pid)) = result.as_ref().map(|status| status.pid) {
                     let told = self.processes.values().find(|process| process.pid == pid);
@@ -185,11 +201,19 @@ impl World {
             assert!(self.prepared.insert(id, prepared).is_none(), "{id:?} is prepared twice");
             Ok(token)
         } else {
-            let shortage = self.rng.bool();
-            self.coverage.saw(if shortage { "prepare shortage" } else { "prepare fails" });
-            Err(PrepareFailure { shortage, ..PrepareFailure::from("no space left on device".to_owned()) })
+            let (shortage, permanent) = (self.rng.bool(), self.chance(300));
+            self.coverage.saw(match (shortage, permanent) {
+                (true, _) => "prepare shortage",
+                (_, true) => "prepare fails permanently",
+                _ => "prepare fails",
+            });
+            let failure = PrepareFailure::from("no space left on device".to_owned());
+            Err(PrepareFailure { shortage, permanent: permanent && !shortage, ..failure })
         };
-        self.host.with_plugin(self.now, id.0, |plugin, step| plugin.handle_prepared(step, id.1, outcome));
+        self.host.with_plugin(self.now, id.0, |plugin, step| {
+            found_files(plugin, id.1, Some(FILES));
+            plugin.handle_prepared(step, id.1, outcome);
+        });
     }
 
     fn spawn(&mut self, id: Id) {
@@ -207,7 +231,7 @@ impl World {
 
     /// A launch did not become a process of the host.
     pub fn launch_fails(&mut self, id: Id, reason: &str, busy: bool, shortage: bool) {
-        let failure = SpawnFailure { reason: reason.into(), busy, shortage };
+        let failure = SpawnFailure { reason: reason.into(), busy, shortage, permanent: false };
         self.host.with_plugin(self.now, id.0, |plugin, step| plugin.handle_spawned(step, id.1, Err(failure)));
     }
 

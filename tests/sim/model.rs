@@ -21,6 +21,8 @@ pub struct Model {
     /// The last wish of an operator was to have it down.
     pub unwanted: bool,
     pub given_up: bool,
+    /// It was given up until its files change.
+    pub is_looked_at: bool,
     /// No launch before this, unless an operator acts.
     not_before: Option<Time>,
     /// At least so many failures in a row.
@@ -42,6 +44,7 @@ impl Model {
             coverage.saw("backoff cut short by an operator");
         }
         (self.unwanted, self.given_up, self.not_before, self.failures) = (false, false, None, 0);
+        self.is_looked_at = false;
         self.restarts.clear();
     }
 }
@@ -129,6 +132,12 @@ impl World {
         let now = self.now;
         let model = self.model(key);
         assert!(!model.unwanted, "replaced although it is wanted down");
+        if std::mem::take(&mut model.is_looked_at) {
+            // Its files have changed: that counts for nothing.
+            model.given_up = false;
+            return;
+        }
+        assert!(!model.given_up, "replaced although it was given up");
         let well_until = model.unwell_at.unwrap_or(now);
         let stretch = model.healthy_at.map_or(Duration::ZERO, |since| well_until.since(since));
         let maybe_stable = model.healthy_at.is_some() && stretch >= policy.healthy_stretch;
@@ -156,6 +165,7 @@ impl World {
         let now = self.now;
         let model = self.model(key);
         model.given_up = true;
+        model.is_looked_at = note.message.contains("once its files have changed");
         assert!(!model.unwanted, "given up although it is wanted down");
         let error = note.error.as_deref().unwrap_or_default();
         if error.contains("restarts within") {

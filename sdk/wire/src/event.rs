@@ -225,7 +225,7 @@ events! {
     Exited = "exited", Kernel, Info;
     /// A restart is scheduled.
     RestartScheduled = "restart_scheduled", Runtime, Warn;
-    /// The plugin is `failed`: it is not restarted until an operator acts.
+    /// The plugin is `failed`: it is not restarted until an operator acts or, after a permanent failure, its files have changed.
     GaveUp = "gave_up", Runtime, Error;
     /// An operator acted through the admin socket.
     AdminAction = "admin_action", Admin, Info;

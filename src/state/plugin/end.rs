@@ -1,5 +1,6 @@
 //! Bringing a generation down, and what follows: nothing, a replacement, or giving up.
 
+use super::permanent_fault::what_follows;
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, Note, StopSignal};
 use crate::state::exit_report::{ExitReport, PastExit};
@@ -231,7 +232,8 @@ impl Plugin {
         // Neither the heartbeats that it missed nor the way down the ladder were healthy.
         let well_until = self.unwell_since.unwrap_or(step.now);
         let healthy_for = self.healthy_since.map(|since| well_until.since(since));
-        let delay = match self.restarts.after_failure(step.now, &self.policy, healthy_for, step.rng) {
+        let (policy, fault) = (&self.policy, self.fault);
+        let delay = match self.restarts.after_failure(step.now, policy, fault, healthy_for, step.rng) {
             Ok(delay) => delay,
             Err(why) => return self.give_up(step, why.text(&reason)),
         };
@@ -250,14 +252,11 @@ impl Plugin {
         }
     }
 
-    /// No replacement until an operator acts.
+    /// No replacement until an operator acts, or what failed permanently has changed.
     pub(super) fn give_up(&mut self, step: &mut Step<'_>, reason: String) {
         self.last_error = Some(reason.clone());
-        self.note(
-            step,
-            Note::new(EventKind::GaveUp, "it is not launched again until it is started by hand")
-                .error(reason),
-        );
-        self.enter(step, Phase::Failed, None);
+        let look_after = self.fault.look_after(&self.policy);
+        self.note(step, Note::new(EventKind::GaveUp, what_follows(look_after)).error(reason));
+        self.enter(step, Phase::Failed, look_after);
     }
 }

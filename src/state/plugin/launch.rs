@@ -3,7 +3,7 @@
 use super::host_shortage::{wait_for_host, wait_for_thread};
 use super::{Phase, Plugin, PluginProcess, Rung, Step, Why};
 use crate::state::action::{Action, Note};
-use crate::state::launch_failure::{PrepareFailure, SpawnFailure};
+use crate::state::launch_failure::{PermanentFault, PrepareFailure, SpawnFailure};
 use crate::state::policy::Transport;
 use crate::state::session::{Expectation, Session};
 use rpc_plugin_wire::event::EventKind;
@@ -56,6 +56,7 @@ impl Plugin {
         self.generation = Some(generation);
         self.preparing = Some(generation);
         self.waits_for_thread = false;
+        self.fault = PermanentFault::default();
         self.token = None;
         self.session = None;
         self.introduction = None;
@@ -100,7 +101,8 @@ impl Plugin {
             (Phase::Preparing, Err(PrepareFailure { reason, shortage: true, .. })) if current => {
                 wait_for_host(self, step, format!("it could not be prepared for launch: {reason}"));
             }
-            (Phase::Preparing, Err(PrepareFailure { reason, used, .. })) if current => {
+            (Phase::Preparing, Err(PrepareFailure { reason, used, permanent, .. })) if current => {
+                self.fault.is_permanent = permanent;
                 let note = Note::new(EventKind::LaunchFailed, "it could not be prepared for launch");
                 self.note(step, note.error(reason.clone()));
                 self.generation = self.generation.max(used);
@@ -197,6 +199,7 @@ impl Plugin {
         if failure.shortage {
             return wait_for_host(self, step, reason);
         }
+        self.fault.is_permanent = failure.permanent;
         let note = Note::new(EventKind::LaunchFailed, "its process could not be started");
         self.note(step, note.error(failure.reason));
         self.generation_failed(step, reason);

@@ -215,6 +215,7 @@ impl Plugin {
                 let note = Note::new(EventKind::LateAnswer, "an answer came after its call had ended");
                 self.note(step, note.method(method).by(caller));
             }
+            SessionEvent::LacksVersion => self.fault.is_permanent = true,
             SessionEvent::Fault(fault) => self.handle_fault(step, fault),
         }
     }

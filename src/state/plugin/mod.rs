@@ -13,15 +13,17 @@ mod host_shortage;
 mod launch;
 mod link;
 mod logged;
+mod permanent_fault;
 mod reasons;
 mod status;
 #[cfg(test)]
 mod tests;
 
 pub use super::exit_report::ExitReport;
-pub use super::launch_failure::{PrepareFailure, SpawnFailure};
+pub use super::launch_failure::{PermanentFault, PrepareFailure, SpawnFailure};
 pub use host_shortage::preparation_waits;
 pub use launch::PeerIdentity;
+pub use permanent_fault::{found_files, handle_looked};
 pub use status::{backoff_until, launch_waits, status_of};
 
 use super::action::{Action, Note};
@@ -180,6 +182,8 @@ pub struct Plugin {
     last_exit: Option<PastExit>,
     /// What the host lacks for its launch.
     shortage: Shortage,
+    /// Whether its failure is one that no further launch mends.
+    fault: PermanentFault,
     /// What it puts on record by itself.
     events: PluginEvents,
     /// The state that was last noted.
@@ -220,6 +224,7 @@ impl Plugin {
             last_error: None,
             last_exit: None,
             shortage: Shortage::default(),
+            fault: PermanentFault::default(),
             shown: PluginState::Stopped,
         }
     }
@@ -386,7 +391,8 @@ impl Plugin {
             Phase::Proving { capable, .. } => self.handle_ready_timeout(step, capable),
             Phase::Ending(why, rung) => self.climb_down(step, why, rung),
             Phase::Backoff(_) => self.launch(step),
-            Phase::Stopped | Phase::Queued(_) | Phase::Running(_) | Phase::Failed => {
+            Phase::Failed => self.act(step, Action::LookAt),
+            Phase::Stopped | Phase::Queued(_) | Phase::Running(_) => {
                 debug_assert!(false, "{:?} has no deadline", self.phase);
             }
         }

@@ -14,6 +14,8 @@ mod launch;
 mod life;
 #[path = "tests_logged.rs"]
 mod logged;
+#[path = "tests_permanent.rs"]
+mod permanent;
 #[path = "tests_restart.rs"]
 mod restart;
 #[path = "tests_texts.rs"]
@@ -227,6 +229,7 @@ impl Bench {
                 Ok(_) => format!("call {number} ok"),
                 Err(error) => format!("call {number} {}", error.code.name()),
             }),
+            Action::LookAt(_, generation) => Some(format!("look {generation}")),
             Action::Confirm(..)
             | Action::Waited(..)
             | Action::Called(_)
@@ -418,6 +421,7 @@ fn what_the_host_lacks_counts_as_no_restart_and_passes_by_itself() {
                     reason: "too many open files".into(),
                     busy: false,
                     shortage: true,
+                    permanent: false,
                 }));
             }
             assert_eq!(bench.state(), PluginState::Backoff);
@@ -478,7 +482,9 @@ fn a_busy_executable_is_tried_again_within_bounds() {
     bench.start();
     bench.prepared();
     bench.asked();
-    let busy = || Err(SpawnFailure { reason: "text file busy".into(), busy: true, shortage: false });
+    let busy = || {
+        Err(SpawnFailure { reason: "text file busy".into(), busy: true, shortage: false, permanent: false })
+    };
     for _ in 0..20 {
         bench.spawned(busy());
         assert!(bench.asked().is_empty());

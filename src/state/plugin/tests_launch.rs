@@ -45,7 +45,8 @@ fn a_launch_that_hangs_is_given_up_never_joined_by_a_second_and_taken_no_more() 
     assert!(bench.last_error().contains("has not returned"), "{}", bench.last_error());
     assert!(bench.asked().is_empty(), "nothing is launched beside it");
     // It came to be, and was ended by whoever launched it.
-    let failure = SpawnFailure { reason: "not wanted".into(), busy: false, shortage: false };
+    let failure =
+        SpawnFailure { reason: "not wanted".into(), busy: false, shortage: false, permanent: false };
     bench.spawned(Err(failure));
     assert_eq!((bench.state(), bench.asked()), (PluginState::Failed, vec!["discard 42".to_owned()]));
     bench.act(Plugin::start);
@@ -77,7 +78,12 @@ fn a_launch_that_is_called_off_on_its_way_ends_with_its_process() {
                 assert_eq!(bench.asked(), ["kill"]);
                 bench.exit(false);
             } else {
-                bench.spawned(Err(SpawnFailure { reason: "no".into(), busy: false, shortage: false }));
+                bench.spawned(Err(SpawnFailure {
+                    reason: "no".into(),
+                    busy: false,
+                    shortage: false,
+                    permanent: false,
+                }));
             }
             assert_eq!(
                 (bench.asked(), bench.state()),

@@ -69,7 +69,12 @@ fn bench_in(phase: In) -> Bench {
             bench.places.ask(bench.now, OTHER).unwrap();
             bench.start();
         }
-        Spawning => bench.spawned(Err(SpawnFailure { reason: "busy".into(), busy: true, shortage: false })),
+        Spawning => bench.spawned(Err(SpawnFailure {
+            reason: "busy".into(),
+            busy: true,
+            shortage: false,
+            permanent: false,
+        })),
         EndingByStop => bench.act(Plugin::stop),
         EndingByFailure => bench.frame(&json!({"jsonrpc": "2.0", "id": 99, "result": {}})),
         Backoff | Failed => bench.exit(false),

@@ -1,5 +1,6 @@
 //! The proof: what `host.hello` must say, in the order in which it is checked (protocol section 3).
 
+use super::proof_error::ProofError;
 use super::types::{Expectation, Introduction};
 use crate::state::time::millis;
 use rpc_plugin_wire::Request;
@@ -18,26 +19,22 @@ pub(super) fn check_hello(
     request: &Request<'_>,
     frame_bytes_max: usize,
     heartbeat_interval: Duration,
-) -> Result<(Introduction, HelloResult), String> {
+) -> Result<(Introduction, HelloResult), ProofError> {
     let hello: Hello =
         params_into(request.params).map_err(|error| format!("{METHOD_HELLO} has {}", error.message))?;
     if !expected.token.matches(&hello.token) {
-        return Err("the token is not the one of this generation".into());
+        return Err("the token is not the one of this generation".to_owned().into());
     }
     if hello.plugin_id != expected.plugin_id {
-        return Err(format!(
-            "it says it is plugin {:?}, launched was {:?}",
-            hello.plugin_id, expected.plugin_id
-        ));
+        let (seen, launched) = (&hello.plugin_id, &expected.plugin_id);
+        return Err(format!("it says it is plugin {seen:?}, launched was {launched:?}").into());
     }
     if hello.generation != expected.generation {
-        return Err(format!(
-            "it says it is generation {}, launched was {}",
-            hello.generation, expected.generation
-        ));
+        let (seen, launched) = (hello.generation, expected.generation);
+        return Err(format!("it says it is generation {seen}, launched was {launched}").into());
     }
-    hello.check().map_err(|error| error.to_string())?;
-    let interfaces = hello.negotiate(&expected.interfaces).map_err(|error| error.to_string())?;
+    hello.check()?;
+    let interfaces = hello.negotiate(&expected.interfaces)?;
     // Bulk data goes one way or the other, never both.
     let left_out = if expected.passes_fds { FEATURE_STREAMS } else { FEATURE_FDS };
     let ours = FEATURES.iter().filter(|feature| **feature != left_out);

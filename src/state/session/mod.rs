@@ -12,6 +12,7 @@ mod bad_frames;
 mod hello;
 mod late_frames;
 mod outbox_shares;
+mod proof_error;
 mod receive;
 mod requests;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What each message of the plugin means, at each stage.
 
 use super::hello::check_hello;
+use super::proof_error::reject_hello;
 use super::types::{Asked, Fault, SessionEvent};
 use super::{Session, Stage};
 use crate::state::call::CallEnd;
@@ -99,7 +100,7 @@ impl Session {
         let checked = check_hello(&self.expectation, request, self.frame_bytes_max, self.heartbeat_interval);
         let (introduction, result) = match checked {
             Ok(checked) => checked,
-            Err(why) => return self.reject(cx, Some(&request.id), why),
+            Err(error) => return reject_hello(self, cx, &request.id, &error),
         };
         let Ok(result) = to_raw_value(&result) else {
             return self.reject(cx, Some(&request.id), "the answer does not serialise".into());
@@ -117,7 +118,7 @@ impl Session {
     }
 
     /// Fails the proof: tells the peer why and ends.
-    fn reject(&mut self, cx: &mut Cx<'_>, id: Option<&RequestId>, why: String) {
+    pub(super) fn reject(&mut self, cx: &mut Cx<'_>, id: Option<&RequestId>, why: String) {
         self.refuse(cx, id, Violation { code: ErrorCode::NotAuthenticated, why });
     }
 

@@ -112,6 +112,8 @@ pub enum SessionEvent {
     BadFrame(String, String),
     /// An answer came for a request of that party that had ended.
     LateAnswer(Cow<'static, str>, Party),
+    /// No version of an interface is common to both sides. The fault that follows from it comes next.
+    LacksVersion,
     /// The connection cannot go on. The last event.
     Fault(Fault),
 }

@@ -224,6 +224,7 @@ impl Life {
             | Action::Trusted(..)
             | Action::Called(_)
             | Action::Confirm(..)
+            | Action::LookAt(..)
             | Action::Waited(..) => {}
         }
     }

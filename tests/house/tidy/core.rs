@@ -47,6 +47,11 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("src/state/plugin/logged.rs", "what plugins put on the record"),
     ("src/state/plugin/reasons.rs", "texts of failures"),
     ("src/state/plugin/host_shortage.rs", "delays a launch: which process is launched is decided elsewhere"),
+    (
+        "src/state/plugin/permanent_fault.rs",
+        "when a launch that failed is made again: which process is launched is decided elsewhere",
+    ),
+    ("src/state/session/proof_error.rs", "why a proof fails: whether it does is decided elsewhere"),
     ("src/state/plugin/status.rs", "what is shown of a plugin"),
 ];
 

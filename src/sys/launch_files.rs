@@ -1,0 +1,125 @@
+//! Fingerprints of the files that a launch is made from, by which a change of them is seen.
+//!
+//! What this file is for: a launch that failed for what its files are, such as a missing executable, is made again once
+//! they have changed. What it deliberately does not do: read them, or wait for a change (inotify(7) sees none of another
+//! machine's). It blocks on the file system, so it belongs on a worker thread.
+//!
+//! What always holds: a fingerprint of a preparation is taken of what that preparation opened, or of why it did not. So a
+//! file that is replaced at any time after it is seen to have changed.
+#![forbid(unsafe_code)]
+
+use super::executable::{self, Executable, Format};
+use super::launch::{PrepareError, PreparedLaunch, open_folder};
+use nix::errno::Errno;
+use nix::sys::stat::{FileStat, fstat, stat};
+use std::fmt::Display;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+/// Fingerprint of the files that a preparation found. `None` where it did not come to open any.
+#[must_use]
+pub fn of_preparation(outcome: &Result<PreparedLaunch, PrepareError>) -> Option<u64> {
+    match outcome {
+        Ok(launch) => launch.executable.as_ref().map(of_executable),
+        Err(PrepareError::Executable(error)) => Some(of_error(error)),
+        Err(PrepareError::WorkingFolder(error)) => Some(of_error(error)),
+        Err(_) => None,
+    }
+}
+
+/// The same of what a preparation would find now. Blocks.
+#[must_use]
+pub fn look(executable: &Path, working_folder: &Path) -> u64 {
+    match executable::open(executable) {
+        Err(error) => of_error(&error),
+        Ok(executable) => match open_folder(working_folder) {
+            Err(error) => of_error(&error),
+            Ok(_) => of_executable(&executable),
+        },
+    }
+}
+
+/// What is wrong is all that counts: owners, permissions, links and mounts on the way are in it.
+fn of_error(error: &impl Display) -> u64 {
+    finish(|hasher| error.to_string().hash(hasher))
+}
+
+fn of_executable(executable: &Executable) -> u64 {
+    finish(|hasher| {
+        add(hasher, fstat(executable));
+        if let Format::Script { interpreter } = executable.format() {
+            add(hasher, stat(interpreter));
+        }
+    })
+}
+
+fn add(hasher: &mut DefaultHasher, found: Result<FileStat, Errno>) {
+    match found {
+        Err(errno) => (errno as i32).hash(hasher),
+        Ok(stat) => {
+            (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_size).hash(hasher);
+            (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec).hash(hasher);
+        }
+    }
+}
+
+fn finish(add: impl FnOnce(&mut DefaultHasher)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    add(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::launch::{Needs, prepare};
+    use super::super::testing::{chmod, file, folder, private, subfolder};
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn each_change_of_what_a_launch_is_made_from_is_seen_and_nothing_else() {
+        let root = folder();
+        let starts_in = root.path().join("starts-in");
+        let interpreter = root.path().join("interpreter");
+        let program = root.path().join("program");
+        let runtime = private(&root.path().join("run"));
+        let mut number = 0;
+        let mut before = None;
+        // What a preparation found is what a look finds, as long as nothing changes.
+        let mut changes = |what: &str| {
+            number += 1;
+            let executable = Some((program.as_path(), starts_in.as_path()));
+            let needs = Needs { token_file: true, listener: false, executable };
+            let generation = number.try_into().unwrap();
+            let found = prepare(&runtime, &"echo".parse().unwrap(), generation, needs);
+            let now = of_preparation(&found);
+            let seen = Some(look(&program, &starts_in));
+            assert_eq!(now, seen, "{what}: {found:?}");
+            assert_ne!(std::mem::replace(&mut before, now), now, "{what}");
+        };
+        changes("no executable");
+        file(root.path(), "program", "#!interpreter\n", 0o600);
+        changes("one that is not executable");
+        std::fs::remove_file(&program).unwrap();
+        symlink("elsewhere", &program).unwrap();
+        changes("a link");
+        std::fs::remove_file(&program).unwrap();
+        file(root.path(), "program", format!("#!{}\n", interpreter.display()), 0o755);
+        changes("no working folder");
+        subfolder(&starts_in);
+        changes("no interpreter");
+        file(root.path(), "interpreter", "not a program", 0o755);
+        changes("an interpreter");
+        chmod(&interpreter, 0o700);
+        changes("its mode");
+        std::fs::write(&program, format!("#!{} -x\n", interpreter.display())).unwrap();
+        changes("other content of the executable");
+        let other = file(root.path(), "other", format!("#!{} -x\n", interpreter.display()), 0o755);
+        std::fs::rename(other, &program).unwrap();
+        changes("another file with the same content");
+        chmod(root.path(), 0o777);
+        changes("a folder above that others can write to");
+        chmod(root.path(), 0o700);
+        changes("and not any more");
+    }
+}
