@@ -269,8 +269,12 @@ impl OpenRequest {
         let (made, timeout) = self.made;
         let mut limit = WaitLimit::new(timeout);
         let mut state = self.slot.lock();
-        while state.end.is_none() {
+        loop {
+            // Also once it is over: who slept through a standstill may be the only one that saw it.
             let left = self.requester.standstills.left(&mut limit, made);
+            if state.end.is_some() {
+                return;
+            }
             if left.is_zero() && state.progress.is_empty() {
                 drop(state);
                 self.give_up();
