@@ -265,6 +265,11 @@ fn shutdown_waits_until_the_daemon_is_gone_and_says_for_whom() {
         let runtime_dir = daemon.runtime_dir.clone();
         move || daemon::ctl(&runtime_dir, &["shutdown", "--json"])
     });
+    // Else it may come when there is nobody to ask any more.
+    eventually("the one who waits is connected, beside the one who looks", || {
+        let status: Value = serde_json::from_str(&daemon.ctl(&["status", "--json"]).stdout).unwrap();
+        (status["clients"].as_u64() == Some(2)).then_some(())
+    });
     daemon.signal(Signal::SIGINT);
     assert!(daemon.line().contains("Ctrl+C again (SIGINT) kills the plugins that have not ended"));
     daemon.signal(Signal::SIGINT);
