@@ -107,6 +107,20 @@ fn the_first_line_that_does_not_fit_is_named_and_has_an_exit_code() {
 }
 
 #[test]
+fn a_record_that_was_never_chained_is_no_sign_of_a_writer() {
+    let folder = Folder::new();
+    write(&folder.0.join("kv"), false, 3);
+    write(&folder.0, false, 2);
+    let ran = verify(&folder, &["kv"]);
+    assert_eq!(ran.exit, Exit::Unverified);
+    assert!(ran.stderr.contains("the record has no hash chain\n  with log.chain on"), "{}", ran.stderr);
+    let ran = verify(&folder, &["--all"]);
+    assert_eq!(ran.exit, Exit::Unverified);
+    assert!(ran.stderr.contains("2 of 2 records have no hash chain"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("who wrote"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_chain_goes_on_through_packed_files_and_a_damaged_one_is_told() {
     let folder = Folder::new();
     let kv = folder.0.join("kv");

@@ -3,9 +3,10 @@
 //! What it deliberately does not do: look at the other pages; `docs.rs` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::fixtures::world::{SOON, World, patient};
+use crate::fixtures::world::{SOON, World, built, patient};
 use rpc_plugin_system::host::PluginConfig;
 use std::path::PathBuf;
+use std::process::Command;
 
 fn read(path: &str) -> String {
     let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
@@ -75,4 +76,20 @@ fn the_plugin_of_the_readme_greets() {
     hello.wait_routable(None, SOON).unwrap();
     let greeting: String = hello.call("greet", &serde_json::json!({"name": "world"})).unwrap();
     assert_eq!(greeting, "Hello, world!");
+}
+
+#[test]
+fn the_status_of_the_readme_has_the_lines_that_are_printed() {
+    let names = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split("  ").next().unwrap_or_default().to_owned()).collect()
+    };
+    let page = read("README.md");
+    let (_, shown) = page.split_once("$ rpcpluginctl status\n").unwrap();
+    let (shown, _) = shown.split_once("\n$ ").unwrap();
+    let world = World::new();
+    let host = world.builder().admin_socket(true).start().unwrap();
+    let mut status = Command::new(built("rpcpluginctl"));
+    let output = status.arg("--runtime-dir").arg(world.runtime_dir()).arg("status").output().unwrap();
+    host.shutdown();
+    assert_eq!(names(shown), names(&String::from_utf8_lossy(&output.stdout)), "{output:?}");
 }

@@ -100,6 +100,15 @@ pub(super) fn run(out: &mut Out<'_>, sources: &[RecordSource]) -> Result<(), Fai
         return Err(Failure::new(Exit::Unverified, format!("{what}{of} is damaged; the rest holds"))
             .hint("a copy kept elsewhere shows what was there; is the disk sound?"));
     }
+    // Nor is a record that was never to have a chain.
+    if streams.iter().all(|(_, verified)| chain_holds(verified) || is_unchained(verified)) {
+        let what = match sources.len() {
+            1 => "the record has no hash chain".to_owned(),
+            all => format!("{broken} of {all} records have no hash chain, or a damaged part"),
+        };
+        return Err(Failure::new(Exit::Unverified, what)
+            .hint("with log.chain on, what is recorded from then on can be verified"));
+    }
     Err(Failure::new(Exit::Unverified, format!("the hash chain{of} does not hold"))
         .hint("who wrote to these files, and when? a copy kept elsewhere shows what was there"))
 }
@@ -111,7 +120,12 @@ fn holds(verified: &Verified) -> bool {
 
 /// Whether there is a chain, and no line that does not fit.
 fn chain_holds(verified: &Verified) -> bool {
-    verified.fault.is_none() && (verified.lines == 0 || verified.unchained < verified.lines)
+    verified.fault.is_none() && !is_unchained(verified)
+}
+
+/// Whether there are lines, and none has a hash.
+fn is_unchained(verified: &Verified) -> bool {
+    verified.fault.is_none() && verified.lines > 0 && verified.unchained == verified.lines
 }
 
 /// What is said of one stream.
@@ -123,7 +137,7 @@ fn sentence(verified: &Verified) -> (String, Style) {
     if lines == 0 && damaged == 0 {
         return ("no lines".to_owned(), Style::Plain);
     }
-    if unchained == lines && lines > 0 {
+    if is_unchained(verified) {
         return (format!("{lines} lines without a hash chain: log.chain is off"), Style::Bad);
     }
     let mut text = match lines - unchained {
