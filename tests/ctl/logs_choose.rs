@@ -227,6 +227,15 @@ fn with_since_more_than_the_default_limit_is_shown() {
 }
 
 #[test]
+fn the_folder_of_the_sinks_is_no_plugins() {
+    let house = House::new();
+    house.write("kv", FILE_NAME, [said("kv's")]);
+    fs::create_dir(house.folder("sinks")).unwrap();
+    assert_eq!(house.seqs(&[]), [1], "kv is the only plugin");
+    assert!(!house.run(&["--all", "--summary"]).stdout.contains("sinks"));
+}
+
+#[test]
 fn the_plugins_own_record_is_another_source() {
     let house = House::new();
     house.write("", FILE_NAME, [said("daemon's")]);

@@ -194,7 +194,9 @@ pub fn plugin_folders(runtime_dir: &Path) -> io::Result<Vec<PluginId>> {
     let mut ids: Vec<PluginId> = Vec::new();
     for entry in std::fs::read_dir(runtime_dir)? {
         let entry = entry?;
-        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let id: Option<PluginId> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        // The folder of the sinks' cursors is no plugin's.
+        let id = id.filter(|id| id.reserved().is_none());
         ids.extend(id.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_dir())));
     }
     ids.sort();
