@@ -110,13 +110,14 @@ fn the_first_line_that_does_not_fit_is_named_and_has_an_exit_code() {
 fn a_record_that_was_never_chained_is_no_sign_of_a_writer() {
     let folder = Folder::new();
     write(&folder.0.join("kv"), false, 3);
-    write(&folder.0, false, 2);
+    write(&folder.0, false, 1);
     let ran = verify(&folder, &["kv"]);
     assert_eq!(ran.exit, Exit::Unverified);
     assert!(ran.stderr.contains("the record has no hash chain\n  with log.chain on"), "{}", ran.stderr);
     let ran = verify(&folder, &["--all"]);
     assert_eq!(ran.exit, Exit::Unverified);
-    assert!(ran.stderr.contains("2 of 2 records have no hash chain"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 of 2 records have no hash chain\n"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("daemon  1 line without a hash chain"), "{}", ran.stdout);
     assert!(!ran.stderr.contains("who wrote"), "{}", ran.stderr);
 }
 

@@ -104,6 +104,9 @@ pub(super) fn run(out: &mut Out<'_>, sources: &[RecordSource]) -> Result<(), Fai
     if streams.iter().all(|(_, verified)| chain_holds(verified) || is_unchained(verified)) {
         let what = match sources.len() {
             1 => "the record has no hash chain".to_owned(),
+            all if streams.iter().all(|(_, verified)| holds(verified) || is_unchained(verified)) => {
+                format!("{broken} of {all} records have no hash chain")
+            }
             all => format!("{broken} of {all} records have no hash chain, or a damaged part"),
         };
         return Err(Failure::new(Exit::Unverified, what)
@@ -138,7 +141,8 @@ fn sentence(verified: &Verified) -> (String, Style) {
         return ("no lines".to_owned(), Style::Plain);
     }
     if is_unchained(verified) {
-        return (format!("{lines} lines without a hash chain: log.chain is off"), Style::Bad);
+        let lines = if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
+        return (format!("{lines} without a hash chain: log.chain is off"), Style::Bad);
     }
     let mut text = match lines - unchained {
         1 => "1 line holds".to_owned(),
