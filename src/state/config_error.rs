@@ -37,7 +37,7 @@ impl fmt::Display for ConfigError {
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ConfigErrors {
-    /// The first [`ERRORS_MAX`], in the order in which they were found.
+    /// The first 20, in the order in which they were found.
     pub errors: Vec<ConfigError>,
     /// How many more there are.
     pub more: usize,

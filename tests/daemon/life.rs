@@ -150,6 +150,11 @@ fn sighup_and_sigusr1_change_nothing_and_are_on_record() {
     assert!(!daemon.records("").iter().any(|record| record.event == "host_stopped"));
 }
 
+/// Removes the runtime folder of a daemon, which may make something in it meanwhile.
+fn remove_runtime_dir(world: &World) {
+    eventually("it is removed", || std::fs::remove_dir_all(world.runtime_dir()).ok());
+}
+
 #[test]
 fn a_runtime_folder_that_is_removed_is_made_again_and_told() {
     for what in ["lock", "admin.sock", ""] {
@@ -157,7 +162,7 @@ fn a_runtime_folder_that_is_removed_is_made_again_and_told() {
         let daemon = Daemon::start(&world, &["-p", &format!("echo={}", world.program("echo").display())]);
         let before = daemon.wait_for("echo", "healthy");
         match what {
-            "" => std::fs::remove_dir_all(world.runtime_dir()).unwrap(),
+            "" => remove_runtime_dir(&world),
             name => std::fs::remove_file(world.runtime_dir().join(name)).unwrap(),
         }
         let told = daemon.recorded("", EventKind::RuntimeDirMade, |_| true);
@@ -301,7 +306,7 @@ fn a_second_host_ends_while_the_first_one_lives_whatever_became_of_its_lock() {
         let plugin = pid_of(&daemon.wait_for("echo", "healthy"));
         match whole {
             false => std::fs::remove_file(world.runtime_dir().join("lock")).unwrap(),
-            true => std::fs::remove_dir_all(world.runtime_dir()).unwrap(),
+            true => remove_runtime_dir(&world),
         }
         let second = run(&mut command(&world));
         assert_eq!((second.code, &*second.stdout), (1, ""), "{whole}");

@@ -30,7 +30,7 @@ pub struct SinkOptions {
     pub except: Vec<PluginId>,
     /// Whether the host's own events are handed over too.
     pub host: bool,
-    /// Events that are handed over at once, at most [`BATCH_MAX`].
+    /// Events that are handed over at once, at most 1000.
     pub batch_max: usize,
     /// How long the other side may take nothing before the attempt counts as failed.
     pub timeout: Duration,
