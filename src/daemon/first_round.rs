@@ -40,8 +40,10 @@ impl Required {
             (_, PluginState::Failed | PluginState::Stopped) => true,
             (_, state) if state.is_routable() => true,
             (Required::Within(_), _) => false,
-            // Its first generation has failed, whatever the next one does.
-            (_, PluginState::Starting | PluginState::Stopping) => status.restarts > 0,
+            // Its first generation has failed, whatever the next one does. One that an operator restarts has no error.
+            (_, PluginState::Starting | PluginState::Stopping) => {
+                status.restarts > 0 && status.last_error.is_some()
+            }
             _ => true,
         }
     }
@@ -171,10 +173,13 @@ mod tests {
             ("stopped", 0, true, true),
         ];
         for (state, restarts, in_round, in_time) in table {
-            let status = status("kv", state, restarts, None);
+            let status = status("kv", state, restarts, (restarts > 0).then_some("it failed"));
             assert_eq!(round.is_settled(&status), in_round, "{state} after {restarts} restarts");
             assert_eq!(Required::Nothing.is_settled(&status), in_round, "{state} after {restarts} restarts");
             assert_eq!(within.is_settled(&status), in_time, "{state} after {restarts} restarts");
+        }
+        for state in ["starting", "stopping"] {
+            assert!(!round.is_settled(&status("kv", state, 1, None)), "{state}, as an operator asked");
         }
     }
 
