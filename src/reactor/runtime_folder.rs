@@ -16,6 +16,7 @@ use crate::sys::listener::{self, ListenError};
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, Found, RuntimeDir};
 use mio::Interest;
+use nix::errno::Errno;
 use rpc_plugin_wire::event::EventKind;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -28,6 +29,8 @@ use std::time::Duration;
 pub(crate) const ADMIN_BACKLOG: u16 = 128;
 /// How long after something was removed the folder is looked after: a whole folder is removed file by file.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How often it is tried to make the folder where it is removed again meanwhile.
+const ATTEMPTS_MAX: u32 = 5;
 
 /// What watches the runtime folder.
 pub(super) struct RuntimeFolder {
@@ -127,31 +130,55 @@ impl LookedAfter {
     }
 }
 
-/// Runs on a worker. `socket`: the admin socket, if there is one.
+/// Looks after the folder. Runs on a worker. `socket`: the admin socket, if there is one.
 pub(super) fn look_after(
     runtime_dir: &RuntimeDir,
     watch: Option<&FolderWatch>,
     socket: Option<&PrivateFile>,
 ) -> Result<LookedAfter, String> {
+    again_while_removed(|| look_once(runtime_dir, watch, socket))
+}
+
+/// Why it cannot be done, with the error number where there is one.
+type LookError = (Option<Errno>, String);
+
+/// Tries again where what was just made is not there: whoever removes a folder file by file may be at it still.
+fn again_while_removed<T>(mut look: impl FnMut() -> Result<T, LookError>) -> Result<T, String> {
+    let mut attempts = 1;
+    loop {
+        match look() {
+            Err((Some(Errno::ENOENT), _)) if attempts < ATTEMPTS_MAX => attempts += 1,
+            looked => return looked.map_err(|(_, text)| text),
+        }
+    }
+}
+
+fn look_once(
+    runtime_dir: &RuntimeDir,
+    watch: Option<&FolderWatch>,
+    socket: Option<&PrivateFile>,
+) -> Result<LookedAfter, LookError> {
     let lacks = |error: String| Ok(LookedAfter { found: Found::Whole, lacks: Some(error), socket: None });
     let found = match runtime_dir.look_after() {
         Ok(found) => found,
         Err(error) if error.errno().is_some_and(is_shortage) => return lacks(error.to_string()),
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err((error.errno(), error.to_string())),
     };
     // Always: the folder may be what it was, and one above it another.
     if let Some(watch) = watch
         && let Err(error) = watch.aim(runtime_dir.path())
         && found == Found::FolderMade
     {
-        return Err(format!("it cannot be watched: {error}"));
+        let errno = error.raw_os_error().map(Errno::from_raw);
+        return Err((errno, format!("it cannot be watched: {error}")));
     }
     let is_gone = socket.is_some_and(|socket| found == Found::FolderMade || !socket.is_there());
     let bind = || listener::bind(&runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG);
     match is_gone.then(bind).transpose() {
         Ok(socket) => Ok(LookedAfter { found, lacks: None, socket }),
         Err(ListenError::File(error)) if is_shortage(error.errno) => lacks(error.to_string()),
-        Err(error) => Err(error.to_string()),
+        Err(ListenError::File(error)) => Err((Some(error.errno), error.to_string())),
+        Err(error) => Err((None, error.to_string())),
     }
 }
 
@@ -182,6 +209,24 @@ mod tests {
     use super::*;
     use crate::sys::testing::{folder, subfolder};
     use std::fs::rename;
+
+    #[test]
+    fn a_folder_that_is_removed_while_it_is_made_is_made_again_a_few_times() {
+        let look = |fails: u32, errno: Option<Errno>| {
+            let mut looks = 0;
+            let result = again_while_removed(|| {
+                looks += 1;
+                if looks <= fails { Err((errno, "why".to_owned())) } else { Ok(()) }
+            });
+            (result, looks)
+        };
+        let failed = || Err("why".to_owned());
+        assert_eq!(look(0, None), (Ok(()), 1));
+        assert_eq!(look(4, Some(Errno::ENOENT)), (Ok(()), 5));
+        assert_eq!(look(9, Some(Errno::ENOENT)), (failed(), ATTEMPTS_MAX));
+        assert_eq!(look(1, Some(Errno::EACCES)), (failed(), 1));
+        assert_eq!(look(1, None), (failed(), 1), "another host has it");
+    }
 
     #[test]
     fn a_folder_above_that_was_replaced_around_it_is_watched_too() {
