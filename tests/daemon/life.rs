@@ -281,7 +281,8 @@ fn shutdown_waits_until_the_daemon_is_gone_and_says_for_whom() {
     assert!(daemon.line().contains(": ending, SIGINT came again: plugins that have not ended are killed"));
     let gone = shutdown.join().unwrap();
     assert_eq!((gone.code, &*gone.stdout), (0, "{}\n"), "{gone:?}");
-    assert!(!daemon.runs(), "its process was waited for");
+    // Its lock decides; the process has half a second, which a busy machine may not keep.
+    eventually("its process is gone", || (!daemon.runs()).then_some(()));
     drop(Daemon::start(&world, &[]));
 }
 
