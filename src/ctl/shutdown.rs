@@ -13,6 +13,7 @@ use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::table::NO_WAIT;
 use crate::cli::text::{self, Style};
+use crate::sys::host_identity::ProcessIdentity;
 use rpc_plugin_wire::admin::{METHOD_PLUGINS, METHOD_SHUTDOWN, PluginList};
 use rpc_plugin_wire::life::PluginState;
 use serde_json::value::RawValue;
@@ -40,11 +41,11 @@ impl Invocation<'_> {
         let mut client = self.connect(self.timeout)?;
         let pid = client.daemon_pid;
         // Before it is asked: then it still is the daemon's.
-        let process = Process::of(pid);
+        let process = other_process(pid);
         let lock = std::fs::symlink_metadata(self.runtime_dir.path.join("lock")).ok().map(|lock| lock.ino());
         let result = match client.request(METHOD_SHUTDOWN, None, self.timeout_ms(), &mut |_| {}) {
             // It was ending already, and has hung up before it read that.
-            Err(failure) if failure.exit == Exit::Unreachable && has_ended(process.as_ref()) => {
+            Err(failure) if failure.exit == Exit::Unreachable && has_ended(process) => {
                 return if out.json { out.safe("{}\n") } else { out.line(&[(ENDED, Style::Plain)]) };
             }
             result => result?,
@@ -54,9 +55,12 @@ impl Invocation<'_> {
         }
         self.wait_for_hang_up(out, &mut client, deadline)?;
         while is_locked(pid, lock) {
-            pause(deadline, || self.late(pid, "it has ended its plugins, and still writes its record"))?;
+            if Instant::now() >= deadline {
+                return Err(self.late(pid, "it has ended its plugins, and still writes its record"));
+            }
+            std::thread::sleep(GONE_INTERVAL);
         }
-        has_ended(process.as_ref());
+        has_ended(process);
         say(out, &result, ENDED)
     }
 
@@ -109,7 +113,7 @@ impl Invocation<'_> {
 }
 
 /// Waits a moment for the end of a process; whether it has ended.
-fn has_ended(process: Option<&Process>) -> bool {
+fn has_ended(process: Option<ProcessIdentity>) -> bool {
     let Some(process) = process else { return false };
     let until = Instant::now() + PROCESS_TIMEOUT;
     while process.runs() {
@@ -136,15 +140,6 @@ fn waits_for(plugins: &[(String, PluginState)]) -> String {
     format!("it waits for {}: {}", text::count(plugins.len() as u64, "plugin"), names.join(", "))
 }
 
-/// Sleeps for a moment.
-fn pause(deadline: Instant, late: impl FnOnce() -> Failure) -> Result<(), Failure> {
-    if Instant::now() >= deadline {
-        return Err(late());
-    }
-    std::thread::sleep(GONE_INTERVAL);
-    Ok(())
-}
-
 /// Whether that process holds an flock(2) on the file with this inode, or, where that is not known, any.
 /// Asking the kernel for the lock instead would keep the next daemon from it for a moment.
 fn is_locked(pid: u32, inode: Option<u64>) -> bool {
@@ -162,34 +157,9 @@ fn has_lock(locks: &str, pid: u32, inode: Option<u64>) -> bool {
     })
 }
 
-/// A process, told from a later one of the same pid by when it began.
-struct Process {
-    pid: u32,
-    began: String,
-}
-
-impl Process {
-    fn of(pid: u32) -> Option<Process> {
-        let is_other = pid != 0 && pid != std::process::id();
-        let (_, began) = stat_of(pid).filter(|_| is_other)?;
-        Some(Process { pid, began })
-    }
-
-    fn runs(&self) -> bool {
-        stat_of(self.pid).is_some_and(|(state, began)| began == self.began && !matches!(&*state, "Z" | "X"))
-    }
-}
-
-fn stat_of(pid: u32) -> Option<(String, String)> {
-    state_and_begin(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// Columns 3 and 22 of `/proc/PID/stat` (proc_pid_stat(5)). The name before them may hold anything.
-fn state_and_begin(stat: &str) -> Option<(String, String)> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut columns = rest.split_whitespace();
-    let state = columns.next()?;
-    Some((state.to_owned(), columns.nth(18)?.to_owned()))
+/// The process that has this pid, unless it is this one, or in a pid namespace that this one does not see.
+fn other_process(pid: u32) -> Option<ProcessIdentity> {
+    ProcessIdentity::of(pid).filter(|_| pid != std::process::id())
 }
 
 #[cfg(test)]
@@ -214,15 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_when_it_began() {
-        let stat = "17 (a ) R 1 (b) S 1 17 17 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 8812 11 12";
-        assert_eq!(state_and_begin(stat), Some(("S".to_owned(), "8812".to_owned())));
-        assert_eq!(state_and_begin("17 (cut) S 1"), None);
-        let own = std::process::id();
-        assert!(Process::of(own).is_none(), "nobody waits for its own end");
-        let (_, began) = stat_of(own).unwrap();
-        assert!(Process { pid: own, began }.runs());
-        assert!(!Process { pid: own, began: "0".to_owned() }.runs(), "a later one of the same pid");
+    fn nobody_waits_for_its_own_end() {
+        assert!(other_process(std::process::id()).is_none());
+        assert!(other_process(0).is_none(), "the daemon's pid means nothing here");
     }
 
     #[test]

@@ -69,9 +69,12 @@ pub(super) struct ProcessStat {
 impl ProcessStat {
     pub(super) fn of(pid: u32) -> Option<ProcessStat> {
         let mut bytes = [0; STAT_BYTES_MAX];
-        let bytes = proc_file::read(&format!("/proc/{pid}/stat"), &mut bytes)?;
+        ProcessStat::parse(proc_file::read(&format!("/proc/{pid}/stat"), &mut bytes)?)
+    }
+
+    fn parse(stat: &[u8]) -> Option<ProcessStat> {
         // The name in parentheses may hold anything, so the fields are counted from the last one on: the state is the third.
-        let after_name = bytes.get(bytes.iter().rposition(|byte| *byte == b')')?.checked_add(1)?..)?;
+        let after_name = stat.get(stat.iter().rposition(|byte| *byte == b')')?.checked_add(1)?..)?;
         let mut fields = std::str::from_utf8(after_name).ok()?.split_whitespace();
         let runs = !matches!(fields.next()?, "Z" | "X" | "x");
         let session = fields.nth(2)?.parse().ok()?;
@@ -311,6 +314,10 @@ mod tests {
         let stat = ProcessStat::of(own.pid).unwrap();
         let session = nix::unistd::getsid(None).unwrap().as_raw();
         assert_eq!(stat.session, session.unsigned_abs());
+        let odd_name = b"17 (a ) R 1 (b) S 1 17 17 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 8812 11 12";
+        let expected = ProcessStat { session: 17, started: 8812, runs: true };
+        assert_eq!(ProcessStat::parse(odd_name), Some(expected));
+        assert_eq!(ProcessStat::parse(b"17 (cut) S 1"), None);
     }
 
     #[test]
