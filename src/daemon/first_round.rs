@@ -2,7 +2,7 @@
 //!
 //! What always holds: it ends, at the latest when its time is over; what it says of a plugin is escaped.
 
-use crate::cli::text::escape;
+use crate::cli::text::{count, escape};
 use crate::host::{EventKind, EventStream, Host, Level, PluginId, PluginState, PluginStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -74,11 +74,10 @@ impl RoundOutcome {
 
     /// How many are healthy, in words.
     pub(super) fn summary(&self) -> String {
-        let plugins = if self.started == 1 { "plugin" } else { "plugins" };
         let mut text = match (self.started, self.by_hand) {
             (0, 1..) => return format!("{} to be started by hand", self.by_hand),
             (0, 0) => return "no plugin to start".to_owned(),
-            (started, _) => format!("{} of {started} {plugins} healthy", self.healthy),
+            (started, _) => format!("{} of {} healthy", self.healthy, count(started as u64, "plugin")),
         };
         if self.by_hand > 0 {
             text += &format!(", {} to be started by hand", self.by_hand);

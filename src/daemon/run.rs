@@ -13,7 +13,7 @@ use super::flags::{
 use super::says::{PATIENCE, complain, say};
 use super::stderr_events::{self, StderrEvents};
 use super::{by_hand, check, demo, echo, signals};
-use crate::cli::text::escape_json;
+use crate::cli::text::{count, escape_json};
 use crate::cli::{Args, Ask};
 use crate::host::{EventKind, Host, HostError, Level, SinkTarget};
 use crate::sys::limits::{bound_allocator, raise_descriptor_limit};
@@ -161,9 +161,8 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
         }
     }
     host.release_admin_socket()?;
-    let count = config.plugins.len();
-    let plugins = if count == 1 { "plugin" } else { "plugins" };
-    say(&line(json, host, "started", &format!("{count} {plugins}"), Value::Null))?;
+    let plugins = count(config.plugins.len() as u64, "plugin");
+    say(&line(json, host, "started", &plugins, Value::Null))?;
     let threads = threads.map(SayingThread::begin);
     // Where standard output cannot be written to, it ends all the same.
     let tell = |what: &str| drop(say(&line(json, host, "ending", what, Value::Null)));

@@ -7,7 +7,7 @@
 //! before the chain was turned on are told, and are no failure.
 
 use super::source::{RecordSource, Unread};
-use crate::cli::text::Style;
+use crate::cli::text::{Style, count};
 use crate::ctl::exit::{Exit, Failure};
 use crate::ctl::out::Out;
 use rpc_plugin_record::{Damage, Fault, FaultKind, Verified, verify};
@@ -141,8 +141,7 @@ fn sentence(verified: &Verified) -> (String, Style) {
         return ("no lines".to_owned(), Style::Plain);
     }
     if is_unchained(verified) {
-        let lines = if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
-        return (format!("{lines} without a hash chain: log.chain is off"), Style::Bad);
+        return (format!("{} without a hash chain: log.chain is off", count(lines, "line")), Style::Bad);
     }
     let mut text = match lines - unchained {
         1 => "1 line holds".to_owned(),
@@ -151,12 +150,12 @@ fn sentence(verified: &Verified) -> (String, Style) {
     if let Some((first, last)) = verified.first_seq.zip(verified.last_seq) {
         text = format!("{text} (seq {} to {last})", first.saturating_add(unchained));
     }
-    for (count, what) in [
+    for (number, what) in [
         (unchained, "lines before them are from before log.chain was on"),
         (torn, "torn lines were written again whole"),
     ] {
-        if count > 0 {
-            text = format!("{text}; {count} {what}");
+        if number > 0 {
+            text = format!("{text}; {number} {what}");
         }
     }
     match damaged {
