@@ -98,25 +98,19 @@ impl View {
 
     /// How far a call is, as the plugin says.
     pub(super) fn progress(&self, method: &str, value: &RawValue) -> io::Result<()> {
-        let value = escape_json(value.get());
         if self.json {
-            let head = json!({"type": "progress", "method": method}).to_string();
-            let head = head.strip_suffix('}').unwrap_or_default().to_owned();
-            return self.line(&format!("{head},\"value\":{value}}}"));
+            return self.object_with(json!({"type": "progress", "method": method}), "value", value);
         }
-        self.text("progress", &value, Style::Faint)
+        self.text("progress", &escape_json(value.get()), Style::Faint)
     }
 
     pub(super) fn result(&self, method: &str, reply: &CallReply) -> io::Result<()> {
         let generation = reply.generation;
         if self.json {
-            let mut head = json!({
+            let head = json!({
                 "type": "result", "method": method, "generation": generation, "took_ms": millis(reply.took),
-            })
-            .to_string();
-            // As it came: numbers keep their digits, objects their order.
-            head.truncate(head.len() - 1);
-            return self.line(&format!("{head},\"result\":{}}}", escape_json(reply.result.get())));
+            });
+            return self.object_with(head, "result", &reply.result);
         }
         self.text("result", &format!("{method} took {:.3} ms", millis(reply.took)), Style::Good)?;
         self.line(&lay_out(&reply.result))
@@ -180,6 +174,13 @@ impl View {
         let Value::Object(mut members) = value else { return Ok(()) };
         members.retain(|_, member| !member.is_null());
         self.line(&escape_json(&Value::Object(members).to_string()))
+    }
+
+    /// An object with one more member, as it came: numbers keep their digits, objects their order.
+    fn object_with(&self, head: Value, name: &str, raw: &RawValue) -> io::Result<()> {
+        let mut head = head.to_string();
+        head.truncate(head.len() - 1);
+        self.line(&format!("{head},\"{name}\":{}}}", escape_json(raw.get())))
     }
 
     fn line(&self, text: &str) -> io::Result<()> {
