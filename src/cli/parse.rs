@@ -71,18 +71,26 @@ impl Reader {
                 Some(_) => parser.value().map_err(|error| self.lexed(error))?,
                 None => OsString::new(),
             };
-            // A switch given twice says nothing new; two values contradict each other.
-            let again = self.args.given.iter().any(|(name, _)| *name == flag.long);
-            // Before the command, whose flag it is is not known yet.
-            let is_early = self.args.command.is_none() && self.find(|own| own == flag).is_none();
-            if again && flag.value.is_some() && !flag.repeats && !is_early {
-                return Err(self.error(format!("--{} is given more than once", flag.long)));
-            }
-            if !again || flag.value.is_some() {
+            // A switch given twice says nothing new.
+            if flag.value.is_some() || self.count(flag.long) == 0 {
                 self.args.given.push((flag.long, value));
             }
         }
-        Ok(())
+        self.check_repeated()
+    }
+
+    /// How often a flag was given.
+    fn count(&self, long: &str) -> usize {
+        self.args.given.iter().filter(|(name, _)| *name == long).count()
+    }
+
+    /// Refuses two values that contradict each other. Only at the end: a flag may stand before the command whose flag it is.
+    fn check_repeated(&self) -> Result<(), UsageError> {
+        let is_once = |flag: &Flag| flag.value.is_some() && !flag.repeats;
+        match self.find(|flag| is_once(flag) && self.count(flag.long) > 1) {
+            Some(flag) => Err(self.error(format!("--{} is given more than once", flag.long))),
+            None => Ok(()),
+        }
     }
 
     fn find(&self, matches: impl Fn(&Flag) -> bool) -> Option<&'static Flag> {
@@ -103,13 +111,9 @@ impl Reader {
     /// Checks what was given before the command against it.
     fn check_early(&self, command: &'static Command) -> Result<(), UsageError> {
         for (long, _) in &self.args.given {
-            let Some(flag) = self.find(|flag| flag.long == *long) else {
+            if self.find(|flag| flag.long == *long).is_none() {
                 let text = self.unknown_flag(&format!("--{long}"), long).message;
                 return Err(self.error(format!("{text}, and the command is '{}'", command.name)));
-            };
-            let count = self.args.given.iter().filter(|(name, _)| name == long).count();
-            if count > 1 && flag.value.is_some() && !flag.repeats {
-                return Err(self.error(format!("--{long} is given more than once")));
             }
         }
         Ok(())
