@@ -45,7 +45,7 @@ impl<T: Into<String>> From<T> for Cell {
 #[must_use]
 pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[Cell; N]>, colour: bool) -> String {
     let heading = heading.map(|name| Cell::new(name, Style::Strong));
-    aligned(std::iter::once(heading).chain(rows).collect(), GAP, colour)
+    aligned(std::iter::once(heading).chain(rows).collect(), colour)
 }
 
 /// A table with a heading whose lines have at most `columns_max` characters: the last column is cut at the beginning of its
@@ -74,10 +74,10 @@ pub fn table_within<const N: usize>(
 #[must_use]
 pub fn sheet(rows: Vec<(&str, Cell)>, colour: bool) -> String {
     let rows = rows.into_iter().map(|(name, value)| [Cell::new(name, Style::Faint), value]);
-    aligned(rows.collect(), GAP, colour)
+    aligned(rows.collect(), colour)
 }
 
-fn aligned<const N: usize>(rows: Vec<[Cell; N]>, gap: &str, colour: bool) -> String {
+fn aligned<const N: usize>(rows: Vec<[Cell; N]>, colour: bool) -> String {
     let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -93,7 +93,7 @@ fn aligned<const N: usize>(rows: Vec<[Cell; N]>, gap: &str, colour: bool) -> Str
             if index < last {
                 let missing = width - cell.text.chars().count().min(width);
                 out.extend(std::iter::repeat_n(' ', missing));
-                out.push_str(gap);
+                out.push_str(GAP);
             }
         }
         out.push('\n');

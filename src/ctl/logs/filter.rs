@@ -98,15 +98,12 @@ impl Filter {
     }
 
     pub(super) fn matches(&self, record: &Record) -> bool {
-        let is_one_of = |wanted: &[String], seen: Option<&str>| {
-            wanted.is_empty() || seen.is_some_and(|seen| wanted.iter().any(|wanted| wanted == seen))
-        };
         self.level.is_none_or(|least| Level::named(&record.level).is_none_or(|level| level >= least))
-            && is_one_of(&self.components, Some(&record.component))
-            && is_one_of(&self.events, Some(&record.event))
-            && is_one_of(&self.methods, record.method.as_deref())
-            && is_none_or_has(&self.generations, record.generation_id.map(Generation::get))
-            && is_none_or_has(&self.pids, record.pid)
+            && is_none_or_has(&self.components, Some(&record.component))
+            && is_none_or_has(&self.events, Some(&record.event))
+            && is_none_or_has(&self.methods, record.method.as_ref())
+            && is_none_or_has(&self.generations, record.generation_id.map(Generation::get).as_ref())
+            && is_none_or_has(&self.pids, record.pid.as_ref())
             && self.needles.iter().all(|needle| needle.is_said_by(record))
             && self.since.as_ref().is_none_or(|since| record.time >= *since)
             && self.until.as_ref().is_none_or(|until| record.time <= *until)
@@ -118,8 +115,8 @@ impl Filter {
     }
 }
 
-fn is_none_or_has<T: PartialEq>(wanted: &[T], seen: Option<T>) -> bool {
-    wanted.is_empty() || seen.is_some_and(|seen| wanted.contains(&seen))
+fn is_none_or_has<T: PartialEq>(wanted: &[T], seen: Option<&T>) -> bool {
+    wanted.is_empty() || seen.is_some_and(|seen| wanted.contains(seen))
 }
 
 /// Every value of a flag that takes numbers.

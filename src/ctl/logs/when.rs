@@ -52,8 +52,8 @@ pub(super) fn parse(text: &str, now: SystemTime, zone: &Zone<'_>) -> Option<Syst
         return Some(time);
     }
     // Today it has not been that late yet.
-    let CivilTime { year, month, day, .. } = (zone.civil_of)(day_before(day, zone)?)?;
-    (zone.time_of)(CivilTime { year, month, day, hour, minute, second })
+    let before = (zone.civil_of)(day_before(day, zone)?)?;
+    (zone.time_of)(CivilTime { hour, minute, second, ..before })
 }
 
 /// The beginning of the day before. Days have 23 to 25 hours.
@@ -94,11 +94,9 @@ fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     let (local, offset) = upper.split_at_checked(upper.len().checked_sub(6)?)?;
     let sign = offset.get(..1)?;
     let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    let number = |digits: &str, below: u64| {
-        let is_plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
-        digits.parse::<u64>().ok().filter(|number| is_plain && *number < below)
-    };
-    let offset = Duration::from_secs(number(hours, 24)? * 3600 + number(minutes, 60)? * 60);
+    let two_digits = |digits: &str, max| number(digits, max).filter(|_| digits.len() == 2);
+    let minutes = two_digits(hours, 23)? * 60 + two_digits(minutes, 59)?;
+    let offset = Duration::from_secs(u64::from(minutes) * 60);
     let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
     match sign {
         "+" => local.checked_sub(offset),
