@@ -108,7 +108,7 @@ impl Watch {
                         host.begin_kill("SIGINT came again");
                         tell("SIGINT came again: plugins that have not ended are killed");
                     }
-                    SIGINT if !is_ending && interrupt() => {}
+                    SIGINT if interrupt() => {}
                     SIGINT | SIGTERM if !is_ending => {
                         is_ending = true;
                         let came = format!("{} came", name(signal));
