@@ -3,6 +3,7 @@
 use super::time::{Time, millis};
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::admin::LastExit;
+use rpc_plugin_wire::cut::beginning;
 use serde_json::{Map, Value};
 
 /// What of its last words becomes part of a reason. Bytes; the event of the exit has them all.
@@ -64,10 +65,7 @@ impl ExitReport {
             for c in line.chars() {
                 if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
             }
-            let mut end = shown.len().min(left);
-            while !shown.is_char_boundary(end) {
-                end -= 1;
-            }
+            let end = beginning(&shown, left).len();
             left -= end;
             shown.truncate(end);
             if !shown.is_empty() || line.is_empty() {

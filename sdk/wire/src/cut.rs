@@ -12,7 +12,7 @@ const MARK_BYTES_MAX: usize = 36;
 /// Cuts a text to `bytes_max` bytes, which are 36 at the least, with a mark at its end that says how much is gone.
 pub fn cut(text: &mut String, bytes_max: usize) {
     if text.len() > bytes_max {
-        let kept = kept(text, bytes_max);
+        let kept = kept(text, bytes_max).len();
         let mark = cut_mark(text.len() - kept);
         text.truncate(kept);
         text.push_str(&mark);
@@ -38,7 +38,7 @@ pub fn shown(text: &str, bytes_max: usize) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let kept = kept(text, bytes_max);
-    Cow::Owned(format!("{}{}", text.get(..kept).unwrap_or_default(), cut_mark(text.len() - kept)))
+    Cow::Owned(format!("{kept}{}", cut_mark(text.len() - kept.len())))
 }
 
 /// Cuts a message at [`ERROR_MESSAGE_BYTES_MAX`]. serde quotes what it refuses, so that an error about a long text is as
@@ -61,13 +61,19 @@ pub fn cut_mark(bytes: usize) -> String {
     format!("… [{bytes} bytes cut]")
 }
 
-/// How many bytes of a text that is cut are kept.
-fn kept(text: &str, bytes_max: usize) -> usize {
-    let mut kept = bytes_max.saturating_sub(MARK_BYTES_MAX).min(text.len());
-    while !text.is_char_boundary(kept) {
-        kept -= 1;
+/// The beginning of a text: whole characters of at most `bytes_max` bytes, without a mark.
+#[must_use]
+pub fn beginning(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
     }
-    kept
+    text.get(..end).unwrap_or_default()
+}
+
+/// The beginning of a text that leaves room for a mark within `bytes_max` bytes.
+fn kept(text: &str, bytes_max: usize) -> &str {
+    beginning(text, bytes_max.saturating_sub(MARK_BYTES_MAX))
 }
 
 #[cfg(test)]

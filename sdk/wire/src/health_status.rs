@@ -24,6 +24,14 @@ pub enum HealthStatus {
 }
 
 impl HealthStatus {
+    const ALL: [HealthStatus; 5] = [
+        HealthStatus::Starting,
+        HealthStatus::Healthy,
+        HealthStatus::Degraded,
+        HealthStatus::Overloaded,
+        HealthStatus::Unhealthy,
+    ];
+
     /// The name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -42,18 +50,9 @@ impl TryFrom<String> for HealthStatus {
 
     // By hand, because a derived enum would also take `{"healthy":null}`.
     fn try_from(text: String) -> Result<Self, String> {
-        Ok(match text.as_str() {
-            "starting" => HealthStatus::Starting,
-            "healthy" => HealthStatus::Healthy,
-            "degraded" => HealthStatus::Degraded,
-            "overloaded" => HealthStatus::Overloaded,
-            "unhealthy" => HealthStatus::Unhealthy,
-            _ => {
-                let text = shown(&text, CAPABILITY_BYTES_MAX);
-                return Err(format!(
-                    "{text:?} is not a status; one of starting, healthy, degraded, overloaded, unhealthy"
-                ));
-            }
+        HealthStatus::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+            let names = HealthStatus::ALL.map(HealthStatus::as_str).join(", ");
+            format!("{:?} is not a status; one of {names}", shown(&text, CAPABILITY_BYTES_MAX))
         })
     }
 }

@@ -75,10 +75,12 @@ pub struct CallBack {
 
 /// For members that are left out where they say nothing.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
-pub(crate) fn is_zero(value: &u32) -> bool {
-    *value == 0
-}
-
 pub(crate) fn is_false(value: &bool) -> bool {
     !*value
+}
+
+/// For numbers that are left out where they are none.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+pub(crate) fn is_zero(value: &u32) -> bool {
+    *value == 0
 }

@@ -3,6 +3,7 @@
 //! What always holds: a bounded number of lines of bounded length.
 
 use crate::state::time::Time;
+use rpc_plugin_wire::cut::beginning;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -32,11 +33,7 @@ impl Tail {
             self.count = 0;
         }
         (self.last_at, self.count) = (Some(now), self.count.saturating_add(1));
-        let mut end = line.len().min(TAIL_LINE_BYTES_MAX);
-        while !line.is_char_boundary(end) {
-            end -= 1;
-        }
-        let line = line.get(..end).unwrap_or_default();
+        let line = beginning(line, TAIL_LINE_BYTES_MAX);
         if self.first.len() < HEAD_LINES_MAX {
             self.first.push(line.to_owned());
         }
