@@ -37,8 +37,11 @@ impl HandlerError {
     /// [`ErrorObject`] or a [`CallError`], code and data are that one's. At most 16 sources are looked at.
     #[must_use]
     pub fn from_error(error: &(dyn Error + 'static)) -> HandlerError {
+        if let Some(object) = known(error) {
+            return HandlerError(object);
+        }
         let mut text = error.to_string();
-        let mut object = known(error);
+        let mut object = None;
         let sources = std::iter::successors(source(error), |error| source(*error));
         for error in sources.take(SOURCES_MAX) {
             let of_source = error.to_string();
@@ -46,16 +49,13 @@ impl HandlerError {
             if !text.contains(&of_source) {
                 text = format!("{text}: {of_source}");
             }
-            object =
-                object.or_else(|| known(error).map(|object| ErrorObject { message: "".into(), ..object }));
+            object = object.or_else(|| known(error));
         }
-        match object {
-            Some(object) if object.message.is_empty() => {
-                HandlerError(ErrorObject { message: ErrorObject::new(object.kind(), text).message, ..object })
-            }
-            Some(object) => HandlerError(object),
-            None => HandlerError::internal(text),
+        let mut whole = ErrorObject::new(ErrorCode::InternalError, text);
+        if let Some(object) = object {
+            whole = ErrorObject { message: whole.message, ..object };
         }
+        HandlerError(whole)
     }
 
     /// `internal_error`: the handler failed for a reason of its own.
@@ -250,6 +250,8 @@ mod tests {
         let boxed: Box<dyn Error> = Box::new(denied());
         let plain = HandlerError::from(boxed);
         assert_eq!((plain.code(), plain.message()), (ErrorCode::Denied, "not you"));
+        let silent = HandlerError::from(ErrorObject::new(ErrorCode::Denied, ""));
+        assert_eq!((silent.code(), silent.message()), (ErrorCode::Denied, ""));
         let wrapped = HandlerError::from_error(&Loading(io::Error::other(denied())));
         assert_eq!(wrapped.code(), ErrorCode::Denied);
         assert_eq!(wrapped.message(), "the store cannot be loaded: denied (-32007): not you");
