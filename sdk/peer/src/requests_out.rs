@@ -92,13 +92,8 @@ impl<W> RequestsOut<W> {
     /// An empty table, whose first request has that id.
     #[must_use]
     pub fn new(first_id: u64) -> RequestsOut<W> {
-        RequestsOut {
-            recent: VecDeque::new(),
-            first_recent: first_id,
-            old: BTreeMap::new(),
-            len: 0,
-            calls: 0,
-        }
+        let (recent, old) = (VecDeque::new(), BTreeMap::new());
+        RequestsOut { recent, first_recent: first_id, old, len: 0, calls: 0 }
     }
 
     /// The id that the next request will have.

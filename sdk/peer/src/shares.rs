@@ -83,17 +83,18 @@ impl ShareUsed {
 }
 
 /// Whether a party may hold `more` of a bound `max` of which all hold `total`, as [`Shares::check`] decides it: for what is
-/// counted elsewhere. `own` is what the party itself holds, and is asked only once half is taken.
+/// counted elsewhere. `own` is what the party itself holds, and is asked only once half is taken, or there is no room.
 ///
 /// # Errors
 /// It may not.
-pub fn admit(own: impl Fn() -> usize, total: usize, max: usize, more: usize) -> Result<(), ShareUsed> {
-    let has_share = || total < max.div_ceil(COMMON_ONE_IN) || own() < max.div_ceil(SHARE_ONE_IN);
+pub fn admit(own: impl FnOnce() -> usize, total: usize, max: usize, more: usize) -> Result<(), ShareUsed> {
+    let has_room = more <= max.saturating_sub(total);
     // What counts nothing is not refused, also where the bound is zero.
-    if more == 0 || (more <= max.saturating_sub(total) && has_share()) {
+    if more == 0 || (has_room && total < max.div_ceil(COMMON_ONE_IN)) {
         return Ok(());
     }
-    Err(ShareUsed { own: own(), total, max })
+    let own = own();
+    if has_room && own < max.div_ceil(SHARE_ONE_IN) { Ok(()) } else { Err(ShareUsed { own, total, max }) }
 }
 
 /// A bound, and who holds how much of it.

@@ -49,16 +49,14 @@ fn own_bytes(
     enough: usize,
 ) -> usize {
     let begun = queue.begun();
-    let unsent = requests.iter().rev().map_while(|request| {
-        let bytes = request.frame()?.unsent_bytes(begun);
-        let is_own = request.asked.is_call && request.waiter.party == *party;
-        (bytes > 0).then_some(if is_own { bytes } else { 0 })
-    });
     let mut own = 0;
-    for bytes in unsent {
-        own += bytes;
-        if own >= enough {
+    for request in requests.iter().rev() {
+        let bytes = request.frame().map_or(0, |frame| frame.unsent_bytes(begun));
+        if bytes == 0 || own >= enough {
             break;
+        }
+        if request.asked.is_call && request.waiter.party == *party {
+            own += bytes;
         }
     }
     own
