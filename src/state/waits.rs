@@ -7,7 +7,7 @@ use super::keys::{PluginKey, Timer, WaitKey};
 use super::plugin::{Plugin, status_of};
 use super::time::Time;
 use super::wheel::{TimerKey, Wheel};
-use rpc_plugin_peer::{Amount, Party, ShareUsed, Shares};
+use rpc_plugin_peer::{Amount, Party, Shares};
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{CallError, ErrorCode, Generation};
 use std::collections::{BTreeMap, VecDeque};
@@ -96,24 +96,25 @@ impl Default for Waits {
 }
 
 impl Waits {
-    /// Takes a place for a wait of that party, which is to be entered then.
+    /// Enters a wait that begins now.
     ///
     /// # Errors
-    /// There is none, or its share is used up.
-    pub fn take_place(&mut self, party: &Party) -> Result<(), ShareUsed> {
-        self.places.enter(party, Amount::ONE)
-    }
-
-    /// Enters a wait that has a place.
+    /// `overloaded`: there is no room, or the share of its party is used up.
     pub fn add(
         &mut self,
+        now: Time,
         (key, party): (WaitKey, Party),
         plugin: PluginKey,
         goal: Goal,
-        timer: TimerKey,
         timeout: Duration,
-    ) {
+        timers: &mut Wheel<Timer>,
+    ) -> Result<(), CallError> {
+        if let Err(used) = self.places.enter(&party, Amount::ONE) {
+            return Err(CallError::not_sent(ErrorCode::Overloaded, used.tell(&party, "waits for plugins")));
+        }
+        let timer = timers.insert(now.plus(timeout), Timer::Wait(key));
         self.waits.insert(key, Wait { plugin, goal, timer, timeout, party });
+        Ok(())
     }
 
     /// How many wait.

@@ -310,13 +310,9 @@ impl Supervisor {
         let Some(key) = self.find(id) else {
             return self.actions.push_back(Action::Waited(wait, Err(unknown(id))));
         };
-        if let Err(used) = self.waits.take_place(&party) {
-            let error = CallError::not_sent(ErrorCode::Overloaded, used.tell(&party, "waits for plugins"));
+        if let Err(error) = self.waits.add(now, (wait, party), key, goal, timeout, &mut self.timers) {
             return self.actions.push_back(Action::Waited(wait, Err(error.at(id, None))));
         }
-        let at = now.plus(timeout);
-        let timer = self.timers.insert(at, Timer::Wait(wait));
-        self.waits.add((wait, party), key, goal, timer, timeout);
         if let Some(plugin) = self.plugins.get(&key) {
             self.waits.check(now, key, plugin, false, &mut self.timers, &mut self.actions);
         }
