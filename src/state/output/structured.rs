@@ -39,42 +39,45 @@ fn parse_json(line: &str) -> Option<Structured> {
 }
 
 fn take_level(members: &mut Map<String, Value>) -> Option<Level> {
-    for name in LEVEL_MEMBERS {
-        if let Some(level) = members.get(name).and_then(level_of) {
-            members.remove(name);
-            return Some(level);
-        }
-    }
+    let level = LEVEL_MEMBERS.iter().find_map(|name| take(members, name, level_of));
     // ECS, where its members are not joined by dots.
-    let Some(Value::Object(log)) = members.get_mut("log") else { return None };
-    let level = log.get("level").and_then(level_of)?;
-    log.remove("level");
-    if log.is_empty() {
-        members.remove("log");
-    }
-    Some(level)
+    level.or_else(|| take_within(members, "log", "level", level_of))
 }
 
 fn take_message(members: &mut Map<String, Value>) -> Option<String> {
-    for name in MESSAGE_MEMBERS {
-        if members.get(name).is_some_and(Value::is_string)
-            && let Some(Value::String(message)) = members.remove(name)
-        {
-            return Some(message);
-        }
-    }
+    let message = MESSAGE_MEMBERS.iter().find_map(|name| take(members, name, text_of));
     // tracing has it among the fields of the event.
-    let Some(Value::Object(fields)) = members.get_mut("fields") else { return None };
-    let message = fields.get("message")?.as_str()?.to_owned();
-    fields.remove("message");
-    if fields.is_empty() {
-        members.remove("fields");
+    message.or_else(|| take_within(members, "fields", "message", text_of))
+}
+
+/// Takes a member out that says what is looked for.
+fn take<T>(members: &mut Map<String, Value>, name: &str, read: fn(&mut Value) -> Option<T>) -> Option<T> {
+    let said = read(members.get_mut(name)?)?;
+    members.remove(name);
+    Some(said)
+}
+
+/// Takes a member out of a member, and that one too where nothing else is in it.
+fn take_within<T>(
+    members: &mut Map<String, Value>,
+    outer: &str,
+    name: &str,
+    read: fn(&mut Value) -> Option<T>,
+) -> Option<T> {
+    let inner = members.get_mut(outer)?.as_object_mut()?;
+    let said = take(inner, name, read)?;
+    if inner.is_empty() {
+        members.remove(outer);
     }
-    Some(message)
+    Some(said)
+}
+
+fn text_of(value: &mut Value) -> Option<String> {
+    if let Value::String(text) = value { Some(std::mem::take(text)) } else { None }
 }
 
 /// A name, or a number as pino and bunyan have it: 10 trace, 20 debug, 30 info, 40 warn, 50 error, 60 fatal.
-fn level_of(value: &Value) -> Option<Level> {
+fn level_of(value: &mut Value) -> Option<Level> {
     match value {
         Value::String(name) => Level::said(name),
         Value::Number(number) => match number.as_u64()? {
