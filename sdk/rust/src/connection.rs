@@ -36,7 +36,7 @@ const READER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const READER_WRITES_MAX: usize = 4;
 
 /// Bytes asked of the socket at a time.
-const READ_BYTES: usize = 64 * 1024;
+pub(crate) const READ_BYTES: usize = 64 * 1024;
 
 /// The receiving end. It goes from thread to thread with the reading role; in a box, because it does so at each call.
 pub(crate) struct Input {
@@ -86,11 +86,19 @@ impl Input {
 
     /// Reads once. Returns how many bytes that were.
     pub(crate) fn read_once(&mut self, connection: &UnixStream, bytes_max: usize) -> io::Result<usize> {
-        let Received { bytes, fds, truncated } =
-            scm::receive(connection.as_fd(), self.receiver.space(bytes_max))?;
-        self.receiver.filled(bytes, fds, truncated);
-        Ok(bytes)
+        receive(connection, &mut self.receiver, bytes_max)
     }
+}
+
+/// Reads once, in either role. Returns how many bytes that were.
+pub(crate) fn receive(
+    connection: &UnixStream,
+    receiver: &mut Receiver<OwnedFd>,
+    bytes_max: usize,
+) -> io::Result<usize> {
+    let Received { bytes, fds, truncated } = scm::receive(connection.as_fd(), receiver.space(bytes_max))?;
+    receiver.filled(bytes, fds, truncated);
+    Ok(bytes)
 }
 
 /// Whether a read failed because nobody is there any more.

@@ -333,6 +333,5 @@ fn time_for(
         return Err(CallError::not_sent(ErrorCode::DeadlineExceeded, text));
     }
     // As good as for ever; a number of milliseconds that the clock cannot hold is none.
-    let left = left.min(Duration::from_secs(u32::MAX.into()));
-    Ok(left)
+    Ok(left.min(Duration::from_secs(u32::MAX.into())))
 }

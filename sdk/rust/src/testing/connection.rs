@@ -4,9 +4,10 @@
 //! which then say why.
 
 use crate::config::Config;
+use crate::connection::{READ_BYTES, receive};
 use crate::hello::is_again;
 use rpc_plugin_interface::parcel::CallBackFn;
-use rpc_plugin_interface::scm::{self, Received};
+use rpc_plugin_interface::scm;
 use rpc_plugin_interface::{Caller, Local, Outgoing, Parcel, Reply};
 use rpc_plugin_peer::{
     Agreed, NewRequest, Receiver, RequestsOut, Role, SendQueue, Time, Violation, check_method_of_call,
@@ -41,8 +42,6 @@ const HEARTBEAT_MISSES_MAX: usize = 3;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a call ends that names no time.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes asked of the socket at a time.
-const READ_BYTES: usize = 64 * 1024;
 
 /// News of a call.
 pub(super) enum Told {
@@ -173,9 +172,7 @@ impl Connection {
     /// Ends the connection, and all calls with this reason.
     pub(super) fn close(&self, why: &str) {
         let mut state = self.state();
-        if state.over.is_none() {
-            state.over = Some(why.to_owned());
-        }
+        state.over.get_or_insert_with(|| why.to_owned());
         let _ = self.stream.shutdown(Shutdown::Both);
         let text = format!("the plugin was lost: {why}");
         while let Some(request) = state.requests.pop() {
@@ -209,13 +206,11 @@ impl Connection {
     }
 
     fn read_all(self: Arc<Self>, mut receiver: Receiver<OwnedFd>) {
-        let why = loop {
-            match self.read_once(&mut receiver) {
-                Ok(()) => {}
-                Err(why) => break why,
+        loop {
+            if let Err(why) = self.read_once(&mut receiver) {
+                return self.close(&why);
             }
-        };
-        self.close(&why);
+        }
     }
 
     fn read_once(self: &Arc<Self>, receiver: &mut Receiver<OwnedFd>) -> Result<(), String> {
@@ -278,14 +273,12 @@ impl Connection {
         let params = request.params.map(ToOwned::to_owned);
         let connection = Arc::clone(self);
         let thread = crate::threads::handler_builder("test-service".to_owned());
-        let answer = move || {
-            let answer = match connection.answer(method, params, fds) {
-                Ok(reply) => reply,
-                Err(error) => return connection.write(|out| write_error(out, Some(&id), &error), Vec::new()),
-            };
-            let Reply { result, fds } = answer;
-            let count = fds.len();
-            connection.write(|out| write_result(out, &id, &result, count, &[]), fds);
+        let answer = move || match connection.answer(method, params, fds) {
+            Ok(Reply { result, fds }) => {
+                let count = fds.len();
+                connection.write(|out| write_result(out, &id, &result, count, &[]), fds);
+            }
+            Err(error) => connection.write(|out| write_error(out, Some(&id), &error), Vec::new()),
         };
         thread.spawn(answer).map(drop).map_err(|error| error.to_string())
     }
@@ -296,36 +289,35 @@ impl Connection {
         params: Option<Box<RawValue>>,
         fds: Vec<OwnedFd>,
     ) -> Result<Reply, ErrorObject> {
-        let raw = |json: String| {
-            RawValue::from_string(json)
-                .map_err(|error| ErrorObject::new(ErrorCode::InternalError, error.to_string()))
-        };
-        match method.as_str() {
-            METHOD_LOG => Ok(Reply { result: raw("{}".to_owned())?, fds: Vec::new() }),
+        let result = match method.as_str() {
+            METHOD_LOG => "{}".to_owned(),
             METHOD_EVENT => {
                 // What nobody takes is dropped.
                 let _ = self.events.try_send(params_into(params.as_deref())?);
-                Ok(Reply { result: raw("{}".to_owned())?, fds: Vec::new() })
+                "{}".to_owned()
             }
             METHOD_CALLBACK => {
                 let CallBack { id, params } = params_into(params.as_deref())?;
                 let function = self.callback(id).ok_or_else(|| {
                     ErrorObject::new(ErrorCode::InvalidParams, format!("there is no callback {id}"))
                 })?;
-                Ok(Reply { result: raw(function(params.as_deref(), fds)?)?, fds: Vec::new() })
+                function(params.as_deref(), fds)?
             }
             METHOD_CALL => {
                 // The services stand in for the other plugins.
                 let HostCall { method, params, .. } = params_into(params.as_deref())?;
-                self.answer(method, params, fds)
+                return self.answer(method, params, fds);
             }
             _ => {
                 let params = params.map(|params| params.get().to_owned());
                 let parcel = Parcel { fds, ..Parcel::default() };
                 let call = Outgoing { method: method.into(), params, parcel, ..Outgoing::default() };
-                self.services.make(call).map_err(|error| error.to_object())
+                return self.services.make(call).map_err(|error| error.to_object());
             }
-        }
+        };
+        let result = RawValue::from_string(result)
+            .map_err(|error| ErrorObject::new(ErrorCode::InternalError, error.to_string()))?;
+        Ok(Reply { result, fds: Vec::new() })
     }
 
     /// The function that came with a call which has not ended.
@@ -346,12 +338,10 @@ fn text(error: ErrorObject) -> String {
 
 /// Reads once.
 fn read(stream: &UnixStream, receiver: &mut Receiver<OwnedFd>) -> std::io::Result<()> {
-    let Received { bytes, fds, truncated } = scm::receive(stream.as_fd(), receiver.space(READ_BYTES))?;
-    if bytes == 0 {
-        return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it closed the connection"));
+    match receive(stream, receiver, READ_BYTES)? {
+        0 => Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it closed the connection")),
+        _ => Ok(()),
     }
-    receiver.filled(bytes, fds, truncated);
-    Ok(())
 }
 
 /// The hello, if it is that of the plugin that was launched so: the proof.
