@@ -235,10 +235,14 @@ impl OpenRequest {
     /// Why there is no result.
     pub(crate) fn wait(self) -> Result<Reply, CallError> {
         if !self.slot.is_over() {
+            let (made, timeout) = self.made;
+            let mut limit = WaitLimit::new(timeout);
+            // Before the place is given to others: whoever sees that it is given knows that a standstill would be seen.
+            self.requester.standstills.left(&mut limit, made);
             let suspended = self.requester.suspend(&self.slot);
             let suspended =
                 suspended.map_err(|text| CallError::indeterminate(ErrorCode::WouldDeadlock, text))?;
-            self.wait_over();
+            self.wait_over(limit);
             // Without the slot's lock: whoever has that of the places may ask for the slot's.
             drop(suspended);
         }
@@ -265,13 +269,11 @@ impl OpenRequest {
     }
 
     /// Waits until it is over, telling of progress meanwhile.
-    fn wait_over(&self) {
-        let (made, timeout) = self.made;
-        let mut limit = WaitLimit::new(timeout);
+    fn wait_over(&self, mut limit: WaitLimit) {
         let mut state = self.slot.lock();
         loop {
             // Also once it is over: who slept through a standstill may be the only one that saw it.
-            let left = self.requester.standstills.left(&mut limit, made);
+            let left = self.requester.standstills.left(&mut limit, self.made.0);
             if state.end.is_some() {
                 return;
             }
