@@ -219,41 +219,39 @@ impl PendingReplies {
 
     /// Cancels the call or wait of one request of an admin connection; whether there was one.
     pub(super) fn cancel_of(&mut self, supervisor: &mut Supervisor, now: Time, of: &AdminTicket) -> bool {
-        let is_of = |ticket: &AdminTicket| (ticket.client, &ticket.id) == (of.client, &of.id);
-        let call = self.calls.keys().into_iter().find(|key| match self.calls.get(*key) {
-            Some(PendingReply { waiter: CallWaiter::Admin(ticket, _), .. }) => is_of(ticket),
-            _ => false,
-        });
-        let wait =
-            self.waits.keys().into_iter().find(
-                |key| matches!(self.waits.get(*key), Some(WaitWaiter::Admin(ticket, _)) if is_of(ticket)),
-            );
-        if let Some(key) = call {
-            self.cancel(supervisor, now, CallKey(key));
-        }
-        if let Some(key) = wait {
-            self.waits.remove(key);
-            supervisor.forget_wait(WaitKey(key));
-        }
-        call.is_some() || wait.is_some()
+        self.cancel_where(supervisor, now, |ticket| (ticket.client, &ticket.id) == (of.client, &of.id))
     }
 
     /// Cancels all of an admin connection that has gone.
     pub(super) fn cancel_all_of(&mut self, supervisor: &mut Supervisor, now: Time, client: u64) {
+        self.cancel_where(supervisor, now, |ticket| ticket.client == client);
+    }
+
+    /// Cancels the calls and waits of admin connections that `is_of` names; whether there were any.
+    fn cancel_where(
+        &mut self,
+        supervisor: &mut Supervisor,
+        now: Time,
+        is_of: impl Fn(&AdminTicket) -> bool,
+    ) -> bool {
+        let mut any = false;
         for key in self.calls.keys() {
             if let Some(PendingReply { waiter: CallWaiter::Admin(ticket, _), .. }) = self.calls.get(key)
-                && ticket.client == client
+                && is_of(ticket)
             {
                 self.cancel(supervisor, now, CallKey(key));
+                any = true;
             }
         }
         for key in self.waits.keys() {
             if let Some(WaitWaiter::Admin(ticket, _)) = self.waits.get(key)
-                && ticket.client == client
+                && is_of(ticket)
             {
                 self.waits.remove(key);
                 supervisor.forget_wait(WaitKey(key));
+                any = true;
             }
         }
+        any
     }
 }
