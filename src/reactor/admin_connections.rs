@@ -57,8 +57,10 @@ pub(crate) struct AdminGroupSocket {
     pub(crate) gid: u32,
 }
 
-/// Tables of the loop that serving a client takes.
+/// What serving a client takes of the loop.
 pub(super) struct AdminTables<'a> {
+    /// Why the host is ending, once it is. Clients are served until it has ended.
+    pub(super) ending: Option<&'a str>,
     pub(super) pending: &'a mut PendingReplies,
     pub(super) held: &'a mut HeldReplies,
 }
@@ -79,8 +81,6 @@ pub(super) struct AdminConnections {
     uid: u32,
     runtime_dir: Arc<RuntimeDir>,
     sinks: SinkQuestions,
-    /// Why the host is ending, once it is.
-    ending: Option<String>,
 }
 
 impl AdminConnections {
@@ -100,14 +100,7 @@ impl AdminConnections {
             uid: effective_uid(),
             runtime_dir,
             sinks,
-            ending: None,
         }
-    }
-
-    /// Has clients told that the host is ending, and why; gives the reason back. They are served until it has ended.
-    pub(super) fn ending(&mut self, reason: String) -> String {
-        self.ending = Some(reason.clone());
-        reason
     }
 
     /// Begins to accept clients, unless they have to wait for [`AdminConnections::open`].
@@ -310,7 +303,7 @@ impl AdminConnections {
             if client.enter(&request.id) {
                 let ticket = AdminTicket { client: key, id: request.id };
                 let (method, params) = (&*request.method, request.params.as_deref());
-                let (reply, end_asked) = self.serve(hub, tables.pending, now, &ticket, method, params);
+                let (reply, end_asked) = self.serve(hub, tables, now, &ticket, method, params);
                 *end = end.take().or(end_asked);
                 tables.held.expect_answer();
                 if let AdminReply::Now(answer) = reply {
@@ -333,7 +326,7 @@ impl AdminConnections {
     fn serve(
         &mut self,
         hub: &mut Hub,
-        pending: &mut PendingReplies,
+        tables: &mut AdminTables<'_>,
         now: Time,
         ticket: &AdminTicket,
         method: &str,
@@ -344,7 +337,7 @@ impl AdminConnections {
             runtime_dir: self.runtime_dir.path(),
             clients: self.clients.len() as u32,
             events_dropped: hub.recorder.dropped(),
-            ending: self.ending.as_deref(),
+            ending: tables.ending,
             shortages: hub.shortages(),
             sinks: self.sinks.clone(),
         };
@@ -361,7 +354,7 @@ impl AdminConnections {
             peer_pid: peer.pid,
             notes: &mut notes,
             end: &mut end,
-            pending,
+            pending: tables.pending,
             ticket: ticket.clone(),
         };
         let reply = socket.service.handle(&mut cx, method, params);

@@ -153,7 +153,8 @@ impl Reactor {
             Some(Source::AdminListener) => self.admin.accept(hub, now),
             Some(Source::RuntimeDir) => self.runtime_folder.changed(now),
             Some(Source::AdminConnection(client)) => {
-                let mut tables = AdminTables { pending: &mut self.pending, held: &mut self.held };
+                let ending = self.ending.as_ref().map(|ending| &*ending.reason);
+                let mut tables = AdminTables { ending, pending: &mut self.pending, held: &mut self.held };
                 if let Some(reason) = self.admin.read(hub, &mut tables, now, client, closed) {
                     self.begin_end(now, reason);
                 }
@@ -467,7 +468,7 @@ impl Reactor {
     fn begin_end(&mut self, now: Time, reason: String) {
         if self.ending.is_none() {
             let by = now.plus(self.hub.supervisor.stop_timeout()).plus(LADDER_SLACK);
-            self.ending = Some(Ending { by, reason: self.admin.ending(reason) });
+            self.ending = Some(Ending { by, reason });
             self.hub.supervisor.end(now);
         }
     }
