@@ -6,12 +6,11 @@
 use super::lanes::Lanes;
 use super::options::{Durability, LogOptions};
 use super::owner::owners;
-use super::progress::{LogProgress, Settled, Ticket};
-use super::queue::EventQueue;
+use super::progress::{Settled, Ticket};
 use super::syncer::Syncer;
 use super::thread::RecordThread;
 use super::trouble::{RecordTrouble, TroubleNotice};
-use super::writer::{LogCounts, LogShared, Writer};
+use super::writer::{LogShared, Writer};
 use super::written::{WrittenLines, WrittenNotice};
 use rpc_plugin_peer::Party;
 use rpc_plugin_record::{Disk, Entry, FILE_NAME, Place, SystemDisk, remove_leftovers};
@@ -19,7 +18,7 @@ use rpc_plugin_wire::event::Level;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long dropping the last handle waits for the writer to write what it was given.
@@ -64,12 +63,7 @@ impl EventLog {
             // What stays costs room, and is told when its file is packed again.
             let _ = remove_leftovers(&Place::of(runtime_dir, owner.as_ref()).path(), FILE_NAME);
         }
-        let shared = Arc::new(LogShared {
-            queue: EventQueue::new(options.queue_max),
-            progress: LogProgress::default(),
-            counts: LogCounts::default(),
-            is_moved: AtomicBool::default(),
-        });
+        let shared = Arc::new(LogShared::new(options.queue_max));
         let (written, trouble) = (Arc::new(WrittenNotice::default()), Arc::new(TroubleNotice::default()));
         let sync_disk = Arc::clone(&disk);
         let mut lanes =
@@ -88,14 +82,8 @@ impl EventLog {
     /// A log that records nothing and has no thread, for programs that want none.
     #[must_use]
     pub fn disabled() -> EventLog {
-        let shared = LogShared {
-            queue: EventQueue::new(1),
-            progress: LogProgress::default(),
-            counts: LogCounts::default(),
-            is_moved: AtomicBool::default(),
-        };
+        let (shared, written, trouble) = (Arc::new(LogShared::new(1)), Arc::default(), Arc::default());
         let (durability, hold_max) = (Durability::None, Duration::ZERO);
-        let (shared, written, trouble) = (Arc::new(shared), Arc::default(), Arc::default());
         let inner = LogInner { shared, written, trouble, durability, hold_max, writer: None };
         EventLog { inner: Arc::new(inner) }
     }

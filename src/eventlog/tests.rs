@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::eventlog::lanes::{BACKLOG_BYTES_MAX, OPEN_MAX, SyncScope};
+use crate::eventlog::progress::LogProgress;
 use crate::eventlog::queue::QUEUE_BYTES_MAX;
 use nix::sys::stat::Mode;
 use rpc_plugin_wire::event::{EventKind, Level, Record};
@@ -64,18 +65,12 @@ fn start(folder: &Path, queue_max: usize) -> io::Result<EventLog> {
 impl EventLog {
     /// A log whose writer never takes anything.
     pub(crate) fn stalled(queue_max: usize) -> EventLog {
-        let shared = LogShared {
-            queue: EventQueue::new(queue_max),
-            progress: LogProgress::default(),
-            counts: LogCounts::default(),
-            is_moved: AtomicBool::default(),
-        };
         let handle = RecordThread::start("stalled", || ()).unwrap();
         EventLog {
             inner: Arc::new(LogInner {
                 written: Arc::default(),
                 trouble: Arc::default(),
-                shared: Arc::new(shared),
+                shared: Arc::new(LogShared::new(queue_max)),
                 durability: Durability::Relaxed,
                 hold_max: LONG,
                 writer: Some(handle),

@@ -42,6 +42,18 @@ pub(super) struct LogShared {
     pub(super) is_moved: AtomicBool,
 }
 
+impl LogShared {
+    /// What is shared of a log that was given nothing, with room for so many events.
+    pub(super) fn new(queue_max: usize) -> LogShared {
+        LogShared {
+            queue: EventQueue::new(queue_max),
+            progress: LogProgress::default(),
+            counts: LogCounts::default(),
+            is_moved: AtomicBool::default(),
+        }
+    }
+}
+
 pub(super) struct Writer {
     shared: Arc<LogShared>,
     lanes: Lanes,
