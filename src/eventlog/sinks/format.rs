@@ -22,13 +22,8 @@ pub fn json_line(event: &Event) -> Vec<u8> {
     line
 }
 
-/// The severity of RFC 5424 section 6.2.1, which are also the priorities of sd-daemon(3).
-pub(super) fn severity(record: &Record) -> u8 {
-    severity_of(&record.level)
-}
-
-/// The same of a level by its name.
-pub(super) fn severity_of(level: &str) -> u8 {
+/// The severity, by the name of a level, of RFC 5424 section 6.2.1, which are also the priorities of sd-daemon(3).
+pub(super) fn severity(level: &str) -> u8 {
     match level {
         "debug" => 7,
         "info" => 6,
@@ -63,7 +58,7 @@ pub(super) fn text_line(record: &Record, with_priority: bool) -> Vec<u8> {
     let mut out = String::new();
     if with_priority {
         // The journal keeps a time of its own, and this says when it happened.
-        let _ = write!(out, "<{}>", severity(record));
+        let _ = write!(out, "<{}>", severity(&record.level));
     }
     out.push_str(&escape(&record.time));
     let _ = write!(out, " {:5} ", record.level);
@@ -75,7 +70,7 @@ pub(super) fn text_line(record: &Record, with_priority: bool) -> Vec<u8> {
 /// One message for a syslog daemon on this machine.
 pub(super) fn syslog(record: &Record, format: SyslogFormat) -> Vec<u8> {
     let mut out = String::new();
-    let (priority, pid) = (FACILITY_DAEMON + severity(record), std::process::id());
+    let (priority, pid) = (FACILITY_DAEMON + severity(&record.level), std::process::id());
     let _ = match format {
         SyslogFormat::Rfc3164 => write!(out, "<{priority}>{IDENTIFIER}[{pid}]: "),
         SyslogFormat::Rfc5424 => {
@@ -103,7 +98,7 @@ pub(super) fn journald(event: &Event) -> Vec<u8> {
     said(record, &mut message);
     let mut out = Vec::with_capacity(2 * event.text.len() + 256);
     field(&mut out, "MESSAGE", &message);
-    field(&mut out, "PRIORITY", &severity(record).to_string());
+    field(&mut out, "PRIORITY", &severity(&record.level).to_string());
     field(&mut out, "SYSLOG_IDENTIFIER", IDENTIFIER);
     field(&mut out, "RPC_PLUGIN_EVENT", &record.event);
     field(&mut out, "RPC_PLUGIN_COMPONENT", &record.component);

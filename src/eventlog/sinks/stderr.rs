@@ -5,7 +5,7 @@
 //! What always holds: no more is written at once than a pipe that is ready takes (PIPE_BUF, pipe(7)), so that
 //! a reader that stands still is noticed.
 
-use super::format::{severity_of, text_line};
+use super::format::{severity, text_line};
 use super::options::Prefix;
 use super::target::{Event, EventTarget, SinkFault};
 use super::window::write_by;
@@ -35,13 +35,11 @@ impl StderrSink {
         };
         StderrSink { with_priority }
     }
-}
 
-impl StderrSink {
     /// What begins a line of that level: its priority, where lines have one.
     #[must_use]
     pub fn prefix(&self, level: Level) -> String {
-        if self.with_priority { format!("<{}>", severity_of(level.as_str())) } else { String::new() }
+        if self.with_priority { format!("<{}>", severity(level.as_str())) } else { String::new() }
     }
 
     /// Writes text.
