@@ -62,7 +62,6 @@ impl PendingCall {
     }
 
     /// Waits for the end as [`PendingCall::wait`] does, tells of progress meanwhile, and gives up once `token` says so.
-    /// Waits for the end of the call, and meanwhile tells of its progress and lets `token` cancel it.
     pub(crate) fn wait_watched(
         self,
         tell: Option<&dyn Fn(&RawValue)>,
