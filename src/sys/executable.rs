@@ -22,8 +22,8 @@ use super::folder::{
 };
 use super::writable::WritablePaths;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::fcntl::{AT_FDCWD, AtFlags, readlinkat};
+use nix::sys::stat::{FileStat, SFlag};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, faccessat};
 use std::ffi::OsStr;
@@ -119,21 +119,12 @@ fn open_in(
     writable: &mut WritablePaths,
     is_trusted: impl Fn(u32) -> bool,
 ) -> Result<(File, Format), ExecutableProblem> {
-    // First without opening the file as such: opening a device can have effects.
-    let looked_at =
-        openat(&folder.fd, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut check = |fd: &OwnedFd| {
-        let stat = fstat(fd)?;
-        check_kind(fd, &stat)?;
-        let noted = trust.note((folder, name, fd, &stat), is_trusted(stat.st_uid), writable);
-        noted.map_err(ExecutableProblem::Writable)?;
-        Ok::<_, ExecutableProblem>(stat)
-    };
-    check(&looked_at)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let fd = openat(&folder.fd, name, flags, Mode::empty())?;
-    // What counts is the file that is open now.
-    let stat = check(&fd)?;
+    let path = folder.path.join(name);
+    let (fd, stat) = folder.open_file(name, |fd, stat| {
+        check_kind(fd, stat)?;
+        let noted = trust.note((&path, &path_of_open(fd), stat), is_trusted(stat.st_uid), writable);
+        noted.map_err(ExecutableProblem::Writable)
+    })?;
     check_permissions(&stat, trust, is_trusted)?;
     check_access(&fd, &stat)?;
     let file = File::from(fd);

@@ -4,6 +4,7 @@ use super::super::testing::{chmod, file, folder, set_capabilities, subfolder};
 use super::super::writable::WritablePath;
 use super::*;
 use ExecutableProblem as P;
+use nix::sys::stat::Mode;
 use std::os::unix::fs::symlink;
 
 /// Opens it where no group is anybody's private one.

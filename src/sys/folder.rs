@@ -80,17 +80,16 @@ impl Trust {
         stat.st_mode & 0o002 != 0 || stat.st_mode & 0o020 != 0 && !is_group_trusted()
     }
 
-    /// Adds a file of a folder to what others can change, if its owner is trusted and they can; then nothing of it may be
-    /// used.
+    /// Adds a file to what others can change, if its owner is trusted and they can; then nothing of it may be used. `path` is
+    /// what it is called, `found` is as for [`Trust::lets_others_write`].
     pub(super) fn note(
         self,
-        found: (&Folder, &OsStr, &OwnedFd, &FileStat),
+        (path, found, stat): (&Path, &Path, &FileStat),
         is_owner_trusted: bool,
         writable: &mut WritablePaths,
     ) -> Result<(), WritablePaths> {
-        let (folder, name, fd, stat) = found;
-        if is_owner_trusted && self.lets_others_write(&path_of_open(fd), stat) {
-            writable.add(WritablePath::new(&folder.path.join(name), stat));
+        if is_owner_trusted && self.lets_others_write(found, stat) {
+            writable.add(WritablePath::new(path, stat));
         }
         writable.none()
     }
@@ -114,6 +113,40 @@ pub struct Folder {
     pub fd: OwnedFd,
     /// Its path without links, `.` or `..`.
     pub path: PathBuf,
+}
+
+impl Folder {
+    /// Opens a file for reading; links are not followed. `check` is asked twice: first without opening the file as such, because
+    /// opening a device can have effects, then about the file that is open, which is what counts.
+    pub(super) fn open_file<E: From<Errno>>(
+        &self,
+        name: &OsStr,
+        mut check: impl FnMut(&OwnedFd, &FileStat) -> Result<(), E>,
+    ) -> Result<(OwnedFd, FileStat), E> {
+        let mut open = |flags| -> Result<(OwnedFd, FileStat), E> {
+            let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let fd = openat(&self.fd, name, flags, Mode::empty())?;
+            let stat = fstat(&fd)?;
+            check(&fd, &stat)?;
+            Ok((fd, stat))
+        };
+        open(OFlag::O_PATH)?;
+        open(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+    }
+
+    /// What has that name, opened with `O_PATH`; and where it leads, if it is a link of a trusted owner.
+    fn look(&self, name: &OsStr, trust: Trust) -> Result<(OwnedFd, Option<OsString>), FolderProblem> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(&self.fd, name, flags, Mode::empty())?;
+        let stat = fstat(&fd)?;
+        if kind(&stat) != SFlag::S_IFLNK {
+            return Ok((fd, None));
+        }
+        // In a sticky folder anybody may have put a link.
+        check_owner(&stat, trust)?;
+        let target = readlinkat(&fd, "")?;
+        Ok((fd, Some(target)))
+    }
 }
 
 /// What is wrong with something on the way.
@@ -216,10 +249,10 @@ pub(super) fn open_noting(
     if !path.is_absolute() {
         return Err(fail(path, FolderProblem::NotAbsolute));
     }
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = PathBuf::from("/");
-    let root_fd = open("/", flags | OFlag::O_DIRECTORY, Mode::empty())
-        .map_err(|errno| fail(&root, FolderProblem::System(errno)))?;
+    let root_fd =
+        open("/", flags, Mode::empty()).map_err(|errno| fail(&root, FolderProblem::System(errno)))?;
     check_folder(&root_fd, trust, &root, writable).map_err(|problem| fail(&root, problem))?;
     let mut here = Folder { fd: root_fd, path: root };
     // The folders above `here`. `..` goes back to the very folder that was passed and checked.
@@ -237,19 +270,13 @@ pub(super) fn open_noting(
             continue;
         }
         let next_path = here.path.join(&name);
-        let mut step = || -> Result<(OwnedFd, Option<OsString>), FolderProblem> {
-            let fd = openat(&here.fd, name.as_os_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())?;
-            let stat = fstat(&fd)?;
-            if kind(&stat) != SFlag::S_IFLNK {
-                check_folder(&fd, trust, &next_path, writable)?;
-                return Ok((fd, None));
+        let found = here.look(&name, trust).and_then(|found| {
+            if let (fd, None) = &found {
+                check_folder(fd, trust, &next_path, writable)?;
             }
-            // In a sticky folder anybody may have put a link.
-            check_owner(&stat, trust)?;
-            let target = readlinkat(&fd, "")?;
-            Ok((fd, Some(target)))
-        };
-        match step().map_err(|problem| fail(&next_path, problem))? {
+            Ok(found)
+        });
+        match found.map_err(|problem| fail(&next_path, problem))? {
             (_, Some(target)) => {
                 let target = PathBuf::from(target);
                 if target.is_absolute() && !above.is_empty() {
@@ -281,20 +308,9 @@ pub(super) fn find_noting(
             return Err(fail(FolderProblem::NotAFile));
         };
         let folder = open_noting(parent, trust, writable)?;
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let look = || -> Result<Option<OsString>, FolderProblem> {
-            let fd = openat(&folder.fd, name, flags, Mode::empty())?;
-            let stat = fstat(&fd)?;
-            if kind(&stat) != SFlag::S_IFLNK {
-                return Ok(None);
-            }
-            // In a sticky folder anybody may have put a link.
-            check_owner(&stat, trust)?;
-            Ok(Some(readlinkat(&fd, "")?))
-        };
-        match look().map_err(fail)? {
-            None => return Ok((folder, name.to_owned())),
-            Some(target) => path = folder.path.join(target),
+        match folder.look(name, trust).map_err(fail)? {
+            (_, None) => return Ok((folder, name.to_owned())),
+            (_, Some(target)) => path = folder.path.join(target),
         }
     }
     Err(FolderError { path, problem: FolderProblem::TooManySteps })

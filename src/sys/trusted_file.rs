@@ -10,10 +10,9 @@
 #![forbid(unsafe_code)]
 
 use super::folder::{FolderError, FolderProblem, Trust, expected_uids, find_noting, kind, path_of_open};
-use super::writable::{WritablePath, WritablePaths};
+use super::writable::WritablePaths;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, SFlag, fstat};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -80,19 +79,13 @@ fn open_as(path: &Path, trust: Trust) -> Result<File, TrustedFileError> {
         _ => TrustedFileError::Way(error),
     })?;
     let path = folder.path.join(&name);
-    let mut open = |flags| -> Result<File, TrustedFileError> {
-        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(&folder.fd, name.as_os_str(), flags, Mode::empty())?;
-        let stat = fstat(&file)?;
-        if kind(&stat) != SFlag::S_IFREG {
+    let (fd, _) = folder.open_file(&name, |fd, stat| {
+        if kind(stat) != SFlag::S_IFREG {
             return Err(TrustedFileError::NotAFile(path.clone()));
         }
-        check(&path, &path_of_open(&file), &stat, trust, &mut writable)?;
-        Ok(file.into())
-    };
-    // First without opening the file as such: opening a device can have effects.
-    open(OFlag::O_PATH)?;
-    open(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+        check(&path, &path_of_open(fd), stat, trust, &mut writable)
+    })?;
+    Ok(fd.into())
 }
 
 /// A pipe, which may have no path of its own. Whose it is is asked before it is opened too: that waits for a writer.
@@ -121,16 +114,14 @@ fn check(
     if !trust.of_folder(owner) {
         return Err(TrustedFileError::Owner(path.to_owned(), owner, trust.uid()));
     }
-    if trust.lets_others_write(found, stat) {
-        writable.add(WritablePath::new(path, stat));
-    }
-    writable.none().map_err(TrustedFileError::Writable)
+    trust.note((path, found, stat), true, writable).map_err(TrustedFileError::Writable)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{chmod, file, folder, subfolder};
     use super::*;
+    use nix::sys::stat::Mode;
     use std::io::{Read, Write};
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::symlink;
