@@ -19,25 +19,10 @@ const GROUPS: &str = "/etc/group";
 /// Most that is read of either; where there is more, no group is private. Bytes.
 const TABLE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What the rule is about.
-struct GroupFacts<'a> {
-    /// The owner's name.
-    owner: &'a str,
-    /// The group's name.
-    group: &'a str,
-    /// Names of those that the group lists.
-    members: &'a [String],
-    /// Whether it is the primary group of a user with another uid, or another group of its number has other members.
-    is_of_others: bool,
-}
-
-impl GroupFacts<'_> {
-    fn is_private(&self) -> bool {
-        !self.owner.is_empty()
-            && self.owner == self.group
-            && self.members.iter().all(|member| member == self.owner)
-            && !self.is_of_others
-    }
+/// The rule, by the names of the owner, the group, and those that the group lists. `is_of_others`: whether it is the primary
+/// group of a user with another uid, or another group of its number has other members; the most expensive, so it is asked last.
+fn is_private(owner: &str, group: &str, members: &[String], is_of_others: impl FnOnce() -> bool) -> bool {
+    !owner.is_empty() && owner == group && members.iter().all(|member| member == owner) && !is_of_others()
 }
 
 /// Whether the group is the private one of that user, as the system's databases say. Blocks.
@@ -48,16 +33,10 @@ pub(super) fn is_private_group(owner: u32, gid: u32) -> bool {
     }
     let Ok(Some(user)) = User::from_uid(Uid::from_raw(owner)) else { return false };
     let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid)) else { return false };
-    let facts = GroupFacts {
-        owner: &user.name,
-        group: &group.name,
-        members: &group.mem,
-        // The most expensive, so it is asked last.
-        is_of_others: user.name == group.name
-            && (table(USERS).is_none_or(|users| is_primary_of_others(&users, owner, gid))
-                || table(GROUPS).is_none_or(|groups| has_other_members(&groups, &user.name, gid))),
-    };
-    facts.is_private()
+    is_private(&user.name, &group.name, &group.mem, || {
+        table(USERS).is_none_or(|users| is_primary_of_others(&users, owner, gid))
+            || table(GROUPS).is_none_or(|groups| has_other_members(&groups, &user.name, gid))
+    })
 }
 
 /// Whether it is a group that the user's own files get without further ado: the user's primary one, or this process's.
@@ -107,7 +86,7 @@ mod tests {
     fn a_group_is_private_by_its_name_its_members_and_the_users_that_have_it() {
         let is_private = |owner, group, members: &[&str], is_of_others| {
             let members: Vec<_> = members.iter().map(|member| (*member).to_owned()).collect();
-            GroupFacts { owner, group, members: &members, is_of_others }.is_private()
+            super::is_private(owner, group, &members, || is_of_others)
         };
         assert!(is_private("alice", "alice", &[], false));
         assert!(is_private("alice", "alice", &["alice"], false));
