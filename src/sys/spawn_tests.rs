@@ -2,7 +2,9 @@
 
 use super::super::executable::open;
 use super::super::process::{ExitStatus, Signal};
-use super::super::testing::{DEADLINE, ended, eventually, file, finish, folder, script, spawn_patiently};
+use super::super::testing::{
+    DEADLINE, alone, ended, eventually, file, finish, folder, patiently, script, spawn_patiently,
+};
 use super::*;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,6 +13,12 @@ const OK: ExitStatus = ExitStatus::Code(0);
 
 fn spawn(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnError> {
     super::spawn(spec, &PidfdSlot::default())
+}
+
+/// Launches it where the kernel and this process are said to be such.
+fn spawn_patiently_with(spec: &SpawnSpec<'_>, host: (bool, &str)) -> Spawned {
+    let launch = || spawn_with(spec, None, &PidfdSlot::default(), host);
+    patiently(|| launch().map_err(|failure| failed(spec, failure))).unwrap()
 }
 
 /// Runs a shell script to its end, with the given environment.
@@ -143,11 +151,7 @@ fn stdin_is_empty_and_no_descriptor_is_left_open() {
     let args = ["-1".into(), "/proc/self/fd".into()];
     for close_range in [true, false] {
         let list = |spec: &SpawnSpec<'_>| {
-            let mut spawned = spawn_with(spec, None, &PidfdSlot::default(), (close_range, "0"));
-            while let Err((SpawnStep::Execute, Errno::ETXTBSY)) = spawned {
-                spawned = spawn_with(spec, None, &PidfdSlot::default(), (close_range, "0"));
-            }
-            let (stdout, stderr, status) = finish(spawned.unwrap());
+            let (stdout, stderr, status) = finish(spawn_patiently_with(spec, (close_range, "0")));
             assert_eq!((stderr.as_str(), status), ("", OK));
             stdout.lines().map(|line| line.parse().unwrap()).collect::<BTreeSet<u32>>()
         };
@@ -371,18 +375,17 @@ fn a_host_without_stdin_or_descriptor_3_launches_all_the_same() {
 
 #[test]
 fn a_host_that_discards_exit_statuses_is_told_to_keep_them() {
-    if !in_own_process("a_host_that_discards_exit_statuses_is_told_to_keep_them") {
-        return;
-    }
-    raw::ignore_sigchld();
-    let root = folder();
-    let executable = open(&script(root.path(), "exit 6")).unwrap();
-    let error = spawn(&SpawnSpec::new(&executable)).unwrap_err();
-    assert!(error.to_string().contains("ignores SIGCHLD"), "{error}");
-    super::super::process::keep_exit_statuses().unwrap();
-    let mut spawned = spawn(&SpawnSpec::new(&executable)).unwrap();
-    assert!(spawned.child.wait_exit(DEADLINE).unwrap());
-    assert_eq!(ended(&mut spawned.child), ExitStatus::Code(6));
+    alone(|| {
+        raw::ignore_sigchld();
+        let root = folder();
+        let executable = open(&script(root.path(), "exit 6")).unwrap();
+        let error = spawn(&SpawnSpec::new(&executable)).unwrap_err();
+        assert!(error.to_string().contains("ignores SIGCHLD"), "{error}");
+        super::super::process::keep_exit_statuses().unwrap();
+        let mut spawned = spawn(&SpawnSpec::new(&executable)).unwrap();
+        assert!(spawned.child.wait_exit(DEADLINE).unwrap());
+        assert_eq!(ended(&mut spawned.child), ExitStatus::Code(6));
+    });
 }
 
 #[test]
@@ -391,55 +394,40 @@ fn a_program_reads_what_it_is_given() {
     let body = "IFS= read -r line; echo \"read $line\"; IFS= read -r line; echo \"then $line\"";
     let executable = open(&script(root.path(), body)).unwrap();
     let (reader, mut writer) = std::io::pipe().unwrap();
-    let mut spawned = None;
-    eventually("the script is not busy", || {
+    let spawned = patiently(|| {
         let stdin = reader.try_clone().unwrap().into();
-        let launched = spawn_reading(&SpawnSpec::new(&executable), stdin, &PidfdSlot::default());
-        let is_busy = launched.as_ref().is_err_and(SpawnError::is_text_busy);
-        spawned = Some(launched);
-        !is_busy
+        spawn_reading(&SpawnSpec::new(&executable), stdin, &PidfdSlot::default())
     });
     drop(reader);
     std::io::Write::write_all(&mut writer, b"a line\nand more").unwrap();
     drop(writer);
-    let (stdout, _, status) = finish(spawned.unwrap().unwrap());
+    let (stdout, _, status) = finish(spawned.unwrap());
     assert_eq!((stdout.as_str(), status), ("read a line\nthen and more\n", OK));
 }
 
 /// Concerns the whole process, so it runs in a process of its own.
 #[test]
 fn what_the_daemon_has_for_itself_is_not_inherited() {
-    const VARIABLE: &str = "RPS_TEST_LIMITS";
-    if std::env::var_os(VARIABLE).is_none() {
-        let name = "sys::spawn::tests::what_the_daemon_has_for_itself_is_not_inherited";
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = command.args([name, "--exact"]).env(VARIABLE, "1").output().unwrap();
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
-        return;
-    }
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    nix::sys::resource::setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
-    super::super::limits::raise_descriptor_limit().unwrap();
-    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
-    let root = folder();
-    let body = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj";
-    let executable = open(&script(root.path(), body)).unwrap();
-    let environment = [("PATH".into(), std::env::var_os("PATH").unwrap())];
-    let spec = SpawnSpec { env: &environment, ..SpawnSpec::new(&executable) };
-    let hard = if hard == u64::MAX { "unlimited".to_owned() } else { hard.to_string() };
-    let expect = |adjustment: &str, of_plugin: &str| {
-        let mut spawned = spawn_with(&spec, None, &PidfdSlot::default(), (true, adjustment));
-        while let Err((SpawnStep::Execute, Errno::ETXTBSY)) = spawned {
-            spawned = spawn_with(&spec, None, &PidfdSlot::default(), (true, adjustment));
-        }
-        let (printed, ..) = finish(spawned.unwrap());
-        assert_eq!(printed, format!("200\n{hard}\n{of_plugin}\n"), "{adjustment:?}");
-    };
-    // Whoever gives itself up to the killer hands that on.
-    std::fs::write("/proc/self/oom_score_adj", "300").unwrap();
-    assert_eq!(oom_score_adj(&mut [0; 16]).trim(), "300");
-    expect(oom_score_adj(&mut [0; 16]), "300");
-    // A protection is not handed on. That of another process, as not every host lets even root protect itself.
-    expect("-500\n", "0");
+    alone(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        nix::sys::resource::setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
+        super::super::limits::raise_descriptor_limit().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+        let root = folder();
+        let body = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj";
+        let executable = open(&script(root.path(), body)).unwrap();
+        let environment = [("PATH".into(), std::env::var_os("PATH").unwrap())];
+        let spec = SpawnSpec { env: &environment, ..SpawnSpec::new(&executable) };
+        let hard = if hard == u64::MAX { "unlimited".to_owned() } else { hard.to_string() };
+        let expect = |adjustment: &str, of_plugin: &str| {
+            let (printed, ..) = finish(spawn_patiently_with(&spec, (true, adjustment)));
+            assert_eq!(printed, format!("200\n{hard}\n{of_plugin}\n"), "{adjustment:?}");
+        };
+        // Whoever gives itself up to the killer hands that on.
+        std::fs::write("/proc/self/oom_score_adj", "300").unwrap();
+        assert_eq!(oom_score_adj(&mut [0; 16]).trim(), "300");
+        expect(oom_score_adj(&mut [0; 16]), "300");
+        // A protection is not handed on. That of another process, as not every host lets even root protect itself.
+        expect("-500\n", "0");
+    });
 }

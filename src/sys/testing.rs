@@ -147,16 +147,23 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Spawns, and repeats while the file is busy: a child that another test's thread is just launching
+/// Launches, and repeats that while the file is busy: a child that another test's thread is just launching
 /// holds a copy of the descriptor that wrote the file, until it executes.
-pub(super) fn spawn_patiently(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnError> {
+pub(super) fn patiently(
+    mut launch: impl FnMut() -> Result<Spawned, SpawnError>,
+) -> Result<Spawned, SpawnError> {
     let end = Instant::now() + DEADLINE;
     loop {
-        match spawn(spec, &PidfdSlot::default()) {
+        match launch() {
             Err(error) if error.is_text_busy() && Instant::now() < end => std::thread::yield_now(),
             other => return other,
         }
     }
+}
+
+/// The same with [`spawn`].
+pub(super) fn spawn_patiently(spec: &SpawnSpec<'_>) -> Result<Spawned, SpawnError> {
+    patiently(|| spawn(spec, &PidfdSlot::default()))
 }
 
 /// Everything it wrote to stdout and stderr, and how it ended.
