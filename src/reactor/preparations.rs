@@ -128,7 +128,6 @@ impl Preparations {
             threads: THREADS,
             threads_max: THREADS_MAX,
             hangs_after: HANGS_AFTER,
-            kills_after: HANGS_AFTER,
             stay: false,
         })?;
         Ok(Preparations { workers, leaders: Arc::default(), runtime_dir, commands })

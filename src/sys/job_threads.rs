@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::pidfd_slot::PidfdSlot;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rpc_plugin_peer::running_time::LATE_MAX;
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,22 +33,29 @@ pub struct JobThreadsKind {
     pub threads_max: usize,
     /// A job that takes longer hangs.
     pub hangs_after: Duration,
-    /// A launch that takes longer is ended by killing its child.
-    pub kills_after: Duration,
     /// Threads stay, however few jobs there are: what they launched ends with them.
     pub stay: bool,
+}
+
+/// What a job launches.
+#[derive(Debug)]
+pub struct JobChild {
+    /// Where the launch leaves the child's pidfd.
+    pub slot: Arc<PidfdSlot>,
+    /// A launch that takes longer is ended by killing the child.
+    pub kills_after: Duration,
 }
 
 struct Queued {
     job: Job,
     waits: bool,
-    child: Option<Arc<PidfdSlot>>,
+    child: Option<JobChild>,
 }
 
 struct RunningJob {
     number: u64,
     since: Instant,
-    child: Option<Arc<PidfdSlot>>,
+    child: Option<JobChild>,
 }
 
 #[derive(Default)]
@@ -117,8 +125,8 @@ impl JobThreads {
         Ok(threads)
     }
 
-    /// Hands over a job; `child` is where a launch leaves its child's pidfd. Whether a thread takes it at once.
-    pub fn submit(&self, job: Job, child: Option<Arc<PidfdSlot>>) -> bool {
+    /// Hands over a job; `child` is what it launches, if it does. Whether a thread takes it at once.
+    pub fn submit(&self, job: Job, child: Option<JobChild>) -> bool {
         let mut state = self.shared.state();
         let at_once = state.threads.saturating_sub(state.running.len()) > state.jobs.len();
         state.jobs.push_back(Queued { job, waits: !at_once, child });
@@ -135,8 +143,22 @@ impl JobThreads {
         if self.shared.unfinished.load(Ordering::SeqCst) == 0 { None } else { self.look_at(Instant::now()) }
     }
 
+    /// Waits for what a job sends, and looks after the jobs meanwhile. `None`: nothing came within `timeout`, or nothing can come.
+    pub fn wait_for<T>(&self, sent: &Receiver<T>, timeout: Duration) -> Option<T> {
+        let until = Instant::now() + timeout;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let again = self.look().map_or(left, |again| again.min(left));
+            match sent.recv_timeout(again) {
+                Ok(sent) => return Some(sent),
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
     fn look_at(&self, now: Instant) -> Option<Duration> {
-        let JobThreadsKind { threads, threads_max, hangs_after, kills_after, .. } = self.shared.kind;
+        let JobThreadsKind { threads, threads_max, hangs_after, .. } = self.shared.kind;
         let mut state = self.shared.state();
         state.leave_standstill_out(now);
         let mut next = None;
@@ -145,8 +167,8 @@ impl JobThreads {
         for job in &state.running {
             let age = now.saturating_duration_since(job.since);
             match &job.child {
-                Some(child) if age >= kills_after => drop(child.kill()),
-                Some(_) => again_after(kills_after.saturating_sub(age)),
+                Some(child) if age >= child.kills_after => drop(child.slot.kill()),
+                Some(child) => again_after(child.kills_after.saturating_sub(age)),
                 None => {}
             }
             if age < hangs_after {
@@ -217,34 +239,25 @@ impl Shared {
 mod tests {
     use super::super::testing::{DEADLINE, eventually};
     use super::*;
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use crossbeam_channel::{Sender, unbounded};
 
     const KIND: JobThreadsKind = JobThreadsKind {
         name: "test-jobs",
         threads: 1,
         threads_max: 3,
         hangs_after: Duration::from_millis(10),
-        kills_after: Duration::from_millis(10),
         stay: false,
     };
 
     /// A job that hangs until the sender is dropped.
     fn hanging(threads: &JobThreads) -> Sender<()> {
-        let (sender, receiver): (Sender<()>, Receiver<()>) = channel();
+        let (sender, receiver): (Sender<()>, Receiver<()>) = unbounded();
         threads.submit(Box::new(move |_| assert!(receiver.recv().is_err())), None);
         sender
     }
 
-    /// Whoever waits for jobs looks when it is told to.
     fn wait(threads: &JobThreads, is_done: &Receiver<bool>) -> bool {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            let again = threads.look().unwrap_or(DEADLINE);
-            match is_done.recv_timeout(again) {
-                Ok(waited) => return waited,
-                Err(_) => assert!(Instant::now() < end, "a job was not done"),
-            }
-        }
+        threads.wait_for(is_done, DEADLINE).expect("a job was not done")
     }
 
     fn count(threads: &JobThreads) -> usize {
@@ -256,7 +269,7 @@ mod tests {
         let threads = JobThreads::start(KIND).unwrap();
         assert_eq!(threads.look(), None, "nobody is woken for nothing");
         let mut hung = vec![hanging(&threads), hanging(&threads)];
-        let (done, is_done) = channel();
+        let (done, is_done) = unbounded();
         let report = done.clone();
         assert!(!threads.submit(Box::new(move |waits| report.send(waits).unwrap()), None), "it waits");
         assert!(wait(&threads, &is_done), "it had to wait");
@@ -300,7 +313,7 @@ mod tests {
     fn a_job_that_panics_costs_its_own_result_only_and_the_end_ends_the_threads() {
         let threads = JobThreads::start(KIND).unwrap();
         threads.submit(Box::new(|_| panic!("a job's own")), None);
-        let (done, is_done) = channel();
+        let (done, is_done) = unbounded();
         threads.submit(Box::new(move |_| done.send(()).unwrap()), None);
         is_done.recv_timeout(DEADLINE).unwrap();
         let shared = Arc::downgrade(&threads.shared);

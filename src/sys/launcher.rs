@@ -8,12 +8,12 @@
 //! takes a while holds nobody up, because a further thread launches what comes behind it, at most [`LAUNCHERS_MAX`] in all.
 #![forbid(unsafe_code)]
 
-use super::job_threads::{JobThreads, JobThreadsKind};
+use super::job_threads::{JobChild, JobThreads, JobThreadsKind};
 use super::pidfd_slot::PidfdSlot;
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::bounded;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longest time from the clone to the exec; then the child is killed.
 pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,7 +41,6 @@ impl Launcher {
             threads: 1,
             threads_max: LAUNCHERS_MAX,
             hangs_after: HANGS_AFTER,
-            kills_after: LAUNCH_TIMEOUT,
             stay: true,
         })?;
         Ok(Launcher { threads })
@@ -51,7 +50,8 @@ impl Launcher {
     pub fn launch(&self, launch: impl FnOnce(&PidfdSlot) + Send + 'static) {
         let slot = Arc::new(PidfdSlot::default());
         let own = Arc::clone(&slot);
-        self.threads.submit(Box::new(move |_| launch(&own)), Some(slot));
+        let child = JobChild { slot, kills_after: LAUNCH_TIMEOUT };
+        self.threads.submit(Box::new(move |_| launch(&own)), Some(child));
     }
 
     /// Has something launched and waits for it. `None`: nothing came of it within 30 s, or it panicked; what comes of it later is
@@ -62,16 +62,7 @@ impl Launcher {
     ) -> Option<T> {
         let (sender, launched) = bounded(1);
         self.launch(move |slot| drop(sender.send(launch(slot))));
-        let until = Instant::now() + WAIT_MAX;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let again = self.threads.look().map_or(left, |again| again.min(left));
-            match launched.recv_timeout(again) {
-                Ok(launched) => return Some(launched),
-                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
-                Err(_) => return None,
-            }
-        }
+        self.threads.wait_for(&launched, WAIT_MAX)
     }
 
     /// Has something done that may wait for a process to end, such as dropping one that is not wanted. Never waits.
@@ -89,37 +80,26 @@ impl Launcher {
 mod tests {
     use super::super::executable::open;
     use super::super::spawn::{SpawnError, SpawnSpec, SpawnStep, Spawned, spawn};
-    use super::super::testing::{DEADLINE, HangingExecutable, ended, folder, script};
+    use super::super::testing::{DEADLINE, HangingExecutable, ended, folder, patiently, script};
     use super::*;
+    use crossbeam_channel::Receiver;
     use std::path::Path;
-    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Instant;
 
     type Outcome = Result<Spawned, SpawnError>;
 
     fn launch(launcher: &Launcher, path: &Path) -> Receiver<Outcome> {
-        let (sender, launched) = channel();
+        let (sender, launched) = bounded(1);
         let executable = open(path).unwrap();
         launcher.launch(move |slot| {
-            let mut outcome = spawn(&SpawnSpec::new(&executable), slot);
-            // Another test's launch may hold what wrote the file.
-            while outcome.as_ref().is_err_and(SpawnError::is_text_busy) {
-                outcome = spawn(&SpawnSpec::new(&executable), slot);
-            }
+            let outcome = patiently(|| spawn(&SpawnSpec::new(&executable), slot));
             sender.send(outcome).unwrap();
         });
         launched
     }
 
-    /// As the event loop does: it looks when it is told to.
     fn wait(launcher: &Launcher, launched: &Receiver<Outcome>) -> Outcome {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            let again = launcher.look().unwrap_or(DEADLINE);
-            match launched.recv_timeout(again) {
-                Ok(outcome) => return outcome,
-                Err(_) => assert!(Instant::now() < end, "nothing came of a launch"),
-            }
-        }
+        launcher.threads.wait_for(launched, DEADLINE).expect("nothing came of a launch")
     }
 
     #[test]
@@ -152,10 +132,7 @@ mod tests {
         let launcher = Launcher::start().unwrap();
         let executable = open(&hangs.path).unwrap();
         let outcome = launcher.launch_and_wait(move |slot| {
-            let mut outcome = spawn(&SpawnSpec::new(&executable), slot);
-            while outcome.as_ref().is_err_and(SpawnError::is_text_busy) {
-                outcome = spawn(&SpawnSpec::new(&executable), slot);
-            }
+            let outcome = patiently(|| spawn(&SpawnSpec::new(&executable), slot));
             outcome.map(|spawned| spawned.child.pid())
         });
         assert_eq!(outcome.unwrap().unwrap_err().errno, libc::ETIMEDOUT);
