@@ -9,13 +9,11 @@
 
 use super::file_error::FileError;
 use super::folder::{Folder, FolderError, FolderProblem, Trust, kind, open_trusted};
-use super::listener::{SocketPathError, check_path};
+use super::listener::{SocketPathError, bind_private, check_path};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_socket, connect, listen, socket,
-};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, connect, listen, socket};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, UnlinkatFlags, fchownat, unlinkat};
 use std::ffi::OsString;
 use std::fmt;
@@ -118,13 +116,7 @@ pub fn bind(
     // Without links: it was reached by a trusted way, and stays what it is.
     let path = folder.path.join(&name);
     make_room(&folder, &name, &path)?;
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(|errno| fail("make a socket for", errno))?;
-    // The file begins with the socket's own mode, so there is no moment at which it is wider.
-    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|errno| fail("chmod", errno))?;
-    let address = UnixAddr::new(&path).map_err(|errno| fail("listen on", errno))?;
-    bind_socket(fd.as_raw_fd(), &address).map_err(|errno| fail("bind", errno))?;
+    let fd = bind_private(&path, &fail)?;
     let group = Some(Gid::from_raw(gid));
     let given = fchownat(&folder.fd, name.as_os_str(), None, group, AtFlags::AT_SYMLINK_NOFOLLOW);
     let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP | Mode::S_IWGRP;
@@ -135,8 +127,8 @@ pub fn bind(
     });
     match opened {
         Ok(own) => {
-            let backlog = Backlog::new(i32::from(backlog)).unwrap_or(Backlog::MAXCONN);
             let file = GroupSocketFile { folder, name, own };
+            let backlog = Backlog::new(i32::from(backlog)).unwrap_or(Backlog::MAXCONN);
             listen(&fd, backlog).map_err(|errno| fail("listen on", errno))?;
             Ok((UnixListener::from(fd), file))
         }

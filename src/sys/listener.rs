@@ -19,10 +19,13 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat};
 use rpc_plugin_wire::limits::SOCKET_PATH_BYTES_MAX;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+
+/// Mode of a socket file: its owner's only.
+const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 /// Whether a path fits a socket address.
 ///
@@ -52,23 +55,31 @@ pub fn bind(
         Ok(stat) if kind(&stat) == SFlag::S_IFSOCK => drop(folder.remove(name).map_err(ListenError::File)?),
         Ok(_) => return Err(fail("listen on", Errno::EEXIST)),
     }
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(|e| fail("make a socket for", e))?;
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-    // The socket file gets the socket's own mode less the umask (unix_bind in the kernel), so there is no
-    // moment at which it is wider.
-    fchmod(&fd, mode).map_err(|errno| fail("chmod", errno))?;
-    let address = UnixAddr::new(&path).map_err(|errno| fail("listen on", errno))?;
-    bind_socket(fd.as_raw_fd(), &address).map_err(|errno| fail("bind", errno))?;
+    let fd = bind_private(&path, &fail)?;
     // The umask may have taken permissions from the owner too. What fails from here on leaves the file to
     // the next bind or sweep.
-    fchmodat(folder.fd(), name, mode, FchmodatFlags::FollowSymlink).map_err(|errno| fail("chmod", errno))?;
+    fchmodat(folder.fd(), name, MODE, FchmodatFlags::FollowSymlink).map_err(|errno| fail("chmod", errno))?;
     let stat = folder.look_at(name.as_ref()).map_err(|errno| fail("look at", errno))?;
     let made = PrivateFile::of_shared_name(folder, name, &stat);
     let backlog = Backlog::new(i32::from(backlog)).unwrap_or(Backlog::MAXCONN);
     listen(&fd, backlog).map_err(|errno| fail("listen on", errno))?;
     Ok((UnixListener::from(fd), made))
+}
+
+/// Binds a new socket, nonblocking and close-on-exec, to a path that nothing has yet. Its file has mode 0600 less the umask.
+///
+/// # Errors
+/// What `fail` makes of the operation that failed, and why.
+pub(super) fn bind_private<E>(path: &Path, fail: &impl Fn(&'static str, Errno) -> E) -> Result<OwnedFd, E> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+        .map_err(|e| fail("make a socket for", e))?;
+    // The socket file gets the socket's own mode less the umask (unix_bind in the kernel), so there is no
+    // moment at which it is wider.
+    fchmod(&fd, MODE).map_err(|errno| fail("chmod", errno))?;
+    let address = UnixAddr::new(path).map_err(|errno| fail("listen on", errno))?;
+    bind_socket(fd.as_raw_fd(), &address).map_err(|errno| fail("bind", errno))?;
+    Ok(fd)
 }
 
 #[cfg(test)]
