@@ -44,10 +44,8 @@ pub struct KilledOrphan {
 pub struct Sweep {
     /// Orphans that are gone now: pid, and how each ended.
     pub reaped: Vec<(u32, ExitStatus)>,
-    /// Orphans of nobody that were sent SIGKILL and have not ended yet: pid, and a pidfd to wait on.
-    pub dying: Vec<(u32, OwnedFd)>,
-    /// The same, as one tells of them.
-    pub killed: Vec<KilledOrphan>,
+    /// Orphans of nobody that were sent SIGKILL and have not ended yet, each with a pidfd to wait on.
+    pub dying: Vec<(KilledOrphan, OwnedFd)>,
     /// Where the next sweep is to go on; `None`: all were looked at.
     pub next: Option<u32>,
 }
@@ -126,8 +124,7 @@ pub fn sweep(children: &KnownChildren, from: u32) -> io::Result<Sweep> {
                 // An orphan that changed its user may refuse (EPERM); it stays in `dying`.
                 let command = command_of(pid);
                 let _ = raw::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL);
-                sweep.killed.push(KilledOrphan { pid, command });
-                sweep.dying.push((pid, pidfd));
+                sweep.dying.push((KilledOrphan { pid, command }, pidfd));
             }
             Err(_) => {}
         }
@@ -209,9 +206,9 @@ pub fn kill_and_reap_orphans(
     let (mut gone, mut from) = (Vec::new(), 0);
     loop {
         let found = sweep(children, from)?;
-        for orphan in found.killed {
+        for (orphan, _) in &found.dying {
             if !killed.iter().any(|known| known.pid == orphan.pid) {
-                killed.push(orphan);
+                killed.push(orphan.clone());
             }
         }
         gone.extend(found.reaped.iter().map(|(pid, _)| *pid));
@@ -220,7 +217,7 @@ pub fn kill_and_reap_orphans(
         match found.dying.first() {
             None if found.reaped.is_empty() && found.next.is_none() => return Ok((gone, Vec::new())),
             _ if left.is_zero() => {
-                return Ok((gone, found.dying.iter().map(|(pid, _)| *pid).collect()));
+                return Ok((gone, found.dying.iter().map(|(orphan, _)| orphan.pid).collect()));
             }
             // Those of the reaped may be ours now.
             None => {}

@@ -153,8 +153,9 @@ impl Wishes {
                     match sweep(children, from) {
                         Ok(swept) => {
                             fails = false;
-                            let mut killed = swept.killed;
-                            killed.retain(|orphan| !told.contains(&orphan.pid));
+                            let killed = swept.dying.into_iter().map(|(orphan, _)| orphan);
+                            let killed: Vec<KilledOrphan> =
+                                killed.filter(|orphan| !told.contains(&orphan.pid)).collect();
                             told.retain(|pid| !swept.reaped.iter().any(|(reaped, _)| reaped == pid));
                             if !killed.is_empty() {
                                 told.extend(killed.iter().map(|orphan| orphan.pid));
