@@ -88,13 +88,20 @@ mod tests {
 
     type Outcome = Result<Spawned, SpawnError>;
 
-    fn launch(launcher: &Launcher, path: &Path) -> Receiver<Outcome> {
+    /// What launches that, and where the outcome comes.
+    fn launching(path: &Path) -> (impl FnOnce(&PidfdSlot) + Send + 'static, Receiver<Outcome>) {
         let (sender, launched) = bounded(1);
         let executable = open(path).unwrap();
-        launcher.launch(move |slot| {
+        let launch = move |slot: &PidfdSlot| {
             let outcome = patiently(|| spawn(&SpawnSpec::new(&executable), slot));
             sender.send(outcome).unwrap();
-        });
+        };
+        (launch, launched)
+    }
+
+    fn launch(launcher: &Launcher, path: &Path) -> Receiver<Outcome> {
+        let (launch, launched) = launching(path);
+        launcher.launch(launch);
         launched
     }
 
@@ -103,22 +110,36 @@ mod tests {
     }
 
     #[test]
-    fn two_that_hang_in_exec_hinder_nobody_and_end_with_their_children() {
+    fn two_that_hang_in_exec_hinder_nobody() {
         let root = folder();
-        let (one, two) = (HangingExecutable::new(root.path(), "1"), HangingExecutable::new(root.path(), "2"));
+        let executables = ["1", "2"].map(|name| HangingExecutable::new(root.path(), name));
+        let launcher = Launcher::start().unwrap();
+        // Killed by nobody but this test, however long the other launch takes.
+        let hung = executables.each_ref().map(|hangs| {
+            let (slot, (launch, launched)) = (Arc::new(PidfdSlot::default()), launching(&hangs.path));
+            let child = JobChild { slot: Arc::clone(&slot), kills_after: DEADLINE * 3 };
+            let of_launch = Arc::clone(&slot);
+            launcher.threads.submit(Box::new(move |_| launch(&of_launch)), Some(child));
+            (slot, launched)
+        });
+        let other = launch(&launcher, &script(root.path(), "exit 3"));
+        ended(&mut wait(&launcher, &other).unwrap().child);
+        for (slot, launched) in hung {
+            assert!(launched.try_recv().is_err(), "it came first, and hangs");
+            assert!(slot.kill());
+            assert_eq!(wait(&launcher, &launched).unwrap_err().step, SpawnStep::Execute);
+        }
+    }
+
+    #[test]
+    fn two_that_hang_in_exec_end_with_their_children() {
+        let root = folder();
+        let executables = ["1", "2"].map(|name| HangingExecutable::new(root.path(), name));
         let launcher = Launcher::start().unwrap();
         let begun = Instant::now();
-        let (one, two) = (launch(&launcher, &one.path), (launch(&launcher, &two.path), two));
-        let other = launch(&launcher, &script(root.path(), "exit 3"));
-        let mut spawned = wait(&launcher, &other).unwrap();
-        assert!(
-            one.try_recv().is_err() && two.0.try_recv().is_err(),
-            "they still hang, and one of them is first"
-        );
-        assert!(begun.elapsed() < LAUNCH_TIMEOUT, "nobody was killed for it");
-        ended(&mut spawned.child);
-        for hung in [one, two.0] {
-            let error = wait(&launcher, &hung).unwrap_err();
+        let hung = executables.each_ref().map(|hangs| launch(&launcher, &hangs.path));
+        for launched in hung {
+            let error = wait(&launcher, &launched).unwrap_err();
             assert_eq!((error.step, error.errno), (SpawnStep::Execute, libc::ETIMEDOUT));
             assert!(error.to_string().contains("its exec did not end within 2s"), "{error}");
         }

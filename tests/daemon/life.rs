@@ -36,11 +36,14 @@ fn pid_of(status: &Value) -> u32 {
 
 /// A script that leaves a process behind that its plugin is not the parent of, then is the echo plugin.
 /// The helper writes its pid to a file. `how` is put before it.
+/// It is nobody's before it sleeps: until then it is the child of a shell that waits for that.
 fn leaves_a_helper(world: &World, name: &str, how: &str) -> PathBuf {
     let (folder, echo) = (world.path().display(), world.program("echo"));
     let text = format!(
         "#!/bin/sh\nsh -c '{how} sh -c \"echo \\$\\$ > {folder}/{name}.pid.new; \
-         mv {folder}/{name}.pid.new {folder}/{name}.pid; exec sleep 1000\" > /dev/null 2>&1 & '\nexec {}\n",
+         mv {folder}/{name}.pid.new {folder}/{name}.pid; exec sleep 1000\" > /dev/null 2>&1 & \
+         until read pid < {folder}/{name}.pid && read name < /proc/$pid/comm && [ $name = sleep ]; do \
+         sleep 0.01; done 2> /dev/null'\nexec {}\n",
         echo.display()
     );
     world.script(name, &text)

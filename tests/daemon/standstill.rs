@@ -33,7 +33,8 @@ fn call_over_a_stop(daemon: &Daemon, takes_ms: u64, timeout_ms: u64, stopped: Du
 fn start(world: &World, interval: &str) -> Daemon {
     let (interval, echo) = (format!("--heartbeat-interval={interval}"), world.program("echo"));
     let plugin = format!("--plugin=echo={}", echo.display());
-    let words = ["--heartbeat-timeout=200ms", "--heartbeat-misses-max=1", &interval, &plugin];
+    // Far less than the daemon is stopped for, and more than a busy machine takes.
+    let words = ["--heartbeat-timeout=2s", "--heartbeat-misses-max=1", &interval, &plugin];
     let daemon = Daemon::of(command(world).args(words), &world.runtime_dir());
     daemon.wait_for("echo", "healthy");
     daemon
