@@ -34,7 +34,7 @@ fn start(world: &World, interval: &str) -> Daemon {
     let (interval, echo) = (format!("--heartbeat-interval={interval}"), world.program("echo"));
     let plugin = format!("--plugin=echo={}", echo.display());
     // Far less than the daemon is stopped for, and more than a busy machine takes.
-    let words = ["--heartbeat-timeout=2s", "--heartbeat-misses-max=1", &interval, &plugin];
+    let words = ["--heartbeat-timeout=1s", "--heartbeat-misses-max=1", &interval, &plugin];
     let daemon = Daemon::of(command(world).args(words), &world.runtime_dir());
     daemon.wait_for("echo", "healthy");
     daemon
@@ -62,7 +62,7 @@ fn an_answer_that_came_before_the_deadline_is_taken_after_it() {
 #[test]
 fn a_daemon_that_was_stopped_says_so_and_blames_nobody() {
     let world = World::new();
-    let daemon = start(&world, "200ms");
+    let daemon = start(&world, "1s");
     let answer = call_over_a_stop(&daemon, 300, 3000, Duration::from_millis(4500));
     assert!(answer["result"].is_object(), "{answer}");
     // Unless the machine stood still by itself, too.
