@@ -110,7 +110,7 @@ impl Console<'_> {
         options.progress = true;
         let token = self.current.begin();
         let progress = |value: &RawValue| drop(self.view.progress(method, value));
-        let called = self.plugin.start_raw(method, raw, options);
+        let called = self.plugin.call_raw_start(method, raw, options);
         let called = called.and_then(|call| call.wait_watched(Some(&progress), Some(&token)));
         self.current.end();
         match called {

@@ -127,7 +127,7 @@ impl Callee {
         Ok(Reply { result, fds })
     }
 
-    /// Begins a call with typed params as [`Callee::start_raw`] does.
+    /// Begins a call with typed params as [`Callee::call_raw_start`] does.
     ///
     /// # Errors
     /// The params do not serialise to an object, or the host did not take the call; the plugin never sees it.
@@ -147,7 +147,7 @@ impl Callee {
     ///
     /// # Errors
     /// The host did not take the call, and the plugin never sees it.
-    pub fn start_raw(
+    pub fn call_raw_start(
         &self,
         method: &str,
         params: Option<Box<RawValue>>,

@@ -6,7 +6,7 @@
 use crate::fixtures::nested::{self, Launch, Plan, Scene};
 use crate::fixtures::world::{SOON, eventually, signal};
 use nix::sys::signal::Signal;
-use rpc_plugin_sdk::{Call, HandlerError, Pending};
+use rpc_plugin_sdk::{Call, HandlerError, PendingCall};
 use rpc_plugin_system::host::{CallOptions, PluginHandle};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ const BODY: &str = "cancel";
 /// The plugin that these tests start.
 pub(crate) fn serve_nested() {
     let plugin = nested::plugin().method("work.change_of_mind", |call: &Call, plan: Plan| {
-        let begun: Pending<Value> = call.host().start("nested.go", &plan)?;
+        let begun: PendingCall<Value> = call.host().call_start("nested.go", &plan)?;
         // Until it is there.
         call.host().call::<_, ()>("nested.entered", &())?;
         drop(begun);

@@ -35,7 +35,7 @@ fn sleeps_of(thread: &str) -> u64 {
 
 fn begin(plugin: &PluginHandle, method: &str, params: &serde_json::Value) -> PendingCall {
     let params = to_raw_value(params).unwrap();
-    plugin.start_raw(method, Some(params), CallOptions::default().timeout(SOON)).unwrap()
+    plugin.call_raw_start(method, Some(params), CallOptions::default().timeout(SOON)).unwrap()
 }
 
 #[test]

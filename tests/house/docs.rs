@@ -252,3 +252,51 @@ fn no_page_names_a_registry_or_a_machine() {
     }
     none_wrong(&wrong);
 }
+
+/// The methods `Type::name` of a cell that no source has.
+fn missing_methods(cell: &str, sources: &str) -> Vec<String> {
+    let words = cell.split('`').skip(1).step_by(2);
+    let missing = words.filter(|word| match word.rsplit_once("::") {
+        // The block of the type, then its function: both stand in one file.
+        Some((of, name)) => !sources.split("\u{0}").any(|source| {
+            let is_its = source.lines().any(|line| line.starts_with("impl") && line.contains(of));
+            is_its
+                && (source.contains(&format!("pub fn {name}("))
+                    || source.contains(&format!("pub fn {name}<")))
+        }),
+        None => !["struct", "trait", "enum"].iter().any(|kind| {
+            let declared = format!("pub {kind} {word}");
+            let after =
+                |at: usize| sources[at + declared.len()..].starts_with(|c: char| !c.is_alphanumeric());
+            sources.match_indices(&declared).any(|(at, _)| after(at))
+        }),
+    });
+    missing.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_table_of_both_sides_names_what_there_is() {
+    let sources = |folders: &[&str]| {
+        let mut sources = String::new();
+        for folder in folders {
+            pages::walk(folder, &mut |_, text| sources += &format!("{text}\u{0}"));
+        }
+        sources
+    };
+    let (host, plugin) =
+        (sources(&["src/host", "sdk/interface/src"]), sources(&["sdk/rust/src", "sdk/interface/src"]));
+    let page = read("docs/embedding.md");
+    let (_, section) = page.split_once("\n## The same on both sides\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows = rows(section);
+    assert!(rows.len() >= 15, "{rows:?}");
+    let mut wrong = Vec::new();
+    for row in rows {
+        wrong.extend(missing_methods(&row[1], &host).into_iter().map(|name| format!("a host has no {name}")));
+        wrong.extend(
+            missing_methods(&row[2], &plugin).into_iter().map(|name| format!("a plugin has no {name}")),
+        );
+    }
+    assert_eq!(missing_methods("`Callee::call_nothing`, `Nothing`", &host).len(), 2, "it would be seen");
+    none_wrong(&wrong);
+}

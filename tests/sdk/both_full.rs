@@ -58,9 +58,9 @@ fn four_mebibytes_of_calls_each_way_all_end() {
         let sent = params.clone();
         std::thread::spawn(move || {
             let started: Result<Vec<_>, _> =
-                (0..CALLS).map(|_| own.start::<_, Value>("svc", &sent)).collect();
+                (0..CALLS).map(|_| own.call_start::<_, Value>("svc", &sent)).collect();
             let ended: Result<Vec<Value>, _> =
-                started.and_then(|calls| calls.into_iter().map(rpc_plugin_sdk::Pending::wait).collect());
+                started.and_then(|calls| calls.into_iter().map(rpc_plugin_sdk::PendingCall::wait).collect());
             told.send(ended.map(|results| results.iter().filter(|result| **result == sent).count()))
         });
         (0..CALLS).for_each(|id| host.request(id as u64, "both", &params));

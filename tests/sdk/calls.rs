@@ -276,12 +276,13 @@ fn one_thread_keeps_many_calls_under_way_and_dropping_cancels() {
     const CALLS: usize = 1000;
     let plugin = plugin().threads(1).method("many", |call: &Call, (): ()| {
         let host = call.host();
-        let mut pending: Vec<_> =
-            (0..CALLS).map(|n| host.start::<_, usize>("svc", &json!({"n": n}))).collect::<Result<_, _>>()?;
-        let mut dropped = host.start::<_, usize>("svc", &json!({"n": "dropped"}))?;
+        let mut pending: Vec<_> = (0..CALLS)
+            .map(|n| host.call_start::<_, usize>("svc", &json!({"n": n})))
+            .collect::<Result<_, _>>()?;
+        let mut dropped = host.call_start::<_, usize>("svc", &json!({"n": "dropped"}))?;
         assert!(dropped.try_wait().is_none());
         drop(dropped);
-        let cancelled = host.start::<_, usize>("svc", &json!({"n": "cancelled"}))?;
+        let cancelled = host.call_start::<_, usize>("svc", &json!({"n": "cancelled"}))?;
         cancelled.cancel();
         assert_eq!(cancelled.wait().unwrap_err().code, ErrorCode::Cancelled);
         let last = pending.pop().unwrap().wait()?;

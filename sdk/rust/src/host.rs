@@ -4,7 +4,7 @@
 //!
 //! What always holds: a call made for another one carries its chain, has no more time than it, and ends with it.
 
-use crate::pending::Pending;
+use crate::pending_call::PendingCall;
 use crate::requester::{OnProgress, OpenRequest, Requester};
 use rpc_plugin_interface::caller::{Caller, Outgoing, Reply, outgoing};
 use rpc_plugin_interface::context::Context;
@@ -103,18 +103,18 @@ impl Host {
         P: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        self.start(method, params)?.wait()
+        self.call_start(method, params)?.wait()
     }
 
     /// Begins such a call.
     ///
     /// # Errors
     /// As [`Host::call`], when it is not sent.
-    pub fn start<P, R>(&self, method: &str, params: &P) -> Result<Pending<R>, CallError>
+    pub fn call_start<P, R>(&self, method: &str, params: &P) -> Result<PendingCall<R>, CallError>
     where
         P: Serialize + ?Sized,
     {
-        Ok(Pending::new(self.begin(outgoing(method.to_owned(), params)?)?, method))
+        Ok(PendingCall::new(self.begin(outgoing(method.to_owned(), params)?)?, method))
     }
 
     /// Tells the host that something happened: it is put on record, and told to whoever listens. `name` is the
@@ -204,18 +204,18 @@ impl Remote {
         P: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        self.start(method, params)?.wait()
+        self.call_start(method, params)?.wait()
     }
 
     /// Begins such a call.
     ///
     /// # Errors
     /// As [`Remote::call`], when it is not sent.
-    pub fn start<P, R>(&self, method: &str, params: &P) -> Result<Pending<R>, CallError>
+    pub fn call_start<P, R>(&self, method: &str, params: &P) -> Result<PendingCall<R>, CallError>
     where
         P: Serialize + ?Sized,
     {
-        Ok(Pending::new(self.begin(outgoing(method.to_owned(), params)?)?, method))
+        Ok(PendingCall::new(self.begin(outgoing(method.to_owned(), params)?)?, method))
     }
 
     fn begin(&self, made: Outgoing) -> Result<OpenRequest, CallError> {

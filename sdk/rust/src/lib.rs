@@ -80,7 +80,7 @@ mod interface;
 mod log;
 mod main_thread;
 mod monitor;
-mod pending;
+mod pending_call;
 mod pipes;
 mod plugin;
 mod pool;
@@ -107,7 +107,7 @@ pub use config::{Channel, Config, HELLO_TIMEOUT_DEFAULT};
 pub use error::{ConfigError, End, Error, exit};
 pub use host::{Host, Remote};
 pub use log::{Log, LogTarget};
-pub use pending::Pending;
+pub use pending_call::PendingCall;
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
 #[doc(inline)]
 pub use rpc_plugin_interface::{

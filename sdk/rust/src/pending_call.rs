@@ -7,19 +7,19 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// A call that is under way, from [`Host::start`](crate::Host::start) or [`Remote::start`](crate::Remote::start).
+/// A call that is under way, from [`Host::call_start`](crate::Host::call_start) or [`Remote::call_start`](crate::Remote::call_start).
 /// Its result is an `R`. Dropping it cancels it.
 #[must_use = "dropping it cancels the call"]
-pub struct Pending<R> {
+pub struct PendingCall<R> {
     request: OpenRequest,
     /// What the caller called, which is another method than the host's where that passes calls on.
     method: String,
     result: PhantomData<fn() -> R>,
 }
 
-impl<R> Pending<R> {
-    pub(crate) fn new(request: OpenRequest, method: &str) -> Pending<R> {
-        Pending { request, method: method.to_owned(), result: PhantomData }
+impl<R> PendingCall<R> {
+    pub(crate) fn new(request: OpenRequest, method: &str) -> PendingCall<R> {
+        PendingCall { request, method: method.to_owned(), result: PhantomData }
     }
 
     /// Cancels the call: it ends with `cancelled` at once, and the host is told.
@@ -28,7 +28,7 @@ impl<R> Pending<R> {
     }
 }
 
-impl<R: DeserializeOwned> Pending<R> {
+impl<R: DeserializeOwned> PendingCall<R> {
     /// Waits for the end. A handler that waits gives its place to other calls.
     ///
     /// # Errors
@@ -47,9 +47,9 @@ impl<R: DeserializeOwned> Pending<R> {
     }
 }
 
-impl<R> fmt::Debug for Pending<R> {
+impl<R> fmt::Debug for PendingCall<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending")
+        f.debug_struct("PendingCall")
             .field("method", &self.method)
             .field("id", &self.request.id)
             .finish_non_exhaustive()
