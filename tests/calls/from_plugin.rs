@@ -30,6 +30,9 @@ struct Relay {
     next: u64,
     /// Calls that wait to be cancelled.
     waiting: Vec<Value>,
+    /// All that ever did.
+    waited: Vec<Value>,
+    /// How often one of those was cancelled; a heartbeat is too, where a busy machine answers it late.
     cancels: u64,
 }
 
@@ -49,7 +52,10 @@ impl Relay {
             Some("once" | "show") => {
                 raw.say(json!({"id": id, "result": frame}));
             }
-            Some("wait") => self.waiting.push(id.clone()),
+            Some("wait") => {
+                self.waiting.push(id.clone());
+                self.waited.push(id.clone());
+            }
             Some("cancels") => {
                 raw.say(json!({"id": id, "result": {"cancels": self.cancels}}));
             }
@@ -60,8 +66,8 @@ impl Relay {
                 raw.say(json!({"id": id, "result": {}}));
             }
             Some("rpc.cancel") => {
-                self.cancels += 1;
                 let id = &frame["params"]["id"];
+                self.cancels += u64::from(self.waited.contains(id));
                 if self.waiting.contains(id) {
                     self.waiting.retain(|waiting| waiting != id);
                     raw.say(json!({"id": id, "error": {"code": -32800, "message": "given up"}}));
