@@ -106,6 +106,8 @@ pub mod host;
 #[doc(hidden)]
 pub mod programs;
 mod reactor;
+#[cfg(feature = "daemon")]
+mod settings;
 mod threads;
 
 /// Typed interfaces, and what travels in them: the crate `rpc-plugin-interface`, which host and plugin share.

@@ -4,9 +4,9 @@
 //!
 //! What always holds: the socket's path is absolute and fits a socket address; the flag counts before the file.
 
-use super::json::{JsonSource, Node};
 use super::runtime_dir::too_long;
 use super::types::AdminGroup;
+use crate::settings::{JsonSource, Node};
 use crate::state::config_error::quoted;
 use crate::state::plugin_config::check_path;
 use std::path::PathBuf;

@@ -9,15 +9,16 @@
 //! with its file, line and key.
 
 use super::admin_group::{self, ADMIN_GROUP};
-use super::json::{JsonSource, Node};
+use super::flags::apply_flags;
 use super::log::{check_log, take_log};
 use super::origin::Origin;
 use super::plugin::{Plugins, plugin_of, plugin_of_flag};
-use super::read_settings::{Written, apply_flags, check_policy, take_settings};
 use super::runtime_dir::{check_socket_paths, resolve_runtime_dir};
 use super::settings::{DAEMON, Limits, LogSettings, POLICY};
 use super::sinks::Beside;
 use super::types::{Config, PLUGINS_MAX, Sources};
+use crate::settings::{JsonSource, Node};
+use crate::settings::{Written, check_policy, take_settings};
 use crate::state::config_error::{ConfigErrors, quoted};
 use crate::state::policy::Policy;
 use crate::sys::trusted_file::{TrustedFileError, open_trusted_file};

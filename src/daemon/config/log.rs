@@ -1,10 +1,10 @@
 //! The object `log` of a configuration: how the record is kept.
 
-use super::json::{JsonSource, Node, Object};
-use super::read_settings::{Written, take_settings};
 use super::settings::{LOG, LogSettings};
 use super::sinks::{Beside, SINKS, take_beside};
 use crate::eventlog::COMPRESS_FILES_MIN;
+use crate::settings::{JsonSource, Node, Object};
+use crate::settings::{Written, take_settings};
 
 /// The key that named a program once.
 const COMPRESS: &str = "compress";

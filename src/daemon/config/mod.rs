@@ -1,15 +1,13 @@
 //! The daemon's configuration: from its file, its flags and the environment to what a host is started with.
 //!
-//! What this folder is for: `load` puts everything together; `json` walks the file, `settings` has the tables, `show`
-//! prints what is in force.
+//! What this folder is for: `load` puts everything together; `settings` has the tables, `show` prints what is in force.
 
 mod admin_group;
-mod json;
+mod flags;
 mod load;
 mod log;
 mod origin;
 mod plugin;
-mod read_settings;
 mod runtime_dir;
 pub mod settings;
 mod show;
@@ -23,7 +21,6 @@ mod tests_settings;
 #[cfg(test)]
 mod tests_sinks;
 mod types;
-mod value;
 
 pub use load::load;
 pub use settings::{FlagRow, flag_rows};

@@ -1,6 +1,6 @@
 //! Where a plugin or the runtime folder was configured, for errors that show only later.
 
-use super::json::{JsonSource, Node};
+use crate::settings::{JsonSource, Node};
 
 /// A key of the file, or another place in words.
 pub(super) enum Origin<'a> {

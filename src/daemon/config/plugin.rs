@@ -3,11 +3,11 @@
 //! What this file is for: reading it into a [`PluginConfig`], and telling what its check finds at the key where it
 //! was written. What it deliberately does not do: know what is allowed; [`PluginConfig::check`] does.
 
-use super::json::{JsonSource, Node, Object};
 use super::origin::Origin;
-use super::read_settings::{Written, note_policy_error, take_settings};
 use super::settings::{POLICY, Value};
 use super::types::PluginEntry;
+use crate::settings::{JsonSource, Node, Object};
+use crate::settings::{Written, note_policy_error, take_settings};
 use crate::state::config_error::{ConfigErrors, quoted};
 use crate::state::plugin_config::{ARGS_MAX, ENV_MAX, PluginConfig, id_allowed, interface_place};
 use crate::state::policy::Policy;

@@ -7,11 +7,11 @@
 //! What always holds: the folder's path is absolute; the file comes after the flag and before the
 //! environment.
 
-use super::json::JsonSource;
 use super::origin::Origin;
 use super::plugin::Plugins;
 use super::types::Sources;
 use crate::cli::runtime_dir::{self, ResolveDirError, ResolvedDir};
+use crate::settings::JsonSource;
 use crate::sys::runtime_dir::ADMIN_SOCKET;
 use rpc_plugin_wire::limits::SOCKET_PATH_BYTES_MAX;
 use std::path::{Path, PathBuf};

@@ -6,12 +6,12 @@
 //! What always holds: names are unique, because cursors are kept by them; paths are absolute; a key that the
 //! type of a sink does not have is an error.
 
-use super::json::{JsonSource, Node, Object};
 use super::plugin::Plugins;
-use super::read_settings::take_settings;
 use super::settings::{SINK, SinkSettings};
 use crate::eventlog::sinks::{CommandLine, Prefix, SINKS_MAX, SinkOptions, SinkTarget, SyslogFormat};
 use crate::host::LogSink;
+use crate::settings::take_settings;
+use crate::settings::{JsonSource, Node, Object};
 use crate::state::config_error::quoted;
 use crate::state::plugin_config::{ARG_BYTES_MAX, ARGS_MAX, check_path};
 use rpc_plugin_wire::PluginId;

@@ -11,12 +11,13 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &["threads"]),
     ("eventlog", &["state", "threads", "sys"]),
     ("cli", &[]),
+    ("settings", &["state", "cli"]),
     ("engine", &["state"]),
     ("reactor", &["state", "threads", "sys", "eventlog", "engine"]),
     ("host", &["state", "threads", "sys", "reactor", "engine", "eventlog"]),
     ("ctl", &["sys", "cli", "eventlog"]),
     // The tour shows itself with the control client's own commands.
-    ("daemon", &["state", "threads", "sys", "host", "eventlog", "cli", "ctl"]),
+    ("daemon", &["state", "settings", "threads", "sys", "host", "eventlog", "cli", "ctl"]),
     // It is a host with a person at it, and ends by the daemon's signals.
     ("dev", &["threads", "sys", "host", "cli", "ctl", "daemon"]),
     ("programs", &["sys", "daemon", "dev", "ctl"]),

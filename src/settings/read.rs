@@ -1,32 +1,33 @@
-//! Settings in a configuration: from the file's objects, from flags, and whether they go together.
+//! Settings in a file: from its objects, and whether they go together.
 //!
-//! What it deliberately does not do: know which settings there are; the table does.
+//! What it deliberately does not do: know which settings there are; the tables do.
 //!
-//! What always holds: a contradiction is told at a key or flag that the operator wrote and that takes
-//! part in it, if there is one.
+//! What always holds: a contradiction is told at a key or flag that was written and that takes part in it, if there is
+//! one.
 
 use super::json::{JsonSource, Node, Object};
-use super::settings::{DAEMON, Kind, LOG, Limits, LogSettings, POLICY, Setting, Value};
-use crate::state::config_error::{ConfigError, ConfigErrors, quoted};
+use super::setting::Setting;
+use super::value::{Kind, Value};
+use crate::state::config_error::ConfigError;
 use crate::state::policy::Policy;
 
 /// Which settings an object of the file has, and where.
 #[derive(Default)]
-pub(super) struct Written<'a> {
+pub(crate) struct Written<'a> {
     nodes: Vec<(&'static str, Node<'a>)>,
     /// One of them was refused, so that what is in force is not what was meant.
-    pub(super) is_spoiled: bool,
+    pub(crate) is_spoiled: bool,
 }
 
 impl<'a> Written<'a> {
     /// Where a setting was written, if it was.
-    pub(super) fn at(&self, key: &str) -> Option<&Node<'a>> {
+    pub(crate) fn at(&self, key: &str) -> Option<&Node<'a>> {
         self.nodes.iter().find(|(written, _)| *written == key).map(|(_, node)| node)
     }
 }
 
 /// Takes the settings of `table` out of an object and puts them into `target`.
-pub(super) fn take_settings<'a, T>(
+pub(crate) fn take_settings<'a, T>(
     source: &mut JsonSource<'a>,
     object: &mut Object<'a>,
     table: &'static [Setting<T>],
@@ -55,40 +56,9 @@ pub(super) fn take_settings<'a, T>(
     written
 }
 
-/// Puts the values of flags into `policy`, `limits` and `log`; returns the keys that they set. The later of
-/// two flags counts. `None` if a value was refused.
-pub(super) fn apply_flags(
-    flags: &[(String, String)],
-    policy: &mut Policy,
-    limits: &mut Limits,
-    log: &mut LogSettings,
-    errors: &mut ConfigErrors,
-) -> Option<Vec<&'static str>> {
-    let mut keys = Vec::new();
-    let mut refused = false;
-    for (flag, value) in flags {
-        let text = Value::Text(value);
-        let (result, allowed) = if let Some(setting) = POLICY.iter().find(|setting| setting.flag == flag) {
-            keys.push(setting.key);
-            (setting.set(policy, text), setting.allowed())
-        } else if let Some(setting) = DAEMON.iter().find(|setting| setting.flag == flag) {
-            (setting.set(limits, text), setting.allowed())
-        } else if let Some(setting) = LOG.iter().find(|setting| setting.flag == flag) {
-            (setting.set(log, text), setting.allowed())
-        } else {
-            (Err(format!("{} is no setting", quoted(flag))), "a flag of the table of settings".to_owned())
-        };
-        if let Err(problem) = result {
-            errors.add(format!("--{flag}"), problem, allowed);
-            refused = true;
-        }
-    }
-    (!refused).then_some(keys)
-}
-
 /// Notes everything that is wrong with `policy`. `node` is the object that `written` was taken from, absent
 /// without a file; `flagged` are keys that flags set. True if nothing is.
-pub(super) fn check_policy(
+pub(crate) fn check_policy(
     source: &mut JsonSource<'_>,
     policy: &Policy,
     node: Option<&Node<'_>>,
@@ -104,7 +74,7 @@ pub(super) fn check_policy(
 }
 
 /// Notes one contradiction, at the first of its settings that the operator wrote.
-pub(super) fn note_policy_error(
+pub(crate) fn note_policy_error(
     source: &mut JsonSource<'_>,
     error: &ConfigError,
     node: Option<&Node<'_>>,

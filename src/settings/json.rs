@@ -7,7 +7,7 @@
 //! What always holds: a key that stands twice is an error; a value of the wrong kind is an error that
 //! names both kinds and does not show the value.
 
-use super::settings::Value;
+use super::value::Value;
 use crate::cli::suggest::nearest;
 use crate::state::config_error::{ConfigErrors, quoted};
 use crate::state::plugin_config::{check_path, check_string};
@@ -17,30 +17,30 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The file that is read, and what was found wrong so far.
-pub(super) struct JsonSource<'a> {
-    pub(super) path: &'a Path,
-    pub(super) text: &'a str,
-    pub(super) errors: ConfigErrors,
+pub(crate) struct JsonSource<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) text: &'a str,
+    pub(crate) errors: ConfigErrors,
 }
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub(super) struct Node<'a> {
+pub(crate) struct Node<'a> {
     raw: &'a str,
     /// Where its key, or in an array itself, stands. Bytes from the start of the text.
     at: usize,
     /// The keys that lead to it, such as `plugins.echo.args[0]`.
-    pub(super) key: String,
+    pub(crate) key: String,
 }
 
 /// An object whose members are taken out one by one; what remains is unknown.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     members: Vec<(String, Node<'a>)>,
 }
 
 impl<'a> JsonSource<'a> {
     /// The value that the whole text is, if its syntax is right.
-    pub(super) fn root(&mut self) -> Option<Node<'a>> {
+    pub(crate) fn root(&mut self) -> Option<Node<'a>> {
         if self.text.starts_with('\u{feff}') {
             let place = self.position_at(0);
             self.errors.add(place, "begins with a byte-order mark", "UTF-8 without one");
@@ -64,7 +64,7 @@ impl<'a> JsonSource<'a> {
     }
 
     /// `FILE:LINE` of a value's key.
-    pub(super) fn position(&self, node: &Node<'_>) -> String {
+    pub(crate) fn position(&self, node: &Node<'_>) -> String {
         self.position_at(node.at)
     }
 
@@ -75,12 +75,12 @@ impl<'a> JsonSource<'a> {
     }
 
     /// Notes an error at a value.
-    pub(super) fn error(&mut self, node: &Node<'_>, problem: impl Into<String>, allowed: impl Into<String>) {
+    pub(crate) fn error(&mut self, node: &Node<'_>, problem: impl Into<String>, allowed: impl Into<String>) {
         self.error_below(node, "", problem, allowed);
     }
 
     /// Notes an error at a key that is missing in, or comes from outside of, an object.
-    pub(super) fn error_below(
+    pub(crate) fn error_below(
         &mut self,
         node: &Node<'_>,
         key: &str,
@@ -99,7 +99,7 @@ impl<'a> JsonSource<'a> {
     }
 
     /// The members of an object, in their order.
-    pub(super) fn object(&mut self, node: &Node<'a>) -> Option<Object<'a>> {
+    pub(crate) fn object(&mut self, node: &Node<'a>) -> Option<Object<'a>> {
         let Ok(raw) = serde_json::from_str::<Members<'a>>(node.raw) else {
             match node.raw.starts_with('{') {
                 true => {
@@ -137,7 +137,7 @@ impl<'a> JsonSource<'a> {
     }
 
     /// The elements of an array; more than `elements_max` is an error.
-    pub(super) fn array(&mut self, node: &Node<'a>, elements_max: usize) -> Option<Vec<Node<'a>>> {
+    pub(crate) fn array(&mut self, node: &Node<'a>, elements_max: usize) -> Option<Vec<Node<'a>>> {
         let Ok(raw) = serde_json::from_str::<Elements<'a>>(node.raw) else {
             self.error(node, format!("is {}", node.kind()), "an array");
             return None;
@@ -154,7 +154,7 @@ impl<'a> JsonSource<'a> {
     }
 
     /// Notes an error if there are more than allowed.
-    pub(super) fn is_within(&mut self, node: &Node<'_>, what: &str, seen: usize, allowed_max: usize) -> bool {
+    pub(crate) fn is_within(&mut self, node: &Node<'_>, what: &str, seen: usize, allowed_max: usize) -> bool {
         if seen > allowed_max {
             self.error(node, format!("has {seen} {what}"), format!("at most {allowed_max}"));
         }
@@ -162,7 +162,7 @@ impl<'a> JsonSource<'a> {
     }
 
     /// A string.
-    pub(super) fn string(&mut self, node: &Node<'a>) -> Option<String> {
+    pub(crate) fn string(&mut self, node: &Node<'a>) -> Option<String> {
         let string = serde_json::from_str::<String>(node.raw);
         match string {
             Ok(string) => return Some(string),
@@ -175,7 +175,7 @@ impl<'a> JsonSource<'a> {
     }
 
     /// An absolute path.
-    pub(super) fn absolute_path(&mut self, node: &Node<'a>) -> Option<PathBuf> {
+    pub(crate) fn absolute_path(&mut self, node: &Node<'a>) -> Option<PathBuf> {
         let path = PathBuf::from(self.string(node)?);
         match check_path(&path) {
             Ok(()) => Some(path),
@@ -187,7 +187,7 @@ impl<'a> JsonSource<'a> {
     }
 
     /// A string that a program can be passed as one argument.
-    pub(super) fn argument(&mut self, node: &Node<'a>, bytes_max: usize) -> Option<String> {
+    pub(crate) fn argument(&mut self, node: &Node<'a>, bytes_max: usize) -> Option<String> {
         let string = self.string(node)?;
         match check_string(string.as_ref(), bytes_max) {
             Ok(()) => Some(string),
@@ -199,7 +199,7 @@ impl<'a> JsonSource<'a> {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&mut self, node: &Node<'a>) -> Option<bool> {
+    pub(crate) fn boolean(&mut self, node: &Node<'a>) -> Option<bool> {
         let boolean = serde_json::from_str(node.raw).ok();
         if boolean.is_none() {
             self.error(node, format!("is {}", node.kind()), "true or false");
@@ -208,7 +208,7 @@ impl<'a> JsonSource<'a> {
     }
 
     /// Notes what was not taken out of an object as unknown keys.
-    pub(super) fn unknown<'k>(
+    pub(crate) fn unknown<'k>(
         &mut self,
         object: &Object<'a>,
         allowed: impl Iterator<Item = &'k str> + Clone,
@@ -230,26 +230,26 @@ impl<'a> JsonSource<'a> {
 
 impl<'a> Object<'a> {
     /// Takes out the member of that name.
-    pub(super) fn take(&mut self, name: &str) -> Option<Node<'a>> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Node<'a>> {
         let at = self.members.iter().position(|(member, _)| member == name)?;
         Some(self.members.remove(at).1)
     }
 
     /// Takes out the member of that name, if it is as `is_wanted` says.
-    pub(super) fn take_if(&mut self, name: &str, is_wanted: impl Fn(&Node<'a>) -> bool) -> Option<Node<'a>> {
+    pub(crate) fn take_if(&mut self, name: &str, is_wanted: impl Fn(&Node<'a>) -> bool) -> Option<Node<'a>> {
         let at = self.members.iter().position(|(member, node)| member == name && is_wanted(node))?;
         Some(self.members.remove(at).1)
     }
 
     /// Takes out all members.
-    pub(super) fn take_all(&mut self) -> Vec<(String, Node<'a>)> {
+    pub(crate) fn take_all(&mut self) -> Vec<(String, Node<'a>)> {
         std::mem::take(&mut self.members)
     }
 }
 
 impl<'a> Node<'a> {
     /// A setting's value as it was written; `None` for what no setting is written as.
-    pub(super) fn value<'t>(&self, text: &'t mut String) -> Option<Value<'t>> {
+    pub(crate) fn value<'t>(&self, text: &'t mut String) -> Option<Value<'t>> {
         if self.raw.starts_with('"') {
             *text = serde_json::from_str(self.raw).ok()?;
             return Some(Value::Text(text));
@@ -260,12 +260,12 @@ impl<'a> Node<'a> {
         serde_json::from_str(self.raw).ok().map(Value::Integer)
     }
 
-    pub(super) fn is_array(&self) -> bool {
+    pub(crate) fn is_array(&self) -> bool {
         self.raw.starts_with('[')
     }
 
     /// What it is, for an error about what it is not.
-    pub(super) fn kind(&self) -> String {
+    pub(crate) fn kind(&self) -> String {
         match self.raw.as_bytes().first() {
             Some(b'{') => "an object".to_owned(),
             Some(b'[') => "an array".to_owned(),
@@ -277,7 +277,7 @@ impl<'a> Node<'a> {
     }
 
     /// The same for a value that may be shown.
-    pub(super) fn kind_shown(&self) -> String {
+    pub(crate) fn kind_shown(&self) -> String {
         match self.kind().as_str() {
             "a number" | "true or false" => quoted(self.raw).trim_matches('"').to_owned(),
             kind => kind.to_owned(),

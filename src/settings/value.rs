@@ -48,7 +48,7 @@ pub enum Value<'a> {
 
 /// A value that its row allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Checked {
+pub(crate) enum Checked {
     Duration(Duration),
     Number(u64),
     Word(&'static str),
@@ -82,7 +82,7 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    pub(super) fn check(self, value: Value<'_>) -> Result<Checked, String> {
+    pub(crate) fn check(self, value: Value<'_>) -> Result<Checked, String> {
         match (self, value) {
             (Kind::Duration { zero }, Value::Text(text)) => check_duration(text, zero.is_some()),
             (Kind::Duration { .. }, Value::Integer(number)) => Err(format!("{number} has no unit")),
@@ -162,7 +162,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{} is too large", quoted(text)))
 }
 
-pub(super) fn show_bytes(bytes: u64) -> String {
+pub(crate) fn show_bytes(bytes: u64) -> String {
     let unit = BYTE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     let (name, factor) = unit.unwrap_or(&("B", 1));
     format!("{}{name}", bytes / factor)

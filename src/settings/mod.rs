@@ -1,0 +1,17 @@
+//! Settings as they are written: JSON whose values know where they stand, kinds of values, and the table of a plugin's.
+//!
+//! What it deliberately does not do: open a file; know what else stands in one.
+
+mod json;
+mod policy;
+mod read;
+mod setting;
+mod value;
+
+pub(crate) use json::{JsonSource, Node, Object};
+pub use policy::POLICY;
+pub(crate) use read::{Written, check_policy, note_policy_error, take_settings};
+pub use setting::Setting;
+pub(crate) use setting::{Field, named_fields, settings};
+pub(crate) use value::Checked;
+pub use value::{AUTO, Kind, UNLIMITED, Value};
