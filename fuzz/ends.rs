@@ -169,7 +169,7 @@ impl End for HostEnd {
 
     fn call(&mut self, now: Time, call: u64, made: Made) -> Result<(), CallError> {
         let target = Target::Plugin("echo".parse().unwrap());
-        let request = CallRequest {
+        let mut request = CallRequest {
             params: made.params,
             timeout: Some(made.timeout),
             progress: made.wants_progress,
@@ -177,7 +177,7 @@ impl End for HostEnd {
             ..CallRequest::new(target, "echo")
         };
         let mut cx = Cx { now, timers: &mut self.timers };
-        Ok(self.session.request(&mut cx, Caller::Call(CallKey(call)), request)?)
+        Ok(self.session.request(&mut cx, Caller::Call(CallKey(call)), &mut request)?)
     }
 
     fn cancel(&mut self, now: Time, call: u64) -> Option<bool> {
@@ -219,7 +219,7 @@ impl End for HostEnd {
                     continue;
                 }
                 SessionEvent::Completed { caller: Caller::Call(CallKey(call)), end, .. } => {
-                    let CallEnd { result, fds, streams, .. } = end;
+                    let CallEnd { result, fds, streams, .. } = *end;
                     Told::Ended { call, result: result.map(|raw| raw.get().to_owned()), fds, streams }
                 }
                 SessionEvent::Completed { caller, .. } => panic!("nobody asked as {caller:?}"),

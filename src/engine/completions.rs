@@ -13,7 +13,7 @@ use std::thread::Thread;
 
 #[derive(Default)]
 struct Completions {
-    ended: VecDeque<(usize, Option<CallEnd>)>,
+    ended: VecDeque<(usize, Option<Box<CallEnd>>)>,
     waiter: Option<Thread>,
 }
 
@@ -33,7 +33,7 @@ impl CompletionQueue {
     }
 
     /// Puts the end of a call in. Returns whether a thread waited for it and is woken.
-    pub(crate) fn put(&self, number: usize, end: Option<CallEnd>) -> bool {
+    pub(crate) fn put(&self, number: usize, end: Option<Box<CallEnd>>) -> bool {
         let mut state = self.lock();
         state.ended.push_back((number, end));
         let waiter = state.waiter.take();
@@ -42,7 +42,7 @@ impl CompletionQueue {
     }
 
     /// Takes the oldest end, with the number of its call; `None` as the end where the loop ended.
-    pub(crate) fn take(&self) -> Option<(usize, Option<CallEnd>)> {
+    pub(crate) fn take(&self) -> Option<(usize, Option<Box<CallEnd>>)> {
         self.lock().ended.pop_front()
     }
 }

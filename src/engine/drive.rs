@@ -32,15 +32,20 @@ pub(crate) trait EventLoop {
     /// What other threads ask of it.
     type Command;
 
+    /// A call that is to be made: what it asks where another thread drives.
+    type Call<'c>: Into<Self::Command>;
+
     /// Waits, and handles what comes. `wait_max` bounds the wait further than what is due does.
     ///
     /// # Errors
     /// The loop itself is broken and cannot go on.
     fn turn(&mut self, wait_max: Option<Duration>) -> io::Result<()>;
 
-    /// Does at once what is asked, after what was asked before. `may_batch`: what is to be written for it may wait for
-    /// more.
-    fn execute(&mut self, command: Self::Command, may_batch: bool);
+    /// Does at once what is asked, after what was asked before.
+    fn execute(&mut self, command: Self::Command);
+
+    /// Begins a call at once, after what was asked before. `may_batch`: what is to be written for it may wait for more.
+    fn begin(&mut self, call: Self::Call<'_>, may_batch: bool);
 
     /// Callers that the last turn woke.
     fn woken(&self) -> Woken;
@@ -188,19 +193,23 @@ impl<L: EventLoop> Engine<L> {
 
     /// Has a call begun. It may wait for others, at most a tick, while another call to the same plugin is
     /// unanswered; [`Engine::wait`] sends all that waits.
-    pub(crate) fn begin(&self, call: L::Command) -> Result<(), PostError> {
+    pub(crate) fn begin(&self, call: L::Call<'_>) -> Result<(), PostError> {
         match self.enter() {
-            None => self.commands.post(call),
-            Some(mut turn) => turn.execute(call, true),
+            None => self.commands.post(call.into()),
+            Some(mut turn) => turn.ask(|event_loop| event_loop.begin(call, true)),
         }
     }
 
     /// Has a call begun and waits for its end. `None`: the loop ended before.
-    pub(crate) fn call(&self, call: L::Command, slot: &ReplySlot) -> Result<Option<CallEnd>, PostError> {
+    pub(crate) fn call(
+        &self,
+        call: L::Call<'_>,
+        slot: &ReplySlot,
+    ) -> Result<Option<Box<CallEnd>>, PostError> {
         match self.enter() {
-            None => self.commands.post(call)?,
+            None => self.commands.post(call.into())?,
             Some(mut turn) => {
-                turn.execute(call, false)?;
+                turn.ask(|event_loop| event_loop.begin(call, false))?;
                 turn.drive(slot, self.spin, None);
             }
         }
@@ -210,7 +219,7 @@ impl<L: EventLoop> Engine<L> {
     /// Waits for the end of a call, by driving where nobody else does. `None`: the loop ended before.
     ///
     /// The loop ends every call by its deadline; if the loop itself ends, so does this wait.
-    pub(crate) fn wait(&self, slot: &ReplySlot) -> Option<CallEnd> {
+    pub(crate) fn wait(&self, slot: &ReplySlot) -> Option<Box<CallEnd>> {
         loop {
             match slot.take() {
                 SlotContent::End(end) => return Some(end),
@@ -258,7 +267,7 @@ impl<L: EventLoop> Engine<L> {
     pub(crate) fn execute(&self, command: L::Command) {
         match self.enter() {
             None => self.commands.deliver(command),
-            Some(mut turn) => drop(turn.execute(command, false)),
+            Some(mut turn) => drop(turn.ask(|event_loop| event_loop.execute(command))),
         }
     }
 
@@ -285,10 +294,8 @@ impl<L: EventLoop> Engine<L> {
 }
 
 impl<L: EventLoop> Turn<'_, L> {
-    fn execute(&mut self, command: L::Command, may_batch: bool) -> Result<(), PostError> {
-        let Some(event_loop) = self.event_loop.as_mut() else { return Err(PostError::Ended) };
-        event_loop.execute(command, may_batch);
-        Ok(())
+    fn ask(&mut self, what: impl FnOnce(&mut L)) -> Result<(), PostError> {
+        self.event_loop.as_mut().map(what).ok_or(PostError::Ended)
     }
 
     /// Drives until there is something to take, or the wait is over, as far as a caller can; whether it is over. Then the

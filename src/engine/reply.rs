@@ -34,7 +34,7 @@ pub(crate) trait Awaitable {
 
 /// Function that takes an end instead of the slot; `None`: the event loop has ended. Runs on the event loop, so it must
 /// not block. Returns whether it woke a thread that was parked.
-pub(crate) type Then = Box<dyn FnOnce(Option<CallEnd>) -> bool + Send>;
+pub(crate) type Then = Box<dyn FnOnce(Option<Box<CallEnd>>) -> bool + Send>;
 
 /// Thread that waits for the first of several slots. Only one of them wakes it.
 pub(crate) struct SharedWaiter {
@@ -91,7 +91,7 @@ struct Extras {
 
 #[derive(Default)]
 struct SlotState {
-    end: Option<CallEnd>,
+    end: Option<Box<CallEnd>>,
     /// The sender has gone: nothing comes any more.
     over: bool,
     waiter: Option<Waiter>,
@@ -120,7 +120,7 @@ pub(crate) struct ReplySender(Arc<SlotCell>);
 /// Content of a reply slot.
 pub(crate) enum SlotContent {
     /// The end of the call.
-    End(CallEnd),
+    End(Box<CallEnd>),
     /// Nothing yet.
     Empty,
     /// Nothing any more: it was taken, or will never come.
@@ -251,7 +251,7 @@ impl ReplySender {
     }
 
     /// Puts the end in. Returns whether a thread waited for it and is woken.
-    pub(crate) fn send(self, end: CallEnd) -> bool {
+    pub(crate) fn send(self, end: Box<CallEnd>) -> bool {
         self.tell(Some(end))
     }
 
@@ -279,7 +279,7 @@ impl ReplySender {
         waiter.is_some_and(Waiter::wake)
     }
 
-    fn tell(&self, end: Option<CallEnd>) -> bool {
+    fn tell(&self, end: Option<Box<CallEnd>>) -> bool {
         let mut state = self.0.lock();
         state.over = true;
         let waiter = state.waiter.take();
@@ -309,8 +309,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn end() -> CallEnd {
-        CallEnd {
+    fn end() -> Box<CallEnd> {
+        Box::new(CallEnd {
             result: Ok(Default::default()),
             plugin_id: None,
             generation: None,
@@ -318,7 +318,7 @@ mod tests {
             is_recorded: false,
             fds: Vec::new(),
             streams: Vec::new(),
-        }
+        })
     }
 
     fn value(text: &str) -> Box<RawValue> {

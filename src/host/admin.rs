@@ -172,7 +172,7 @@ fn heartbeat(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, Err
     let PluginRef { plugin_id } = params_into(params)?;
     let asked = plugin_id.clone();
     Ok(cx.probe(&asked, move |end| {
-        let (result, generation, duration_us) = taken(end)?;
+        let (result, generation, duration_us) = taken(*end)?;
         let heartbeat: Heartbeat = own_result(&result).map_err(|error| {
             ErrorObject::new(
                 ErrorCode::InternalError,
@@ -199,7 +199,7 @@ fn call(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObj
     Ok(cx.call(request, move |mut end| {
         let plugin_id = end.plugin_id.take();
         let dropped = u32::try_from(end.fds.len()).unwrap_or(u32::MAX);
-        let (result, generation, duration_us) = taken(end)?;
+        let (result, generation, duration_us) = taken(*end)?;
         let unnamed = || ErrorObject::new(ErrorCode::InternalError, "an answer of no plugin");
         let plugin_id = plugin_id.ok_or_else(unnamed)?;
         answer(&CallReply { plugin_id, generation, result, duration_us, dropped })

@@ -12,7 +12,7 @@ use super::services::callback_table::RegisteredCallbacks;
 use super::services::current_call::{inherit, wait_for};
 use super::shared::HostShared;
 use crate::engine::{PostError, ReplySlot};
-use crate::reactor::LoopCommand;
+use crate::reactor::NewCall;
 use crate::state::call::{CallRequest, Target};
 use crate::state::closing::from_owned;
 use rpc_plugin_interface::client::unpack;
@@ -101,9 +101,9 @@ impl Callee {
     }
 
     /// Makes a call and waits for its end.
-    fn finish(&self, call: Box<CallRequest>) -> Result<CallReply, CallError> {
+    fn finish(&self, mut call: CallRequest) -> Result<CallReply, CallError> {
         let slot = ReplySlot::default();
-        let call = LoopCommand::Call(call, slot.sender());
+        let call = NewCall { request: &mut call, reply: slot.sender() };
         let mut taken = Ok(());
         let wait = || match self.host.engine.call(call, &slot) {
             Ok(end) => end,
@@ -167,9 +167,9 @@ impl Callee {
         parcel: Parcel,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
-        let (call, registered) = self.request(method, params, parcel, options)?;
+        let (mut call, registered) = self.request(method, params, parcel, options)?;
         let slot = ReplySlot::default();
-        let call = LoopCommand::Call(call, slot.sender());
+        let call = NewCall { request: &mut call, reply: slot.sender() };
         self.host.engine.begin(call).map_err(|error| not_taken(error, &self.target))?;
         Ok(PendingCall::new(slot, Arc::clone(&self.host), self.target.clone(), registered))
     }
@@ -194,16 +194,13 @@ impl Callee {
         params: Option<String>,
         parcel: Parcel,
         options: CallOptions,
-    ) -> Result<(Box<CallRequest>, Option<RegisteredCallbacks>), CallError> {
+    ) -> Result<(CallRequest, Option<RegisteredCallbacks>), CallError> {
         check_params(params.as_deref()).map_err(|refused| at(refused.into(), &self.target))?;
-        let mut request = Box::new(CallRequest {
-            params,
-            timeout: options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX)),
-            idempotent: options.idempotent,
-            progress: options.progress,
-            fds: from_owned(parcel.fds),
-            ..CallRequest::new(self.target.clone(), method.to_owned())
-        });
+        let mut request = CallRequest::new(self.target.clone(), method.to_owned());
+        request.params = params;
+        request.timeout = options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX));
+        (request.idempotent, request.progress) = (options.idempotent, options.progress);
+        request.fds = from_owned(parcel.fds);
         inherit(&mut request).map_err(|error| at(error, &self.target))?;
         let registered = self.host.called_back.register(&self.target, parcel.callbacks);
         Ok((request, registered))

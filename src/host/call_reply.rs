@@ -56,13 +56,13 @@ pub(super) fn at(error: CallError, target: &Target) -> CallError {
 }
 
 /// What the caller is told. `None`: the host ended before the call did.
-pub(super) fn reply(end: Option<CallEnd>, target: &Target) -> Result<CallReply, CallError> {
+pub(super) fn reply(end: Option<Box<CallEnd>>, target: &Target) -> Result<CallReply, CallError> {
     let Some(end) = end else {
         let error = CallError::indeterminate(ErrorCode::PluginLost, "the host ended during the call");
         return Err(at(error, target));
     };
-    let result = end.result?;
-    let CallEnd { plugin_id, generation, took, fds, .. } = end;
+    let CallEnd { result, plugin_id, generation, took, fds, .. } = *end;
+    let result = result?;
     let fds = into_owned(fds);
     Ok(CallReply { result, fds, plugin_id, generation, took })
 }

@@ -48,7 +48,7 @@ impl PendingCall {
         PendingCall { slot, host, target, registered, released: false }
     }
 
-    fn release(mut self, end: Option<CallEnd>) -> CallResult {
+    fn release(mut self, end: Option<Box<CallEnd>>) -> CallResult {
         self.released = true;
         reply(end, &self.target)
     }
@@ -167,7 +167,7 @@ impl PendingCall {
     }
 
     /// Says how a call that was forwarded ended.
-    pub(super) fn ended(self, end: Option<CallEnd>) -> CallResult {
+    pub(super) fn ended(self, end: Option<Box<CallEnd>>) -> CallResult {
         self.release(end)
     }
 

@@ -77,11 +77,11 @@ impl AdminCx<'_> {
     pub(crate) fn call(
         &mut self,
         mut request: CallRequest,
-        then: impl FnOnce(CallEnd) -> AdminAnswer + Send + 'static,
+        then: impl FnOnce(Box<CallEnd>) -> AdminAnswer + Send + 'static,
     ) -> AdminReply {
         let key = self.pending.add_call_of_admin(self.ticket.clone(), Box::new(then));
         request.caller = Party::Client(self.peer_pid);
-        self.pending.call(self.supervisor, self.now, key, request);
+        self.pending.call(self.supervisor, self.now, key, &mut request);
         AdminReply::Later
     }
 
@@ -89,7 +89,7 @@ impl AdminCx<'_> {
     pub(crate) fn probe(
         &mut self,
         id: &PluginId,
-        then: impl FnOnce(CallEnd) -> AdminAnswer + Send + 'static,
+        then: impl FnOnce(Box<CallEnd>) -> AdminAnswer + Send + 'static,
     ) -> AdminReply {
         let key = self.pending.add_call_of_admin(self.ticket.clone(), Box::new(then));
         self.pending.probe(self.supervisor, self.now, key, id, Party::Client(self.peer_pid));

@@ -14,7 +14,7 @@ use super::hub::Hub;
 use super::in_band_streams::InBandStreams;
 use super::instances::{Instances, REAP_TIMEOUT};
 use super::left_behind::{LeftBehind, ORPHANS_END_TIMEOUT};
-use super::loop_commands::{LaunchOutcome, LaunchReport, LoopCommand, closers};
+use super::loop_commands::{LaunchOutcome, LaunchReport, LoopCommand, NewCall, closers};
 use super::pending_replies::{Asker, PendingReplies, ReplyTo};
 use super::plugin_requests::PluginRequests;
 use super::poller::{Poller, Source};
@@ -295,13 +295,13 @@ impl Reactor {
     }
 
     /// Tells who waits for a call how it ended.
-    fn end_call(&mut self, now: Time, call: CallKey, end: CallEnd) {
+    fn end_call(&mut self, now: Time, call: CallKey, end: Box<CallEnd>) {
         match self.pending.end_call(call, end) {
             None => {}
             Some(ReplyTo::Admin(ticket, answer)) => {
                 self.admin.answer(&mut self.hub, &mut self.held, &ticket, answer);
             }
-            Some(ReplyTo::Plugin(asker, end)) => self.requests.answer_call(&mut self.hub, now, &asker, end),
+            Some(ReplyTo::Plugin(asker, end)) => self.requests.answer_call(&mut self.hub, now, &asker, *end),
         }
     }
 
@@ -323,7 +323,7 @@ impl Reactor {
                 Some(ReplyTo::Admin(ticket, answer)) => self.admin.answer_now(&ticket, &answer),
                 Some(ReplyTo::Plugin(asker, end)) => {
                     let now = self.hub.now();
-                    self.requests.answer_call(&mut self.hub, now, &asker, end);
+                    self.requests.answer_call(&mut self.hub, now, &asker, *end);
                 }
             },
         }
@@ -373,7 +373,7 @@ impl Reactor {
                 let list = hub.supervisor.plugins_by_id().map(|plugin| status_of(plugin, now)).collect();
                 let _ = reply.try_send(list);
             }
-            LoopCommand::Call(request, reply) => drop(self.begin_call(now, *request, reply)),
+            LoopCommand::Call(mut request, reply) => drop(self.begin_call(now, &mut request, reply)),
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
             LoopCommand::AskerProgress(asker, value) => self.requests.progress(hub, now, &asker, &value),
             LoopCommand::Cancel(slots) => {
@@ -423,7 +423,7 @@ impl Reactor {
     }
 
     /// Begins a call, unless its caller has gone. The plugin that it goes to.
-    fn begin_call(&mut self, now: Time, request: CallRequest, reply: ReplySender) -> Option<PluginKey> {
+    fn begin_call(&mut self, now: Time, request: &mut CallRequest, reply: ReplySender) -> Option<PluginKey> {
         let key = self.pending.add_call(reply)?;
         self.pending.call(&mut self.hub.supervisor, now, key, request)
     }
@@ -486,6 +486,7 @@ impl Reactor {
 
 impl EventLoop for Reactor {
     type Command = LoopCommand;
+    type Call<'c> = NewCall<'c>;
 
     fn turn(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
         self.pending.begin_turn();
@@ -514,17 +515,18 @@ impl EventLoop for Reactor {
         Ok(())
     }
 
-    fn execute(&mut self, command: LoopCommand, may_batch: bool) {
+    fn execute(&mut self, command: LoopCommand) {
         // What this thread posted before comes before.
         let now = self.hub.now();
         let now = self.take_commands(now);
-        let plugin = match command {
-            LoopCommand::Call(request, reply) => self.begin_call(now, *request, reply),
-            command => {
-                self.handle_command(now, command);
-                None
-            }
-        };
+        self.handle_command(now, command);
+        self.settle(now);
+    }
+
+    fn begin(&mut self, call: NewCall<'_>, may_batch: bool) {
+        let now = self.hub.now();
+        let now = self.take_commands(now);
+        let plugin = self.begin_call(now, call.request, call.reply);
         let plugin = plugin.filter(|_| may_batch).and_then(|key| self.hub.supervisor.plugin(key));
         if plugin.is_some_and(|plugin| plugin.has_company(BATCH_BYTES_MAX)) {
             self.perform_all(now);

@@ -32,18 +32,18 @@ const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 /// An answer that is held.
 pub(super) enum HeldReply {
     /// The end of a call.
-    Call(CallKey, CallEnd),
+    Call(CallKey, Box<CallEnd>),
     /// An answer to an admin connection.
     Admin(AdminTicket, AdminAnswer),
 }
 
 impl HeldReply {
     fn bytes(&self) -> usize {
-        let raw = match self {
-            HeldReply::Call(_, end) => end.result.as_ref().ok(),
-            HeldReply::Admin(_, answer) => answer.as_ref().ok(),
+        let (beside, raw) = match self {
+            HeldReply::Call(_, end) => (size_of::<CallEnd>(), end.result.as_ref().ok()),
+            HeldReply::Admin(_, answer) => (0, answer.as_ref().ok()),
         };
-        size_of::<HeldReply>() + raw.map_or(0, |raw| raw.get().len())
+        size_of::<HeldReply>() + beside + raw.map_or(0, |raw| raw.get().len())
     }
 }
 
@@ -110,7 +110,13 @@ impl HeldReplies {
     }
 
     /// Holds the end of a call, or gives it back to be told at once.
-    pub(super) fn hold_call(&mut self, hub: &Hub, now: Time, call: CallKey, end: CallEnd) -> Option<CallEnd> {
+    pub(super) fn hold_call(
+        &mut self,
+        hub: &Hub,
+        now: Time,
+        call: CallKey,
+        end: Box<CallEnd>,
+    ) -> Option<Box<CallEnd>> {
         if !(self.is_holding && end.is_recorded) {
             return Some(end);
         }

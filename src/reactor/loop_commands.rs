@@ -39,6 +39,20 @@ pub(crate) enum LaunchReport {
     Looked(LaunchFiles),
 }
 
+/// A call that a thread of the embedding program makes.
+pub(crate) struct NewCall<'c> {
+    /// What is called. It is taken out of here, or read here where its thread drives the loop: nothing is moved then.
+    pub(crate) request: &'c mut CallRequest,
+    /// Where its end goes.
+    pub(crate) reply: ReplySender,
+}
+
+impl From<NewCall<'_>> for LoopCommand {
+    fn from(call: NewCall<'_>) -> LoopCommand {
+        LoopCommand::Call(Box::new(call.request.take()), call.reply)
+    }
+}
+
 /// Requests of other threads to the event loop. Answers go to the sender in the command; a dropped
 /// sender means that the host has ended.
 pub(crate) enum LoopCommand {

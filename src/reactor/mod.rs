@@ -36,7 +36,7 @@ pub(crate) use admin_connection::AdminAnswer;
 pub(crate) use admin_connections::{AdminGroupSocket, AdminSocket};
 pub(crate) use admin_service::{AdminCx, AdminReply, AdminService, SinkQuestion, SinkQuestions};
 pub(crate) use event_loop::Reactor;
-pub(crate) use loop_commands::LoopCommand;
+pub(crate) use loop_commands::{LoopCommand, NewCall};
 pub(crate) use pending_replies::{Asker, WaitEnd};
 pub(crate) use plugin_requests::{ServiceRequest, Services};
 pub use recorder::LifecycleEvent;

@@ -43,7 +43,7 @@ pub(super) enum ReplyTo<A, P> {
 /// Who is told of the end of a call.
 enum CallWaiter {
     Thread(ReplySender),
-    Admin(AdminTicket, AnswerOf<CallEnd>),
+    Admin(AdminTicket, AnswerOf<Box<CallEnd>>),
     Plugin(Asker),
 }
 
@@ -107,7 +107,7 @@ impl PendingReplies {
     }
 
     /// Enters a call of an admin connection.
-    pub(super) fn add_call_of_admin(&mut self, ticket: AdminTicket, then: AnswerOf<CallEnd>) -> CallKey {
+    pub(super) fn add_call_of_admin(&mut self, ticket: AdminTicket, then: AnswerOf<Box<CallEnd>>) -> CallKey {
         CallKey(self.calls.insert(PendingReply { at: None, waiter: CallWaiter::Admin(ticket, then) }))
     }
 
@@ -122,7 +122,7 @@ impl PendingReplies {
         supervisor: &mut Supervisor,
         now: Time,
         key: CallKey,
-        mut request: CallRequest,
+        request: &mut CallRequest,
     ) -> Option<PluginKey> {
         request.fds.iter_mut().for_each(|fd| fd.closed_by(&self.closer));
         if let Some(left) = request.until.map(|until| until.since(now)) {
@@ -183,7 +183,11 @@ impl PendingReplies {
     }
 
     /// Tells a thread of the end of a call, or says which connection to tell.
-    pub(super) fn end_call(&mut self, key: CallKey, end: CallEnd) -> Option<ReplyTo<AdminAnswer, CallEnd>> {
+    pub(super) fn end_call(
+        &mut self,
+        key: CallKey,
+        end: Box<CallEnd>,
+    ) -> Option<ReplyTo<AdminAnswer, Box<CallEnd>>> {
         match self.calls.remove(key.0)?.waiter {
             CallWaiter::Thread(reply) => {
                 let is_woken = reply.send(end);

@@ -223,7 +223,7 @@ fn forward(
     }
     let params_bytes = request.params.as_ref().map_or(0, String::len);
     let call = pending.add_call_of_plugin(asker.clone());
-    pending.call(&mut hub.supervisor, now, call, request);
+    pending.call(&mut hub.supervisor, now, call, &mut request);
     Serving::Forwarded(call, params_bytes)
 }
 

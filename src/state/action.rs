@@ -43,7 +43,7 @@ pub enum Action {
     /// A call goes on, and its caller wants to hear of it.
     Progress(CallKey, Box<RawValue>),
     /// A call ended.
-    Complete(CallKey, CallEnd),
+    Complete(CallKey, Box<CallEnd>),
     /// The plugin asks for something that is not its machine's to answer; see [`Asked`].
     Asked(PluginKey, Generation, Box<Asked>),
     /// These streams in band came, and nobody will take them: end them.

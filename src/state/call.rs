@@ -20,7 +20,7 @@ pub enum Target {
     Capability(Arc<str>),
 }
 
-/// A call that is to be made. It is moved, and not repacked, until its frame is written.
+/// A call that is to be made. It is not moved until its frame is written, but into the queue of another thread's loop.
 #[derive(Debug)]
 pub struct CallRequest {
     /// Party that calls, whose share and record it counts for.
@@ -66,6 +66,13 @@ impl CallRequest {
         }
     }
 
+    /// Takes it out of where it is.
+    #[must_use]
+    pub fn take(&mut self) -> CallRequest {
+        let left = CallRequest::new(self.target.clone(), "");
+        std::mem::replace(self, left)
+    }
+
     /// The same call once more. Nothing travels with it, because that can be sent once only.
     #[must_use]
     pub fn again(&self) -> CallRequest {
@@ -81,7 +88,7 @@ impl CallRequest {
     }
 }
 
-/// The end of a call. It is moved, and not repacked, until its caller takes it.
+/// The end of a call. It goes to its caller in one box, because it is moved several times on its way.
 #[derive(Debug)]
 pub struct CallEnd {
     /// The result as it came, or why there is none.
@@ -101,17 +108,21 @@ pub struct CallEnd {
 }
 
 impl CallEnd {
+    /// The end of a call that that plugin and generation were asked, or were to be, which took no time so far.
+    #[must_use]
+    pub fn of(
+        result: Result<Box<RawValue>, CallError>,
+        plugin_id: Option<PluginId>,
+        generation: Option<Generation>,
+    ) -> Box<CallEnd> {
+        let (took, is_recorded, fds, streams) = (Duration::ZERO, false, Fds::new(), Vec::new());
+        Box::new(CallEnd { result, plugin_id, generation, took, is_recorded, fds, streams })
+    }
+
     /// The end of a call that was handed to no plugin.
     #[must_use]
-    pub fn refused(error: CallError) -> CallEnd {
-        CallEnd {
-            plugin_id: error.plugin_id.clone(),
-            result: Err(error),
-            generation: None,
-            took: Duration::ZERO,
-            is_recorded: false,
-            fds: Fds::new(),
-            streams: Vec::new(),
-        }
+    pub fn refused(error: CallError) -> Box<CallEnd> {
+        let plugin_id = error.plugin_id.clone();
+        CallEnd::of(Err(error), plugin_id, None)
     }
 }

@@ -106,7 +106,7 @@ impl World {
                 }
                 self.tell(format_args!("  {id:?} {request} becomes call {} of {:?}", key.0, call.target));
                 self.forwards.insert(key, (id, request));
-                let at = self.host.call(self.now, key, call);
+                let at = self.host.call(self.now, key, &mut call);
                 self.calls_at.insert(key, at);
             }
         }

@@ -127,7 +127,7 @@ impl World {
             3..5 => self.launched_caller(slot + 1),
             pid => Party::Client(u32::try_from(pid).unwrap()),
         };
-        let at = self.host.call(self.now, key, request);
+        let at = self.host.call(self.now, key, &mut request);
         self.calls_at.insert(key, at);
         self.check_outbox(slot);
         self.drain();

@@ -6,9 +6,6 @@ use rpc_plugin_wire::limits::{FDS_PER_FRAME_MAX, METHOD_BYTES_MAX};
 use rpc_plugin_wire::message::fits_nesting;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
 
-/// First parts of method names that belong to the protocol.
-const RESERVED: [&str; 4] = ["host", "plugin", "admin", "rpc"];
-
 /// Why something cannot be sent. Nothing of it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -41,7 +38,7 @@ impl From<Refused> for ErrorObject {
 /// Whether the first part of a method's name belongs to the protocol.
 #[must_use]
 pub fn is_reserved(method: &str) -> bool {
-    RESERVED.contains(&capability_of(method))
+    matches!(capability_of(method), "host" | "plugin" | "admin" | "rpc")
 }
 
 /// Checks a request of any method: its name, its params ([`check_params`]), and how many descriptors go with it.

@@ -119,10 +119,11 @@ impl Shares {
     /// # Errors
     /// It may not.
     pub fn check(&self, party: &Party, more: Amount) -> Result<(), ShareUsed> {
-        let own = self.find(party).map(|at| self.parts.get(at));
-        let own = own.ok().flatten().map_or(Amount::default(), |(_, own)| *own);
-        admit(|| own.count, self.total.count, self.max.count, more.count)?;
-        admit(|| own.bytes, self.total.bytes, self.max.bytes, more.bytes)
+        let own = || {
+            self.find(party).ok().and_then(|at| self.parts.get(at)).map_or(Amount::default(), |(_, own)| *own)
+        };
+        admit(|| own().count, self.total.count, self.max.count, more.count)?;
+        admit(|| own().bytes, self.total.bytes, self.max.bytes, more.bytes)
     }
 
     /// Gives a party so much more, if it may hold it.
@@ -175,6 +176,7 @@ impl Shares {
         self.total
     }
 
+    #[inline]
     fn find(&self, party: &Party) -> Result<usize, usize> {
         match self.parts.as_slice() {
             [] => Err(0),

@@ -78,7 +78,7 @@ pub fn check_capability(name: &str) -> Result<(), IdentError> {
 /// (protocol section 2).
 #[must_use]
 pub fn capability_of(method: &str) -> &str {
-    method.split_once(['.', '/', ':']).map_or(method, |(capability, _)| capability)
+    method.bytes().position(|b| matches!(b, b'.' | b'/' | b':')).map_or(method, |end| method.split_at(end).0)
 }
 
 /// The name an operator gave a plugin: 1 to 64 ASCII letters, digits, `.`, `_`, `-`; not `.` or `..`.

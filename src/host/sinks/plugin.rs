@@ -6,7 +6,7 @@
 
 use crate::engine::{Engine, PostError, ReplySlot};
 use crate::eventlog::sinks::{Event, EventTarget, SinkFault};
-use crate::reactor::{LoopCommand, Reactor};
+use crate::reactor::{NewCall, Reactor};
 use crate::state::call::{CallRequest, Target};
 use rpc_plugin_wire::message::raw_into_text;
 use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
@@ -39,10 +39,10 @@ impl PluginSink {
         let params = RawValue::from_string(params)
             .map_err(|error| not_sent(ErrorCode::InternalError, error.to_string()))?;
         let slot = ReplySlot::default();
-        let mut request = Box::new(CallRequest::new(Target::Plugin(self.id.clone()), METHOD));
+        let mut request = CallRequest::new(Target::Plugin(self.id.clone()), METHOD);
         request.params = Some(raw_into_text(params));
         request.timeout = Some(timeout);
-        let call = LoopCommand::Call(request, slot.sender());
+        let call = NewCall { request: &mut request, reply: slot.sender() };
         let end = self.engine.call(call, &slot).map_err(|error| match error {
             PostError::Full => not_sent(ErrorCode::Overloaded, "too much is asked of the host".into()),
             PostError::Ended => not_sent(ErrorCode::Unavailable, "the host has ended".into()),

@@ -18,7 +18,6 @@ use rpc_plugin_wire::life::{
 };
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// A plugin that closed its connection is expected to end by itself within this.
@@ -41,26 +40,18 @@ impl Plugin {
     }
 
     /// Sends a call, or ends it at once.
-    pub fn call(&mut self, step: &mut Step<'_>, key: CallKey, call: CallRequest) {
+    pub fn call(&mut self, step: &mut Step<'_>, key: CallKey, call: &mut CallRequest) {
         self.counts.calls += 1;
-        let audit = self.policy.rpc_audit;
-        let method = if audit == RpcAudit::Off { Cow::default() } else { call.method.clone() };
-        let params_bytes = call.params.as_ref().map_or(0, String::len);
-        let caller = call.caller.clone();
-        let request = self.session.as_ref().map(Session::next_request);
+        let record = (self.policy.rpc_audit == RpcAudit::All).then(|| {
+            let recorded = (self.session.as_ref().map(Session::next_request), call.method.clone());
+            let params_bytes = call.params.as_ref().map_or(0, String::len);
+            call_record(self, EventKind::CallStarted, call.caller.clone(), recorded, params_bytes)
+        });
         let checked = if call.is_callback { Ok(()) } else { self.check_call(&call.method) };
-        let sent = match checked {
-            Ok(()) => self.send(step, Caller::Call(key), call),
-            Err(error) => Err(error),
-        };
-        match sent {
-            Err(error) => self.complete(step, key, (None, method), caller, self.unsent(error)),
-            Ok(()) if audit == RpcAudit::All => {
-                let record =
-                    call_record(self, EventKind::CallStarted, caller, (request, method), params_bytes);
-                step.actions.push_back(Action::Called(Box::new(record)));
-            }
-            Ok(()) => {}
+        if let Err(error) = checked.and_then(|()| self.send(step, Caller::Call(key), call)) {
+            self.refused(step, key, call, error);
+        } else if let Some(record) = record {
+            step.actions.push_back(Action::Called(Box::new(record)));
         }
         self.pump(step);
     }
@@ -69,17 +60,18 @@ impl Plugin {
     pub fn probe(&mut self, step: &mut Step<'_>, key: CallKey, party: Party, timeout: Option<Duration>) {
         let timeout = timeout.unwrap_or(self.config.policy.heartbeat_timeout);
         self.counts.calls += 1;
-        let request = CallRequest { caller: party.clone(), ..self.own_request(METHOD_HEARTBEAT, timeout) };
-        if let Err(error) = self.send(step, Caller::Call(key), request) {
-            self.complete(step, key, (None, Cow::Borrowed(METHOD_HEARTBEAT)), party, self.unsent(error));
+        let mut request = CallRequest { caller: party, ..self.own_request(METHOD_HEARTBEAT, timeout) };
+        if let Err(error) = self.send(step, Caller::Call(key), &mut request) {
+            self.refused(step, key, &mut request, error);
         }
         self.pump(step);
     }
 
-    /// The end of a call that was not sent to this generation.
-    fn unsent(&self, error: CallError) -> CallEnd {
-        let plugin_id = Some(self.id().clone());
-        CallEnd { plugin_id, generation: self.generation, ..CallEnd::refused(error) }
+    /// Ends a call that was not sent to this generation.
+    fn refused(&mut self, step: &mut Step<'_>, key: CallKey, call: &mut CallRequest, error: CallError) {
+        let end = CallEnd::of(Err(error), Some(self.id().clone()), self.generation);
+        let (method, caller) = (std::mem::take(&mut call.method), std::mem::take(&mut call.caller));
+        self.complete(step, key, (None, method), caller, end);
     }
 
     /// The caller of a call has gone. That is an end of the call on record, and for nobody else.
@@ -114,10 +106,10 @@ impl Plugin {
         method: &'static str,
         timeout: Duration,
     ) {
-        let _ = self.send(step, caller, self.own_request(method, timeout));
+        let _ = self.send(step, caller, &mut self.own_request(method, timeout));
     }
 
-    fn send(&mut self, step: &mut Step<'_>, caller: Caller, call: CallRequest) -> Result<(), CallError> {
+    fn send(&mut self, step: &mut Step<'_>, caller: Caller, call: &mut CallRequest) -> Result<(), CallError> {
         let Some(session) = self.session.as_mut() else { return Err(self.unavailable()) };
         session.request(&mut step.cx(), caller, call).map_err(|refused| self.here(refused.into()))
     }
@@ -167,7 +159,7 @@ impl Plugin {
         key: CallKey,
         recorded: Recorded,
         caller: Party,
-        mut end: CallEnd,
+        mut end: Box<CallEnd>,
     ) {
         end.is_recorded = record_end(self, step, recorded, caller, end.took, &end.result);
         step.actions.push_back(Action::Complete(key, end));
@@ -182,7 +174,7 @@ impl Plugin {
 
     fn handle_session_event(&mut self, step: &mut Step<'_>, event: SessionEvent) {
         match event {
-            SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, introduction),
+            SessionEvent::Authenticated(introduction) => self.handle_authenticated(step, *introduction),
             SessionEvent::Completed { caller, party, id, method, end } => match caller {
                 Caller::Call(key) => self.complete(step, key, (Some(id), method), party, end),
                 Caller::Heartbeat => self.handle_heartbeat(step, end.result),

@@ -33,7 +33,7 @@ fn call(bench: &mut Bench, params_bytes: usize, timeout: Duration) {
     let mut call = CallRequest::new(Target::Plugin("echo".parse().unwrap()), "echo.x");
     call.params = Some(json!({ "text": "x".repeat(params_bytes) }).to_string());
     call.timeout = Some(timeout);
-    bench.act(|plugin, step| plugin.call(step, CallKey(1), call));
+    bench.act(|plugin, step| plugin.call(step, CallKey(1), &mut call));
 }
 
 /// Lets time pass as it does, step by step, and gives how many heartbeats were asked for meanwhile.

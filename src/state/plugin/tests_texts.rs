@@ -83,8 +83,8 @@ fn of_a_long_answer_about_capabilities_little_is_kept() {
 fn of_a_long_error_about_a_frame_little_is_kept_and_told_to_callers() {
     let mut bench = Bench::new(policy());
     bench.up();
-    let call = CallRequest::new(crate::state::call::Target::Plugin("echo".parse().unwrap()), "echo");
-    bench.act(|plugin, step| plugin.call(step, CallKey(1), call));
+    let mut call = CallRequest::new(crate::state::call::Target::Plugin("echo".parse().unwrap()), "echo");
+    bench.act(|plugin, step| plugin.call(step, CallKey(1), &mut call));
     bench.write();
     bench.actions.clear();
     bench.frame(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": 1, "message": long()}}));
@@ -102,8 +102,8 @@ fn of_a_long_error_about_a_frame_little_is_kept_and_told_to_callers() {
 fn a_caller_gets_an_error_as_it_came_and_the_record_little_of_it() {
     let mut bench = Bench::new(policy());
     bench.up();
-    let call = CallRequest::new(crate::state::call::Target::Plugin("echo".parse().unwrap()), "echo");
-    bench.act(|plugin, step| plugin.call(step, CallKey(1), call));
+    let mut call = CallRequest::new(crate::state::call::Target::Plugin("echo".parse().unwrap()), "echo");
+    bench.act(|plugin, step| plugin.call(step, CallKey(1), &mut call));
     let id = bench.write()[0].1;
     bench.actions.clear();
     bench.refuse(id);

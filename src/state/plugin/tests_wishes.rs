@@ -216,10 +216,10 @@ fn echo() -> CallRequest {
 #[test]
 fn a_stop_in_flight_refuses_calls_and_keeps_those_in_flight_until_the_end() {
     let mut bench = bench_in(Running);
-    bench.act(|plugin, step| plugin.call(step, CallKey(1), echo()));
+    bench.act(|plugin, step| plugin.call(step, CallKey(1), &mut echo()));
     bench.write();
     bench.act(Plugin::stop);
-    bench.act(|plugin, step| plugin.call(step, CallKey(2), echo()));
+    bench.act(|plugin, step| plugin.call(step, CallKey(2), &mut echo()));
     assert_eq!(bench.asked(), ["call 2 unavailable"]);
     bench.answer(2, &json!({}));
     assert_eq!(bench.asked(), ["call 1 ok"]);

@@ -4,7 +4,6 @@ use super::hello::check_hello;
 use super::proof_error::reject_hello;
 use super::types::{Asked, Fault, SessionEvent};
 use super::{Session, Stage};
-use crate::state::call::CallEnd;
 use crate::state::closing::{check_answer_kinds, check_kinds};
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{Caller, Cx};
@@ -114,7 +113,7 @@ impl Session {
         if has(handshake::FEATURE_STREAMS) {
             self.streams.agree();
         }
-        self.events.push_back(SessionEvent::Authenticated(introduction));
+        self.events.push_back(SessionEvent::Authenticated(Box::new(introduction)));
     }
 
     /// Fails the proof: tells the peer why and ends.
@@ -225,7 +224,8 @@ impl Session {
             // Of an answer to the host itself nothing is passed on.
             Err(object) => Err(self.here(CallError::answered(brief(&object)))),
         };
-        let end = CallEnd { fds, streams, ..self.end(result) };
+        let mut end = self.end(result);
+        (end.fds, end.streams) = (fds, streams);
         self.complete(cx, request, end);
     }
 

@@ -4,38 +4,37 @@ use super::outbox_shares::check_outbox;
 use super::types::{Cancelled, Fault, SessionEvent};
 use super::{OwnRequest, Session, Stage};
 use crate::state::call::{CallEnd, CallRequest};
-use crate::state::fds::Fds;
 use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::time::{Time, millis, rounded};
 use rpc_plugin_peer::{Amount, Expired, GivenUp, NewRequest, Refused, ShareUsed, Span, Unanswered};
 use rpc_plugin_wire::message::{self, write_cancel, write_error, write_request};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Message};
 use serde_json::value::RawValue;
-use std::time::Duration;
+use std::mem::take;
 
 impl Session {
-    /// Sends a request, which is unanswered for its timeout at the most, or as long as a call may take.
+    /// Sends a request, which is unanswered for its timeout at the most, or as long as a call may take. What is kept of it
+    /// is taken out of `call`, unless it is refused.
     ///
     /// # Errors
     /// `unavailable` when the session is not open, `too_large`, `overloaded`.
-    pub fn request(&mut self, cx: &mut Cx<'_>, caller: Caller, call: CallRequest) -> Result<(), Refused> {
-        let is_call = matches!(caller, Caller::Call(_));
-        self.check_room(&call, is_call)?;
-        let CallRequest { caller: party, method, params, timeout, chain, progress, fds, .. } = call;
-        let timeout = timeout.unwrap_or(self.call_timeout);
-        let params_bytes = params.as_ref().map_or(0, String::len);
+    pub fn request(&mut self, cx: &mut Cx<'_>, by: Caller, call: &mut CallRequest) -> Result<(), Refused> {
+        let is_call = matches!(by, Caller::Call(_));
+        self.check_room(call, is_call)?;
+        let timeout = call.timeout.unwrap_or(self.call_timeout);
+        let params_bytes = call.params.as_ref().map_or(0, String::len);
         if !self.queue.has_room(params_bytes) {
             return Err(Refused::new(ErrorCode::Overloaded, no_memory(params_bytes)));
         }
-        let (fds, numbers) = self.pack(fds)?;
+        let (fds, numbers) = self.pack(take(&mut call.fds))?;
         let request = message::NewRequest {
             id: self.requests.next_id(),
-            method: &method,
-            params: params.as_deref(),
+            method: &call.method,
+            params: call.params.as_deref(),
             deadline_ms: self.takes_cancel.then(|| millis(timeout)),
-            progress: progress && self.tells_progress,
+            progress: call.progress && self.tells_progress,
             fds: fds.len(),
-            chain: &chain,
+            chain: &call.chain,
             streams: &numbers,
         };
         let written = self.queue.write_within(self.frame_bytes_max, |out| write_request(out, &request));
@@ -44,11 +43,14 @@ impl Session {
             self.too_large(frame_bytes)
         })?;
         self.send_beside(span, fds, &numbers);
-        let asked = NewRequest { method, is_call, wants_progress: progress };
+        // Not kept while its caller waits.
+        call.params = None;
+        let asked = NewRequest { method: take(&mut call.method), is_call, wants_progress: call.progress };
+        let party = take(&mut call.caller);
         if is_call {
             self.places.add(&party, Amount::ONE);
         }
-        let waiter = OwnRequest { caller, party, timer: None, timeout, begun_at: None };
+        let waiter = OwnRequest { caller: by, party, timer: None, timeout, begun_at: None };
         let id = self.requests.open(asked, waiter, cx.now);
         self.requests.sent(id, span);
         self.arm(cx, id, cx.now.plus(timeout));
@@ -187,7 +189,8 @@ impl Session {
         let took = cx.now.since(made_at);
         let message = format!("no answer within {:?}", rounded(took));
         let error = self.here(CallError::indeterminate(ErrorCode::DeadlineExceeded, message));
-        let end = CallEnd { took, ..self.end(Err(error)) };
+        let mut end = self.end(Err(error));
+        end.took = took;
         self.events.push_back(SessionEvent::Completed { caller, party, id, method, end });
     }
 
@@ -234,20 +237,12 @@ impl Session {
     }
 
     /// The end of a request to this plugin.
-    pub(super) fn end(&self, result: Result<Box<RawValue>, CallError>) -> CallEnd {
-        CallEnd {
-            result,
-            plugin_id: Some(self.expectation.plugin_id.clone()),
-            generation: Some(self.expectation.generation),
-            took: Duration::ZERO,
-            is_recorded: false,
-            fds: Fds::new(),
-            streams: Vec::new(),
-        }
+    pub(super) fn end(&self, result: Result<Box<RawValue>, CallError>) -> Box<CallEnd> {
+        CallEnd::of(result, Some(self.expectation.plugin_id.clone()), Some(self.expectation.generation))
     }
 
     /// Tells the end of a request to whoever waits for it.
-    pub(super) fn complete(&mut self, cx: &Cx<'_>, request: Unanswered<OwnRequest>, mut end: CallEnd) {
+    pub(super) fn complete(&mut self, cx: &Cx<'_>, request: Unanswered<OwnRequest>, mut end: Box<CallEnd>) {
         end.took = cx.now.since(request.made_at);
         let Unanswered { id, asked, waiter: OwnRequest { caller, party, .. }, .. } = request;
         self.events.push_back(SessionEvent::Completed { caller, party, id, method: asked.method, end });

@@ -138,9 +138,9 @@ impl Bench {
         call: CallRequest,
         ms: u32,
     ) -> Result<(), CallError> {
-        let call = CallRequest { caller, timeout: Some(MS * ms), ..call };
+        let mut call = CallRequest { caller, timeout: Some(MS * ms), ..call };
         let mut cx = Cx { now: self.now, timers: &mut self.timers };
-        Ok(self.session.request(&mut cx, Caller::Call(CallKey(number)), call)?)
+        Ok(self.session.request(&mut cx, Caller::Call(CallKey(number)), &mut call)?)
     }
 
     fn cancel(&mut self, number: u64) -> Option<Cancelled> {

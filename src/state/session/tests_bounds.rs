@@ -129,7 +129,7 @@ fn the_hosts_own_requests_take_no_slot_of_a_call_and_are_bounded() {
         let mut cx = Cx { now: bench.now, timers: &mut bench.timers };
         bench
             .session
-            .request(&mut cx, Caller::Heartbeat, CallRequest { timeout: Some(MS), ..echo() })
+            .request(&mut cx, Caller::Heartbeat, &mut CallRequest { timeout: Some(MS), ..echo() })
             .unwrap();
         bench.write_all();
         bench.pass(MS);

@@ -79,7 +79,7 @@ impl fmt::Display for Fault {
 #[derive(Debug)]
 pub enum SessionEvent {
     /// The proof is complete.
-    Authenticated(Introduction),
+    Authenticated(Box<Introduction>),
     /// A request of ours ended.
     Completed {
         /// Who waited.
@@ -91,7 +91,7 @@ pub enum SessionEvent {
         /// What was asked.
         method: Cow<'static, str>,
         /// How it ended.
-        end: CallEnd,
+        end: Box<CallEnd>,
     },
     /// These streams in band came, and nobody will take them.
     Unwanted(Vec<u64>),

@@ -239,16 +239,16 @@ impl Supervisor {
     }
 
     /// Makes a call; it ends with [`Action::Complete`]. Gives the plugin that is called.
-    pub fn call(&mut self, now: Time, call: CallKey, request: CallRequest) -> Option<PluginKey> {
+    pub fn call(&mut self, now: Time, call: CallKey, request: &mut CallRequest) -> Option<PluginKey> {
         // What can be sent once only cannot be repeated.
         if request.idempotent && request.fds.is_empty() {
-            return self.call_repeatedly(now, call, request);
+            return self.call_repeatedly(now, call, request.take());
         }
         let key = match self.route(&request.target) {
             Ok(key) => key,
             Err(error) => {
                 let end = CallEnd::refused(error);
-                self.refused_on_record(now, &request, &end);
+                self.refused_on_record(now, request, &end);
                 self.actions.push_back(Action::Complete(call, end));
                 return None;
             }

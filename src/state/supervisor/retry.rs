@@ -61,7 +61,7 @@ impl Retry {
     }
 
     /// What the caller is told of a try that was the last.
-    fn end(&self, mut end: CallEnd) -> CallEnd {
+    fn end(&self, mut end: Box<CallEnd>) -> Box<CallEnd> {
         if let Err(error) = &mut end.result {
             error.tries = self.tries;
             if self.was_sent && error.outcome == Outcome::NotSent {
@@ -217,7 +217,7 @@ impl Supervisor {
         if tries > 1 {
             self.note_repeat(plugin, &request, tries, last);
         }
-        self.with_plugin(now, plugin, |plugin, step| plugin.call(step, key, request));
+        self.with_plugin(now, plugin, |plugin, step| plugin.call(step, key, &mut request));
         Some(plugin)
     }
 
@@ -236,7 +236,7 @@ impl Supervisor {
     }
 
     /// A try ended: the end of the call, unless it is to be tried again.
-    fn after_try(&mut self, now: Time, key: CallKey, end: CallEnd) -> Option<CallEnd> {
+    fn after_try(&mut self, now: Time, key: CallKey, end: Box<CallEnd>) -> Option<Box<CallEnd>> {
         let Some(retry) = self.retries.calls.get_mut(&key) else { return Some(end) };
         let plugin = retry.at.and_then(|at| self.plugins.get(&at));
         let is_stopping = plugin.is_some_and(|plugin| plugin.state() == PluginState::Stopping);
@@ -354,7 +354,8 @@ impl Supervisor {
             }
             if let Some(last) = retry.last.take() {
                 let generation = last.generation;
-                let end = CallEnd { generation, ..CallEnd::refused(last) };
+                let mut end = CallEnd::refused(last);
+                end.generation = generation;
                 self.actions.push_back(Action::Complete(key, retry.end(end)));
             }
         }

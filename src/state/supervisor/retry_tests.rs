@@ -59,7 +59,8 @@ impl Bench {
         while let Some(action) = self.host.poll_action() {
             match action {
                 Action::Complete(CallKey(number), end) => {
-                    let result = end.result.map(|raw| format!("{} of {}", raw.get(), end.plugin_id.unwrap()));
+                    let CallEnd { result, plugin_id, .. } = *end;
+                    let result = result.map(|raw| format!("{} of {}", raw.get(), plugin_id.unwrap()));
                     self.ends.push((number, result));
                 }
                 Action::Note(note) => self.notes.push(*note),
@@ -161,7 +162,7 @@ impl Bench {
         request.timeout = Some(timeout);
         // Enough callers that none of them needs more than its share.
         request.caller = Party::Client((number % 16) as u32);
-        self.host.call(self.now, CallKey(number), request);
+        self.host.call(self.now, CallKey(number), &mut request);
         self.take_actions();
     }
 
@@ -404,8 +405,8 @@ fn what_the_plugin_answers_and_what_cannot_become_better_is_not_repeated() {
         ("not a method", ErrorCode::InvalidRequest),
     ] {
         let target = Target::Plugin("a".parse().unwrap());
-        let request = CallRequest { idempotent: true, ..CallRequest::new(target, method) };
-        bench.host.call(bench.now, CallKey(1), request);
+        let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, method) };
+        bench.host.call(bench.now, CallKey(1), &mut request);
         bench.take_actions();
         assert_eq!(bench.error().code, code);
     }
@@ -413,7 +414,7 @@ fn what_the_plugin_answers_and_what_cannot_become_better_is_not_repeated() {
     let target = Target::Plugin("a".parse().unwrap());
     let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
     request.params = params;
-    bench.host.call(bench.now, CallKey(1), request);
+    bench.host.call(bench.now, CallKey(1), &mut request);
     bench.take_actions();
     assert_eq!(bench.error().code, ErrorCode::TooLarge);
     bench.rests();
@@ -472,7 +473,7 @@ fn what_is_kept_to_be_repeated_is_bounded() {
         let target = Target::Plugin("a".parse().unwrap());
         let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
         request.params = params;
-        bench.host.call(bench.now, CallKey(number), request);
+        bench.host.call(bench.now, CallKey(number), &mut request);
     }
     bench.take_actions();
     assert_eq!(bench.error().code, ErrorCode::Overloaded);
@@ -488,7 +489,7 @@ fn who_has_most_repeated_leaves_the_others_their_share() {
         let mut request = CallRequest { idempotent: true, ..CallRequest::new(target, "echo") };
         request.caller = caller.clone();
         request.params = Some("x".repeat(bytes));
-        bench.host.call(bench.now, CallKey(number), request);
+        bench.host.call(bench.now, CallKey(number), &mut request);
         bench.take_actions();
         bench.ends.pop().map(|(_, end)| end.unwrap_err())
     };

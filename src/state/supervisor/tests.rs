@@ -47,7 +47,7 @@ fn an_id_is_given_once_until_it_is_given_up() {
 #[test]
 fn what_nobody_knows_ends_at_once() {
     let mut host = Supervisor::new(0);
-    host.call(Time::ZERO, CallKey(1), CallRequest::new(Target::Plugin(id("x")), "echo"));
+    host.call(Time::ZERO, CallKey(1), &mut CallRequest::new(Target::Plugin(id("x")), "echo"));
     host.probe(Time::ZERO, CallKey(2), &id("x"), Party::Program, None);
     host.wait(Time::ZERO, (WaitKey(3), Party::Program), &id("x"), Goal::RoutableAfter(None), SECOND);
     host.cancel(Time::ZERO, CallKey(4), Some(PluginKey(7)));

@@ -67,7 +67,7 @@ pub struct Life {
     /// What was recorded, in order.
     pub notes: Vec<Note>,
     /// Calls that ended, in order.
-    pub ends: Vec<(CallKey, CallEnd)>,
+    pub ends: Vec<(CallKey, Box<CallEnd>)>,
     /// What the host wrote.
     pub written: Vec<u8>,
     /// What the process was sent.
@@ -153,7 +153,7 @@ impl Life {
         let target = Target::Plugin(ANYONE.plugin_id.parse().unwrap());
         let mut request = CallRequest::new(target, method.to_owned());
         request.params = Some(params.get().to_owned());
-        self.supervisor.call(self.now, CallKey(key), request);
+        self.supervisor.call(self.now, CallKey(key), &mut request);
         self.settle();
     }
 
