@@ -19,7 +19,6 @@ mod parse;
 mod problems;
 pub mod runtime_dir;
 mod single_dash;
-pub(crate) mod suggest;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;

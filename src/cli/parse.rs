@@ -6,10 +6,10 @@
 
 use super::args::{Args, Ask};
 use super::single_dash::with_two_dashes;
-use super::suggest::nearest;
 use super::text::escape;
 use super::usage_error::UsageError;
 use super::{Command, Flag, HELP_COMMAND, HELP_FLAG, Program, VERSION_FLAG};
+use rpc_plugin_wire::suggest::nearest;
 use std::ffi::OsString;
 
 impl Program {

@@ -8,9 +8,9 @@
 //! names both kinds and does not show the value.
 
 use super::value::Value;
-use crate::cli::suggest::nearest;
 use crate::state::config_error::{ConfigErrors, quoted};
 use crate::state::plugin_config::{check_path, check_string};
+use rpc_plugin_wire::suggest::nearest;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;

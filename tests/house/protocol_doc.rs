@@ -2,6 +2,7 @@
 //! and what it lists is what the code has.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use rpc_plugin_wire::describe::{self, Description, METHOD_DESCRIBE};
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::handshake::{
     ENV_RESERVED, FEATURES, Hello, HelloResult, Launch, METHOD_HELLO, METHOD_LAUNCH,
@@ -86,6 +87,7 @@ fn read_answer(method: &str, answer: &rpc_plugin_wire::Response<'_>) -> Result<(
         Ok(result) => match method {
             METHOD_HELLO => result_object::<HelloResult>(result).map(drop),
             life::METHOD_HEARTBEAT => result_object::<Heartbeat>(result).map(drop),
+            METHOD_DESCRIBE => Description::read(result).map(drop),
             life::METHOD_CAPABILITIES => result_object::<Capabilities>(result)
                 .and_then(|read| read.check().map_err(|error| error.to_string())),
             life::METHOD_SHUTDOWN | admin::METHOD_SHUTDOWN if result.get() != "{}" => {
@@ -155,7 +157,13 @@ fn read_examples(page: &str) -> Result<Vec<String>, String> {
 #[test]
 fn every_example_is_a_frame_of_the_protocol() {
     let methods = read_examples(DOC).unwrap();
-    let needed = [METHOD_HELLO, life::METHOD_HEARTBEAT, life::METHOD_CAPABILITIES, life::METHOD_SHUTDOWN];
+    let needed = [
+        METHOD_HELLO,
+        METHOD_DESCRIBE,
+        life::METHOD_HEARTBEAT,
+        life::METHOD_CAPABILITIES,
+        life::METHOD_SHUTDOWN,
+    ];
     let both_ways = [life::METHOD_CALL, life::METHOD_EVENT, life::METHOD_CALLBACK, life::METHOD_PROGRESS];
     let streams = [METHOD_STREAM_DATA, METHOD_STREAM_END];
     let admin = admin::METHODS;
@@ -172,6 +180,15 @@ fn every_line_of_a_block_with_arrows_is_an_example() {
             assert!(line.starts_with("→ {") || line.starts_with("← {"), "{line}");
         }
     }
+}
+
+#[test]
+fn the_description_of_the_page_for_authors_is_one() {
+    let page = include_str!("../../docs/plugin-authors.md");
+    let block = page.split("```json\n").skip(1).find(|block| block.starts_with("{\"methods\"")).unwrap();
+    let json = block.split("```").next().unwrap().trim().replace('\n', " ");
+    let description = Description::read(&RawValue::from_string(json).unwrap()).unwrap();
+    assert_eq!(description.methods.iter().map(|method| &*method.name).collect::<Vec<_>>(), ["greet"]);
 }
 
 #[test]
@@ -256,7 +273,10 @@ fn every_method_has_a_prefix_of_the_table() {
     assert_eq!(prefixes, ["host.", "plugin.", "admin.", "rpc."]);
     let known = [
         ("host.", &[METHOD_HELLO][..]),
-        ("plugin.", &[life::METHOD_HEARTBEAT, life::METHOD_CAPABILITIES, life::METHOD_SHUTDOWN]),
+        (
+            "plugin.",
+            &[life::METHOD_HEARTBEAT, life::METHOD_CAPABILITIES, life::METHOD_SHUTDOWN, METHOD_DESCRIBE],
+        ),
         ("admin.", admin::METHODS),
         ("rpc.", &[life::METHOD_CANCEL, METHOD_LAUNCH]),
     ];
@@ -299,6 +319,12 @@ fn the_numbers_and_names_of_the_page_are_the_codes() {
         ("At first 256 KiB may be sent", limits::STREAM_WINDOW_BYTES, 256 << 10),
         ("1 to 32 KiB in base64", limits::STREAM_DATA_BYTES_MAX, 32 << 10),
         ("At most 16 streams are open", limits::STREAMS_MAX, 16),
+        ("has at most 262144 bytes and", describe::DESCRIPTION_BYTES_MAX, 262_144),
+        ("bytes and 1024 methods", describe::DESCRIBED_METHODS_MAX, 1024),
+        ("nested at most 64 levels", describe::SCHEMA_NESTING_MAX, 64),
+        ("string of 0 to 8192 bytes", describe::DOCS_BYTES_MAX, 8192),
+        ("0 to 16 strings of 0 to 256 bytes", describe::STREAM_PLACES_MAX, 16),
+        ("16 strings of 0 to 256 bytes", describe::STREAM_PLACE_BYTES_MAX, 256),
     ] {
         assert!(DOC.contains(text), "the page does not say {text:?}");
         assert_eq!(number, value, "{text}");

@@ -7,6 +7,7 @@ mod bad_input;
 mod both_full;
 mod calls;
 mod conformance;
+mod describe;
 mod environment;
 mod examples;
 mod fake_host;

@@ -7,6 +7,8 @@
 
 use crate::CallError;
 use crate::parcel::{Parcel, collect};
+use crate::schema::Node;
+use crate::trace::trace;
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor, value};
@@ -88,7 +90,7 @@ pub(crate) fn write_arguments(
 }
 
 /// The name of `r#type` is `type`.
-fn without_raw(name: &str) -> &str {
+pub(crate) fn without_raw(name: &str) -> &str {
     name.strip_prefix("r#").unwrap_or(name)
 }
 
@@ -176,6 +178,9 @@ pub trait Arguments: Sized {
     /// # Errors
     /// As [`read_arguments`].
     fn read<'de, A: MapAccess<'de>>(names: &[&'static str], map: A) -> Result<Self, A::Error>;
+
+    /// The shape of each.
+    fn nodes() -> Vec<Node>;
 }
 
 fn fill<'de, T: DeserializeOwned, A: MapAccess<'de>>(
@@ -239,6 +244,10 @@ macro_rules! tuples {
                     }
                 }
                 Ok(($(taken($slot, names.get($number))?,)*))
+            }
+
+            fn nodes() -> Vec<Node> {
+                vec![$(trace::<$T>()),*]
             }
         })*
     };

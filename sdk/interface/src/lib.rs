@@ -22,6 +22,7 @@ pub mod caller;
 pub mod client;
 pub mod context;
 pub mod deadlock;
+pub mod describe;
 mod during;
 pub mod error;
 pub mod fd;
@@ -29,10 +30,12 @@ mod interface;
 pub mod local;
 pub mod parcel;
 pub mod relay;
+mod schema;
 pub mod scm;
 pub mod stream_account;
 pub mod stream_descriptor;
 pub mod table;
+mod trace;
 
 pub use app_error::{AppError, CallFailure, Failure};
 pub use arguments::{PassedAs, Value};
@@ -47,6 +50,7 @@ pub use fd::{Blob, BlobReader, Stream};
 pub use local::Local;
 pub use parcel::Parcel;
 pub use rpc_plugin_wire::call_error::CallError;
+pub use rpc_plugin_wire::describe::{Description, MethodDescription};
 pub use rpc_plugin_wire::error::{ErrorCode, ErrorObject};
 pub use table::{InterfaceError, InterfaceTable, Interfaces};
 

@@ -8,8 +8,10 @@
 use crate::arguments::{Arguments, read_arguments};
 use crate::arrived::{Arrived, provide};
 use crate::context::Context;
+use crate::describe::of_interface;
 use crate::error::HandlerError;
 use crate::parcel::{Parcel, collect};
+use rpc_plugin_wire::describe::MethodDescription;
 use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
@@ -29,6 +31,9 @@ pub type MethodFn = Arc<
         + Sync,
 >;
 
+/// Makes the description of one method.
+type DescribeFn = Arc<dyn Fn() -> MethodDescription + Send + Sync>;
+
 /// One version of an interface with what serves it. [`interface!`](crate::interface!) makes it; a plugin or a host
 /// serves it.
 #[derive(Clone)]
@@ -36,13 +41,14 @@ pub struct InterfaceTable {
     name: &'static str,
     version: u32,
     methods: Vec<(String, MethodFn)>,
+    descriptions: Vec<DescribeFn>,
 }
 
 impl InterfaceTable {
     /// One without methods.
     #[must_use]
     pub fn new(name: &'static str, version: u32) -> InterfaceTable {
-        InterfaceTable { name, version, methods: Vec::new() }
+        InterfaceTable { name, version, methods: Vec::new(), descriptions: Vec::new() }
     }
 
     /// Adds a method, by its name without the interface's. The later of two of one name counts.
@@ -72,6 +78,27 @@ impl InterfaceTable {
             answer(&result.map_err(|error| error.into().into_object())?, out)
         };
         self.add(method, Arc::new(serve));
+    }
+
+    /// Says what is told of a method: the lines of its comment, and the types of its arguments and result.
+    #[doc(hidden)]
+    pub fn describe<A, R>(
+        &mut self,
+        method: &str,
+        names: &'static [&'static str],
+        docs: &'static [&'static str],
+    ) where
+        A: Arguments + 'static,
+        R: DeserializeOwned,
+    {
+        let method = format!("{}.{method}", self.name);
+        self.descriptions.push(Arc::new(move || of_interface::<A, R>(&method, names, docs)));
+    }
+
+    /// What is told of the methods, for `plugin.describe`. Made anew each time.
+    #[must_use]
+    pub fn descriptions(&self) -> Vec<MethodDescription> {
+        self.descriptions.iter().map(|describe| describe()).collect()
     }
 
     /// The interface's name.

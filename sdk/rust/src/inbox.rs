@@ -23,8 +23,7 @@ use rpc_plugin_peer::{FDS_LOST, Unread, Violation};
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::life::{
-    Cancel, METHOD_CALLBACK, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_PROGRESS,
-    METHOD_SHUTDOWN, Progress,
+    Cancel, METHOD_CANCEL, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_PROGRESS, METHOD_SHUTDOWN, Progress,
 };
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::stream::StreamFrame;
@@ -259,8 +258,7 @@ impl Inbox {
     fn handle_request(&mut self, request: Request<'_>, fds: Vec<OwnedFd>) -> Result<Option<End>, Error> {
         let session = Arc::clone(&self.session);
         let service = &session.service;
-        let method = service.methods.get(&*request.method);
-        if let Some(method) = method.or((request.method == METHOD_CALLBACK).then_some(&service.callback)) {
+        if let Some(method) = service.method(&request.method) {
             let deadline = request.deadline_ms.and_then(|deadline_ms| {
                 let received = *self.received.get_or_insert_with(Instant::now);
                 received.checked_add(Duration::from_millis(deadline_ms))

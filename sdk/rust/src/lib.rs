@@ -71,6 +71,7 @@ mod call;
 mod config;
 mod connection;
 mod current_call;
+mod describe;
 mod error;
 mod hello;
 mod host;
@@ -111,8 +112,8 @@ pub use pending_call::PendingCall;
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
 #[doc(inline)]
 pub use rpc_plugin_interface::{
-    AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, ErrorObject, Failure,
-    HandlerError, InterfaceTable, Local, Stream, StreamDuring, interface,
+    AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, Description, ErrorObject,
+    Failure, HandlerError, InterfaceTable, Local, MethodDescription, Stream, StreamDuring, interface,
 };
 #[doc(inline)]
 pub use rpc_plugin_wire::error::{ErrorCode, Outcome};

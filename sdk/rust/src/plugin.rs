@@ -8,6 +8,7 @@
 use crate::attachments::FdTransport;
 use crate::call::{Call, Handler, Method, callback_method, raw, typed};
 use crate::config::Config;
+use crate::describe::{Descriptions, describe_method};
 use crate::error::{ConfigError, End, Error};
 use crate::hello::{Offer, SDK, greet};
 use crate::host::{Host, HostLink};
@@ -18,7 +19,7 @@ use crate::run::{self, Start};
 use crate::service::{Health, Service, Work};
 use crate::stdio::Stdio;
 use crate::terms::Terms;
-use rpc_plugin_interface::{HandlerError, InterfaceTable};
+use rpc_plugin_interface::{HandlerError, InterfaceTable, MethodDescription};
 use rpc_plugin_wire::event::{Component, Level};
 use rpc_plugin_wire::handshake::check_capabilities;
 use rpc_plugin_wire::ident::{capability_of, check_capability, check_method};
@@ -50,6 +51,7 @@ pub struct Plugin {
     methods: BTreeMap<Box<str>, Arc<Method>>,
     interfaces: BTreeMap<String, Vec<u32>>,
     typed: Typed,
+    descriptions: Descriptions,
     threads: usize,
     is_serial: bool,
     queue_max: usize,
@@ -74,6 +76,7 @@ impl Plugin {
             methods: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             typed: Typed::default(),
+            descriptions: Descriptions::default(),
             threads: THREADS_DEFAULT,
             is_serial: false,
             queue_max: QUEUE_MAX_DEFAULT,
@@ -93,13 +96,14 @@ impl Plugin {
     /// `.` is its capability (at most 64 bytes, without `/` and `:`). `host`, `plugin`, `admin` and `rpc`
     /// belong to the protocol. A name that is none, or that is there already, fails the start.
     #[must_use]
-    pub fn method<P, R, E, F>(self, name: &str, handler: F) -> Plugin
+    pub fn method<P, R, E, F>(mut self, name: &str, handler: F) -> Plugin
     where
         P: DeserializeOwned,
         R: Serialize,
         E: Into<HandlerError>,
         F: Fn(&Call, P) -> Result<R, E> + Send + Sync + 'static,
     {
+        self.descriptions.add_typed::<P>(name);
         self.add(name, typed(handler))
     }
 
@@ -112,6 +116,16 @@ impl Plugin {
         F: Fn(&Call, Option<&RawValue>) -> Result<Box<RawValue>, E> + Send + Sync + 'static,
     {
         self.add(name, raw(handler))
+    }
+
+    /// Says what a method does, for `rpcpluginctl methods` and other tools: its documentation, and the JSON Schemas of its
+    /// params and result. Methods of an [`interface!`](rpc_plugin_interface::interface!) have all of that by themselves, and
+    /// those of [`Plugin::method`] the schema of their params; what is said here stands in its place. A method that the
+    /// plugin does not have, or a description beyond the bounds of the protocol, fails the start.
+    #[must_use]
+    pub fn describe(mut self, method: MethodDescription) -> Plugin {
+        self.descriptions.add_own(method);
+        self
     }
 
     /// Serves these versions of an application interface; the host picks the highest that it knows. A typed one is
@@ -329,6 +343,7 @@ impl Plugin {
             version,
             methods,
             interfaces,
+            descriptions,
             threads,
             is_serial,
             queue_max,
@@ -350,12 +365,8 @@ impl Plugin {
             is_serial,
         };
         log.say(Event::new("connected", Component::Auth, Level::Info, "the host took the connection"));
-        let (input, agreed, answer) = greet(&connection, config, &offer).inspect_err(|error| {
-            let said = "the proof of identity failed";
-            let event = Event::new("authentication_failed", Component::Auth, Level::Error, said);
-            log.say(event.error(error.to_string()));
-            log.finish();
-        })?;
+        let (input, agreed, answer) =
+            greet(&connection, config, &offer).inspect_err(|error| say_unproven(&log, error))?;
         let told = serde_json::json!({"host": answer.host, "protocol": answer.protocol,
             "interfaces": answer.interfaces, "frame_bytes_max": answer.frame_bytes_max});
         let event =
@@ -370,8 +381,10 @@ impl Plugin {
         let methods_count = methods.len();
         let fd_transport = FdTransport::agreed(agreed)
             .map_err(|source| Error::Os { step: "make an epoll instance", source })?;
+        let used = (typed.tables, Arc::clone(&interfaces));
         let terms = Terms { plugin_id, generation, frame_bytes_max, interfaces, fd_transport };
         let service = Service {
+            describe: describe_method(methods_count + 1, descriptions, &methods, used, frame_bytes_max),
             methods,
             capabilities,
             version,
@@ -417,6 +430,7 @@ impl Plugin {
         if self.is_serial && self.threads != 1 {
             faults.push(format!("it is serial, and has {} threads instead of 1", self.threads));
         }
+        self.descriptions.check(&self.methods, &mut faults);
         let capabilities = self.capabilities();
         if faults.is_empty()
             && let Err(error) = check_capabilities(&capabilities)
@@ -451,4 +465,12 @@ impl Plugin {
             self.faults.push(format!("{what} is {seen}, allowed is {least} to {most}"));
         }
     }
+}
+
+/// Puts on the plugin's own record that the host does not take it.
+fn say_unproven(log: &Log, error: &Error) {
+    let said = "the proof of identity failed";
+    let event = Event::new("authentication_failed", Component::Auth, Level::Error, said);
+    log.say(event.error(error.to_string()));
+    log.finish();
 }

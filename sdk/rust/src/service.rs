@@ -12,9 +12,11 @@ use crate::log::{HandlerFailure, Log};
 use crate::task::Job;
 use crate::terms::Terms;
 use rpc_plugin_interface::HandlerError;
+use rpc_plugin_wire::describe::METHOD_DESCRIBE;
 use rpc_plugin_wire::event::Level;
-use rpc_plugin_wire::life::{Capabilities, HealthStatus, Heartbeat};
+use rpc_plugin_wire::life::{Capabilities, HealthStatus, Heartbeat, METHOD_CALLBACK};
 use rpc_plugin_wire::message::{fits_nesting, to_one_line, write_error};
+use rpc_plugin_wire::suggest::nearest;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, RequestId};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -33,6 +35,8 @@ pub(crate) struct Service {
     pub(crate) terms: Arc<Terms>,
     /// What serves `rpc.callback`.
     pub(crate) callback: Arc<Method>,
+    /// What serves `plugin.describe`.
+    pub(crate) describe: Arc<Method>,
     pub(crate) health: Box<Health>,
     pub(crate) work: Work,
     pub(crate) log: Log,
@@ -124,7 +128,7 @@ impl Service {
 
     /// A call of the method of that number made its thread, which had the reading role, wait.
     pub(crate) fn blocked(&self, number: usize) {
-        let mut all = self.methods.values().chain([&self.callback]);
+        let mut all = self.methods.values().chain([&self.callback, &self.describe]);
         if let Some(method) = all.find(|method| method.number == number) {
             method.pace.blocked();
         }
@@ -164,13 +168,24 @@ impl Service {
         });
     }
 
+    /// The method of that name, also one of the protocol's that runs as handlers do.
+    pub(crate) fn method(&self, name: &str) -> Option<&Arc<Method>> {
+        self.methods.get(name).or(match name {
+            METHOD_CALLBACK => Some(&self.callback),
+            METHOD_DESCRIBE => Some(&self.describe),
+            _ => None,
+        })
+    }
+
     /// What an unknown method is answered with.
     pub(crate) fn method_not_found(&self, method: &str) -> HandlerError {
         let served: Vec<&str> = self.methods.keys().map(|name| &**name).collect();
-        HandlerError::new(
-            ErrorCode::MethodNotFound,
-            format!("{} has no method {method:?}; it serves {}", self.terms.plugin_id, served.join(", ")),
-        )
+        let id = &self.terms.plugin_id;
+        let mut text = format!("{id} has no method {method:?}");
+        if let Some(meant) = nearest(method, served.iter().copied()) {
+            text = format!("{text}; did you mean {meant:?}?");
+        }
+        HandlerError::new(ErrorCode::MethodNotFound, format!("{text}; it serves {}", served.join(", ")))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod brief;
 pub mod call_error;
 pub mod chain;
 pub mod cut;
+pub mod describe;
 mod envelope;
 pub mod error;
 pub mod event;
@@ -39,6 +40,7 @@ mod plugin_state;
 mod request_id;
 mod services;
 pub mod stream;
+pub mod suggest;
 mod write;
 
 pub use bad_frame::{BadFrame, Meant};

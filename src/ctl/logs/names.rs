@@ -5,8 +5,8 @@
 //!
 //! What always holds: every name of the original's kernel leads to events of today.
 
-use crate::cli::suggest::nearest;
 use rpc_plugin_wire::event::{Component, EventKind};
+use rpc_plugin_wire::suggest::nearest;
 
 use EventKind::{
     AdminAction, Authenticated, AuthenticationFailed, CallFailed, CallStarted, CallSucceeded, CallTimedOut,

@@ -17,7 +17,9 @@ const WHOLE_ROOMS: [&str; 4] = ["sdk/wire/src/", "sdk/peer/src/", "src/state/ses
 const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/wire/src/lib.rs", "lists the modules"),
     ("sdk/wire/src/admin.rs", "types of the admin interface: no call of a plugin passes them"),
+    ("sdk/wire/src/describe.rs", "what a plugin says of its methods: no call depends on it"),
     ("sdk/wire/src/event.rs", "types of the record"),
+    ("sdk/wire/src/suggest.rs", "names that were probably meant"),
     ("sdk/wire/src/health_status.rs", "names of what plugins say of themselves"),
     ("sdk/wire/src/memory.rs", "asks whether there is memory: without it a call ends, it does not go astray"),
     ("sdk/wire/src/informational.rs", "members that are only shown"),

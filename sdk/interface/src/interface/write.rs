@@ -116,7 +116,7 @@ macro_rules! __interface_shared {
 #[macro_export]
 macro_rules! __interface_entry {
     ($table:ident $served:ident $Trait:ident {
-        $attributes:tt $method:ident ($($argument:ident : $type:ty),* $(,)?) [$ok:ty] [$($error:ty)?]
+        [$($attribute:tt)*] $method:ident ($($argument:ident : $type:ty),* $(,)?) [$ok:ty] [$($error:ty)?]
     }) => {
         let serving = ::std::sync::Arc::clone(&$served);
         $table.add_typed(
@@ -124,8 +124,24 @@ macro_rules! __interface_entry {
             &[$(::std::stringify!($argument)),*],
             move |call, ($($argument,)*): ($($type,)*)| $Trait::$method(&*serving, call $(, $argument)*),
         );
+        $table.describe::<($($type,)*), $ok>(
+            ::std::stringify!($method),
+            &[$(::std::stringify!($argument)),*],
+            $crate::__interface_docs!([] $($attribute)*),
+        );
     };
     ($($refused:tt)*) => {};
+}
+
+/// The lines of the comment among a method's attributes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __interface_docs {
+    ([$($line:expr,)*]) => { &[$($line),*] };
+    ([$($line:expr,)*] #[doc = $text:expr] $($rest:tt)*) => {
+        $crate::__interface_docs!([$($line,)* $text,] $($rest)*)
+    };
+    ($lines:tt #[$($other:tt)*] $($rest:tt)*) => { $crate::__interface_docs!($lines $($rest)*) };
 }
 
 /// A method of the client.

@@ -18,12 +18,14 @@ use connection::{Connection, HELLO_TIMEOUT};
 use rpc_plugin_interface::caller::{outgoing, pack};
 use rpc_plugin_interface::client::unpack;
 use rpc_plugin_interface::{CallOptions, Caller, Local, Outgoing, Reply};
+use rpc_plugin_wire::describe::{Description, METHOD_DESCRIBE};
 use rpc_plugin_wire::life::{
     Capabilities, HealthStatus, Heartbeat, HostEvent, METHOD_CAPABILITIES, METHOD_HEARTBEAT, METHOD_SHUTDOWN,
 };
-use rpc_plugin_wire::{CallError, Generation, PluginId, Token};
+use rpc_plugin_wire::{CallError, ErrorCode, Generation, Outcome, PluginId, Token};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
@@ -166,6 +168,18 @@ impl TestHost {
     pub fn health(&self) -> Result<HealthStatus, CallError> {
         let heartbeat: Heartbeat = self.call(METHOD_HEARTBEAT, &())?;
         Ok(heartbeat.status)
+    }
+
+    /// Asks the plugin what its methods take and give.
+    ///
+    /// # Errors
+    /// As [`TestHost::call`]; `invalid_response` where a host would refuse the description.
+    pub fn describe(&self) -> Result<Description, CallError> {
+        let answer: Box<RawValue> = self.call(METHOD_DESCRIBE, &())?;
+        Description::read(&answer).map_err(|why| {
+            let text = format!("its description is refused: {why}");
+            CallError { outcome: Outcome::Answered, ..CallError::not_sent(ErrorCode::InvalidResponse, text) }
+        })
     }
 
     /// Waits for the next event that the plugin told ([`Host::event`](crate::Host::event)): its name and data. `None` when

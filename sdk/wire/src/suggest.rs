@@ -7,7 +7,8 @@ const TYPED_CHARS_MAX: usize = 40;
 
 /// The nearest of `names`: within one edit for each three characters typed, or one that begins so. Case, and `-` for
 /// `_`, make no difference.
-pub(crate) fn nearest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+#[must_use]
+pub fn nearest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let typed: Vec<char> = typed.chars().take(TYPED_CHARS_MAX + 1).map(plain).collect();
     if typed.len() > TYPED_CHARS_MAX {
         return None;
