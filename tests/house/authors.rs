@@ -77,10 +77,14 @@ fn without_chance(line: &str) -> String {
     line
 }
 
-/// The lines of `dev`, those about itself first: they come beside those about the plugin.
+/// The lines of `dev` by whom they are about, since those come beside one another: itself, the plugin, calls.
 fn lines_of_dev(text: &str) -> String {
     let mut lines: Vec<String> = text.lines().map(without_chance).collect();
-    lines.sort_by_key(|line| !line.starts_with("TIME  note"));
+    lines.sort_by_key(|line| match line.strip_prefix("TIME  ").map(|rest| rest.split(' ').next()) {
+        Some(Some("note")) => 0,
+        Some(Some("event" | "state")) => 1,
+        _ => 2,
+    });
     lines.join("\n") + "\n"
 }
 
