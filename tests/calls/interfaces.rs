@@ -3,7 +3,7 @@
 
 use crate::fixtures::child;
 use crate::fixtures::daemon::Raw;
-use crate::fixtures::world::{SOON, World, eventually, quick};
+use crate::fixtures::world::{SOON, World, eventually, patient};
 use rpc_plugin_interface::{CallFailure, Context, ErrorCode, Failure, HandlerError};
 use rpc_plugin_sdk::Plugin;
 use rpc_plugin_system::host::{Host, Outcome, PluginHandle, Policy};
@@ -97,7 +97,7 @@ fn plugin(world: &World, host: &Host, accepted: Option<&[u32]>, policy: Policy) 
 }
 
 fn up(world: &World, host: &Host, accepted: Option<&[u32]>) -> PluginHandle {
-    let policy = Policy { hello_timeout: SOON, connect_timeout: SOON, ready_timeout: SOON, ..quick() };
+    let policy = Policy { hello_timeout: SOON, connect_timeout: SOON, ready_timeout: SOON, ..patient() };
     let kv = plugin(world, host, accepted, policy);
     kv.start().unwrap();
     kv.wait_routable(None, SOON).unwrap();
@@ -142,7 +142,7 @@ fn a_host_that_knows_only_the_old_version_gets_it() {
 fn no_common_version_fails_the_start_with_both_lists() {
     let world = World::new();
     let host = world.host();
-    let kv = plugin(&world, &host, Some(&[7, 9]), quick());
+    let kv = plugin(&world, &host, Some(&[7, 9]), patient());
     kv.start().unwrap();
     let error = eventually("the start fails", || kv.status().unwrap().last_error);
     let expected =

@@ -7,7 +7,7 @@
 mod scene;
 mod table;
 
-use crate::fixtures::world::{self, SOON, World, eventually, is_alive, quick, up, waited};
+use crate::fixtures::world::{self, SOON, World, eventually, is_alive, up, waited};
 use rpc_plugin_system::host::{CallOptions, Policy};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::PluginState;
@@ -330,7 +330,7 @@ fn a_plugin_that_does_not_want_to_end_is_ended() {
         |(mode, ..)| mode,
         |scene, (mode, end, rungs)| {
             let (shutdown_grace, term_grace) = (300 * MS, 200 * MS);
-            let policy = Policy { shutdown_grace, term_grace, ..quick() };
+            let policy = Policy { shutdown_grace, term_grace, ..patient() };
             let mut case = scene.start(mode, &[], policy);
             let first = case.until_routable();
             let begun = Instant::now();

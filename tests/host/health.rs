@@ -3,7 +3,7 @@
 //! What it deliberately does not do: the many ways to fail; `host_failures` has each of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::fixtures::world::{SOON, World, eventually, is_alive, next_event, quick, signal, waited};
+use crate::fixtures::world::{SOON, World, eventually, is_alive, next_event, patient, quick, signal, waited};
 use nix::sys::signal::Signal;
 use rpc_plugin_system::host::{
     CallError, EventStream, Host, HostError, LifecycleEvent, PluginConfig, PluginHandle, Policy,
@@ -46,7 +46,7 @@ fn the_first_replacement_after_a_healthy_stretch_is_immediate() {
         let events = host.subscribe(4096).unwrap();
         let (backoff_initial, backoff_max) = (300 * MS, 300 * MS);
         let policy =
-            Policy { healthy_stretch, backoff_initial, backoff_max, backoff_jitter_percent: 0, ..quick() };
+            Policy { healthy_stretch, backoff_initial, backoff_max, backoff_jitter_percent: 0, ..patient() };
         let plugin = world.failing(&host, id, &[], policy);
         let first = up(&plugin);
         let healthy_since = Instant::now();
@@ -73,7 +73,7 @@ fn backoff_grows_to_its_cap_and_the_limit_ends_it_until_somebody_acts() {
         backoff_max: 100 * MS,
         backoff_jitter_percent: 0,
         restarts_max: 5,
-        ..quick()
+        ..patient()
     };
     let plugin = world.failing(&host, "hopeless", &[("FAILURE_MODE", "exit-at-once")], policy);
     plugin.start().unwrap();
@@ -128,7 +128,7 @@ fn the_restart_policy_decides_what_follows_an_end() {
     ];
     for (number, (restart, how, expected)) in table.into_iter().enumerate() {
         let id = format!("p{number}").parse().unwrap();
-        let policy = Policy { restart, ..quick() };
+        let policy = Policy { restart, ..patient() };
         let plugin = host.add(PluginConfig::new(id, world.program("echo")).policy(policy)).unwrap();
         let first = up(&plugin);
         let lost: CallError = plugin.call::<_, Value>("crash", how).unwrap_err();
@@ -259,7 +259,7 @@ fn a_restart_by_hand_is_a_new_generation_with_a_new_proof() {
 
 fn launched(host: &Host, world: &World, program: &str) -> u64 {
     let id = "numbered".parse().unwrap();
-    let policy = Policy { restarts_max: 0, ..quick() };
+    let policy = Policy { restarts_max: 0, ..patient() };
     let plugin = host.add(PluginConfig::new(id, world.path().join(program)).policy(policy)).unwrap();
     plugin.start().unwrap();
     let status = match plugin.wait_routable(None, SOON) {

@@ -70,7 +70,7 @@ fn the_last_handle_ends_the_plugins() {
     let world = World::new();
     let host = world.host();
     let echo = world.echo(&host, "echo");
-    let silent = world.failure(&host, "never-connect", world::quick());
+    let silent = world.failure(&host, "never-connect", world::patient());
     let pid = up(&echo);
     silent.start().unwrap();
     let starting = eventually("its process is there", || silent.status().unwrap().pid);
@@ -130,7 +130,7 @@ fn nothing_is_added_to_a_host_that_is_ending() {
     let world = World::new();
     let host = world.host();
     // It takes its time to end, and in that time the host is there and takes nothing in.
-    let policy = Policy { shutdown_grace: Duration::from_millis(1500), ..world::quick() };
+    let policy = Policy { shutdown_grace: Duration::from_millis(1500), ..world::patient() };
     let slow = world.failure(&host, "ignore-shutdown", policy);
     up(&slow);
     host.begin_shutdown("the test is over");
@@ -405,7 +405,7 @@ fn a_damaged_folder_fails_its_plugin_and_no_other() {
     let damaged =
         [("garbage", "holds"), ("file", "not a folder"), ("link", "symbolic link"), ("open", "0777")];
     let damaged = damaged.map(|(id, why)| {
-        let policy = Policy { restarts_max: 0, ..world::quick() };
+        let policy = Policy { restarts_max: 0, ..world::patient() };
         let config = PluginConfig::new(id.parse().unwrap(), world.program("echo"));
         let plugin = host.add(config.policy(policy)).expect("it is taken into care");
         plugin.start().unwrap();

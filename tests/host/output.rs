@@ -3,7 +3,7 @@
 //! What it deliberately does not do: how bytes become events; the unit tests of `state::output` do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::fixtures::world::{SOON, World, eventually, patient, quick, up};
+use crate::fixtures::world::{SOON, World, eventually, patient, up};
 use rpc_plugin_system::host::{
     Host, Output, OutputLines, OutputStream, PluginConfig, PluginState, Policy, RestartPolicy,
 };
@@ -17,7 +17,8 @@ const _: () = sent_to_threads::<OutputLines>();
 /// A script that prints and ends.
 fn printing(world: &World, id: &str, text: &str) -> PluginConfig {
     let script = world.script(id, &format!("#!/bin/sh\n{text}"));
-    PluginConfig::new(id.parse().unwrap(), script).policy(Policy { restart: RestartPolicy::Never, ..quick() })
+    PluginConfig::new(id.parse().unwrap(), script)
+        .policy(Policy { restart: RestartPolicy::Never, ..patient() })
 }
 
 /// Starts it and waits for its end; gives its last error.
@@ -80,7 +81,7 @@ fn a_traceback_without_an_end_is_on_record_while_the_plugin_lives() {
     let host = world.host();
     let text = "echo 'Traceback (most recent call last):' >&2\necho '  File' >&2\necho 'E: x' >&2\nexec sleep 1000\n";
     let config = printing(&world, "stuck", text);
-    let plugin = host.add(config.policy(Policy { connect_timeout: 3 * SOON, ..quick() })).unwrap();
+    let plugin = host.add(config.policy(Policy { connect_timeout: 3 * SOON, ..patient() })).unwrap();
     plugin.start().unwrap();
     let record = eventually("its traceback is on record", || {
         records(&world, "stuck").into_iter().find(|record| record.event == "stderr")
@@ -182,7 +183,7 @@ fn what_a_plugin_sends_as_log_is_on_the_hosts_record() {
     let bytes: String = log.bytes().map(|byte| format!("{byte:02x}")).collect();
     let file = world.path().join("replay");
     std::fs::write(&file, format!("greeted wait {bytes}\n")).unwrap();
-    let plugin = world.failing(&host, "logs", &[("FAILURE_REPLAY", file.to_str().unwrap())], quick());
+    let plugin = world.failing(&host, "logs", &[("FAILURE_REPLAY", file.to_str().unwrap())], patient());
     plugin.start().unwrap();
     let logged = eventually("it is on record", || {
         records(&world, "logs").into_iter().find(|record| record.event == "plugin_logged")

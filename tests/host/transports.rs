@@ -59,7 +59,7 @@ fn config(world: &World, way: Way, id: &str) -> PluginConfig {
 
 fn scripted(world: &World, host: &Host, name: &str, transport: Transport, body: &str) -> PluginHandle {
     let (restart, connect_timeout) = (RestartPolicy::Never, Duration::from_millis(500));
-    let policy = Policy { restart, connect_timeout, hello_timeout: connect_timeout, ..world::quick() };
+    let policy = Policy { restart, connect_timeout, hello_timeout: connect_timeout, ..world::patient() };
     let script = world.script(name, &format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{body}"));
     let config = PluginConfig::new(name.parse().unwrap(), script).arg(world.program("echo"));
     host.add(config.policy(policy).transport(transport)).unwrap()

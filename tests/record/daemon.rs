@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::daemon::{Daemon, QUICK, command};
-use crate::fixtures::world::{SOON, World, eventually, quick};
+use crate::fixtures::world::{SOON, World, eventually, patient};
 use nix::sys::signal::Signal;
 use rpc_plugin_record::{Backward, FILE_NAME, verify};
 use rpc_plugin_system::eventlog::{Durability, LogOptions};
@@ -36,7 +36,7 @@ fn calls_are_on_record_as_the_policy_says() {
             let options = LogOptions { durability, ..LogOptions::default() };
             let host = world.builder().log_options(options).start().unwrap();
             let config = PluginConfig::new("echo".parse().unwrap(), world.program("echo"));
-            let plugin = host.add(config.policy(Policy { rpc_audit, ..quick() })).unwrap();
+            let plugin = host.add(config.policy(Policy { rpc_audit, ..patient() })).unwrap();
             plugin.start().unwrap();
             plugin.wait_routable(None, SOON).unwrap();
             let _: Value = plugin.call("echo", &json!({"message": "payload"})).unwrap();

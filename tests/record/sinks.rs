@@ -3,7 +3,7 @@
 
 use crate::fixtures::daemon::{self, Daemon, QUICK, children_of, command};
 use crate::fixtures::sinks::{Peer, caught_up, host, host_of, on_record, parse, record, sink};
-use crate::fixtures::world::{SOON, World, eventually, quick};
+use crate::fixtures::world::{SOON, World, eventually, patient};
 use nix::sys::signal::Signal;
 use rpc_plugin_system::eventlog::LogOptions;
 use rpc_plugin_system::host::{CommandLine, Level, PluginConfig, Policy, SinkTarget, SyslogFormat};
@@ -129,7 +129,7 @@ fn a_plugin_gets_every_event_but_those_that_handing_over_makes() {
     taker.options.level = Level::Debug;
     let host = host(&world, vec![taker]);
     // Every call is on record, also the host's own to the plugin that takes the record.
-    let policy = Policy { rpc_audit: RpcAudit::All, ..quick() };
+    let policy = Policy { rpc_audit: RpcAudit::All, ..patient() };
     let mut config =
         PluginConfig::new("taker".parse().unwrap(), world.program("log-sink")).policy(policy.clone());
     config.args = vec![out.clone().into()];
@@ -298,7 +298,7 @@ fn a_sink_that_never_reads_holds_nothing_up() {
     let other = world.path().join("other");
     let peer = Peer::datagrams(&other);
     let host = host(&world, vec![stuck, deaf, sink("other", SinkTarget::UnixDatagram(other))]);
-    let policy = Policy { rpc_audit: RpcAudit::All, ..quick() };
+    let policy = Policy { rpc_audit: RpcAudit::All, ..patient() };
     let echo =
         host.add(PluginConfig::new("echo".parse().unwrap(), world.program("echo")).policy(policy)).unwrap();
     echo.start().unwrap();
