@@ -38,6 +38,8 @@ const HARMLESS_TOO: [&str; 1] = ["ignore-shutdown-and-term"];
 /// Waits as long as it takes on a busy machine; a case shortens the wait that it is about.
 fn patient() -> Policy {
     Policy {
+        heartbeat_interval: 5000 * MS,
+        heartbeat_timeout: 5000 * MS,
         backoff_initial: 10 * MS,
         backoff_max: 100 * MS,
         shutdown_grace: 500 * MS,

@@ -132,8 +132,8 @@ pub(crate) const BEFORE_IT_IS_READY: &[Failing] = &[
 
 const fn unwell(mode: &'static str, kind: Option<EventKind>, says: &'static [&'static str]) -> Failing {
     timed(failing(mode, kind, says, TERM_OR_WELL), |policy| {
-        policy.heartbeat_interval = 250 * MS;
-        policy.heartbeat_timeout = 250 * MS;
+        policy.heartbeat_interval = 1000 * MS;
+        policy.heartbeat_timeout = 1000 * MS;
     })
 }
 
