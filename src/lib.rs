@@ -51,6 +51,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `daemon` (default) | the two programs, with `compress` |
+//! | `package` (default) | `rpcpluginctl package`: manifests of packages |
 //! | `compress` | files of the record are packed ([`LogOptions::compress`](host::LogOptions)) |
 //! | `anyhow` | errors of services are made of `anyhow::Error`s with their codes, and become one by `?` |
 //! | `internals` | for this repository's own tests, without any promise: private modules are public |
@@ -102,11 +103,15 @@ mod sys;
 
 mod engine;
 pub mod host;
+#[cfg(feature = "package")]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod package;
 #[cfg(feature = "daemon")]
 #[doc(hidden)]
 pub mod programs;
 mod reactor;
 #[cfg(feature = "daemon")]
+#[allow(dead_code, unreachable_pub, unused_imports)]
 mod settings;
 mod threads;
 

@@ -12,6 +12,8 @@ mod commands;
 mod exit;
 mod logs;
 mod out;
+#[cfg(feature = "package")]
+mod package;
 mod pretty;
 mod show;
 mod shutdown;
@@ -126,6 +128,10 @@ fn answer(
         Ask::Help(command) => out.safe(&PROGRAM.help(command)),
         Ask::Version => version(out),
         Ask::Run if args.command.is_some_and(|command| command.name == "version") => version(out),
+        #[cfg(feature = "package")]
+        Ask::Run if args.command.is_some_and(|command| command.name == "package") => {
+            package::package(args, out)
+        }
         Ask::Run => {
             let is_root = nix::unistd::geteuid().is_root();
             let admin_socket = admin_socket(args, env)?;
@@ -175,12 +181,13 @@ fn timeout(args: &Args) -> Result<Duration, Failure> {
 
 fn version(out: &mut Out<'_>) -> Result<(), Failure> {
     #[derive(Serialize)]
-    struct Version {
+    struct ProgramVersion {
         program: &'static str,
         version: &'static str,
         protocol: u32,
     }
-    let version = Version { program: PROGRAM.name, version: PROGRAM.version, protocol: PROTOCOL_VERSION };
+    let version =
+        ProgramVersion { program: PROGRAM.name, version: PROGRAM.version, protocol: PROTOCOL_VERSION };
     if out.json {
         return out.value(&version);
     }

@@ -98,6 +98,11 @@ impl Out<'_> {
         }
     }
 
+    /// Tells one fault of several on standard error; the failure that ends the command comes after them.
+    pub(super) fn fault(&mut self, message: &str) {
+        self.stderr_text("error", Style::Bad, message, "");
+    }
+
     /// Tells on standard error what is waited for.
     pub(super) fn tell(&mut self, message: &str) {
         if self.json {

@@ -11,6 +11,9 @@ pub(super) const ID: &str = "ID";
 pub(super) const IDS: &str = "ID...";
 pub(super) const METHOD: &str = "METHOD";
 pub(super) const JSON: &str = "JSON";
+/// The argument of `package`.
+#[cfg(feature = "package")]
+pub(super) const FOLDER: &str = "FOLDER";
 /// The flag that names a socket in place of the runtime folder's, and its variable.
 pub(super) const ADMIN_SOCKET: &str = "admin-socket";
 pub(super) const ADMIN_SOCKET_VARIABLE: &str = "RPC_PLUGIN_SYSTEM_ADMIN_SOCKET";
@@ -221,6 +224,23 @@ const COMMANDS: &[Command] = &[
             },
         ],
         ..plain("logs", "Print recorded events")
+    },
+    #[cfg(feature = "package")]
+    Command {
+        positionals: &[Positional {
+            name: FOLDER,
+            required: true,
+            flag: None,
+            help: "The package's folder, with a plugin.json in it",
+        }],
+        details: "Asks no daemon, executes nothing and trusts nothing: it reads the manifest and compares every file with \
+                  the SHA-256 that the manifest lists. What is wrong is told all at once, each with its line or file, \
+                  and the exit code is 1. A signature is not checked.",
+        examples: &[Example {
+            line: "rpcpluginctl package ./kv",
+            what: "See what a package is and asks for, before anything of it runs",
+        }],
+        ..plain("package", "Show what is in a package's folder, and whether it is as its manifest says")
     },
     about_one("plugin", "Show everything about one plugin", ""),
     plain("plugins", "List the plugins"),

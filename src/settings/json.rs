@@ -235,6 +235,11 @@ impl<'a> Object<'a> {
         Some(self.members.remove(at).1)
     }
 
+    /// Whether there is a member of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(member, _)| member == name)
+    }
+
     /// Takes out the member of that name, if it is as `is_wanted` says.
     pub(crate) fn take_if(&mut self, name: &str, is_wanted: impl Fn(&Node<'a>) -> bool) -> Option<Node<'a>> {
         let at = self.members.iter().position(|(member, node)| member == name && is_wanted(node))?;

@@ -3,15 +3,17 @@
 //! What it deliberately does not do: open a file; know what else stands in one.
 
 mod json;
+mod plugin_parts;
 mod policy;
 mod read;
 mod setting;
 mod value;
 
 pub(crate) use json::{JsonSource, Node, Object};
+pub(crate) use plugin_parts::{Places, members, strings_of, take_env, take_interfaces, tell};
 pub use policy::POLICY;
-pub(crate) use read::{Written, check_policy, note_policy_error, take_settings};
+pub(crate) use read::{Written, check_policy, take_settings};
 pub use setting::Setting;
 pub(crate) use setting::{Field, named_fields, settings};
-pub(crate) use value::Checked;
 pub use value::{AUTO, Kind, UNLIMITED, Value};
+pub(crate) use value::{Checked, show_bytes};

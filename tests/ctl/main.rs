@@ -14,6 +14,7 @@ mod logs_chain;
 mod logs_choose;
 mod logs_follow;
 mod logs_large;
+mod package;
 
 /// What this program is when a test starts it once more, by name.
 const BODIES: &[(&str, fn())] =

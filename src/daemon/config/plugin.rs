@@ -4,15 +4,15 @@
 //! was written. What it deliberately does not do: know what is allowed; [`PluginConfig::check`] does.
 
 use super::origin::Origin;
-use super::settings::{POLICY, Value};
+use super::settings::POLICY;
 use super::types::PluginEntry;
-use crate::settings::{JsonSource, Node, Object};
-use crate::settings::{Written, note_policy_error, take_settings};
-use crate::state::config_error::{ConfigErrors, quoted};
-use crate::state::plugin_config::{ARGS_MAX, ENV_MAX, PluginConfig, id_allowed, interface_place};
+use crate::settings::{JsonSource, Node};
+use crate::settings::{Places, strings_of, take_env, take_interfaces, take_settings, tell};
+use crate::state::config_error::quoted;
+use crate::state::plugin_config::{ARGS_MAX, ENV_MAX, PluginConfig, id_allowed};
 use crate::state::policy::Policy;
 use rpc_plugin_wire::PluginId;
-use rpc_plugin_wire::limits::{CAPABILITIES_MAX, HELLO_LIST_MAX};
+use rpc_plugin_wire::limits::CAPABILITIES_MAX;
 
 /// What a plugin's object holds beside settings.
 pub(super) const KEYS: [&str; 10] = [
@@ -30,9 +30,6 @@ pub(super) const KEYS: [&str; 10] = [
 
 /// Plugins with where they were configured.
 pub(super) type Plugins<'a> = Vec<(PluginEntry, Origin<'a>)>;
-
-/// What the check names, by where it was written.
-type Places<'a> = Vec<(String, Node<'a>)>;
 
 /// Reads the member `name` of `plugins`. Contradictions of its policy are told only where `defaults_are_clean`.
 pub(super) fn plugin_of<'a>(
@@ -70,6 +67,8 @@ pub(super) fn plugin_of<'a>(
     let args = strings_of(source, &mut object, "args", ARGS_MAX, &mut places);
     config.args = args.into_iter().map(Into::into).collect();
     take_env(source, &mut object, &mut config, &mut places);
+    let passed = strings_of(source, &mut object, "pass_env", ENV_MAX, &mut places);
+    config.pass_env = passed.into_iter().map(Into::into).collect();
     take_interfaces(source, &mut object, &mut config, &mut places);
     let may_call = &mut config.may_call;
     may_call.plugins = strings_of(source, &mut object, "may_call", CAPABILITIES_MAX, &mut places);
@@ -83,30 +82,6 @@ pub(super) fn plugin_of<'a>(
         tell(source, errors, node, &places, written);
     }
     (id.is_ok() && executable.is_some()).then_some(PluginEntry { config, autostart })
-}
-
-/// Notes what the check found, each where it was written. Without `written`, what is wrong with the policy was told
-/// before: a plugin without own settings has nothing to contradict but the defaults.
-fn tell<'a>(
-    source: &mut JsonSource<'a>,
-    errors: ConfigErrors,
-    node: &Node<'a>,
-    places: &Places<'a>,
-    written: Option<&Written<'a>>,
-) {
-    for error in errors.errors {
-        if POLICY.iter().any(|setting| setting.key == error.place) {
-            if let Some(written) = written {
-                note_policy_error(source, &error, Some(node), written, &[]);
-            }
-            continue;
-        }
-        match places.iter().find(|(place, _)| *place == error.place) {
-            Some((_, at)) => source.error(at, error.problem, error.allowed),
-            None => source.error_below(node, &error.place, error.problem, error.allowed),
-        }
-    }
-    source.errors.more += errors.more;
 }
 
 /// The value of `--plugin`: `ID=PATH`, a relative path counting from the current folder, and everything else by default.
@@ -127,85 +102,4 @@ pub(super) fn plugin_of_flag(text: &str, policy: &Policy) -> Result<PluginEntry,
         return Err((error.problem, allowed));
     }
     Ok(PluginEntry { config: config.policy(policy.clone()), autostart: true })
-}
-
-/// The strings of an array.
-fn strings_of<'a>(
-    source: &mut JsonSource<'a>,
-    object: &mut Object<'a>,
-    key: &str,
-    strings_max: usize,
-    places: &mut Places<'a>,
-) -> Vec<String> {
-    let mut strings = Vec::new();
-    let Some(node) = object.take(key) else { return strings };
-    for node in source.array(&node, strings_max).unwrap_or_default() {
-        if let Some(string) = source.string(&node) {
-            places.push((format!("{key}[{}]", strings.len()), node));
-            strings.push(string);
-        }
-    }
-    strings
-}
-
-fn members<'a>(
-    source: &mut JsonSource<'a>,
-    object: &mut Object<'a>,
-    key: &str,
-    members_max: usize,
-) -> Vec<(String, Node<'a>)> {
-    let Some(node) = object.take(key) else { return Vec::new() };
-    let members = source.object(&node).as_mut().map_or_else(Vec::new, Object::take_all);
-    if source.is_within(&node, "entries", members.len(), members_max) { members } else { Vec::new() }
-}
-
-fn take_env<'a>(
-    source: &mut JsonSource<'a>,
-    object: &mut Object<'a>,
-    config: &mut PluginConfig,
-    places: &mut Places<'a>,
-) {
-    for (name, node) in members(source, object, "env", ENV_MAX) {
-        if let Some(value) = source.string(&node) {
-            places.push((format!("env[{}]", config.env.len()), node));
-            config.env.push((name.into(), value.into()));
-        }
-    }
-    let passed = strings_of(source, object, "pass_env", ENV_MAX, places);
-    config.pass_env = passed.into_iter().map(Into::into).collect();
-}
-
-fn take_interfaces<'a>(
-    source: &mut JsonSource<'a>,
-    object: &mut Object<'a>,
-    config: &mut PluginConfig,
-    places: &mut Places<'a>,
-) {
-    for (name, node) in members(source, object, "interfaces", CAPABILITIES_MAX) {
-        let place = interface_place(&name);
-        let Some(elements) = source.array(&node, HELLO_LIST_MAX) else { continue };
-        let mut versions = Vec::new();
-        let is_empty = elements.is_empty();
-        for element in elements {
-            if let Some(version) = version_of(&element) {
-                places.push((format!("{place}[{}]", versions.len()), element));
-                versions.push(version);
-            } else {
-                let problem = format!("is {}", element.kind_shown());
-                source.error(&element, problem, "a whole number, 0 to 4294967295");
-            }
-        }
-        places.push((place, node));
-        // One of which every version was refused has been told.
-        if is_empty || !versions.is_empty() {
-            config.interfaces.insert(name, versions);
-        }
-    }
-}
-
-fn version_of(node: &Node<'_>) -> Option<u32> {
-    match node.value(&mut String::new()) {
-        Some(Value::Integer(number)) => u32::try_from(number).ok(),
-        _ => None,
-    }
 }

@@ -1,0 +1,17 @@
+//! Packages: a folder with a plugin in it, and the manifest that says what it is and what it wants.
+//!
+//! What this room is for: reading a manifest (pure), and holding a folder against it (thin). What it deliberately does not
+//! do: launch anything, or enforce what a manifest asks for.
+
+pub mod capabilities;
+pub mod digest;
+mod folder;
+pub mod manifest;
+pub mod path;
+mod read_capabilities;
+#[cfg(test)]
+mod tests;
+pub mod version;
+
+pub use folder::{PackageFolder, read_folder};
+pub use manifest::Manifest;
