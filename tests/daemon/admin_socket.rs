@@ -3,7 +3,7 @@
 //! What every command means is tested with rpcpluginctl; here it is the connection.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::fixtures::child;
+use crate::fixtures::child::{self, alone};
 use crate::fixtures::daemon::{Daemon, NOBODY, Raw, as_nobody, bare, chmod, is_root, records, run};
 use crate::fixtures::world::{SOON, World, eventually, next_event, patient};
 use nix::sys::signal::Signal;
@@ -468,34 +468,43 @@ fn every_action_is_on_record_with_who_asked() {
     assert!(!world.record("echo").contains("hunter2"), "params are not for the record");
 }
 
+/// In a process of its own: whatever else a process launches meanwhile has a copy of the socket until it executes.
 #[test]
 fn a_daemon_ends_though_a_client_passed_what_does_not_close() {
-    let world = World::new();
-    let echo = world.program("echo");
-    let mut daemon = Daemon::start(&world, &["--plugin", &format!("echo={}", echo.display())]);
-    daemon.wait_for("echo", "healthy");
-    // Its peer never reads it.
-    let sink = TcpListener::bind("127.0.0.1:0").unwrap();
-    let stream = TcpStream::connect(sink.local_addr().unwrap()).unwrap();
-    stream.set_nonblocking(true).unwrap();
-    while (&stream).write(&[0; 64 * 1024]).is_ok() {}
-    let mut linger = getsockopt(&stream, sockopt::Linger).unwrap();
-    (linger.l_onoff, linger.l_linger) = (1, 3600);
-    setsockopt(&stream, sockopt::Linger, &linger).unwrap();
-    stream.set_nonblocking(false).unwrap();
-    let mut client = Raw::connect(&daemon.runtime_dir);
-    // Keeps the daemon busy until this process has closed its own copy.
-    client.request(1, "admin.nothing", &json!({"pad": "x".repeat(2 << 20)}));
-    let ask = b"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"admin.status\"}\n";
-    let (part, number) = ([IoSlice::new(ask)], [stream.as_raw_fd()]);
-    let rights = [ControlMessage::ScmRights(&number)];
-    sendmsg::<()>(client.stream.get_ref().as_raw_fd(), &part, &rights, MsgFlags::empty(), None).unwrap();
-    std::thread::spawn(move || drop(stream));
-    assert_eq!(client.next().unwrap()["id"], 1);
-    assert_eq!(client.next().unwrap()["id"], 2);
-    let called = daemon.ctl(&["call", "echo", "echo", "{}"]);
-    assert_eq!(called.code, 0, "{called:?}");
-    daemon.signal(Signal::SIGTERM);
-    assert!(daemon.ended().success());
-    drop(sink);
+    alone(|| {
+        let world = World::new();
+        let echo = world.program("echo");
+        let mut daemon = Daemon::start(&world, &["--plugin", &format!("echo={}", echo.display())]);
+        daemon.wait_for("echo", "healthy");
+        // Its peer never reads it.
+        let sink = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(sink.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        while (&stream).write(&[0; 64 * 1024]).is_ok() {}
+        let mut linger = getsockopt(&stream, sockopt::Linger).unwrap();
+        (linger.l_onoff, linger.l_linger) = (1, 3600);
+        setsockopt(&stream, sockopt::Linger, &linger).unwrap();
+        stream.set_nonblocking(false).unwrap();
+        let mut client = Raw::connect(&daemon.runtime_dir);
+        // Keeps the daemon busy until this process has closed its own copy.
+        client.request(1, "admin.nothing", &json!({"pad": "x".repeat(2 << 20)}));
+        let ask = b"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"admin.status\"}\n";
+        let (part, number) = ([IoSlice::new(ask)], [stream.as_raw_fd()]);
+        let rights = [ControlMessage::ScmRights(&number)];
+        sendmsg::<()>(client.stream.get_ref().as_raw_fd(), &part, &rights, MsgFlags::empty(), None).unwrap();
+        let copy = format!("/proc/self/fd/{}", stream.as_raw_fd());
+        let socket = std::fs::read_link(&copy).unwrap();
+        std::thread::spawn(move || drop(stream));
+        // What is launched from here on must not have one: its last close would be the one that waits.
+        eventually("the client's own copy is closed", || {
+            std::fs::read_link(&copy).map_or(true, |there| there != socket).then_some(())
+        });
+        assert_eq!(client.next().unwrap()["id"], 1);
+        assert_eq!(client.next().unwrap()["id"], 2);
+        let called = daemon.ctl(&["call", "echo", "echo", "{}"]);
+        assert_eq!(called.code, 0, "{called:?}");
+        daemon.signal(Signal::SIGTERM);
+        assert!(daemon.ended().success());
+        drop(sink);
+    });
 }
