@@ -96,14 +96,15 @@ impl Callee {
         parcel: Parcel,
         options: CallOptions,
     ) -> Result<CallReply, CallError> {
-        let (call, _registered) = self.request(method, params, parcel, options)?;
-        self.finish(call)
+        let mut call = CallRequest::new(self.target.clone(), method.to_owned());
+        let _registered = self.fill(&mut call, params, parcel, options)?;
+        self.finish(&mut call)
     }
 
     /// Makes a call and waits for its end.
-    fn finish(&self, mut call: CallRequest) -> Result<CallReply, CallError> {
+    fn finish(&self, request: &mut CallRequest) -> Result<CallReply, CallError> {
         let slot = ReplySlot::default();
-        let call = NewCall { request: &mut call, reply: slot.sender() };
+        let call = NewCall { request, reply: slot.sender() };
         let mut taken = Ok(());
         let wait = || match self.host.engine.call(call, &slot) {
             Ok(end) => end,
@@ -121,9 +122,10 @@ impl Callee {
     pub(super) fn make_call(&self, call: Outgoing, is_callback: bool) -> Result<Reply, CallError> {
         let Outgoing { method, params, parcel, timeout, idempotent } = call;
         let options = options(timeout, idempotent, false);
-        let (mut call, _registered) = self.request(&method, params, parcel, options)?;
+        let mut call = CallRequest::new(self.target.clone(), method);
+        let _registered = self.fill(&mut call, params, parcel, options)?;
         call.is_callback = is_callback;
-        let CallReply { result, fds, .. } = self.finish(call)?;
+        let CallReply { result, fds, .. } = self.finish(&mut call)?;
         Ok(Reply { result, fds })
     }
 
@@ -167,7 +169,8 @@ impl Callee {
         parcel: Parcel,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
-        let (mut call, registered) = self.request(method, params, parcel, options)?;
+        let mut call = CallRequest::new(self.target.clone(), method.to_owned());
+        let registered = self.fill(&mut call, params, parcel, options)?;
         let slot = ReplySlot::default();
         let call = NewCall { request: &mut call, reply: slot.sender() };
         self.host.engine.begin(call).map_err(|error| not_taken(error, &self.target))?;
@@ -187,23 +190,21 @@ impl Callee {
         Watched { callee: self.clone(), tell: None, token: Some(token.clone()) }
     }
 
-    /// A call for the loop; and what of it is to be kept until it ends.
-    fn request(
+    /// Describes a call for the loop, where its caller has it: it is not moved. What is to be kept until it ends.
+    fn fill(
         &self,
-        method: &str,
+        request: &mut CallRequest,
         params: Option<String>,
         parcel: Parcel,
         options: CallOptions,
-    ) -> Result<(CallRequest, Option<RegisteredCallbacks>), CallError> {
+    ) -> Result<Option<RegisteredCallbacks>, CallError> {
         check_params(params.as_deref()).map_err(|refused| at(refused.into(), &self.target))?;
-        let mut request = CallRequest::new(self.target.clone(), method.to_owned());
         request.params = params;
         request.timeout = options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX));
         (request.idempotent, request.progress) = (options.idempotent, options.progress);
         request.fds = from_owned(parcel.fds);
-        inherit(&mut request).map_err(|error| at(error, &self.target))?;
-        let registered = self.host.called_back.register(&self.target, parcel.callbacks);
-        Ok((request, registered))
+        inherit(request).map_err(|error| at(error, &self.target))?;
+        Ok(self.host.called_back.register(&self.target, parcel.callbacks))
     }
 }
 
