@@ -118,6 +118,7 @@ impl Shares {
     ///
     /// # Errors
     /// It may not.
+    #[inline]
     pub fn check(&self, party: &Party, more: Amount) -> Result<(), ShareUsed> {
         let own = || {
             self.find(party).ok().and_then(|at| self.parts.get(at)).map_or(Amount::default(), |(_, own)| *own)
@@ -137,6 +138,7 @@ impl Shares {
     }
 
     /// Gives a party so much more, which it was [asked](Shares::check) right before whether it may hold.
+    #[inline]
     pub fn add(&mut self, party: &Party, more: Amount) {
         self.total.count += more.count;
         self.total.bytes += more.bytes;
@@ -152,6 +154,7 @@ impl Shares {
     }
 
     /// Takes back what a party was given.
+    #[inline]
     pub fn leave(&mut self, party: &Party, less: Amount) {
         let Ok(at) = self.find(party) else { return };
         let Some((_, own)) = self.parts.get_mut(at) else { return };
@@ -181,8 +184,14 @@ impl Shares {
         match self.parts.as_slice() {
             [] => Err(0),
             [(only, _)] if only == party => Ok(0),
-            parts => parts.binary_search_by(|(known, _)| known.cmp(party)),
+            _ => self.search(party),
         }
+    }
+
+    /// Searches for a party where it is not the only one.
+    #[cold]
+    fn search(&self, party: &Party) -> Result<usize, usize> {
+        self.parts.binary_search_by(|(known, _)| known.cmp(party))
     }
 }
 
