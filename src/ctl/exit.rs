@@ -5,6 +5,7 @@
 use crate::cli::UsageError;
 use crate::cli::runtime_dir::ResolveDirError;
 use rpc_plugin_wire::admin::{METHOD_RESTART, METHOD_START, METHOD_STOP, METHOD_WAIT};
+use rpc_plugin_wire::answered_error::{PLUGIN_ANSWERED, is_the_hosts};
 use rpc_plugin_wire::error::ErrorData;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Outcome};
 use serde_json::value::RawValue;
@@ -31,6 +32,8 @@ pub enum Exit {
     Denied = 7,
     /// The record's hash chain does not hold, or a part of a packed file is damaged.
     Unverified = 8,
+    /// The plugin itself answered with a code that is the host's.
+    PluginAnswered = 9,
 }
 
 /// Exit codes and their meaning, for the help. In the order of [`Exit`].
@@ -46,6 +49,11 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     (
         "8",
         "Unverified: 'logs --verify' found a line altered, removed, inserted or without a hash, or a damaged part",
+    ),
+    (
+        "9",
+        "Plugin answered: the plugin itself answered the call with an error code that is the host's, which says nothing \
+         about the host",
     ),
 ];
 
@@ -103,6 +111,7 @@ impl Failure {
             Exit::Deadline => "deadline_exceeded",
             Exit::Denied => "denied",
             Exit::Unverified => "unverified",
+            Exit::PluginAnswered => PLUGIN_ANSWERED,
         };
         Failure { exit, name, message: message.into(), hint: String::new(), code: None, data: None }
     }
@@ -114,8 +123,14 @@ impl Failure {
     /// An error that the daemon answered a request for this method with.
     pub(super) fn answered(method: &str, error: ErrorObject) -> Failure {
         let kind = error.kind();
-        let data = error.data.as_ref();
+        // Of an application's own code the data is the application's too.
+        let data =
+            error.data.as_ref().filter(|_| kind != ErrorCode::Application(error.code) || is_the_hosts(kind));
         let data = data.and_then(|data| serde_json::from_str::<ErrorData>(data.get()).ok());
+        if is_the_hosts(kind) && data.as_ref().is_some_and(|data| data.outcome == Outcome::Answered) {
+            let (code, data) = (Some(error.code), error.data);
+            return Failure { code, data, ..Failure::new(Exit::PluginAnswered, error.message) };
+        }
         let hint = match data {
             _ if kind == ErrorCode::UnknownPlugin => "'rpcpluginctl plugins' lists the plugins".to_owned(),
             Some(data) if matches!(method, METHOD_START | METHOD_STOP | METHOD_RESTART | METHOD_WAIT) => {
@@ -213,6 +228,7 @@ mod tests {
             Exit::Deadline,
             Exit::Denied,
             Exit::Unverified,
+            Exit::PluginAnswered,
         ];
         let codes: Vec<String> = all.iter().map(|exit| exit.code().to_string()).collect();
         assert_eq!(codes, MEANINGS.iter().map(|(code, _)| (*code).to_owned()).collect::<Vec<_>>());

@@ -8,6 +8,7 @@ use super::told_cause::ToldCause;
 use crate::cli::text::{Style, escape_json, paint};
 use crate::ctl::{lay_out, sheet_of};
 use crate::host::{CallError, CallReply, EventKind, Level, LifecycleEvent, PluginStatus};
+use rpc_plugin_wire::answered_error::{PLUGIN_ANSWERED, is_marked, told};
 use rpc_plugin_wire::event::Component;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -117,7 +118,10 @@ impl View {
     }
 
     pub(super) fn call_failed(&self, method: &str, error: &CallError, took: Duration) -> io::Result<()> {
-        let (name, code) = (error.code.name(), error.code.code());
+        let code = error.code.code();
+        let data = error.data.as_deref();
+        let is_marked = is_marked(error.outcome, error.code, data);
+        let name = if is_marked { PLUGIN_ANSWERED } else { error.code.name() };
         if self.json {
             return self.object(json!({
                 "type": "error", "method": method, "name": name, "code": code, "message": error.message,
@@ -125,7 +129,11 @@ impl View {
                 "data": error.data.as_deref().map(parsed),
             }));
         }
-        let text = format!("{method} took {:.3} ms: {name} ({code}): {}", millis(took), error.message);
+        let told = match is_marked {
+            true => told(error.outcome, error.code, &error.message, data),
+            false => format!("{name} ({code}): {}", error.message),
+        };
+        let text = format!("{method} took {:.3} ms: {told}", millis(took));
         self.text("error", &text, Style::Bad)?;
         error.data.as_ref().map_or(Ok(()), |data| self.line(&lay_out(data)))
     }

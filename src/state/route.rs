@@ -16,6 +16,15 @@ use std::collections::BTreeMap;
 /// Providers that an error names.
 const NAMED_MAX: usize = 16;
 
+/// Whether a method belongs to one of these capabilities: it has the capability's name, or goes on behind that with `.`, `/` or
+/// `:` (protocol section 2).
+pub(super) fn serves_method(capabilities: &[String], method: &str) -> bool {
+    capabilities.iter().any(|capability| {
+        let rest = method.strip_prefix(capability.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/', ':']))
+    })
+}
+
 /// Which plugins were picked when.
 #[derive(Debug, Default)]
 pub struct Routes {
@@ -74,4 +83,30 @@ fn nobody(plugins: &BTreeMap<PluginKey, Plugin>, capability: &str) -> CallError 
     let is_overloaded = providers.iter().any(|plugin| plugin.state() == PluginState::Overloaded);
     let code = if is_overloaded { ErrorCode::Overloaded } else { ErrorCode::Unavailable };
     CallError::not_sent(code, format!("no plugin takes calls for the capability {capability:?}: {who}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_belongs_to_each_capability_that_it_begins_with() {
+        let serves =
+            |capability: &str, method| serves_method(&["other".to_owned(), capability.to_owned()], method);
+        for (capability, method) in [
+            ("kv", "kv"),
+            ("kv", "kv.get"),
+            ("kv", "kv/get"),
+            ("kv", "kv:get"),
+            ("org.kv", "org.kv"),
+            ("org.kv", "org.kv.get"),
+        ] {
+            assert!(serves(capability, method), "{capability} {method}");
+        }
+        for (capability, method) in
+            [("kv", "kvs"), ("kv", "k"), ("kv", "kv-get"), ("org.kv", "org"), ("org.kv", "org.kvs")]
+        {
+            assert!(!serves(capability, method), "{capability} {method}");
+        }
+    }
 }

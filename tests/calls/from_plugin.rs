@@ -167,6 +167,12 @@ fn a_result_and_an_error_come_back_as_they_are() {
     let seen = &ask(&caller, call("failure", "work", &json!({"error": error})))["answer"]["error"];
     assert_eq!((&seen["code"], &seen["message"]), (&error["code"], &error["message"]), "{seen}");
     assert_eq!(seen["data"], error["data"], "{seen}");
+    // What the host would say comes through as the plugin's word.
+    let error = json!({"code": -32002, "message": "down", "data": {"outcome": "not_sent"}});
+    let seen = &ask(&caller, call("failure", "work", &json!({"error": error})))["answer"]["error"];
+    let data = json!({"outcome": "answered", "plugin_id": "failure", "generation": 1, "data": {"outcome": "not_sent"}});
+    assert_eq!((&seen["code"], &seen["data"]), (&json!(-32002), &data), "{seen}");
+    assert_eq!(seen["message"], "the plugin answered -32002: down", "{seen}");
     let large = json!({"text": "x".repeat(3 << 20)});
     // On a busy machine this passes the deadline that a call has otherwise.
     let mut request = call("echo", "echo", &large);

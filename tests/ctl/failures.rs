@@ -22,7 +22,9 @@ fn errors_of_the_daemon_become_exit_codes_with_nothing_on_standard_output() {
             _ => "the plugin may have carried the call out; find out before repeating it",
         };
         let (name, number) = (code.name(), code.code());
-        let expected = format!("rpcpluginctl: error: {name} ({number}): no \\x1b]0;luck\\x07\n  {hint}\n");
+        // An application's data is its own.
+        let hint = if number == 42 { String::new() } else { format!("  {hint}\n") };
+        let expected = format!("rpcpluginctl: error: {name} ({number}): no \\x1b]0;luck\\x07\n{hint}");
         assert_eq!(text.stderr, expected);
         let json = daemon.run(&["call", "echo", "x", "--json"]);
         assert_eq!((json.exit, &*json.stdout), (Exit::from(code), ""));
@@ -32,6 +34,29 @@ fn errors_of_the_daemon_become_exit_codes_with_nothing_on_standard_output() {
         assert_eq!(document["error"]["code"], code.code());
         assert_eq!(document["error"]["exit_code"], Exit::from(code).code());
         assert_eq!(document["error"]["data"], data);
+    }
+}
+
+#[test]
+fn what_a_plugin_answered_is_never_told_as_the_hosts() {
+    for code in
+        [ErrorCode::Unavailable, ErrorCode::DeadlineExceeded, ErrorCode::Denied, ErrorCode::from(-32050)]
+    {
+        let data =
+            serde_json::json!({"outcome": "answered", "plugin_id": "echo", "generation": 3, "data": 7});
+        let message = format!("the plugin answered {}: not today", code.code());
+        let daemon = FakeDaemon::new(Reply::Error(ErrorObject::new(code, message.clone()).with_data(&data)));
+        let text = daemon.run(&["call", "echo", "x"]);
+        assert_eq!(
+            (text.exit, text.stderr),
+            (Exit::PluginAnswered, format!("rpcpluginctl: error: {message}\n"))
+        );
+        let json = daemon.run(&["call", "echo", "x", "--json"]);
+        let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+        let expected = serde_json::json!({"error": {
+            "name": "plugin_answered", "message": message, "exit_code": 9, "code": code.code(), "data": data,
+        }});
+        assert_eq!(error, expected);
     }
 }
 

@@ -118,6 +118,21 @@ fn params_are_read_from_standard_input() {
 }
 
 #[test]
+fn a_plugin_that_answers_with_a_code_of_the_host_has_an_exit_code_of_its_own() {
+    let world = World::new();
+    let path = world.path().join("config.json");
+    let plugins = json!({"plugins": {"failure": {"executable": world.program("failure")}}});
+    std::fs::write(&path, plugins.to_string()).unwrap();
+    let daemon = Daemon::start(&world, &["--config", path.to_str().unwrap()]);
+    daemon.wait_for("failure", "healthy");
+    let params = json!({"error": {"code": -32007, "message": "not you", "data": 7}}).to_string();
+    let ran = daemon.ctl(&["call", "failure", "work", &params, "--json"]);
+    let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!((ran.code, &error["error"]["name"]), (9, &json!("plugin_answered")), "{ran:?}");
+    assert_eq!(error["error"]["data"]["data"], 7, "{error}");
+}
+
+#[test]
 fn every_exit_code_is_what_the_help_says() {
     let world = World::new();
     let daemon = daemon(&world);

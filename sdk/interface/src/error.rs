@@ -187,13 +187,17 @@ fn known(error: &(dyn Error + 'static)) -> Option<ErrorObject> {
 /// A call that failed while another was served, as the end of that one. What is known about the inner call is told
 /// as such: the outer one has been seen, and is not to be repeated because the inner one was not sent.
 fn of_nested(error: &CallError) -> ErrorObject {
+    if error.outcome == Outcome::Answered {
+        let (code, message) = (error.code.code(), error.message.clone());
+        return ErrorObject { code, message, data: error.data.clone() };
+    }
     let object = error.to_object();
-    match (error.outcome, &object.data) {
-        (Outcome::NotSent | Outcome::Indeterminate, Some(data)) => {
+    match &object.data {
+        Some(data) => {
             let nested = BTreeMap::from([("nested", data)]);
             ErrorObject { data: None, ..object.clone() }.with_data(&nested)
         }
-        _ => object,
+        None => object,
     }
 }
 

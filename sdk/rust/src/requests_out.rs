@@ -11,8 +11,8 @@ use crate::reply_slot::ReplySlot;
 use rpc_plugin_interface::caller::Reply;
 use rpc_plugin_interface::parcel::CallBackFn;
 use rpc_plugin_peer::{GivenUp, NewRequest, RequestsOut, Span, Time, Violation};
-use rpc_plugin_wire::error::ErrorData;
-use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation, RequestId, Response};
+use rpc_plugin_wire::carried_error::carried_error;
+use rpc_plugin_wire::{CallError, ErrorCode, RequestId, Response};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::mem::take;
@@ -100,7 +100,7 @@ impl HostRequests {
         drop(unwanted);
         if !request.is_over {
             let result = response.result.map(|result| Reply { result: result.to_owned(), fds });
-            request.waiter.end(result.map_err(understand));
+            request.waiter.end(result.map_err(carried_error));
         }
         Ok(())
     }
@@ -189,20 +189,6 @@ pub(crate) fn cancelled(is_sent: bool) -> CallError {
         CallError::indeterminate(ErrorCode::Cancelled, text)
     } else {
         CallError::not_sent(ErrorCode::Cancelled, text)
-    }
-}
-
-/// An error of the host. What it says about a call that it could not make, or lost, is known as such.
-fn understand(error: ErrorObject) -> CallError {
-    let data = error.data.as_ref().and_then(|data| serde_json::from_str::<ErrorData>(data.get()).ok());
-    let is_of_protocol = !matches!(error.kind(), ErrorCode::Application(_));
-    let Some(data) = data.filter(|_| is_of_protocol) else { return CallError::answered(error) };
-    CallError {
-        outcome: data.outcome,
-        plugin_id: data.plugin_id.and_then(|id| id.parse().ok()),
-        generation: data.generation.and_then(|number| Generation::try_from(number).ok()),
-        data: None,
-        ..CallError::answered(error)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::reply_slot::PROGRESS_MAX;
 use rpc_plugin_interface::Context;
 use rpc_plugin_interface::context::Served;
 use rpc_plugin_peer::SendQueue;
-use rpc_plugin_wire::Outcome;
+use rpc_plugin_wire::{ErrorObject, Outcome};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -173,7 +173,7 @@ fn what_the_host_says_about_a_call_is_known_as_such() {
     let object = |code: ErrorCode, data: &str| {
         let mut error = ErrorObject::new(code, "as told");
         error.data = Some(raw(data));
-        understand(error)
+        carried_error(error)
     };
     let data = r#"{"outcome":"not_sent","plugin_id":"kv","generation":2}"#;
     let error = object(ErrorCode::Unavailable, data);
@@ -182,6 +182,7 @@ fn what_the_host_says_about_a_call_is_known_as_such() {
     assert!(error.data.is_none());
     for (code, data) in [
         (ErrorCode::Application(7), data),
+        (ErrorCode::Application(-31999), data),
         (ErrorCode::Unavailable, r#"{"nested":{"outcome":"not_sent"}}"#),
         (ErrorCode::Unavailable, "7"),
     ] {

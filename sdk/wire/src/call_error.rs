@@ -1,5 +1,6 @@
 //! Why a call failed, and what is known about it (protocol section 5).
 
+use crate::answered_error::{answered_object, told};
 use crate::cut::bounded;
 use crate::error::{ErrorCode, ErrorData, ErrorObject, Outcome};
 use crate::ident::{Generation, PluginId};
@@ -80,26 +81,23 @@ impl CallError {
         self
     }
 
-    /// The error object that tells this to a control client. An error that the plugin answered with is
-    /// passed on as it came.
+    /// The error object that tells this to whoever asked for the call. An error that the plugin answered with is
+    /// passed on as it came, but for one that could be taken for the host's: that says who answered it.
     #[must_use]
     pub fn to_object(&self) -> ErrorObject {
+        let said = ErrorData {
+            outcome: self.outcome,
+            plugin_id: self.plugin_id.as_ref().map(ToString::to_string),
+            generation: self.generation.map(Generation::get),
+        };
         if self.outcome == Outcome::Answered {
-            return ErrorObject {
-                code: self.code.code(),
-                message: self.message.clone(),
-                data: self.data.clone(),
-            };
+            return answered_object(said, self.code, self.message.clone(), self.data.clone());
         }
         let message = match self.tries {
             0 | 1 => self.message.clone(),
             tries => format!("{} (tried {tries} times)", self.message).into(),
         };
-        ErrorObject::new(self.code, message).with_data(&ErrorData {
-            outcome: self.outcome,
-            plugin_id: self.plugin_id.as_ref().map(ToString::to_string),
-            generation: self.generation.map(Generation::get),
-        })
+        ErrorObject::new(self.code, message).with_data(&said)
     }
 }
 
@@ -118,7 +116,8 @@ impl fmt::Display for CallError {
             }
             write!(f, ": ")?;
         }
-        write!(f, "{}: {} [{}]", self.code.name(), self.message, self.outcome.as_str())?;
+        let told = told(self.outcome, self.code, &self.message, self.data.as_deref());
+        write!(f, "{told} [{}]", self.outcome.as_str())?;
         match self.tries {
             0 | 1 => Ok(()),
             tries => write!(f, " (tried {tries} times)"),

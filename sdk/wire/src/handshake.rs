@@ -62,9 +62,18 @@ pub const FEATURE_STREAMS: &str = "streams";
 pub const FEATURE_CALLBACKS: &str = "callbacks";
 /// The plugin does one thing at a time: it may not answer heartbeats while it serves a call.
 pub const FEATURE_SERIAL: &str = "serial";
+/// The peer takes the calls that led to a call, and names them in calls that it makes meanwhile.
+pub const FEATURE_CHAIN: &str = "chain";
 /// All that this implementation has.
-pub const FEATURES: [&str; 6] =
-    [FEATURE_CANCEL, FEATURE_PROGRESS, FEATURE_FDS, FEATURE_STREAMS, FEATURE_CALLBACKS, FEATURE_SERIAL];
+pub const FEATURES: [&str; 7] = [
+    FEATURE_CANCEL,
+    FEATURE_PROGRESS,
+    FEATURE_FDS,
+    FEATURE_STREAMS,
+    FEATURE_CALLBACKS,
+    FEATURE_CHAIN,
+    FEATURE_SERIAL,
+];
 
 /// `params` of `rpc.launch`: as what a plugin was launched.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -35,6 +35,6 @@ pub(crate) fn not_a_capability(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::R
     write!(
         f,
         "{name:?} is not a capability or interface name: 1 to 64 letters, digits, '.', '_', '-'; a method belongs to the \
-         capability before its first '.', '/' or ':'"
+         capability that is its name, or its beginning before a '.', '/' or ':'"
     )
 }

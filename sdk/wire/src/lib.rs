@@ -15,9 +15,11 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod answered_error;
 mod bad_frame;
 pub mod brief;
 pub mod call_error;
+pub mod carried_error;
 pub mod chain;
 pub mod cut;
 pub mod describe;

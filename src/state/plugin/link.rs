@@ -1,6 +1,6 @@
 //! Speaking with a generation: what its session reports, and calls.
 
-use super::logged::{Recorded, call_record, note_of_fds, note_of_malformed, record_end};
+use super::logged::{Recorded, call_record, note_of_fds, note_of_late, note_of_malformed, record_end};
 use super::reasons::first_bytes_advice;
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, Note};
@@ -8,6 +8,7 @@ use crate::state::call::{CallEnd, CallRequest, Target};
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, Caller, Cx};
 use crate::state::policy::RpcAudit;
+use crate::state::route::serves_method;
 use crate::state::session::{Asked, Cancelled, Fault, Introduction, Session, SessionEvent};
 use rpc_plugin_peer::{Party, check_method_of_call};
 use rpc_plugin_wire::brief::own_result;
@@ -142,8 +143,8 @@ impl Plugin {
             }
             _ => return Err(self.unavailable()),
         }
-        let capability = capability_of(method);
-        if !self.serves(capability) {
+        if !serves_method(self.capabilities(), method) {
+            let capability = capability_of(method);
             let known = self.capabilities().join(", ");
             return refuse(
                 ErrorCode::MethodNotFound,
@@ -202,10 +203,9 @@ impl Plugin {
                 let text = format!("a frame came that is no message: {meant}");
                 self.note(step, Note::new(EventKind::BadFrame, text).error(why));
             }
-            SessionEvent::LateAnswer(method, caller) => {
-                self.counts.late_answers += 1;
-                let note = Note::new(EventKind::LateAnswer, "an answer came after its call had ended");
-                self.note(step, note.method(method).by(caller));
+            SessionEvent::LateAnswer(method, caller, gave_up) => {
+                self.counts.late_answers += u64::from(!gave_up);
+                self.note(step, note_of_late(gave_up).method(method).by(caller));
             }
             SessionEvent::LacksVersion => self.fault.is_permanent = true,
             SessionEvent::Fault(fault) => self.handle_fault(step, fault),

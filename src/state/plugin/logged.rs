@@ -84,6 +84,14 @@ pub(super) fn note_of_fds(lacks: bool) -> Note {
     }
 }
 
+/// The note of an answer to a call that had ended, by which the plugin `gave_up` where it was told of that in time.
+pub(super) fn note_of_late(gave_up: bool) -> Note {
+    if gave_up {
+        return Note::new(EventKind::LateAnswer, "it gave the call up, as it was told").level(Level::Debug);
+    }
+    Note::new(EventKind::LateAnswer, "an answer came after its call had ended")
+}
+
 /// The note of what came too fast. Log and events have one allowance.
 fn note_of_dropped(lines: u64, bytes: u64) -> Note {
     let text = format!(

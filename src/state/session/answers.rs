@@ -69,7 +69,7 @@ impl Session {
     /// streams in band, whose numbers are given.
     pub(super) fn pack(&mut self, fds: Fds) -> Result<(Fds, Vec<u64>), Refused> {
         check_fds(fds.len())?;
-        if !self.takes_fds {
+        if !self.features.fds {
             return self.streams.open(fds).map(|numbers| (Fds::new(), numbers));
         }
         let (count, waiting) = (fds.len(), self.queue.waiting_fds());

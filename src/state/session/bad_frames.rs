@@ -93,7 +93,11 @@ impl Session {
             let error = CallError::indeterminate(error.kind(), error.message);
             self.complete_with(cx, request, error);
         } else if request.is_late {
-            self.events.push_back(SessionEvent::LateAnswer(request.asked.method, request.waiter.party));
+            self.events.push_back(SessionEvent::LateAnswer(
+                request.asked.method,
+                request.waiter.party,
+                false,
+            ));
         }
         Ok(())
     }

@@ -35,10 +35,10 @@ pub(super) fn check_hello(
     }
     hello.check()?;
     let interfaces = hello.negotiate(&expected.interfaces)?;
+    let offers = |feature: &str| hello.features.iter().any(|offered| offered == feature);
     // Bulk data goes one way or the other, never both.
-    let left_out = if expected.passes_fds { FEATURE_STREAMS } else { FEATURE_FDS };
-    let ours = FEATURES.iter().filter(|feature| **feature != left_out);
-    let both = ours.filter(|feature| hello.features.iter().any(|offered| offered == *feature));
+    let left_out = if expected.passes_fds && offers(FEATURE_FDS) { FEATURE_STREAMS } else { FEATURE_FDS };
+    let both = FEATURES.iter().filter(|feature| **feature != left_out && offers(feature));
     let features: Vec<String> = both.map(ToString::to_string).collect();
     let result = HelloResult {
         protocol: PROTOCOL_VERSION,

@@ -12,6 +12,7 @@ mod bad_frames;
 mod hello;
 mod late_frames;
 mod outbox_shares;
+mod peer_features;
 mod proof_error;
 mod receive;
 mod requests;
@@ -28,6 +29,7 @@ use super::policy::Policy;
 use super::time::Time;
 use super::unasked::Unasked;
 use super::wheel::TimerKey;
+use peer_features::PeerFeatures;
 use rpc_plugin_peer::{
     Amount, BadFrames, Named, Party, Receiver, RequestsIn, RequestsOut, Role, SendQueue, Shares, Streams,
 };
@@ -88,12 +90,8 @@ pub struct Session {
     lacks_fds: bool,
     /// What came that nobody asked for.
     unasked: Unasked,
-    /// Whether the plugin takes descriptors.
-    takes_fds: bool,
-    /// It knows `rpc.cancel` and `deadline_ms`.
-    takes_cancel: bool,
-    /// It tells progress.
-    tells_progress: bool,
+    /// What the plugin takes beyond the least.
+    features: PeerFeatures,
     events: VecDeque<SessionEvent>,
     frame_bytes_max: usize,
     outbox_bytes_max: usize,
@@ -118,9 +116,7 @@ impl Session {
             bad_frames: BadFrames::default(),
             lacks_fds: false,
             unasked: Unasked::of_frames(),
-            takes_fds: false,
-            takes_cancel: false,
-            tells_progress: false,
+            features: PeerFeatures::default(),
             events: VecDeque::new(),
             frame_bytes_max: policy.frame_bytes_max,
             outbox_bytes_max: policy.outbox_bytes_max,

@@ -1,6 +1,8 @@
 //! What each message of the plugin means, at each stage.
 
 use super::hello::check_hello;
+use super::late_frames;
+use super::peer_features::PeerFeatures;
 use super::proof_error::reject_hello;
 use super::types::{Asked, Fault, SessionEvent};
 use super::{Session, Stage};
@@ -8,9 +10,9 @@ use crate::state::closing::{check_answer_kinds, check_kinds};
 use crate::state::fds::{Fd, Fds};
 use crate::state::keys::{Caller, Cx};
 use crate::state::unasked::useful_bytes;
-use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Unread, Violation};
+use rpc_plugin_peer::{Agreed, NotEntered, Receiver, Role, Unanswered, Unread, Violation};
 use rpc_plugin_wire::brief::brief;
-use rpc_plugin_wire::handshake::{self, METHOD_HELLO};
+use rpc_plugin_wire::handshake::{FEATURE_STREAMS, METHOD_HELLO};
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_EVENT, METHOD_LOG, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::{params_into, write_error, write_result};
 use rpc_plugin_wire::stream::StreamFrame;
@@ -45,7 +47,7 @@ impl Session {
             }
             if was_greeting && self.stage == Stage::Open {
                 let (frame_bytes_max, streams) = (self.frame_bytes_max, self.streams.are_agreed());
-                receiver.agree(Agreed { frame_bytes_max, fds: self.takes_fds, streams });
+                receiver.agree(Agreed { frame_bytes_max, fds: self.features.fds, streams });
             }
         }
         true
@@ -106,11 +108,8 @@ impl Session {
         };
         self.queue.write(|out| write_result(out, &request.id, &result, 0, &[]));
         self.stage = Stage::Open;
-        let has = |name| introduction.features.iter().any(|feature| feature == name);
-        self.takes_fds = has(handshake::FEATURE_FDS);
-        self.takes_cancel = has(handshake::FEATURE_CANCEL);
-        self.tells_progress = has(handshake::FEATURE_PROGRESS);
-        if has(handshake::FEATURE_STREAMS) {
+        self.features = PeerFeatures::of(&introduction.features);
+        if introduction.features.iter().any(|feature| feature == FEATURE_STREAMS) {
             self.streams.agree();
         }
         self.events.push_back(SessionEvent::Authenticated(Box::new(introduction)));
@@ -214,7 +213,9 @@ impl Session {
         if request.is_over {
             // An answer to what its caller cancelled is as the protocol wants it, within the deadline.
             if request.is_late {
-                self.events.push_back(SessionEvent::LateAnswer(request.asked.method, request.waiter.party));
+                let gave_up = late_frames::gave_up(&request, &result, cx.now, self.cancel_grace);
+                let Unanswered { asked, waiter, .. } = request;
+                self.events.push_back(SessionEvent::LateAnswer(asked.method, waiter.party, gave_up));
             }
             return;
         }

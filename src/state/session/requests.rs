@@ -8,7 +8,7 @@ use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::time::{Time, millis, rounded};
 use rpc_plugin_peer::{Amount, Expired, GivenUp, NewRequest, Refused, ShareUsed, Span, Unanswered};
 use rpc_plugin_wire::message::{self, write_cancel, write_error, write_request};
-use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Message};
+use rpc_plugin_wire::{CallError, Chain, ErrorCode, ErrorObject, Message};
 use serde_json::value::RawValue;
 use std::mem::take;
 
@@ -31,10 +31,10 @@ impl Session {
             id: self.requests.next_id(),
             method: &call.method,
             params: call.params.as_deref(),
-            deadline_ms: self.takes_cancel.then(|| millis(timeout)),
-            progress: call.progress && self.tells_progress,
+            deadline_ms: self.features.cancel.then(|| millis(timeout)),
+            progress: call.progress && self.features.progress,
             fds: fds.len(),
-            chain: &call.chain,
+            chain: if self.features.chain { &call.chain } else { Chain::EMPTY },
             streams: &numbers,
         };
         let written = self.queue.write_within(self.frame_bytes_max, |out| write_request(out, &request));
@@ -145,7 +145,7 @@ impl Session {
     }
 
     fn write_cancel(&mut self, id: u64) {
-        if self.takes_cancel {
+        if self.features.cancel {
             self.queue.write(|out| write_cancel(out, id));
         }
     }
@@ -155,7 +155,8 @@ impl Session {
     pub fn handle_timer(&mut self, cx: &mut Cx<'_>, id: u64) {
         let withdrawn = self.withdraw(self.requests.get(id).and_then(Unanswered::frame));
         // Who cannot be told to give a call up is not held to it.
-        let (call_timeout, grace, takes_cancel) = (self.call_timeout, self.cancel_grace, self.takes_cancel);
+        let (call_timeout, grace, takes_cancel) =
+            (self.call_timeout, self.cancel_grace, self.features.cancel);
         let poisons_at = |request: &Unanswered<OwnRequest>| {
             let had = request.waiter.begun_at.unwrap_or(request.made_at);
             let at = had.plus(request.waiter.timeout.max(call_timeout)).plus(grace);

@@ -18,6 +18,8 @@ mod bad_frames;
 mod bounds;
 #[path = "tests_fds.rs"]
 mod fds;
+#[path = "tests_features.rs"]
+mod features;
 
 const MS: Duration = Duration::from_millis(1);
 

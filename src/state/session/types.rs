@@ -110,8 +110,8 @@ pub enum SessionEvent {
     LacksFds(bool),
     /// A frame came that is no message: what it was meant to be, and what is wrong with it.
     BadFrame(String, String),
-    /// An answer came for a request of that party that had ended.
-    LateAnswer(Cow<'static, str>, Party),
+    /// An answer came for a request of that party that had ended; or was given up, as the plugin was told.
+    LateAnswer(Cow<'static, str>, Party, bool),
     /// No version of an interface is common to both sides. The fault that follows from it comes next.
     LacksVersion,
     /// The connection cannot go on. The last event.
