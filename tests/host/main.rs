@@ -21,5 +21,8 @@ mod transports;
 mod watched;
 
 /// What this program is when a test starts it once more, by name.
-const BODIES: &[(&str, fn())] =
-    &[("connect_as_somebody_else", proof::connect_as_somebody_else), ("floods", floods::flood_body)];
+const BODIES: &[(&str, fn())] = &[
+    ("connect_as_somebody_else", proof::connect_as_somebody_else),
+    ("says_why_it_is_refused", proof::says_why_it_is_refused),
+    ("floods", floods::flood_body),
+];

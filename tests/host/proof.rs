@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::child;
+use crate::fixtures::raw::Raw;
 use crate::fixtures::world::{SOON, World, eventually, next_event, patient};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_plugin_system::host::{CallError, RestartPolicy};
 use rpc_plugin_system::host::{EventStream, Host, LifecycleEvent, PluginConfig, PluginHandle, Policy};
 use rpc_plugin_wire::event::EventKind;
@@ -14,6 +16,7 @@ use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{ErrorCode, Generation, Token};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -251,6 +254,38 @@ fn silence_is_waited_for_as_long_as_configured_and_no_longer() {
     assert!(waited >= timeout - Duration::from_millis(5), "{waited:?}");
     assert!(ended.note.reason.unwrap().contains("did not come within 700ms"));
     plugin.wait_for(PluginState::Failed, SOON).unwrap();
+}
+
+/// Says a hello without a token, a while later reads what came, and prints it.
+pub(crate) fn says_why_it_is_refused() {
+    let mut raw = Raw::connect();
+    raw.say(json!({"id": 7, "method": "host.hello", "params": {}}));
+    // Until the host has closed the connection. What came before that is still there.
+    let mut polled = [PollFd::new(raw.connection.as_fd(), PollFlags::POLLHUP)];
+    poll(&mut polled, PollTimeout::NONE).unwrap();
+    println!("read: {}", raw.next().unwrap());
+}
+
+#[test]
+fn a_refused_plugin_reads_why_and_ends_by_itself_before_it_is_signalled() {
+    let world = World::new();
+    let host = world.host();
+    let events = host.subscribe(1000).unwrap();
+    let policy = Policy { restart: RestartPolicy::Never, ..patient() };
+    let config = child::plugin(&world, "refused", "says_why_it_is_refused");
+    let plugin = host.add(config.policy(policy)).unwrap();
+    plugin.start().unwrap();
+    let failed = next_event(&events, EventKind::AuthenticationFailed);
+    let ended = next_event(&events, EventKind::Exited);
+    let status = plugin.wait_for(PluginState::Failed, SOON).unwrap();
+    assert!(status.last_error.unwrap().contains("the proof of identity failed"), "{failed:?}");
+    host.shutdown();
+    let record = world.record("refused");
+    assert!(record.contains("read: {") && record.contains("-32001"), "{record}");
+    assert!(record.contains("host.hello has invalid params"), "{record}");
+    // On a machine that gave it no time in 500 ms it is signalled, once it could have read.
+    let waited = ended.at.duration_since(failed.at).unwrap();
+    assert!(!record.contains("signal_sent") || waited >= Duration::from_millis(490), "{waited:?}: {record}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Bringing a generation down, and what follows: nothing, a replacement, or giving up.
 
+use super::link::LINGER;
 use super::permanent_fault::what_follows;
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, Note, StopSignal};
@@ -78,6 +79,13 @@ impl Plugin {
         self.last_error = Some(reason.clone());
         self.close_link(step, &reason);
         self.begin_end(step, Why::Failure(reason), false);
+    }
+
+    /// The same of one whose connection was ended before its proof: it has time to read why before it is signalled.
+    pub(super) fn fail_refused(&mut self, step: &mut Step<'_>, mut reason: String) {
+        cut(&mut reason, REASON_BYTES_MAX);
+        self.last_error = Some(reason.clone());
+        self.enter(step, Phase::Ending(Why::Failure(reason), Rung::Linger), Some(LINGER));
     }
 
     /// The first rung of the ladder: a word where that is possible and wanted, else SIGTERM.

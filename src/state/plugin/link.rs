@@ -21,8 +21,8 @@ use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation};
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-/// A plugin that closed its connection is expected to end by itself within this.
-const LINGER: Duration = Duration::from_millis(500);
+/// A plugin that closed its connection, or was told that its hello is refused, is expected to end by itself within this.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// Last bytes for a peer whose connection ends, beyond which none are sent.
 const LAST_BYTES_MAX: usize = 64 * 1024;
@@ -341,6 +341,8 @@ impl Plugin {
         if fault == Fault::EndOfStream {
             let doing = format!("{fault} {doing}");
             self.enter(step, Phase::Ending(Why::Lost(doing), Rung::Linger), Some(LINGER));
+        } else if is_first && !self.config.is_by_hand() {
+            self.fail_refused(step, format!("{fault}{advice}"));
         } else {
             self.fail(step, format!("{fault}{advice}"));
         }

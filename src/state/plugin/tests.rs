@@ -338,6 +338,32 @@ fn a_plugin_that_closes_its_connection_may_linger_before_it_is_ended() {
 }
 
 #[test]
+fn a_plugin_that_is_refused_has_time_to_read_why_before_it_is_signalled() {
+    let refused = |by_itself: bool| {
+        let mut bench = Bench::new(policy());
+        bench.start();
+        bench.prepared();
+        bench.spawned(Ok(PID));
+        bench.connected();
+        bench.asked();
+        bench.frame(&json!({"jsonrpc": "2.0", "id": 0, "method": "host.hello", "params": {}}));
+        assert_eq!((bench.asked(), bench.state()), (vec!["close".to_owned()], PluginState::Stopping));
+        if by_itself {
+            bench.pass(499 * MS);
+            assert!(bench.asked().is_empty());
+        } else {
+            bench.pass(500 * MS);
+            assert_eq!(bench.asked(), ["term"]);
+        }
+        bench.exit(by_itself);
+        assert!(bench.last_error().contains("the proof of identity failed"), "{}", bench.last_error());
+        assert_ne!(bench.state(), PluginState::Stopping, "it is replaced, or given up");
+    };
+    refused(true);
+    refused(false);
+}
+
+#[test]
 fn a_hello_that_comes_during_a_stop_revives_nothing() {
     let mut bench = Bench::new(policy());
     bench.start();

@@ -195,14 +195,14 @@ impl Session {
                 }
                 _ => self.unasked.was_useless(),
             },
-            Err(violation) => self.fault(cx, Fault::Violation(violation.why)),
+            Err(violation) => self.refuse(cx, None, violation),
         }
     }
 
     fn handle_response(&mut self, cx: &mut Cx<'_>, response: Response<'_>, fds: Fds) {
         let request = match self.requests.answer(&response, self.queue.begun()) {
             Ok(request) => request,
-            Err(violation) => return self.fault(cx, Fault::Violation(violation.why)),
+            Err(violation) => return self.refuse(cx, None, violation),
         };
         self.release(cx, &request);
         let Response { result, mut streams, .. } = response;
