@@ -315,6 +315,7 @@ mod tests {
             plugin_id: None,
             generation: None,
             took: Duration::ZERO,
+            tries: 1,
             is_recorded: false,
             fds: Vec::new(),
             streams: Vec::new(),

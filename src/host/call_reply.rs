@@ -26,6 +26,8 @@ pub struct CallReply {
     pub generation: Option<Generation>,
     /// From the host's send to the answer; of several tries, of the last.
     pub took: Duration,
+    /// How often the host tried: more than once only where the call is idempotent.
+    pub tries: u32,
 }
 
 impl CallReply {
@@ -61,8 +63,8 @@ pub(super) fn reply(end: Option<Box<CallEnd>>, target: &Target) -> Result<CallRe
         let error = CallError::indeterminate(ErrorCode::PluginLost, "the host ended during the call");
         return Err(at(error, target));
     };
-    let CallEnd { result, plugin_id, generation, took, fds, .. } = *end;
+    let CallEnd { result, plugin_id, generation, took, tries, fds, .. } = *end;
     let result = result?;
     let fds = into_owned(fds);
-    Ok(CallReply { result, fds, plugin_id, generation, took })
+    Ok(CallReply { result, fds, plugin_id, generation, took, tries })
 }

@@ -4,6 +4,7 @@
 //! cancels what is still in it.
 
 use super::call_reply::CallResult;
+use super::call_set_metrics::CallSetMetrics;
 use super::pending::PendingCall;
 use super::services::current_call::wait_with;
 use crate::engine::{CompletionQueue, Engine};
@@ -35,6 +36,7 @@ pub struct CallSet<K> {
     /// By number; a place is free again once its end was taken.
     calls: Vec<Option<(K, PendingCall)>>,
     free: Vec<usize>,
+    metrics: CallSetMetrics,
 }
 
 impl<K> std::fmt::Debug for CallSet<K> {
@@ -45,7 +47,8 @@ impl<K> std::fmt::Debug for CallSet<K> {
 
 impl<K> Default for CallSet<K> {
     fn default() -> CallSet<K> {
-        CallSet { completions: CompletionQueue::default(), home: None, calls: Vec::new(), free: Vec::new() }
+        let (completions, metrics) = (CompletionQueue::default(), CallSetMetrics::default());
+        CallSet { completions, home: None, calls: Vec::new(), free: Vec::new(), metrics }
     }
 }
 
@@ -58,6 +61,7 @@ impl<K> CallSet<K> {
 
     /// Takes a call over. Its progress cannot be asked for any more. Keys need not differ.
     pub fn add(&mut self, key: K, call: PendingCall) {
+        self.metrics.count_submitted();
         let number = self.free.pop().unwrap_or(self.calls.len());
         let home = self.home.get_or_insert_with(|| Arc::clone(call.engine()));
         call.forward(&self.completions, number, home);
@@ -79,6 +83,12 @@ impl<K> CallSet<K> {
         self.len() == 0
     }
 
+    /// What became of its calls so far, those included whose end was taken.
+    #[must_use]
+    pub fn metrics(&self) -> CallSetMetrics {
+        self.metrics
+    }
+
     /// Waits for the next end as [`Iterator::next`] does, for so long; `None` also when no call has ended by then.
     pub fn next_within(&mut self, timeout: Duration) -> Option<(K, CallResult)> {
         self.next_by(Some(timeout))
@@ -96,7 +106,9 @@ impl<K> CallSet<K> {
         };
         let (key, call) = self.calls.get_mut(number)?.take()?;
         self.free.push(number);
-        Some((key, call.ended(end)))
+        let end = call.ended(end);
+        self.metrics.count(&end);
+        Some((key, end))
     }
 }
 

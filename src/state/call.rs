@@ -99,6 +99,8 @@ pub struct CallEnd {
     pub generation: Option<Generation>,
     /// From the outbox to the end; zero when it was not sent.
     pub took: Duration,
+    /// How often it was tried.
+    pub tries: u32,
     /// Its end was put on record right before.
     pub is_recorded: bool,
     /// Descriptors that came with the result.
@@ -115,8 +117,8 @@ impl CallEnd {
         plugin_id: Option<PluginId>,
         generation: Option<Generation>,
     ) -> Box<CallEnd> {
-        let (took, is_recorded, fds, streams) = (Duration::ZERO, false, Fds::new(), Vec::new());
-        Box::new(CallEnd { result, plugin_id, generation, took, is_recorded, fds, streams })
+        let (took, tries, is_recorded, fds, streams) = (Duration::ZERO, 1, false, Fds::new(), Vec::new());
+        Box::new(CallEnd { result, plugin_id, generation, took, tries, is_recorded, fds, streams })
     }
 
     /// The end of a call that was handed to no plugin.

@@ -53,6 +53,7 @@ fn one_thread_keeps_thousands_in_flight_and_takes_each_once() {
         calls.add(number, start(number));
     }
     assert_eq!(calls.len(), 5000);
+    assert_eq!((calls.metrics().submitted, calls.metrics().unfinished()), (5000, 5000));
     // More while some are taken.
     for number in 5000..6000_u32 {
         calls.add(number, start(number));
@@ -66,6 +67,12 @@ fn one_thread_keeps_thousands_in_flight_and_takes_each_once() {
     }
     assert_eq!((seen.len(), calls.len(), calls.is_empty()), (6000, 0, true));
     assert!(calls.next().is_none());
+    let metrics = calls.metrics();
+    assert_eq!((metrics.submitted, metrics.succeeded, metrics.failed), (6000, 6000, 0));
+    assert_eq!((metrics.attempts, metrics.unfinished()), (6000, 0));
+    let (shortest, longest, mean) =
+        (metrics.shortest.unwrap(), metrics.longest.unwrap(), metrics.mean().unwrap());
+    assert!(shortest <= mean && mean <= longest && longest <= metrics.total, "{metrics:?}");
     assert_eq!(echo.status().unwrap().calls_failed, 0);
 }
 
@@ -190,6 +197,7 @@ fn an_idempotent_call_is_repeated_across_a_restart_and_another_is_not() {
     // While it is replaced, and crashing once more.
     let reply = plugin.call_raw("work", None, options().idempotent(true)).unwrap();
     assert_eq!((reply.generation.unwrap().get(), reply.result.get()), (3, "{}"));
+    assert!(reply.tries > 1, "{reply:?}");
     let repeated = next_event(&events, EventKind::CallRepeated).note;
     assert_eq!(repeated.method.as_deref(), Some("work"));
     let down = world.failing(&host, "down", &[], calm());
@@ -206,8 +214,11 @@ fn an_idempotent_call_waits_for_a_plugin_that_is_not_up_yet() {
     let call = plugin.call_start("work", &json!({"x": 1}), options().idempotent(true)).unwrap();
     let call = call.wait_timeout(20 * MS).unwrap_err();
     plugin.start().unwrap();
-    let reply = call.wait().unwrap();
+    let mut set = CallSet::new();
+    set.add("later", call);
+    let reply = set.next().unwrap().1.unwrap();
     assert_eq!(reply.parse::<serde_json::Value>().unwrap(), json!({"x": 1}));
+    assert!(reply.tries > 1 && set.metrics().attempts == u64::from(reply.tries), "{reply:?}");
     // One whose caller goes while it waits for its next try is never sent.
     plugin.stop().unwrap();
     plugin.wait_for(rpc_plugin_system::host::PluginState::Stopped, SOON).unwrap();

@@ -62,6 +62,7 @@ impl Retry {
 
     /// What the caller is told of a try that was the last.
     fn end(&self, mut end: Box<CallEnd>) -> Box<CallEnd> {
+        end.tries = self.tries;
         if let Err(error) = &mut end.result {
             error.tries = self.tries;
             if self.was_sent && error.outcome == Outcome::NotSent {
