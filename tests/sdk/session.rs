@@ -24,7 +24,7 @@ fn the_hello_says_who_the_plugin_is() {
             "token": "07".repeat(32), "plugin_id": "tested", "generation": 3, "protocols": [1],
             "version": "1.2.3", "sdk": concat!("rust/", env!("CARGO_PKG_VERSION")),
             "capabilities": ["big", "block", "echo", "fail", "kv", "panic"],
-            "interfaces": {"kv": [1, 2]}, "features": ["cancel", "progress", "fds", "callbacks"],
+            "interfaces": {"kv": [1, 2]}, "features": ["cancel", "progress", "fds", "callbacks", "chain"],
         })
     );
     host.end_of_stream();
@@ -35,7 +35,7 @@ fn the_hello_says_who_the_plugin_is() {
 fn a_plugin_that_does_one_thing_at_a_time_says_so() {
     let mut host = FakeHost::start(plugin().serial(), config());
     let features = host.recv()["params"]["features"].clone();
-    assert_eq!(features, json!(["cancel", "progress", "fds", "callbacks", "serial"]));
+    assert_eq!(features, json!(["cancel", "progress", "fds", "callbacks", "chain", "serial"]));
     host.end_of_stream();
     assert!(matches!(host.end(), Err(Error::HelloUnanswered(_))));
     let mut host = FakeHost::start(plugin().serial().threads(2), config());
