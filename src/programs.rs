@@ -32,6 +32,7 @@ pub fn rpcpluginctl() -> ExitCode {
         stdout_is_terminal,
         stdout_columns: columns(std::io::stdout()),
         stderr_is_terminal,
+        is_process: true,
     };
     ctl::run(words, io).into()
 }

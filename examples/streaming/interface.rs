@@ -13,6 +13,10 @@ interface! {
         fn upload(name: String, content: Stream) -> Result<Sum, FilesError>;
         /// Sends a file that is kept into the stream.
         fn download(name: String, into: Stream) -> Result<Sum, FilesError>;
+        /// A file that is kept, as a stream.
+        fn fetch(name: String) -> Result<Stream, FilesError>;
+        /// The same as a piece of memory.
+        fn whole(name: String) -> Result<Blob, FilesError>;
         /// The sum of some memory, which is not copied.
         fn sum(memory: Blob) -> Sum;
     }

@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 #[derive(Default)]
 struct Folder {
@@ -39,6 +40,13 @@ fn path_of(name: &str) -> Result<PathBuf, FilesError> {
     Ok(format!("{name}.file").into())
 }
 
+fn open(name: String) -> Result<File, Failure<FilesError>> {
+    match File::open(path_of(&name)?) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(FilesError::Missing { name }.into()),
+        opened => Ok(opened?),
+    }
+}
+
 impl Files for Folder {
     fn upload(&self, call: &Context, name: String, content: Stream) -> Result<Sum, Failure<FilesError>> {
         let path = path_of(&name)?;
@@ -52,13 +60,20 @@ impl Files for Folder {
     }
 
     fn download(&self, call: &Context, name: String, into: Stream) -> Result<Sum, Failure<FilesError>> {
-        let mut file = match File::open(path_of(&name)?) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(FilesError::Missing { name }.into());
-            }
-            opened => opened?,
-        };
-        Ok(Sum::copy(&mut file, &mut into.during(call)?, |mib| call.progress(&mib))?)
+        Ok(Sum::copy(&mut open(name)?, &mut into.during(call)?, |mib| call.progress(&mib))?)
+    }
+
+    fn fetch(&self, _: &Context, name: String) -> Result<Stream, Failure<FilesError>> {
+        let mut file = open(name)?;
+        let (theirs, mut ours) = Stream::pipe()?;
+        // Ends with the file, or with an error when nobody reads any more.
+        thread::Builder::new().spawn(move || io::copy(&mut file, &mut ours))?;
+        Ok(theirs)
+    }
+
+    fn whole(&self, _: &Context, name: String) -> Result<Blob, Failure<FilesError>> {
+        let mut file = open(name)?;
+        Ok(Blob::filled_by(|memory| io::copy(&mut file, memory).map(drop))?)
     }
 
     fn sum(&self, _: &Context, memory: Blob) -> Result<Sum, HandlerError> {

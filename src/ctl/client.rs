@@ -10,17 +10,19 @@ use super::exit::{Exit, Failure};
 use crate::cli::runtime_dir::ResolvedDir;
 use crate::cli::text;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
+use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_peer::running_time::WaitLimit;
 use rpc_plugin_wire::ident::ADMIN_SOCKET;
 use rpc_plugin_wire::life::METHOD_PROGRESS;
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, SOCKET_PATH_BYTES_MAX};
-use rpc_plugin_wire::message::{NewRequest, request_bytes_max, write_request};
+use rpc_plugin_wire::message::{NewRequest, request_bytes_max, write_cancel, write_request};
 use rpc_plugin_wire::{FrameDecoder, Message, Notification, RequestId};
 use serde_json::value::RawValue;
-use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
@@ -30,6 +32,34 @@ use std::time::{Duration, Instant};
 /// Read buffer of the connection. Bytes.
 const READ_BYTES: usize = 64 * 1024;
 
+/// How long an answer to a request that was cancelled is waited for.
+const CANCEL_WAIT: Duration = Duration::from_secs(1);
+
+/// What goes with a request beside its params.
+pub(super) struct RequestExtras<'a> {
+    /// Is told of its progress.
+    pub(super) progress: &'a mut dyn FnMut(&RawValue),
+    /// Descriptors that the daemon is passed; closed here once they are sent.
+    pub(super) fds: Vec<OwnedFd>,
+    /// The request is cancelled once one of these is readable.
+    pub(super) cancelled_by: Vec<BorrowedFd<'a>>,
+}
+
+impl<'a> RequestExtras<'a> {
+    /// Nothing but progress.
+    pub(super) fn nothing(progress: &'a mut dyn FnMut(&RawValue)) -> RequestExtras<'a> {
+        RequestExtras { progress, fds: Vec::new(), cancelled_by: Vec::new() }
+    }
+}
+
+/// An answer of the daemon.
+pub(super) struct Answer {
+    /// The result as it came.
+    pub(super) result: Box<RawValue>,
+    /// Descriptors that came with it.
+    pub(super) fds: Vec<OwnedFd>,
+}
+
 /// A connection to a daemon's admin socket.
 pub(super) struct AdminClient {
     stream: UnixStream,
@@ -37,6 +67,8 @@ pub(super) struct AdminClient {
     /// The daemon's process; 0 where it is in a pid namespace that this process does not see.
     pub(super) daemon_pid: u32,
     decoder: FrameDecoder,
+    /// Descriptors that came and were not taken yet.
+    came: Vec<OwnedFd>,
     /// The id of the request before.
     last_id: u64,
     /// When the connection was begun, from which its end counts.
@@ -80,7 +112,17 @@ impl AdminClient {
         // The daemon may be configured to any limit of the protocol, and does not tell it here.
         let decoder = FrameDecoder::new(*FRAME_BYTES_MAX_RANGE.end());
         let daemon_pid = peer.pid().unsigned_abs();
-        Ok(AdminClient { stream, socket_path, daemon_pid, decoder, last_id: 0, begun, limit, wait })
+        Ok(AdminClient {
+            stream,
+            socket_path,
+            daemon_pid,
+            decoder,
+            came: Vec::new(),
+            last_id: 0,
+            begun,
+            limit,
+            wait,
+        })
     }
 
     /// Waits until the daemon hangs up, at most so long, which is at least 1 ms; whether it has. For when no
@@ -108,6 +150,19 @@ impl AdminClient {
         deadline_ms: u64,
         progress: &mut dyn FnMut(&RawValue),
     ) -> Result<Box<RawValue>, Failure> {
+        let beside = RequestExtras::nothing(progress);
+        self.request_with(method, params, deadline_ms, beside).map(|answer| answer.result)
+    }
+
+    /// Sends the request with what goes with it, and waits for its answer and what comes with that.
+    pub(super) fn request_with(
+        &mut self,
+        method: &str,
+        params: Option<&RawValue>,
+        deadline_ms: u64,
+        beside: RequestExtras<'_>,
+    ) -> Result<Answer, Failure> {
+        let RequestExtras { progress, fds, mut cancelled_by } = beside;
         let bytes_max = *FRAME_BYTES_MAX_RANGE.end();
         if request_bytes_max(method, params) > bytes_max {
             let message = format!("the params do not fit into the {bytes_max} bytes of the largest frame");
@@ -117,8 +172,14 @@ impl AdminClient {
         let params = params.map(RawValue::get);
         self.last_id += 1;
         let (id, deadline_ms) = (self.last_id, Some(deadline_ms));
-        write_request(&mut frame, &NewRequest { id, method, params, deadline_ms, ..NewRequest::default() });
-        self.send(method, &frame)?;
+        let count = fds.len();
+        write_request(
+            &mut frame,
+            &NewRequest { id, method, params, deadline_ms, fds: count, ..NewRequest::default() },
+        );
+        self.send(method, &frame, &fds)?;
+        // Who reads a stream of ours sees its end only once nobody else has it.
+        drop(fds);
         let socket_path = self.socket_path.clone();
         let garbage = |what: &dyn std::fmt::Display| garbage(&socket_path, what);
         loop {
@@ -140,12 +201,19 @@ impl AdminClient {
                     (Some(RequestId::Number(of)), Err(error)) if of == id => {
                         Err(Failure::answered(method, error))
                     }
-                    (Some(RequestId::Number(of)), Ok(result)) if of == id => Ok(result.to_owned()),
+                    (Some(RequestId::Number(of)), Ok(result)) if of == id => {
+                        let fds = take_fds(&mut self.came, response.fds.into())?;
+                        Ok(Answer { result: result.to_owned(), fds })
+                    }
                     (id, _) => {
                         let id = id.map_or("null".to_owned(), |id| id.to_string());
                         Err(garbage(&format_args!("it answered request {id}, which was never made")))
                     }
                 };
+            }
+            if self.is_cancelled(method, &cancelled_by)? {
+                cancelled_by.clear();
+                self.cancel(method, id)?;
             }
             if self.read(method)? == 0 {
                 self.decoder.finish().map_err(|error| garbage(&error))?;
@@ -155,13 +223,47 @@ impl AdminClient {
         }
     }
 
-    fn send(&mut self, method: &str, frame: &[u8]) -> Result<(), Failure> {
+    /// Waits for the daemon; whether one of these came first.
+    fn is_cancelled(&mut self, method: &str, by: &[BorrowedFd<'_>]) -> Result<bool, Failure> {
+        while !by.is_empty() {
+            let wait = PollTimeout::try_from(self.remaining(method)?).unwrap_or(PollTimeout::MAX);
+            let fds = [self.stream.as_fd()].into_iter().chain(by.iter().copied());
+            let mut polled: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            match poll(&mut polled, wait) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(self.broken("wait for", &errno.into())),
+                Ok(_) => {
+                    let came =
+                        |polled: &PollFd<'_>| polled.revents().is_some_and(|events| !events.is_empty());
+                    return Ok(polled.iter().skip(1).any(came));
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Cancels a request. Its answer is waited for, but not for long.
+    fn cancel(&mut self, method: &str, id: u64) -> Result<(), Failure> {
+        let mut frame = Vec::new();
+        write_cancel(&mut frame, id);
+        self.send(method, &frame, &[])?;
+        (self.begun, self.limit, self.wait) = (Instant::now(), WaitLimit::new(CANCEL_WAIT), CANCEL_WAIT);
+        Ok(())
+    }
+
+    fn send(&mut self, method: &str, frame: &[u8], mut fds: &[OwnedFd]) -> Result<(), Failure> {
         let mut rest = frame;
         while !rest.is_empty() {
             let wait = self.remaining(method)?;
-            let written = self.stream.set_write_timeout(Some(wait)).and_then(|()| self.stream.write(rest));
+            let written = self
+                .stream
+                .set_write_timeout(Some(wait))
+                .and_then(|()| scm::send(self.stream.as_fd(), rest, fds, true));
             match written {
-                Ok(bytes) => rest = rest.get(bytes..).unwrap_or_default(),
+                Ok(bytes) => {
+                    rest = rest.get(bytes..).unwrap_or_default();
+                    fds = if bytes > 0 { &[] } else { fds };
+                }
                 Err(error) if again(&error) => {}
                 // It hung up, perhaps after saying why: the answer is still to be read.
                 Err(error) if hung_up(&error) => return Ok(()),
@@ -176,9 +278,14 @@ impl AdminClient {
         loop {
             let wait = self.remaining(method)?;
             let space = self.decoder.space(READ_BYTES);
-            match self.stream.set_read_timeout(Some(wait)).and_then(|()| self.stream.read(space)) {
-                Ok(bytes) => {
+            let read = self
+                .stream
+                .set_read_timeout(Some(wait))
+                .and_then(|()| scm::receive(self.stream.as_fd(), space));
+            match read {
+                Ok(Received { bytes, fds, .. }) => {
                     self.decoder.filled(bytes);
+                    self.came.extend(fds);
                     return Ok(bytes);
                 }
                 Err(error) if again(&error) => {}
@@ -202,6 +309,17 @@ impl AdminClient {
     fn broken(&self, action: &str, error: &io::Error) -> Failure {
         unreachable(format!("cannot {action} {:?}: {error}", self.socket_path))
     }
+}
+
+/// Those of an answer that announces so many.
+fn take_fds(came: &mut Vec<OwnedFd>, count: usize) -> Result<Vec<OwnedFd>, Failure> {
+    let there = came.len();
+    if there < count {
+        let message = format!("{there} of {count} file descriptors of the result could be taken");
+        let failure = Failure::new(Exit::Failed, message);
+        return Err(failure.hint("may this process have more? see 'ulimit -n'"));
+    }
+    Ok(came.drain(..count).collect())
 }
 
 fn garbage(socket_path: &Path, what: &dyn std::fmt::Display) -> Failure {
@@ -311,6 +429,7 @@ fn refused(path: &Path, wait: Duration, errno: Errno) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     /// This process was stopped until its wait was long over; the daemon answered meanwhile.
     #[test]
@@ -323,6 +442,7 @@ mod tests {
             socket_path: "x".into(),
             daemon_pid: 0,
             decoder: FrameDecoder::new(1000),
+            came: Vec::new(),
             last_id: 0,
             begun: Instant::now().checked_sub(Duration::from_secs(9)).unwrap(),
             limit: WaitLimit::new(wait),

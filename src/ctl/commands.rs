@@ -1,11 +1,10 @@
 //! What each command asks the daemon, and what it prints of the answer.
 
-use super::client::AdminClient;
+use super::client::{AdminClient, Answer, RequestExtras};
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use super::pretty::pretty;
 use super::{Invocation, show, table};
-use crate::cli::text::{self, Style, escape_json, shorten};
+use crate::cli::text::{self, Style, shorten};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::{self, ActParams, CallParams, CallReply, PluginRef, WaitParams};
 use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, PluginList, PluginStatus, RouteList};
@@ -42,17 +41,17 @@ impl Invocation<'_> {
 
     /// Asks the daemon; the answer as it came.
     fn ask<P: Serialize>(&self, method: &str, params: &P, kept: Deadline) -> Result<Box<RawValue>, Failure> {
-        self.ask_with_progress(method, params, kept, &mut |_| {})
+        self.ask_with(method, params, kept, RequestExtras::nothing(&mut |_| {})).map(|answer| answer.result)
     }
 
-    /// The same, with what is to be done with its progress.
-    fn ask_with_progress<P: Serialize>(
+    /// The same, with all that goes with the request.
+    fn ask_with<P: Serialize>(
         &self,
         method: &str,
         params: &P,
         kept: Deadline,
-        progress: &mut dyn FnMut(&RawValue),
-    ) -> Result<Box<RawValue>, Failure> {
+        beside: RequestExtras<'_>,
+    ) -> Result<Answer, Failure> {
         let wait = match kept {
             Deadline::Ours if self.timeout.is_zero() => {
                 return Err(self
@@ -66,7 +65,7 @@ impl Invocation<'_> {
         let params = params_from(params).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         let mut client = self.connect(wait)?;
         let deadline_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        client.request(method, params.as_deref(), deadline_ms, progress)
+        client.request_with(method, params.as_deref(), deadline_ms, beside)
     }
 
     /// Asks the daemon, and prints its answer as JSON or as what `text` makes of it.
@@ -198,22 +197,9 @@ impl Invocation<'_> {
             timeout_ms: Some(self.timeout_ms()),
             idempotent: self.args.is_set("idempotent"),
             progress: self.args.is_set("progress"),
+            take_fds: false,
         };
-        let result = self.ask_call(&params, &mut |value| out.progress(value))?;
-        let reply: Result<CallReply, Failure> = read(admin::METHOD_CALL, &result);
-        if let Some(dropped) = reply.as_ref().ok().map(|reply| reply.dropped).filter(|dropped| *dropped > 0) {
-            out.warn(&format!(
-                "the result holds {}, and what came in it is lost: a program with a host gets it, this one gets JSON only",
-                text::count(u64::from(dropped), "stream or blob")
-            ));
-        }
-        if out.json {
-            return out.document(&result);
-        }
-        let reply = reply?;
-        let json = escape_json(reply.result.get());
-        let json = if out.stdout_is_terminal { pretty(&json) } else { json.into_owned() };
-        out.safe(&format!("{json}\n"))
+        self.call_and_copy(out, params)
     }
 
     pub(super) fn echo(&self, out: &mut Out<'_>) -> Result<(), Failure> {
@@ -231,7 +217,7 @@ impl Invocation<'_> {
             timeout_ms: Some(self.timeout_ms()),
             ..CallParams::default()
         };
-        let result = self.ask_call(&params, &mut |_| {})?;
+        let result = self.ask_call(&params, RequestExtras::nothing(&mut |_| {}))?.result;
         if out.json {
             return out.document(&result);
         }
@@ -243,15 +229,11 @@ impl Invocation<'_> {
         out.line(&[(&echo.message, Style::Plain)])
     }
 
-    fn ask_call(
-        &self,
-        params: &CallParams,
-        progress: &mut dyn FnMut(&RawValue),
-    ) -> Result<Box<RawValue>, Failure> {
+    pub(super) fn ask_call(&self, params: &CallParams, beside: RequestExtras<'_>) -> Result<Answer, Failure> {
         if self.timeout.is_zero() {
             return Err(self.args.wrong("timeout", "0", "a call takes longer than that").into());
         }
-        self.ask_with_progress(admin::METHOD_CALL, params, Deadline::Daemons, progress)
+        self.ask_with(admin::METHOD_CALL, params, Deadline::Daemons, beside)
     }
 
     /// The params of a call: from the command line, from standard input, or none. Standard input is
@@ -260,6 +242,12 @@ impl Invocation<'_> {
         let mut from_stdin = String::new();
         let text = match self.args.text(table::JSON)? {
             None => return Ok(None),
+            Some("-") if self.args.get("input").is_some_and(|input| input == "-") => {
+                return Err(self
+                    .args
+                    .wrong("input", "-", "standard input is read for the params already")
+                    .into());
+            }
             Some("-") => {
                 let bytes_max = *FRAME_BYTES_MAX_RANGE.end();
                 let mut bounded = stdin.take(bytes_max as u64 + 1);

@@ -7,6 +7,7 @@
 //! What always holds: text from plugins, files and the daemon is escaped before it is printed; with
 //! `--json`, standard output carries JSON only; every wait for the daemon has a deadline.
 
+mod call;
 mod client;
 mod commands;
 mod exit;
@@ -18,6 +19,7 @@ mod pretty;
 mod show;
 mod shutdown;
 mod table;
+pub(crate) mod transfer;
 
 pub use exit::Exit;
 pub use table::PROGRAM;
@@ -61,6 +63,9 @@ pub struct Io<'a> {
     pub stdout_columns: Option<usize>,
     /// Whether standard error is a terminal: colour.
     pub stderr_is_terminal: bool,
+    /// Whether the descriptors 0 and 1 and the signals of this process are this client's own: `call` copies to and from
+    /// them then.
+    pub is_process: bool,
 }
 
 /// One run: what was asked, of which daemon.
@@ -93,6 +98,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>, io: Io<'_>) -> Exit {
         stderr_colour: colour(io.stderr_is_terminal),
         stdout_is_terminal: io.stdout_is_terminal,
         stdout_columns: io.stdout_columns,
+        is_process: io.is_process,
         stdout: io.stdout,
         stderr: io.stderr,
     };

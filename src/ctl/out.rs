@@ -17,6 +17,8 @@ pub(super) struct Out<'a> {
     pub(super) stdout_colour: bool,
     pub(super) stderr_colour: bool,
     pub(super) stdout_is_terminal: bool,
+    /// Whether the streams and signals of this process are this client's own.
+    pub(super) is_process: bool,
     /// Characters of a line; `None` is any number.
     pub(super) stdout_columns: Option<usize>,
 }
@@ -118,6 +120,11 @@ impl Out<'_> {
         let json = escape_json(value.get());
         let line = if self.json { format!("{{\"progress\":{json}}}\n") } else { format!("{json}\n") };
         let _ = self.stderr.write_all(line.as_bytes());
+    }
+
+    /// Prints a result on standard error, where standard output is for what it holds.
+    pub(super) fn beside(&mut self, json: &RawValue) {
+        let _ = self.stderr.write_all(format!("{}\n", escape_json(json.get())).as_bytes());
     }
 
     /// Tells why the command failed.

@@ -17,6 +17,9 @@ pub(super) const FOLDER: &str = "FOLDER";
 /// The flag that names a socket in place of the runtime folder's, and its variable.
 pub(super) const ADMIN_SOCKET: &str = "admin-socket";
 pub(super) const ADMIN_SOCKET_VARIABLE: &str = "RPC_PLUGIN_SYSTEM_ADMIN_SOCKET";
+/// The flags of `call` that name files.
+pub(super) const INPUT: &str = "input";
+pub(super) const OUTPUT: &str = "output";
 /// The flag of `shutdown` that does without waiting.
 pub(super) const NO_WAIT: &str = "no-wait";
 
@@ -61,6 +64,16 @@ const COMMANDS: &[Command] = &[
                 "The plugin may execute the call more than once: repeat it within the timeout when it could not \
                  be sent, or when the plugin was lost during it",
             ),
+            Flag::with_value(
+                INPUT,
+                "FILE",
+                "Pass the bytes of this file to the method, in the place that JSON names; '-' is standard input",
+            ),
+            Flag::with_value(
+                OUTPUT,
+                "FILE",
+                "Write the stream or blob of the result into this file; '-' is standard output",
+            ),
             ID_FLAG,
             Flag::switch("progress", "Ask for progress of the call, and print each value on standard error"),
         ],
@@ -77,13 +90,24 @@ const COMMANDS: &[Command] = &[
                 line: "rpcpluginctl call --capability kv kv.get '{\"key\": \"colour\"}' --idempotent",
                 what: "Any plugin that serves kv; the call is repeated if that plugin is being replaced",
             },
+            Example {
+                line: "rpcpluginctl call files files.fetch '{\"name\": \"report\"}' --output report.pdf",
+                what: "A stream or blob of the result into a file",
+            },
+            Example {
+                line: "tar c . | rpcpluginctl call files files.upload '{\"content\": {\"$stream\": \"input\"}}' --input -",
+                what: "Standard input as a stream of the params",
+            },
         ],
         ..about_one(
             "call",
             "Call a method of a plugin and print its result",
             "Prints the plugin's result: indented on a terminal, on one line elsewhere. With --json the result \
              is in an object with the plugin's id, its generation and the duration, and each progress value is one \
-             object {\"progress\": VALUE} on a line of its own.",
+             object {\"progress\": VALUE} on a line of its own. JSON names the place of --input where the method takes \
+             it: {\"$stream\": \"input\"} or {\"$blob\": \"input\"}, and {\"$stream\": \"output\"} where it writes into a \
+             stream of its params rather than of its result. With --output - the result goes to standard error. What was \
+             written before a failure stays. --timeout bounds the call, and each pause of a stream. Ctrl+C cancels the call.",
         )
     },
     Command {
@@ -111,7 +135,8 @@ const COMMANDS: &[Command] = &[
         details: "Runs the plugin in the current folder under a host of its own; no daemon is needed. The host's private \
                   temporary runtime folder is removed at the end. The plugin's events and output are printed as they \
                   come. Each line of standard input calls a method: METHOD [JSON]; the words 'help', 'capabilities', \
-                  'status', 'restart' and 'quit' are commands of this program instead. The result or error of each \
+                  'status', 'restart' and 'quit' are commands of this program instead. Behind a call, --input FILE and --output \
+                  FILE stand as in 'rpcpluginctl help call'; '-' shows the output as lines. The result or error of each \
                   call is printed with its duration; --timeout is the deadline of each call. End of input, 'quit' and \
                   Ctrl-C stop the plugin as 'rpcpluginctl stop' does. With --json, each line of output is one object \
                   with a 'type'. The exit code is 0; when standard input is not a terminal, it is that of the first \

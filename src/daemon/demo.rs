@@ -121,6 +121,7 @@ impl Tour<'_> {
             stdout_is_terminal: is_terminal,
             stdout_columns: columns(std::io::stdout()),
             stderr_is_terminal,
+            is_process: false,
         };
         match ctl::run(words, io) {
             ctl::Exit::Ok => Ok(()),

@@ -2,15 +2,17 @@
 //!
 //! What always holds: every line ends by its deadline; a line that fails does not end anything.
 
-use super::input::{Input, Request};
+use super::input::{Files, Input, Request};
 use super::up;
 use super::view::View;
 use crate::cli::text::count;
 use crate::ctl::Exit;
+use crate::ctl::transfer::{Running, STANDARD, Standard, Stop, Transfer, TransferError, WrittenOutput};
 use crate::host::{CallError, CallOptions, CancelToken, Host, HostError, PluginHandle, PluginState};
 use crossbeam_channel::Receiver;
 use serde_json::value::RawValue;
 use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -67,7 +69,11 @@ impl Console<'_> {
             Request::Nothing => {}
             Request::Help => self.view.help()?,
             Request::Quit => return Ok(LineEnd::Quit),
-            Request::Call(method, params) => return self.call(method, params),
+            Request::Call(method, params, files) => return self.call(method, params, &files),
+            Request::Wrong(why) => {
+                self.view.failed(&why)?;
+                return Ok(LineEnd::Failed(Exit::Usage));
+            }
             Request::Restart => {
                 let before = self.plugin.status().ok().and_then(|status| status.generation);
                 let failure = self.bring_up(|| self.plugin.restart(), before)?;
@@ -97,7 +103,29 @@ impl Console<'_> {
         }
     }
 
-    fn call(&self, method: &str, params: Option<&str>) -> io::Result<LineEnd> {
+    /// Makes a call, and shows what comes of it in lines where `-` is to be written into.
+    fn call(&self, method: &str, params: Option<&str>, files: &Files) -> io::Result<LineEnd> {
+        if files.output.as_deref() != Some(STANDARD) {
+            return self.call_into(method, params, files, Err("the output goes elsewhere"));
+        }
+        let (shown, into) = io::pipe()?;
+        std::thread::scope(|scope| {
+            let show = || self.view.show_output(shown);
+            let showing = crate::threads::builder("dev-output").spawn_scoped(scope, show)?;
+            let ended = self.call_into(method, params, files, Ok(into.as_fd()));
+            drop(into);
+            showing.join().unwrap_or(Ok(()))?;
+            ended
+        })
+    }
+
+    fn call_into(
+        &self,
+        method: &str,
+        params: Option<&str>,
+        files: &Files,
+        output: Result<BorrowedFd<'_>, &'static str>,
+    ) -> io::Result<LineEnd> {
         let raw = match params.map(|params| RawValue::from_string(params.to_owned())).transpose() {
             Ok(raw) => raw,
             Err(error) => {
@@ -108,25 +136,72 @@ impl Console<'_> {
         let begin = Instant::now();
         let mut options = CallOptions::default().timeout(self.timeout);
         options.progress = true;
+        let standard = Standard { input: Err("standard input has the lines: name a file"), output };
+        let named = (files.input.as_deref(), files.output.as_deref());
+        let (params, fds, running) = match self.begin_copying(raw, named, &standard) {
+            Ok(begun) => begun,
+            Err(error) => return self.not_copied(method, &error),
+        };
         let token = self.current.begin();
         let progress = |value: &RawValue| drop(self.view.progress(method, value));
-        let called = self.plugin.call_raw_start(method, raw, options);
+        let called = self.plugin.start_with_fds(method, params, fds, options);
         let called = called.and_then(|call| call.wait_watched(Some(&progress), Some(&token)));
-        self.current.end();
         match called {
             Ok(reply) => {
+                self.current.copies(running.stop());
                 self.view.result(method, &reply)?;
-                if !reply.fds.is_empty() {
-                    let held = count(reply.fds.len() as u64, "stream or blob");
-                    self.view
-                        .note(&format!("the result holds {held}, which is closed: 'dev' shows JSON only"))?;
+                let written = running.finish(&reply.result, reply.fds);
+                self.current.end();
+                match written {
+                    Ok(written) => self.tell_rest(method, &written, files),
+                    Err(error) => self.not_copied(method, &error),
                 }
-                Ok(LineEnd::Well)
             }
             Err(error) => {
+                self.current.end();
+                let why = running.abandon();
                 self.view.call_failed(method, &error, begin.elapsed())?;
-                Ok(LineEnd::Failed(exit_of(&error)))
+                match why {
+                    Some(error) => self.not_copied(method, &error),
+                    None => Ok(LineEnd::Failed(exit_of(&error))),
+                }
             }
+        }
+    }
+
+    /// Opens the files of a call, and begins to copy.
+    fn begin_copying(
+        &self,
+        params: Option<Box<RawValue>>,
+        named: (Option<&str>, Option<&str>),
+        standard: &Standard<'_>,
+    ) -> Result<CallBegun, TransferError> {
+        let mut transfer = Transfer::prepare(params, named, standard, self.timeout)?;
+        let (params, fds) = (transfer.params.take(), std::mem::take(&mut transfer.fds));
+        Ok((params, fds, transfer.begin()?))
+    }
+
+    fn not_copied(&self, method: &str, error: &TransferError) -> io::Result<LineEnd> {
+        self.view.failed(&format!("{method}: {error}"))?;
+        Ok(LineEnd::Failed(error.exit))
+    }
+
+    /// Tells what of a result was not written.
+    fn tell_rest(&self, method: &str, written: &WrittenOutput, files: &Files) -> io::Result<LineEnd> {
+        if written.left > 0 {
+            let held = count(written.left as u64, "stream or blob");
+            let which = if files.output.is_some() { "further " } else { "" };
+            self.view
+                .note(&format!("the result holds {which}{held}, closed unread; --output FILE writes one"))?;
+        }
+        match files.output.as_ref().filter(|_| written.is_nothing) {
+            Some(name) => {
+                self.view.failed(&format!(
+                    "{method}: the result holds no stream or blob: nothing was written to {name:?}"
+                ))?;
+                Ok(LineEnd::Failed(Exit::Failed))
+            }
+            None => Ok(LineEnd::Well),
         }
     }
 
@@ -150,15 +225,26 @@ fn exit_of(error: &CallError) -> Exit {
     Exit::from(error.code)
 }
 
-/// The call that is under way, if one is, for whoever cancels it.
+/// The params of a call, the descriptors that go with it, and what is copied beside it.
+type CallBegun = (Option<Box<RawValue>>, Vec<OwnedFd>, Running);
+
+/// The call that is under way, or copied from, if one is, for whoever cancels it.
 #[derive(Default)]
-pub(super) struct RunningCall(Mutex<Option<CancelToken>>);
+pub(super) struct RunningCall(Mutex<Option<(CancelToken, Option<Stop>)>>);
 
 impl RunningCall {
     fn begin(&self) -> CancelToken {
         let token = CancelToken::new();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((token.clone(), None));
         token
+    }
+
+    /// It was answered, and bytes are copied still; whoever cancels it ends that.
+    fn copies(&self, stop: &Stop) {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some((_, copying)) => *copying = Some(stop.clone()),
+            None => stop.now(),
+        }
     }
 
     fn end(&self) {
@@ -167,8 +253,13 @@ impl RunningCall {
 
     /// Cancels it, once; whether there was one.
     pub(super) fn cancel(&self) -> bool {
-        let token = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        token.as_ref().map(CancelToken::cancel).is_some()
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((token, copying)) = running else { return false };
+        token.cancel();
+        if let Some(copying) = copying {
+            copying.now();
+        }
+        true
     }
 }
 

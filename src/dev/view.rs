@@ -12,11 +12,14 @@ use rpc_plugin_wire::answered_error::{PLUGIN_ANSWERED, is_marked, told};
 use rpc_plugin_wire::event::Component;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::time::{Duration, Instant};
 
 /// How a line begins that belongs to the one above it.
 const CONTINUED: &str = "           | ";
+
+/// Bytes of a call's output that are shown as one line.
+const OUTPUT_LINE_BYTES_MAX: u64 = 16 * 1024;
 
 /// The printer of everything that `dev` shows: events, answers, failures.
 pub(super) struct View {
@@ -115,6 +118,22 @@ impl View {
         }
         self.text("result", &format!("{method} took {:.3} ms", millis(reply.took)), Style::Good)?;
         self.line(&lay_out(&reply.result))
+    }
+
+    /// Bytes that a call wrote, as lines, until their end.
+    pub(super) fn show_output(&self, from: impl Read) -> io::Result<()> {
+        let mut from = BufReader::new(from);
+        loop {
+            let mut line = Vec::new();
+            if (&mut from).take(OUTPUT_LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                return Ok(());
+            }
+            let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
+            match self.json {
+                true => self.object(json!({"type": "output", "text": text}))?,
+                false => self.text("output", &text, Style::Plain)?,
+            }
+        }
     }
 
     pub(super) fn call_failed(&self, method: &str, error: &CallError, took: Duration) -> io::Result<()> {

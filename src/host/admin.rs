@@ -4,10 +4,11 @@
 //! wait for it. What it deliberately does not do: block, since it runs on the event loop; check who
 //! asks, since only the host's own user and root get this far.
 
-use crate::reactor::{AdminAnswer, AdminCx, AdminReply, AdminService};
+use crate::reactor::{AdminAnswer, AdminCx, AdminReply, AdminResult, AdminService};
 use crate::state::action::Note;
 use crate::state::call::CallEnd;
 use crate::state::call::{CallRequest, Target};
+use crate::state::closing::check_kinds;
 use crate::state::plugin::status_of;
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
@@ -44,6 +45,7 @@ type Params<'a> = Option<&'a RawValue>;
 impl AdminService for Admin {
     fn handle(&mut self, cx: &mut AdminCx<'_>, method: &str, params: Params<'_>) -> AdminReply {
         let reply = match method {
+            _ if !cx.fds.is_empty() && method != admin::METHOD_CALL => Err(no_fds(method)),
             admin::METHOD_STATUS => none(params).map(|()| AdminReply::Now(answer(&status(cx)))),
             admin::METHOD_PLUGINS => none(params).map(|()| AdminReply::Now(answer(&plugins(cx)))),
             admin::METHOD_PLUGIN => plugin(cx, params),
@@ -66,9 +68,14 @@ impl AdminService for Admin {
 
 /// A result on its way to the client.
 fn answer<T: Serialize>(value: &T) -> AdminAnswer {
-    serde_json::value::to_raw_value(value).map_err(|error| {
+    serde_json::value::to_raw_value(value).map(AdminResult::from).map_err(|error| {
         ErrorObject::new(ErrorCode::InternalError, format!("the answer does not serialise: {error}"))
     })
+}
+
+fn no_fds(method: &str) -> ErrorObject {
+    let text = format!("{method} takes no file descriptors; only {} does", admin::METHOD_CALL);
+    ErrorObject::new(ErrorCode::InvalidParams, text)
 }
 
 /// For methods that take no params.
@@ -186,23 +193,29 @@ fn heartbeat(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, Err
 fn call(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObject> {
     let params: CallParams = params_into(params)?;
     params.check()?;
-    let CallParams { plugin_id, capability, method, params, timeout_ms, idempotent, progress } = params;
+    let CallParams { plugin_id, capability, method, params, timeout_ms, idempotent, progress, take_fds } =
+        params;
     params.as_ref().map_or(Ok(()), |params| check_object(params.get()))?;
     let timeout = timeout_ms.map(|timeout_ms| deadline(Some(timeout_ms))).transpose()?;
+    check_kinds(&cx.fds)?;
     let target = match plugin_id {
         Some(id) => Target::Plugin(id),
         None => Target::Capability(capability.unwrap_or_default().into()),
     };
     note_call(cx, &target, &method);
     let params = params.map(raw_into_text);
-    let request = CallRequest { params, timeout, idempotent, progress, ..CallRequest::new(target, method) };
+    let fds = std::mem::take(&mut cx.fds);
+    let request =
+        CallRequest { params, timeout, idempotent, progress, fds, ..CallRequest::new(target, method) };
     Ok(cx.call(request, move |mut end| {
         let plugin_id = end.plugin_id.take();
-        let dropped = u32::try_from(end.fds.len()).unwrap_or(u32::MAX);
+        let fds = std::mem::take(&mut end.fds);
+        let dropped = if take_fds { 0 } else { u32::try_from(fds.len()).unwrap_or(u32::MAX) };
         let (result, generation, duration_us) = taken(*end)?;
         let unnamed = || ErrorObject::new(ErrorCode::InternalError, "an answer of no plugin");
         let plugin_id = plugin_id.ok_or_else(unnamed)?;
-        answer(&CallReply { plugin_id, generation, result, duration_us, dropped })
+        let reply = answer(&CallReply { plugin_id, generation, result, duration_us, dropped })?;
+        Ok(AdminResult { fds: if take_fds { fds } else { Vec::new() }, ..reply })
     }))
 }
 

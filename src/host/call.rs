@@ -24,6 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,6 +157,18 @@ impl Callee {
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
         self.start_text(method, params.map(raw_into_text), Parcel::default(), options)
+    }
+
+    /// The same with descriptors, whose places the params name.
+    pub(crate) fn start_with_fds(
+        &self,
+        method: &str,
+        params: Option<Box<RawValue>>,
+        fds: Vec<OwnedFd>,
+        options: CallOptions,
+    ) -> Result<PendingCall, CallError> {
+        let parcel = Parcel { fds, ..Parcel::default() };
+        self.start_text(method, params.map(raw_into_text), parcel, options)
     }
 
     fn pack<P: Serialize + ?Sized>(&self, params: &P) -> Result<(Option<String>, Parcel), CallError> {

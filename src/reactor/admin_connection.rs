@@ -6,24 +6,41 @@
 //! What always holds: a client that does not read, or sends what is no frame, costs its own connection only; no two of its
 //! requests that are under way have one id.
 
-use super::admin_frame::AdminFrame;
+use super::admin_fds::AdminFds;
+use super::admin_frame::{AdminFrame, AdminRequest};
 use super::closers::OwnerCloser;
-use crate::state::closing::{Closer, Passed};
-use crate::state::fds::Fd;
+use crate::state::closing::Passed;
+use crate::state::fds::{Fd, Fds};
 use crate::state::plugin::PeerIdentity;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_plugin_interface::scm::{self, Received};
 use rpc_plugin_peer::SendQueue;
-use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameDecoder, RequestId, message};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, FrameDecoder, Message, RequestId, message};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 /// Answer of an admin method.
-pub(crate) type AdminAnswer = Result<Box<RawValue>, ErrorObject>;
+pub(crate) type AdminAnswer = Result<AdminResult, ErrorObject>;
+
+/// Result of an admin method.
+#[derive(Debug)]
+pub(crate) struct AdminResult {
+    /// The result, as JSON.
+    pub(crate) json: Box<RawValue>,
+    /// Descriptors that go with it, to a client that takes them.
+    pub(crate) fds: Fds,
+}
+
+impl From<Box<RawValue>> for AdminResult {
+    fn from(json: Box<RawValue>) -> AdminResult {
+        AdminResult { json, fds: Fds::new() }
+    }
+}
 
 /// Name of one request of one admin connection.
 #[derive(Debug, Clone)]
@@ -41,6 +58,8 @@ const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Answers that wait for one client, beyond which no further request of it is taken until it has read
 /// some. Bytes. Answers to calls that are under way may still come on top.
 const OUTBOX_BYTES_PAUSE: usize = 1024 * 1024;
+/// Descriptors that may wait to be written to one client, beside those of one answer.
+const OUTBOX_FDS_MAX: usize = 16;
 /// Frames of one client that are served in a turn of the loop; then others have theirs.
 pub(super) const FRAMES_PER_TURN: usize = 32;
 /// Bytes read from one client in a turn of the loop.
@@ -55,6 +74,7 @@ pub(super) struct AdminConnection {
     pub(super) source: u64,
     pub(super) peer: PeerIdentity,
     inbox: FrameDecoder,
+    fds: AdminFds,
     outbox: SendQueue<Fd>,
     /// Requests that are not answered, and whether the client has cancelled them.
     unanswered: BTreeMap<RequestId, bool>,
@@ -105,6 +125,7 @@ impl AdminConnection {
             source: u64::MAX,
             peer,
             inbox: FrameDecoder::new(frame_bytes_max),
+            fds: AdminFds::default(),
             outbox: SendQueue::default(),
             unanswered: BTreeMap::new(),
             has_ended: false,
@@ -127,8 +148,8 @@ impl AdminConnection {
                 // A short read has drained the socket, and epoll(7) tells when there is more; but a read also ends behind
                 // bytes with descriptors, whatever follows.
                 let is_all = bytes < READ_BYTES && fds.is_empty() && !truncated;
-                // Nothing here takes descriptors. Where they cannot be closed, no more are let in.
-                fds.into_iter().for_each(|fd| self.closer.close(fd));
+                self.fds.received(bytes, self.closer.take_in(fds), truncated);
+                // Where they cannot be closed, no more are let in.
                 if !is_all && self.closer.is_full() {
                     let text = "too many file descriptors of control clients wait to be closed";
                     return ReadOutcome::Over(Some(ErrorObject::new(ErrorCode::Overloaded, text)));
@@ -148,13 +169,32 @@ impl AdminConnection {
             return NextFrame::Paused;
         }
         let frame = match self.inbox.next_frame() {
-            Ok(None) => return NextFrame::Nothing,
+            Ok(None) => None,
             Err(error) => return NextFrame::Fault(ErrorObject::new(error.code(), error.to_string())),
-            Ok(Some(frame)) => AdminFrame::read(frame),
+            Ok(Some(frame)) => Some(AdminFrame::read(frame)),
         };
+        let frame = frame.map(|frame| self.with_fds(frame));
+        self.fds.settle(self.inbox.buffered_bytes());
         match frame {
-            AdminFrame::Fault(error) => NextFrame::Fault(error),
-            frame => NextFrame::Frame(frame),
+            None => NextFrame::Nothing,
+            Some(AdminFrame::Fault(error)) => NextFrame::Fault(error),
+            Some(frame) => NextFrame::Frame(frame),
+        }
+    }
+
+    /// The same with the descriptors that it announces.
+    fn with_fds(&mut self, frame: AdminFrame) -> AdminFrame {
+        match frame {
+            AdminFrame::Request(request) => match self.fds.take(request.announced.into()) {
+                Ok(fds) => AdminFrame::Request(AdminRequest { fds, ..request }),
+                Err(error) => AdminFrame::Bad(Some(request.id), error),
+            },
+            AdminFrame::Bad(id, error) => {
+                // Which of them are its own cannot be told.
+                self.fds.clear();
+                AdminFrame::Bad(id, error)
+            }
+            other => other,
         }
     }
 
@@ -229,18 +269,32 @@ impl AdminConnection {
     }
 
     /// Answers a request that was entered.
-    pub(super) fn answer(&mut self, id: &RequestId, answer: &AdminAnswer) {
+    pub(super) fn answer(&mut self, id: &RequestId, answer: AdminAnswer) {
         self.unanswered.remove(id);
-        let bytes = answer.as_ref().map_or(0, |result| result.get().len());
-        let has_room = self.outbox.has_room(bytes);
-        self.outbox.write(|out| match answer {
-            Ok(result) if has_room => message::write_result(out, id, result, 0, &[]),
-            Ok(_) => {
-                let text = format!("the host has no memory for the {bytes} bytes of the result");
-                message::write_error(out, Some(id), &ErrorObject::new(ErrorCode::Overloaded, text));
+        match answer.and_then(|result| self.check_room(result)) {
+            Ok(AdminResult { json, fds }) => {
+                let span = self.outbox.write(|out| message::write_result(out, id, &json, fds.len(), &[]));
+                self.outbox.attach(span, fds);
             }
-            Err(error) => message::write_error(out, Some(id), error),
-        });
+            Err(error) => self.answer_bad(Some(id), &error),
+        }
+    }
+
+    /// Gives a result back for which there is room.
+    fn check_room(&mut self, result: AdminResult) -> Result<AdminResult, ErrorObject> {
+        let (bytes, count) = (result.json.get().len(), result.fds.len());
+        let waiting = self.outbox.waiting_fds();
+        let text = if count > 0 && waiting > 0 && waiting + count > OUTBOX_FDS_MAX {
+            format!(
+                "the {count} file descriptors of the result do not fit: {waiting} wait to be read already, at most \
+                 {OUTBOX_FDS_MAX} may"
+            )
+        } else if self.outbox.has_room(bytes) {
+            return Ok(result);
+        } else {
+            format!("the host has no memory for the {bytes} bytes of the result")
+        };
+        Err(ErrorObject::new(ErrorCode::Overloaded, text))
     }
 
     /// Tells of the progress of what it asked for. A client that does not read misses it, and is not dropped for it.
@@ -258,23 +312,38 @@ impl AdminConnection {
 
     /// Writes as much as the client takes; false when the connection is over.
     pub(super) fn write(&mut self) -> bool {
-        let Some(mut stream) = self.stream.get() else { return false };
         while !self.outbox.is_empty() {
-            match stream.write(self.outbox.waiting().0) {
+            let Some(stream) = self.stream.get() else { return false };
+            let (bytes, fds) = self.outbox.waiting();
+            match scm::send(stream.as_fd(), bytes, fds, false) {
                 Ok(bytes) => self.outbox.wrote(bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => {
+                    if !self.answer_without_fds(&error) {
+                        return false;
+                    }
+                }
                 Err(_) => return false,
             }
         }
         self.outbox.waiting_bytes() <= OUTBOX_BYTES_MAX
+    }
+
+    /// Puts an error in the place of the next answer, whose descriptors the kernel does not take; whether there was one.
+    fn answer_without_fds(&mut self, error: &io::Error) -> bool {
+        let Some((_, frame)) = self.outbox.withdraw_attached() else { return false };
+        let Ok(Message::Response(answer)) = Message::parse(frame.trim_ascii_end()) else { return false };
+        let text = format!("the file descriptors of the result cannot be passed on: {error}");
+        self.answer_bad(answer.id.as_ref(), &ErrorObject::new(ErrorCode::Overloaded, text));
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
 
     fn client() -> (AdminConnection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -285,7 +354,7 @@ mod tests {
     }
 
     fn answer_of(bytes: usize) -> AdminAnswer {
-        Ok(RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap())
+        Ok(RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap().into())
     }
 
     fn asks_m(next: NextFrame) -> bool {
@@ -306,7 +375,7 @@ mod tests {
             "{said}"
         );
         assert!(client.cancels(&one) && !client.cancels(&one) && !client.cancels(&RequestId::Number(2)));
-        client.answer(&one, &answer_of(1));
+        client.answer(&one, answer_of(1));
         assert!(client.enter(&one), "it was answered");
     }
 
@@ -318,7 +387,7 @@ mod tests {
         assert!(matches!(client.read(true), ReadOutcome::Ended(None)));
         client.ends(None);
         assert!(!client.is_done(), "it still reads");
-        client.answer(&RequestId::Number(1), &answer_of(1));
+        client.answer(&RequestId::Number(1), answer_of(1));
         assert!(!client.is_done() && client.write() && client.is_done());
         client.enter(&RequestId::Number(2));
         assert!(!client.is_done());
@@ -329,14 +398,13 @@ mod tests {
     #[test]
     fn a_client_that_takes_nothing_is_over_at_its_bound() {
         let (mut client, _theirs) = client();
-        let answer = answer_of(1 << 20);
         let fits = OUTBOX_BYTES_MAX / (1 << 20) - 1;
         for id in 0..fits {
-            client.answer(&RequestId::Number(id as u64), &answer);
+            client.answer(&RequestId::Number(id as u64), answer_of(1 << 20));
             assert!(client.write(), "{id}");
         }
-        client.answer(&RequestId::Number(99), &answer);
-        client.answer(&RequestId::Number(100), &answer);
+        client.answer(&RequestId::Number(99), answer_of(1 << 20));
+        client.answer(&RequestId::Number(100), answer_of(1 << 20));
         assert!(!client.write());
     }
 
@@ -371,7 +439,7 @@ mod tests {
         let (mut client, mut theirs) = client();
         theirs.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}\n").unwrap();
         assert!(matches!(client.read(false), ReadOutcome::Drained));
-        client.answer(&RequestId::Number(0), &answer_of(OUTBOX_BYTES_PAUSE));
+        client.answer(&RequestId::Number(0), answer_of(OUTBOX_BYTES_PAUSE));
         assert!(matches!(client.take(), NextFrame::Paused) && !client.resumes());
         let mut read = Vec::new();
         while !client.outbox.is_empty() {

@@ -16,6 +16,7 @@ use super::poller::Source;
 use super::slab::Slab;
 use crate::state::action::Note;
 use crate::state::closing::Closer;
+use crate::state::fds::Fds;
 use crate::state::plugin::PeerIdentity;
 use crate::state::time::Time;
 use crate::sys::credentials::{effective_uid, peer_credentials};
@@ -302,8 +303,9 @@ impl AdminConnections {
             };
             if client.enter(&request.id) {
                 let ticket = AdminTicket { client: key, id: request.id };
-                let (method, params) = (&*request.method, request.params.as_deref());
-                let (reply, end_asked) = self.serve(hub, tables, now, &ticket, method, params);
+                let (method, params) = (request.method, request.params.as_deref());
+                let asked = (&*method, params, request.fds);
+                let (reply, end_asked) = self.serve(hub, tables, now, &ticket, asked);
                 *end = end.take().or(end_asked);
                 tables.held.expect_answer();
                 if let AdminReply::Now(answer) = reply {
@@ -329,8 +331,7 @@ impl AdminConnections {
         tables: &mut AdminTables<'_>,
         now: Time,
         ticket: &AdminTicket,
-        method: &str,
-        params: Option<&RawValue>,
+        (method, params, fds): (&str, Option<&RawValue>, Fds),
     ) -> (AdminReply, Option<String>) {
         let facts = HostFacts {
             uptime: now.since(Time::ZERO),
@@ -352,6 +353,7 @@ impl AdminConnections {
             facts,
             peer_uid: peer.uid,
             peer_pid: peer.pid,
+            fds,
             notes: &mut notes,
             end: &mut end,
             pending: tables.pending,
@@ -392,12 +394,12 @@ impl AdminConnections {
         answer: AdminAnswer,
     ) {
         if let Some(answer) = held.hold_answer(hub, ticket, answer) {
-            self.answer_now(ticket, &answer);
+            self.answer_now(ticket, answer);
         }
     }
 
     /// Answers a client, whether what it asked is on record or not.
-    pub(super) fn answer_now(&mut self, ticket: &AdminTicket, answer: &AdminAnswer) {
+    pub(super) fn answer_now(&mut self, ticket: &AdminTicket, answer: AdminAnswer) {
         if let Some(client) = self.clients.get_mut(ticket.client) {
             client.answer(&ticket.id, answer);
             self.answered.insert(ticket.client);

@@ -6,6 +6,7 @@
 //!
 //! What always holds: what is a notification, and wrong in its params only, is not answered.
 
+use crate::state::fds::Fds;
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL};
 use rpc_plugin_wire::message::{MessageError, params_into};
 use rpc_plugin_wire::{BadFrame, ErrorCode, ErrorObject, Meant, Message, RequestId};
@@ -33,6 +34,10 @@ pub(super) struct AdminRequest {
     pub(super) id: RequestId,
     pub(super) method: String,
     pub(super) params: Option<Box<RawValue>>,
+    /// How many descriptors it announces.
+    pub(super) announced: u8,
+    /// Those, once they are found.
+    pub(super) fds: Fds,
 }
 
 /// The members of a frame that may be a message but for its params.
@@ -58,6 +63,8 @@ impl AdminFrame {
                 id: request.id,
                 method: request.method.into_owned(),
                 params: request.params.map(ToOwned::to_owned),
+                announced: request.fds,
+                fds: Fds::new(),
             }),
             Ok(Message::Notification(notification)) if notification.method == METHOD_CANCEL => {
                 params_into(notification.params)

@@ -6,6 +6,7 @@ use super::admin_connection::{AdminAnswer, AdminTicket};
 use super::pending_replies::{PendingReplies, WaitEnd};
 use crate::state::action::Note;
 use crate::state::call::{CallEnd, CallRequest};
+use crate::state::fds::Fds;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::waits::Goal;
@@ -59,6 +60,8 @@ pub(crate) struct AdminCx<'a> {
     pub(crate) peer_uid: u32,
     /// The process that asks.
     pub(crate) peer_pid: u32,
+    /// Descriptors that came with the request; closed where its method does not take them out.
+    pub(crate) fds: Fds,
     /// Notes to record.
     pub(crate) notes: &'a mut Vec<Note>,
     /// Set to end the host.

@@ -317,10 +317,10 @@ impl Reactor {
     /// Tells what was held.
     fn tell(&mut self, reply: HeldReply) {
         match reply {
-            HeldReply::Admin(ticket, answer) => self.admin.answer_now(&ticket, &answer),
+            HeldReply::Admin(ticket, answer) => self.admin.answer_now(&ticket, answer),
             HeldReply::Call(call, end) => match self.pending.end_call(call, end) {
                 None => {}
-                Some(ReplyTo::Admin(ticket, answer)) => self.admin.answer_now(&ticket, &answer),
+                Some(ReplyTo::Admin(ticket, answer)) => self.admin.answer_now(&ticket, answer),
                 Some(ReplyTo::Plugin(asker, end)) => {
                     let now = self.hub.now();
                     self.requests.answer_call(&mut self.hub, now, &asker, *end);

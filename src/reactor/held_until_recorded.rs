@@ -41,7 +41,7 @@ impl HeldReply {
     fn bytes(&self) -> usize {
         let (beside, raw) = match self {
             HeldReply::Call(_, end) => (size_of::<CallEnd>(), end.result.as_ref().ok()),
-            HeldReply::Admin(_, answer) => (0, answer.as_ref().ok()),
+            HeldReply::Admin(_, answer) => (0, answer.as_ref().ok().map(|result| &result.json)),
         };
         size_of::<HeldReply>() + beside + raw.map_or(0, |raw| raw.get().len())
     }

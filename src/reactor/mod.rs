@@ -5,6 +5,7 @@
 
 mod admin_connection;
 mod admin_connections;
+mod admin_fds;
 mod admin_frame;
 mod admin_service;
 mod captured_output;
@@ -32,7 +33,7 @@ mod setup;
 mod slab;
 mod watchdog;
 
-pub(crate) use admin_connection::AdminAnswer;
+pub(crate) use admin_connection::{AdminAnswer, AdminResult};
 pub(crate) use admin_connections::{AdminGroupSocket, AdminSocket};
 pub(crate) use admin_service::{AdminCx, AdminReply, AdminService, SinkQuestion, SinkQuestions};
 pub(crate) use event_loop::Reactor;

@@ -27,6 +27,7 @@ pub mod folder_watch;
 pub mod generation;
 pub mod group_socket;
 pub mod host_identity;
+pub mod interrupts;
 pub mod job_threads;
 pub mod known_children;
 pub mod large_pieces;

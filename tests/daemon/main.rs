@@ -6,6 +6,7 @@
 mod admin_socket;
 mod config;
 mod ctl;
+mod ctl_streams;
 mod dev;
 mod events;
 mod first_round;

@@ -116,6 +116,10 @@ pub struct CallParams {
     /// Whether to tell of its progress, as `rpc.progress` with the id of this request.
     #[serde(default, skip_serializing_if = "is_false")]
     pub progress: bool,
+    /// Whether the client takes the file descriptors of the result: they come with the answer, which says in its `fds` how
+    /// many. Otherwise they are closed, and `dropped` of the answer counts them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub take_fds: bool,
 }
 
 impl CallParams {
@@ -143,7 +147,7 @@ pub struct CallReply {
     pub result: Box<RawValue>,
     /// From the daemon's send to the answer. Microseconds.
     pub duration_us: u64,
-    /// Streams and blobs that came with the result, which are not passed on: a control client gets JSON only.
+    /// Streams and blobs that came with the result and were closed, since the request did not say `take_fds`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dropped: u32,
 }

@@ -16,7 +16,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["state"]),
     ("reactor", &["state", "threads", "sys", "eventlog", "engine"]),
     ("host", &["state", "threads", "sys", "reactor", "engine", "eventlog"]),
-    ("ctl", &["sys", "cli", "eventlog", "settings", "package"]),
+    ("ctl", &["threads", "sys", "cli", "eventlog", "settings", "package"]),
     // The tour shows itself with the control client's own commands.
     ("daemon", &["state", "settings", "threads", "sys", "host", "eventlog", "cli", "ctl"]),
     // It is a host with a person at it, and ends by the daemon's signals.
