@@ -1,17 +1,17 @@
 //! Tables and key/value sheets for people.
 //!
-//! What always holds: every cell is escaped, columns are aligned by characters, and no line ends in
+//! What always holds: every cell is escaped and one line, columns are aligned by characters, and no line ends in
 //! spaces.
 
-use super::text::{Style, escape, paint, shorten_front};
+use super::text::{Style, escape, one_line, paint, shorten_front};
 
 /// What stands between two columns.
 const GAP: &str = "  ";
 /// Characters that the last column of a table has at the least, however narrow the terminal.
 pub const LAST_COLUMN_MIN: usize = 30;
 
-/// A column is padded up to this width. Characters.
-const PADDED_MAX: usize = 32;
+/// A column is padded up to this width, which is that of the longest id, capability or version. Characters.
+const PADDED_MAX: usize = 64;
 
 /// One cell: a text and how it looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +25,14 @@ impl Cell {
     #[must_use]
     pub fn new(text: impl Into<String>, style: Style) -> Cell {
         let text = text.into();
-        Cell { text: escape(&text).into_owned(), style }
+        Cell { text: escape(&one_line(&text)).into_owned(), style }
     }
 
     /// A plain cell; `-` when there is nothing to show.
     #[must_use]
     pub fn option(value: Option<impl ToString>) -> Cell {
-        value.map_or("-".into(), |value| value.to_string().into())
+        let text = value.map(|value| value.to_string()).filter(|text| !text.is_empty());
+        text.map_or("-".into(), Cell::from)
     }
 }
 
@@ -131,8 +132,22 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_id_moves_no_column_and_lines_are_joined() {
+        let id = "i".repeat(64);
+        let rows =
+            vec![[id.as_str().into(), "1".into(), "x".into()], ["b".into(), "2".into(), "a\nb".into()]];
+        let gap = " ".repeat(64);
+        let expected = format!("ID{}N  WHY\n{id}  1  x\nb{} 2  a | b\n", &gap[..64], &gap[..64]);
+        assert_eq!(table(["ID", "N", "WHY"], rows, false), expected);
+    }
+
+    #[test]
     fn a_sheet_shows_what_is_absent() {
-        let rows = vec![("pid", Cell::option(Some(7))), ("generation", Cell::option(None::<u64>))];
-        assert_eq!(sheet(rows, false), "pid         7\ngeneration  -\n");
+        let rows = vec![
+            ("pid", Cell::option(Some(7))),
+            ("generation", Cell::option(None::<u64>)),
+            ("last error", Cell::option(Some(""))),
+        ];
+        assert_eq!(sheet(rows, false), "pid         7\ngeneration  -\nlast error  -\n");
     }
 }

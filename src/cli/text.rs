@@ -5,6 +5,7 @@
 //! [`escape_json`], which keeps its meaning. What it deliberately does not do: write anywhere.
 
 pub use rpc_plugin_record::escape;
+pub use rpc_plugin_wire::phrase::{after_colon, count};
 
 use rpc_plugin_record::escape_with;
 use std::borrow::Cow;
@@ -113,11 +114,15 @@ pub fn colour_wanted(is_terminal: bool, env: &dyn Fn(&str) -> Option<OsString>) 
     is_terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// A number and what it counts: `1 plugin`, `2 plugins`.
+/// The lines of a text as one, ` | ` between them, blank ones left out.
 #[must_use]
-pub fn count(number: u64, one: &str) -> String {
-    let many = if number == 1 { "" } else { "s" };
-    format!("{number} {one}{many}")
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains('\n') {
+        return Cow::Borrowed(text);
+    }
+    let lines: Vec<&str> =
+        text.lines().map(str::trim_end).filter(|line| !line.trim_start().is_empty()).collect();
+    Cow::Owned(lines.join(" | "))
 }
 
 /// A duration for people: its two largest units, such as `3m12s`, `2d4h`, `1.2s`, `850ms`, `412us`.
@@ -212,8 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_in_the_plural_but_for_one() {
-        assert_eq!([0, 1, 2].map(|number| count(number, "plugin")), ["0 plugins", "1 plugin", "2 plugins"]);
+    fn lines_are_joined_as_those_of_standard_error_are() {
+        assert_eq!(one_line("one"), "one");
+        assert_eq!(
+            one_line("Traceback:\r\n\n  File \"x\"\n\x1b[2J\n"),
+            "Traceback: |   File \"x\" | \x1b[2J"
+        );
+        assert_eq!(one_line("\n"), "");
     }
 
     #[test]

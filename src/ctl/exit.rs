@@ -4,6 +4,7 @@
 
 use crate::cli::UsageError;
 use crate::cli::runtime_dir::ResolveDirError;
+use crate::cli::text::after_colon;
 use rpc_plugin_wire::admin::{METHOD_RESTART, METHOD_START, METHOD_STOP, METHOD_WAIT};
 use rpc_plugin_wire::answered_error::{PLUGIN_ANSWERED, is_the_hosts};
 use rpc_plugin_wire::error::ErrorData;
@@ -147,7 +148,7 @@ impl Failure {
         Failure {
             exit: Exit::from(kind),
             name: kind.name(),
-            message: format!("{} ({}): {}", kind.name(), error.code, error.message),
+            message: format!("{} ({}){}", kind.name(), error.code, after_colon(&error.message)),
             hint,
             code: Some(error.code),
             data: error.data,

@@ -4,7 +4,7 @@
 //! for programs. What always holds: nothing reaches a stream unescaped but the help.
 
 use super::exit::{Exit, Failure};
-use crate::cli::text::{Style, escape, escape_json, paint};
+use crate::cli::text::{Style, escape, escape_json, one_line, paint};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -156,7 +156,7 @@ impl Out<'_> {
         let mut out = "rpcpluginctl: ".to_owned();
         paint(&mut out, kind, style, self.stderr_colour);
         out.push_str(": ");
-        paint(&mut out, message, Style::Plain, false);
+        paint(&mut out, &one_line(message), Style::Plain, false);
         out.push('\n');
         if !hint.is_empty() {
             out.push_str("  ");

@@ -1,9 +1,10 @@
 //! The first round: whether each plugin that the daemon starts came up, and why the others did not.
 //!
-//! What always holds: it ends, at the latest when its time is over; what it says of a plugin is escaped.
+//! What always holds: it ends, at the latest when its time is over; what it says of a plugin is escaped; a plugin that is not
+//! wanted up any more, as an operator stopped it or it ended well, is no failure.
 
-use crate::cli::text::{count, escape};
-use crate::host::{EventKind, EventStream, Host, Level, PluginId, PluginState, PluginStatus};
+use crate::cli::text::{count, escape, one_line};
+use crate::host::{Desired, EventKind, EventStream, Host, Level, PluginId, PluginState, PluginStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -37,6 +38,7 @@ impl Required {
     /// Whether no more is to be expected of a plugin.
     fn is_settled(self, status: &PluginStatus) -> bool {
         match (self, status.state) {
+            _ if status.desired == Desired::Down => true,
             (_, PluginState::Failed | PluginState::Stopped) => true,
             (_, state) if state.is_routable() => true,
             (Required::Within(_), _) => false,
@@ -56,16 +58,21 @@ pub(super) struct RoundOutcome {
     started: usize,
     /// Plugins that a person has to start.
     by_hand: usize,
+    /// Plugins that are not wanted up any more: an operator stopped them, or they ended well.
+    stopped: usize,
     /// The others, each with its state and the reason for it.
     others: Vec<(PluginId, PluginState, String)>,
 }
 
 impl RoundOutcome {
     fn of(statuses: &[PluginStatus], by_hand: usize) -> RoundOutcome {
-        let others = statuses.iter().filter(|status| !status.state.is_routable());
+        let started = statuses.iter().filter(|status| status.desired == Desired::Up).count();
+        let others =
+            statuses.iter().filter(|status| status.desired == Desired::Up && !status.state.is_routable());
         let others: Vec<_> =
             others.map(|status| (status.plugin_id.clone(), status.state, reason(status))).collect();
-        RoundOutcome { healthy: statuses.len() - others.len(), started: statuses.len(), by_hand, others }
+        let stopped = statuses.len() - started;
+        RoundOutcome { healthy: started - others.len(), started, by_hand, stopped, others }
     }
 
     pub(super) fn all_healthy(&self) -> bool {
@@ -74,15 +81,14 @@ impl RoundOutcome {
 
     /// How many are healthy, in words.
     pub(super) fn summary(&self) -> String {
-        let mut text = match (self.started, self.by_hand) {
-            (0, 1..) => return format!("{} to be started by hand", self.by_hand),
-            (0, 0) => return "no plugin to start".to_owned(),
-            (started, _) => format!("{} of {} healthy", self.healthy, count(started as u64, "plugin")),
-        };
-        if self.by_hand > 0 {
-            text += &format!(", {} to be started by hand", self.by_hand);
-        }
-        text
+        let healthy = format!("{} of {} healthy", self.healthy, count(self.started as u64, "plugin"));
+        let parts = [
+            (self.started, healthy),
+            (self.stopped, format!("{} stopped", self.stopped)),
+            (self.by_hand, format!("{} to be started by hand", self.by_hand)),
+        ];
+        let parts: Vec<_> = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text).collect();
+        if parts.is_empty() { "no plugin to start".to_owned() } else { parts.join(", ") }
     }
 
     /// Why the others are not, a line each.
@@ -91,7 +97,7 @@ impl RoundOutcome {
         let mut text: String = others
             .map(|(id, state, reason)| match reason.as_str() {
                 "" => format!("  {id} is {state}\n"),
-                reason => format!("  {id} is {state}: {}\n", escape(reason)),
+                reason => format!("  {id} is {state}: {}\n", escape(&one_line(reason))),
             })
             .collect();
         if let Some(more @ 1..) = self.others.len().checked_sub(REASONS_MAX) {
@@ -106,7 +112,10 @@ impl RoundOutcome {
         let others: Vec<_> = others
             .map(|(id, state, reason)| json!({"plugin_id": id, "state": state.as_str(), "reason": reason}))
             .collect();
-        json!({"healthy": self.healthy, "plugins": self.started, "by_hand": self.by_hand, "not_healthy": others})
+        json!({
+            "healthy": self.healthy, "plugins": self.started, "stopped": self.stopped, "by_hand": self.by_hand,
+            "not_healthy": others,
+        })
     }
 }
 
@@ -183,6 +192,21 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_wanted_up_any_more_is_no_failure() {
+        let mut stopped = status("x", "stopping", 0, None);
+        stopped.desired = Desired::Down;
+        for required in [Required::Nothing, Required::InFirstRound, Required::Within(ROUND_MAX)] {
+            assert!(required.is_settled(&stopped), "{required:?}");
+        }
+        let outcome = RoundOutcome::of(&[status("echo", "healthy", 0, None), stopped.clone()], 1);
+        assert!(outcome.all_healthy());
+        assert_eq!(outcome.summary(), "1 of 1 plugin healthy, 1 stopped, 1 to be started by hand");
+        assert_eq!(outcome.members()["stopped"], 1);
+        let outcome = RoundOutcome::of(&[stopped], 0);
+        assert!(outcome.all_healthy() && outcome.summary() == "1 stopped", "{}", outcome.summary());
+    }
+
+    #[test]
     fn what_came_of_it_is_told_with_the_reasons_of_the_others() {
         let error = "its process could not be started: \u{1b}[2J no\nsuch";
         let outcome = RoundOutcome::of(
@@ -197,7 +221,7 @@ mod tests {
         assert_eq!(outcome.summary(), "1 of 3 plugins healthy, 1 to be started by hand");
         assert_eq!(
             outcome.reasons(),
-            "  kv is backoff: its process could not be started: \\x1b[2J no\\x0asuch\n  x is starting\n"
+            "  kv is backoff: its process could not be started: \\x1b[2J no | such\n  x is starting\n"
         );
         assert_eq!(outcome.members()["not_healthy"][0]["reason"], error);
         assert_eq!(

@@ -12,6 +12,7 @@ mod demo;
 mod echo;
 mod first_round;
 mod flags;
+mod original;
 mod run;
 mod says;
 pub(crate) mod signals;

@@ -12,7 +12,7 @@ use super::flags::{
 };
 use super::says::{PATIENCE, complain, say};
 use super::stderr_events::{self, StderrEvents};
-use super::{by_hand, check, demo, echo, signals};
+use super::{by_hand, check, demo, echo, original, signals};
 use crate::cli::text::{count, escape_json};
 use crate::cli::{Args, Ask};
 use crate::host::{EventKind, Host, HostError, Level, SinkTarget};
@@ -325,7 +325,11 @@ fn load(args: &Args) -> Result<Config, DaemonError> {
         environment: &|name| std::env::var_os(name),
         is_root: nix::unistd::geteuid().is_root(),
     };
-    config::load(&sources).map_err(DaemonError::usage)
+    let mut config = config::load(&sources).map_err(DaemonError::usage)?;
+    if let Some(id) = args.text(PLUGIN_ID).map_err(DaemonError::usage)? {
+        original::pass_behaviour(&mut config, id, |name| std::env::var_os(name).is_some());
+    }
+    Ok(config)
 }
 
 /// The runtime folder. Only its last part is made by the host; `/run` and the user's own folder exist.

@@ -7,7 +7,7 @@
 //! said is escaped, and cannot look like another event.
 
 use super::says::PATIENCE;
-use crate::cli::text::escape;
+use crate::cli::text::{escape, one_line};
 use crate::eventlog::sinks::{Prefix, StderrSink};
 use crate::host::{EventKind, Level, LifecycleEvent};
 use std::fmt::Write;
@@ -117,8 +117,8 @@ fn text(event: &LifecycleEvent, who_columns: usize, prefix: &str) -> String {
         let _ = write!(out, ": {first}");
     }
     for (name, text) in [("method", &note.method), ("error", &note.error), ("reason", &note.reason)] {
-        if let Some(text) = text {
-            let _ = write!(out, "; {name}: {}", escape(text));
+        if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
+            let _ = write!(out, "; {name}: {}", escape(&one_line(text)));
         }
     }
     out.push('\n');
@@ -152,7 +152,7 @@ mod tests {
         );
         assert_eq!(
             text(&fault, 9, ""),
-            "1970-01-01T00:00:00.000Z error           host_fault: a pipe broke; error: Broken pipe; reason: a\\x0ab\n"
+            "1970-01-01T00:00:00.000Z error           host_fault: a pipe broke; error: Broken pipe; reason: a | b\n"
         );
     }
 

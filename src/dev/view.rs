@@ -5,7 +5,7 @@
 
 use super::input::WORDS;
 use super::told_cause::ToldCause;
-use crate::cli::text::{Style, escape_json, paint};
+use crate::cli::text::{Style, after_colon, count, escape_json, paint};
 use crate::ctl::{lay_out, sheet_of};
 use crate::host::{CallError, CallReply, EventKind, Level, LifecycleEvent, PluginStatus};
 use rpc_plugin_wire::answered_error::{PLUGIN_ANSWERED, is_marked, told};
@@ -37,7 +37,7 @@ impl View {
     pub(super) fn event(&self, event: &LifecycleEvent, causes: &mut ToldCause) -> io::Result<()> {
         let note = &event.note;
         if event.missed > 0 {
-            self.note(&format!("{} events were not printed: too many came at once", event.missed))?;
+            self.note(&format!("{} not printed: too many came at once", count(event.missed, "event")))?;
         }
         let level = note.level.unwrap_or_else(|| note.kind.level());
         let kind = match note.kind.component() {
@@ -62,14 +62,14 @@ impl View {
             _ => Style::Plain,
         };
         let mut text = match kind {
-            "event" => format!("{}: {}", note.kind, note.message),
+            "event" => format!("{}{}", note.kind, after_colon(&note.message)),
             _ => note.message.clone(),
         };
         let said = [("reason", &note.reason), ("error", &note.error)];
         let said: Vec<String> = said
             .iter()
             .filter_map(|(name, text)| Some((name, text.as_ref()?)))
-            .filter(|(_, text)| !causes.is_told(event, text))
+            .filter(|(_, text)| !text.is_empty() && !causes.is_told(event, text))
             .map(|(name, text)| format!("{name}: {text}"))
             .collect();
         if !said.is_empty() {
@@ -150,7 +150,7 @@ impl View {
         }
         let told = match is_marked {
             true => told(error.outcome, error.code, &error.message, data),
-            false => format!("{name} ({code}): {}", error.message),
+            false => format!("{name} ({code}){}", after_colon(&error.message)),
         };
         let text = format!("{method} took {:.3} ms: {told}", millis(took));
         self.text("error", &text, Style::Bad)?;

@@ -12,6 +12,7 @@ use crate::sys::file_error::FileError;
 use rpc_plugin_record::{Entry, FILE_NAME, Repair, Stream, StreamSync};
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::phrase::{count, were};
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
@@ -284,9 +285,11 @@ impl Lane {
             (0, Some((first, last))) => {
                 format!("events {first} to {last} may be missing after a power failure")
             }
-            (lost, None) => format!("{lost} events were not recorded"),
+            (lost, None) => format!("{} {} not recorded", count(lost, "event"), were(lost)),
             (lost, Some((first, last))) => format!(
-                "{lost} events were not recorded, and events {first} to {last} may be missing after a power failure"
+                "{} {} not recorded, and events {first} to {last} may be missing after a power failure",
+                count(lost, "event"),
+                were(lost)
             ),
         };
         let mut details = serde_json::json!({ "events_dropped": lost });

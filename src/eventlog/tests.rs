@@ -360,7 +360,7 @@ fn what_waits_for_a_file_that_fails_is_bounded_and_harms_no_other() {
     fs::remove_file(folder.0.join("p")).unwrap();
     assert_eq!(lanes.write(Instant::now(), true, SyncScope::All).lines, taken + 1);
     let last = folder.records("p").pop().unwrap();
-    assert_eq!((last.event.as_str(), last.message.as_str()), ("record_gap", "1 events were not recorded"));
+    assert_eq!((last.event.as_str(), last.message.as_str()), ("record_gap", "1 event was not recorded"));
     assert!(!lanes.has_backlog());
 }
 

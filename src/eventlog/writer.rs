@@ -13,6 +13,7 @@ use super::progress::LogProgress;
 use super::queue::{Batching, EventQueue, QueuedEvents};
 use rpc_plugin_record::Entry;
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::phrase::{count, were};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -166,7 +167,7 @@ impl Writer {
         }
         let lost = dropped - self.gap_told;
         let mut entry = Entry::new(EventKind::RecordGap)
-            .message(format!("{lost} events were not recorded"))
+            .message(format!("{} {} not recorded", count(lost, "event"), were(lost)))
             .reason("they came faster than they could be written, or their file could not be written")
             .details_of(&serde_json::json!({ "events_dropped": lost, "events_dropped_total": dropped }));
         if let Some(error) = self.lanes.take_last_error() {

@@ -355,10 +355,10 @@ impl HostBuilder {
                 HostError::Setup("the admin socket cannot be made", std::io::Error::other(error))
             })?;
         let group = self.admin_group.as_ref().map(|(gid, path)| {
-            let (listener, _file) = group_socket::bind(path, *gid, ADMIN_BACKLOG).map_err(|error| {
+            let (listener, file) = group_socket::bind(path, *gid, ADMIN_BACKLOG).map_err(|error| {
                 HostError::Setup("the admin group's socket cannot be made", std::io::Error::other(error))
             })?;
-            Ok::<_, HostError>(AdminGroupSocket { listener, _file, gid: *gid })
+            Ok::<_, HostError>(AdminGroupSocket { listener, file: Arc::new(file), gid: *gid })
         });
         let socket = AdminSocket {
             listener,

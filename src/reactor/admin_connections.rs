@@ -13,6 +13,7 @@ use super::held_until_recorded::HeldReplies;
 use super::hub::{ACCEPTS_PER_TURN, Hub};
 use super::pending_replies::PendingReplies;
 use super::poller::Source;
+use super::runtime_folder::{AdminFiles, MadeSockets, RuntimeFolder};
 use super::slab::Slab;
 use crate::state::action::Note;
 use crate::state::closing::Closer;
@@ -53,7 +54,7 @@ pub(crate) struct AdminSocket {
 pub(crate) struct AdminGroupSocket {
     pub(crate) listener: UnixListener,
     /// Its file, which goes with it.
-    pub(crate) _file: GroupSocketFile,
+    pub(crate) file: Arc<GroupSocketFile>,
     /// The group whose members are served.
     pub(crate) gid: u32,
 }
@@ -112,39 +113,58 @@ impl AdminConnections {
         if self.socket.as_ref().is_some_and(|socket| !socket.held) { self.open(hub) } else { Ok(()) }
     }
 
-    /// Begins to accept clients, if it has not begun; those that have connected are waiting.
+    /// Begins to accept clients of each socket of which it has not begun; those that have connected are waiting.
     ///
     /// # Errors
     /// Those of epoll_ctl(2).
     pub(super) fn open(&mut self, hub: &mut Hub) -> io::Result<()> {
-        let (Some(socket), None) = (&self.socket, self.listener_source) else { return Ok(()) };
+        let Some(socket) = &self.socket else { return Ok(()) };
         let mut register =
             |fd: RawFd| hub.poller.register(fd, Source::AdminListener, Interest::READABLE).map(Some);
-        self.listener_source = register(socket.listener.as_raw_fd())?;
+        if self.listener_source.is_none() {
+            self.listener_source = register(socket.listener.as_raw_fd())?;
+        }
         if let (Some(group), None) = (&socket.group, self.group_source) {
             self.group_source = register(group.listener.as_raw_fd())?;
         }
         Ok(())
     }
 
-    /// The file of the admin socket.
-    pub(super) fn file(&self) -> Option<Arc<PrivateFile>> {
-        self.socket.as_ref().map(|socket| Arc::clone(&socket.file))
+    /// The files of the admin sockets.
+    pub(super) fn files(&self) -> AdminFiles {
+        let Some(socket) = &self.socket else { return AdminFiles::default() };
+        let group = socket.group.as_ref().map(|group| Arc::clone(&group.file));
+        AdminFiles { own: Some(Arc::clone(&socket.file)), group }
     }
 
-    /// Listens on a socket that was made in the place of the one before.
-    pub(super) fn replace(&mut self, hub: &mut Hub, listener: UnixListener, file: PrivateFile) {
+    /// Has the socket of a group watched.
+    pub(super) fn watch_group(&self, folder: &RuntimeFolder) {
+        folder.watch_group(self.runtime_dir.path(), &self.files());
+    }
+
+    /// Listens on the sockets that were made in the place of those before.
+    pub(super) fn replace(&mut self, hub: &mut Hub, made: MadeSockets) {
         let Some(socket) = self.socket.as_mut() else { return };
-        let before = std::mem::replace(&mut socket.listener, listener);
-        socket.file = Arc::new(file);
         // Where clients are still held back, nothing is watched yet.
-        if let Some(source) = self.listener_source.take() {
-            hub.poller.unregister(before.as_raw_fd(), source);
-            if let Err(error) = self.open(hub) {
-                hub.fault("the admin socket cannot be watched", &error);
-            }
+        let is_open = self.listener_source.is_some();
+        let mut before = Vec::new();
+        if let Some((listener, file)) = made.own {
+            socket.file = Arc::new(file);
+            before.push((std::mem::replace(&mut socket.listener, listener), self.listener_source.take()));
         }
-        self.closer.close(before);
+        if let (Some((listener, file)), Some(group)) = (made.group, &mut socket.group) {
+            group.file = Arc::new(file);
+            before.push((std::mem::replace(&mut group.listener, listener), self.group_source.take()));
+        }
+        for (listener, source) in before {
+            if let Some(source) = source {
+                hub.poller.unregister(listener.as_raw_fd(), source);
+            }
+            self.closer.close(listener);
+        }
+        if is_open && let Err(error) = self.open(hub) {
+            hub.fault("the admin socket cannot be watched", &error);
+        }
     }
 
     /// Accepts clients, within its turn, of each socket.

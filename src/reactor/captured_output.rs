@@ -17,6 +17,7 @@ use crate::state::wheel::{TimerKey, Wheel};
 use mio::Interest;
 use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::{EventKind, Level};
+use rpc_plugin_wire::phrase::count;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -229,7 +230,8 @@ fn note_of(stream: OutputStream, printed: Printed) -> Note {
             Note::new(kind, text).level(Level::Error).details(details)
         }
         Printed::Dropped { lines, bytes } => {
-            let text = format!("{lines} lines of {stream} came too fast; see output_bytes_per_second_max");
+            let lines_of = count(lines, "line");
+            let text = format!("{lines_of} of {stream} came too fast; see output_bytes_per_second_max");
             let details = serde_json::json!({"stream": stream.to_string(), "lines": lines, "bytes": bytes});
             Note::new(EventKind::OutputDropped, text).details(details)
         }

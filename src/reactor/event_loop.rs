@@ -111,6 +111,7 @@ impl Reactor {
             ended: setup.ended,
         };
         reactor.admin.start(&mut reactor.hub)?;
+        reactor.admin.watch_group(&reactor.runtime_folder);
         Ok(Engine::new(reactor, driver, commands, spin))
     }
 
@@ -450,14 +451,13 @@ impl Reactor {
     /// Has the runtime folder looked after, once it is time. The end of a host removes its admin socket itself.
     fn look_after_folder(&mut self, now: Time) {
         if self.runtime_folder.is_due(now) && self.ending.is_none() {
-            self.preparations.look_after_folder(self.runtime_folder.watch(), self.admin.file());
+            self.preparations.look_after_folder(self.runtime_folder.watch(), self.admin.files());
         }
     }
 
     fn folder_looked(&mut self, now: Time, looked: Result<Box<LookedAfter>, String>) {
         match self.runtime_folder.take_looked(&mut self.hub, now, looked.map(|looked| *looked)) {
-            Ok(None) => {}
-            Ok(Some((listener, file))) => self.admin.replace(&mut self.hub, listener, file),
+            Ok(made) => self.admin.replace(&mut self.hub, made),
             Err(reason) => {
                 self.broken = Some(reason.clone());
                 self.begin_end(now, reason);

@@ -19,6 +19,7 @@ use crate::state::call::CallEnd;
 use crate::state::keys::CallKey;
 use crate::state::time::Time;
 use rpc_plugin_wire::event::{EventKind, Level};
+use rpc_plugin_wire::phrase::count;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -230,7 +231,7 @@ impl HeldReplies {
         let total = self.early;
         let note = Note::new(
             EventKind::RecordGap,
-            format!("{answers} answers were given before they were on record"),
+            format!("{} given before being on record", count(answers, "answer")),
         );
         let note = note.level(Level::Error).reason("the disk did not take or confirm it in time");
         hub.recorder.record(

@@ -4,7 +4,7 @@
 
 use super::hub::Hub;
 use super::loop_commands::{LaunchReport, LoopCommand};
-use super::runtime_folder::look_after;
+use super::runtime_folder::{AdminFiles, look_after};
 use crate::engine::CommandSender;
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
@@ -19,7 +19,6 @@ use crate::sys::host_identity::ProcessIdentity;
 use crate::sys::job_threads::{JobThreads, JobThreadsKind};
 use crate::sys::launch::{self, Needs, PreparedLaunch};
 use crate::sys::launch_files;
-use crate::sys::private_file::PrivateFile;
 use crate::sys::private_folder::PrivateFolder;
 use crate::sys::runtime_dir::RuntimeDir;
 use rpc_plugin_wire::event::EventKind;
@@ -192,15 +191,11 @@ impl Preparations {
     }
 
     /// Has the runtime folder looked after; what was found comes back as [`LoopCommand::FolderLooked`].
-    pub(super) fn look_after_folder(
-        &self,
-        watch: Option<Arc<FolderWatch>>,
-        socket: Option<Arc<PrivateFile>>,
-    ) {
+    pub(super) fn look_after_folder(&self, watch: Option<Arc<FolderWatch>>, files: AdminFiles) {
         let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
         let job = move |_| {
-            let looked = look_after(&runtime_dir, watch.as_deref(), socket.as_deref());
-            drop(socket);
+            let looked = look_after(&runtime_dir, watch.as_deref(), &files);
+            drop(files);
             commands.deliver(LoopCommand::FolderLooked(looked.map(Box::new)));
         };
         self.workers.submit(Box::new(job), None);

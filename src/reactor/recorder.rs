@@ -146,8 +146,10 @@ impl Recorder {
             (EventKind::AdminAction | EventKind::AdminDenied, _) => Some(self.runtime_dir.join(ADMIN_SOCKET)),
             (
                 EventKind::LaunchPrepared
+                | EventKind::ConnectionAwaited
                 | EventKind::Connected
                 | EventKind::ConnectionRefused
+                | EventKind::AuthenticationStarted
                 | EventKind::Authenticated
                 | EventKind::AuthenticationFailed,
                 Some(id),

@@ -3,7 +3,8 @@
 //! What it deliberately does not do: touch the folder; a worker does.
 //!
 //! What always holds: what is removed in one go is looked after once, a moment after it; where another host has taken the
-//! folder, or it cannot be made again, this host ends with that reason; but what the host lacks for it is waited for.
+//! folder, or it cannot be made again, this host ends with that reason; but what the host lacks for it is waited for. So is
+//! the place of a group's socket, which is elsewhere: without it the host goes on.
 
 use super::hub::Hub;
 use super::poller::Source;
@@ -12,6 +13,7 @@ use crate::state::shortage::Shortage;
 use crate::state::time::Time;
 use crate::sys::file_error::is_shortage;
 use crate::sys::folder_watch::FolderWatch;
+use crate::sys::group_socket::GroupSocketFile;
 use crate::sys::listener::{self, ListenError};
 use crate::sys::private_file::PrivateFile;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, Found, RuntimeDir};
@@ -37,6 +39,23 @@ pub(super) struct RuntimeFolder {
     watch: io::Result<Arc<FolderWatch>>,
     look_at: Option<Time>,
     shortage: Shortage,
+    /// The same of a group's socket that cannot be made again.
+    group_trouble: Shortage,
+}
+
+/// The files of the admin sockets.
+#[derive(Default)]
+pub(super) struct AdminFiles {
+    pub(super) own: Option<Arc<PrivateFile>>,
+    /// That of a group of operators.
+    pub(super) group: Option<Arc<GroupSocketFile>>,
+}
+
+/// Admin sockets that were made again.
+#[derive(Default)]
+pub(super) struct MadeSockets {
+    pub(super) own: Option<(UnixListener, PrivateFile)>,
+    pub(super) group: Option<(UnixListener, GroupSocketFile)>,
 }
 
 impl RuntimeFolder {
@@ -50,7 +69,20 @@ impl RuntimeFolder {
             let what = "the runtime folder cannot be watched; raise the sysctl fs.inotify.max_user_instances";
             hub.fault(what, error);
         }
-        RuntimeFolder { watch, look_at: None, shortage: Shortage::default() }
+        RuntimeFolder {
+            watch,
+            look_at: None,
+            shortage: Shortage::default(),
+            group_trouble: Shortage::default(),
+        }
+    }
+
+    /// Watches the socket of a group too.
+    pub(super) fn watch_group(&self, runtime_dir: &Path, files: &AdminFiles) {
+        if let (Ok(watch), Some(group)) = (&self.watch, &files.group) {
+            // What cannot be watched is told where the watch is made.
+            let _ = watch.aim(runtime_dir, Some(group.path()));
+        }
     }
 
     /// When the folder is to be looked after.
@@ -75,7 +107,7 @@ impl RuntimeFolder {
         self.look_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// Tells what was missing of the folder and was made again; gives the new admin socket, if there is one. For want of
+    /// Tells what was missing of the folder and was made again; gives the new admin sockets, if there are any. For want of
     /// something that the host lacks, it is looked after again.
     ///
     /// # Errors
@@ -85,7 +117,7 @@ impl RuntimeFolder {
         hub: &mut Hub,
         now: Time,
         looked: Result<LookedAfter, String>,
-    ) -> Result<Option<(UnixListener, PrivateFile)>, String> {
+    ) -> Result<MadeSockets, String> {
         match &looked {
             Ok(LookedAfter { lacks: Some(error), .. }) => {
                 if self.shortage.failed(now) {
@@ -100,7 +132,23 @@ impl RuntimeFolder {
             }
             _ => {}
         }
+        if let Ok(LookedAfter { lacks: None, group_fault, .. }) = &looked {
+            self.take_group_fault(hub, now, group_fault.as_deref());
+        }
         take_looked(hub, looked)
+    }
+
+    /// Tells once that the group's socket cannot be made again, and has it tried again.
+    fn take_group_fault(&mut self, hub: &mut Hub, now: Time, fault: Option<&str>) {
+        let Some(fault) = fault else {
+            self.group_trouble.passed();
+            return;
+        };
+        if self.group_trouble.failed(now) {
+            let text = "the admin group's socket was removed or replaced, and cannot be made again; it is tried again";
+            hub.recorder.record(Note::new(EventKind::HostFault, text).error(fault));
+        }
+        self.look_at = self.look_at.into_iter().chain(self.group_trouble.next_at()).min();
     }
 
     /// The watch, for who looks after it.
@@ -114,14 +162,16 @@ pub(crate) struct LookedAfter {
     found: Found,
     /// What the host lacked for it: it was not done to its end.
     lacks: Option<String>,
-    /// The admin socket, where it had to be made again.
-    pub(super) socket: Option<(UnixListener, PrivateFile)>,
+    /// Why the group's socket, which is gone, could not be made again.
+    group_fault: Option<String>,
+    /// The admin sockets that had to be made again.
+    sockets: MadeSockets,
 }
 
 impl LookedAfter {
     /// What was missing, if anything was.
     pub(super) fn what(&self) -> Option<&'static str> {
-        match (self.found, &self.socket) {
+        match (self.found, &self.sockets.own) {
             (Found::Whole, None) => None,
             (Found::Whole, Some(_)) => Some("the admin socket was removed"),
             (Found::LockMade, _) => Some("the lock of the runtime folder was removed or replaced"),
@@ -130,13 +180,13 @@ impl LookedAfter {
     }
 }
 
-/// Looks after the folder. Runs on a worker. `socket`: the admin socket, if there is one.
+/// Looks after the folder and the admin sockets. Runs on a worker.
 pub(super) fn look_after(
     runtime_dir: &RuntimeDir,
     watch: Option<&FolderWatch>,
-    socket: Option<&PrivateFile>,
+    files: &AdminFiles,
 ) -> Result<LookedAfter, String> {
-    again_while_removed(|| look_once(runtime_dir, watch, socket))
+    again_while_removed(|| look_once(runtime_dir, watch, files))
 }
 
 /// Why it cannot be done, with the error number where there is one.
@@ -156,9 +206,13 @@ fn again_while_removed<T>(mut look: impl FnMut() -> Result<T, LookError>) -> Res
 fn look_once(
     runtime_dir: &RuntimeDir,
     watch: Option<&FolderWatch>,
-    socket: Option<&PrivateFile>,
+    files: &AdminFiles,
 ) -> Result<LookedAfter, LookError> {
-    let lacks = |error: String| Ok(LookedAfter { found: Found::Whole, lacks: Some(error), socket: None });
+    let lacks = |error: String| {
+        let sockets = MadeSockets::default();
+        Ok(LookedAfter { found: Found::Whole, lacks: Some(error), group_fault: None, sockets })
+    };
+    let group_path = files.group.as_ref().map(|group| group.path());
     let found = match runtime_dir.look_after() {
         Ok(found) => found,
         Err(error) if error.errno().is_some_and(is_shortage) => return lacks(error.to_string()),
@@ -166,26 +220,35 @@ fn look_once(
     };
     // Always: the folder may be what it was, and one above it another.
     if let Some(watch) = watch
-        && let Err(error) = watch.aim(runtime_dir.path())
+        && let Err(error) = watch.aim(runtime_dir.path(), group_path)
         && found == Found::FolderMade
     {
         let errno = error.raw_os_error().map(Errno::from_raw);
         return Err((errno, format!("it cannot be watched: {error}")));
     }
-    let is_gone = socket.is_some_and(|socket| found == Found::FolderMade || !socket.is_there());
+    let is_gone = files.own.as_ref().is_some_and(|socket| found == Found::FolderMade || !socket.is_there());
     let bind = || listener::bind(&runtime_dir.folder(), ADMIN_SOCKET, ADMIN_BACKLOG);
-    match is_gone.then(bind).transpose() {
-        Ok(socket) => Ok(LookedAfter { found, lacks: None, socket }),
-        Err(ListenError::File(error)) if is_shortage(error.errno) => lacks(error.to_string()),
-        Err(ListenError::File(error)) => Err((Some(error.errno), error.to_string())),
-        Err(error) => Err((None, error.to_string())),
+    let own = match is_gone.then(bind).transpose() {
+        Ok(own) => own,
+        Err(ListenError::File(error)) if is_shortage(error.errno) => return lacks(error.to_string()),
+        Err(ListenError::File(error)) => return Err((Some(error.errno), error.to_string())),
+        Err(error) => return Err((None, error.to_string())),
+    };
+    let gone = files.group.as_ref().filter(|group| !group.is_there());
+    let (group, group_fault) = match gone.map(|group| group.bind_again(ADMIN_BACKLOG)).transpose() {
+        Ok(group) => (group, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    if group.is_some()
+        && let Some(watch) = watch
+    {
+        // The folder is watched; the file is another one now.
+        let _ = watch.aim(runtime_dir.path(), group_path);
     }
+    Ok(LookedAfter { found, lacks: None, group_fault, sockets: MadeSockets { own, group } })
 }
 
-fn take_looked(
-    hub: &mut Hub,
-    looked: Result<LookedAfter, String>,
-) -> Result<Option<(UnixListener, PrivateFile)>, String> {
+fn take_looked(hub: &mut Hub, looked: Result<LookedAfter, String>) -> Result<MadeSockets, String> {
     let looked = looked.map_err(|error| {
         let reason = format!("the runtime folder was removed or replaced, and cannot be made again: {error}");
         let note = Note::new(EventKind::HostFault, "the host ends");
@@ -201,7 +264,11 @@ fn take_looked(
         let note = Note::new(EventKind::RuntimeDirMade, format!("{what}; it was made again"));
         hub.recorder.record(note);
     }
-    Ok(looked.socket)
+    if looked.sockets.group.is_some() {
+        let text = "the admin group's socket was removed or replaced; it was made again";
+        hub.recorder.record(Note::new(EventKind::RuntimeDirMade, text));
+    }
+    Ok(looked.sockets)
 }
 
 #[cfg(test)]
@@ -235,7 +302,7 @@ mod tests {
         let path = subfolder(&above).join("runtime");
         let runtime_dir = RuntimeDir::open(&path).unwrap();
         let watch = FolderWatch::new(&path).unwrap();
-        let look = || look_after(&runtime_dir, Some(&watch), None).unwrap().what();
+        let look = || look_after(&runtime_dir, Some(&watch), &AdminFiles::default()).unwrap().what();
         assert_eq!(look(), None);
         assert!(!watch.take(), "looking changes nothing");
         rename(&above, &moved).unwrap();

@@ -5,6 +5,7 @@
 //! What always holds: an error names where, what is wrong, and what is allowed; at most
 //! [`ERRORS_MAX`] are kept and the rest is counted; no value of an environment variable is in one.
 
+use rpc_plugin_wire::phrase::count;
 use std::fmt;
 
 /// Maximum number of errors that are told in full; more are counted.
@@ -101,7 +102,7 @@ impl fmt::Display for ConfigErrors {
             write!(f, "{error}")?;
         }
         if self.more > 0 {
-            write!(f, "\nand {} more errors", self.more)?;
+            write!(f, "\nand {}", count(self.more as u64, "more error"))?;
         }
         Ok(())
     }
@@ -113,7 +114,7 @@ impl std::error::Error for ConfigErrors {}
 #[must_use]
 pub fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
-        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
     }
 }

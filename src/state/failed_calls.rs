@@ -14,6 +14,7 @@ use super::policy::Policy;
 use super::time::Time;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::METHOD_CALL;
+use rpc_plugin_wire::phrase::count;
 use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -86,7 +87,8 @@ impl FailedCalls {
 }
 
 fn note_of_dropped(lines: u64, bytes: u64) -> Note {
-    let text = format!("{lines} calls of it that failed came too fast; see output_bytes_per_second_max");
+    let calls = count(lines, "call");
+    let text = format!("{calls} of it that failed came too fast; see output_bytes_per_second_max");
     let details = json!({"stream": METHOD_CALL, "lines": lines, "bytes": bytes});
     Note::new(EventKind::OutputDropped, text).details(details)
 }

@@ -5,6 +5,7 @@
 use super::launch_failure::{LOOK_INTERVAL, PermanentFault};
 use super::policy::{Policy, RestartPolicy};
 use super::time::Time;
+use rpc_plugin_wire::phrase::count;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -37,8 +38,9 @@ impl NoRestart {
                 "every further launch would fail too until this is mended; its files are looked at every {LOOK_INTERVAL:?}; \
                  the failure: {reason}"
             ),
-            NoRestart::TooMany(count, window) => {
-                format!("{count} restarts within {window:?}, which is the most; the last failure: {reason}")
+            NoRestart::TooMany(number, window) => {
+                let restarts = count(*number as u64, "restart");
+                format!("{restarts} within {window:?}, which is the most; the last failure: {reason}")
             }
         }
     }

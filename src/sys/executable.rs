@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 const HEAD_BYTES: usize = 256;
 
 /// Interpreters one after the other that the kernel follows (fs/exec.c).
-const INTERPRETERS_MAX: usize = 6;
+pub(super) const INTERPRETERS_MAX: usize = 6;
 
 /// How the kernel starts a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub enum Format {
         /// The interpreter as the first line names it, which need not exist.
         interpreter: PathBuf,
     },
-    /// A program for some architecture.
-    Elf,
+    /// A program for some architecture, and the loader that it names, which need not exist.
+    Elf(Option<PathBuf>),
     /// Something else; the kernel may know it (binfmt_misc) or refuse it.
     Other,
 }
@@ -200,7 +200,7 @@ fn check_access(fd: &OwnedFd, stat: &FileStat) -> Result<(), ExecutableProblem> 
     }
 }
 
-fn format_of(file: &File) -> Result<Format, ExecutableProblem> {
+pub(super) fn format_of(file: &File) -> Result<Format, ExecutableProblem> {
     let mut head = [0; HEAD_BYTES];
     let mut filled = 0;
     while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -213,7 +213,7 @@ fn format_of(file: &File) -> Result<Format, ExecutableProblem> {
     }
     let head = head.get(..filled).unwrap_or_default();
     if head.starts_with(b"\x7fELF") {
-        return Ok(Format::Elf);
+        return Ok(Format::Elf(super::elf::loader_of(file)));
     }
     let Some(line) = head.strip_prefix(b"#!") else { return Ok(Format::Other) };
     // As the kernel does (fs/binfmt_script.c): blanks are space and tab, so a '\r' belongs to the name.

@@ -33,7 +33,7 @@ fn a_private_script_and_a_system_program_are_opened() {
     assert_eq!(opened.path(), script);
     assert_eq!(opened.format(), &Format::Script { interpreter: "/bin/sh".into() });
     let program = file(root.path(), "p", std::fs::read("/bin/sh").unwrap(), 0o755);
-    assert_eq!(open(&program).unwrap().format(), &Format::Elf);
+    assert!(matches!(open(&program).unwrap().format(), Format::Elf(_)));
     // Of an owner that a user namespace does not map, it might be anybody's.
     let system = std::fs::canonicalize("/bin/sh").unwrap();
     let owner = nix::sys::stat::stat(&system).unwrap().st_uid;

@@ -13,7 +13,7 @@ use super::listener::{SocketPathError, bind_private, check_path};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, connect, listen, socket};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, lstat, mkdirat};
 use nix::unistd::{Gid, UnlinkatFlags, fchownat, unlinkat};
 use std::ffi::OsString;
 use std::fmt;
@@ -73,15 +73,44 @@ impl std::error::Error for GroupSocketError {}
 pub struct GroupSocketFile {
     folder: Folder,
     name: OsString,
+    /// The path as it was asked for.
+    path: PathBuf,
+    gid: u32,
     /// The file itself, opened with `O_PATH`: as long as it is open, no later file has its inode.
     own: OwnedFd,
 }
 
+impl GroupSocketFile {
+    /// The path of the socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path still leads to it, and not to another file.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.is(lstat(&self.path))
+    }
+
+    /// Listens at the path anew, where the file was removed or replaced.
+    ///
+    /// # Errors
+    /// As [`bind`].
+    pub fn bind_again(&self, backlog: u16) -> Result<(UnixListener, GroupSocketFile), GroupSocketError> {
+        bind(&self.path, self.gid, backlog)
+    }
+
+    /// Whether that is the file itself.
+    fn is(&self, found: Result<FileStat, Errno>) -> bool {
+        let identity = |stat: FileStat| (stat.st_dev, stat.st_ino);
+        found.is_ok() && found.map(identity) == fstat(&self.own).map(identity)
+    }
+}
+
 impl Drop for GroupSocketFile {
     fn drop(&mut self) {
-        let identity = |stat: FileStat| (stat.st_dev, stat.st_ino);
-        let there = look_at(&self.folder, &self.name).map(identity);
-        if there.is_ok() && there == fstat(&self.own).map(identity) {
+        if self.is(look_at(&self.folder, &self.name)) {
             // What cannot be removed now is replaced at the next start.
             let _ = unlinkat(&self.folder.fd, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }
@@ -111,7 +140,7 @@ pub fn bind(
         }));
     };
     let folder = open_folder(parent)?;
-    let name = name.to_owned();
+    let (name, asked) = (name.to_owned(), path.to_owned());
     let fail = |operation, errno| GroupSocketError::File(FileError::new(operation, path, errno));
     // Without links: it was reached by a trusted way, and stays what it is.
     let path = folder.path.join(&name);
@@ -127,7 +156,7 @@ pub fn bind(
     });
     match opened {
         Ok(own) => {
-            let file = GroupSocketFile { folder, name, own };
+            let file = GroupSocketFile { folder, name, path: asked, gid, own };
             let backlog = Backlog::new(i32::from(backlog)).unwrap_or(Backlog::MAXCONN);
             listen(&fd, backlog).map_err(|errno| fail("listen on", errno))?;
             Ok((UnixListener::from(fd), file))
@@ -216,6 +245,28 @@ mod tests {
         assert!(matches!(error, GroupSocketError::InUse(_)), "{error}");
         drop(made);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_was_removed_or_replaced_is_seen_and_made_again() {
+        let root = folder();
+        let path = root.path().join("made/ops.sock");
+        let (_first, made) = bind(&path, own_gid(), 4).unwrap();
+        assert!(made.is_there());
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert!(!made.is_there());
+        let (_second, again) = made.bind_again(4).unwrap();
+        assert!(again.is_there() && !made.is_there());
+        drop(made);
+        assert!(again.is_there(), "the later one stays");
+        UnixStream::connect(&path).unwrap();
+        // What another has put there is no socket of ours to remove.
+        std::fs::rename(file(root.path(), "x", "precious", 0o600), &path).unwrap();
+        assert!(!again.is_there());
+        let error = again.bind_again(4).unwrap_err();
+        assert!(matches!(error, GroupSocketError::Taken(_)), "{error}");
+        drop(again);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 
     #[test]

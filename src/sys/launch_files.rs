@@ -8,11 +8,13 @@
 //! file that is replaced at any time after it is seen to have changed.
 #![forbid(unsafe_code)]
 
-use super::executable::{self, Executable, Format};
+use super::executable::{self, Executable, Format, INTERPRETERS_MAX, format_of};
+use super::folder::kind;
 use super::launch::{PrepareError, PreparedLaunch, open_folder};
 use nix::errno::Errno;
-use nix::sys::stat::{FileStat, fstat, stat};
+use nix::sys::stat::{FileStat, SFlag, fstat, stat};
 use std::fmt::Display;
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
@@ -47,10 +49,28 @@ fn of_error(error: &impl Display) -> u64 {
 fn of_executable(executable: &Executable) -> u64 {
     finish(|hasher| {
         add(hasher, fstat(executable));
-        if let Format::Script { interpreter } = executable.format() {
-            add(hasher, stat(interpreter));
-        }
+        add_what_runs(hasher, executable.format(), INTERPRETERS_MAX);
     })
+}
+
+/// Adds what the kernel opens beside a file to run it: interpreters one after the other, and the loader of the last.
+fn add_what_runs(hasher: &mut DefaultHasher, format: &Format, interpreters_max: usize) {
+    match format {
+        Format::Script { interpreter } => {
+            let found = stat(interpreter);
+            let is_file = found.is_ok_and(|found| kind(&found) == SFlag::S_IFREG);
+            add(hasher, found);
+            if is_file
+                && let Some(left) = interpreters_max.checked_sub(1)
+                && let Ok(file) = File::open(interpreter)
+                && let Ok(format) = format_of(&file)
+            {
+                add_what_runs(hasher, &format, left);
+            }
+        }
+        Format::Elf(Some(loader)) => add(hasher, stat(loader)),
+        Format::Elf(None) | Format::Other => {}
+    }
 }
 
 fn add(hasher: &mut DefaultHasher, found: Result<FileStat, Errno>) {
@@ -72,7 +92,7 @@ fn finish(add: impl FnOnce(&mut DefaultHasher)) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::launch::{Needs, prepare};
-    use super::super::testing::{chmod, file, folder, private, subfolder};
+    use super::super::testing::{chmod, elf_that_names, file, folder, private, subfolder};
     use super::*;
     use std::os::unix::fs::symlink;
 
@@ -112,6 +132,15 @@ mod tests {
         changes("an interpreter");
         chmod(&interpreter, 0o700);
         changes("its mode");
+        let loader = root.path().join("loader");
+        std::fs::write(&interpreter, elf_that_names(loader.to_str().unwrap(), true, true, 62)).unwrap();
+        changes("an interpreter that is linked for a loader");
+        file(root.path(), "loader", "a loader", 0o755);
+        changes("its loader");
+        std::fs::write(&program, elf_that_names(loader.to_str().unwrap(), true, true, 62)).unwrap();
+        changes("a program that is linked for it");
+        std::fs::remove_file(&loader).unwrap();
+        changes("no loader");
         std::fs::write(&program, format!("#!{} -x\n", interpreter.display())).unwrap();
         changes("other content of the executable");
         let other = file(root.path(), "other", format!("#!{} -x\n", interpreter.display()), 0o755);

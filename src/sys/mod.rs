@@ -16,6 +16,7 @@ mod child;
 pub mod clock;
 pub mod command_name;
 pub mod credentials;
+mod elf;
 pub mod executable;
 mod executable_error;
 mod exit_status;

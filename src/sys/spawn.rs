@@ -169,7 +169,7 @@ fn spawn_with(
         streams: [stdin.as_raw_fd(), stdout_child.as_raw_fd(), stderr_child.as_raw_fd()],
         channel: channel.as_ref().map(AsRawFd::as_raw_fd),
         program: program.as_raw_fd(),
-        keep_program: *spec.executable.format() != Format::Elf,
+        keep_program: !matches!(spec.executable.format(), Format::Elf(_)),
         working_folder: spec.working_folder.map(|folder| folder.as_raw_fd()),
         arguments: &arguments,
         environment: &environment,

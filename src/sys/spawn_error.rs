@@ -35,13 +35,21 @@ impl SpawnError {
         self.step != SpawnStep::Arguments && is_shortage(Errno::from_raw(self.errno))
     }
 
-    /// Whether a further attempt fails too, until the executable or its interpreter is changed. Not where a loader is
-    /// missing: which, only the kernel knows.
+    /// Whether a further attempt fails too, until the executable, its interpreter or its loader is changed. Not where the
+    /// kernel has a program of its own for the file (binfmt_misc), and that is missing: which, only the kernel knows.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        let is_script = matches!(self.format, Format::Script { .. });
+        let is_named = match &self.format {
+            Format::Script { .. } => true,
+            Format::Elf(loader) => loader.is_some(),
+            Format::Other => false,
+        };
         self.step == SpawnStep::Execute
-            && (self.errno == libc::ENOEXEC || self.errno == libc::ENOENT && is_script)
+            && match self.errno {
+                libc::ENOEXEC | libc::ELIBBAD => true,
+                libc::ENOENT => is_named,
+                _ => false,
+            }
     }
 
     /// The failed step in words.
@@ -72,14 +80,16 @@ impl SpawnError {
             }
             (Errno::ENOENT, Format::Script { interpreter }) => write!(
                 f,
-                "its interpreter {} does not exist; install it or correct the `#!` line",
+                "its interpreter {} does not exist; install it or correct the `#!` line (or the loader that the \
+                 interpreter was linked for does not: `readelf -l` shows which)",
                 interpreter.display()
             ),
-            (Errno::ENOENT, Format::Elf) => write!(
+            (Errno::ENOENT, Format::Elf(Some(loader))) => write!(
                 f,
-                "the loader it was linked for does not exist here (`readelf -l {path}` shows which); build it for \
-                 this system's libc, or statically"
+                "the loader it was linked for, {}, does not exist here; build it for this system's libc, or statically",
+                loader.display()
             ),
+            (Errno::ELIBBAD, format) => advice_on_bad_loader(f, format),
             (Errno::EACCES, Format::Script { interpreter }) => write!(
                 f,
                 "it or its interpreter {} may not be executed; check the permissions of both and whether their \
@@ -91,7 +101,7 @@ impl SpawnError {
                 "it may not be executed; check its permissions, whether its file system is mounted noexec, and the \
                  rules of a security module"
             ),
-            (Errno::ENOEXEC, Format::Elf) => write!(
+            (Errno::ENOEXEC, Format::Elf(_)) => write!(
                 f,
                 "it is not a program for this machine's architecture ({}), or damaged; build it for this machine",
                 std::env::consts::ARCH
@@ -119,6 +129,27 @@ impl SpawnError {
             ),
             (Errno::EPERM, _) => write!(f, "a security module or filter forbids it; look into its log"),
             _ => write!(f, "check the file with `file {path}`"),
+        }
+    }
+}
+
+/// What to do where the loader is there, and no loader for what names it (`ELIBBAD`).
+fn advice_on_bad_loader(f: &mut fmt::Formatter<'_>, format: &Format) -> fmt::Result {
+    match format {
+        Format::Script { interpreter } => write!(
+            f,
+            "the loader that its interpreter {} was linked for is not one for the interpreter's architecture, or damaged; \
+             install the interpreter anew",
+            interpreter.display()
+        ),
+        Format::Elf(Some(loader)) => write!(
+            f,
+            "the loader it was linked for, {}, is not one for this program's architecture, or damaged; install the libc of \
+             its architecture",
+            loader.display()
+        ),
+        Format::Elf(None) | Format::Other => {
+            write!(f, "what runs it is not for its architecture, or damaged")
         }
     }
 }

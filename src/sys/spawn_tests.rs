@@ -3,7 +3,8 @@
 use super::super::executable::open;
 use super::super::process::{ExitStatus, Signal};
 use super::super::testing::{
-    DEADLINE, alone, ended, eventually, file, finish, folder, patiently, script, spawn_patiently,
+    DEADLINE, alone, elf_that_names, ended, eventually, file, finish, folder, patiently, script,
+    spawn_patiently,
 };
 use super::*;
 use std::collections::BTreeSet;
@@ -233,8 +234,36 @@ fn a_missing_loader_is_named_as_such() {
     let Some(at) = bytes.windows(loader.len()).position(|window| window == loader) else { return };
     bytes[at + 1] = b'X';
     let error = fails(&open(&file(root.path(), "sh", bytes, 0o755)).unwrap());
-    assert_eq!(error.errno, libc::ENOENT);
-    assert!(error.to_string().contains("the loader it was linked for"), "{error}");
+    assert_eq!((error.errno, error.is_permanent()), (libc::ENOENT, true));
+    let text = error.to_string();
+    assert!(text.contains("the loader it was linked for, /") && text.contains("Xd-"), "{text}");
+}
+
+#[test]
+fn a_loader_of_another_architecture_is_named_as_such() {
+    let root = folder();
+    let sh = std::fs::read("/bin/sh").unwrap();
+    // Its own machine, and another of the same layout.
+    let machine = u16::from_le_bytes([sh[18], sh[19]]);
+    let loader = file(root.path(), "loader", elf_that_names("/x", true, true, machine ^ 0xff), 0o755);
+    let own = elf_that_names(loader.to_str().unwrap(), true, true, machine);
+    let (is_64_bit, is_little_endian) = (sh[4] == 2, sh[5] == 1);
+    if !is_64_bit || !is_little_endian {
+        return; // The bytes above are for such a machine.
+    }
+    let program = file(root.path(), "program", own, 0o755);
+    let error = fails(&open(&program).unwrap());
+    assert_eq!((error.errno, error.is_permanent()), (libc::ELIBBAD, true), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(loader.to_str().unwrap()) && text.contains("is not one for"), "{text}");
+    // The same of an interpreter's.
+    let script = file(root.path(), "script", format!("#!{}\n", program.display()), 0o755);
+    let error = fails(&open(&script).unwrap());
+    assert_eq!((error.errno, error.is_permanent()), (libc::ELIBBAD, true), "{error}");
+    assert!(error.to_string().contains("the loader that its interpreter"), "{error}");
+    // Nobody but the kernel knows what runs a file of another kind.
+    let error = SpawnError { errno: libc::ENOENT, format: Format::Other, ..error };
+    assert!(!error.is_permanent());
 }
 
 #[test]

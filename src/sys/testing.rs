@@ -81,6 +81,38 @@ pub(crate) fn script(folder: &Path, body: &str) -> PathBuf {
     file(folder, "script", format!("#!/bin/sh\n{body}\n"), 0o755)
 }
 
+/// An ELF file for that machine (`e_machine`) that names a loader, and has nothing to run.
+pub(crate) fn elf_that_names(loader: &str, is_64_bit: bool, is_little_endian: bool, machine: u16) -> Vec<u8> {
+    let (header_bytes, entry_bytes) = if is_64_bit { (64, 56) } else { (52, 32) };
+    let path_at = header_bytes + 2 * entry_bytes;
+    let mut elf = vec![0; path_at];
+    let mut put = |at: usize, length: usize, number: usize| {
+        let bytes = (number as u64).to_le_bytes();
+        elf[at..at + length].copy_from_slice(&bytes[..length]);
+        if !is_little_endian {
+            elf[at..at + length].reverse();
+        }
+    };
+    put(16, 2, 2); // e_type: ET_EXEC
+    put(18, 2, machine.into());
+    put(20, 4, 1); // e_version
+    let interp_at = header_bytes + entry_bytes;
+    put(interp_at, 4, 3); // p_type: PT_INTERP, the second of two
+    // e_phoff, e_ehsize, e_phentsize, e_phnum, p_offset, p_filesz
+    let (word, places) = if is_64_bit { (8, [32, 52, 54, 56, 8, 32]) } else { (4, [28, 40, 42, 44, 4, 16]) };
+    put(places[0], word, header_bytes);
+    put(places[1], 2, header_bytes);
+    put(places[2], 2, entry_bytes);
+    put(places[3], 2, 2);
+    put(interp_at + places[4], word, path_at);
+    put(interp_at + places[5], word, loader.len() + 1);
+    elf[..4].copy_from_slice(b"\x7fELF");
+    (elf[4], elf[5], elf[6]) = (1 + u8::from(is_64_bit), 2 - u8::from(is_little_endian), 1);
+    elf.extend_from_slice(loader.as_bytes());
+    elf.push(0);
+    elf
+}
+
 /// An executable whose exec hangs until its child is killed, or this is dropped.
 pub(crate) struct HangingExecutable {
     pub(crate) path: PathBuf,

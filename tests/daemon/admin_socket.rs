@@ -413,6 +413,40 @@ fn members_of_the_admin_group_control_the_daemon_over_their_own_socket() {
     chmod(&socket, 0o666);
     let denied = ctl(NOBODY, &["status"]);
     assert!(denied.code == 7 && denied.stderr.contains("and members of group 4711"), "{denied:?}");
+    // What somebody removes, or puts in its place, is made again, and the other socket left alone.
+    let inode = |path: &std::path::Path| path.symlink_metadata().unwrap().ino();
+    let own = inode(&world.runtime_dir().join("admin.sock"));
+    for remove in ["file", "folder", "replace"] {
+        let before = daemon.records("").len();
+        match remove {
+            "file" => std::fs::remove_file(&socket).unwrap(),
+            "folder" => std::fs::remove_dir_all(socket.parent().unwrap()).unwrap(),
+            _ => {
+                // A dead socket of the daemon's user.
+                let other = world.path().join("other");
+                drop(std::os::unix::net::UnixListener::bind(&other).unwrap());
+                std::fs::rename(&other, &socket).unwrap();
+            }
+        }
+        eventually("the group is let in again", || (ctl(4711, &["status"]).code == 0).then_some(()));
+        let told = eventually("it is told", || {
+            let records = daemon.records("");
+            records[before..].iter().find(|record| record.event == "runtime_dir_made").cloned()
+        });
+        assert_eq!(told.message, "the admin group's socket was removed or replaced; it was made again");
+        let found = socket.symlink_metadata().unwrap();
+        assert_eq!((found.permissions().mode() & 0o7777, found.gid()), (0o660, 4711), "{remove}");
+    }
+    assert_eq!(inode(&world.runtime_dir().join("admin.sock")), own);
+    // Where something else has the name, that is told once, and it is tried again until it is gone.
+    std::fs::rename(world.script("precious", "precious"), &socket).unwrap();
+    let fault = daemon
+        .recorded("", EventKind::HostFault, |record| record.message.contains("the admin group's socket"));
+    assert!(fault.error.unwrap().contains("is there and no socket of this user"));
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
+    assert_eq!(daemon.ctl(&["status"]).code, 0);
+    std::fs::remove_file(&socket).unwrap();
+    eventually("the group is let in again", || (ctl(4711, &["status"]).code == 0).then_some(()));
     let ended = ctl(4711, &["shutdown"]);
     assert_eq!((ended.code, &*ended.stdout), (0, "the daemon has ended\n"), "{ended:?}");
     // Who may not look at the daemon's process knows by its lock, which it lets go of a moment before it is gone.

@@ -21,11 +21,14 @@ fn name(record: &Record) -> String {
 }
 
 /// One generation from its preparation until it is healthy.
-const UP: [&str; 6] = [
+const UP: [&str; 9] = [
     "launch_prepared",
     "launched",
+    "connection_awaited",
     "connected",
+    "authentication_started",
     "authenticated",
+    "capabilities_requested",
     "capabilities_reported",
     "state_changed:healthy",
 ];
@@ -51,7 +54,14 @@ fn a_whole_life_is_on_record_in_order() {
     let expected = [
         &["plugin_added", "state_changed:starting"][..],
         &UP,
-        &["admin_action", "call_timed_out", "late_answer", "exited", "restart_scheduled"],
+        &[
+            "admin_action",
+            "call_timed_out",
+            "late_answer",
+            "exited",
+            "cleanup_completed",
+            "restart_scheduled",
+        ],
         &UP,
         &["admin_action", "shutdown_requested", "state_changed:stopping", "exited"],
         &UP,

@@ -17,6 +17,7 @@ mod life;
 mod memory;
 mod nested;
 mod original;
+mod plain_output;
 mod standstill;
 mod umask;
 

@@ -34,6 +34,8 @@ const HARMLESS: [&str; 12] = [
     "ignore-shutdown",
 ];
 const HARMLESS_TOO: [&str; 1] = ["ignore-shutdown-and-term"];
+/// What no replacement would mend.
+const PERMANENT: [&str; 1] = ["wrong-protocol"];
 
 /// Waits as long as it takes on a busy machine; a case shortens the wait that it is about.
 fn patient() -> Policy {
@@ -58,7 +60,7 @@ fn every_mode_has_a_test() {
     let modes: BTreeSet<&str> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     let failing = [BEFORE_IT_IS_READY, AFTER_A_HEARTBEAT, AT_WORK].concat();
     let tested: BTreeSet<&str> =
-        failing.iter().map(|case| case.mode).chain(HARMLESS).chain(HARMLESS_TOO).collect();
+        failing.iter().map(|case| case.mode).chain(HARMLESS).chain(HARMLESS_TOO).chain(PERMANENT).collect();
     assert_eq!(modes, tested);
     assert!(modes.len() >= 47);
 }
@@ -96,6 +98,24 @@ fn a_plugin_that_fails_before_it_is_ready_is_replaced() {
             );
         },
     );
+}
+
+#[test]
+fn a_plugin_that_speaks_no_version_of_the_protocol_in_common_is_failed_at_once() {
+    let scene = Scene::new();
+    for mode in PERMANENT {
+        let case = scene.start(mode, &[], patient());
+        let status = case.plugin.wait_for(PluginState::Failed, SOON).unwrap();
+        let error = status.last_error.unwrap();
+        case.says(
+            &error,
+            &["no protocol version in common: the host speaks [1], the plugin [999]", "looked at every 30s"],
+        );
+        assert_eq!((status.generation.unwrap().get(), status.restarts), (1, 0), "{mode}: {error}");
+        // An operator's word is enough; what it is has not changed, but it behaves from now on.
+        case.plugin.start().unwrap();
+        case.plugin.wait_routable(None, SOON).unwrap();
+    }
 }
 
 #[test]

@@ -92,6 +92,39 @@ fn what_is_permanently_wrong_is_failed_after_one_launch_and_launched_once_it_is_
     assert_eq!(plugin.status().unwrap().generation.unwrap().get(), 2);
 }
 
+#[test]
+fn a_program_whose_loader_is_missing_is_failed_after_one_launch_with_the_loaders_name() {
+    let world = World::new();
+    let host = world.host();
+    // A copy of the shell that names another loader.
+    let mut shell = std::fs::read("/bin/sh").unwrap();
+    let find = |of: &[u8], bytes: &[u8]| bytes.windows(of.len()).position(|window| window == of);
+    let Some(begin) = find(b"/lib", &shell) else { return };
+    let length = find(b"\0", &shell[begin..]).unwrap();
+    let loader = world.path().join("l");
+    let name = loader.to_str().unwrap().as_bytes();
+    if name.len() > length {
+        return; // The folder for temporary files has too long a name.
+    }
+    let real = PathBuf::from(std::str::from_utf8(&shell[begin..begin + length]).unwrap());
+    shell[begin..begin + length].fill(0);
+    shell[begin..begin + name.len()].copy_from_slice(name);
+    let program = world.script("program", "");
+    std::fs::write(&program, shell).unwrap();
+    let plugin = host.add(PluginConfig::new("late".parse().unwrap(), &program).policy(patient())).unwrap();
+    plugin.start().unwrap();
+    let status = plugin.wait_for(PluginState::Failed, SOON).unwrap();
+    let error = status.last_error.unwrap();
+    let named = format!("the loader it was linked for, {}, does not exist", loader.display());
+    assert!(error.contains(&named) && error.contains("looked at every 30s"), "{error}");
+    assert_eq!((status.generation.unwrap().get(), status.restarts), (1, 0));
+    // Once there is one it runs, and has nothing to do.
+    put_executable(&real, &loader);
+    let events = host.subscribe(1000).unwrap();
+    plugin.start().unwrap();
+    next_event(&events, EventKind::Launched);
+}
+
 /// A file whose content does not matter, with that mode.
 fn file(world: &World, name: &str, mode: u32) -> PathBuf {
     let path = world.script(name, "#!/bin/sh\n");

@@ -168,7 +168,7 @@ impl World {
         model.is_looked_at = note.message.contains("once its files have changed");
         assert!(!model.unwanted, "given up although it is wanted down");
         let error = note.error.as_deref().unwrap_or_default();
-        if error.contains("restarts within") {
+        if error.contains(", which is the most; ") {
             let within = model.restarts.iter().filter(|at| now.since(**at) < policy.restart_window).count();
             assert_eq!(within, policy.restarts_max as usize, "given up before the limit");
         }

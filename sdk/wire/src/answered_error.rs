@@ -72,7 +72,7 @@ pub(crate) fn prefix(code: ErrorCode) -> String {
 #[must_use]
 pub fn told(outcome: Outcome, code: ErrorCode, message: &str, data: Option<&RawValue>) -> String {
     let begin = if is_marked(outcome, code, data) { prefix(code) } else { format!("{}: ", code.name()) };
-    begin + message
+    if message.is_empty() { begin.trim_end_matches(": ").to_owned() } else { begin + message }
 }
 
 /// The error object of an answer with an error: as it came, or marked. `said` is what is known of the call.

@@ -27,7 +27,7 @@ pub fn cut_front(text: &mut String, bytes_max: usize) {
         while !text.is_char_boundary(gone) {
             gone += 1;
         }
-        text.replace_range(..gone, &format!("[{gone} bytes cut] …"));
+        text.replace_range(..gone, &format!("[{gone} bytes cut] ..."));
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn bounded(mut message: Cow<'static, str>) -> Cow<'static, str> {
 /// What stands in place of so many bytes.
 #[must_use]
 pub fn cut_mark(bytes: usize) -> String {
-    format!("… [{bytes} bytes cut]")
+    format!("... [{bytes} bytes cut]")
 }
 
 /// The beginning of a text: whole characters of at most `bytes_max` bytes, without a mark.
@@ -87,7 +87,7 @@ mod tests {
                 let whole = unit.repeat(length);
                 let mut text = whole.clone();
                 cut_front(&mut text, 100);
-                let Some((mark, kept)) = text.split_once('…') else {
+                let Some((mark, kept)) = text.split_once("...") else {
                     assert_eq!(text, whole);
                     continue;
                 };
@@ -106,7 +106,7 @@ mod tests {
                 let (mut text, shown) = (whole.clone(), shown(&whole, 100));
                 cut(&mut text, 100);
                 assert_eq!(text, shown);
-                let Some((kept, mark)) = text.split_once('…') else {
+                let Some((kept, mark)) = text.split_once("...") else {
                     assert_eq!(text, whole);
                     continue;
                 };

@@ -147,7 +147,7 @@ impl ErrorObject {
 
 impl fmt::Display for ErrorObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}): {}", self.kind().name(), self.code, self.message)
+        write!(f, "{} ({}){}", self.kind().name(), self.code, crate::phrase::after_colon(&self.message))
     }
 }
 

@@ -177,14 +177,20 @@ events! {
     Launched = "launched", Kernel, Info;
     /// A generation ended before its process ran.
     LaunchFailed = "launch_failed", Kernel, Error;
+    /// The process that was launched is awaited on the generation's socket.
+    ConnectionAwaited = "connection_awaited", Auth, Debug;
     /// A process connected to the generation's socket.
     Connected = "connected", Auth, Debug;
     /// A connection was refused; the generation still waits for its own process.
     ConnectionRefused = "connection_refused", Auth, Warn;
+    /// The proof of identity began: the plugin's `host.hello` is awaited.
+    AuthenticationStarted = "authentication_started", Auth, Debug;
     /// The proof of identity succeeded: token, id, generation and versions are right.
     Authenticated = "authenticated", Auth, Info;
     /// The proof of identity failed.
     AuthenticationFailed = "authentication_failed", Auth, Error;
+    /// The plugin was asked for its capabilities.
+    CapabilitiesRequested = "capabilities_requested", Runtime, Debug;
     /// The plugin reported its capabilities.
     CapabilitiesReported = "capabilities_reported", Runtime, Info;
     /// The plugin's state changed.
@@ -223,6 +229,8 @@ events! {
     LetGo = "let_go", Kernel, Info;
     /// The process ended.
     Exited = "exited", Kernel, Info;
+    /// What was made for a generation whose process ran is removed: its socket, its token file, its connection.
+    CleanupCompleted = "cleanup_completed", Kernel, Debug;
     /// A restart is scheduled.
     RestartScheduled = "restart_scheduled", Runtime, Warn;
     /// The plugin is `failed`: it is not restarted until an operator acts or, after a permanent failure, its files have changed.
@@ -244,7 +252,7 @@ events! {
     /// The host did not run for a while (stopped, frozen, starved of the processor), or the machine was suspended. No deadline
     /// passes meanwhile.
     HostStoodStill = "host_stood_still", Kernel, Warn;
-    /// The runtime folder, its lock or the admin socket was removed or replaced, and was made again.
+    /// The runtime folder, its lock or an admin socket was removed or replaced, and was made again.
     RuntimeDirMade = "runtime_dir_made", Kernel, Error;
     /// The host has again what it lacked.
     HostShortageOver = "host_shortage_over", Kernel, Info;

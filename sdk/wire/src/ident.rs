@@ -258,7 +258,7 @@ impl Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token(…)")
+        write!(f, "Token(...)")
     }
 }
 

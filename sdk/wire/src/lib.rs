@@ -38,6 +38,7 @@ pub mod limits;
 pub mod memory;
 pub mod message;
 mod message_error;
+pub mod phrase;
 mod plugin_state;
 mod request_id;
 mod services;

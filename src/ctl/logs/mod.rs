@@ -166,6 +166,12 @@ impl Logs<'_> {
             let id = text
                 .parse::<PluginId>()
                 .map_err(|why| self.0.args.wrong(table::IDS, &text, &why.to_string()))?;
+            if let Some(kept) = id.reserved() {
+                let message =
+                    format!("\"{id}\" is no plugin: the name {kept} is kept for the daemon's own files");
+                return Err(Failure::new(Exit::UnknownPlugin, message)
+                    .hint("--daemon shows the daemon's own events, also those about sinks"));
+            }
             let source = of(id);
             if !is_folder(&source.folder)? {
                 let known: Vec<String> = plugins()?.iter().map(PluginId::to_string).collect();

@@ -9,10 +9,11 @@ use rpc_plugin_wire::event::{Component, EventKind};
 use rpc_plugin_wire::suggest::nearest;
 
 use EventKind::{
-    AdminAction, Authenticated, AuthenticationFailed, CallFailed, CallStarted, CallSucceeded, CallTimedOut,
-    CapabilitiesReported, Connected, ConnectionPoisoned, ConnectionRefused, Exited, GaveUp, HeartbeatMissed,
-    HostFault, LaunchFailed, LaunchPrepared, Launched, PluginAdded, ProtocolViolation, RestartScheduled,
-    ShutdownRequested, SignalSent, StateChanged,
+    AdminAction, Authenticated, AuthenticationFailed, AuthenticationStarted, CallFailed, CallStarted,
+    CallSucceeded, CallTimedOut, CapabilitiesReported, CapabilitiesRequested, CleanupCompleted, Connected,
+    ConnectionAwaited, ConnectionPoisoned, ConnectionRefused, Exited, GaveUp, HeartbeatMissed, HostFault,
+    LaunchFailed, LaunchPrepared, PluginAdded, ProtocolViolation, RestartScheduled, ShutdownRequested,
+    SignalSent, StateChanged,
 };
 
 /// The original's names of events, and what tells the same today.
@@ -21,13 +22,13 @@ pub(super) const ORIGINAL: &[(&str, &[EventKind])] = &[
     ("plugin_start_requested", &[LaunchPrepared]),
     ("plugin_start_failed", &[LaunchFailed]),
     ("plugin_started", &[StateChanged]),
-    ("plugin_dial_started", &[Launched]),
+    ("plugin_dial_started", &[ConnectionAwaited]),
     ("plugin_dial_succeeded", &[Connected]),
     ("plugin_dial_failed", &[ConnectionRefused, LaunchFailed]),
-    ("plugin_auth_started", &[Connected]),
+    ("plugin_auth_started", &[AuthenticationStarted]),
     ("plugin_auth_succeeded", &[Authenticated]),
     ("plugin_auth_failed", &[AuthenticationFailed, ConnectionRefused]),
-    ("plugin_capabilities_started", &[Authenticated]),
+    ("plugin_capabilities_started", &[CapabilitiesRequested]),
     ("plugin_capabilities_failed", &[LaunchFailed, ProtocolViolation]),
     ("plugin_capabilities_loaded", &[CapabilitiesReported]),
     ("heartbeat_healthy", &[StateChanged]),
@@ -47,7 +48,7 @@ pub(super) const ORIGINAL: &[(&str, &[EventKind])] = &[
     ("plugin_kill_requested", &[SignalSent]),
     ("plugin_killed", &[SignalSent, Exited]),
     ("plugin_stopped", &[Exited]),
-    ("runtime_cleanup_completed", &[Exited]),
+    ("runtime_cleanup_completed", &[CleanupCompleted]),
     ("runtime_cleanup_failed", &[HostFault]),
 ];
 

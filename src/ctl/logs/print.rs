@@ -14,8 +14,10 @@ use crate::ctl::out::Out;
 use rpc_plugin_wire::event::{Component, Record};
 use std::collections::VecDeque;
 
-/// A column is padded up to this width; what is wider sticks out. Characters.
-const PADDED_MAX: usize = 24;
+/// Columns are padded up to these widths; what is wider sticks out. Characters. The longest id has 64, and its generation
+/// stands behind it.
+const WHO_PADDED_MAX: usize = 72;
+const EVENT_PADDED_MAX: usize = 32;
 
 /// How a line begins that belongs to the event above it.
 const CONTINUED: &str = "    | ";
@@ -53,8 +55,8 @@ impl Printer {
     }
 
     fn widen(&mut self, who: &str, event: &str) {
-        self.who_width = self.who_width.max(width(who).min(PADDED_MAX));
-        self.event_width = self.event_width.max(width(event).min(PADDED_MAX));
+        self.who_width = self.who_width.max(width(who).min(WHO_PADDED_MAX));
+        self.event_width = self.event_width.max(width(event).min(EVENT_PADDED_MAX));
     }
 
     fn who(&self, index: usize, record: &Record) -> String {

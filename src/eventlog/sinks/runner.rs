@@ -17,6 +17,7 @@ use crate::eventlog::owner::{StreamOwner, owners};
 use crate::eventlog::waker::StreamWaker;
 use rpc_plugin_record::{Damage, Entry, FILE_NAME, Forward, Place, Position, segments};
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::phrase::count;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -282,8 +283,10 @@ impl Runner {
             return;
         }
         let (lost, name) = (std::mem::take(&mut self.lost_untold), &self.options.name);
-        let message =
-            format!("{lost} events could no longer be read from the record when sink {name} came to them");
+        let message = format!(
+            "{} could no longer be read from the record when sink {name} came to it",
+            count(lost, "event")
+        );
         let entry = Entry::new(EventKind::SinkGap).message(message);
         let details = serde_json::json!({"sink": name, "events_lost": lost});
         self.tell(entry, &details);

@@ -1,5 +1,6 @@
 //! Bringing a generation down, and what follows: nothing, a replacement, or giving up.
 
+use super::launch_events::discard;
 use super::link::LINGER;
 use super::permanent_fault::what_follows;
 use super::{Phase, Plugin, Rung, Step, Why};
@@ -65,7 +66,7 @@ impl Plugin {
                 self.enter(step, Phase::Ending(why, Rung::Preparation), Some(timeout));
             }
             Phase::Preparing | Phase::Spawning(_) => {
-                self.act(step, Action::Discard);
+                discard(self, step);
                 self.ended(step, why, None);
             }
             Phase::Ending(_, rung) => self.phase = Phase::Ending(why, rung),
@@ -158,7 +159,7 @@ impl Plugin {
         self.close_link(step, &format!("its process ended with {}", exit.text));
         self.process = None;
         self.last_exit = Some(PastExit { at: step.now, generation, report: exit.clone() });
-        self.act(step, Action::Discard);
+        discard(self, step);
         let why = match self.phase.clone() {
             // It did not end by itself, as whoever closes a connection is expected to, however it ended.
             Phase::Ending(Why::Lost(doing), Rung::Termed | Rung::Killed) => {
@@ -182,7 +183,7 @@ impl Plugin {
             note.pid = Some(process.pid);
             self.note(step, note);
         }
-        self.act(step, Action::Discard);
+        discard(self, step);
         self.ended(step, why, None);
     }
 

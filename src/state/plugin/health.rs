@@ -8,6 +8,7 @@ use rpc_plugin_wire::brief::own_result;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::handshake::FEATURE_SERIAL;
 use rpc_plugin_wire::life::{HealthStatus, Heartbeat, METHOD_HEARTBEAT, PluginState};
+use rpc_plugin_wire::phrase::count;
 use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -183,9 +184,9 @@ impl Plugin {
         let call = session.and_then(|session| session.signs_of_life(step.now).under_way);
         let failed = call.map_or("in a row failed".to_owned(), |call| format!("missed while {call}"));
         if self.config.is_by_hand() {
-            self.last_error = Some(format!("{missed} heartbeats {failed}: {problem}"));
+            self.last_error = Some(format!("{} {failed}: {problem}", count(missed.into(), "heartbeat")));
         } else if missed >= max {
-            self.fail(step, format!("{missed} heartbeats {failed}; the last: {problem}"));
+            self.fail(step, format!("{} {failed}; the last: {problem}", count(missed.into(), "heartbeat")));
         } else {
             self.last_error = Some(format!("{missed} of {max} heartbeats {failed}: {problem}"));
         }

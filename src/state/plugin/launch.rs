@@ -1,6 +1,7 @@
 //! Bringing a generation up: preparation, process, connection.
 
 use super::host_shortage::{wait_for_host, wait_for_thread};
+use super::launch_events::{authentication_started, connection_awaited};
 use super::{Phase, Plugin, PluginProcess, Rung, Step, Why};
 use crate::state::action::{Action, Note};
 use crate::state::launch_failure::{PermanentFault, PrepareFailure, SpawnFailure};
@@ -172,6 +173,7 @@ impl Plugin {
                 self.launched(step, pid);
                 return match self.policy.transport {
                     Transport::Unix => {
+                        connection_awaited(self, step);
                         self.enter(step, Phase::Connecting, Some(self.policy.connect_timeout));
                     }
                     Transport::Fd | Transport::Stdio => self.greet(step, generation),
@@ -242,7 +244,6 @@ impl Plugin {
             return false;
         }
         self.greet(step, generation);
-        self.note(step, Note::new(EventKind::Connected, "it connected"));
         true
     }
 
@@ -288,6 +289,7 @@ impl Plugin {
             session.tell_launch(&launch);
         }
         self.session = Some(session);
+        authentication_started(self, step);
         self.enter(step, Phase::Greeting, Some(self.hello_timeout()));
     }
 

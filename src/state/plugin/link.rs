@@ -1,5 +1,6 @@
 //! Speaking with a generation: what its session reports, and calls.
 
+use super::launch_events::{capabilities_reported, capabilities_requested};
 use super::logged::{Recorded, call_record, note_of_fds, note_of_late, note_of_malformed, record_end};
 use super::reasons::first_bytes_advice;
 use super::{Phase, Plugin, Rung, Step, Why};
@@ -268,6 +269,7 @@ impl Plugin {
         self.introduction = Some(introduction);
         self.act(step, Action::Trusted);
         let timeout = self.policy.ready_timeout;
+        capabilities_requested(self, step);
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));
         self.ask(step, Caller::Capabilities, METHOD_CAPABILITIES, timeout);
         self.handle_heartbeat_due(step);
@@ -285,11 +287,7 @@ impl Plugin {
         if let Some(problem) = problem {
             return self.fail(step, problem);
         }
-        let capabilities = self.capabilities().join(", ");
-        self.note(
-            step,
-            Note::new(EventKind::CapabilitiesReported, format!("its capabilities: {capabilities}")),
-        );
+        capabilities_reported(self, step);
         self.phase = Phase::Proving { capable: true, healthy };
         self.check_ready(step);
     }

@@ -16,6 +16,7 @@ use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{HostEvent, METHOD_EVENT, METHOD_LOG, PluginLog};
 use rpc_plugin_wire::limits::METHOD_BYTES_MAX;
 use rpc_plugin_wire::message::params_into;
+use rpc_plugin_wire::phrase::count;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -95,7 +96,8 @@ pub(super) fn note_of_late(gave_up: bool) -> Note {
 /// The note of what came too fast. Log and events have one allowance.
 fn note_of_dropped(lines: u64, bytes: u64) -> Note {
     let text = format!(
-        "{lines} events of {METHOD_LOG} or {METHOD_EVENT} came too fast; see output_bytes_per_second_max"
+        "{} of {METHOD_LOG} or {METHOD_EVENT} came too fast; see output_bytes_per_second_max",
+        count(lines, "event")
     );
     let details = json!({"stream": METHOD_LOG, "lines": lines, "bytes": bytes});
     Note::new(EventKind::OutputDropped, text).details(details)

@@ -11,6 +11,7 @@ mod end;
 mod health;
 mod host_shortage;
 mod launch;
+mod launch_events;
 mod link;
 mod logged;
 mod permanent_fault;

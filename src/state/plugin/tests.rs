@@ -460,7 +460,10 @@ fn what_the_host_lacks_counts_as_no_restart_and_passes_by_itself() {
         }
         bench.prepared();
         bench.spawned(Ok(PID));
-        assert_eq!(kinds(&mut bench), [EventKind::HostShortageOver, EventKind::Launched]);
+        assert_eq!(
+            kinds(&mut bench),
+            [EventKind::HostShortageOver, EventKind::Launched, EventKind::ConnectionAwaited]
+        );
         // An operator who stops it is obeyed at once.
         let mut bench = Bench::new(Policy { restart, ..policy() });
         bench.start();

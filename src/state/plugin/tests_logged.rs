@@ -52,6 +52,31 @@ fn what_a_plugin_logs_is_on_record_as_what_it_said() {
 }
 
 #[test]
+fn a_level_is_taken_in_any_case_and_by_the_names_that_loggers_have() {
+    let mut bench = Bench::new(policy());
+    bench.up();
+    bench.noted();
+    let table = [
+        ("DEBUG", Level::Debug),
+        ("Trace", Level::Debug),
+        ("Info", Level::Info),
+        ("NOTICE", Level::Info),
+        ("WARN", Level::Warn),
+        ("Warning", Level::Warn),
+        ("wArNiNg", Level::Warn),
+        ("ERROR", Level::Error),
+        ("Fatal", Level::Error),
+        ("CRITICAL", Level::Error),
+    ];
+    for (said, level) in table {
+        bench.logs(&json!({"level": said, "message": "m"}));
+        let notes = bench.noted();
+        let kinds: Vec<_> = notes.iter().map(|note| (note.kind, note.level)).collect();
+        assert_eq!(kinds, [(EventKind::PluginLogged, Some(level))], "{said}");
+    }
+}
+
+#[test]
 fn a_malformed_log_is_told_and_harms_nobody() {
     let mut bench = Bench::new(policy());
     bench.up();

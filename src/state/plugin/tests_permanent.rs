@@ -8,7 +8,7 @@ const OTHERS: LaunchFiles = LaunchFiles(2);
 
 /// Ways to fail permanently, from preparing on.
 type Fails = fn(&mut Bench);
-const WAYS: [(&str, Fails); 3] = [
+const WAYS: [(&str, Fails); 4] = [
     ("preparation", |bench| {
         let failure = PrepareFailure { permanent: true, ..PrepareFailure::from("no executable".to_owned()) };
         bench.found(Err(failure));
@@ -18,7 +18,19 @@ const WAYS: [(&str, Fails); 3] = [
         let reason = "no executable".to_owned();
         bench.spawned(Err(SpawnFailure { reason, busy: false, shortage: false, permanent: true }));
     }),
-    ("version", |bench| {
+    ("protocol version", |bench| {
+        bench.found(Ok(Token::from_bytes([7; 32])));
+        bench.spawned(Ok(PID));
+        bench.connected();
+        let hello = json!({
+            "token": "07".repeat(32), "plugin_id": "echo", "generation": bench.generation(),
+            "protocols": [2], "version": "1", "capabilities": ["echo"],
+        });
+        bench.frame(&json!({"jsonrpc": "2.0", "id": 0, "method": "host.hello", "params": hello}));
+        bench.write();
+        bench.exit(false);
+    }),
+    ("interface version", |bench| {
         bench.found(Ok(Token::from_bytes([7; 32])));
         bench.spawned(Ok(PID));
         bench.connected();

@@ -9,15 +9,16 @@ use std::fmt;
 /// Why a hello is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ProofError {
-    /// No version of an interface is common to both sides, in words: the same program says the same again.
-    NoCommonInterface(String),
+    /// No version of the protocol or of an interface is common to both sides, in words: the same program says the same
+    /// again.
+    NoCommonVersion(String),
     /// Anything else, in words.
     Other(String),
 }
 
 /// Fails the proof for a hello, and says whether the next one would be refused too.
 pub(super) fn reject_hello(session: &mut Session, cx: &mut Cx<'_>, id: &RequestId, error: &ProofError) {
-    if matches!(error, ProofError::NoCommonInterface(_)) {
+    if matches!(error, ProofError::NoCommonVersion(_)) {
         session.events.push_back(SessionEvent::LacksVersion);
     }
     session.reject(cx, Some(id), error.to_string());
@@ -25,7 +26,7 @@ pub(super) fn reject_hello(session: &mut Session, cx: &mut Cx<'_>, id: &RequestI
 
 impl fmt::Display for ProofError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ProofError::NoCommonInterface(why) | ProofError::Other(why)) = self;
+        let (ProofError::NoCommonVersion(why) | ProofError::Other(why)) = self;
         f.write_str(why)
     }
 }
@@ -39,7 +40,9 @@ impl From<String> for ProofError {
 impl From<HelloError> for ProofError {
     fn from(error: HelloError) -> ProofError {
         match error {
-            HelloError::NoCommonInterface(..) => ProofError::NoCommonInterface(error.to_string()),
+            HelloError::NoCommonInterface(..) | HelloError::NoCommonProtocol(_) => {
+                ProofError::NoCommonVersion(error.to_string())
+            }
             _ => ProofError::Other(error.to_string()),
         }
     }

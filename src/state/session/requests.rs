@@ -166,7 +166,7 @@ impl Session {
             None => return,
             Some(Expired::Unsent(request)) => {
                 self.release(cx, &request);
-                let waited = rounded(cx.now.since(request.made_at));
+                let waited = rounded(request.waiter.timeout);
                 let message = format!("the plugin did not read it within {waited:?}");
                 let error = CallError::not_sent(ErrorCode::DeadlineExceeded, message);
                 return self.complete_with(cx, request, error);
@@ -177,18 +177,18 @@ impl Session {
             Some(Expired::Cancelled(request)) => (poisons_at(request), None),
             Some(Expired::Late(request)) => {
                 let waiter = &request.waiter;
-                let told =
-                    (waiter.caller, waiter.party.clone(), request.asked.method.clone(), request.made_at);
+                let times = (request.made_at, waiter.timeout);
+                let told = (waiter.caller, waiter.party.clone(), request.asked.method.clone(), times);
                 (poisons_at(request), Some(told))
             }
         };
         if let Some(at) = poisons_at {
             self.arm(cx, id, at);
         }
-        let Some((caller, party, method, made_at)) = told else { return };
+        let Some((caller, party, method, (made_at, timeout))) = told else { return };
         self.write_cancel(id);
         let took = cx.now.since(made_at);
-        let message = format!("no answer within {:?}", rounded(took));
+        let message = format!("no answer within {:?}", rounded(timeout));
         let error = self.here(CallError::indeterminate(ErrorCode::DeadlineExceeded, message));
         let mut end = self.end(Err(error));
         end.took = took;

@@ -84,7 +84,6 @@ pub(crate) const BEFORE_IT_IS_READY: &[Failing] = &[
     unproven("wrong-token", &["the token is not the one of this generation"]),
     unproven("wrong-id", &["it says it is plugin \"another\", launched was \"wrong-id\""]),
     unproven("wrong-generation", &["it says it is generation 2, launched was 1"]),
-    unproven("wrong-protocol", &["no protocol version in common", "the host speaks [1]", "the plugin [999]"]),
     unproven(
         "hello-malformed-capabilities",
         &["host.hello has invalid params", "\"work\"", "expected a sequence"],

@@ -25,9 +25,11 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/wire/src/health_status.rs", "names of what plugins say of themselves"),
     ("sdk/wire/src/memory.rs", "asks whether there is memory: without it a call ends, it does not go astray"),
     ("sdk/wire/src/informational.rs", "members that are only shown"),
+    ("sdk/wire/src/phrase.rs", "parts of sentences for people"),
     ("sdk/wire/src/plugin_state.rs", "names of states, as they are shown"),
     ("sdk/wire/src/services.rs", "params of what plugins ask of their host"),
     ("sdk/wire/src/stream.rs", "streams in band: their bytes, not the calls that open them"),
+    ("src/state/plugin/launch_events.rs", "events that tell how far a start is"),
     (
         "sdk/wire/src/bad_frame.rs",
         "frames that are no messages: whether an id was asked is checked elsewhere",
