@@ -26,7 +26,7 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The target of calls: what a [`PluginHandle`](super::PluginHandle) and a
 /// [`CapabilityHandle`](super::CapabilityHandle) have in common. It keeps the host alive.
@@ -213,7 +213,8 @@ impl Callee {
     ) -> Result<Option<RegisteredCallbacks>, CallError> {
         check_params(params.as_deref()).map_err(|refused| at(refused.into(), &self.target))?;
         request.params = params;
-        request.timeout = options.timeout.map(|timeout| timeout.min(crate::state::policy::DURATION_MAX));
+        let left = options.time_left(Instant::now).map_err(|error| at(error, &self.target))?;
+        request.timeout = left.map(|left| left.min(crate::state::policy::DURATION_MAX));
         (request.idempotent, request.progress) = (options.idempotent, options.progress);
         request.fds = from_owned(parcel.fds);
         inherit(request).map_err(|error| at(error, &self.target))?;

@@ -122,6 +122,29 @@ fn a_call_that_nobody_waits_for_any_more_is_cancelled_in_the_plugin() {
 }
 
 #[test]
+fn calls_share_one_deadline_and_what_is_made_after_it_is_not_sent() {
+    let world = World::new();
+    let host = world.host();
+    let plugin = sleeper(&world, &host);
+    let deadline = Instant::now() + 300 * MS;
+    let until = options().deadline(deadline);
+    let start = |options| plugin.call_start("sleep", &json!({"ms": 600_000}), options).unwrap();
+    let mut calls = CallSet::new();
+    calls.add("deadline", start(until));
+    calls.add("timeout", start(until.timeout(20 * MS)));
+    for wanted in ["timeout", "deadline"] {
+        let (key, result) = calls.next().unwrap();
+        assert_eq!((key, result.unwrap_err().code), (wanted, ErrorCode::DeadlineExceeded));
+    }
+    assert!(Instant::now() >= deadline);
+    let metrics = calls.metrics();
+    assert_eq!((metrics.failed, metrics.attempts, metrics.longest), (2, 2, None));
+    let error = plugin.call_start("sleep", &json!({"ms": 0}), until).unwrap_err();
+    assert_eq!((error.code, error.outcome), (ErrorCode::DeadlineExceeded, Outcome::NotSent));
+    assert_eq!((error.plugin_id.as_ref(), plugin.status().unwrap().calls_total), (Some(plugin.id()), 2));
+}
+
+#[test]
 fn a_call_left_to_itself_is_executed() {
     let world = World::new();
     let host = world.host();

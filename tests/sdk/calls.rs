@@ -124,6 +124,29 @@ fn at_the_deadline_the_host_is_told_and_its_late_answer_dropped() {
 }
 
 #[test]
+fn of_timeout_and_deadline_the_earlier_is_told_to_the_host() {
+    let plugin = plugin().method("go", |call: &Call, params: Value| {
+        let [timeout, deadline] =
+            ["timeout", "deadline"].map(|name| Duration::from_secs(params[name].as_u64().unwrap()));
+        let host = call.host().timeout(timeout).deadline(Instant::now() + deadline);
+        let kv = host.plugin("kv").timeout(timeout).deadline(Instant::now() + deadline);
+        let _: Value = host.call("svc", &())?;
+        Ok::<Value, HandlerError>(kv.call("kv.get", &())?)
+    });
+    let mut host = FakeHost::greeted(plugin);
+    for (timeout, deadline, least_ms) in [(5, 90, 4_000), (90, 5, 4_000), (90, 60, 59_000)] {
+        host.request(1, "go", &json!({"timeout": timeout, "deadline": deadline}));
+        for method in ["svc", "host.call"] {
+            let asked = host.expect(method);
+            let left = asked["deadline_ms"].as_u64().unwrap();
+            assert!((least_ms..=timeout.min(deadline) * 1000).contains(&left), "{method}: {left}");
+            host.answer(&asked, &json!(1));
+        }
+        host.recv();
+    }
+}
+
+#[test]
 fn a_cancelled_call_ends_what_it_has_called_at_once() {
     let mut host = FakeHost::greeted(asking().threads(1));
     host.request(1, "ask", &json!({}));
@@ -365,6 +388,7 @@ fn what_the_host_would_not_take_is_not_sent() {
             "name" => host.call("no name", &()),
             "array" => host.call("svc", &[1]),
             "time" => host.timeout(Duration::ZERO).call("svc", &()),
+            "late" => host.timeout(PATIENCE).deadline(Instant::now()).call("svc", &()),
             deep => {
                 let levels = deep.parse().unwrap();
                 let nested = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
@@ -381,6 +405,7 @@ fn what_the_host_would_not_take_is_not_sent() {
         ("name", "invalid_request"),
         ("array", "invalid_params"),
         ("time", "deadline_exceeded"),
+        ("late", "deadline_exceeded"),
         ("127", "invalid_params"),
     ];
     for (what, expected) in cases {

@@ -10,7 +10,7 @@ use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a call is to be made. The default is what whoever carries it says (a host: the plugin's policy), made once,
 /// without progress.
@@ -19,6 +19,8 @@ use std::time::Duration;
 pub struct CallOptions {
     /// See [`CallOptions::timeout()`].
     pub timeout: Option<Duration>,
+    /// See [`CallOptions::deadline()`].
+    pub deadline: Option<Instant>,
     /// See [`CallOptions::idempotent()`].
     pub idempotent: bool,
     /// See [`CallOptions::progress()`].
@@ -26,11 +28,38 @@ pub struct CallOptions {
 }
 
 impl CallOptions {
-    /// When the call ends at the latest; at most a day. It is for all tries together.
+    /// How long the call may take; at most a day. It is for all tries together. Where a deadline is given too, the earlier
+    /// of both counts.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> CallOptions {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// When the call ends at the latest, for calls that share one point in time; at most a day from now. Where a timeout is
+    /// given too, the earlier of both counts. A call whose deadline has passed before it is made is not sent.
+    ///
+    /// An [`Instant`] does not move with the clock on the wall. A time of day is converted when the call is made:
+    /// `Instant::now() + time.duration_since(SystemTime::now())?`; what sets the clock after that changes nothing.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Instant) -> CallOptions {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// What is left for the call at `now`: the earlier of timeout and deadline; `None` where neither is given.
+    ///
+    /// # Errors
+    /// `deadline_exceeded`, not sent: the deadline has passed.
+    #[doc(hidden)]
+    pub fn time_left(&self, now: impl FnOnce() -> Instant) -> Result<Option<Duration>, CallError> {
+        let Some(deadline) = self.deadline else { return Ok(self.timeout) };
+        let left = deadline.saturating_duration_since(now());
+        if left.is_zero() {
+            let text = "its deadline had passed before it was made";
+            return Err(CallError::not_sent(ErrorCode::DeadlineExceeded, text));
+        }
+        Ok(Some(self.timeout.map_or(left, |timeout| timeout.min(left))))
     }
 
     /// Whether the call may be executed more than once. The host then repeats it by itself, within its deadline, when
@@ -64,7 +93,7 @@ pub fn make<C: Caller + ?Sized, R: DeserializeOwned>(
     arguments: impl FnOnce(&mut Writer),
 ) -> Result<R, CallError> {
     let (params, parcel) = write_arguments(arguments)?;
-    let CallOptions { timeout, idempotent, .. } = options;
+    let (timeout, idempotent) = (options.time_left(Instant::now)?, options.idempotent);
     let method = Cow::Borrowed(method);
     let reply = caller.make(Outgoing { method: method.clone(), params, parcel, timeout, idempotent })?;
     unpack(&method, reply)
@@ -127,5 +156,24 @@ pub const fn check_method(name: &str) {
     while let [byte, after @ ..] = rest {
         assert!(byte.is_ascii() && *byte != b'#', "a method's name has ASCII letters, digits and `_` only");
         rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_timeout_and_deadline_the_earlier_counts() {
+        let now = Instant::now();
+        let after = |ms| now + Duration::from_millis(ms);
+        let options = CallOptions::default();
+        assert_eq!(options.time_left(|| now).unwrap(), None);
+        let left = |options: CallOptions| options.time_left(|| now).unwrap().map(|left| left.as_millis());
+        assert_eq!(left(options.deadline(after(300))), Some(300));
+        assert_eq!(left(options.deadline(after(300)).timeout(Duration::from_millis(200))), Some(200));
+        assert_eq!(left(options.timeout(Duration::from_millis(400)).deadline(after(300))), Some(300));
+        let passed = options.deadline(now).timeout(Duration::from_secs(1)).time_left(|| now).unwrap_err();
+        assert_eq!((passed.code, passed.outcome), (ErrorCode::DeadlineExceeded, Outcome::NotSent));
     }
 }

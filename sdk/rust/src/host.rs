@@ -6,6 +6,7 @@
 
 use crate::pending_call::PendingCall;
 use crate::requester::{OnProgress, OpenRequest, Requester};
+use rpc_plugin_interface::CallOptions;
 use rpc_plugin_interface::caller::{Caller, Outgoing, Reply, outgoing};
 use rpc_plugin_interface::context::Context;
 use rpc_plugin_wire::ident::{check_capability, check_method};
@@ -18,7 +19,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The way from a plugin's definition to its session, which comes later and ends earlier than some who use it. Clones
 /// lead to the same session.
@@ -56,12 +57,13 @@ pub struct Host {
     link: HostLink,
     context: Option<Context>,
     timeout: Option<Duration>,
+    deadline: Option<Instant>,
     on_progress: Option<OnProgress>,
 }
 
 impl Host {
     pub(crate) fn new(link: HostLink, context: Option<Context>) -> Host {
-        Host { link, context, timeout: None, on_progress: None }
+        Host { link, context, timeout: None, deadline: None, on_progress: None }
     }
 
     /// Calls are given up after `timeout`, or at the deadline of the call that they are made for if that is sooner.
@@ -69,6 +71,13 @@ impl Host {
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Host {
         Host { timeout: Some(timeout), ..self }
+    }
+
+    /// Calls are given up at `deadline`, or after the timeout, or at the deadline of the call that they are made for: what
+    /// comes first. An [`Instant`] does not move with the clock on the wall.
+    #[must_use]
+    pub fn deadline(self, deadline: Instant) -> Host {
+        Host { deadline: Some(deadline), ..self }
     }
 
     /// Asks to be told how far calls are. `tell` gets each value that the other side says, on the thread that waits for
@@ -144,7 +153,9 @@ impl Host {
     }
 
     fn begin(&self, made: Outgoing) -> Result<OpenRequest, CallError> {
-        let made = Outgoing { timeout: made.timeout.or(self.timeout), ..made };
+        let mut options = CallOptions::default();
+        (options.timeout, options.deadline) = (made.timeout.or(self.timeout), self.deadline);
+        let made = Outgoing { timeout: options.time_left(Instant::now)?, ..made };
         self.link.requester()?.begin(self.context.as_ref(), made, self.on_progress.clone())
     }
 }
@@ -186,6 +197,12 @@ impl Remote {
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Remote {
         Remote { host: self.host.timeout(timeout), ..self }
+    }
+
+    /// As [`Host::deadline`].
+    #[must_use]
+    pub fn deadline(self, deadline: Instant) -> Remote {
+        Remote { host: self.host.deadline(deadline), ..self }
     }
 
     /// As [`Host::on_progress`].

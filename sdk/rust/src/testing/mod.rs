@@ -33,7 +33,7 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The id as which a plugin is launched.
 const PLUGIN_ID: &str = "tested";
@@ -155,7 +155,8 @@ impl TestHost {
         options: CallOptions,
     ) -> Result<TestCall, CallError> {
         let (params, parcel) = pack(params)?;
-        let CallOptions { timeout, idempotent, progress, .. } = options;
+        let timeout = options.time_left(Instant::now)?;
+        let CallOptions { idempotent, progress, .. } = options;
         let method = Cow::Owned(method.to_owned());
         let call = Outgoing { method, params, parcel, timeout, idempotent };
         Ok(TestCall::new(&self.connection, self.connection.call(call, progress)?))
