@@ -23,10 +23,11 @@ use rpc_plugin_wire::{CallError, ErrorCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The target of calls: what a [`PluginHandle`](super::PluginHandle) and a
 /// [`CapabilityHandle`](super::CapabilityHandle) have in common. It keeps the host alive.
@@ -36,10 +37,12 @@ pub struct Callee {
     pub(super) target: Target,
 }
 
-/// The options of a call of a client.
-fn options(timeout: Option<Duration>, idempotent: bool, progress: bool) -> CallOptions {
-    let options = CallOptions::default().idempotent(idempotent).progress(progress);
-    timeout.map_or(options, |timeout| options.timeout(timeout))
+/// Takes a call of a client apart: its method, params, what travels beside them, and its options.
+fn unpacked(call: Outgoing, progress: bool) -> (Cow<'static, str>, Option<String>, Parcel, CallOptions) {
+    let Outgoing { method, params, parcel, timeout, idempotent, retry } = call;
+    let mut options = CallOptions::default().idempotent(idempotent).progress(progress);
+    (options.timeout, options.retry) = (timeout, retry);
+    (method, params, parcel, options)
 }
 
 impl fmt::Debug for Callee {
@@ -121,8 +124,7 @@ impl Callee {
 
     /// Makes a call that is packed already; `is_callback`: into a call of the plugin's own.
     pub(super) fn make_call(&self, call: Outgoing, is_callback: bool) -> Result<Reply, CallError> {
-        let Outgoing { method, params, parcel, timeout, idempotent } = call;
-        let options = options(timeout, idempotent, false);
+        let (method, params, parcel, options) = unpacked(call, false);
         let mut call = CallRequest::new(self.target.clone(), method);
         let _registered = self.fill(&mut call, params, parcel, options)?;
         call.is_callback = is_callback;
@@ -216,6 +218,7 @@ impl Callee {
         let left = options.time_left(Instant::now).map_err(|error| at(error, &self.target))?;
         request.timeout = left.map(|left| left.min(crate::state::policy::DURATION_MAX));
         (request.idempotent, request.progress) = (options.idempotent, options.progress);
+        request.retry = options.retry;
         request.fds = from_owned(parcel.fds);
         inherit(request).map_err(|error| at(error, &self.target))?;
         Ok(self.host.called_back.register(&self.target, parcel.callbacks))
@@ -289,8 +292,7 @@ impl Caller for Watched<'_> {
             let error = CallError::not_sent(ErrorCode::Cancelled, "its caller had cancelled the call before");
             return Err(at(error, &self.callee.target));
         }
-        let Outgoing { method, params, parcel, timeout, idempotent } = call;
-        let options = options(timeout, idempotent, self.tell.is_some());
+        let (method, params, parcel, options) = unpacked(call, self.tell.is_some());
         let pending = self.callee.start_text(&method, params, parcel, options)?;
         let CallReply { result, fds, .. } =
             pending.wait_watched(self.tell.as_deref(), self.token.as_ref())?;

@@ -5,6 +5,7 @@
 use super::fds::Fds;
 use super::time::Time;
 use rpc_plugin_peer::Party;
+use rpc_plugin_wire::retry_limits::RetryLimits;
 use rpc_plugin_wire::{CallError, Chain, Generation, PluginId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -37,6 +38,8 @@ pub struct CallRequest {
     pub until: Option<Time>,
     /// Whether it may be executed more than once, so that the host may repeat it.
     pub idempotent: bool,
+    /// The limits of that; `None`: its deadline alone.
+    pub retry: Option<RetryLimits>,
     /// Whether its caller wants to know how far it is.
     pub progress: bool,
     /// The calls that led to it.
@@ -59,6 +62,7 @@ impl CallRequest {
             timeout: None,
             until: None,
             idempotent: false,
+            retry: None,
             progress: false,
             chain: Chain::default(),
             fds: Fds::new(),

@@ -43,6 +43,7 @@ pub(super) fn forwarded(now: Time, target: Target, asked: Asked) -> CallRequest 
         params: asked.params.map(raw_into_text),
         timeout: asked.deadline.map(|deadline| deadline.since(now)),
         idempotent: false,
+        retry: None,
         progress: asked.progress,
         chain: asked.chain,
         fds: asked.fds,

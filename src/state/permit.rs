@@ -25,8 +25,9 @@ pub fn permit(
     key: PluginKey,
     asked: Asked,
 ) -> Result<CallRequest, ErrorObject> {
-    let HostCall { plugin_id, capability, method, params, idempotent } =
+    let HostCall { plugin_id, capability, method, params, idempotent, retry } =
         params_into(asked.params.as_deref())?;
+    let idempotent = idempotent || retry.is_some();
     params.as_ref().map_or(Ok(()), |params| check_object(params.get()))?;
     let allowed = |names: &[String], name: &str| names.iter().any(|known| known == name || known == ANY);
     let may_call = supervisor.plugin(key).map(|plugin| &plugin.config().may_call);
@@ -61,7 +62,7 @@ pub fn permit(
     // The host serves none of it itself, so the chain is the plugin's as it is.
     let params = params.map(raw_into_text);
     let method = method.into();
-    Ok(CallRequest { method, params, idempotent, ..forwarded(now, target, asked) })
+    Ok(CallRequest { method, params, idempotent, retry, ..forwarded(now, target, asked) })
 }
 
 #[cfg(test)]

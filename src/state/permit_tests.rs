@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::state::plugin_config::PluginConfig;
+use rpc_plugin_wire::retry_limits::RetryLimits;
 use rpc_plugin_wire::{Chain, Generation, RequestId};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -91,6 +92,8 @@ fn what_is_malformed_is_told_before_what_is_denied() {
         json!({"plugin_id": "b", "method": "m", "params": "x"}),
         json!({"plugin_id": "b", "method": "m", "more": 1}),
         json!({"plugin_id": "b", "method": "m", "idempotent": 1}),
+        json!({"plugin_id": "b", "method": "m", "retry": {"attempts": 3}}),
+        json!({"plugin_id": "b", "method": "m", "retry": {"attempts": -3, "backoff_ms": 10}}),
     ] {
         assert_eq!(permit(&[], &[], &params), Err(ErrorCode::InvalidParams), "{params}");
     }
@@ -113,13 +116,17 @@ fn the_call_has_what_the_request_has() {
         ..asked(Some(params))
     };
     let call = super::permit(&host, now, key, request).unwrap();
-    assert!(call.idempotent && call.progress && !call.is_callback);
+    assert!(call.idempotent && call.progress && !call.is_callback && call.retry.is_none());
     assert_eq!((&*call.method, call.params.as_deref()), ("kv.put", Some("{\"k\":[1,2]}")));
     assert_eq!((call.timeout, call.fds.len()), (Some(Duration::from_millis(300)), 1));
     assert_eq!(call.chain.to_string(), "a/7/3");
     let plain = json!({"plugin_id": "b", "method": "kv.get"});
     let call = super::permit(&host, now, key, asked(Some(plain.clone()))).unwrap();
     assert_eq!((call.idempotent, call.timeout, call.params.as_deref()), (false, None, None));
+    // Limits of repeats say that it may be repeated.
+    let limits = json!({"plugin_id": "b", "method": "m", "retry": {"attempts": 3, "backoff_ms": 40}});
+    let call = super::permit(&host, now, key, asked(Some(limits))).unwrap();
+    assert_eq!((call.idempotent, call.retry), (true, Some(RetryLimits::new(3, Duration::from_millis(40)))));
     // A deadline that has passed is one.
     let late = Asked { deadline: Some(Time::ZERO), ..asked(Some(plain.clone())) };
     assert_eq!(super::permit(&host, now, key, late).unwrap().timeout, Some(Duration::ZERO));

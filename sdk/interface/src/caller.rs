@@ -5,6 +5,7 @@
 use crate::parcel::{Parcel, collect};
 use rpc_plugin_wire::life::METHOD_CALLBACK;
 use rpc_plugin_wire::message::params_text;
+use rpc_plugin_wire::retry_limits::RetryLimits;
 use rpc_plugin_wire::{CallError, ErrorCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -26,6 +27,8 @@ pub struct Outgoing {
     pub timeout: Option<Duration>,
     /// Whether it may be repeated where it is not known to have happened.
     pub idempotent: bool,
+    /// The limits within which it is then repeated; `None`: until its deadline.
+    pub retry: Option<RetryLimits>,
 }
 
 /// What a call came to.

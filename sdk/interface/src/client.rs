@@ -6,6 +6,7 @@
 use crate::arguments::{Writer, write_arguments};
 use crate::arrived::{Arrived, provide};
 use crate::caller::{Caller, Outgoing, Reply, outgoing};
+use rpc_plugin_wire::retry_limits::RetryLimits;
 use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,8 @@ pub struct CallOptions {
     pub deadline: Option<Instant>,
     /// See [`CallOptions::idempotent()`].
     pub idempotent: bool,
+    /// See [`CallOptions::retry()`].
+    pub retry: Option<RetryLimits>,
     /// See [`CallOptions::progress()`].
     pub progress: bool,
 }
@@ -71,6 +74,20 @@ impl CallOptions {
         self
     }
 
+    /// Makes the call idempotent, and bounds its repeats: it is tried `attempts` times at the most, the first time included,
+    /// within its deadline all the same. The wait before the second try is `backoff`, at most a minute, and each further
+    /// one twice as long up to a minute; less up to half of it by chance. Without this an idempotent call is repeated until
+    /// its deadline, with waits of 10 ms up to a second.
+    ///
+    /// A wait ends early when the plugin becomes routable, and time in which no plugin takes calls costs no attempt. The
+    /// error of the last try is the end of the call, with its [`CallError::tries`].
+    #[must_use]
+    pub fn retry(mut self, attempts: u32, backoff: Duration) -> CallOptions {
+        self.idempotent = true;
+        self.retry = Some(RetryLimits::new(attempts, backoff));
+        self
+    }
+
     /// Whether the other side is asked to tell of the call's progress: for calls that are begun, and can be asked for
     /// it meanwhile. Whoever makes the calls of a client is given a function instead (`on_progress`).
     #[must_use]
@@ -93,9 +110,11 @@ pub fn make<C: Caller + ?Sized, R: DeserializeOwned>(
     arguments: impl FnOnce(&mut Writer),
 ) -> Result<R, CallError> {
     let (params, parcel) = write_arguments(arguments)?;
-    let (timeout, idempotent) = (options.time_left(Instant::now)?, options.idempotent);
+    let timeout = options.time_left(Instant::now)?;
+    let CallOptions { idempotent, retry, .. } = options;
     let method = Cow::Borrowed(method);
-    let reply = caller.make(Outgoing { method: method.clone(), params, parcel, timeout, idempotent })?;
+    let reply =
+        caller.make(Outgoing { method: method.clone(), params, parcel, timeout, idempotent, retry })?;
     unpack(&method, reply)
 }
 

@@ -52,6 +52,7 @@ pub use parcel::Parcel;
 pub use rpc_plugin_wire::call_error::CallError;
 pub use rpc_plugin_wire::describe::{Description, MethodDescription};
 pub use rpc_plugin_wire::error::{ErrorCode, ErrorObject};
+pub use rpc_plugin_wire::retry_limits::RetryLimits;
 pub use table::{InterfaceError, InterfaceTable, Interfaces};
 
 /// What the code that [`interface!`] writes is made of. Not for others.

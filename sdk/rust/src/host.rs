@@ -6,9 +6,9 @@
 
 use crate::pending_call::PendingCall;
 use crate::requester::{OnProgress, OpenRequest, Requester};
-use rpc_plugin_interface::CallOptions;
 use rpc_plugin_interface::caller::{Caller, Outgoing, Reply, outgoing};
 use rpc_plugin_interface::context::Context;
+use rpc_plugin_interface::{CallOptions, RetryLimits};
 use rpc_plugin_wire::ident::{check_capability, check_method};
 use rpc_plugin_wire::life::{METHOD_CALL, METHOD_EVENT};
 use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
@@ -143,13 +143,23 @@ impl Host {
     /// Another plugin, which the host has to allow (`may_call`).
     #[must_use]
     pub fn plugin(&self, plugin_id: &str) -> Remote {
-        Remote { host: self.clone(), target: Target::Plugin(plugin_id.to_owned()), idempotent: false }
+        Remote {
+            host: self.clone(),
+            target: Target::Plugin(plugin_id.to_owned()),
+            idempotent: false,
+            retry: None,
+        }
     }
 
     /// Any healthy plugin that has this capability, which the host has to allow (`may_call_capabilities`).
     #[must_use]
     pub fn capability(&self, capability: &str) -> Remote {
-        Remote { host: self.clone(), target: Target::Capability(capability.to_owned()), idempotent: false }
+        Remote {
+            host: self.clone(),
+            target: Target::Capability(capability.to_owned()),
+            idempotent: false,
+            retry: None,
+        }
     }
 
     fn begin(&self, made: Outgoing) -> Result<OpenRequest, CallError> {
@@ -184,6 +194,7 @@ pub struct Remote {
     host: Host,
     target: Target,
     idempotent: bool,
+    retry: Option<RetryLimits>,
 }
 
 impl Remote {
@@ -191,6 +202,14 @@ impl Remote {
     #[must_use]
     pub fn idempotent(self) -> Remote {
         Remote { idempotent: true, ..self }
+    }
+
+    /// Calls may be repeated, and are tried `attempts` times at the most, the first time included. The wait before the
+    /// second try is `backoff`, in whole milliseconds; see [`CallOptions::retry()`]. A host that does not know this answers
+    /// `invalid_params`.
+    #[must_use]
+    pub fn retry(self, attempts: u32, backoff: Duration) -> Remote {
+        Remote { idempotent: true, retry: Some(RetryLimits::new(attempts, backoff)), ..self }
     }
 
     /// As [`Host::timeout`].
@@ -272,6 +291,11 @@ impl Remote {
         if self.idempotent || made.idempotent {
             text.push_str(",\"idempotent\":true");
         }
+        if let Some(limits) = made.retry.or(self.retry)
+            && let Ok(limits) = serde_json::to_string(&limits)
+        {
+            let _ = write!(text, ",\"retry\":{limits}");
+        }
         text.push('}');
         Ok(text)
     }
@@ -303,7 +327,20 @@ mod tests {
         assert!(call.capability.is_none() && !call.idempotent);
         let call = read(host.capability("kv").idempotent().envelope(&made("kv.get", None)).unwrap());
         assert_eq!((call.capability.as_deref(), call.idempotent), (Some("kv"), true));
-        assert!(call.plugin_id.is_none() && call.params.is_none());
+        assert!(call.plugin_id.is_none() && call.params.is_none() && call.retry.is_none());
+        let kv = host.capability("kv").retry(3, Duration::from_millis(20));
+        let call = read(kv.envelope(&made("kv.get", None)).unwrap());
+        assert_eq!(
+            (call.idempotent, call.retry),
+            (true, Some(RetryLimits::new(3, Duration::from_millis(20))))
+        );
+        let of_client = Outgoing { retry: Some(RetryLimits::new(7, Duration::MAX)), ..made("kv.get", None) };
+        let call = read(kv.envelope(&of_client).unwrap());
+        assert_eq!(
+            call.retry,
+            Some(RetryLimits::new(7, Duration::from_millis(u64::MAX))),
+            "a client's options count"
+        );
     }
 
     #[test]

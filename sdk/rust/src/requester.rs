@@ -72,7 +72,7 @@ impl Requester {
         made: Outgoing,
         on_progress: Option<OnProgress>,
     ) -> Result<OpenRequest, CallError> {
-        let Outgoing { method, params, parcel, timeout, idempotent: _ } = made;
+        let Outgoing { method, params, parcel, timeout, .. } = made;
         check(&method, params.as_deref(), parcel.fds.len())?;
         let chain = self.chain_of(context)?;
         let now = Instant::now();

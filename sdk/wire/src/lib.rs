@@ -41,6 +41,7 @@ mod message_error;
 pub mod phrase;
 mod plugin_state;
 mod request_id;
+pub mod retry_limits;
 mod services;
 pub mod stream;
 pub mod suggest;

@@ -3,6 +3,7 @@
 
 use crate::event::{Level, level_as_said};
 use crate::ident::PluginId;
+use crate::retry_limits::RetryLimits;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -50,6 +51,9 @@ pub struct HostCall {
     /// Whether the host may repeat it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub idempotent: bool,
+    /// The limits within which the host repeats it, which says that it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryLimits>,
 }
 
 /// What a plugin tells whoever listens at the host: [`METHOD_EVENT`](crate::life::METHOD_EVENT).

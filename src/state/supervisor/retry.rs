@@ -5,8 +5,9 @@
 //! repeat what the plugin has answered, unless it was being ended and says that it broke the call off, or what cannot
 //! become better: denied, too large, unknown.
 //!
-//! What always holds: such a call ends once, by its deadline; between two tries lies its backoff, or the plugin
-//! became routable; what is kept to be sent again is bounded; nothing is tried where nobody takes calls.
+//! What always holds: such a call ends once, by its deadline and with the last try that it may have; between two tries
+//! lies its backoff, or the plugin became routable; what is kept to be sent again is bounded; nothing is tried where
+//! nobody takes calls.
 
 use super::Supervisor;
 use crate::state::action::{Action, Note};
@@ -29,8 +30,10 @@ pub(super) const RETRY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The first wait between two tries; each further one is twice as long.
 const BACKOFF_INITIAL: Duration = Duration::from_millis(10);
-/// The longest wait between two tries.
+/// The longest wait between two tries of a call that does not name its backoff.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// The longest wait between two tries of one that does.
+const NAMED_BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// The least of a wait that jitter leaves of it. Percent.
 const BACKOFF_PERCENT_MIN: u32 = 50;
 
@@ -42,8 +45,10 @@ struct Retry {
     timeout: Duration,
     deadline: Time,
     tries: u32,
+    tries_max: u32,
     /// The next wait before a try.
     backoff: Duration,
+    backoff_max: Duration,
     /// An earlier try may have been executed.
     was_sent: bool,
     /// Why the last try failed.
@@ -160,12 +165,18 @@ impl Supervisor {
         request: CallRequest,
     ) -> Option<PluginKey> {
         let timeout = request.timeout.unwrap_or_else(|| self.call_timeout(&request.target));
+        let (tries_max, backoff, backoff_max) = match request.retry {
+            None => (u32::MAX, BACKOFF_INITIAL, BACKOFF_MAX),
+            Some(limits) => (limits.attempts, limits.backoff.min(NAMED_BACKOFF_MAX), NAMED_BACKOFF_MAX),
+        };
         let retry = Retry {
             timeout,
             deadline: now.plus(timeout),
             request,
             tries: 0,
-            backoff: BACKOFF_INITIAL,
+            tries_max,
+            backoff,
+            backoff_max,
             was_sent: false,
             last: None,
             at: None,
@@ -241,8 +252,9 @@ impl Supervisor {
         let Some(retry) = self.retries.calls.get_mut(&key) else { return Some(end) };
         let plugin = retry.at.and_then(|at| self.plugins.get(&at));
         let is_stopping = plugin.is_some_and(|plugin| plugin.state() == PluginState::Stopping);
+        let may_repeat = !self.ending && retry.deadline > now && retry.tries < retry.tries_max;
         match &end.result {
-            Err(error) if is_repeatable(error, is_stopping) && !self.ending && retry.deadline > now => {
+            Err(error) if may_repeat && is_repeatable(error, is_stopping) => {
                 retry.was_sent |= error.outcome != Outcome::NotSent;
                 retry.last = Some(error.clone());
                 self.arm_backoff(now, key);
@@ -257,7 +269,7 @@ impl Supervisor {
         let Some(retry) = self.retries.calls.get_mut(&key) else { return };
         let percent = self.rng.u32(BACKOFF_PERCENT_MIN..=100);
         let at = now.plus(retry.backoff * percent / 100).min(retry.deadline);
-        retry.backoff = (retry.backoff * 2).min(BACKOFF_MAX);
+        retry.backoff = (retry.backoff * 2).min(retry.backoff_max);
         retry.timer = Some(self.timers.insert(at, Timer::Retry(key)));
     }
 

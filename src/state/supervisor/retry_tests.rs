@@ -8,6 +8,8 @@ use rpc_plugin_peer::Party;
 use rpc_plugin_wire::Token;
 use serde_json::{Value, json};
 
+#[path = "retry_tests_limits.rs"]
+mod limits;
 #[path = "retry_tests_routes.rs"]
 mod routes;
 
@@ -22,6 +24,8 @@ struct Bench {
     /// How each call ended, in order.
     ends: Vec<(u64, Result<String, CallError>)>,
     notes: Vec<Note>,
+    /// Of the call that ended last.
+    tries: Option<u32>,
 }
 
 fn policy() -> Policy {
@@ -48,7 +52,7 @@ impl Bench {
             let config = PluginConfig::new(id.parse().unwrap(), format!("/{id}")).policy(policy.clone());
             host.add(config, None).unwrap();
         }
-        Bench { host, now: Time::ZERO, ends: Vec::new(), notes: Vec::new() }
+        Bench { host, now: Time::ZERO, ends: Vec::new(), notes: Vec::new(), tries: None }
     }
 
     fn key(&self, id: &str) -> PluginKey {
@@ -59,7 +63,8 @@ impl Bench {
         while let Some(action) = self.host.poll_action() {
             match action {
                 Action::Complete(CallKey(number), end) => {
-                    let CallEnd { result, plugin_id, .. } = *end;
+                    let CallEnd { result, plugin_id, tries, .. } = *end;
+                    self.tries = Some(tries);
                     let result = result.map(|raw| format!("{} of {}", raw.get(), plugin_id.unwrap()));
                     self.ends.push((number, result));
                 }

@@ -156,9 +156,9 @@ impl TestHost {
     ) -> Result<TestCall, CallError> {
         let (params, parcel) = pack(params)?;
         let timeout = options.time_left(Instant::now)?;
-        let CallOptions { idempotent, progress, .. } = options;
+        let CallOptions { idempotent, retry, progress, .. } = options;
         let method = Cow::Owned(method.to_owned());
-        let call = Outgoing { method, params, parcel, timeout, idempotent };
+        let call = Outgoing { method, params, parcel, timeout, idempotent, retry };
         Ok(TestCall::new(&self.connection, self.connection.call(call, progress)?))
     }
 
