@@ -20,8 +20,8 @@ use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL, METHOD_PROGRESS, Progress};
 use rpc_plugin_wire::message::{self, params_into};
 use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{
-    BadFrame, CallError, ErrorCode, ErrorObject, Generation, Meant, Message, Notification, Request,
-    RequestId, Response, Token,
+    BadFrame, CallError, CancelCause, ErrorCode, ErrorObject, Generation, Meant, Message, Notification,
+    Request, RequestId, Response, Token,
 };
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -182,7 +182,7 @@ impl End for HostEnd {
 
     fn cancel(&mut self, now: Time, call: u64) -> Option<bool> {
         let mut cx = Cx { now, timers: &mut self.timers };
-        Some(self.session.cancel(&mut cx, Caller::Call(CallKey(call)))?.was_sent)
+        Some(self.session.cancel(&mut cx, Caller::Call(CallKey(call)), None)?.was_sent)
     }
 
     fn answer(&mut self, now: Time, id: &RequestId, result: Result<&RawValue, ErrorObject>, fds: Fds) {
@@ -232,7 +232,7 @@ impl End for HostEnd {
                     fds: asked.fds,
                     streams: asked.streams,
                 },
-                SessionEvent::Abandoned(id) => Told::GivenUp(id),
+                SessionEvent::Abandoned(id, _) => Told::GivenUp(id),
                 SessionEvent::BadFrame(..) | SessionEvent::LacksFds(_) => continue,
                 SessionEvent::LateAnswer(..) => Told::Late,
                 SessionEvent::Fault(fault) => Told::Fault(fault),
@@ -453,7 +453,7 @@ impl PartsEnd {
         let wrong = |error: ErrorObject| Violation::invalid(error.message);
         match &*notification.method {
             METHOD_CANCEL => {
-                let Cancel { id } = params_into(notification.params).map_err(wrong)?;
+                let Cancel { id, .. } = params_into(notification.params).map_err(wrong)?;
                 if self.asked.get(&id).is_some() {
                     self.told.push_back(Told::GivenUp(id));
                 }
@@ -590,7 +590,7 @@ impl End for PartsEnd {
                 Some(false)
             }
             GivenUp::Sent(_) => {
-                self.put_small(|out| message::write_cancel(out, id));
+                self.put_small(|out| message::write_cancel(out, id, None));
                 Some(true)
             }
         }
@@ -676,7 +676,7 @@ impl End for PartsEnd {
                 Some(Expired::Late(request)) => {
                     let call = request.waiter;
                     self.timers.insert((now.plus(policy().cancel_grace), id));
-                    self.put_small(|out| message::write_cancel(out, id));
+                    self.put_small(|out| message::write_cancel(out, id, Some(&CancelCause::DEADLINE)));
                     let error = CallError::indeterminate(ErrorCode::DeadlineExceeded, "no answer");
                     self.ended(call, Err(error));
                 }

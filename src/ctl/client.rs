@@ -245,7 +245,7 @@ impl AdminClient {
     /// Cancels a request. Its answer is waited for, but not for long.
     fn cancel(&mut self, method: &str, id: u64) -> Result<(), Failure> {
         let mut frame = Vec::new();
-        write_cancel(&mut frame, id);
+        write_cancel(&mut frame, id, None);
         self.send(method, &frame, &[])?;
         (self.begun, self.limit, self.wait) = (Instant::now(), WaitLimit::new(CANCEL_WAIT), CANCEL_WAIT);
         Ok(())

@@ -1,7 +1,7 @@
 //! Cancelling calls from elsewhere, through a token that they are made with.
 
 use rpc_plugin_interface::context::{Context, Hook, Served};
-use rpc_plugin_wire::RequestId;
+use rpc_plugin_wire::{CancelCause, RequestId};
 use std::fmt;
 
 /// Cancels calls from elsewhere: another thread, a signal handler's thread, the function that is told of progress.
@@ -18,7 +18,19 @@ impl CancelToken {
 
     /// Cancels the calls that are made with it. Their plugins are told, and they return.
     pub fn cancel(&self) {
-        self.0.cancel();
+        self.0.cancel(None);
+    }
+
+    /// Cancels the calls that are made with it, for this cause: at most 256 bytes, cut at a character. The handler of each,
+    /// the record, and whatever is cancelled because of it are told. The first cause counts.
+    pub fn cancel_with(&self, cause: impl Into<CancelCause>) {
+        self.0.cancel(Some(cause.into()));
+    }
+
+    /// Why the token was cancelled, where that was said.
+    #[must_use]
+    pub fn cancel_cause(&self) -> Option<CancelCause> {
+        self.0.cancel_cause()
     }
 
     /// Whether the token was cancelled.
@@ -27,7 +39,7 @@ impl CancelToken {
         self.0.is_cancelled()
     }
 
-    pub(super) fn hook(&self, function: impl FnOnce() + Send + 'static) -> Hook<'_> {
+    pub(super) fn hook(&self, function: impl FnOnce(Option<CancelCause>) + Send + 'static) -> Hook<'_> {
         self.0.hook(function)
     }
 }

@@ -67,13 +67,13 @@ pub use plugin::PluginHandle;
 #[doc(inline)]
 pub use rpc_plugin_interface::{CallOptions, HandlerError};
 #[doc(inline)]
-pub use rpc_plugin_wire::CallError;
-#[doc(inline)]
 pub use rpc_plugin_wire::admin::{PluginStatus, SinkStatus};
 #[doc(inline)]
 pub use rpc_plugin_wire::event::{EventKind, Level};
 #[doc(inline)]
 pub use rpc_plugin_wire::life::{Desired, PluginState};
+#[doc(inline)]
+pub use rpc_plugin_wire::{CallError, CancelCause};
 #[doc(inline)]
 pub use rpc_plugin_wire::{ErrorCode, Generation, Outcome, PluginId};
 pub use services::ServiceCall;

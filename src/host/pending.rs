@@ -11,7 +11,8 @@ use super::shared::HostShared;
 use crate::engine::{Awaitable, CompletionQueue, Engine, NextProgress, ReplySlot, SharedWaiter, SlotContent};
 use crate::reactor::{LoopCommand, Reactor};
 use crate::state::call::{CallEnd, Target};
-use rpc_plugin_wire::{CallError, ErrorCode};
+use rpc_plugin_interface::context::CancelHook;
+use rpc_plugin_wire::{CallError, CancelCause, ErrorCode};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::cell::RefCell;
@@ -73,7 +74,9 @@ impl PendingCall {
         }
         let end = wait_for(|| self.host.canceller(&self.slot), || self.host.engine.wait(&self.slot))?;
         if end.is_none() && token.is_some_and(CancelToken::is_cancelled) {
-            let text = "its caller cancelled the call; the plugin may have executed it";
+            let cause =
+                token.and_then(CancelToken::cancel_cause).map_or(String::new(), |why| format!(": {why}"));
+            let text = format!("its caller cancelled the call{cause}; the plugin may have executed it");
             let error = CallError::indeterminate(ErrorCode::Cancelled, text);
             return Err(at(error, &self.target));
         }
@@ -111,6 +114,14 @@ impl PendingCall {
 
     /// Cancels the call: it has no end any more, for nobody. The same as dropping it.
     pub fn cancel(self) {}
+
+    /// Cancels the call for this cause: at most 256 bytes, cut at a character. The plugin's handler and the record are told.
+    pub fn cancel_with(mut self, cause: impl Into<CancelCause>) {
+        self.released = true;
+        if !self.slot.is_done() {
+            self.host.engine.execute(LoopCommand::Cancel(vec![self.slot.clone()], Some(cause.into())));
+        }
+    }
 
     /// Leaves the call to itself: the plugin executes it, and nobody is told how it ends.
     pub fn detach(mut self) {
@@ -172,12 +183,12 @@ impl PendingCall {
     }
 
     /// What cancels those of the first one's host.
-    pub(super) fn canceller_of<'a>(calls: impl Iterator<Item = &'a PendingCall>) -> Box<dyn FnOnce() + Send> {
+    pub(super) fn canceller_of<'a>(calls: impl Iterator<Item = &'a PendingCall>) -> CancelHook {
         let mut calls = calls.peekable();
-        let Some(host) = calls.peek().map(|call| Arc::clone(&call.host)) else { return Box::new(|| {}) };
+        let Some(host) = calls.peek().map(|call| Arc::clone(&call.host)) else { return Box::new(|_| {}) };
         let of_host = calls.filter(|call| Arc::ptr_eq(&call.host, &host));
         let slots = of_host.map(|call| call.slot.clone()).collect();
-        Box::new(move || host.engine.execute(LoopCommand::Cancel(slots)))
+        Box::new(move |cause| host.engine.execute(LoopCommand::Cancel(slots, cause)))
     }
 
     /// Cancels many at once, which is one command to the loop.
@@ -195,7 +206,7 @@ impl PendingCall {
             }
         }
         if let Some(host) = host {
-            host.engine.execute(LoopCommand::Cancel(slots));
+            host.engine.execute(LoopCommand::Cancel(slots, None));
         }
     }
 }
@@ -203,7 +214,7 @@ impl PendingCall {
 impl Drop for PendingCall {
     fn drop(&mut self) {
         if !self.released && !self.slot.is_done() {
-            self.host.engine.execute(LoopCommand::Cancel(vec![self.slot.clone()]));
+            self.host.engine.execute(LoopCommand::Cancel(vec![self.slot.clone()], None));
         }
     }
 }

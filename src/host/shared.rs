@@ -14,6 +14,7 @@ use crate::reactor::{EndReason, LoopCommand, Reactor};
 use crate::sys::runtime_dir::RuntimeDir;
 use crate::sys::temporary::TemporaryFolder;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use rpc_plugin_interface::context::CancelHook;
 use std::sync::{Arc, Mutex, Once};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
@@ -76,9 +77,9 @@ impl HostShared {
     }
 
     /// The function that cancels the call of a slot, from whichever thread.
-    pub(super) fn canceller(self: &Arc<HostShared>, slot: &ReplySlot) -> Box<dyn FnOnce() + Send> {
+    pub(super) fn canceller(self: &Arc<HostShared>, slot: &ReplySlot) -> CancelHook {
         let (host, slot) = (Arc::clone(self), slot.clone());
-        Box::new(move || host.engine.execute(LoopCommand::Cancel(vec![slot])))
+        Box::new(move |cause| host.engine.execute(LoopCommand::Cancel(vec![slot], cause)))
     }
 
     /// Ends all plugins and the event loop, and waits for both. The wait is bounded by the ladders of

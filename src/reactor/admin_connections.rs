@@ -28,7 +28,7 @@ use crate::sys::runtime_dir::RuntimeDir;
 use mio::Interest;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::{ErrorCode, ErrorObject};
+use rpc_plugin_wire::{CancelCause, ErrorCode, ErrorObject};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -312,9 +312,9 @@ impl AdminConnections {
                     client.answer_bad(id.as_ref(), &error);
                     continue;
                 }
-                NextFrame::Frame(AdminFrame::Cancel(id)) => {
+                NextFrame::Frame(AdminFrame::Cancel(id, cause)) => {
                     if client.cancels(&id) {
-                        self.cancel(hub, tables, now, &AdminTicket { client: key, id });
+                        self.cancel(hub, tables, now, (&AdminTicket { client: key, id }, cause));
                     }
                     continue;
                 }
@@ -337,8 +337,14 @@ impl AdminConnections {
     }
 
     /// Ends the call or wait that a request is for. What it did until then stays.
-    fn cancel(&mut self, hub: &mut Hub, tables: &mut AdminTables<'_>, now: Time, ticket: &AdminTicket) {
-        if tables.pending.cancel_of(&mut hub.supervisor, now, ticket) {
+    fn cancel(
+        &mut self,
+        hub: &mut Hub,
+        tables: &mut AdminTables<'_>,
+        now: Time,
+        (ticket, cause): (&AdminTicket, Option<CancelCause>),
+    ) {
+        if tables.pending.cancel_of(&mut hub.supervisor, now, ticket, cause.as_ref()) {
             let error = ErrorObject::new(ErrorCode::Cancelled, "the client has cancelled it");
             self.answer(hub, tables.held, ticket, Err(error));
         }

@@ -9,7 +9,7 @@
 use crate::state::fds::Fds;
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL};
 use rpc_plugin_wire::message::{MessageError, params_into};
-use rpc_plugin_wire::{BadFrame, ErrorCode, ErrorObject, Meant, Message, RequestId};
+use rpc_plugin_wire::{BadFrame, CancelCause, ErrorCode, ErrorObject, Meant, Message, RequestId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -19,7 +19,7 @@ pub(super) enum AdminFrame {
     /// A request.
     Request(AdminRequest),
     /// The request of that id is not waited for any longer.
-    Cancel(RequestId),
+    Cancel(RequestId, Option<CancelCause>),
     /// What is not answered: nothing, a notification of something else, one with wrong params.
     Passed,
     /// What is no request, with the id that its answer has and the error.
@@ -68,7 +68,7 @@ impl AdminFrame {
             }),
             Ok(Message::Notification(notification)) if notification.method == METHOD_CANCEL => {
                 params_into(notification.params)
-                    .map_or(AdminFrame::Passed, |Cancel { id }| AdminFrame::Cancel(id))
+                    .map_or(AdminFrame::Passed, |Cancel { id, reason }| AdminFrame::Cancel(id, reason))
             }
             Ok(Message::Notification(_)) => AdminFrame::Passed,
             Ok(Message::Response(response)) => {
@@ -212,7 +212,7 @@ mod tests {
             assert_eq!(answer(line), None, "{line}");
         }
         let line = br#"{"jsonrpc":"2.0","method":"rpc.cancel","params":{"id":7}}"#;
-        assert!(matches!(AdminFrame::read(line), AdminFrame::Cancel(RequestId::Number(7))));
+        assert!(matches!(AdminFrame::read(line), AdminFrame::Cancel(RequestId::Number(7), None)));
     }
 
     #[test]

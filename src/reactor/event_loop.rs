@@ -267,9 +267,9 @@ impl Reactor {
                 self.streams.refuse(hub, now, (key, generation), &numbers);
             }
             Action::Stream(key, generation, frame) => self.streams.take(hub, now, (key, generation), frame),
-            Action::Abandoned(key, generation, id) => {
+            Action::Abandoned(key, generation, id, cause) => {
                 let asker = Asker { key, generation, id };
-                self.requests.abandon(hub, &mut self.pending, now, &asker);
+                self.requests.abandon(hub, &mut self.pending, now, &asker, cause);
             }
             Action::Complete(call, mut end) => {
                 if !end.streams.is_empty() {
@@ -377,9 +377,9 @@ impl Reactor {
             LoopCommand::Call(mut request, reply) => drop(self.begin_call(now, &mut request, reply)),
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
             LoopCommand::AskerProgress(asker, value) => self.requests.progress(hub, now, &asker, &value),
-            LoopCommand::Cancel(slots) => {
+            LoopCommand::Cancel(slots, cause) => {
                 for key in slots.iter().filter_map(engine::ReplySlot::cancel) {
-                    self.pending.cancel(&mut hub.supervisor, now, key);
+                    self.pending.cancel(&mut hub.supervisor, now, key, cause.as_ref());
                 }
             }
             LoopCommand::Subscribe(sender, wants, reply) => {

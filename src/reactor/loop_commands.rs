@@ -19,7 +19,7 @@ use crate::sys::known_children::KnownChildren;
 use crate::sys::launch::PreparedLaunch;
 use crossbeam_channel::Sender;
 use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::{CallError, ErrorObject, Generation, PluginId};
+use rpc_plugin_wire::{CallError, CancelCause, ErrorObject, Generation, PluginId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,8 +74,8 @@ pub(crate) enum LoopCommand {
     Answered(Asker, Result<Box<RawValue>, ErrorObject>, Fds),
     /// A service tells a plugin how far it is.
     AskerProgress(Asker, Box<RawValue>),
-    /// Cancel the calls of these slots: their callers have gone.
-    Cancel(Vec<ReplySlot>),
+    /// Cancel the calls of these slots: their callers have gone, for this cause where they say so.
+    Cancel(Vec<ReplySlot>, Option<CancelCause>),
     /// Send what happens from when this is answered on, of the kinds that are wanted.
     Subscribe(Sender<LifecycleEvent>, EventFilter, Sender<()>),
     /// Put a note on record.

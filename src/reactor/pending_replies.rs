@@ -13,7 +13,7 @@ use crate::state::time::Time;
 use crossbeam_channel::Sender;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::admin::PluginStatus;
-use rpc_plugin_wire::{CallError, Generation, PluginId, RequestId};
+use rpc_plugin_wire::{CallError, CancelCause, Generation, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -159,9 +159,15 @@ impl PendingReplies {
     }
 
     /// Cancels a call whose caller has gone, if it has not ended.
-    pub(super) fn cancel(&mut self, supervisor: &mut Supervisor, now: Time, key: CallKey) {
+    pub(super) fn cancel(
+        &mut self,
+        supervisor: &mut Supervisor,
+        now: Time,
+        key: CallKey,
+        cause: Option<&CancelCause>,
+    ) {
         if let Some(call) = self.calls.remove(key.0) {
-            supervisor.cancel(now, key, call.at);
+            supervisor.cancel(now, key, call.at, cause);
         }
     }
 
@@ -222,13 +228,21 @@ impl PendingReplies {
     }
 
     /// Cancels the call or wait of one request of an admin connection; whether there was one.
-    pub(super) fn cancel_of(&mut self, supervisor: &mut Supervisor, now: Time, of: &AdminTicket) -> bool {
-        self.cancel_where(supervisor, now, |ticket| (ticket.client, &ticket.id) == (of.client, &of.id))
+    pub(super) fn cancel_of(
+        &mut self,
+        supervisor: &mut Supervisor,
+        now: Time,
+        of: &AdminTicket,
+        cause: Option<&CancelCause>,
+    ) -> bool {
+        let is_of = |ticket: &AdminTicket| (ticket.client, &ticket.id) == (of.client, &of.id);
+        self.cancel_where(supervisor, now, cause, is_of)
     }
 
     /// Cancels all of an admin connection that has gone.
     pub(super) fn cancel_all_of(&mut self, supervisor: &mut Supervisor, now: Time, client: u64) {
-        self.cancel_where(supervisor, now, |ticket| ticket.client == client);
+        let gone = Some(&CancelCause::CALLER_GONE);
+        self.cancel_where(supervisor, now, gone, |ticket| ticket.client == client);
     }
 
     /// Cancels the calls and waits of admin connections that `is_of` names; whether there were any.
@@ -236,6 +250,7 @@ impl PendingReplies {
         &mut self,
         supervisor: &mut Supervisor,
         now: Time,
+        cause: Option<&CancelCause>,
         is_of: impl Fn(&AdminTicket) -> bool,
     ) -> bool {
         let mut any = false;
@@ -243,7 +258,7 @@ impl PendingReplies {
             if let Some(PendingReply { waiter: CallWaiter::Admin(ticket, _), .. }) = self.calls.get(key)
                 && is_of(ticket)
             {
-                self.cancel(supervisor, now, CallKey(key));
+                self.cancel(supervisor, now, CallKey(key), cause);
                 any = true;
             }
         }

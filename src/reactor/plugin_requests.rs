@@ -21,7 +21,7 @@ use rpc_plugin_interface::Context;
 use rpc_plugin_interface::context::StoodStill;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::life::{METHOD_CALL, METHOD_CALLBACK};
-use rpc_plugin_wire::{ErrorCode, ErrorObject, Generation, Outcome, PluginId, RequestId};
+use rpc_plugin_wire::{CancelCause, ErrorCode, ErrorObject, Generation, Outcome, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -158,14 +158,21 @@ impl PluginRequests {
     }
 
     /// Gives up a request that its plugin does not wait for any more. It is answered all the same (protocol section 5).
-    pub(super) fn abandon(&mut self, hub: &mut Hub, pending: &mut PendingReplies, now: Time, asker: &Asker) {
+    pub(super) fn abandon(
+        &mut self,
+        hub: &mut Hub,
+        pending: &mut PendingReplies,
+        now: Time,
+        asker: &Asker,
+        cause: Option<CancelCause>,
+    ) {
         let name = (asker.key, asker.generation, asker.id.clone());
         match self.serving.get(&name) {
             None => {}
             // Its handler answers.
-            Some(Serving::Service(context)) => cancel(context),
+            Some(Serving::Service(context)) => cancel(context, cause),
             Some(Serving::Forwarded(call, _)) => {
-                pending.cancel(&mut hub.supervisor, now, *call);
+                pending.cancel(&mut hub.supervisor, now, *call, cause.as_ref());
                 let error = ErrorObject::new(ErrorCode::Cancelled, "the call was cancelled");
                 self.answer(hub, now, asker, Err(error), Fds::new());
             }
@@ -184,10 +191,13 @@ impl PluginRequests {
         let names = self.serving.range(from..).map(|(name, _)| name);
         let names = names.take_while(|name| (name.0, name.1) == (key, generation)).cloned();
         let names: Vec<_> = names.collect();
+        let gone = &CancelCause::CALLER_GONE;
         for name in names {
             match self.serving.remove(&name) {
-                Some(Serving::Service(context)) => cancel(&context),
-                Some(Serving::Forwarded(call, _)) => pending.cancel(&mut hub.supervisor, now, call),
+                Some(Serving::Service(context)) => cancel(&context, Some(gone.clone())),
+                Some(Serving::Forwarded(call, _)) => {
+                    pending.cancel(&mut hub.supervisor, now, call, Some(gone));
+                }
                 None => {}
             }
         }
@@ -235,6 +245,6 @@ fn refused(hub: &mut Hub, now: Time, asker: &Asker, params_bytes: usize) {
 }
 
 /// What runs then is the embedding program's: a panic in it is its own.
-fn cancel(context: &Context) {
-    let _ = catch_unwind(AssertUnwindSafe(|| context.cancel()));
+fn cancel(context: &Context, cause: Option<CancelCause>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| context.cancel(cause)));
 }

@@ -7,7 +7,7 @@ use super::plugin_config::PluginConfig;
 use super::session::Asked;
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{CallError, Generation, RequestId};
+use rpc_plugin_wire::{CallError, CancelCause, Generation, RequestId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub enum Action {
     /// A frame of a stream in band came.
     Stream(PluginKey, Generation, StreamFrame),
     /// The plugin does not wait any more for the answer to what it asked.
-    Abandoned(PluginKey, Generation, RequestId),
+    Abandoned(PluginKey, Generation, RequestId, Option<CancelCause>),
     /// Look whether the process of a generation still runs, before a wait for it ends: it may have ended unseen. Answered
     /// with `handle_confirmed` if it runs; its end is told in any case.
     Confirm(PluginKey, Generation),

@@ -7,7 +7,7 @@ use crate::fixtures::nested::{self, Launch, Plan, Scene};
 use crate::fixtures::world::{SOON, eventually, signal};
 use nix::sys::signal::Signal;
 use rpc_plugin_sdk::{Call, HandlerError, PendingCall};
-use rpc_plugin_system::host::{CallOptions, PluginHandle};
+use rpc_plugin_system::host::{CallOptions, CancelToken, PluginHandle};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -20,6 +20,7 @@ pub(crate) fn serve_nested() {
         let begun: PendingCall<Value> = call.host().call_start("nested.go", &plan)?;
         // Until it is there.
         call.host().call::<_, ()>("nested.entered", &())?;
+        begun.cancel_with("a change of mind");
         drop(begun);
         Ok::<_, HandlerError>("dropped")
     });
@@ -37,9 +38,10 @@ fn options() -> CallOptions {
     CallOptions::default().timeout(SOON * 30)
 }
 
-/// What each of them reports that is cancelled while it waits.
-fn all_ways(of: &[&str]) -> BTreeSet<String> {
-    let ways = |at: &&str| ["function", "fd", "woke: cancelled"].map(|way| format!("{at} {way}"));
+/// What each of them reports that is cancelled while it waits, for this cause.
+fn all_ways(of: &[&str], cause: Option<&str>) -> BTreeSet<String> {
+    let woke = cause.map_or("woke: cancelled".to_owned(), |cause| format!("woke: cancelled: {cause}"));
+    let ways = |at: &&str| ["function", "fd", &*woke].map(|way| format!("{at} {way}"));
     of.iter().flat_map(ways).collect()
 }
 
@@ -50,8 +52,8 @@ fn assert_entered(scene: &Scene, who: &[&str]) {
 }
 
 /// Waits until everybody has reported everything.
-fn assert_cancelled(scene: &Scene, of: &[&str]) {
-    let (begin, mut missing) = (Instant::now(), all_ways(of));
+fn assert_cancelled(scene: &Scene, of: &[&str], cause: Option<&str>) {
+    let (begin, mut missing) = (Instant::now(), all_ways(of, cause));
     while !missing.is_empty() {
         let Ok(report) = scene.reports.recv_timeout(SOON) else { panic!("not reported: {missing:?}") };
         assert!(missing.remove(&report), "{report} was not expected, or came twice; missing: {missing:?}");
@@ -76,11 +78,44 @@ fn dropping_the_outermost_call_ends_every_level_at_once() {
         let call = a.call_start("work.go", &Plan::of(hops).that_hangs().watched(), options()).unwrap();
         assert_entered(&scene, all);
         drop(call);
-        assert_cancelled(&scene, all);
+        assert_cancelled(&scene, all, None);
         assert_idle(&[&a, &b]);
     }
     let levels: Vec<Value> = a.call("work.go", &Plan::of(&["host", "b"])).unwrap();
     assert_eq!(levels.len(), 3, "all serve on");
+}
+
+#[test]
+fn a_cause_is_seen_at_every_level_and_on_record() {
+    let scene = scene();
+    let (a, b) = (scene.up("a", &Launch::default()), scene.up("b", &Launch::default()));
+    let cause = Some("the user\\u{1b} went home");
+    for (hops, all) in [(&["host", "b"][..], &["a", "host", "b"][..]), (&["b", "host"], &["a", "b", "host"])]
+    {
+        let plan = Plan::of(hops).that_hangs().watched();
+        let call = a.call_start("work.go", &plan, options()).unwrap();
+        assert_entered(&scene, all);
+        call.cancel_with("the user\u{1b} went home");
+        assert_cancelled(&scene, all, cause);
+        assert_idle(&[&a, &b]);
+    }
+    // By a token, of a call that waits.
+    let (token, plan) = (CancelToken::new(), Plan::of(&["b"]).that_hangs().watched());
+    let error = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| a.cancelled_by(&token).call::<_, Value>("work.go", &plan).unwrap_err());
+        assert_entered(&scene, &["a", "b"]);
+        token.cancel_with("x".repeat(300));
+        token.cancel_with("the second one");
+        waiting.join().unwrap()
+    });
+    let long = "x".repeat(256);
+    assert_cancelled(&scene, &["a", "b"], Some(&long));
+    assert!(error.message.contains(&format!("its caller cancelled the call: {long};")), "{error}");
+    assert!(scene.host.flush_events(SOON));
+    for id in ["a", "b"] {
+        let record = scene.world.record(id);
+        assert!(record.contains("does not wait for it any more: the user\\\\u{1b} went home"), "{record}");
+    }
 }
 
 #[test]
@@ -113,7 +148,7 @@ fn a_call_that_a_plugin_drops_is_cancelled_at_its_host() {
     let call = a.call_start("work.change_of_mind", &plan, options()).unwrap();
     assert_entered(&scene, &["host", "b"]);
     entered.wait();
-    assert_cancelled(&scene, &["host", "b"]);
+    assert_cancelled(&scene, &["host", "b"], Some("a change of mind"));
     assert_eq!(call.wait().unwrap().result.get(), "\"dropped\"");
     assert_idle(&[&a, &b]);
 }
@@ -129,7 +164,7 @@ fn what_a_dead_plugin_waited_for_is_cancelled() {
         let call = a.call_start("work.go", &Plan::of(hops).that_hangs().watched(), options()).unwrap();
         assert_entered(&scene, &[&["a"], all].concat());
         signal(a.status().unwrap().pid.unwrap(), Signal::SIGKILL);
-        assert_cancelled(&scene, all);
+        assert_cancelled(&scene, all, Some("its caller is gone"));
         assert!(call.wait().is_err());
         assert_idle(&[&b]);
     }

@@ -113,7 +113,7 @@ fn at_the_deadline_the_host_is_told_and_its_late_answer_dropped() {
     let ended = ask_from_a_thread(&handle);
     let request = host.expect("svc");
     let cancel = host.expect("rpc.cancel");
-    assert_eq!(cancel["params"], json!({"id": request["id"]}));
+    assert_eq!(cancel["params"], json!({"id": request["id"], "reason": "its deadline has passed"}));
     let error = ended.recv_timeout(PATIENCE).unwrap().unwrap_err();
     assert_eq!((error.code, error.outcome), (ErrorCode::DeadlineExceeded, Outcome::Indeterminate));
     host.answer(&request, &json!("late"));
@@ -151,11 +151,14 @@ fn a_cancelled_call_ends_what_it_has_called_at_once() {
     let mut host = FakeHost::greeted(asking().threads(1));
     host.request(1, "ask", &json!({}));
     let nested = host.expect("svc");
-    host.cancel(1);
+    let params = json!({"id": 1, "reason": "enough\u{1b}".repeat(100)});
+    host.send_line(&json!({"jsonrpc": "2.0", "method": "rpc.cancel", "params": params}).to_string());
     let mut frames = [host.recv(), host.recv()];
     frames.sort_by_key(|frame| frame["id"].as_u64());
     assert_eq!(frames[0]["method"], "rpc.cancel");
-    assert_eq!(frames[0]["params"]["id"], nested["id"]);
+    // For the same reason, of which so much is kept.
+    let reason = &"enough\u{1b}".repeat(100)[..256];
+    assert_eq!(frames[0]["params"], json!({"id": nested["id"], "reason": reason}));
     assert_eq!((&frames[1]["id"], code(&frames[1])), (&json!(1), -32800));
     host.answer(&nested, &json!("late"));
     host.request(2, "echo", &json!({}));

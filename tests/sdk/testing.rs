@@ -26,6 +26,11 @@ fn plugin() -> Plugin {
             }
             Ok(0)
         })
+        .method("why", |call: &Call, (): ()| -> Result<String, HandlerError> {
+            call.progress(&call.cancel_cause().map(|cause| cause.to_string()));
+            let _ = call.wait(PATIENCE);
+            Ok(call.cancel_cause().map_or(String::new(), |cause| cause.to_string()))
+        })
         .method("copy", |_: &Call, through: Through| -> Result<u64, HandlerError> {
             let mut text = String::new();
             let (mut from, mut into) = (through.from, through.into);
@@ -45,6 +50,10 @@ fn calls_are_made_told_of_and_cancelled() {
     count.cancel();
     let end: Result<u32, CallError> = count.wait();
     assert_eq!(end.unwrap_err().code, ErrorCode::Cancelled);
+    let mut why = host.call_start("why", &(), CallOptions::default().progress(true)).unwrap();
+    assert_eq!(why.next_progress().unwrap().get(), "null", "it is not cancelled");
+    why.cancel_with("a better offer came");
+    assert_eq!(why.wait::<String>().unwrap(), "a better offer came");
     let missing: Result<u32, CallError> = host.call("count.none", &());
     assert_eq!(missing.unwrap_err().code, ErrorCode::MethodNotFound);
     assert_eq!(host.shutdown().unwrap(), End::Shutdown);

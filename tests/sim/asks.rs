@@ -157,7 +157,7 @@ impl World {
         self.given_up.insert(call);
         self.ledger.cancel(call);
         let at = self.calls_at.get(&call).copied().flatten();
-        self.host.cancel(self.now, call, at);
+        self.host.cancel(self.now, call, at, None);
     }
 
     /// All is well and quiet: nobody who is there waits for the host.

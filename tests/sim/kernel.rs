@@ -46,7 +46,9 @@ impl World {
                 assert!(process.child.greeted_right, "trusted without a right hello");
             }
             Action::Asked(key, generation, asked) => self.child_asks((key, generation), *asked),
-            Action::Abandoned(key, generation, request) => self.child_gives_up((key, generation), &request),
+            Action::Abandoned(key, generation, request, _) => {
+                self.child_gives_up((key, generation), &request)
+            }
             Action::CloseLink(key, generation, last) => {
                 self.close_link((key, generation), &last);
                 self.child_is_gone((key, generation));

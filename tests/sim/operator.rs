@@ -182,7 +182,7 @@ impl World {
         self.coverage.saw("call cancelled by its caller");
         self.ledger.cancel(key);
         let at = self.calls_at.get(&key).copied().flatten();
-        self.host.cancel(self.now, key, at);
+        self.host.cancel(self.now, key, at, None);
     }
 
     fn wait(&mut self, slot: usize) {

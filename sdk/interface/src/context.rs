@@ -9,7 +9,7 @@ use crate::caller::{Caller, Outgoing, Reply};
 use crate::parcel::Parcel;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rpc_plugin_wire::json::write_json;
-use rpc_plugin_wire::{CallError, Chain, ErrorCode, ErrorObject, RequestId};
+use rpc_plugin_wire::{CallError, CancelCause, Chain, ErrorCode, ErrorObject, RequestId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,9 +64,14 @@ struct Inner {
     changed: Condvar,
 }
 
+/// Function that is run once a call is cancelled, and told why.
+pub type CancelHook = Box<dyn FnOnce(Option<CancelCause>) + Send>;
+
 #[derive(Default)]
 struct Hooks {
-    functions: Vec<(u64, Box<dyn FnOnce() + Send>)>,
+    functions: Vec<(u64, CancelHook)>,
+    /// Why it was cancelled.
+    cause: Option<CancelCause>,
     /// The number of the next function.
     next: u64,
     fd: Option<EventFd>,
@@ -198,6 +203,14 @@ impl Context {
         self.0.cancelled.load(Ordering::Acquire)
     }
 
+    /// Why the call was cancelled: what whoever cancelled it says, [`CancelCause::DEADLINE`] where its deadline has passed,
+    /// [`CancelCause::ENDING`] where this process is to end, [`CancelCause::CALLER_GONE`] where its connection has ended.
+    /// `None` where nothing was said, and as long as it is not cancelled. The text is the caller's: nothing is to depend on it.
+    #[must_use]
+    pub fn cancel_cause(&self) -> Option<CancelCause> {
+        self.hooks().cause.clone()
+    }
+
     /// Goes on unless the call is cancelled; for use with `?` between steps of work.
     ///
     /// # Errors
@@ -224,15 +237,16 @@ impl Context {
     /// it is cancelled already; never when the call ends otherwise.
     pub fn on_cancel(&self, function: impl FnOnce() + Send + 'static) {
         // Stays for as long as the call does.
-        std::mem::forget(self.hook(function));
+        std::mem::forget(self.hook(|_| function()));
     }
 
-    /// The same as long as what it gives is not dropped.
-    pub fn hook(&self, function: impl FnOnce() + Send + 'static) -> Hook<'_> {
+    /// The same as long as what it gives is not dropped, with the cause.
+    pub fn hook(&self, function: impl FnOnce(Option<CancelCause>) + Send + 'static) -> Hook<'_> {
         let mut hooks = self.hooks();
         if self.is_cancelled() {
+            let cause = hooks.cause.clone();
             drop(hooks);
-            function();
+            function(cause);
             return Hook { context: self, number: None };
         }
         let number = hooks.next;
@@ -256,12 +270,13 @@ impl Context {
         fd.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
     }
 
-    /// Cancels it. For whoever carries calls, not for handlers.
-    pub fn cancel(&self) {
+    /// Cancels it, for this cause where there is one; the first counts. For whoever carries calls, not for handlers.
+    pub fn cancel(&self, cause: Option<CancelCause>) {
         let mut hooks = self.hooks();
         if self.0.cancelled.swap(true, Ordering::AcqRel) {
             return;
         }
+        hooks.cause.clone_from(&cause);
         let functions = std::mem::take(&mut hooks.functions);
         if let Some(fd) = &hooks.fd {
             // It holds one number, and has room for it.
@@ -269,7 +284,7 @@ impl Context {
         }
         drop(hooks);
         self.0.changed.notify_all();
-        functions.into_iter().for_each(|(_, function)| function());
+        functions.into_iter().for_each(|(_, function)| function(cause.clone()));
     }
 
     /// Its handler is done: callbacks that came with it cannot be called any more. For whoever carries calls; what
@@ -347,7 +362,7 @@ mod tests {
                 std::thread::spawn(move || context.wait(Duration::MAX).unwrap_err().kind())
             })
             .collect();
-        context.cancel();
+        context.cancel(None);
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap(), ErrorCode::Cancelled);
         }
@@ -367,13 +382,23 @@ mod tests {
         count(&context);
         count(&context);
         let taken_back = Arc::clone(&ran);
-        drop(context.hook(move || {
+        drop(context.hook(move |_| {
             taken_back.fetch_add(100, Ordering::SeqCst);
         }));
         let fds = [context.cancel_fd().unwrap(), context.cancel_fd().unwrap()];
         assert!(!is_readable(&fds[0]) && !is_readable(&fds[1]));
-        context.cancel();
-        context.cancel();
+        assert_eq!(context.cancel_cause(), None);
+        let (told, causes) = std::sync::mpsc::channel();
+        let hook = context.hook(move |cause| told.send(cause).unwrap());
+        context.cancel(Some("enough".into()));
+        context.cancel(Some("too late".into()));
+        let cause = Some(CancelCause::new("enough"));
+        assert_eq!(
+            (context.cancel_cause(), causes.try_recv()),
+            (cause.clone(), Ok(cause)),
+            "the first counts"
+        );
+        drop(hook);
         assert_eq!(ran.load(Ordering::SeqCst), 2);
         count(&context);
         assert_eq!(ran.load(Ordering::SeqCst), 3, "at once");
@@ -383,7 +408,7 @@ mod tests {
     #[test]
     fn a_descriptor_asked_for_after_the_cancel_is_readable_too() {
         let context = context(None);
-        context.cancel();
+        context.cancel(None);
         assert!(is_readable(&context.cancel_fd().unwrap()));
     }
 

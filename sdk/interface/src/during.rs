@@ -117,7 +117,7 @@ mod tests {
             block(&of_thread)
         });
         begins.recv().unwrap();
-        call.cancel();
+        call.cancel(None);
         HandlerError::from(thread.join().unwrap().unwrap_err()).code()
     }
 

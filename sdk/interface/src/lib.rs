@@ -50,6 +50,7 @@ pub use fd::{Blob, BlobReader, Stream};
 pub use local::Local;
 pub use parcel::Parcel;
 pub use rpc_plugin_wire::call_error::CallError;
+pub use rpc_plugin_wire::cancel::CancelCause;
 pub use rpc_plugin_wire::describe::{Description, MethodDescription};
 pub use rpc_plugin_wire::error::{ErrorCode, ErrorObject};
 pub use rpc_plugin_wire::retry_limits::RetryLimits;

@@ -15,7 +15,7 @@ use rpc_plugin_interface::parcel::collect;
 use rpc_plugin_interface::table::{beside_result, serve_typed};
 use rpc_plugin_wire::life::{CallBack, METHOD_CALLBACK};
 use rpc_plugin_wire::message::params_into;
-use rpc_plugin_wire::{CallError, ErrorCode, RequestId};
+use rpc_plugin_wire::{CallError, CancelCause, ErrorCode, RequestId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -162,10 +162,10 @@ impl Call {
         OfCall { method: Arc::clone(&self.method.name), request: self.request() }
     }
 
-    /// Cancels it. What its author wants to be run then may panic.
-    pub(crate) fn cancel(&self) {
+    /// Cancels it for this cause. What its author wants to be run then may panic.
+    pub(crate) fn cancel(&self, cause: Option<CancelCause>) {
         // There is nobody to tell; the panic's own message is on stderr.
-        let _ = catch("on_cancel", || self.context.cancel());
+        let _ = catch("on_cancel", || self.context.cancel(cause));
     }
 
     pub(crate) fn inner_method(&self) -> &Method {

@@ -28,7 +28,8 @@ use rpc_plugin_wire::life::{
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::stream::StreamFrame;
 use rpc_plugin_wire::{
-    BadFrame, ErrorCode, ErrorObject, Meant, Message, Notification, Outcome, Request, RequestId, Response,
+    BadFrame, CancelCause, ErrorCode, ErrorObject, Meant, Message, Notification, Outcome, Request, RequestId,
+    Response,
 };
 use serde_json::value::RawValue;
 use std::os::fd::OwnedFd;
@@ -218,7 +219,7 @@ impl Inbox {
             METHOD_CANCEL => match params_into::<Cancel>(notification.params) {
                 Ok(cancel) => {
                     self.submit()?;
-                    self.cancel(&cancel.id);
+                    self.cancel(&cancel.id, cancel.reason);
                 }
                 Err(error) => self.bad_params = Some(bad_params(method, &error)),
             },
@@ -246,8 +247,8 @@ impl Inbox {
         }
     }
 
-    fn cancel(&mut self, id: &RequestId) {
-        if let Some(call) = self.session.pool.cancel(id) {
+    fn cancel(&mut self, id: &RequestId, cause: Option<CancelCause>) {
+        if let Some(call) = self.session.pool.cancel(id, cause) {
             let error = HandlerError::cancelled().into_object();
             write_failure(&mut self.answers, call.id(), self.session.service.terms.frame_bytes_max, error);
         } else {

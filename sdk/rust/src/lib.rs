@@ -112,8 +112,9 @@ pub use pending_call::PendingCall;
 pub use plugin::{Plugin, QUEUE_MAX_DEFAULT, THREADS_DEFAULT};
 #[doc(inline)]
 pub use rpc_plugin_interface::{
-    AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, Context, Description, ErrorObject,
-    Failure, HandlerError, InterfaceTable, Local, MethodDescription, Stream, StreamDuring, interface,
+    AppError, Blob, CallError, CallFailure, CallOptions, Callback, Caller, CancelCause, Context, Description,
+    ErrorObject, Failure, HandlerError, InterfaceTable, Local, MethodDescription, Stream, StreamDuring,
+    interface,
 };
 #[doc(inline)]
 pub use rpc_plugin_wire::error::{ErrorCode, Outcome};

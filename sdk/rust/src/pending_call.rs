@@ -2,7 +2,7 @@
 
 use crate::requester::OpenRequest;
 use rpc_plugin_interface::client::unpack;
-use rpc_plugin_wire::CallError;
+use rpc_plugin_wire::{CallError, CancelCause};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,7 +24,12 @@ impl<R> PendingCall<R> {
 
     /// Cancels the call: it ends with `cancelled` at once, and the host is told.
     pub fn cancel(&self) {
-        self.request.cancel();
+        self.request.cancel(None);
+    }
+
+    /// The same for this cause: at most 256 bytes, cut at a character. Whoever serves the call is told.
+    pub fn cancel_with(&self, cause: impl Into<CancelCause>) {
+        self.request.cancel(Some(cause.into()));
     }
 }
 

@@ -28,7 +28,7 @@ use crate::task::{AfterSuspend, Job, Refusal, Room, Step, Task, Tick};
 use crate::wake_pipe::WakePipe;
 use rpc_plugin_interface::Context;
 use rpc_plugin_peer::{NotEntered, RequestsIn, Role, Violation};
-use rpc_plugin_wire::{Chain, RequestId};
+use rpc_plugin_wire::{CancelCause, Chain, RequestId};
 use std::collections::VecDeque;
 use std::mem::{swap, take};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -406,12 +406,12 @@ impl Pool {
 
     /// Cancels a request. When no worker has it yet, it is taken out and returned, to be answered by the
     /// caller. An id that is not in use means that the answer was faster.
-    pub(crate) fn cancel(&self, id: &RequestId) -> Option<Call> {
+    pub(crate) fn cancel(&self, id: &RequestId, cause: Option<CancelCause>) -> Option<Call> {
         let mut state = self.lock();
         let call = state.unanswered.get(id).cloned()?;
         let Some(at) = state.queue.iter().position(|job| job.call.id() == id) else {
             drop(state);
-            call.cancel();
+            call.cancel(cause);
             return None;
         };
         state.queue.remove(at);
@@ -430,7 +430,7 @@ impl Pool {
         let running: Vec<Call> = state.unanswered.iter().cloned().collect();
         drop(state);
         self.queued.notify_all();
-        running.iter().for_each(Call::cancel);
+        running.iter().for_each(|call| call.cancel(Some(CancelCause::ENDING)));
         queued
     }
 

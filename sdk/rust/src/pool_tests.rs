@@ -78,11 +78,12 @@ fn what_is_queued_when_cancelled_never_runs() {
     let (pool, method) = (pool(2, 9), method());
     take_role(&pool);
     submit(&pool, [1, 2, 3], &method);
-    assert_eq!(pool.cancel(&RequestId::Number(2)).unwrap().id(), &RequestId::Number(2));
-    assert!(pool.cancel(&RequestId::Number(2)).is_none());
+    assert_eq!(pool.cancel(&RequestId::Number(2), None).unwrap().id(), &RequestId::Number(2));
+    assert!(pool.cancel(&RequestId::Number(2), None).is_none());
     let Step::HandedOver(first) = step(&pool) else { panic!() };
-    assert!(pool.cancel(&RequestId::Number(1)).is_none(), "a worker has it, and answers it");
-    assert!(first.call.is_cancelled());
+    let cause = Some(CancelCause::new("enough"));
+    assert!(pool.cancel(&RequestId::Number(1), cause.clone()).is_none(), "a worker has it, and answers it");
+    assert_eq!((first.call.is_cancelled(), first.call.cancel_cause()), (true, cause));
     let left = pool.close();
     assert_eq!(left.iter().map(|call| call.id().clone()).collect::<Vec<_>>(), [RequestId::Number(3)]);
     assert!(matches!(pool.next(true), Task::Stop));
@@ -153,7 +154,11 @@ fn a_quick_call_that_was_just_read_is_run_without_being_queued() {
 
     let mut jobs = (2..=4).map(|id| job(id, &method)).collect();
     let (Ok(Step::Run(second, run)), _) = take_in(&pool, &mut jobs, "") else { panic!() };
-    assert_eq!(pool.cancel(&RequestId::Number(3)).unwrap().id(), &RequestId::Number(3), "others are queued");
+    assert_eq!(
+        pool.cancel(&RequestId::Number(3), None).unwrap().id(),
+        &RequestId::Number(3),
+        "others are queued"
+    );
     let (Step::Run(fourth, _), _) = step_after(&pool, &second, run, "") else { panic!() };
     assert_eq!(fourth.call.id(), &RequestId::Number(4));
 }

@@ -4,7 +4,7 @@
 
 use rpc_plugin_interface::caller::Reply;
 use rpc_plugin_interface::context::Context;
-use rpc_plugin_wire::CallError;
+use rpc_plugin_wire::{CallError, CancelCause};
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,11 @@ impl ReplySlot {
     /// Whether the call that the request is made for is cancelled.
     pub(crate) fn is_for_cancelled(&self) -> bool {
         self.context.as_ref().is_some_and(Context::is_cancelled)
+    }
+
+    /// Why the call that the request is made for is cancelled, where that is known.
+    pub(crate) fn cancel_cause(&self) -> Option<CancelCause> {
+        self.context.as_ref().and_then(Context::cancel_cause)
     }
 
     /// Ends the request, unless it has ended.

@@ -20,7 +20,7 @@ use rpc_plugin_interface::parcel::Parcel;
 use rpc_plugin_peer::check;
 use rpc_plugin_peer::running_time::{GRACE, WaitLimit};
 use rpc_plugin_wire::message::{NewRequest, write_cancel, write_request};
-use rpc_plugin_wire::{CallError, Chain, ErrorCode, RequestId};
+use rpc_plugin_wire::{CallError, CancelCause, Chain, ErrorCode, RequestId};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
@@ -102,10 +102,10 @@ impl Requester {
         let (requester, overdue) = (Arc::clone(self), OnceLock::new());
         let open = OpenRequest { requester, id, slot, made, overdue, on_progress, method };
         if !is_wanted {
-            self.send_cancels([id]);
+            self.send_cancels([(id, None)]);
         } else if context.is_some_and(Context::is_cancelled) {
             // Cancelled before it was in the table, where it would have been found.
-            open.cancel();
+            open.cancel(context.and_then(Context::cancel_cause));
         }
         Ok(open)
     }
@@ -156,10 +156,10 @@ impl Requester {
     }
 
     /// Tells the host that nobody waits for these requests any more. Never waits.
-    fn send_cancels(&self, ids: impl IntoIterator<Item = u64>) {
+    fn send_cancels(&self, ids: impl IntoIterator<Item = (u64, Option<CancelCause>)>) {
         let mut frames = Frames::default();
-        for id in ids {
-            frames.write(|out| write_cancel(out, id));
+        for (id, cause) in ids {
+            frames.write(|out| write_cancel(out, id, cause.as_ref()));
         }
         // As many as there are requests, and short.
         self.outbox.leave(&mut frames);
@@ -218,14 +218,14 @@ pub(crate) struct OpenRequest {
 }
 
 impl OpenRequest {
-    /// Ends it with `cancelled`, unless it has ended, and tells the host.
-    pub(crate) fn cancel(&self) {
-        self.end(cancelled);
+    /// Ends it with `cancelled`, unless it has ended, and tells the host, for this cause.
+    pub(crate) fn cancel(&self, cause: Option<CancelCause>) {
+        self.end(cancelled, cause);
     }
 
-    fn end(&self, with: impl FnOnce(bool) -> CallError) {
+    fn end(&self, with: impl FnOnce(bool) -> CallError, cause: Option<CancelCause>) {
         if self.requester.requests.end(self.id, with) {
-            self.requester.send_cancels([self.id]);
+            self.requester.send_cancels([(self.id, cause)]);
         }
     }
 
@@ -292,11 +292,12 @@ impl OpenRequest {
 
     /// Ends it because the deadline has passed.
     fn give_up(&self) {
-        self.end(|is_sent| {
+        let late = |is_sent| {
             let text = format!("the host did not answer {} in time", self.method);
             let make = if is_sent { CallError::indeterminate } else { CallError::not_sent };
             make(ErrorCode::DeadlineExceeded, Cow::Owned(text))
-        });
+        };
+        self.end(late, Some(CancelCause::DEADLINE));
     }
 
     /// Tells what has come of progress, without the lock.
@@ -314,7 +315,7 @@ impl OpenRequest {
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.cancel();
+        self.cancel(None);
     }
 }
 

@@ -12,7 +12,7 @@ use rpc_plugin_interface::caller::Reply;
 use rpc_plugin_interface::parcel::CallBackFn;
 use rpc_plugin_peer::{GivenUp, NewRequest, RequestsOut, Span, Time, Violation};
 use rpc_plugin_wire::carried_error::carried_error;
-use rpc_plugin_wire::{CallError, ErrorCode, RequestId, Response};
+use rpc_plugin_wire::{CallError, CancelCause, ErrorCode, RequestId, Response};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::mem::take;
@@ -127,13 +127,15 @@ impl HostRequests {
         is_sent
     }
 
-    /// Ends all requests that were made for calls which are cancelled now. Returns those that the host is to be told of.
-    pub(crate) fn end_cancelled(&self) -> Vec<u64> {
+    /// Ends all requests that were made for calls which are cancelled now. Returns those that the host is to be told of, and
+    /// why.
+    pub(crate) fn end_cancelled(&self) -> Vec<(u64, Option<CancelCause>)> {
         let mut table = self.lock();
         let cancelled_calls = table.requests.iter().filter(|request| request.waiter.is_for_cancelled());
-        let mut ids: Vec<u64> = cancelled_calls.map(|request| request.id).collect();
-        let unwanted: Vec<_> = ids.iter().flat_map(|id| table.functions_of(*id)).collect();
-        ids.retain(|id| table.give_up(*id, cancelled));
+        let mut ids: Vec<_> =
+            cancelled_calls.map(|request| (request.id, request.waiter.cancel_cause())).collect();
+        let unwanted: Vec<_> = ids.iter().flat_map(|(id, _)| table.functions_of(*id)).collect();
+        ids.retain(|(id, _)| table.give_up(*id, cancelled));
         drop(table);
         drop(unwanted);
         ids

@@ -93,8 +93,8 @@ fn requests_end_with_the_call_that_they_were_made_for() {
     let (_, second_slot) = open(&calls, Some(&other));
     let (_, third_slot) = open(&calls, None);
     assert!(calls.end_cancelled().is_empty());
-    one.cancel();
-    assert_eq!(calls.end_cancelled(), [first]);
+    one.cancel(Some("enough".into()));
+    assert_eq!(calls.end_cancelled(), [(first, Some("enough".into()))], "it is cancelled for the same cause");
     assert!(calls.end_cancelled().is_empty());
     assert_eq!(code(&first_slot), (ErrorCode::Cancelled, Outcome::Indeterminate));
     assert!(!second_slot.is_over() && !third_slot.is_over());

@@ -19,6 +19,7 @@ pub mod answered_error;
 mod bad_frame;
 pub mod brief;
 pub mod call_error;
+pub mod cancel;
 pub mod carried_error;
 pub mod chain;
 pub mod cut;
@@ -49,6 +50,7 @@ mod write;
 
 pub use bad_frame::{BadFrame, Meant};
 pub use call_error::CallError;
+pub use cancel::CancelCause;
 pub use chain::Chain;
 pub use error::{ErrorCode, ErrorObject, Outcome};
 pub use frame::{FrameDecoder, FrameError};

@@ -1,5 +1,6 @@
 //! What a plugin says about itself while it lives (protocol section 4), and the protocol's methods.
 
+pub use crate::cancel::Cancel;
 use crate::handshake::{HelloError, check_capabilities};
 pub use crate::health_status::HealthStatus;
 use crate::ident::{Generation, PluginId};
@@ -78,13 +79,6 @@ impl Capabilities {
         }
         check_capabilities(&self.capabilities)
     }
-}
-
-/// `params` of `rpc.cancel`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cancel {
-    /// The request that shall end.
-    pub id: crate::request_id::RequestId,
 }
 
 /// How far a request is: [`METHOD_PROGRESS`].

@@ -6,6 +6,7 @@
 //! What always holds: a message that parses is UTF-8, one object, at most 128 levels deep, without
 //! duplicate envelope members; what is written is one line.
 
+pub use crate::cancel::write_cancel;
 use crate::chain::Chain;
 use crate::cut::cut_message;
 use crate::envelope::{Envelope, Object, too_deep};
@@ -16,8 +17,8 @@ use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX};
 pub use crate::message_error::MessageError;
 pub use crate::request_id::RequestId;
 pub use crate::write::{
-    NewRequest, request_bytes_max, to_one_line, write_cancel, write_error, write_notification,
-    write_progress, write_request, write_result,
+    NewRequest, request_bytes_max, to_one_line, write_error, write_notification, write_progress,
+    write_request, write_result,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

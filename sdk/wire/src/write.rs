@@ -114,13 +114,6 @@ pub fn write_error(out: &mut Vec<u8>, id: Option<&RequestId>, error: &ErrorObjec
     out.extend_from_slice(b"}\n");
 }
 
-/// Appends the frame of an `rpc.cancel` for a request of ours, line end included.
-pub fn write_cancel(out: &mut Vec<u8>, id: u64) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{\"id\":");
-    push_json(out, &id);
-    out.extend_from_slice(b"}}\n");
-}
-
 /// Appends the frame of an `rpc.progress` for a request of the peer, line end included. `value` is JSON.
 pub fn write_progress(out: &mut Vec<u8>, id: &RequestId, value: &str) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"rpc.progress\",\"params\":{\"id\":");

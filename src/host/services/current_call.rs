@@ -7,6 +7,7 @@
 
 use super::pool::{Pool, ServedCall};
 use crate::state::call::CallRequest;
+use rpc_plugin_interface::context::CancelHook;
 use rpc_plugin_wire::{CallError, ErrorCode};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -78,7 +79,7 @@ impl Drop for YieldedPlace {
 
 /// Waits as `wait` does: the place of this thread is another's meanwhile, and where what it works on is cancelled, so is
 /// what it waits for.
-pub(crate) fn wait_with<T>(cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>, wait: impl FnOnce() -> T) -> T {
+pub(crate) fn wait_with<T>(cancel: impl FnOnce() -> CancelHook, wait: impl FnOnce() -> T) -> T {
     let Some(current) = current() else { return wait() };
     let place = YieldedPlace::give_up(&current);
     let hook = current.served.context.hook(cancel());
@@ -90,7 +91,7 @@ pub(crate) fn wait_with<T>(cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>, wa
 /// Waits as `wait` does, which gives nothing once `cancel` was called: its place is another's meanwhile, and where what
 /// this thread works on is cancelled, so is the wait.
 pub(crate) fn wait_for<T>(
-    cancel: impl FnOnce() -> Box<dyn FnOnce() + Send>,
+    cancel: impl FnOnce() -> CancelHook,
     wait: impl FnOnce() -> Option<T>,
 ) -> Result<Option<T>, CallError> {
     let Some(current) = current() else { return Ok(wait()) };

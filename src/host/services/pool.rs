@@ -8,8 +8,8 @@
 //! threads wait for what is queued, is refused and not left to its deadline.
 
 use crate::state::time::Time;
-use rpc_plugin_interface::Context;
 use rpc_plugin_interface::deadlock::wait_for_each_other;
+use rpc_plugin_interface::{CancelCause, Context};
 use rpc_plugin_peer::{Amount, Party, ShareUsed, Shares};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -165,7 +165,7 @@ impl Pool {
             let _ = catch_unwind(AssertUnwindSafe(|| (job.run)(Err(JobRefused::Ended))));
         }
         for call in running {
-            let _ = catch_unwind(AssertUnwindSafe(|| call.context.cancel()));
+            let _ = catch_unwind(AssertUnwindSafe(|| call.context.cancel(Some(CancelCause::ENDING))));
         }
     }
 

@@ -18,8 +18,9 @@ use rpc_plugin_wire::ident::capability_of;
 use rpc_plugin_wire::life::{
     Capabilities, METHOD_CAPABILITIES, METHOD_EVENT, METHOD_HEARTBEAT, METHOD_LOG, PluginState,
 };
-use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Generation};
+use rpc_plugin_wire::{CallError, CancelCause, ErrorCode, ErrorObject, Generation};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// A plugin that closed its connection, or was told that its hello is refused, is expected to end by itself within this.
@@ -77,14 +78,16 @@ impl Plugin {
     }
 
     /// The caller of a call has gone. That is an end of the call on record, and for nobody else.
-    pub fn cancel(&mut self, step: &mut Step<'_>, key: CallKey) {
-        let session = self.session.as_mut();
-        let Some(cancelled) = session.and_then(|session| session.cancel(&mut step.cx(), Caller::Call(key)))
-        else {
+    pub fn cancel(&mut self, step: &mut Step<'_>, key: CallKey, cause: Option<&CancelCause>) {
+        let Some(session) = &mut self.session else { return };
+        let Some(cancelled) = session.cancel(&mut step.cx(), Caller::Call(key), cause) else {
             return;
         };
         let Cancelled { id, caller, method, was_sent, took } = cancelled;
-        let text = "its caller does not wait for it any more";
+        let mut text = Cow::Borrowed("its caller does not wait for it any more");
+        if let Some(cause) = cause {
+            text = format!("{text}: {cause}").into();
+        }
         let error = match was_sent {
             true => CallError::indeterminate(ErrorCode::Cancelled, text),
             false => CallError::not_sent(ErrorCode::Cancelled, text),
@@ -189,8 +192,8 @@ impl Plugin {
             SessionEvent::Stream(frame) => {
                 self.act(step, |key, generation| Action::Stream(key, generation, frame));
             }
-            SessionEvent::Abandoned(id) => {
-                self.act(step, |key, generation| Action::Abandoned(key, generation, id));
+            SessionEvent::Abandoned(id, cause) => {
+                self.act(step, |key, generation| Action::Abandoned(key, generation, id, cause));
             }
             SessionEvent::Told(method, params) => {
                 if let Err(error) = self.take_said(step, method, params.as_deref())

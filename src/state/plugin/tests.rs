@@ -221,7 +221,7 @@ impl Bench {
             Action::Trusted(..) => Some("trusted".into()),
             Action::Asked(_, _, asked) => Some(format!("asked {}", asked.method)),
             Action::RefuseStreams(..) | Action::Stream(..) => None,
-            Action::Abandoned(_, _, id) => Some(format!("abandoned {id}")),
+            Action::Abandoned(_, _, id, _) => Some(format!("abandoned {id}")),
             Action::CloseLink(..) => Some("close".into()),
             Action::Signal(_, _, StopSignal::Term) => Some("term".into()),
             Action::Signal(_, _, StopSignal::Kill) => Some("kill".into()),

@@ -161,8 +161,8 @@ impl Session {
             METHOD_EVENT => self.events.push_back(SessionEvent::Told(METHOD_EVENT, params())),
             METHOD_CANCEL => match params_into::<Cancel>(notification.params) {
                 // An id that does not wait means that the answer was faster.
-                Ok(Cancel { id }) if self.incoming.get(&id).is_some() => {
-                    self.events.push_back(SessionEvent::Abandoned(id));
+                Ok(Cancel { id, reason }) if self.incoming.get(&id).is_some() => {
+                    self.events.push_back(SessionEvent::Abandoned(id, reason));
                 }
                 Ok(_) => self.unasked.was_useless(),
                 Err(error) => self.handle_bad_params(cx, METHOD_CANCEL, &error),

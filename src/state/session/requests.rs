@@ -8,7 +8,7 @@ use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::time::{Time, millis, rounded};
 use rpc_plugin_peer::{Amount, Expired, GivenUp, NewRequest, Refused, ShareUsed, Span, Unanswered};
 use rpc_plugin_wire::message::{self, write_cancel, write_error, write_request};
-use rpc_plugin_wire::{CallError, Chain, ErrorCode, ErrorObject, Message};
+use rpc_plugin_wire::{CallError, CancelCause, Chain, ErrorCode, ErrorObject, Message};
 use serde_json::value::RawValue;
 use std::mem::take;
 
@@ -117,7 +117,12 @@ impl Session {
 
     /// The caller of a request has gone: withdraws it, or tells the peer and drops its answer. `None`: there is no
     /// such request.
-    pub fn cancel(&mut self, cx: &mut Cx<'_>, caller: Caller) -> Option<Cancelled> {
+    pub fn cancel(
+        &mut self,
+        cx: &mut Cx<'_>,
+        caller: Caller,
+        cause: Option<&CancelCause>,
+    ) -> Option<Cancelled> {
         let is_meant =
             |request: &&Unanswered<OwnRequest>| request.waiter.caller == caller && !request.is_over;
         let request = self.requests.iter().find(is_meant)?;
@@ -138,15 +143,15 @@ impl Session {
             }
             GivenUp::Sent(request) => {
                 let cancelled = cancelled(request, true);
-                self.write_cancel(id);
+                self.write_cancel(id, cause);
                 Some(cancelled)
             }
         }
     }
 
-    fn write_cancel(&mut self, id: u64) {
+    fn write_cancel(&mut self, id: u64, cause: Option<&CancelCause>) {
         if self.features.cancel {
-            self.queue.write(|out| write_cancel(out, id));
+            self.queue.write(|out| write_cancel(out, id, cause));
         }
     }
 
@@ -186,7 +191,7 @@ impl Session {
             self.arm(cx, id, at);
         }
         let Some((caller, party, method, (made_at, timeout))) = told else { return };
-        self.write_cancel(id);
+        self.write_cancel(id, Some(&CancelCause::DEADLINE));
         let took = cx.now.since(made_at);
         let message = format!("no answer within {:?}", rounded(timeout));
         let error = self.here(CallError::indeterminate(ErrorCode::DeadlineExceeded, message));

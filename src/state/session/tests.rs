@@ -147,7 +147,7 @@ impl Bench {
 
     fn cancel(&mut self, number: u64) -> Option<Cancelled> {
         let mut cx = Cx { now: self.now, timers: &mut self.timers };
-        self.session.cancel(&mut cx, Caller::Call(CallKey(number)))
+        self.session.cancel(&mut cx, Caller::Call(CallKey(number)), None)
     }
 
     fn call(&mut self, number: u64) {
@@ -379,7 +379,7 @@ fn a_deadline_cancels_and_the_grace_poisons() {
     bench.pass(MS);
     assert_eq!(bench.ends(), [end(1, "deadline_exceeded indeterminate")]);
     assert!(
-        bench.write_all().contains("{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{\"id\":0}}")
+        bench.write_all().contains("{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{\"id\":0,\"reason\":\"its deadline has passed\"}}")
     );
     assert_eq!(bench.session.calls_in_flight(), 2, "its slot is taken until the answer comes");
     bench.pass(49 * MS);

@@ -389,7 +389,9 @@ fn a_request_is_handed_on_whole_and_given_up_by_its_id() {
     bench.read(&cancel(json!("other")), Fds::new());
     assert!(bench.events().is_empty(), "the answer may have been faster");
     bench.read(&cancel(json!("q")), Fds::new());
-    assert!(matches!(&bench.events()[..], [SessionEvent::Abandoned(RequestId::Text(id))] if &**id == "q"));
+    assert!(
+        matches!(&bench.events()[..], [SessionEvent::Abandoned(RequestId::Text(id), None)] if &**id == "q")
+    );
     bench.read(&frame(&json!({"jsonrpc": "2.0", "method": "rpc.cancel", "params": {}})), Fds::new());
     assert!(matches!(&bench.events()[..], [SessionEvent::BadFrame(_, why)] if why.contains("rpc.cancel")));
 }

@@ -6,7 +6,7 @@ use crate::state::keys::{CallKey, Caller, PluginKey};
 use crate::state::time::Time;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::stream::StreamFrame;
-use rpc_plugin_wire::{Chain, Generation, PluginId, RequestId, Token};
+use rpc_plugin_wire::{CancelCause, Chain, Generation, PluginId, RequestId, Token};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -103,7 +103,7 @@ pub enum SessionEvent {
     /// [`Session::answer`](super::Session::answer).
     Asked(Box<Asked>),
     /// The plugin does not wait for the answer to a request of its own any more.
-    Abandoned(RequestId),
+    Abandoned(RequestId, Option<CancelCause>),
     /// The plugin has something to say by this method, and wants no answer.
     Told(&'static str, Option<Box<RawValue>>),
     /// Descriptors came that this process could not open; or, after that, some that it could.

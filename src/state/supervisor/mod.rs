@@ -27,7 +27,7 @@ use crate::state::wheel::Wheel;
 use retry::Retries;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
+use rpc_plugin_wire::{CallError, CancelCause, ErrorCode, Generation, PluginId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -286,10 +286,10 @@ impl Supervisor {
 
     /// The caller of a call has gone; the call does not end with an action any more. `at` is what
     /// [`Supervisor::call`] gave.
-    pub fn cancel(&mut self, now: Time, call: CallKey, at: Option<PluginKey>) {
+    pub fn cancel(&mut self, now: Time, call: CallKey, at: Option<PluginKey>, cause: Option<&CancelCause>) {
         let at = if self.retries.has(call) { self.forget_retry(call) } else { at };
         if let Some(key) = at {
-            self.with_plugin(now, key, |plugin, step| plugin.cancel(step, call));
+            self.with_plugin(now, key, |plugin, step| plugin.cancel(step, call, cause));
         }
     }
 

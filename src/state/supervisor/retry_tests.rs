@@ -435,7 +435,7 @@ fn a_cancelled_call_is_repeated_no_more_and_leaves_nothing() {
             bench.up("a");
         }
         bench.repeatable(1, "a", 1000 * MS);
-        bench.host.cancel(bench.now, CallKey(1), None);
+        bench.host.cancel(bench.now, CallKey(1), None, None);
         bench.rests();
         assert!(bench.written("a", "echo").is_empty(), "it was withdrawn");
         assert_eq!(bench.host.timers_pending(), 0);
@@ -512,7 +512,7 @@ fn who_has_most_repeated_leaves_the_others_their_share() {
     }
     assert!(call(&mut bench, 300, &Party::Program, 100).is_some(), "an eighth");
     for number in 0..kept as u64 {
-        bench.host.cancel(bench.now, CallKey(number), None);
+        bench.host.cancel(bench.now, CallKey(number), None, None);
     }
     assert!(call(&mut bench, 400, &Party::Program, 4 * mib).is_none());
     bench.host.end(bench.now);

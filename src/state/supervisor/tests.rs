@@ -50,7 +50,7 @@ fn what_nobody_knows_ends_at_once() {
     host.call(Time::ZERO, CallKey(1), &mut CallRequest::new(Target::Plugin(id("x")), "echo"));
     host.probe(Time::ZERO, CallKey(2), &id("x"), Party::Program, None);
     host.wait(Time::ZERO, (WaitKey(3), Party::Program), &id("x"), Goal::RoutableAfter(None), SECOND);
-    host.cancel(Time::ZERO, CallKey(4), Some(PluginKey(7)));
+    host.cancel(Time::ZERO, CallKey(4), Some(PluginKey(7)), None);
     assert_eq!(ends(&mut host), ["unknown_plugin not_sent"; 3]);
     assert_eq!(host.next_at(), None);
 }

@@ -3,7 +3,7 @@
 use super::connection::{Begun, Connection, Told};
 use rpc_plugin_interface::Reply;
 use rpc_plugin_interface::client::unpack;
-use rpc_plugin_wire::{CallError, ErrorCode};
+use rpc_plugin_wire::{CallError, CancelCause, ErrorCode};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::fmt;
@@ -35,7 +35,12 @@ impl TestCall {
     /// Tells the plugin that nobody waits for the result any more. The call ends as its handler ends it, with `cancelled` if
     /// that heeds it.
     pub fn cancel(&self) {
-        self.connection.cancel(self.begun.id);
+        self.connection.cancel(self.begun.id, None);
+    }
+
+    /// The same for this cause, which the handler sees as [`Context::cancel_cause`](crate::Context::cancel_cause).
+    pub fn cancel_with(&self, cause: impl Into<CancelCause>) {
+        self.connection.cancel(self.begun.id, Some(cause.into()));
     }
 
     /// Waits for the next progress that the handler tells; `None` once the call has ended.
@@ -75,7 +80,7 @@ impl TestCall {
     fn next(&self) -> Told {
         let left = self.begun.deadline.saturating_duration_since(Instant::now());
         self.begun.told.recv_timeout(left).unwrap_or_else(|_| {
-            self.cancel();
+            self.cancel_with(CancelCause::DEADLINE);
             let text = "no answer by its deadline";
             Told::End(Err(CallError::indeterminate(ErrorCode::DeadlineExceeded, text)))
         })

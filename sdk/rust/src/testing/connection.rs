@@ -21,7 +21,7 @@ use rpc_plugin_wire::life::{
 };
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_DEFAULT, FRAME_BYTES_MAX_UNAUTHENTICATED, PROTOCOL_VERSION};
 use rpc_plugin_wire::message::{self, params_into, write_cancel, write_error, write_request, write_result};
-use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, Message, Request, RequestId};
+use rpc_plugin_wire::{CallError, CancelCause, ErrorCode, ErrorObject, Message, Request, RequestId};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -163,9 +163,9 @@ impl Connection {
     }
 
     /// Tells the plugin that a call is to end, if it has not ended.
-    pub(super) fn cancel(&self, id: u64) {
+    pub(super) fn cancel(&self, id: u64, cause: Option<CancelCause>) {
         if self.state().requests.get(id).is_some() {
-            self.write(|out| write_cancel(out, id), Vec::new());
+            self.write(|out| write_cancel(out, id, cause.as_ref()), Vec::new());
         }
     }
 
