@@ -2,7 +2,7 @@
 
 use super::launch_events::{capabilities_reported, capabilities_requested};
 use super::logged::{Recorded, call_record, note_of_fds, note_of_late, note_of_malformed, record_end};
-use super::reasons::first_bytes_advice;
+use super::reasons::{caller_gone, first_bytes_advice};
 use super::{Phase, Plugin, Rung, Step, Why};
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
@@ -20,7 +20,6 @@ use rpc_plugin_wire::life::{
 };
 use rpc_plugin_wire::{CallError, CancelCause, ErrorCode, ErrorObject, Generation};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// A plugin that closed its connection, or was told that its hello is refused, is expected to end by itself within this.
@@ -84,15 +83,8 @@ impl Plugin {
             return;
         };
         let Cancelled { id, caller, method, was_sent, took } = cancelled;
-        let mut text = Cow::Borrowed("its caller does not wait for it any more");
-        if let Some(cause) = cause {
-            text = format!("{text}: {cause}").into();
-        }
-        let error = match was_sent {
-            true => CallError::indeterminate(ErrorCode::Cancelled, text),
-            false => CallError::not_sent(ErrorCode::Cancelled, text),
-        };
-        record_end(self, step, (Some(id), method), caller, took, &Err(self.here(error)));
+        let error = self.here(caller_gone(was_sent, cause));
+        record_end(self, step, (Some(id), method), caller, took, &Err(error));
         self.pump(step);
     }
 

@@ -4,6 +4,8 @@
 
 use crate::state::policy::Transport;
 use rpc_plugin_wire::handshake::ENV_PLUGIN_SOCKET;
+use rpc_plugin_wire::{CallError, CancelCause, ErrorCode};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Why a generation is ended that has not connected in time.
@@ -31,4 +33,12 @@ pub(super) fn first_bytes_advice(transport: Transport) -> &'static str {
     }
     "; with transport stdio its standard output is the connection: nothing else may be printed there, neither by the \
      command that was launched nor by a shell's start-up files"
+}
+
+/// The end, for the record, of a call whose caller does not wait for it any more.
+pub(super) fn caller_gone(was_sent: bool, cause: Option<&CancelCause>) -> CallError {
+    let text = "its caller does not wait for it any more";
+    let text = cause.map_or(Cow::Borrowed(text), |cause| format!("{text}: {cause}").into());
+    let make = if was_sent { CallError::indeterminate } else { CallError::not_sent };
+    make(ErrorCode::Cancelled, text)
 }
