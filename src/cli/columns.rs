@@ -3,7 +3,8 @@
 //! What always holds: every cell is escaped and one line, columns are aligned by characters, and no line ends in
 //! spaces.
 
-use super::text::{Style, escape, one_line, paint, shorten_front};
+use super::text::{Style, escape, one_line, paint};
+use std::borrow::Cow;
 
 /// What stands between two columns.
 const GAP: &str = "  ";
@@ -12,6 +13,9 @@ pub const LAST_COLUMN_MIN: usize = 30;
 
 /// A column is padded up to this width, which is that of the longest id, capability or version. Characters.
 const PADDED_MAX: usize = 64;
+
+/// A way to cut a text to so many characters.
+pub type Shorten = fn(&str, usize) -> Cow<'_, str>;
 
 /// One cell: a text and how it looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +53,13 @@ pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[Cell; N]>, colour: b
     aligned(std::iter::once(heading).chain(rows).collect(), colour)
 }
 
-/// A table with a heading whose lines have at most `columns_max` characters: the last column is cut at the beginning of its
-/// cells, to no fewer than [`LAST_COLUMN_MIN`]. Ends with a line end.
+/// A table with a heading whose lines have at most `columns_max` characters: the cells of the last column are cut by
+/// `shortened`, to no fewer than [`LAST_COLUMN_MIN`]. Ends with a line end.
 #[must_use]
 pub fn table_within<const N: usize>(
     heading: [&str; N],
     mut rows: Vec<[Cell; N]>,
-    columns_max: usize,
+    (columns_max, shortened): (usize, Shorten),
     colour: bool,
 ) -> String {
     let width = |at: usize, name: &str| {
@@ -66,7 +70,7 @@ pub fn table_within<const N: usize>(
     let taken: usize = others.map(|(at, name)| width(at, name) + GAP.len()).sum();
     let left = columns_max.saturating_sub(taken).max(LAST_COLUMN_MIN);
     for cell in rows.iter_mut().filter_map(|row| row.last_mut()) {
-        cell.text = shorten_front(&cell.text, left).into_owned();
+        cell.text = shortened(&cell.text, left).into_owned();
     }
     table(heading, rows, colour)
 }
@@ -104,6 +108,7 @@ fn aligned<const N: usize>(rows: Vec<[Cell; N]>, colour: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::text::shorten_front;
     use super::*;
 
     #[test]
@@ -124,10 +129,13 @@ mod tests {
         let rows = |text: &str| vec![["kv".into(), text.into()], ["other".into(), "-".into()]];
         let heading = ["ID", "LAST ERROR"];
         let chain = "5 restarts within 60s: the last failure: exit status 3: cannot open database";
-        assert_eq!(table_within(heading, rows(chain), 120, false), table(heading, rows(chain), false));
+        assert_eq!(
+            table_within(heading, rows(chain), (120, shorten_front), false),
+            table(heading, rows(chain), false)
+        );
         let cut = "ID     LAST ERROR\nkv     ...exit status 3: cannot open database\nother  -\n";
-        assert_eq!(table_within(heading, rows(chain), 50, false), cut);
-        let narrow = table_within(heading, rows(chain), 0, false);
+        assert_eq!(table_within(heading, rows(chain), (50, shorten_front), false), cut);
+        let narrow = table_within(heading, rows(chain), (0, shorten_front), false);
         assert!(narrow.contains("...cannot open database\n"), "{narrow}");
     }
 

@@ -54,7 +54,10 @@ impl Invocation<'_> {
                     out.tell("interrupted: the call was cancelled");
                 }
                 drop(interrupts);
-                Err(why.map_or(failure, Failure::from))
+                match why {
+                    Some(why) => Err(why.into()),
+                    None => Err(self.with_meant(failure, &params)),
+                }
             }
         }
     }

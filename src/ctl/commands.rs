@@ -3,15 +3,18 @@
 use super::client::{AdminClient, Answer, RequestExtras};
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use super::{Invocation, show, table};
+use super::{Invocation, methods, show, table};
 use crate::cli::text::{self, Style, shorten};
-use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::{self, ActParams, CallParams, CallReply, PluginRef, WaitParams};
-use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, PluginList, PluginStatus, RouteList};
+use rpc_plugin_wire::admin::{
+    DaemonStatus, DescribeReply, HeartbeatReply, PluginList, PluginStatus, RouteList,
+};
+use rpc_plugin_wire::describe::Description;
 use rpc_plugin_wire::ident::check_method;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
 use rpc_plugin_wire::message::params_from;
+use rpc_plugin_wire::{ErrorCode, PluginId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::io::Read;
@@ -23,6 +26,9 @@ const ANSWER_GRACE: Duration = Duration::from_millis(500);
 
 /// A quoted answer in an error is cut here. Characters.
 const QUOTED_CHARS_MAX: usize = 200;
+
+/// How long the daemon is waited for when it is asked which method was meant.
+const MEANT_WAIT: Duration = Duration::from_secs(2);
 
 /// Who watches the deadline.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,6 +156,58 @@ impl Invocation<'_> {
         self.show(out, request, |list: &RouteList, colour| show::routes(&list.routes, colour))
     }
 
+    pub(super) fn methods(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        let plugin = self.plugin_ref()?;
+        let id = plugin.plugin_id.clone();
+        let answer = self.ask(admin::METHOD_DESCRIBE, &plugin, Deadline::Ours).map_err(|failure| {
+            match failure.code == Some(ErrorCode::MethodNotFound.code()) {
+                true => failure.hint(format!("'rpcpluginctl capabilities {id}' shows what it has declared")),
+                false => failure,
+            }
+        })?;
+        let Some(name) = self.args.text(table::METHOD)? else {
+            if out.json {
+                return out.document(&answer);
+            }
+            let reply: DescribeReply = read(admin::METHOD_DESCRIBE, &answer)?;
+            let text = methods::listed(&reply.methods, out.stdout_columns, out.stdout_colour);
+            return out.safe(&text);
+        };
+        let reply: DescribeReply = read(admin::METHOD_DESCRIBE, &answer)?;
+        let description = Description::new(reply.methods);
+        match description.method(name) {
+            Some(method) if out.json => out.value(method),
+            Some(method) => out.safe(&methods::whole(method, out.stdout_colour)),
+            None => {
+                let message = format!("{id} describes no method {:?}", shorten(name, QUOTED_CHARS_MAX));
+                Err(Failure::new(Exit::Failed, message).hint(hint_of_methods(&id, description.meant(name))))
+            }
+        }
+    }
+
+    /// Adds the method that was probably meant to the error of a call, where the plugin says what it has.
+    pub(super) fn with_meant(&self, failure: Failure, call: &CallParams) -> Failure {
+        // Whoever refused it may have said so already.
+        let is_unknown = failure.code == Some(ErrorCode::MethodNotFound.code())
+            && !failure.message.contains("did you mean");
+        let Some(plugin_id) = call.plugin_id.clone().filter(|_| is_unknown) else { return failure };
+        let known = || {
+            let params = params_from(&PluginRef { plugin_id: plugin_id.clone() }).ok()?;
+            let mut client = self.connect(MEANT_WAIT).ok()?;
+            let deadline_ms = u64::try_from(MEANT_WAIT.as_millis()).ok()?;
+            let answer =
+                client.request(admin::METHOD_DESCRIBE, params.as_deref(), deadline_ms, &mut |_| {}).ok()?;
+            serde_json::from_str::<DescribeReply>(answer.get()).ok()
+        };
+        let Some(reply) = known() else { return failure };
+        let description = Description::new(reply.methods);
+        // It is one of them all the same: the version in use may lack it.
+        if description.method(&call.method).is_some() {
+            return failure;
+        }
+        failure.hint(hint_of_methods(&plugin_id, description.meant(&call.method)))
+    }
+
     pub(super) fn heartbeat(&self, out: &mut Out<'_>) -> Result<(), Failure> {
         let request = (admin::METHOD_HEARTBEAT, self.plugin_ref()?, Deadline::Ours);
         self.show(out, request, |reply: &HeartbeatReply, colour| show::heartbeat(reply, colour))
@@ -271,6 +329,12 @@ impl Invocation<'_> {
         }
         Ok(Some(raw))
     }
+}
+
+/// What to do where a plugin has no such method.
+fn hint_of_methods(id: &PluginId, meant: Option<&str>) -> String {
+    let lists = format!("'rpcpluginctl methods {id}' lists what it has");
+    meant.map_or(lists.clone(), |meant| format!("did you mean '{meant}'? {lists}"))
 }
 
 /// Reads an answer as its type.

@@ -10,8 +10,10 @@
 mod call;
 mod client;
 mod commands;
+mod complete;
 mod exit;
 mod logs;
+mod methods;
 mod out;
 #[cfg(feature = "package")]
 mod package;
@@ -138,21 +140,33 @@ fn answer(
         Ask::Run if args.command.is_some_and(|command| command.name == "package") => {
             package::package(args, out)
         }
+        Ask::Run if args.command.is_some_and(|command| command.name == "complete") => {
+            complete::run(args, env, &|args| resolved_dir(args, env).ok(), out)
+        }
         Ask::Run => {
-            let is_root = nix::unistd::geteuid().is_root();
-            let admin_socket = admin_socket(args, env)?;
-            let runtime_dir = match &admin_socket {
-                // Who reaches the daemon over a socket of a group need not know its folder.
-                Some(socket) if args.command.is_none_or(|command| command.name != "logs") => {
-                    let path = socket.parent().map(Path::to_owned).unwrap_or_default();
-                    ResolvedDir { path, source: DirSource::AdminSocket }
-                }
-                _ => runtime_dir::resolve(args.get("runtime-dir"), env, is_root)?,
-            };
+            let (runtime_dir, admin_socket) = resolved_dir(args, env)?;
             let invocation = Invocation { args, runtime_dir, admin_socket, timeout: timeout(args)? };
             invocation.run(stdin, out)
         }
     }
+}
+
+/// The daemon's folder, and its socket where one was named in place of the folder's.
+fn resolved_dir(
+    args: &Args,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<(ResolvedDir, Option<PathBuf>), Failure> {
+    let is_root = nix::unistd::geteuid().is_root();
+    let admin_socket = admin_socket(args, env)?;
+    let runtime_dir = match &admin_socket {
+        // Who reaches the daemon over a socket of a group need not know its folder.
+        Some(socket) if args.command.is_none_or(|command| command.name != "logs") => {
+            let path = socket.parent().map(Path::to_owned).unwrap_or_default();
+            ResolvedDir { path, source: DirSource::AdminSocket }
+        }
+        _ => runtime_dir::resolve(args.get("runtime-dir"), env, is_root)?,
+    };
+    Ok((runtime_dir, admin_socket))
 }
 
 /// `--admin-socket`, or its variable.
@@ -208,6 +222,7 @@ impl Invocation<'_> {
             "echo" => self.echo(out),
             "heartbeat" => self.heartbeat(out),
             "logs" => logs::Logs(self).run(out),
+            "methods" => self.methods(out),
             "plugin" => self.plugin(out),
             "plugins" => self.plugins(out),
             "restart" => self.act(out, admin::METHOD_RESTART),

@@ -4,7 +4,7 @@
 //! which escape.
 
 use crate::cli::columns::{Cell, sheet, table, table_within};
-use crate::cli::text::{Style, duration};
+use crate::cli::text::{Style, duration, shorten_front};
 use rpc_plugin_wire::admin::{DaemonStatus, HeartbeatReply, LastExit, PluginStatus, Route, SinkStatus};
 use rpc_plugin_wire::life::{HealthStatus, Heartbeat, PluginState};
 use std::time::{Duration, SystemTime};
@@ -92,7 +92,7 @@ pub(super) fn plugins(plugins: &[PluginStatus], columns: Option<usize>, colour: 
         ]
     });
     let heading = ["ID", "STATE", "DESIRED", "GEN", "PID", "UPTIME", "RESTARTS", "CALLS", "LAST ERROR"];
-    table_within(heading, rows.collect(), columns.unwrap_or(usize::MAX), colour)
+    table_within(heading, rows.collect(), (columns.unwrap_or(usize::MAX), shorten_front), colour)
 }
 
 pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {

@@ -116,6 +116,19 @@ const COMMANDS: &[Command] = &[
         ..plain("capabilities", "Show the capabilities that a plugin, or every plugin, has declared")
     },
     Command {
+        positionals: &[Positional {
+            name: "WORD...",
+            required: false,
+            flag: None,
+            help: "What the shell adds: the program, the word at the cursor and the one before",
+        }],
+        details: "For the completion of a shell, which sets COMP_LINE and COMP_POINT: commands, flags, states, and from the \
+                  daemon the ids of plugins and the methods that they describe. Prints one candidate a line, and nothing where \
+                  the daemon does not answer within a second. Turned on in bash by: complete -C 'rpcpluginctl complete --' \
+                  rpcpluginctl",
+        ..plain("complete", "Print what completes a command line, for shells")
+    },
+    Command {
         positionals: &[
             Positional { name: "PROGRAM", required: true, flag: None, help: "The plugin's executable" },
             Positional {
@@ -249,6 +262,28 @@ const COMMANDS: &[Command] = &[
             },
         ],
         ..plain("logs", "Print recorded events")
+    },
+    Command {
+        positionals: &[
+            ID_ARGUMENT,
+            Positional {
+                name: METHOD,
+                required: false,
+                flag: None,
+                help: "A method to show whole: its documentation and the JSON Schemas of params and result",
+            },
+        ],
+        examples: &[
+            Example { line: "rpcpluginctl methods kv", what: "What the plugin 'kv' can be called with" },
+            Example { line: "rpcpluginctl methods kv kv.get", what: "All that it says of one method" },
+        ],
+        ..about_one(
+            "methods",
+            "List the methods that a plugin describes, or show one of them",
+            "The plugin is asked once a generation. Optional params and members have a '?'; streams, blobs and callbacks are \
+             for programs with a host, since a call from here carries JSON only. A plugin need not describe its methods; \
+             'capabilities' shows what each has declared. With --json, the description as the plugin gave it.",
+        )
     },
     #[cfg(feature = "package")]
     Command {

@@ -4,6 +4,7 @@
 //! wait for it. What it deliberately does not do: block, since it runs on the event loop; check who
 //! asks, since only the host's own user and root get this far.
 
+use super::descriptions::{Descriptions, explained, request};
 use crate::reactor::{AdminAnswer, AdminCx, AdminReply, AdminResult, AdminService};
 use crate::state::action::Note;
 use crate::state::call::CallEnd;
@@ -17,8 +18,8 @@ use crate::sys::command_name::command_of;
 use rpc_plugin_peer::{Party, check_object};
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
-    HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY, ROUTE_MODE_DIRECT,
-    Route, RouteList, WaitParams,
+    DescribeReply, HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY,
+    ROUTE_MODE_DIRECT, Route, RouteList, WaitParams,
 };
 use rpc_plugin_wire::brief::own_result;
 use rpc_plugin_wire::cut::cut_front;
@@ -28,6 +29,7 @@ use rpc_plugin_wire::message::{params_into, raw_into_text};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, PluginId};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of a plugin's last error in a list of all; that of one plugin has it whole.
@@ -38,7 +40,9 @@ const CALL: &str = "call";
 
 /// Serves the methods of the admin socket.
 #[derive(Debug)]
-pub(super) struct Admin;
+pub(super) struct Admin {
+    pub(super) descriptions: Arc<Descriptions>,
+}
 
 type Params<'a> = Option<&'a RawValue>;
 
@@ -51,7 +55,8 @@ impl AdminService for Admin {
             admin::METHOD_PLUGIN => plugin(cx, params),
             admin::METHOD_ROUTES => none(params).map(|()| AdminReply::Now(answer(&routes(cx)))),
             admin::METHOD_HEARTBEAT => heartbeat(cx, params),
-            admin::METHOD_CALL => call(cx, params),
+            admin::METHOD_DESCRIBE => describe(cx, params, &self.descriptions),
+            admin::METHOD_CALL => call(cx, params, &self.descriptions),
             admin::METHOD_START => act(cx, params, Wish::Start),
             admin::METHOD_STOP => act(cx, params, Wish::Stop),
             admin::METHOD_RESTART => act(cx, params, Wish::Restart),
@@ -190,7 +195,35 @@ fn heartbeat(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, Err
     }))
 }
 
-fn call(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObject> {
+fn describe(
+    cx: &mut AdminCx<'_>,
+    params: Params<'_>,
+    known: &Arc<Descriptions>,
+) -> Result<AdminReply, ErrorObject> {
+    let PluginRef { plugin_id } = params_into(params)?;
+    let generation = find(cx, &plugin_id)?.generation;
+    if let Some(generation) = generation
+        && let Some(description) = known.known(&plugin_id, generation)
+    {
+        let methods = &description.methods;
+        return Ok(AdminReply::Now(answer(&DescribeReply { plugin_id, generation, methods })));
+    }
+    let (request, known) = (request(&plugin_id), Arc::clone(known));
+    Ok(cx.call(request, move |mut end| {
+        end.result = end.result.map_err(explained);
+        let (result, generation, _) = taken(*end)?;
+        let description =
+            known.take_in(&plugin_id, generation, &result).map_err(|error| error.to_object())?;
+        let methods = &description.methods;
+        answer(&DescribeReply { plugin_id, generation, methods })
+    }))
+}
+
+fn call(
+    cx: &mut AdminCx<'_>,
+    params: Params<'_>,
+    known: &Arc<Descriptions>,
+) -> Result<AdminReply, ErrorObject> {
     let params: CallParams = params_into(params)?;
     params.check()?;
     let CallParams { plugin_id, capability, method, params, timeout_ms, idempotent, progress, take_fds } =
@@ -203,12 +236,14 @@ fn call(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObj
         None => Target::Capability(capability.unwrap_or_default().into()),
     };
     note_call(cx, &target, &method);
+    let (known, called) = (Arc::clone(known), method.clone());
     let params = params.map(raw_into_text);
     let fds = std::mem::take(&mut cx.fds);
     let request =
         CallRequest { params, timeout, idempotent, progress, fds, ..CallRequest::new(target, method) };
     Ok(cx.call(request, move |mut end| {
         let plugin_id = end.plugin_id.take();
+        end.result = end.result.map_err(|error| known.advise(&called, error));
         let fds = std::mem::take(&mut end.fds);
         let dropped = if take_fds { 0 } else { u32::try_from(fds.len()).unwrap_or(u32::MAX) };
         let (result, generation, duration_us) = taken(*end)?;

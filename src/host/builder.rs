@@ -2,6 +2,7 @@
 
 use super::admin::Admin;
 use super::callbacks::Callbacks;
+use super::descriptions::Descriptions;
 use super::record_trouble::tell_trouble;
 use super::services::callback_table::CallbackTable;
 use super::services::{self, HostLink, OfferedServices, RunningServices, ServiceCall};
@@ -265,11 +266,11 @@ impl HostBuilder {
         let runtime_dir = Arc::new(RuntimeDir::open(&path).map_err(HostError::RuntimeDir)?);
         let log = self.open_log(&runtime_dir)?;
         let notes = tidy_up(&runtime_dir)?;
-        let admin = self.listen(&runtime_dir)?;
+        let (descriptions, ended) = (Arc::<Descriptions>::default(), EndReason::default());
+        let admin = self.listen(&runtime_dir, &descriptions)?;
         if self.subreaper {
             become_subreaper().map_err(|error| HostError::Setup("orphans cannot be adopted", error))?;
         }
-        let ended = EndReason::default();
         let (children, questions) = (KnownChildren::default(), SinkQuestions::default());
         let launcher = Launcher::start()
             .map_err(|error| HostError::Setup("the thread that launches cannot be started", error))?;
@@ -303,6 +304,7 @@ impl HostBuilder {
             sinks: Mutex::default(),
             callbacks: Callbacks::default(),
             called_back,
+            descriptions,
             _temporary: temporary,
         };
         let around = SinkContext {
@@ -346,7 +348,11 @@ impl HostBuilder {
             .map_err(|error| HostError::Setup("the event log cannot be opened", error))
     }
 
-    fn listen(&self, runtime_dir: &RuntimeDir) -> Result<Option<AdminSocket>, HostError> {
+    fn listen(
+        &self,
+        runtime_dir: &RuntimeDir,
+        descriptions: &Arc<Descriptions>,
+    ) -> Result<Option<AdminSocket>, HostError> {
         if !self.admin_socket {
             return Ok(None);
         }
@@ -364,7 +370,7 @@ impl HostBuilder {
             listener,
             file: Arc::new(file),
             group: group.transpose()?,
-            service: Box::new(Admin),
+            service: Box::new(Admin { descriptions: Arc::clone(descriptions) }),
             held: self.admin_held,
             clients_max: self.admin_clients_max,
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,

@@ -102,11 +102,11 @@ impl Callee {
     ) -> Result<CallReply, CallError> {
         let mut call = CallRequest::new(self.target.clone(), method.to_owned());
         let _registered = self.fill(&mut call, params, parcel, options)?;
-        self.finish(&mut call)
+        self.finish(&mut call).map_err(|error| self.host.descriptions.advise(method, error))
     }
 
     /// Makes a call and waits for its end.
-    fn finish(&self, request: &mut CallRequest) -> Result<CallReply, CallError> {
+    pub(super) fn finish(&self, request: &mut CallRequest) -> Result<CallReply, CallError> {
         let slot = ReplySlot::default();
         let call = NewCall { request, reply: slot.sender() };
         let mut taken = Ok(());
@@ -127,7 +127,7 @@ impl Callee {
         let (method, params, parcel, options) = unpacked(call, false);
         let mut call = CallRequest::new(self.target.clone(), method);
         let _registered = self.fill(&mut call, params, parcel, options)?;
-        call.is_callback = is_callback;
+        call.is_protocol = is_callback;
         let CallReply { result, fds, .. } = self.finish(&mut call)?;
         Ok(Reply { result, fds })
     }

@@ -17,6 +17,7 @@ mod call_set_metrics;
 mod callbacks;
 mod cancel_token;
 mod capability;
+mod descriptions;
 mod error;
 mod pending;
 mod plugin;
@@ -65,7 +66,7 @@ pub use error::HostError;
 pub use pending::{PendingCall, ProgressAs, ProgressIter, wait_any};
 pub use plugin::PluginHandle;
 #[doc(inline)]
-pub use rpc_plugin_interface::{CallOptions, HandlerError};
+pub use rpc_plugin_interface::{CallOptions, Description, HandlerError, MethodDescription};
 #[doc(inline)]
 pub use rpc_plugin_wire::admin::{PluginStatus, SinkStatus};
 #[doc(inline)]

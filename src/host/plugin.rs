@@ -1,7 +1,9 @@
 //! One plugin, as an embedding program holds it.
 
 use super::call::Callee;
+use super::descriptions::{explained, request};
 use super::error::HostError;
+use super::services::current_call::inherit;
 use super::shared::HostShared;
 use crate::reactor::LoopCommand;
 use crate::state::call::Target;
@@ -9,6 +11,7 @@ use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
 use rpc_plugin_interface::{Caller, Outgoing, Reply};
 use rpc_plugin_wire::admin::PluginStatus;
+use rpc_plugin_wire::describe::Description;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
 use std::ops::Deref;
@@ -105,6 +108,24 @@ impl PluginHandle {
         timeout: Duration,
     ) -> Result<PluginStatus, HostError> {
         self.wait(Goal::RoutableAfter(after), timeout)
+    }
+
+    /// What the plugin says of its methods: their params and results as JSON Schema, their docs and streams. It is asked once a
+    /// generation, at most for five seconds, and what it said is kept; of one that is down, what its last generation said.
+    ///
+    /// # Errors
+    /// `method_not_found` when the plugin does not say, `invalid_response` when what it says is no description or beyond
+    /// its bounds, `unavailable` when it is down and was not asked before; as [`PluginHandle::start`].
+    pub fn describe(&self) -> Result<Arc<Description>, HostError> {
+        let (known, generation) = (&self.callee.host.descriptions, self.status()?.generation);
+        if let Some(description) = generation.and_then(|generation| known.known(&self.id, generation)) {
+            return Ok(description);
+        }
+        let mut call = request(&self.id);
+        inherit(&mut call).map_err(HostError::Call)?;
+        let reply = self.callee.finish(&mut call).map_err(|error| HostError::Call(explained(error)))?;
+        let generation = reply.generation.unwrap_or(Generation::FIRST);
+        known.take_in(&self.id, generation, &reply.result).map_err(HostError::Call)
     }
 
     fn wait(&self, goal: Goal, timeout: Duration) -> Result<PluginStatus, HostError> {

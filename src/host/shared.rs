@@ -5,6 +5,7 @@
 //! What always holds: the last handle that is dropped ends the plugins and the event loop, and waits for both.
 
 use super::callbacks::Callbacks;
+use super::descriptions::Descriptions;
 use super::error::HostError;
 use super::services::callback_table::CallbackTable;
 use super::sinks::Sinks;
@@ -34,6 +35,7 @@ pub(super) struct HostShared {
     pub(super) sinks: Mutex<Sinks>,
     pub(super) callbacks: Callbacks,
     pub(super) called_back: CallbackTable,
+    pub(super) descriptions: Arc<Descriptions>,
     /// Last, so that it is dropped last: everything else may write to it.
     pub(super) _temporary: Option<TemporaryFolder>,
 }

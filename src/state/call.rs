@@ -46,8 +46,8 @@ pub struct CallRequest {
     pub chain: Chain,
     /// Descriptors that travel with it.
     pub fds: Fds,
-    /// It calls back into a call of the plugin's own, and is no method of the plugin.
-    pub is_callback: bool,
+    /// It is a request of the protocol, such as a callback into a call of the plugin's own, and no method of the plugin.
+    pub is_protocol: bool,
 }
 
 impl CallRequest {
@@ -66,7 +66,7 @@ impl CallRequest {
             progress: false,
             chain: Chain::default(),
             fds: Fds::new(),
-            is_callback: false,
+            is_protocol: false,
         }
     }
 

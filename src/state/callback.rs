@@ -31,7 +31,7 @@ pub fn served_call(
 /// may call it.
 #[must_use]
 pub fn callback(now: Time, maker: PluginId, asked: Asked) -> CallRequest {
-    CallRequest { is_callback: true, ..forwarded(now, Target::Plugin(maker), asked) }
+    CallRequest { is_protocol: true, ..forwarded(now, Target::Plugin(maker), asked) }
 }
 
 /// A call that is made because a plugin asked: of the same method and params, with what is left of the deadline.
@@ -47,7 +47,7 @@ pub(super) fn forwarded(now: Time, target: Target, asked: Asked) -> CallRequest 
         progress: asked.progress,
         chain: asked.chain,
         fds: asked.fds,
-        is_callback: false,
+        is_protocol: false,
         until: None,
     }
 }

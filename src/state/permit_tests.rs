@@ -116,7 +116,7 @@ fn the_call_has_what_the_request_has() {
         ..asked(Some(params))
     };
     let call = super::permit(&host, now, key, request).unwrap();
-    assert!(call.idempotent && call.progress && !call.is_callback && call.retry.is_none());
+    assert!(call.idempotent && call.progress && !call.is_protocol && call.retry.is_none());
     assert_eq!((&*call.method, call.params.as_deref()), ("kv.put", Some("{\"k\":[1,2]}")));
     assert_eq!((call.timeout, call.fds.len()), (Some(Duration::from_millis(300)), 1));
     assert_eq!(call.chain.to_string(), "a/7/3");

@@ -67,6 +67,13 @@ fn looking() -> Vec<Case> {
             "CAPABILITY  PLUGIN  MODE              HEALTH   GEN\necho        e       direct-plugin-id  backoff  -\n",
         ),
         case(
+            &["methods", "echo"],
+            "admin.describe",
+            ECHO,
+            r#"{"plugin_id":"echo","generation":3,"methods":[{"name":"echo","docs":"Gives it back.","later":1}]}"#,
+            "METHOD  PARAMS  RESULT  DOCS\necho    any     any     Gives it back.\n",
+        ),
+        case(
             &["heartbeat", "echo"],
             "admin.heartbeat",
             ECHO,
@@ -213,7 +220,7 @@ fn every_command_asks_and_prints_as_it_should() {
 fn every_command_of_the_table_is_built_in_and_tested() {
     let tested: Vec<&str> = cases().iter().map(|case| case.words[0]).collect();
     for command in PROGRAM.commands {
-        let is_local = ["dev", "help", "logs", "version"].contains(&command.name);
+        let is_local = ["complete", "dev", "help", "logs", "package", "version"].contains(&command.name);
         assert!(is_local || tested.contains(&command.name), "{}", command.name);
     }
 }

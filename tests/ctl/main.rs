@@ -6,6 +6,7 @@
 mod binary;
 mod call;
 mod commands;
+mod complete;
 mod failures;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
@@ -14,6 +15,7 @@ mod logs_chain;
 mod logs_choose;
 mod logs_follow;
 mod logs_large;
+mod methods;
 mod package;
 
 /// What this program is when a test starts it once more, by name.

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::type_complexity)]
 
 mod awaited;
+mod describe;
 mod drive;
 mod end;
 mod failures;
@@ -25,4 +26,5 @@ const BODIES: &[(&str, fn())] = &[
     ("connect_as_somebody_else", proof::connect_as_somebody_else),
     ("says_why_it_is_refused", proof::says_why_it_is_refused),
     ("floods", floods::flood_body),
+    ("describes", describe::describes),
 ];

@@ -70,7 +70,9 @@ fn read_admin(method: &str, params: Option<&RawValue>) -> Option<Result<(), Stri
         admin::METHOD_STATUS | admin::METHOD_PLUGINS | admin::METHOD_ROUTES | admin::METHOD_SHUTDOWN => {
             params_into::<admin::NoParams>(params).map(drop)
         }
-        admin::METHOD_PLUGIN | admin::METHOD_HEARTBEAT => params_into::<admin::PluginRef>(params).map(drop),
+        admin::METHOD_PLUGIN | admin::METHOD_HEARTBEAT | admin::METHOD_DESCRIBE => {
+            params_into::<admin::PluginRef>(params).map(drop)
+        }
         admin::METHOD_START | admin::METHOD_STOP | admin::METHOD_RESTART => {
             params_into::<admin::ActParams>(params).map(drop)
         }
@@ -99,6 +101,7 @@ fn read_answer(method: &str, answer: &rpc_plugin_wire::Response<'_>) -> Result<(
             admin::METHOD_ROUTES => result_object::<admin::RouteList>(result).map(drop),
             admin::METHOD_HEARTBEAT => result_object::<admin::HeartbeatReply>(result).map(drop),
             admin::METHOD_CALL => result_object::<admin::CallReply>(result).map(drop),
+            admin::METHOD_DESCRIBE => result_object::<admin::DescribeReply>(result).map(drop),
             _ => Ok(()),
         },
         Err(error) => {

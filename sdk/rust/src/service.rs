@@ -170,22 +170,22 @@ impl Service {
 
     /// The method of that name, also one of the protocol's that runs as handlers do.
     pub(crate) fn method(&self, name: &str) -> Option<&Arc<Method>> {
-        self.methods.get(name).or(match name {
-            METHOD_CALLBACK => Some(&self.callback),
-            METHOD_DESCRIBE => Some(&self.describe),
-            _ => None,
-        })
+        match (self.methods.get(name), name) {
+            (None, METHOD_CALLBACK) => Some(&self.callback),
+            (None, METHOD_DESCRIBE) => Some(&self.describe),
+            (method, _) => method,
+        }
     }
 
     /// What an unknown method is answered with.
     pub(crate) fn method_not_found(&self, method: &str) -> HandlerError {
         let served: Vec<&str> = self.methods.keys().map(|name| &**name).collect();
         let id = &self.terms.plugin_id;
-        let mut text = format!("{id} has no method {method:?}");
+        let mut text = format!("{id} has no method {method:?}; it serves {}", served.join(", "));
         if let Some(meant) = nearest(method, served.iter().copied()) {
             text = format!("{text}; did you mean {meant:?}?");
         }
-        HandlerError::new(ErrorCode::MethodNotFound, format!("{text}; it serves {}", served.join(", ")))
+        HandlerError::new(ErrorCode::MethodNotFound, text)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Same frames, same envelope, same error codes as between host and plugin. Every method takes an
 //! object and answers with an object.
 
+use crate::describe::MethodDescription;
 use crate::error::{ErrorCode, ErrorObject};
 use crate::ident::{Generation, PluginId};
 use crate::life::{Desired, Heartbeat, PluginState};
@@ -21,6 +22,8 @@ pub const METHOD_PLUGIN: &str = "admin.plugin";
 pub const METHOD_ROUTES: &str = "admin.routes";
 /// [`PluginRef`] → [`HeartbeatReply`]: asks the plugin now.
 pub const METHOD_HEARTBEAT: &str = "admin.heartbeat";
+/// [`PluginRef`] → [`DescribeReply`]: what the plugin says of its methods.
+pub const METHOD_DESCRIBE: &str = "admin.describe";
 /// [`CallParams`] → the plugin's own result inside [`CallReply`].
 pub const METHOD_CALL: &str = "admin.call";
 /// [`ActParams`] → [`PluginStatus`] once the plugin is where the action leads, or at the deadline
@@ -42,6 +45,7 @@ pub const METHODS: &[&str] = &[
     METHOD_PLUGIN,
     METHOD_ROUTES,
     METHOD_HEARTBEAT,
+    METHOD_DESCRIBE,
     METHOD_CALL,
     METHOD_START,
     METHOD_STOP,
@@ -134,6 +138,17 @@ impl CallParams {
         let text = "a call names a plugin_id or a capability: one of them, and not both";
         Err(ErrorObject::new(ErrorCode::InvalidParams, text))
     }
+}
+
+/// `result` of describe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DescribeReply<M = Vec<MethodDescription>> {
+    /// The plugin that said it.
+    pub plugin_id: PluginId,
+    /// The generation that said it.
+    pub generation: Generation,
+    /// Its methods, ordered by name.
+    pub methods: M,
 }
 
 /// `result` of call.

@@ -49,7 +49,7 @@ impl Plugin {
             let params_bytes = call.params.as_ref().map_or(0, String::len);
             call_record(self, EventKind::CallStarted, call.caller.clone(), recorded, params_bytes)
         });
-        let checked = if call.is_callback { Ok(()) } else { self.check_call(&call.method) };
+        let checked = if call.is_protocol { Ok(()) } else { self.check_call(&call.method) };
         if let Err(error) = checked.and_then(|()| self.send(step, Caller::Call(key), call)) {
             self.refused(step, key, call, error);
         } else if let Some(record) = record {

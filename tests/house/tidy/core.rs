@@ -40,6 +40,11 @@ const NOT_CORE: &[(&str, &str)] = &[
         "frames that are no messages: whether an id was asked is checked elsewhere",
     ),
     ("sdk/wire/src/brief.rs", "what is kept and shown of answers"),
+    ("sdk/wire/src/cancel.rs", "the cause of a cancel, by which nothing is decided"),
+    (
+        "sdk/wire/src/retry_limits.rs",
+        "how often a call is repeated: which end repeats it is decided elsewhere",
+    ),
     ("sdk/wire/src/cut.rs", "cuts texts that are kept or shown"),
     ("sdk/peer/src/violation.rs", "what a peer did wrong, in words"),
     ("sdk/peer/src/bad_frames.rs", "counts frames that are no messages"),
