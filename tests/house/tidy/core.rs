@@ -27,11 +27,6 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/wire/src/informational.rs", "members that are only shown"),
     ("sdk/wire/src/phrase.rs", "parts of sentences for people"),
     ("sdk/wire/src/plugin_state.rs", "names of states, as they are shown"),
-    (
-        "sdk/wire/src/cancel.rs",
-        "asks that a request ends, and says why: it ends by its answer, its deadline or its connection",
-    ),
-    ("sdk/wire/src/retry_limits.rs", "how often a call is repeated: each try is a call of its own"),
     ("sdk/wire/src/services.rs", "params of what plugins ask of their host"),
     ("sdk/wire/src/stream.rs", "streams in band: their bytes, not the calls that open them"),
     ("src/state/plugin/launch_events.rs", "events that tell how far a start is"),
