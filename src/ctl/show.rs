@@ -53,9 +53,24 @@ fn sink_cell(sink: &SinkStatus) -> Cell {
     Cell::new(text, if sink.is_failing { Style::Bad } else { Style::Plain })
 }
 
+/// Calls so far and now; what is mostly zero is left out where it is.
+fn calls_cell(status: &DaemonStatus) -> Cell {
+    let mut text = format!("{}, {} in flight", status.calls_total, status.calls_in_flight);
+    let more = [
+        (status.calls_to_repeat, "to be repeated"),
+        (status.services_running, "at services"),
+        (status.services_waiting, "waiting for services"),
+    ];
+    for (count, what) in more.into_iter().filter(|(count, _)| *count > 0) {
+        text += &format!(", {count} {what}");
+    }
+    text.into()
+}
+
 pub(super) fn status(status: &DaemonStatus, colour: bool) -> String {
     let names: Vec<String> = status.sinks.iter().map(|sink| format!("sink {}", sink.name)).collect();
     let state = match &status.ending {
+        None if status.draining => Cell::new("running, takes no more calls", Style::Warn),
         None => Cell::new("running", Style::Good),
         Some(why) => Cell::new(format!("ending: {why}"), Style::Warn),
     };
@@ -68,7 +83,7 @@ pub(super) fn status(status: &DaemonStatus, colour: bool) -> String {
         ("plugins", status.plugins.to_string().into()),
         ("routable", status.routable.to_string().into()),
         ("failed", bad_count(u64::from(status.failed))),
-        ("calls", format!("{}, {} in flight", status.calls_total, status.calls_in_flight).into()),
+        ("calls", calls_cell(status)),
         ("clients", status.clients.to_string().into()),
         ("events dropped", bad_count(status.events_dropped)),
     ];

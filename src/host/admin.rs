@@ -103,6 +103,7 @@ fn unknown(id: &PluginId) -> ErrorObject {
 }
 
 fn status(cx: &AdminCx<'_>) -> DaemonStatus {
+    let counts = cx.call_counts();
     let mut status = DaemonStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -111,7 +112,11 @@ fn status(cx: &AdminCx<'_>) -> DaemonStatus {
         plugins: 0,
         routable: 0,
         failed: 0,
-        calls_in_flight: 0,
+        calls_in_flight: counts.in_flight,
+        calls_to_repeat: counts.to_repeat,
+        services_running: counts.services_running,
+        services_waiting: counts.services_waiting,
+        draining: counts.is_draining,
         calls_total: 0,
         clients: cx.facts.clients,
         events_dropped: cx.facts.events_dropped,
@@ -120,11 +125,10 @@ fn status(cx: &AdminCx<'_>) -> DaemonStatus {
         sinks: cx.facts.sinks.get().into_iter().flatten().map(|ask| ask()).collect(),
     };
     for (_, plugin) in cx.supervisor.plugins() {
-        let (in_flight, total) = plugin.call_counts();
+        let (_, total) = plugin.call_counts();
         status.plugins += 1;
         status.routable += u32::from(plugin.state().is_routable());
         status.failed += u32::from(plugin.state() == PluginState::Failed);
-        status.calls_in_flight += in_flight;
         status.calls_total += total;
     }
     status

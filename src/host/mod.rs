@@ -32,7 +32,7 @@ pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, S
 #[doc(inline)]
 pub use crate::eventlog::{Durability, LogOptions};
 #[doc(inline)]
-pub use crate::reactor::LifecycleEvent;
+pub use crate::reactor::{CallCounts, LifecycleEvent};
 #[doc(inline)]
 pub use crate::state::action::Note;
 #[doc(inline)]
@@ -81,7 +81,7 @@ pub use services::ServiceCall;
 pub use sinks::LogSink;
 pub use subscription::{EventStream, OutputLines, Subscription};
 
-use crate::reactor::{EventFilter, LoopCommand, is_said};
+use crate::reactor::{DrainCommand, EventFilter, LoopCommand, is_said};
 use crate::sys::generation;
 use crossbeam_channel::bounded;
 use rpc_plugin_record::{Backward, FILE_NAME};
@@ -248,6 +248,37 @@ impl Host {
     /// [`HostError::Ended`]. Takes no longer than the longest ladder plus ten seconds.
     pub fn shutdown(&self) {
         self.shared.end("its program asked for it");
+    }
+
+    /// Takes no more calls: from when this returns, each ends as `unavailable`, not sent, whoever makes it: this program, an
+    /// operator, a plugin that calls another one or a service. Those that are under way go on, idempotent ones that wait for
+    /// their next try too, and so do the calls that are made for them. There is no way back; the host is to be ended next.
+    ///
+    /// # Errors
+    /// The host has ended, or is too busy to take it.
+    pub fn drain(&self) -> Result<(), HostError> {
+        self.shared.ask(|reply| LoopCommand::Drain(DrainCommand::Begin(reply)))
+    }
+
+    /// The calls that there are now: in flight, to be repeated, and those of plugins that services work on.
+    ///
+    /// # Errors
+    /// The host has ended, or is too busy to take it.
+    pub fn call_counts(&self) -> Result<CallCounts, HostError> {
+        self.shared.ask(LoopCommand::CountCalls)
+    }
+
+    /// Ends the host once no call is left: drains it ([`Host::drain`]), waits at most `timeout` for those under way, and then
+    /// ends it as [`Host::shutdown`] does, which breaks off what is left. Whether nothing was. Not for a service: its own
+    /// call is one that would be waited for.
+    pub fn shutdown_when_done(&self, timeout: Duration) -> bool {
+        let (reply, done) = bounded(1);
+        let is_asked = self.drain().is_ok()
+            && self.shared.post(LoopCommand::Drain(DrainCommand::WhenDone(reply))).is_ok();
+        let is_done = is_asked && done.recv_timeout(timeout).is_ok();
+        let reason = if is_done { "all calls were done" } else { "calls were not done in time" };
+        self.shared.end(&format!("its program asked for it, and {reason}"));
+        is_done
     }
 
     /// Begins to end the host and returns at once; see [`Host::wait_ended`]. The reason goes into its

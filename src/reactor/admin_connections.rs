@@ -12,6 +12,7 @@ use super::closers::{Closers, OwnerCloser};
 use super::held_until_recorded::HeldReplies;
 use super::hub::{ACCEPTS_PER_TURN, Hub};
 use super::pending_replies::PendingReplies;
+use super::plugin_requests::PluginRequests;
 use super::poller::Source;
 use super::runtime_folder::{AdminFiles, MadeSockets, RuntimeFolder};
 use super::slab::Slab;
@@ -65,6 +66,7 @@ pub(super) struct AdminTables<'a> {
     pub(super) ending: Option<&'a str>,
     pub(super) pending: &'a mut PendingReplies,
     pub(super) held: &'a mut HeldReplies,
+    pub(super) requests: &'a PluginRequests,
 }
 
 /// The admin socket and its connections.
@@ -383,6 +385,7 @@ impl AdminConnections {
             notes: &mut notes,
             end: &mut end,
             pending: tables.pending,
+            requests: tables.requests,
             ticket: ticket.clone(),
         };
         let reply = socket.service.handle(&mut cx, method, params);

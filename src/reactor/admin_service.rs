@@ -3,7 +3,9 @@
 //! What it deliberately does not do: read or write a connection.
 
 use super::admin_connection::{AdminAnswer, AdminTicket};
+use super::drain::CallCounts;
 use super::pending_replies::{PendingReplies, WaitEnd};
+use super::plugin_requests::PluginRequests;
 use crate::state::action::Note;
 use crate::state::call::{CallEnd, CallRequest};
 use crate::state::fds::Fds;
@@ -67,6 +69,7 @@ pub(crate) struct AdminCx<'a> {
     /// Set to end the host.
     pub(crate) end: &'a mut bool,
     pub(super) pending: &'a mut PendingReplies,
+    pub(super) requests: &'a PluginRequests,
     pub(super) ticket: AdminTicket,
 }
 
@@ -74,6 +77,11 @@ impl AdminCx<'_> {
     /// The request, in the record: the connection's number and the id that its client gave.
     pub(crate) fn operation_id(&self) -> String {
         format!("{}.{}", self.ticket.client, self.ticket.id)
+    }
+
+    /// All calls of the host, counted.
+    pub(crate) fn call_counts(&self) -> CallCounts {
+        self.requests.count_calls(self.supervisor, self.pending)
     }
 
     /// Makes a call; `then` makes the answer of what comes back.

@@ -155,7 +155,8 @@ impl Reactor {
             Some(Source::RuntimeDir) => self.runtime_folder.changed(now),
             Some(Source::AdminConnection(client)) => {
                 let ending = self.ending.as_ref().map(|ending| &*ending.reason);
-                let mut tables = AdminTables { ending, pending: &mut self.pending, held: &mut self.held };
+                let (pending, held, requests) = (&mut self.pending, &mut self.held, &self.requests);
+                let mut tables = AdminTables { ending, pending, held, requests };
                 if let Some(reason) = self.admin.read(hub, &mut tables, now, client, closed) {
                     self.begin_end(now, reason);
                 }
@@ -228,6 +229,7 @@ impl Reactor {
             }
         }
         self.held.hurry(&self.hub.recorder);
+        self.pending.look_whether_done(self.requests.is_empty());
     }
 
     fn perform_all(&mut self, now: Time) {
@@ -377,6 +379,8 @@ impl Reactor {
             LoopCommand::Call(mut request, reply) => drop(self.begin_call(now, &mut request, reply)),
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
             LoopCommand::AskerProgress(asker, value) => self.requests.progress(hub, now, &asker, &value),
+            LoopCommand::Drain(command) => self.pending.drain.handle(command),
+            LoopCommand::CountCalls(to) => self.requests.tell_counts(hub, &self.pending, &to),
             LoopCommand::Cancel(slots, cause) => {
                 for key in slots.iter().filter_map(engine::ReplySlot::cancel) {
                     self.pending.cancel(&mut hub.supervisor, now, key, cause.as_ref());

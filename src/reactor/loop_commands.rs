@@ -1,6 +1,7 @@
 //! Commands of other threads to the event loop.
 
 use super::closers::Closers;
+use super::drain::{CallCounts, DrainCommand};
 use super::instance::LaunchedProcess;
 use super::pending_replies::Asker;
 use super::recorder::{EventFilter, LifecycleEvent};
@@ -74,6 +75,10 @@ pub(crate) enum LoopCommand {
     Answered(Asker, Result<Box<RawValue>, ErrorObject>, Fds),
     /// A service tells a plugin how far it is.
     AskerProgress(Asker, Box<RawValue>),
+    /// Take no more calls, or tell when none is left.
+    Drain(DrainCommand),
+    /// Count all calls.
+    CountCalls(Sender<CallCounts>),
     /// Cancel the calls of these slots: their callers have gone, for this cause where they say so.
     Cancel(Vec<ReplySlot>, Option<CancelCause>),
     /// Send what happens from when this is answered on, of the kinds that are wanted.

@@ -3,6 +3,7 @@
 //! What always holds: each is told once, or has gone before.
 
 use super::admin_connection::{AdminAnswer, AdminTicket};
+use super::drain::{self, Drain};
 use super::slab::Slab;
 use crate::engine::{Driver, ReplySender, Woken};
 use crate::state::call::{CallEnd, CallRequest};
@@ -63,6 +64,7 @@ enum WaitWaiter {
 /// The calls and waits that have not ended, and who is told of their ends.
 pub(super) struct PendingReplies {
     calls: Slab<PendingReply>,
+    pub(super) drain: Drain,
     waits: Slab<WaitWaiter>,
     driver: Arc<Driver>,
     /// Callers that were woken in this turn.
@@ -75,7 +77,8 @@ impl PendingReplies {
     /// `driver` counts the threads that sleep until they are told.
     pub(super) fn new(driver: Arc<Driver>, closer: Arc<dyn Closer<OwnedFd>>) -> PendingReplies {
         let (calls, waits) = (Slab::default(), Slab::default());
-        PendingReplies { calls, waits, driver, woken: Woken::default(), closer }
+        let (drain, woken) = (Drain::default(), Woken::default());
+        PendingReplies { calls, drain, waits, driver, woken, closer }
     }
 
     /// A turn begins: nobody was woken in it.
@@ -128,11 +131,21 @@ impl PendingReplies {
         if let Some(left) = request.until.map(|until| until.since(now)) {
             request.timeout = Some(request.timeout.map_or(left, |timeout| timeout.min(left)));
         }
+        if self.drain.refuses(&request.chain) {
+            let (code, text) = drain::REFUSED;
+            supervisor.refuse_call(now, key, request, CallError::not_sent(code, text));
+            return None;
+        }
         let at = supervisor.call(now, key, request);
         if let Some(call) = self.calls.get_mut(key.0) {
             call.at = at;
         }
         at
+    }
+
+    /// Tells those who wait for the end of all calls, where none is left.
+    pub(super) fn look_whether_done(&mut self, nothing_served: bool) {
+        self.drain.look(|| nothing_served && self.calls.keys().is_empty());
     }
 
     /// Asks for a heartbeat for that party, as a call that was entered.

@@ -7,6 +7,7 @@
 //! What always holds: each request is answered once, or its connection has ended; what nobody waits for any more is
 //! cancelled.
 
+use super::drain::{self, CallCounts};
 use super::hub::Hub;
 use super::pending_replies::{Asker, PendingReplies};
 use crate::state::call::CallEnd;
@@ -16,12 +17,16 @@ use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::permit::permit;
 use crate::state::session::Asked;
+use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
+use crossbeam_channel::Sender;
 use rpc_plugin_interface::Context;
 use rpc_plugin_interface::context::StoodStill;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::life::{METHOD_CALL, METHOD_CALLBACK};
-use rpc_plugin_wire::{CancelCause, ErrorCode, ErrorObject, Generation, Outcome, PluginId, RequestId};
+use rpc_plugin_wire::{
+    CallError, CancelCause, ErrorCode, ErrorObject, Generation, Outcome, PluginId, RequestId,
+};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,6 +54,9 @@ pub(crate) trait Services: Send {
 
     /// The host ends: nothing more is served.
     fn end(&mut self);
+
+    /// How many requests are worked on, and how many wait for it.
+    fn counts(&self) -> (usize, usize);
 }
 
 /// Work on a request.
@@ -87,6 +95,10 @@ impl PluginRequests {
         } else {
             match callback_owner(hub, pending, &asker, &asked) {
                 Some(owner) => Ok(forward(hub, pending, now, &asker, callback(now, owner, asked))),
+                None if pending.drain.refuses(&asked.chain) => {
+                    let (code, text) = drain::REFUSED;
+                    Err(CallError::not_sent(code, text).to_object())
+                }
                 None => self.have_served(hub, now, &asker, asked),
             }
         };
@@ -200,6 +212,29 @@ impl PluginRequests {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Tells a thread of all calls of the host.
+    pub(super) fn tell_counts(&self, hub: &Hub, pending: &PendingReplies, to: &Sender<CallCounts>) {
+        // Who does not wait any more needs no answer.
+        let _ = to.try_send(self.count_calls(&hub.supervisor, pending));
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.serving.is_empty()
+    }
+
+    /// Counts all calls of the host.
+    pub(super) fn count_calls(&self, supervisor: &Supervisor, pending: &PendingReplies) -> CallCounts {
+        let (running, waiting) = self.services.counts();
+        CallCounts {
+            in_flight: supervisor.plugins().map(|(_, plugin)| plugin.call_counts().0).sum(),
+            to_repeat: supervisor.calls_to_repeat() as u64,
+            services_running: running as u64,
+            services_waiting: waiting as u64,
+            is_draining: pending.drain.is_draining(),
         }
     }
 

@@ -8,6 +8,7 @@ mod bounds;
 mod callbacks;
 mod cancel;
 mod capability;
+mod drain;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod from_host;
@@ -24,6 +25,7 @@ mod standstill;
 const BODIES: &[(&str, fn())] = &[
     ("callbacks", callbacks::serve_nested),
     ("cancel", cancel::serve_nested),
+    ("drain", drain::serve_nested),
     ("nested", nested::serve_nested),
     ("load", load::serve_nested),
     ("both_full", both_full::full_body),

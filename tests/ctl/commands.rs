@@ -40,7 +40,11 @@ fn cases() -> Vec<Case> {
 fn looking() -> Vec<Case> {
     let plugins = format!(r#"{{"plugins":[{},{}]}}"#, plugin_json("echo", "healthy"), STOPPED);
     let echo = plugin_json("echo", "healthy");
+    let counts =
+        r#""calls_to_repeat":2,"services_running":1,"services_waiting":3,"draining":true,"calls_total""#;
+    let draining = STATUS.replace("\"calls_total\"", counts);
     vec![
+        case(&["status"], "admin.status", "", &draining, DRAINING_TEXT),
         case(&["status"], "admin.status", "", STATUS, STATUS_TEXT),
         case(&["plugins"], "admin.plugins", "", &plugins, PLUGINS_TEXT),
         case(&["plugin", "echo"], "admin.plugin", ECHO, &echo, PLUGIN_TEXT),
@@ -157,6 +161,19 @@ plugins         3
 routable        2
 failed          1
 calls           5, 4 in flight
+clients         1
+events dropped  0
+";
+const DRAINING_TEXT: &str = "\
+state           running, takes no more calls
+version         0.1.0
+pid             17
+uptime          1d1h
+runtime folder  /run/rpcplugind
+plugins         3
+routable        2
+failed          1
+calls           5, 4 in flight, 2 to be repeated, 1 at services, 3 waiting for services
 clients         1
 events dropped  0
 ";

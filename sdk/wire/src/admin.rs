@@ -199,6 +199,18 @@ pub struct DaemonStatus {
     pub failed: u32,
     /// Calls that wait for an answer now, over all plugins.
     pub calls_in_flight: u64,
+    /// Idempotent calls that wait for their next try.
+    #[serde(default)]
+    pub calls_to_repeat: u64,
+    /// Calls of plugins that services of the host work on.
+    #[serde(default)]
+    pub services_running: u64,
+    /// Calls of plugins that wait for a thread of the services.
+    #[serde(default)]
+    pub services_waiting: u64,
+    /// Whether the host takes no more calls.
+    #[serde(default, skip_serializing_if = "crate::services::is_false")]
+    pub draining: bool,
     /// Calls made since the start, over all plugins.
     pub calls_total: u64,
     /// Control clients connected now.

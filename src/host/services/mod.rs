@@ -252,6 +252,10 @@ impl reactor::Services for RunningServices {
         Ok(context)
     }
 
+    fn counts(&self) -> (usize, usize) {
+        self.pool.counts()
+    }
+
     fn end(&mut self) {
         self.pool.end();
     }

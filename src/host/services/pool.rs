@@ -147,6 +147,12 @@ impl Pool {
         }
     }
 
+    /// How many jobs run, and how many wait for a thread.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let state = self.0.lock();
+        (state.running.len(), state.queue.len())
+    }
+
     /// It goes on.
     pub(super) fn end_wait(&self) {
         self.0.lock().waiting -= 1;

@@ -6,7 +6,7 @@
 use super::Supervisor;
 use crate::state::action::{Action, CallRecord, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
-use crate::state::keys::PluginKey;
+use crate::state::keys::{CallKey, PluginKey};
 use crate::state::policy::RpcAudit;
 use crate::state::time::Time;
 use rpc_plugin_peer::Party;
@@ -52,6 +52,17 @@ impl Supervisor {
                 (Some(plugin.id().clone()), plugin.generation(), plugin.pid());
             self.actions.push_back(Action::Note(Box::new(note)));
         }
+    }
+
+    /// Ends a call that is handed to no plugin, on the record of the plugin that made it, if one did.
+    pub fn refuse_call(&mut self, now: Time, key: CallKey, request: &CallRequest, error: CallError) {
+        let error = match &request.target {
+            Target::Plugin(id) => error.at(id, None),
+            Target::Capability(_) => error,
+        };
+        let end = CallEnd::refused(error);
+        self.refused_on_record(now, request, &end);
+        self.actions.push_back(Action::Complete(key, end));
     }
 
     /// Puts a call that no plugin was asked for on the record of the plugin that made it, if one did.

@@ -202,6 +202,12 @@ impl Supervisor {
         plugin.map_or_else(|| Policy::default().call_timeout, |plugin| plugin.policy().call_timeout)
     }
 
+    /// How many calls wait for their next try.
+    #[must_use]
+    pub fn calls_to_repeat(&self) -> usize {
+        self.retries.calls.values().filter(|retry| retry.timer.is_some()).count()
+    }
+
     fn try_call(&mut self, now: Time, key: CallKey) -> Option<PluginKey> {
         let retry = self.retries.calls.get_mut(&key)?;
         if let Some(timer) = retry.timer.take() {
