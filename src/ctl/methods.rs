@@ -7,10 +7,9 @@
 
 use crate::cli::columns::{Cell, sheet, table_within};
 use crate::cli::text::{escape, shorten};
+use crate::settings::Members;
 use rpc_plugin_wire::describe::MethodDescription;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::fmt;
 
 /// Longest type in a table, which is as wide as its columns become. Characters.
 const TYPE_CHARS_MAX: usize = 32;
@@ -18,7 +17,7 @@ const TYPE_CHARS_MAX: usize = 32;
 const WHOLE_CHARS_MAX: usize = 400;
 /// Longest first sentence in a table. Characters.
 const SENTENCE_CHARS_MAX: usize = 200;
-/// SchemaMembers of an object, or alternatives, that a short type names.
+/// Members of an object, or alternatives, that a short type names.
 const NAMES_MAX: usize = 12;
 /// Levels of a schema that a short type looks at.
 const LEVELS_MAX: usize = 4;
@@ -75,38 +74,14 @@ fn first_sentence(docs: &str) -> String {
 
 /// The members of a JSON object in their order; none of what is no object.
 #[derive(Default)]
-struct SchemaMembers(Vec<(String, Box<RawValue>)>);
+struct SchemaMembers<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for SchemaMembers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SchemaMembers, D::Error> {
-        struct InOrder;
-
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = SchemaMembers;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SchemaMembers, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(SchemaMembers(members))
-            }
-        }
-
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
-impl SchemaMembers {
-    fn of(json: &str) -> SchemaMembers {
-        serde_json::from_str(json).unwrap_or_default()
+impl<'a> SchemaMembers<'a> {
+    fn of(json: &'a str) -> SchemaMembers<'a> {
+        serde_json::from_str::<Members<'a>>(json).map(|members| SchemaMembers(members.0)).unwrap_or_default()
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.get())
     }
 
@@ -114,12 +89,12 @@ impl SchemaMembers {
         serde_json::from_str(self.get(name)?).ok()
     }
 
-    fn list(&self, name: &str) -> Option<Vec<Box<RawValue>>> {
+    fn list(&self, name: &str) -> Option<Vec<&'a RawValue>> {
         serde_json::from_str(self.get(name)?).ok()
     }
 
     /// The members of the object that one member is.
-    fn within(&self, name: &str) -> Option<SchemaMembers> {
+    fn within(&self, name: &str) -> Option<SchemaMembers<'a>> {
         self.get(name).map(SchemaMembers::of).filter(|members| !members.0.is_empty())
     }
 }
@@ -144,10 +119,15 @@ fn short_type(schema: Option<&RawValue>) -> String {
 }
 
 /// `key: string, limit?: integer`; optional ones have a `?`.
-fn members_of(schema: &SchemaMembers, members: &SchemaMembers, with_types: bool, levels: usize) -> String {
+fn members_of(
+    schema: &SchemaMembers<'_>,
+    members: &SchemaMembers<'_>,
+    with_types: bool,
+    levels: usize,
+) -> String {
     let required: Vec<String> =
         schema.get("required").and_then(|names| serde_json::from_str(names).ok()).unwrap_or_default();
-    let one = |(name, member): &(String, Box<RawValue>)| {
+    let one = |(name, member): &(String, &RawValue)| {
         let optional = if required.contains(name) { "" } else { "?" };
         match with_types {
             true => format!("{name}{optional}: {}", without_null(member.get(), levels)),
@@ -175,7 +155,7 @@ fn joined(texts: impl Iterator<Item = String>, count: usize, between: &str) -> S
 fn type_of(schema: &str, levels: usize) -> String {
     let schema = if levels == 0 { SchemaMembers::default() } else { SchemaMembers::of(schema) };
     let within = |schema: &str| type_of(schema, levels.saturating_sub(1));
-    let all = |schemas: &[Box<RawValue>], between| {
+    let all = |schemas: &[&RawValue], between| {
         joined(schemas.iter().map(|schema| within(schema.get())), schemas.len(), between)
     };
     if let Some(format) = schema.text("format")

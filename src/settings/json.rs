@@ -296,8 +296,8 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
-/// The members of an object as they stand, duplicates included.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+/// The members of a JSON object as they stand, in their order, duplicates included.
+pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 impl<'de> serde::Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -9,11 +9,11 @@ mod read;
 mod setting;
 mod value;
 
-pub(crate) use json::{JsonSource, Node, Object};
+pub(crate) use json::{JsonSource, Members, Node, Object};
 pub(crate) use plugin_parts::{Places, members, strings_of, take_env, take_interfaces, tell};
 pub use policy::POLICY;
 pub(crate) use read::{Written, check_policy, take_settings};
 pub use setting::Setting;
 pub(crate) use setting::{Field, named_fields, settings};
 pub use value::{AUTO, Kind, UNLIMITED, Value};
-pub(crate) use value::{Checked, show_bytes};
+pub(crate) use value::{Checked, WAIT, show_bytes};

@@ -5,14 +5,12 @@
 //! What always holds: every field of [`Policy`] has exactly one row.
 
 use super::setting::{named_fields, settings};
-use super::value::{Kind, UNLIMITED};
+use super::value::{Kind, UNLIMITED, WAIT};
 use crate::state::policy::{OUTPUT_BYTES_RANGE, Policy, RestartPolicy, RpcAudit, Transport};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
 
 named_fields!(RestartPolicy RpcAudit Transport);
 
-/// Any time but none.
-const WAIT: Kind = Kind::Duration { zero: None };
 /// Names of [`RestartPolicy::ALL`]; a test holds them together.
 const RESTARTS: &[&str] = &["always", "on-failure", "never"];
 /// Names of [`Transport::ALL`].

@@ -30,6 +30,8 @@ pub enum Kind {
     Switch,
 }
 
+/// Any time but none.
+pub(crate) const WAIT: Kind = Kind::Duration { zero: None };
 /// The word for a number that the daemon chooses by itself.
 pub const AUTO: &str = "auto";
 /// The word for a count without a limit.

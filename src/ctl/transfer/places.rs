@@ -4,11 +4,9 @@
 //! digits and order included.
 
 use super::transfer_error::TransferError;
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use crate::settings::Members;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::fmt;
 
 /// Levels of arrays and objects in params with places in them.
 const DEPTH_MAX: usize = 128;
@@ -117,44 +115,6 @@ fn may_have(json: &str) -> bool {
     json.contains(STREAM) || json.contains(BLOB)
 }
 
-/// A value, its members or elements as they were written.
-enum Level {
-    Object(Vec<(String, Box<RawValue>)>),
-    Array(Vec<Box<RawValue>>),
-}
-
-struct LevelVisitor;
-
-impl<'de> Visitor<'de> for LevelVisitor {
-    type Value = Level;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object or an array")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Level, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(Level::Object(members))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Level, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = seq.next_element()? {
-            elements.push(element);
-        }
-        Ok(Level::Array(elements))
-    }
-}
-
-impl<'de> Deserialize<'de> for Level {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
-        deserializer.deserialize_any(LevelVisitor)
-    }
-}
-
 /// The same JSON with what `place` gives for each place.
 fn rewrite(
     json: &str,
@@ -167,35 +127,34 @@ fn rewrite(
     if depth >= DEPTH_MAX {
         return Err(TransferError::usage(format!("the params have more than {DEPTH_MAX} levels")));
     }
-    let level = serde_json::from_str(json).map_err(|error| TransferError::usage(error.to_string()))?;
+    let unread = |error: serde_json::Error| TransferError::usage(error.to_string());
     let mut out = String::with_capacity(json.len());
-    match level {
-        Level::Object(members) => {
-            if let Some((kind, name)) = as_place(&members) {
-                return place(kind, name);
-            }
-            out.push('{');
-            for (number, (name, value)) in members.iter().enumerate() {
-                let comma = if number > 0 { "," } else { "" };
-                out.push_str(&format!("{comma}{}:", Value::from(name.as_str())));
-                out.push_str(&rewrite(value.get(), depth + 1, place)?);
-            }
-            out.push('}');
+    if json.starts_with('{') {
+        let Members(members) = serde_json::from_str(json).map_err(unread)?;
+        if let Some((kind, name)) = as_place(&members) {
+            return place(kind, name);
         }
-        Level::Array(elements) => {
-            out.push('[');
-            for (number, value) in elements.iter().enumerate() {
-                out.push_str(if number > 0 { "," } else { "" });
-                out.push_str(&rewrite(value.get(), depth + 1, place)?);
-            }
-            out.push(']');
+        out.push('{');
+        for (number, (name, value)) in members.iter().enumerate() {
+            let comma = if number > 0 { "," } else { "" };
+            out.push_str(&format!("{comma}{}:", Value::from(name.as_str())));
+            out.push_str(&rewrite(value.get(), depth + 1, place)?);
         }
+        out.push('}');
+    } else {
+        let elements: Vec<&RawValue> = serde_json::from_str(json).map_err(unread)?;
+        out.push('[');
+        for (number, value) in elements.iter().enumerate() {
+            out.push_str(if number > 0 { "," } else { "" });
+            out.push_str(&rewrite(value.get(), depth + 1, place)?);
+        }
+        out.push(']');
     }
     Ok(out)
 }
 
 /// What an object stands for, where it is a place.
-fn as_place(members: &[(String, Box<RawValue>)]) -> Option<(PlaceKind, &'static str)> {
+fn as_place(members: &[(String, &RawValue)]) -> Option<(PlaceKind, &'static str)> {
     let [(name, value)] = members else { return None };
     let kind = match name.as_str() {
         STREAM => PlaceKind::Stream,

@@ -3,8 +3,7 @@
 use super::settings::{LOG, LogSettings};
 use super::sinks::{Beside, SINKS, take_beside};
 use crate::eventlog::COMPRESS_FILES_MIN;
-use crate::settings::{JsonSource, Node, Object};
-use crate::settings::{Written, take_settings};
+use crate::settings::{JsonSource, Node, Object, Written, take_settings};
 
 /// The key that named a program once.
 const COMPRESS: &str = "compress";

@@ -6,8 +6,7 @@
 use super::origin::Origin;
 use super::settings::POLICY;
 use super::types::PluginEntry;
-use crate::settings::{JsonSource, Node};
-use crate::settings::{Places, strings_of, take_env, take_interfaces, take_settings, tell};
+use crate::settings::{JsonSource, Node, Places, strings_of, take_env, take_interfaces, take_settings, tell};
 use crate::state::config_error::quoted;
 use crate::state::plugin_config::{ARGS_MAX, ENV_MAX, PluginConfig, id_allowed};
 use crate::state::policy::Policy;

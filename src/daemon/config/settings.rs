@@ -9,7 +9,7 @@
 use crate::eventlog::sinks::{BATCH_MAX, SinkOptions};
 use crate::eventlog::{Durability, LogOptions, QUEUE_MAX_DEFAULT};
 pub use crate::settings::{AUTO, Kind, POLICY, Setting, UNLIMITED, Value};
-use crate::settings::{Checked, Field, named_fields, settings};
+use crate::settings::{Checked, Field, WAIT, named_fields, settings};
 use rpc_plugin_wire::event::Level;
 use std::time::Duration;
 
@@ -102,8 +102,6 @@ impl Field for Level {
 
 named_fields!(Durability);
 
-/// Any time but none.
-const WAIT: Kind = Kind::Duration { zero: None };
 /// Names of [`Durability::ALL`]; a test holds them together.
 const DURABILITIES: &[&str] = &["relaxed", "strict", "none"];
 /// Names of [`Level::ALL`].
