@@ -10,7 +10,7 @@
 use super::capabilities::Capabilities;
 use super::digest::{DIGEST_ALLOWED, Digest};
 use super::path::{PACKAGE_PATH_ALLOWED, PackagePath};
-use super::read_capabilities::{capabilities_of, word_of};
+use super::read_capabilities::{capabilities_of, id_of, required, word_of};
 use super::version::{Version, VersionRange};
 use crate::settings::{
     Checked, JsonSource, Kind, Node, Object, POLICY, Places, Value, check_policy, members, strings_of,
@@ -195,9 +195,7 @@ fn read<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Option<Manifest> {
     check_form(source, node, &mut object);
     let id = required(source, node, &mut object, "id", &id_allowed()).and_then(|node| {
         let text = source.string(&node)?;
-        let id = text.parse::<PluginId>();
-        id.map_err(|error| source.error(&node, format!("plugin id {} {error}", quoted(&text)), id_allowed()))
-            .ok()
+        id_of(source, &node, &text, id_allowed())
     });
     let allowed = "a version as Semantic Versioning 2.0.0 has it, such as 1.2.0";
     let version = required(source, node, &mut object, "version", allowed)
@@ -249,20 +247,6 @@ fn check_form<'a>(source: &mut JsonSource<'a>, node: &Node<'a>, object: &mut Obj
         let problem = format!("is {}, and this host reads version {MANIFEST_VERSION}", node.kind_shown());
         source.error(&node, problem, allowed);
     }
-}
-
-fn required<'a>(
-    source: &mut JsonSource<'a>,
-    node: &Node<'a>,
-    object: &mut Object<'a>,
-    key: &str,
-    allowed: &str,
-) -> Option<Node<'a>> {
-    let member = object.take(key);
-    if member.is_none() {
-        source.error_below(node, key, "is missing", allowed);
-    }
-    member
 }
 
 fn parsed<'a, T: FromStr<Err: fmt::Display>>(
@@ -355,11 +339,8 @@ fn requires_of<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Requires {
     let Some(mut object) = source.object(node) else { return requires };
     requires.host = object.take("host").and_then(|node| parsed(source, &node, allowed));
     for (name, node) in members(source, &mut object, "plugins", REQUIRES_MAX) {
-        let id = name.parse::<PluginId>();
-        let id = id.map_err(|error| {
-            source.error(&node, format!("plugin id {} {error}", quoted(&name)), id_allowed())
-        });
-        if let (Ok(id), Some(range)) = (id, parsed(source, &node, allowed)) {
+        let id = id_of(source, &node, &name, id_allowed());
+        if let (Some(id), Some(range)) = (id, parsed(source, &node, allowed)) {
             requires.plugins.insert(id, range);
         }
     }
@@ -415,11 +396,8 @@ fn files_of<'a>(
         }
     }
     for path in files.keys() {
-        if let Some(folder) =
-            path.folders().find_map(|folder| PackagePath::new(folder).ok().filter(|f| files.contains_key(f)))
-        {
-            let problem =
-                format!("{} is a file, and {} is in it", quoted(folder.as_str()), quoted(path.as_str()));
+        if let Some(folder) = path.folders().find(|folder| files.contains_key(*folder)) {
+            let problem = format!("{} is a file, and {} is in it", quoted(folder), quoted(path.as_str()));
             source.error_below(node, "files", problem, "a name for a file or a folder, not for both");
         }
     }

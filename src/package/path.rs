@@ -5,6 +5,7 @@
 //! What always holds: such a path stays inside the folder that it is joined to, as long as nothing on its way is a link.
 
 use crate::state::config_error::quoted;
+use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
 
@@ -75,6 +76,12 @@ impl PackagePath {
 impl AsRef<Path> for PackagePath {
     fn as_ref(&self) -> &Path {
         Path::new(&self.0)
+    }
+}
+
+impl Borrow<str> for PackagePath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

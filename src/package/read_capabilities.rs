@@ -99,11 +99,7 @@ fn objects<'a>(source: &mut JsonSource<'a>, object: &mut Object<'a>, key: &str) 
 impl<'a> Element<'a> {
     /// A member that has to be there.
     fn required(&mut self, source: &mut JsonSource<'a>, key: &str, allowed: &str) -> Option<Node<'a>> {
-        let node = self.1.take(key);
-        if node.is_none() {
-            source.error_below(&self.0, key, "is missing", allowed);
-        }
-        node
+        required(source, &self.0, &mut self.1, key, allowed)
     }
 
     fn word<T: Copy>(&mut self, source: &mut JsonSource<'a>, key: &str, all: &[(T, &str)]) -> Option<T> {
@@ -140,6 +136,32 @@ impl<'a> Element<'a> {
         }
         Some(strings)
     }
+}
+
+/// A member of an object that has to be there; told where it is not.
+pub(super) fn required<'a>(
+    source: &mut JsonSource<'a>,
+    node: &Node<'a>,
+    object: &mut Object<'a>,
+    key: &str,
+    allowed: &str,
+) -> Option<Node<'a>> {
+    let member = object.take(key);
+    if member.is_none() {
+        source.error_below(node, key, "is missing", allowed);
+    }
+    member
+}
+
+/// The plugin id that stands at a node; told where it is none.
+pub(super) fn id_of(
+    source: &mut JsonSource<'_>,
+    node: &Node<'_>,
+    text: &str,
+    allowed: impl Into<String>,
+) -> Option<PluginId> {
+    let id = text.parse::<PluginId>();
+    id.map_err(|error| source.error(node, format!("plugin id {} {error}", quoted(text)), allowed)).ok()
 }
 
 fn words<T>(all: &[(T, &str)]) -> String {
@@ -328,11 +350,7 @@ fn process<'a>(source: &mut JsonSource<'a>, node: &Node<'a>, asked: &mut BTreeSe
 fn calls<'a>(source: &mut JsonSource<'a>, element: &mut Element<'a>) -> Option<CallAccess> {
     let plugin = element.required(source, "plugin", "the id of a plugin").and_then(|node| {
         let text = source.string(&node)?;
-        let id = text.parse::<PluginId>();
-        id.map_err(|error| {
-            source.error(&node, format!("plugin id {} {error}", quoted(&text)), "a plugin's id")
-        })
-        .ok()
+        id_of(source, &node, &text, "a plugin's id")
     });
     let allowed = "names of methods, or \"*\"";
     let strings = element.strings(source, "methods", allowed).unwrap_or_default();
