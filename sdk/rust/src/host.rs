@@ -143,23 +143,17 @@ impl Host {
     /// Another plugin, which the host has to allow (`may_call`).
     #[must_use]
     pub fn plugin(&self, plugin_id: &str) -> Remote {
-        Remote {
-            host: self.clone(),
-            target: Target::Plugin(plugin_id.to_owned()),
-            idempotent: false,
-            retry: None,
-        }
+        self.remote(Target::Plugin(plugin_id.to_owned()))
     }
 
     /// Any healthy plugin that has this capability, which the host has to allow (`may_call_capabilities`).
     #[must_use]
     pub fn capability(&self, capability: &str) -> Remote {
-        Remote {
-            host: self.clone(),
-            target: Target::Capability(capability.to_owned()),
-            idempotent: false,
-            retry: None,
-        }
+        self.remote(Target::Capability(capability.to_owned()))
+    }
+
+    fn remote(&self, target: Target) -> Remote {
+        Remote { host: self.clone(), target, idempotent: false, retry: None }
     }
 
     fn begin(&self, made: Outgoing) -> Result<OpenRequest, CallError> {
