@@ -104,14 +104,18 @@ mod sys;
 mod engine;
 pub mod host;
 #[cfg(feature = "package")]
-#[allow(dead_code, unreachable_pub, unused_imports)]
+#[allow(unreachable_pub)]
 mod package;
 #[cfg(feature = "daemon")]
 #[doc(hidden)]
 pub mod programs;
 mod reactor;
 #[cfg(feature = "daemon")]
-#[allow(dead_code, unreachable_pub, unused_imports)]
+#[allow(unreachable_pub)]
+#[cfg_attr(
+    not(feature = "package"),
+    allow(dead_code, unused_imports, reason = "manifests are read with it too")
+)]
 mod settings;
 mod threads;
 

@@ -30,8 +30,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PackageFolder {
-    /// Where it is.
-    pub path: PathBuf,
     /// What its manifest says.
     pub manifest: Manifest,
     /// That of the manifest's bytes, which stands for the whole package.
@@ -121,7 +119,6 @@ pub fn read_folder(folder: &Path) -> Result<PackageFolder, FolderFaults> {
     }
     match (found.faults.is_empty(), found.more) {
         (true, _) => Ok(PackageFolder {
-            path: folder.to_owned(),
             digest: Digest::of(&bytes),
             manifest,
             bytes: bytes_of_files,

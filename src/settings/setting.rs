@@ -172,11 +172,6 @@ impl<T> Setting<T> {
         (self.read)(one) == (self.read)(other)
     }
 
-    /// Gives `target` the value that `source` has.
-    pub fn copy(&self, source: &T, target: &mut T) {
-        (self.apply)(target, (self.read)(source));
-    }
-
     /// What is allowed, for error messages and documentation.
     #[must_use]
     pub fn allowed(&self) -> String {
