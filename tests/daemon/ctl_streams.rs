@@ -82,7 +82,7 @@ fn peak_kib(pid: u32) -> usize {
 
 #[test]
 fn files_go_in_and_come_out_as_streams_and_as_blobs() {
-    for (transport, mib) in [("unix", 64), ("stdio", 2)] {
+    for (transport, mib) in [("unix", 24), ("stdio", 1)] {
         let setting = setting(transport);
         let content = setting.file("source", mib * MIB);
         let before = peak_kib(setting.daemon.pid());
@@ -104,7 +104,7 @@ fn files_go_in_and_come_out_as_streams_and_as_blobs() {
         let ran = setting.ran(&["files.sum", r#"{"memory":{"$blob":"input"}}"#, "--input=back"]);
         assert!(ran.stdout.contains(&format!("\"bytes\":{}", content.len())), "{transport}: {ran:?}");
         let more = peak_kib(setting.daemon.pid()).saturating_sub(before);
-        assert!(more < 24 * 1024, "{transport}: the daemon took {more} KiB more");
+        assert!(more < 16 * 1024, "{transport}: the daemon took {more} KiB more");
         setting.is_unharmed();
     }
 }
@@ -145,6 +145,16 @@ fn standard_input_and_output_are_streams_in_little_memory() {
     assert_eq!((ran.code, &*ran.stdout), (0, "{\"bytes\":9,\"adler32\":300286872}\n"), "{}", ran.stderr);
 }
 
+/// The same command, which SIGINT ends also where these tests run in the background: there a shell has it ignored, and who is
+/// launched inherits that (sh(1), 2.11).
+fn interruptible(plain: &Command) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(plain.get_program()).args(plain.get_args());
+    command.current_dir(plain.get_current_dir().unwrap()).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// Waits until it was ended by a signal.
 fn interrupted(child: &mut Child) {
     let ended = eventually("it ends", || child.try_wait().unwrap());
@@ -154,7 +164,8 @@ fn interrupted(child: &mut Child) {
 #[test]
 fn an_interrupt_cancels_an_upload_before_its_stream_ends() {
     let setting = setting("unix");
-    let mut command = setting.call(&["files.upload", STREAM_IN, "--input", "-", "--progress"]);
+    let mut command =
+        interruptible(&setting.call(&["files.upload", STREAM_IN, "--input", "-", "--progress"]));
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&vec![7; 2 * MIB]).unwrap();
@@ -181,7 +192,7 @@ fn an_interrupt_ends_an_output_and_what_was_written_stays() {
         &["files.fetch", r#"{"name":"zero"}"#, "--output=back"][..],
         &["files.download", r#"{"name":"zero","into":{"$stream":"output"}}"#, "--output=back"],
     ] {
-        let mut child = setting.call(words).spawn().unwrap();
+        let mut child = interruptible(&setting.call(words)).spawn().unwrap();
         let bytes = || std::fs::metadata(setting.path("back")).map_or(0, |file| file.len());
         eventually("bytes come", || (bytes() > MIB as u64).then_some(()));
         signal(child.id(), Signal::SIGINT);
