@@ -50,6 +50,10 @@ fn shown(package: &PackageFolder, colour: bool) -> String {
     ];
     rows.extend(optional.into_iter().filter_map(|(name, text)| Some((name, text.clone()?.into()))));
     rows.push(("entrypoint", command(manifest).into()));
+    let variables = manifest.config.env.iter();
+    rows.extend(variables.map(|(name, value)| {
+        ("env", format!("{}={}", name.to_string_lossy(), value.to_string_lossy()).into())
+    }));
     rows.push(("transport", manifest.config.policy.transport.to_string().into()));
     let interfaces = manifest.config.interfaces.iter();
     rows.extend(
@@ -97,7 +101,7 @@ fn settings(manifest: &Manifest) -> impl Iterator<Item = (&'static str, String)>
     named.map(|setting| (setting.key, setting.show(&manifest.config.policy)))
 }
 
-/// The package for a machine. Values of variables are left out, as everywhere.
+/// The package for a machine.
 fn document(package: &PackageFolder) -> Value {
     let manifest = &package.manifest;
     let about = &manifest.about;
@@ -107,7 +111,8 @@ fn document(package: &PackageFolder) -> Value {
         .iter()
         .map(|(id, range)| (id.to_string(), range.to_string().into()))
         .collect();
-    let variables = manifest.config.env.iter().map(|(name, _)| name.to_string_lossy());
+    let variables =
+        manifest.config.env.iter().map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()));
     json!({
         "id": manifest.id,
         "version": manifest.version.to_string(),
@@ -118,7 +123,7 @@ fn document(package: &PackageFolder) -> Value {
         "language": manifest.language,
         "entrypoint": manifest.entrypoint.as_str(),
         "args": manifest.config.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>(),
-        "env": variables.collect::<Vec<_>>(),
+        "env": variables.collect::<std::collections::BTreeMap<_, _>>(),
         "transport": manifest.config.policy.transport.to_string(),
         "interfaces": manifest.config.interfaces,
         "requires": {"host": manifest.requires.host.as_ref().map(ToString::to_string), "plugins": requires},

@@ -95,7 +95,7 @@ const COMMANDS: &[Command] = &[
                 what: "A stream or blob of the result into a file",
             },
             Example {
-                line: "tar c . | rpcpluginctl call files files.upload '{\"content\": {\"$stream\": \"input\"}}' --input -",
+                line: "tar c . | rpcpluginctl call fs files.upload '{\"name\":\"a\",\"content\":{\"$stream\":\"input\"}}' --input -",
                 what: "Standard input as a stream of the params",
             },
         ],
@@ -124,8 +124,8 @@ const COMMANDS: &[Command] = &[
         }],
         details: "For the completion of a shell, which sets COMP_LINE and COMP_POINT: commands, flags, states, and from the \
                   daemon the ids of plugins and the methods that they describe. Prints one candidate a line, and nothing where \
-                  the daemon does not answer within a second. Turned on in bash by: complete -C 'rpcpluginctl complete --' \
-                  rpcpluginctl",
+                  the daemon does not answer within a second. Turned on in bash by: complete -o default -C \
+                  'rpcpluginctl complete --' rpcpluginctl",
         ..plain("complete", "Print what completes a command line, for shells")
     },
     Command {
@@ -280,8 +280,8 @@ const COMMANDS: &[Command] = &[
         ..about_one(
             "methods",
             "List the methods that a plugin describes, or show one of them",
-            "The plugin is asked once a generation. Optional params and members have a '?'; streams, blobs and callbacks are \
-             for programs with a host, since a call from here carries JSON only. A plugin need not describe its methods; \
+            "The plugin is asked once a generation. Optional params and members have a '?'; streams and blobs go \
+             in and out by --input and --output of 'call', callbacks need a program with a host. A plugin need not describe its methods; \
              'capabilities' shows what each has declared. With --json, the description as the plugin gave it.",
         )
     },

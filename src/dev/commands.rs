@@ -10,6 +10,7 @@ use crate::ctl::Exit;
 use crate::ctl::transfer::{Running, STANDARD, Standard, Stop, Transfer, TransferError, WrittenOutput};
 use crate::host::{CallError, CallOptions, CancelToken, Host, HostError, PluginHandle, PluginState};
 use crossbeam_channel::Receiver;
+use rpc_plugin_wire::answered_error::is_marked;
 use serde_json::value::RawValue;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -221,8 +222,12 @@ impl Console<'_> {
     }
 }
 
+/// As `rpcpluginctl call` ends: what a plugin answered with a code of the host's is no word of the host's.
 fn exit_of(error: &CallError) -> Exit {
-    Exit::from(error.code)
+    match is_marked(error.outcome, error.code, error.data.as_deref()) {
+        true => Exit::PluginAnswered,
+        false => Exit::from(error.code),
+    }
 }
 
 /// The params of a call, the descriptors that go with it, and what is copied beside it.

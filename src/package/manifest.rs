@@ -10,7 +10,7 @@
 use super::capabilities::Capabilities;
 use super::digest::{DIGEST_ALLOWED, Digest};
 use super::path::{PACKAGE_PATH_ALLOWED, PackagePath};
-use super::read_capabilities::{capabilities_of, id_of, required, word_of};
+use super::read_capabilities::{ENV_PREFIX, capabilities_of, id_of, required, word_of};
 use super::version::{Version, VersionRange};
 use crate::settings::{
     Checked, JsonSource, Kind, Node, Object, POLICY, Places, Value, check_policy, members, strings_of,
@@ -193,9 +193,10 @@ impl Manifest {
 fn read<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Option<Manifest> {
     let mut object = source.object(node)?;
     check_form(source, node, &mut object);
-    let id = required(source, node, &mut object, "id", &id_allowed()).and_then(|node| {
-        let text = source.string(&node)?;
-        id_of(source, &node, &text, id_allowed())
+    let id_node = required(source, node, &mut object, "id", &id_allowed());
+    let id = id_node.as_ref().and_then(|node| {
+        let text = source.string(node)?;
+        id_of(source, node, &text, id_allowed())
     });
     let allowed = "a version as Semantic Versioning 2.0.0 has it, such as 1.2.0";
     let version = required(source, node, &mut object, "version", allowed)
@@ -205,7 +206,7 @@ fn read<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Option<Manifest> {
     let language = object.take("language").and_then(|node| text_of(source, &node));
     let entrypoint = required(source, node, &mut object, "entrypoint", PACKAGE_PATH_ALLOWED);
     let entrypoint = entrypoint.and_then(|node| Some((path_of(source, &node)?, node)));
-    let mut config = config_of(source, node, &mut object, id.as_ref())?;
+    let mut config = config_of(source, node, &mut object, (id.as_ref(), id_node))?;
     let settings = object.take("settings").map(|node| settings_of(source, &node, &mut config.policy));
     let settings = settings.unwrap_or_default();
     let requires = object.take("requires").map(|node| requires_of(source, &node)).unwrap_or_default();
@@ -299,14 +300,21 @@ fn config_of<'a>(
     source: &mut JsonSource<'a>,
     node: &Node<'a>,
     object: &mut Object<'a>,
-    id: Option<&PluginId>,
+    (id, id_node): (Option<&PluginId>, Option<Node<'a>>),
 ) -> Option<PluginConfig> {
-    let mut places = Places::new();
+    let mut places: Places<'a> = id_node.map(|node| ("id".to_owned(), node)).into_iter().collect();
     // Where the id is wrong, that was told; the rest is checked all the same.
     let mut config = PluginConfig::new(id.cloned().or_else(|| "plugin".parse().ok())?, "/");
     let args = strings_of(source, object, "args", ARGS_MAX, &mut places);
     config.args = args.into_iter().map(Into::into).collect();
     take_env(source, object, &mut config, &mut places);
+    for (at, (name, _)) in config.env.iter().enumerate() {
+        if name.as_encoded_bytes().starts_with(ENV_PREFIX.as_bytes())
+            && let Some((_, node)) = places.iter().find(|(place, _)| *place == format!("env[{at}]"))
+        {
+            source.error(node, format!("begins with {ENV_PREFIX}"), "a name that is not the host's");
+        }
+    }
     take_interfaces(source, object, &mut config, &mut places);
     if let Some(transport) = object.take("transport") {
         config.policy.transport = word_of(source, &transport, &Transport::ALL).unwrap_or_default();

@@ -17,6 +17,9 @@ use rpc_plugin_wire::ident::check_method;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+/// What names of variables that are the host's begin with.
+pub(super) const ENV_PREFIX: &str = "RPC_PLUGIN_SYSTEM_";
+
 /// The members of `capabilities`.
 pub(super) const KEYS: [&str; 5] = ["filesystem", "network", "process", "calls", "pass_env"];
 /// Those of an element of `filesystem`.
@@ -67,8 +70,7 @@ pub(super) fn capabilities_of<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) 
         }
     }
     for name in strings_of(source, &mut object, "pass_env", ENV_MAX, &mut Places::new()) {
-        let is_good =
-            !name.is_empty() && !name.contains(['=', '\0']) && !name.starts_with("RPC_PLUGIN_SYSTEM_");
+        let is_good = !name.is_empty() && !name.contains(['=', '\0']) && !name.starts_with(ENV_PREFIX);
         if !is_good {
             let allowed = "a name without '=' and NUL that does not begin with RPC_PLUGIN_SYSTEM_";
             source.error_below(node, "pass_env", format!("{} is no name to pass on", quoted(&name)), allowed);

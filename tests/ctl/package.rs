@@ -27,7 +27,7 @@ fn package(folder: &Path) -> Value {
     let manifest = json!({
         "manifest": 1, "id": "kv", "version": "1.2.0", "type": "store",
         "about": {"description": "Keeps texts by key", "license": "MIT"},
-        "entrypoint": "bin/kv", "args": ["--store", "kv.json"], "interfaces": {"kv": [1, 2]},
+        "entrypoint": "bin/kv", "args": ["--store", "kv.json"], "env": {"KV_MODE": "fast"}, "interfaces": {"kv": [1, 2]},
         "requires": {"host": ">=0.1", "plugins": {"clock": "^1"}},
         "capabilities": {
             "filesystem": [{"path": "/srv/texts", "permissions": ["read", "list"], "recursive": true}],
@@ -65,6 +65,7 @@ fn a_package_is_shown_as_on_the_page_and_as_json() {
     assert_eq!(document["digest"], format!("sha256:{manifest}"));
     assert_eq!(document["capabilities"].as_array().unwrap().len(), 2);
     assert_eq!(document["settings"], json!({"hello_timeout": "2s"}));
+    assert_eq!(document["env"], json!({"KV_MODE": "fast"}));
     assert_eq!(document["limits"], json!({"memory": 64 << 20}));
 }
 
@@ -124,6 +125,7 @@ fn the_manifest_of_the_page_is_read_and_its_command_writes_files() {
     assert!(ran.stderr.contains("\"bin/kv\": has SHA-256 "), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 3, "nothing else is wrong: {}", ran.stderr);
 
+    std::fs::write(folder.join("read me.txt"), "me").unwrap();
     let (_, rest) = page.split_once("To write `files`, in the folder:\n\n```sh\n").unwrap();
     let command = rest.split_once("\n```").unwrap().0;
     let ran = run(bare(Path::new("/bin/sh"))
@@ -131,5 +133,6 @@ fn the_manifest_of_the_page_is_read_and_its_command_writes_files() {
         .current_dir(&folder)
         .env("PATH", "/usr/bin:/bin"));
     let files: Value = serde_json::from_str(&format!("{{{}}}", ran.stdout)).unwrap();
-    assert_eq!(files, json!({"bin/kv": digest(&folder.join("bin/kv"))}));
+    let spaced = folder.join("read me.txt");
+    assert_eq!(files, json!({"bin/kv": digest(&folder.join("bin/kv")), "read me.txt": digest(&spaced)}));
 }

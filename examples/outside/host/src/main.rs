@@ -2,7 +2,6 @@
 
 use rpc_plugin_system::host::{Host, PluginConfig, Policy, RestartPolicy};
 use std::time::Duration;
-use weather_host::advice;
 use weather_interface::WeatherClient;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let report = weather.report("here")?;
     println!("{} degrees, {}", report.celsius, report.sky);
     if let Err(error) = weather.report("there") {
-        println!("{error}: {}", advice(&error));
+        println!("{error}");
     }
     host.shutdown();
     Ok(())
