@@ -9,6 +9,7 @@
 use crate::state::fds::Fds;
 use rpc_plugin_wire::life::{Cancel, METHOD_CANCEL};
 use rpc_plugin_wire::message::{MessageError, params_into};
+use rpc_plugin_wire::words::{beginning_of, in_words};
 use rpc_plugin_wire::{BadFrame, CancelCause, ErrorCode, ErrorObject, Meant, Message, RequestId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -105,7 +106,11 @@ fn batch(frame: &[u8]) -> ErrorObject {
             );
             ErrorObject::new(ErrorCode::InvalidRequest, text)
         }
-        Err(error) => ErrorObject::new(ErrorCode::ParseError, format!("the frame does not parse: {error}")),
+        Err(error) => {
+            let text = String::from_utf8_lossy(frame);
+            let why = format!("the frame does not parse: {}", in_words(&error, &text));
+            ErrorObject::new(ErrorCode::ParseError, why)
+        }
     }
 }
 
@@ -142,7 +147,10 @@ fn bad(frame: &[u8], error: MessageError) -> AdminFrame {
                 Meant::Notification => AdminFrame::Bad(None, error),
             }
         }
-        Err(error) => AdminFrame::Bad(None, ErrorObject::new(code, error.to_string())),
+        Err(error) => {
+            let text = format!("{error}; it begins {}", beginning_of(frame));
+            AdminFrame::Bad(None, ErrorObject::new(code, text))
+        }
     }
 }
 

@@ -103,7 +103,7 @@ fn services_answer_a_plugin_that_serves_a_call_and_their_errors_arrive_as_themse
             "the host has no service \"nested.none\"; it has",
         ),
         (service("zone.of", json!({"town": "Ur"})), ErrorCode::InvalidParams, "town"),
-        (service("nested.progress", json!({"n": "x"})), ErrorCode::InvalidParams, "invalid type"),
+        (service("nested.progress", json!({"n": "x"})), ErrorCode::InvalidParams, "`n`: it is the string"),
         (service("host.none", json!({})), ErrorCode::MethodNotFound, "host.none"),
         (of_plugin("none", "work.go", json!({})), ErrorCode::UnknownPlugin, "none"),
         (of_plugin("a", "other.go", json!({})), ErrorCode::MethodNotFound, "other"),

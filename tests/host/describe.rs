@@ -111,7 +111,7 @@ fn a_description_that_is_none_is_refused_and_costs_the_plugin_nothing() {
         ("large", ErrorCode::InvalidResponse, "at most 262144 are taken"),
         ("deep", ErrorCode::InvalidResponse, "params is nested deeper than 64"),
         ("controls", ErrorCode::InvalidResponse, "method 0: name contains '\\u{1b}'"),
-        ("types", ErrorCode::InvalidResponse, "invalid type: integer `7`"),
+        ("types", ErrorCode::InvalidResponse, "it is the integer `7`, and has to be"),
         ("shape", ErrorCode::InvalidResponse, "it is not a JSON object"),
         (
             "unknown",

@@ -25,6 +25,7 @@ mod watched;
 const BODIES: &[(&str, fn())] = &[
     ("connect_as_somebody_else", proof::connect_as_somebody_else),
     ("says_why_it_is_refused", proof::says_why_it_is_refused),
+    ("says_a_broken_hello", proof::says_a_broken_hello),
     ("floods", floods::flood_body),
     ("describes", describe::describes),
 ];

@@ -289,6 +289,36 @@ fn a_refused_plugin_reads_why_and_ends_by_itself_before_it_is_signalled() {
     assert!(!record.contains("signal_sent") || waited >= Duration::from_millis(490), "{waited:?}: {record}");
 }
 
+/// Says its token in a hello with a comma too many.
+pub(crate) fn says_a_broken_hello() {
+    let mut raw = Raw::connect();
+    let token = raw.config.token.to_hex();
+    let hello = format!(
+        "{{\"params\":{{\"token\":\"{token}\",}},\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"host.hello\"}}\n"
+    );
+    raw.send(hello.as_bytes(), &[]);
+    println!("read: {}", raw.next().unwrap());
+}
+
+#[test]
+fn a_broken_hello_is_shown_to_its_author_and_its_token_to_nobody() {
+    let world = World::new();
+    let host = world.host();
+    let policy = Policy { restart: RestartPolicy::Never, ..patient() };
+    let plugin = host.add(child::plugin(&world, "broken", "says_a_broken_hello").policy(policy)).unwrap();
+    plugin.start().unwrap();
+    let error = plugin.wait_for(PluginState::Failed, SOON).unwrap().last_error.unwrap();
+    host.shutdown();
+    let what = "the frame does not parse: a member's name is not a string in quotes (column 87)";
+    assert!(error.contains(&format!("{what}; it begins `{{\"params\":{{\"token`…")), "{error}");
+    let record = world.record("broken");
+    assert!(record.contains("read: {") && record.contains("is not a string in quotes"), "{record}");
+    assert!(record.matches("it begins").count() >= 2, "{record}");
+    for shown in record.split("it begins").skip(1) {
+        assert!(shown.split('…').next().unwrap().ends_with("token`"), "{shown}");
+    }
+}
+
 #[test]
 fn one_connection_and_one_hello_is_all_that_a_generation_has() {
     let world = World::new();

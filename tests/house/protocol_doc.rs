@@ -200,7 +200,7 @@ fn a_wrong_example_is_noticed() {
         ("```\n→ {\"jsonrpc\":\"2.0\",\"id\":1}\n```", "`method`"),
         ("```\n→ {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1}\n```", "nobody asked"),
         ("```\n← {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}\n```", "no answer to m"),
-        ("see `{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{}}`", "missing field `id`"),
+        ("see `{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{}}`", "`id` is missing"),
         ("```\n→ {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"host.hello\",\"params\":{}}\n```", "token"),
         (
             "```\n← {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"plugin.heartbeat\"}\n\

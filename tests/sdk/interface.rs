@@ -193,8 +193,11 @@ fn a_person_can_call_it_and_mistakes_are_named() {
         (r#"{"key":"a","limit":1,"key":"b"}"#, "argument `key` is there twice"),
         ("", "argument `key` is missing"),
         (r#"{"limit":1}"#, "argument `key` is missing"),
-        (r#"{"key":"a","limit":"b"}"#, "argument `limit`: invalid type: string \"b\", expected u32"),
-        (r#"["a",1]"#, "expected an object of arguments (`key`, `limit`)"),
+        (
+            r#"{"key":"a","limit":"b"}"#,
+            "argument `limit`: it is the string \"b\", and has to be an integer from 0 to 4294967295",
+        ),
+        (r#"["a",1]"#, "it is an array, and has to be an object of arguments (`key`, `limit`)"),
     ];
     for (params, text) in wrong {
         let (code, message) = by_hand("wide.find", params).unwrap_err();

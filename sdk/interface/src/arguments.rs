@@ -10,6 +10,7 @@ use crate::parcel::{Parcel, collect};
 use crate::schema::Node;
 use crate::trace::trace;
 use rpc_plugin_wire::json::write_json;
+use rpc_plugin_wire::words::invalid_params;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor, value};
 use serde::{Serialize, forward_to_deserialize_any};
@@ -105,7 +106,7 @@ pub(crate) fn read_arguments<T: Arguments>(
     let text = params.map_or("{}", RawValue::get);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let read = deserializer.deserialize_map(Reader { names, types: PhantomData });
-    read.map_err(|error| ErrorObject::new(ErrorCode::InvalidParams, format!("invalid params: {error}")))
+    read.map_err(|error| ErrorObject::new(ErrorCode::InvalidParams, invalid_params(&error, text)))
 }
 
 struct Reader<'n, T> {

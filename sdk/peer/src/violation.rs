@@ -1,6 +1,7 @@
 //! What a peer did wrong, and what it costs: its connection, or only what a frame was about.
 
 use rpc_plugin_wire::fds::FdsError;
+use rpc_plugin_wire::words::beginning_of;
 use rpc_plugin_wire::{BadFrame, ErrorCode, FrameError, Meant, Message, MessageError};
 
 /// How the peer broke the protocol. Its connection is to end.
@@ -22,12 +23,6 @@ impl Violation {
 
 impl From<FrameError> for Violation {
     fn from(error: FrameError) -> Violation {
-        Violation { code: error.code(), why: error.to_string() }
-    }
-}
-
-impl From<MessageError> for Violation {
-    fn from(error: MessageError) -> Violation {
         Violation { code: error.code(), why: error.to_string() }
     }
 }
@@ -65,7 +60,7 @@ impl From<Unread> for Violation {
     fn from(unread: Unread) -> Violation {
         match unread {
             Unread::Violation(violation) => violation,
-            Unread::BadFrame(bad) => bad.error.into(),
+            Unread::BadFrame(bad) => Violation { code: bad.code(), why: bad.to_string() },
             Unread::FdsLost(_) => Violation::invalid(FDS_LOST),
         }
     }
@@ -76,7 +71,13 @@ impl From<Unread> for Violation {
 #[cold]
 pub(crate) fn unread(frame: &[u8], error: MessageError, may_go_on: bool) -> Unread {
     let bad = if may_go_on { BadFrame::read(frame, error) } else { Err(error) };
-    bad.map_or_else(|error| Unread::Violation(error.into()), |bad| Unread::BadFrame(Box::new(bad)))
+    match bad {
+        Ok(bad) => Unread::BadFrame(Box::new(bad)),
+        Err(error) => {
+            let why = format!("{error}; it begins {}", beginning_of(frame));
+            Unread::Violation(Violation { code: error.code(), why })
+        }
+    }
 }
 
 /// Says what it costs that the descriptors of a message are not there: `code` tells the peer where it is a violation.

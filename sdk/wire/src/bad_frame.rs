@@ -13,6 +13,7 @@ use crate::error::ErrorCode;
 use crate::limits::NESTING_MAX;
 use crate::message_error::MessageError;
 use crate::request_id::RequestId;
+use crate::words::beginning_of;
 use std::fmt;
 
 /// A frame that is no message, and of which its sender's intent is known all the same.
@@ -25,6 +26,8 @@ pub struct BadFrame {
     /// What spoils a value in it, and the byte at which that stands, counted from 1.
     spoilt: Option<(&'static str, usize)>,
     has_one_deadline: bool,
+    /// Its first bytes, as they may be shown.
+    beginning: String,
 }
 
 /// What a bad frame was meant to be.
@@ -54,7 +57,7 @@ impl BadFrame {
         let Some(meant) = meant else { return Err(error) };
         let is_syntax = is_whole && matches!(error, MessageError::Syntax(_));
         let spoilt = lexer.spoilt.or(lexer.surrogate).filter(|_| is_syntax);
-        Ok(BadFrame { meant, error, spoilt, has_one_deadline })
+        Ok(BadFrame { meant, error, spoilt, has_one_deadline, beginning: beginning_of(frame) })
     }
 
     /// The code that answers it.
@@ -72,13 +75,14 @@ impl BadFrame {
     }
 }
 
-/// Says why it is no message.
+/// Says why it is no message, and how it begins.
 impl fmt::Display for BadFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.spoilt {
-            Some((what, column)) => write!(f, "{what} at column {column}: {}", self.error),
-            None => write!(f, "{}", self.error),
+            Some((what, column)) => write!(f, "{what} at column {column}: {}", self.error)?,
+            None => write!(f, "{}", self.error)?,
         }
+        write!(f, "; it begins {}", self.beginning)
     }
 }
 

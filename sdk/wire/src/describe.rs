@@ -9,6 +9,7 @@ use crate::cut::shown;
 use crate::envelope::too_deep;
 use crate::ident::check_method;
 use crate::suggest::nearest;
+use crate::words::in_words;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -150,7 +151,7 @@ impl Description {
             return Err("it is not a JSON object".to_owned());
         }
         let mut description: Description = serde_json::from_str(text)
-            .map_err(|error| shown(&error.to_string(), ERROR_BYTES_MAX).into_owned())?;
+            .map_err(|error| shown(&in_words(&error, text), ERROR_BYTES_MAX).into_owned())?;
         at_most("it", description.methods.len(), DESCRIBED_METHODS_MAX, "methods")?;
         for (at, method) in description.methods.iter().enumerate() {
             method.check().map_err(|why| format!("method {at}: {why}"))?;
@@ -213,8 +214,8 @@ mod tests {
             (of(&json!({"name": "a", "params": nested(65)})), "params is nested deeper than 64"),
             (of(&json!({"name": "a b"})), "method 0: name contains ' '"),
             (of(&json!({"name": "a\u{1b}[31m"})), "contains '\\u{1b}'"),
-            (of(&json!({"name": 7})), "invalid type"),
-            (of(&json!({"docs": "no name"})), "missing field `name`"),
+            (of(&json!({"name": 7})), "`methods.name`: it is the integer `7`, and has to be a string"),
+            (of(&json!({"docs": "no name"})), "`name` is missing"),
             (of(&json!({"name": "a", "docs": "x".repeat(8193)})), "docs has 8193 bytes, at most 8192"),
             (of(&json!({"name": "a", "params": "string"})), "params is no JSON Schema"),
             (of(&json!({"name": "a", "result": []})), "result is no JSON Schema"),
@@ -225,8 +226,8 @@ mod tests {
                 "\"a\" is there twice",
             ),
             (read(&json!([])), "not a JSON object"),
-            (read(&json!({"methods": {}})), "invalid type"),
-            (read(&json!({})), "missing field `methods`"),
+            (read(&json!({"methods": {}})), "`methods`: it is an object, and has to be an array"),
+            (read(&json!({})), "`methods` is missing"),
             (read(&json!({"methods": [], "pad": "x".repeat(256 << 10)})), "at most 262144 are taken"),
             (
                 read(

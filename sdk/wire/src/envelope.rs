@@ -9,11 +9,11 @@
 //! pass in them: RFC 8259 allows them, and only the receiver can say what they mean to it.
 
 use crate::chain::Chain;
-use crate::cut::cut_message;
 use crate::error::ErrorObject;
 use crate::limits::STREAMS_MAX;
 use crate::message_error::MessageError;
 use crate::request_id::RequestId;
+use crate::words::in_words;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -97,8 +97,7 @@ impl<'a> Envelope<'a> {
         let read = EnvelopeVisitor { member: &member }.deserialize(&mut deserializer);
         let envelope = read.and_then(|envelope| deserializer.end().map(|()| envelope));
         envelope.map_err(|error| {
-            let mut what = error.to_string();
-            cut_message(&mut what);
+            let what = in_words(&error, text);
             match error.classify() {
                 Category::Data => MessageError::Member(member.get(), what),
                 Category::Syntax | Category::Eof | Category::Io => MessageError::Syntax(what),

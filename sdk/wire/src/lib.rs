@@ -46,6 +46,7 @@ pub mod retry_limits;
 mod services;
 pub mod stream;
 pub mod suggest;
+pub mod words;
 mod write;
 
 pub use bad_frame::{BadFrame, Meant};

@@ -8,7 +8,6 @@
 
 pub use crate::cancel::write_cancel;
 use crate::chain::Chain;
-use crate::cut::cut_message;
 use crate::envelope::{Envelope, Object, too_deep};
 use crate::error::{ErrorCode, ErrorObject};
 use crate::ident::check_method;
@@ -16,6 +15,7 @@ use crate::json::{to_raw, write_json};
 use crate::limits::{FDS_PER_FRAME_MAX, NESTING_MAX};
 pub use crate::message_error::MessageError;
 pub use crate::request_id::RequestId;
+use crate::words::{in_words, invalid_params};
 pub use crate::write::{
     NewRequest, request_bytes_max, to_one_line, write_error, write_notification, write_progress,
     write_request, write_result,
@@ -205,13 +205,10 @@ pub fn raw_into_text(raw: Box<RawValue>) -> String {
 /// their members in order, which this protocol does not have.
 ///
 /// # Errors
-/// What serde says, at most [`ERROR_MESSAGE_BYTES_MAX`](crate::limits::ERROR_MESSAGE_BYTES_MAX) bytes of it.
+/// What is wrong with it, at most [`ERROR_MESSAGE_BYTES_MAX`](crate::limits::ERROR_MESSAGE_BYTES_MAX) bytes of it.
 pub fn result_object<'a, T: Deserialize<'a>>(result: &'a RawValue) -> Result<T, String> {
-    serde_json::from_str(result.get()).map(|Object(value)| value).map_err(|error| {
-        let mut what = error.to_string();
-        cut_message(&mut what);
-        what
-    })
+    let read = serde_json::from_str(result.get()).map(|Object(value)| value);
+    read.map_err(|error| in_words(&error, result.get()))
 }
 
 /// Whether params or a result nest so little that the frame around them is taken: its sender is to
@@ -226,13 +223,12 @@ pub fn fits_nesting(value: &[u8]) -> bool {
 /// as `null` where the type wants that.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidParams`] with what serde says.
+/// [`ErrorCode::InvalidParams`] with what is wrong.
 pub fn params_into<'a, P: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<P, ErrorObject> {
-    let parsed = match params.filter(|params| !is_empty(params)) {
-        Some(params) => serde_json::from_str(params.get()),
-        None => serde_json::from_str("{}").or_else(|error| serde_json::from_str("null").map_err(|_| error)),
-    };
-    parsed.map_err(|error| ErrorObject::new(ErrorCode::InvalidParams, format!("invalid params: {error}")))
+    let text = params.filter(|params| !is_empty(params)).map_or("{}", |params| params.get());
+    let null = || (text == "{}").then(|| serde_json::from_str("null").ok()).flatten();
+    let parsed = serde_json::from_str(text).or_else(|error| null().ok_or(error));
+    parsed.map_err(|error| ErrorObject::new(ErrorCode::InvalidParams, invalid_params(&error, text)))
 }
 
 fn is_empty(params: &RawValue) -> bool {

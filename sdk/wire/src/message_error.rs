@@ -3,6 +3,7 @@
 use crate::error::ErrorCode;
 use crate::ident::IdentError;
 use crate::limits::NESTING_MAX;
+use crate::words::bad_member;
 use std::fmt;
 
 /// Why a frame is not a message. Always the sender's fault.
@@ -52,7 +53,7 @@ impl fmt::Display for MessageError {
             ),
             MessageError::TooDeep => write!(f, "the frame is nested deeper than {NESTING_MAX} levels"),
             MessageError::Syntax(what) => write!(f, "the frame does not parse: {what}"),
-            MessageError::Member(name, what) => write!(f, "the frame is not a message: `{name}`: {what}"),
+            MessageError::Member(name, what) => f.write_str(&bad_member(name, what)),
             MessageError::Envelope(what) => write!(f, "the frame is not a message: {what}"),
             MessageError::Method(what) => write!(f, "the method name {what}"),
         }

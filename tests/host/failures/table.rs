@@ -86,14 +86,14 @@ pub(crate) const BEFORE_IT_IS_READY: &[Failing] = &[
     unproven("wrong-generation", &["it says it is generation 2, launched was 1"]),
     unproven(
         "hello-malformed-capabilities",
-        &["host.hello has invalid params", "\"work\"", "expected a sequence"],
+        &["host.hello has invalid params", "\"work\"", "has to be an array"],
     ),
     unproven("hello-empty-capabilities", &["reports no capabilities"]),
     failing("replayed-token", Some(ProtocolViolation), &["a second host.hello"], TERM_OR_WELL),
     failing(
         "malformed-capabilities",
         None,
-        &["answer to plugin.capabilities is malformed", "\"work\"", "expected a sequence"],
+        &["answer to plugin.capabilities is malformed", "\"work\"", "has to be an array"],
         TERM_OR_WELL,
     ),
     failing("empty-capabilities", None, &["plugin.capabilities", "no capabilities"], TERM_OR_WELL),

@@ -40,6 +40,7 @@ const NOT_CORE: &[(&str, &str)] = &[
         "sdk/wire/src/retry_limits.rs",
         "how often a call is repeated: which end repeats it is decided elsewhere",
     ),
+    ("sdk/wire/src/words.rs", "what is said of texts that are refused"),
     ("sdk/wire/src/cut.rs", "cuts texts that are kept or shown"),
     ("sdk/peer/src/violation.rs", "what a peer did wrong, in words"),
     ("sdk/peer/src/bad_frames.rs", "counts frames that are no messages"),
