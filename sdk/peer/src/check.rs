@@ -1,7 +1,7 @@
 //! What may be sent at all, found before it is: the peer ends the connection of whoever sends anything else.
 
 use rpc_plugin_wire::cut::shown;
-use rpc_plugin_wire::ident::{capability_of, check_method};
+use rpc_plugin_wire::ident::{capability_of, check_method, is_reserved};
 use rpc_plugin_wire::limits::{FDS_PER_FRAME_MAX, METHOD_BYTES_MAX};
 use rpc_plugin_wire::message::fits_nesting;
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject};
@@ -33,12 +33,6 @@ impl From<Refused> for ErrorObject {
     fn from(refused: Refused) -> ErrorObject {
         ErrorObject::new(refused.code, refused.why)
     }
-}
-
-/// Whether the first part of a method's name belongs to the protocol.
-#[must_use]
-pub fn is_reserved(method: &str) -> bool {
-    matches!(capability_of(method), "host" | "plugin" | "admin" | "rpc")
 }
 
 /// Checks a request of any method: its name, its params ([`check_params`]), and how many descriptors go with it.

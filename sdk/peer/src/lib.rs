@@ -35,11 +35,12 @@ pub mod time;
 mod violation;
 
 pub use bad_frames::{BAD_FRAMES_MAX, BAD_FRAMES_TIME, BadFrames};
-pub use check::{Refused, check, check_fds, check_method_of_call, check_object, check_params, is_reserved};
+pub use check::{Refused, check, check_fds, check_method_of_call, check_object, check_params};
 pub use receiver::{Agreed, Receiver};
 pub use requests_in::{NotEntered, RequestsIn};
 pub use requests_out::{Expired, GivenUp, NewRequest, OWN_MAX, RequestsOut, Unanswered};
 pub use role::Role;
+pub use rpc_plugin_wire::ident::is_reserved;
 pub use send_queue::{SendQueue, Span};
 pub use shares::{Amount, COMMON_ONE_IN, Party, SHARE_ONE_IN, ShareUsed, Shares, admit};
 pub use streams::{Named, Streams};

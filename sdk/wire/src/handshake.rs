@@ -2,7 +2,7 @@
 //!
 //! What it deliberately does not do: decide in which order proof is checked; the host's session does.
 
-use crate::ident::{Generation, PluginId, Token, check_capability};
+use crate::ident::{Generation, PluginId, Token, check_capability, is_reserved};
 use crate::informational::{as_set, informational, not_a_capability};
 use crate::limits::{CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, HELLO_LIST_MAX, VERSION_BYTES_MAX};
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -214,7 +214,7 @@ pub fn check_capabilities(capabilities: &[String]) -> Result<(), HelloError> {
     if capabilities.len() > CAPABILITIES_MAX {
         return Err(HelloError::TooMuch("capabilities", capabilities.len(), CAPABILITIES_MAX));
     }
-    match capabilities.iter().find(|name| check_capability(name).is_err()) {
+    match capabilities.iter().find(|name| check_capability(name).is_err() || is_reserved(name)) {
         Some(name) => Err(HelloError::name(name)),
         None => Ok(()),
     }
@@ -289,10 +289,12 @@ mod tests {
     fn a_hello_is_bounded_and_named() {
         hello().check().unwrap();
         type Change = fn(&mut Hello);
-        let broken: [(&str, Change); 6] = [
+        let broken: [(&str, Change); 8] = [
             ("no protocol version", |h| h.protocols = vec![2, 3]),
             ("no capabilities", |h| h.capabilities.clear()),
             ("not a capability", |h| h.capabilities = vec!["a b".into()]),
+            ("\"host\" cannot be a capability", |h| h.capabilities = vec!["echo".into(), "host".into()]),
+            ("\"rpc.mine\" cannot be a capability", |h| h.capabilities = vec!["rpc.mine".into()]),
             ("`capabilities` has 257", |h| h.capabilities = vec!["a".into(); 257]),
             ("`version` has 65", |h| h.version = "v".repeat(65)),
             ("`features` has 65", |h| h.features = vec![String::new(); 65]),

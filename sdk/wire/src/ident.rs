@@ -81,6 +81,12 @@ pub fn capability_of(method: &str) -> &str {
     method.bytes().position(|b| matches!(b, b'.' | b'/' | b':')).map_or(method, |end| method.split_at(end).0)
 }
 
+/// Whether the first part of the name of a method or capability belongs to the protocol.
+#[must_use]
+pub fn is_reserved(method: &str) -> bool {
+    matches!(capability_of(method), "host" | "plugin" | "admin" | "rpc")
+}
+
 /// The name an operator gave a plugin: 1 to 64 ASCII letters, digits, `.`, `_`, `-`; not `.` or `..`.
 /// It names a folder and a socket, and cannot leave the folder it is put in.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

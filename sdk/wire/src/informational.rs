@@ -4,6 +4,7 @@
 //! What this file is for: a version that is a number, or a count that is a text, is no reason to end a plugin. What it
 //! deliberately does not do: apply to members that decide something.
 
+use crate::ident::{check_capability, is_reserved};
 use crate::limits::CAPABILITIES_MAX;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
@@ -30,8 +31,15 @@ pub(crate) fn as_set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<S
     Ok(names)
 }
 
-/// Says what a capability or interface name is, of one that is none.
+/// Says what a capability or interface name is, of one that is none; and of one that the protocol has, that it is.
 pub(crate) fn not_a_capability(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    if is_reserved(name) && check_capability(name).is_ok() {
+        return write!(
+            f,
+            "{name:?} cannot be a capability: methods of `host`, `plugin`, `admin` and `rpc` are the protocol's own, and no \
+             call of one would reach the plugin; call it otherwise"
+        );
+    }
     write!(
         f,
         "{name:?} is not a capability or interface name: 1 to 64 letters, digits, '.', '_', '-'; a method belongs to the \
