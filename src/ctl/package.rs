@@ -7,7 +7,7 @@ use crate::cli::Args;
 use crate::cli::columns::{Cell, sheet};
 use crate::cli::text::{self, Style};
 use crate::package::manifest::LIMITS;
-use crate::package::{Manifest, PackageFolder, read_folder};
+use crate::package::{Manifest, PackageFolder, read_folder, shown_path};
 use crate::settings::{Kind, POLICY, show_bytes};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(super) fn package(args: &Args, out: &mut Out<'_>) -> Result<(), Failure> {
                 return Err(Failure::new(Exit::Failed, faults));
             }
             faults.lines().for_each(|fault| out.fault(fault));
-            let message = format!("the package in {} is not as it has to be", Path::new(folder).display());
+            let message = format!("the package in {} is not as it has to be", shown_path(Path::new(folder)));
             return Err(
                 Failure::new(Exit::Failed, message).hint("docs/packages.md has the members of plugin.json")
             );

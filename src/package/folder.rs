@@ -2,25 +2,34 @@
 //!
 //! What it deliberately does not do: execute, copy or trust anything; say who may change the folder meanwhile.
 //!
-//! What always holds: nothing but regular files and folders is opened, and no link is followed; of what is wrong the first
-//! [`FAULTS_MAX`] are told, and the rest is counted; reading is bounded by what the manifest may list.
+//! What always holds: nothing but regular files and folders is opened, and no link is followed, whoever puts one there
+//! meanwhile: everything is opened from the descriptor of the folder that it is in. Of what is wrong the first [`FAULTS_MAX`]
+//! are told, and the rest is counted; no more is read than the manifest may list, and no file that is larger than may be.
 
 use super::digest::{Digest, Hasher};
-use super::manifest::{FILES_MAX, MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest, SIGNATURE_NAME};
+use super::manifest::{MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest, SIGNATURE_NAME};
 use super::path::PackagePath;
 use crate::state::config_error::{ConfigErrors, quoted};
-use nix::fcntl::OFlag;
-use std::collections::BTreeMap;
+use nix::dir::Dir;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, CString};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Most faults that are told in full.
 pub const FAULTS_MAX: usize = 20;
+/// Largest file of a package. Bytes.
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Most bytes of a package's files together.
+pub const PACKAGE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// Most entries that are looked at in one folder of a package and below.
-const ENTRIES_MAX: usize = 2 * FILES_MAX;
+const ENTRIES_MAX: usize = 20_000;
 /// Deepest folder below a package's.
 const DEPTH_MAX: usize = 32;
 /// What is read at once. Bytes.
@@ -72,15 +81,34 @@ impl fmt::Display for FolderFaults {
 
 impl std::error::Error for FolderFaults {}
 
-/// Opens a file that has to be a regular one. Does not wait, whatever it is.
-fn open(path: &Path) -> io::Result<File> {
+/// Opens a folder below another; no link is followed, on the way or at its end.
+fn open_folder(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(openat(folder, name, flags, Mode::empty())?)
+}
+
+/// Opens a file below a folder, which has to be a regular one. Does not wait, whatever it is, and follows no link, on the
+/// way or at its end.
+pub(super) fn open_file(folder: BorrowedFd<'_>, path: &str) -> io::Result<File> {
+    let (folders, name) = path.rsplit_once('/').map_or((None, path), |(folders, name)| (Some(folders), name));
+    let mut below: Option<OwnedFd> = None;
+    for part in folders.iter().flat_map(|folders| folders.split('/')) {
+        below = Some(open_folder(below.as_ref().map_or(folder, AsFd::as_fd), &CString::new(part)?)?);
+    }
     // A FIFO would wait for whoever writes into it.
-    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let folder = below.as_ref().map_or(folder, AsFd::as_fd);
+    let file = File::from(openat(folder, name, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
     Ok(file)
+}
+
+/// A path for messages of one line, with its control characters escaped.
+pub fn shown_path(path: &Path) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    path.to_string_lossy().chars().map(escaped).collect()
 }
 
 /// Reads the manifest of a folder and looks whether its files are those that it lists.
@@ -88,32 +116,56 @@ fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// What is wrong, all at once: first with the manifest, then with the files.
 pub fn read_folder(folder: &Path) -> Result<PackageFolder, FolderFaults> {
-    let path = folder.join(MANIFEST_NAME);
-    let bytes = read_manifest(&path).map_err(|error| FolderFaults::Unreadable(path.clone(), error))?;
+    let path = PathBuf::from(shown_path(&folder.join(MANIFEST_NAME)));
+    let unreadable = |error| FolderFaults::Unreadable(path.clone(), error);
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = open(folder, flags, Mode::empty()).map_err(|errno| unreadable(errno.into()))?;
+    let bytes = read_manifest(root.as_fd()).map_err(unreadable)?;
     let manifest = Manifest::read(&path, &bytes).map_err(FolderFaults::Manifest)?;
     let mut found = FolderContent::default();
-    found.walk(folder, "", 0);
+    found.walk(open_folder(root.as_fd(), c"."), "", 0);
     let files = std::mem::take(&mut found.files);
     for path in manifest.files.keys().filter(|path| !files.contains_key(*path)) {
         found.fault(format!("{}: is missing, and listed in \"files\"", quoted(path.as_str())));
     }
-    let mut bytes_of_files = 0;
+    let listed = files.iter().filter(|(path, _)| manifest.files.contains_key(*path));
+    let bytes_of_files = listed.fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
+    let is_too_large = bytes_of_files > PACKAGE_BYTES_MAX;
+    if is_too_large {
+        found.fault(format!(
+            "the files have {bytes_of_files} bytes together, {PACKAGE_BYTES_MAX} are the most; none was read"
+        ));
+    }
+    let mut entrypoint_mode = None;
     for (path, length) in &files {
         let Some(expected) = manifest.files.get(path) else {
             found.fault(format!("{}: is not listed in \"files\"", quoted(path.as_str())));
             continue;
         };
-        bytes_of_files += length;
-        match digest_of(&folder.join(path)) {
-            Ok(seen) if seen == *expected => {}
-            Ok(seen) => found
-                .fault(format!("{}: has SHA-256 {seen}, and {expected} is listed", quoted(path.as_str()))),
+        if *length > FILE_BYTES_MAX {
+            found.fault(format!(
+                "{}: has {length} bytes, {FILE_BYTES_MAX} are the most; it was not read",
+                quoted(path.as_str())
+            ));
+            continue;
+        }
+        if is_too_large {
+            continue;
+        }
+        match read_file(root.as_fd(), path.as_str(), *length) {
+            Ok((seen, mode)) => {
+                if *path == manifest.entrypoint {
+                    entrypoint_mode = Some(mode);
+                }
+                if seen != *expected {
+                    let path = quoted(path.as_str());
+                    found.fault(format!("{path}: has SHA-256 {seen}, and {expected} is listed"));
+                }
+            }
             Err(error) => found.fault(format!("{}: {error}", quoted(path.as_str()))),
         }
     }
-    let is_executable = std::fs::symlink_metadata(folder.join(&manifest.entrypoint))
-        .is_ok_and(|entrypoint| entrypoint.permissions().mode() & 0o111 != 0);
-    if files.contains_key(&manifest.entrypoint) && !is_executable {
+    if entrypoint_mode.is_some_and(|mode| mode & 0o111 == 0) {
         let entrypoint = quoted(manifest.entrypoint.as_str());
         found.fault(format!("{entrypoint}: is the entrypoint, and not executable; chmod a+x it"));
     }
@@ -128,22 +180,30 @@ pub fn read_folder(folder: &Path) -> Result<PackageFolder, FolderFaults> {
     }
 }
 
-fn read_manifest(path: &Path) -> io::Result<Vec<u8>> {
+fn read_manifest(folder: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.take(MANIFEST_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    open_file(folder, MANIFEST_NAME)?.take(MANIFEST_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MANIFEST_BYTES_MAX {
         return Err(io::Error::other(format!("it has more than {MANIFEST_BYTES_MAX} bytes")));
     }
     Ok(bytes)
 }
 
-fn digest_of(path: &Path) -> io::Result<Digest> {
-    let (mut file, mut hasher) = (open(path)?, Hasher::default());
+/// The digest and the mode of a file of so many bytes.
+fn read_file(folder: BorrowedFd<'_>, path: &str, length: u64) -> io::Result<(Digest, u32)> {
+    let file = open_file(folder, path)?;
+    let mode = file.metadata()?.mode();
+    // One byte more tells that it has grown, and no more than that is read of what grows on.
+    let (mut file, mut hasher, mut count) = (file.take(length + 1), Hasher::default(), 0);
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(hasher.finish()),
-            length => hasher.update(piece.get(..length).unwrap_or_default()),
+            0 if count == length => return Ok((hasher.finish(), mode)),
+            0 => return Err(io::Error::other("it was changed while it was read")),
+            read => {
+                count += read as u64;
+                hasher.update(piece.get(..read).unwrap_or_default());
+            }
         }
     }
 }
@@ -168,46 +228,67 @@ impl FolderContent {
         }
     }
 
-    /// Looks at everything in a folder; `below` is its path within the package, with a `/` at its end.
-    fn walk(&mut self, folder: &Path, below: &str, depth: usize) {
-        let entries = match std::fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
-            Ok(entries) => entries,
-            Err(error) => return self.fault(format!("{}: {error}", quoted(below))),
-        };
-        // In an order that does not change from run to run.
-        let entries: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.file_name(), entry)).collect();
-        for (name, entry) in entries {
+    /// The names in a folder, in an order that does not change from run to run; no more than may still be looked at.
+    fn names(&mut self, folder: &mut Dir, below: &str) -> BTreeSet<CString> {
+        let mut names = BTreeSet::new();
+        for entry in folder.iter() {
+            let name = match entry {
+                Ok(entry) => entry.file_name().to_owned(),
+                Err(errno) => {
+                    self.fault(format!("{}: {errno}", quoted(below)));
+                    break;
+                }
+            };
+            if name.as_bytes() == b"." || name.as_bytes() == b".." {
+                continue;
+            }
             self.entries += 1;
             if self.entries > ENTRIES_MAX {
-                return self.fault(format!("{}: there are more than {ENTRIES_MAX} entries", quoted(below)));
+                self.fault(format!("{}: there are more than {ENTRIES_MAX} entries", quoted(below)));
+                break;
             }
+            names.insert(name);
+        }
+        names
+    }
+
+    /// Looks at everything in a folder; `below` is its path within the package, with a `/` at its end.
+    fn walk(&mut self, folder: io::Result<OwnedFd>, below: &str, depth: usize) {
+        let mut folder = match folder.and_then(|folder| Ok(Dir::from_fd(folder)?)) {
+            Ok(folder) => folder,
+            Err(error) => return self.fault(format!("{}: {error}", quoted(below))),
+        };
+        for name in self.names(&mut folder, below) {
             let path = format!("{below}{}", name.to_string_lossy());
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
-                Err(error) => {
-                    self.fault(format!("{}: {error}", quoted(&path)));
+            let stat = match fstatat(&folder, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(errno) => {
+                    self.fault(format!("{}: {errno}", quoted(&path)));
                     continue;
                 }
             };
-            let kind = metadata.file_type();
-            if kind.is_dir() && depth < DEPTH_MAX {
-                self.walk(&entry.path(), &format!("{path}/"), depth + 1);
-            } else if kind.is_symlink() {
+            let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+            if kind == SFlag::S_IFDIR && depth < DEPTH_MAX {
+                if self.entries <= ENTRIES_MAX {
+                    self.walk(open_folder(folder.as_fd(), &name), &format!("{path}/"), depth + 1);
+                }
+            } else if kind == SFlag::S_IFLNK {
                 self.fault(format!("{}: is a symbolic link, and a package has none", quoted(&path)));
-            } else if !kind.is_file() {
+            } else if kind != SFlag::S_IFREG {
                 self.fault(format!(
                     "{}: is neither a file nor a folder within {DEPTH_MAX} levels",
                     quoted(&path)
                 ));
-            } else if metadata.mode() & 0o6000 != 0 {
+            } else if stat.st_mode & 0o6000 != 0 {
                 self.fault(format!("{}: is set-uid or set-gid; chmod ug-s it", quoted(&path)));
             } else if below.is_empty() && path == SIGNATURE_NAME {
                 self.has_signature = true;
             } else if !below.is_empty() || path != MANIFEST_NAME {
+                let length = u64::try_from(stat.st_size).unwrap_or_default();
                 match name.to_str().map(|_| PackagePath::new(&path)) {
-                    Some(Ok(path)) => drop(self.files.insert(path, metadata.len())),
-                    Some(Err(problem)) => self.fault(problem),
-                    None => self.fault(format!("{}: its name is not UTF-8", quoted(&path))),
+                    Ok(Ok(path)) => drop(self.files.insert(path, length)),
+                    Ok(Err(problem)) => self.fault(problem),
+                    Err(_) => self.fault(format!("{}: its name is not UTF-8", quoted(&path))),
                 }
             }
         }

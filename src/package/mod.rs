@@ -13,5 +13,5 @@ mod read_capabilities;
 mod tests;
 pub mod version;
 
-pub use folder::{PackageFolder, read_folder};
+pub use folder::{PackageFolder, read_folder, shown_path};
 pub use manifest::Manifest;

@@ -2,12 +2,13 @@
 
 use super::capabilities::{FilePermission, Via};
 use super::digest::Digest;
-use super::folder::FolderFaults;
+use super::folder::{FILE_BYTES_MAX, FolderFaults, PACKAGE_BYTES_MAX, open_file};
 use super::manifest::{self, MANIFEST_NAME, SIGNATURE_NAME};
 use super::manifest::{KEYS, LIMITS, Manifest, SETTINGS, StartMode};
 use super::read_capabilities as caps;
 use super::read_folder;
 use serde_json::{Value, json};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -398,6 +399,68 @@ fn a_manifest_that_cannot_be_read_is_told_with_why() {
     std::fs::remove_file(&manifest).unwrap();
     std::fs::write(&manifest, vec![b' '; manifest::MANIFEST_BYTES_MAX + 1]).unwrap();
     assert!(told(root.path()).contains("more than 4194304 bytes"));
+}
+
+/// A folder that was looked at, and is a link by the time its files are read.
+#[test]
+fn no_link_is_followed_wherever_it_is_on_the_way_to_a_file() {
+    let root = folder();
+    let package = package(root.path(), &[("kv", "#!/bin/sh\n"), ("share/a/b", "text")]);
+    let opened = std::fs::File::open(&package).unwrap();
+    assert!(open_file(opened.as_fd(), "share/a/b").is_ok());
+    std::fs::rename(package.join("share"), root.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(root.path().join("elsewhere"), package.join("share")).unwrap();
+    assert!(package.join("share/a/b").exists());
+    assert!(open_file(opened.as_fd(), "share/a/b").is_err(), "a link is not followed");
+    // The package's own folder is what its user names, and stays what it was when it was opened.
+    std::fs::rename(&package, root.path().join("away")).unwrap();
+    assert!(open_file(opened.as_fd(), "kv").is_ok());
+}
+
+#[test]
+fn files_that_are_too_large_are_told_and_not_read() {
+    let root = folder();
+    let names: Vec<String> = (0..5).map(|number| format!("large{number}")).collect();
+    let mut files = vec![("kv", "#!/bin/sh\n")];
+    files.extend(names.iter().map(|name| (&**name, "")));
+    let package = package(root.path(), &files);
+    let sized = |name: &str, bytes: u64| {
+        std::fs::File::options().write(true).open(package.join(name)).unwrap().set_len(bytes).unwrap();
+    };
+    sized("large0", FILE_BYTES_MAX + 1);
+    let faults = read_folder(&package).unwrap_err().to_string();
+    assert_eq!(faults, "\"large0\": has 4294967297 bytes, 4294967296 are the most; it was not read");
+    sized("large0", 0);
+    for name in &names {
+        sized(name, FILE_BYTES_MAX);
+    }
+    let faults = read_folder(&package).unwrap_err().to_string();
+    assert_eq!(
+        faults,
+        format!("the files have 21474836490 bytes together, {PACKAGE_BYTES_MAX} are the most; none was read")
+    );
+}
+
+#[test]
+fn a_folder_with_very_many_entries_is_told_once() {
+    let root = folder();
+    let package = package(root.path(), &[("kv", "#!/bin/sh\n")]);
+    for number in 0..20_001 {
+        std::fs::create_dir(package.join(number.to_string())).unwrap();
+    }
+    let faults = read_folder(&package).unwrap_err().to_string();
+    assert_eq!(faults.matches("there are more than 20000 entries").count(), 1, "{faults}");
+}
+
+#[test]
+fn a_name_with_a_newline_is_one_line_of_what_is_told() {
+    let root = folder();
+    let odd = root.path().join("a\nb");
+    std::fs::create_dir(&odd).unwrap();
+    let told = || read_folder(&odd).unwrap_err().to_string();
+    assert!(told().contains("a\\nb/plugin.json: ") && !told().contains('\n'), "{}", told());
+    std::fs::write(odd.join(MANIFEST_NAME), "7").unwrap();
+    assert!(told().contains("a\\nb/plugin.json:") && !told().contains("a\nb"), "{}", told());
 }
 
 /// The schema beside the page: its members are those that are read.

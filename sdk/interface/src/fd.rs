@@ -192,6 +192,23 @@ impl Blob {
         Ok(Blob { file, bytes })
     }
 
+    /// A blob of the memory that came as one descriptor, of which so many bytes were announced.
+    ///
+    /// # Errors
+    /// It is not sealed, so that its sender could still change it, or has another size.
+    pub fn from_memory(file: File, bytes: u64) -> io::Result<Blob> {
+        let seals = fcntl(&file, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
+        let needed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_WRITE;
+        if !seals.is_ok_and(|seals| seals.contains(needed)) {
+            return Err(io::Error::other("a blob is not a sealed memfd: its sender could still change it"));
+        }
+        let there = file.metadata()?.len();
+        if there != bytes {
+            return Err(io::Error::other(format!("a blob has {there} bytes, {bytes} were announced")));
+        }
+        Ok(Blob { file, bytes })
+    }
+
     /// A blob of exactly so many bytes of a stream, for that is how one comes in band.
     fn from_stream(stream: File, bytes: u64) -> io::Result<Blob> {
         if bytes > BLOB_IN_BAND_BYTES_MAX {
@@ -324,16 +341,7 @@ impl<'de> Deserialize<'de> for Blob {
         if is_stream(&file).map_err(D::Error::custom)? {
             return Blob::from_stream(file, bytes).map_err(D::Error::custom);
         }
-        let seals = fcntl(&file, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
-        let needed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_WRITE;
-        if !seals.is_ok_and(|seals| seals.contains(needed)) {
-            return Err(D::Error::custom("a blob is not a sealed memfd: its sender could still change it"));
-        }
-        let there = file.metadata().map_err(D::Error::custom)?.len();
-        if there != bytes {
-            return Err(D::Error::custom(format!("a blob has {there} bytes, {bytes} were announced")));
-        }
-        Ok(Blob { file, bytes })
+        Blob::from_memory(file, bytes).map_err(D::Error::custom)
     }
 }
 

@@ -4,13 +4,16 @@
 
 use super::standard::{STANDARD, Standard};
 use super::transfer_error::TransferError;
+use crate::ctl::exit::Exit;
 use nix::fcntl::OFlag;
+use nix::poll::PollFlags;
 use rpc_plugin_interface::Blob;
 use rpc_plugin_interface::fd::BLOB_IN_BAND_BYTES_MAX;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 /// What is read.
 #[derive(Debug)]
@@ -46,23 +49,34 @@ impl InputFile {
         self.file.metadata().ok()
     }
 
-    /// All of it, as sealed memory; its size in bytes.
+    /// All of it, as sealed memory; its size in bytes. Each pause of it may last for `patience`.
     ///
     /// # Errors
-    /// It cannot be read, or has more bytes than a blob may.
-    pub(super) fn into_blob(self) -> Result<(OwnedFd, u64), TransferError> {
-        let mut from = Waiting(self.file).take(BLOB_IN_BAND_BYTES_MAX + 1);
+    /// It cannot be read, has more bytes than a blob may, or nothing comes of it for too long.
+    pub(super) fn into_blob(mut self, patience: Duration) -> Result<(OwnedFd, u64), TransferError> {
+        let what = format!("make a blob of {}", self.name);
+        let failed = |error: io::Error| {
+            let is_late = error.kind() == io::ErrorKind::TimedOut;
+            let exit = if is_late { Exit::Deadline } else { Exit::Failed };
+            TransferError::new(exit, format!("cannot {what}: {error}"))
+        };
+        if self.left().is_some_and(|bytes| bytes > BLOB_IN_BAND_BYTES_MAX) {
+            return Err(failed(too_large()));
+        }
+        let mut from = Waiting(self.file, patience).take(BLOB_IN_BAND_BYTES_MAX + 1);
         let blob = Blob::filled_by(|memory| match io::copy(&mut from, memory)? {
-            bytes if bytes > BLOB_IN_BAND_BYTES_MAX => {
-                let text = format!("it has more than the {BLOB_IN_BAND_BYTES_MAX} bytes of the largest blob");
-                Err(io::Error::new(io::ErrorKind::FileTooLarge, text))
-            }
+            bytes if bytes > BLOB_IN_BAND_BYTES_MAX => Err(too_large()),
             _ => Ok(()),
         });
-        let blob =
-            blob.map_err(|error| TransferError::io(format_args!("make a blob of {}", self.name), &error))?;
+        let blob = blob.map_err(failed)?;
         let bytes = blob.bytes();
         Ok((blob.into_file().into(), bytes))
+    }
+
+    /// How many bytes of a regular file are to come.
+    fn left(&mut self) -> Option<u64> {
+        let metadata = self.file.metadata().ok().filter(Metadata::is_file)?;
+        Some(metadata.len().saturating_sub(self.file.stream_position().ok()?))
     }
 
     /// The descriptor, to be read when poll(2) says so.
@@ -71,13 +85,21 @@ impl InputFile {
     }
 }
 
-/// Reads once there is something to read.
-struct Waiting(File);
+fn too_large() -> io::Error {
+    let text = format!("it has more than the {BLOB_IN_BAND_BYTES_MAX} bytes of the largest blob");
+    io::Error::new(io::ErrorKind::FileTooLarge, text)
+}
+
+/// Reads once there is something to read, for which it waits so long.
+struct Waiting(File, Duration);
 
 impl Read for Waiting {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            super::pump::wait_readable(self.0.as_fd())?;
+            if !super::pump::has_within(self.0.as_fd(), PollFlags::POLLIN, self.1) {
+                let text = "nothing came for the time of --timeout; a longer one lets it wait";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
             match self.0.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,

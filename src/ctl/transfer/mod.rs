@@ -12,6 +12,8 @@ mod output_file;
 mod places;
 mod pump;
 mod standard;
+#[cfg(test)]
+mod tests;
 mod transfer_error;
 
 pub(crate) use pump::Stop;
@@ -23,10 +25,13 @@ use input_file::InputFile;
 use output_file::OutputFile;
 use places::{CallPlaces, Held, PlaceKind};
 use pump::{CopyEnd, Ended, Pump};
-use rpc_plugin_interface::Stream;
+use rpc_plugin_interface::fd::BLOB_IN_BAND_BYTES_MAX;
+use rpc_plugin_interface::{Blob, Stream};
 use serde_json::value::RawValue;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
 /// How much longer than the call's deadline a stream that its params name may give nothing.
@@ -70,7 +75,7 @@ impl Transfer {
         let sink = output.map(|name| OutputFile::open(name, standard, source.as_ref())).transpose()?;
         match (source, places.input) {
             (Some(source), Some(PlaceKind::Blob)) => {
-                let (fd, bytes) = source.into_blob()?;
+                let (fd, bytes) = source.into_blob(patience)?;
                 blob_bytes = Some(bytes);
                 fds.push(fd);
             }
@@ -183,7 +188,11 @@ impl Running {
                 if fds.is_empty() {
                     written.is_nothing = true;
                 } else {
-                    let from = fds.remove(held.map_or(0, |held| held.place));
+                    let mut from = fds.remove(held.map_or(0, |held| held.place));
+                    if let Some(bytes) = bytes {
+                        let refused = |error| TransferError::io("take the blob of the result", &error);
+                        from = received_blob(from, bytes).map_err(refused)?;
+                    }
                     // Others go first: what they hold back may be awaited by whoever writes this one.
                     written.left = fds.len();
                     fds.clear();
@@ -221,6 +230,21 @@ impl Running {
         }
         of_input.or_else(|| of_output.and_then(|(end, sink)| sink.check(&end).err()))
     }
+}
+
+/// The descriptor of a blob of a result, of which so many bytes were announced: a receiver refuses what may still change.
+fn received_blob(from: OwnedFd, bytes: u64) -> io::Result<OwnedFd> {
+    if bytes > BLOB_IN_BAND_BYTES_MAX {
+        let text = format!("it has {bytes} bytes, {BLOB_IN_BAND_BYTES_MAX} are the most");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    let file = File::from(from);
+    let kind = file.metadata()?.file_type();
+    // In band it comes as a stream, of which no more than that is written, and no less taken for all of it.
+    if kind.is_socket() || kind.is_fifo() {
+        return Ok(file.into());
+    }
+    Blob::from_memory(file, bytes).map(|blob| blob.into_file().into())
 }
 
 /// Whether the input was passed on, or is not wanted.

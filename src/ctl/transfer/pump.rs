@@ -4,6 +4,7 @@
 //! caller says so, one for this user's own files is not; who waits is woken by [`Stop`].
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_plugin_peer::running_time::WaitLimit;
 use std::fs::File;
@@ -165,6 +166,13 @@ impl Copy {
         // A pipe that is ready takes at least that much without making anybody wait.
         let write_bytes = if is_regular(&into) { COPY_BYTES } else { PIPE_BUF };
         let (mut bytes, mut buffer) = (0u64, vec![0; COPY_BYTES]);
+        // Somebody else who has the descriptor may take what poll(2) saw.
+        if read_patience.is_some()
+            && let Err(error) = set_nonblocking(&from)
+        {
+            return CopyEnd { bytes, how: Ended::ReadFailed(error), rest: Some(into.into()) };
+        }
+        let mut limit = Limit::new(read_patience);
         let how = loop {
             let left = bytes_max.map_or(u64::MAX, |max| max - bytes);
             if left == 0 {
@@ -172,7 +180,7 @@ impl Copy {
             }
             let room = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             let Some(room) = buffer.get_mut(..room) else { break Ended::Short };
-            match wait(&from, PollFlags::POLLIN, Some(&into), &stop, read_patience) {
+            match wait(&from, PollFlags::POLLIN, Some(&into), &stop, &mut limit) {
                 Ok(Waited::Ready) => {}
                 Ok(Waited::Ended(how)) => break how,
                 Err(error) => break Ended::ReadFailed(error),
@@ -191,6 +199,7 @@ impl Copy {
             };
             let part = buffer.get(..count).unwrap_or_default();
             let (written, how) = write_all(&mut into, (part, write_bytes), &stop, write_patience);
+            limit = Limit::new(read_patience);
             bytes += written;
             if let Some(how) = how {
                 break how;
@@ -209,16 +218,19 @@ fn write_all(
     stop: &Stop,
     patience: Option<Duration>,
 ) -> (u64, Option<Ended>) {
-    let mut written = 0;
+    let (mut written, mut limit) = (0, Limit::new(patience));
     while let Some(rest) = part.get(written..).filter(|rest| !rest.is_empty()) {
-        match wait(into, PollFlags::POLLOUT, None, stop, patience) {
+        match wait(into, PollFlags::POLLOUT, None, stop, &mut limit) {
             Ok(Waited::Ready) => {}
             Ok(Waited::Ended(how)) => return (written as u64, Some(how)),
             Err(error) => return (written as u64, Some(Ended::WriteFailed(error))),
         }
         match into.write(rest.get(..bytes_max).unwrap_or(rest)) {
             Ok(0) => return (written as u64, Some(Ended::WriteFailed(io::ErrorKind::WriteZero.into()))),
-            Ok(count) => written += count,
+            Ok(count) => {
+                written += count;
+                limit = Limit::new(patience);
+            }
             Err(error) if is_passing(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return (written as u64, Some(Ended::Unwanted));
@@ -238,17 +250,40 @@ enum Waited {
     Ended(Ended),
 }
 
-/// Waits for one descriptor, until it is stopped, nobody reads `into` any more, or `patience` is over.
+/// How long may pass without a byte.
+struct Limit {
+    begin: Instant,
+    /// `None`: as long as it takes.
+    limit: Option<WaitLimit>,
+}
+
+impl Limit {
+    fn new(patience: Option<Duration>) -> Limit {
+        Limit { begin: Instant::now(), limit: patience.map(WaitLimit::new) }
+    }
+
+    fn left(&mut self) -> Option<Duration> {
+        self.limit.as_mut().map(|limit| limit.left(self.begin.elapsed()))
+    }
+}
+
+/// Has reads and writes of it give an error where they would wait.
+fn set_nonblocking(file: &File) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
+    fcntl(file, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Waits for one descriptor, until it is stopped, nobody reads `into` any more, or the limit is reached.
 fn wait(
     fd: &File,
     events: PollFlags,
     into: Option<&File>,
     stop: &Stop,
-    patience: Option<Duration>,
+    limit: &mut Limit,
 ) -> io::Result<Waited> {
-    let (begin, mut limit) = (Instant::now(), patience.map(WaitLimit::new));
     loop {
-        let left = limit.as_mut().map(|limit| limit.left(begin.elapsed()));
+        let left = limit.left();
         let timeout =
             left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         let mut polled =
@@ -275,24 +310,13 @@ fn wait(
     }
 }
 
-/// Waits until something can be read, or its end.
-pub(super) fn wait_readable(fd: BorrowedFd<'_>) -> io::Result<()> {
-    loop {
-        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::NONE) {
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-            Ok(_) => return Ok(()),
-        }
-    }
-}
-
 /// Keeps the writing end of an input that was cut off, until nobody reads it any more or for a second.
 pub(super) fn linger(into: &OwnedFd) {
     has_within(into.as_fd(), PollFlags::empty(), LINGER);
 }
 
 /// Whether something of it comes in that time: these events, an error or a hang-up.
-fn has_within(fd: BorrowedFd<'_>, events: PollFlags, wait: Duration) -> bool {
+pub(super) fn has_within(fd: BorrowedFd<'_>, events: PollFlags, wait: Duration) -> bool {
     let begin = Instant::now();
     while let Some(left) = wait.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) {
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
