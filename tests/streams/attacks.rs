@@ -1,7 +1,7 @@
 //! Plugins that break the rules about streams in band (protocol section 6): the connection ends with a reason that
 //! says what was wrong, nothing is left open, and another plugin goes on as if nothing were.
 //!
-//! The plugin is this program, started again, on bare frames. What it deliberately does not do: plugins that keep to
+//! The plugin is this program, started again, on bare frames. What it deliberately does not do: plugins of an SDK that keep to
 //! the rules; `streams_stdio` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(missing_docs, reason = "a type of a test's own")]
@@ -146,6 +146,18 @@ impl Bare {
                 }
                 self.send(&json!({"jsonrpc": "2.0", "id": call["id"], "result": {"done": true}}));
             }
+            "keeps" => {
+                let came = loop {
+                    let frame = self.recv();
+                    if frame["method"] == "rpc.stream.data" {
+                        break frame["params"].clone();
+                    }
+                };
+                let result = json!({"stream": {"$stream": 0}, "came": came, "fds": call["fds"]});
+                self.send(&json!({"jsonrpc": "2.0", "id": call["id"], "streams": [1], "result": result}));
+                self.data(1, 0, 10);
+                self.stream(&StreamFrame::End { stream: 1 });
+            }
             _ => panic!("no such attack"),
         }
     }
@@ -161,7 +173,7 @@ pub(crate) fn serve_bare() {
         let generation = json!(generation.parse::<u64>().unwrap());
         let input: Box<dyn Read> = Box::new(connection.try_clone().unwrap());
         let mut bare = Bare { input: BufReader::new(input), output: Box::new(connection) };
-        let features = json!(["fds", "streams"]);
+        let features = if how == "keeps" { json!(["streams"]) } else { json!(["fds", "streams"]) };
         let call = bare.greet("bare", &generation, &json!(token.trim()), &features);
         bare.attack(&how, &call);
         bare.go_on(&call);
@@ -286,6 +298,29 @@ fn each_rule_that_is_broken_is_named_and_nobody_else_is_harmed() {
         assert!(seen.contains("streams in band, which were not agreed on"), "{seen}");
         assert_eq!(echo.status().unwrap().generation, generation);
     });
+}
+
+/// No rule is broken: a socket that could pass descriptors, and a plugin that does not say `fds`.
+#[test]
+fn a_plugin_on_a_socket_that_takes_no_descriptors_has_its_streams_in_band_both_ways() {
+    #[derive(Deserialize)]
+    struct Answer {
+        stream: Stream,
+        came: Value,
+        fds: Value,
+    }
+    let world = World::new();
+    let host = host_that_takes(&world);
+    let plugin = bare(&world, &host, "keeps", Transport::Unix);
+    let (mut ours, stream) = Stream::pair().unwrap();
+    ours.write_all(b"hello").unwrap();
+    let options = CallOptions::default().timeout(SOON);
+    let mut answer: Answer = plugin.call_with("bare.go", &One { stream }, options).unwrap();
+    assert_eq!(answer.came, json!({"stream": 0, "seq": 0, "data": "aGVsbG8="}));
+    assert_eq!(answer.fds, Value::Null);
+    let mut bytes = Vec::new();
+    answer.stream.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, [0; 10]);
 }
 
 #[test]
