@@ -8,6 +8,7 @@ use crate::cli::text::after_colon;
 use rpc_plugin_wire::admin::{METHOD_RESTART, METHOD_START, METHOD_STOP, METHOD_WAIT};
 use rpc_plugin_wire::answered_error::{PLUGIN_ANSWERED, is_the_hosts};
 use rpc_plugin_wire::error::ErrorData;
+use rpc_plugin_wire::message::result_object;
 use rpc_plugin_wire::{ErrorCode, ErrorObject, Outcome};
 use serde_json::value::RawValue;
 use std::io;
@@ -127,7 +128,7 @@ impl Failure {
         // Of an application's own code the data is the application's too.
         let data =
             error.data.as_ref().filter(|_| kind != ErrorCode::Application(error.code) || is_the_hosts(kind));
-        let data = data.and_then(|data| serde_json::from_str::<ErrorData>(data.get()).ok());
+        let data = data.and_then(|data| result_object::<ErrorData>(data).ok());
         if is_the_hosts(kind) && data.as_ref().is_some_and(|data| data.outcome == Outcome::Answered) {
             let (code, data) = (Some(error.code), error.data);
             return Failure { code, data, ..Failure::new(Exit::PluginAnswered, error.message) };
@@ -215,6 +216,16 @@ mod tests {
             assert_eq!(Exit::from(*code).code(), expected, "{}", code.name());
         }
         assert_eq!(Exit::from(ErrorCode::Application(-32008 - 1000)), Exit::Failed);
+    }
+
+    #[test]
+    fn only_an_object_is_the_hosts_word_of_a_call() {
+        let hint = |data: &str| {
+            let data = Some(RawValue::from_string(data.to_owned()).unwrap());
+            Failure::answered("admin.call", ErrorObject { code: -32603, message: "no".into(), data }).hint
+        };
+        assert!(hint(r#"{"outcome":"not_sent"}"#).contains("repeating it is safe"));
+        assert_eq!(hint(r#"["not_sent"]"#), "");
     }
 
     #[test]

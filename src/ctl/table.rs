@@ -280,9 +280,10 @@ const COMMANDS: &[Command] = &[
         ..about_one(
             "methods",
             "List the methods that a plugin describes, or show one of them",
-            "The plugin is asked once a generation. Optional params and members have a '?'; streams and blobs go \
-             in and out by --input and --output of 'call', callbacks need a program with a host. A plugin need not describe its methods; \
-             'capabilities' shows what each has declared. With --json, the description as the plugin gave it.",
+            "The plugin is asked once a generation, after a failure not again for 30 s or more, and loses nothing if it does \
+             not answer. Optional params and members have a '?'; streams and blobs go in and out by --input and --output of \
+             'call', callbacks need a program with a host. A plugin need not describe its methods; 'capabilities' shows what \
+             each has declared. With --json, the description as the plugin gave it.",
         )
     },
     #[cfg(feature = "package")]

@@ -4,7 +4,7 @@
 //! wait for it. What it deliberately does not do: block, since it runs on the event loop; check who
 //! asks, since only the host's own user and root get this far.
 
-use super::descriptions::{Descriptions, explained, request};
+use super::descriptions::Descriptions;
 use crate::reactor::{AdminAnswer, AdminCx, AdminReply, AdminResult, AdminService};
 use crate::state::action::Note;
 use crate::state::call::CallEnd;
@@ -212,12 +212,11 @@ fn describe(
         let methods = &description.methods;
         return Ok(AdminReply::Now(answer(&DescribeReply { plugin_id, generation, methods })));
     }
-    let (request, known) = (request(&plugin_id), Arc::clone(known));
-    Ok(cx.call(request, move |mut end| {
-        end.result = end.result.map_err(explained);
-        let (result, generation, _) = taken(*end)?;
-        let description =
-            known.take_in(&plugin_id, generation, &result).map_err(|error| error.to_object())?;
+    let (request, asking) = known.ask(&plugin_id, generation).map_err(|error| error.to_object())?;
+    Ok(cx.call(request, move |end| {
+        let generation = end.generation.unwrap_or(rpc_plugin_wire::Generation::FIRST);
+        let described = end.result.as_deref().map_err(Clone::clone).map(|result| (result, generation));
+        let description = asking.end(described).map_err(|error| error.to_object())?;
         let methods = &description.methods;
         answer(&DescribeReply { plugin_id, generation, methods })
     }))

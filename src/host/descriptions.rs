@@ -5,13 +5,14 @@
 //!
 //! What always holds: a description belongs to the generation that gave it; all of them together are bounded.
 
+use super::describing::Describing;
 use crate::state::call::{CallRequest, Target};
 use rpc_plugin_wire::describe::{Description, METHOD_DESCRIBE};
 use rpc_plugin_wire::{CallError, ErrorCode, Generation, Outcome, PluginId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a plugin may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,7 +21,10 @@ const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The descriptions of a host's plugins.
 #[derive(Debug, Default)]
-pub(super) struct Descriptions(Mutex<Kept>);
+pub(super) struct Descriptions {
+    kept: Mutex<Kept>,
+    describing: Mutex<Describing>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -38,14 +42,8 @@ struct KeptDescription {
     used: u64,
 }
 
-/// The request that asks a plugin to describe itself.
-pub(super) fn request(id: &PluginId) -> CallRequest {
-    let request = CallRequest::new(Target::Plugin(id.clone()), METHOD_DESCRIBE);
-    CallRequest { timeout: Some(DESCRIBE_TIMEOUT), is_protocol: true, ..request }
-}
-
 /// Says in an error of that request what it means.
-pub(super) fn explained(error: CallError) -> CallError {
+fn explained(error: CallError) -> CallError {
     if error.code != ErrorCode::MethodNotFound {
         return error;
     }
@@ -54,10 +52,67 @@ pub(super) fn explained(error: CallError) -> CallError {
     CallError { message: message.into(), ..error }
 }
 
+/// The right to ask a plugin to describe itself. It is dropped without an end where whoever had it goes before the answer.
+#[derive(Debug)]
+pub(super) struct Asking {
+    known: Arc<Descriptions>,
+    id: PluginId,
+    generation: Option<Generation>,
+    has_ended: bool,
+}
+
+impl Asking {
+    /// Reads and keeps what the plugin answered, or remembers that it did not.
+    ///
+    /// # Errors
+    /// Why there is none; as [`Descriptions::take_in`].
+    pub(super) fn end(
+        mut self,
+        answer: Result<(&RawValue, Generation), CallError>,
+    ) -> Result<Arc<Description>, CallError> {
+        let answer = answer.map_err(explained);
+        let read = answer.and_then(|(answer, generation)| self.known.take_in(&self.id, generation, answer));
+        self.is_over(read.as_ref().err());
+        read
+    }
+
+    fn is_over(&mut self, failure: Option<&CallError>) {
+        self.has_ended = true;
+        let mut describing = self.known.describing.lock().unwrap_or_else(PoisonError::into_inner);
+        describing.end(&self.id, self.generation, failure, Instant::now());
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let text = format!("no answer to {METHOD_DESCRIBE} while whoever asked before waited for it");
+            let error = CallError::indeterminate(ErrorCode::DeadlineExceeded, text);
+            self.is_over(Some(&error.at(&self.id, self.generation)));
+        }
+    }
+}
+
 impl Descriptions {
+    /// The request that asks a plugin to describe itself, for one who asks it now.
+    ///
+    /// # Errors
+    /// Somebody else asks that generation, or it failed shortly before ([`Describing::begin`]).
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        id: &PluginId,
+        generation: Option<Generation>,
+    ) -> Result<(CallRequest, Asking), CallError> {
+        let mut describing = self.describing.lock().unwrap_or_else(PoisonError::into_inner);
+        describing.begin(id, generation, Instant::now())?;
+        let request = CallRequest::new(Target::Plugin(id.clone()), METHOD_DESCRIBE);
+        let request = CallRequest { timeout: Some(DESCRIBE_TIMEOUT), is_protocol: true, ..request };
+        Ok((request, Asking { known: Arc::clone(self), id: id.clone(), generation, has_ended: false }))
+    }
+
     /// What that generation has said, if that is known.
     pub(super) fn known(&self, id: &PluginId, generation: Generation) -> Option<Arc<Description>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.uses += 1;
         let used = kept.uses;
         let entry = kept.of.get_mut(id).filter(|entry| entry.generation == generation)?;
@@ -69,7 +124,7 @@ impl Descriptions {
     ///
     /// # Errors
     /// `invalid_response`: it is not a description, or beyond the bounds of one.
-    pub(super) fn take_in(
+    fn take_in(
         &self,
         id: &PluginId,
         generation: Generation,
@@ -81,7 +136,7 @@ impl Descriptions {
             CallError { outcome: Outcome::Answered, ..error.at(id, Some(generation)) }
         })?;
         let (description, bytes) = (Arc::new(description), answer.get().len());
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.uses += 1;
         let entry =
             KeptDescription { generation, description: Arc::clone(&description), bytes, used: kept.uses };
@@ -148,7 +203,7 @@ mod tests {
         assert!(known.known(&a, second).is_some(), "sixteen of a quarter of a mebibyte find room");
         known.take_in(&id("c"), first, &large).unwrap();
         assert!(known.known(&a, second).is_some() && known.known(&id("b0"), first).is_none());
-        let kept = known.0.lock().unwrap();
+        let kept = known.kept.lock().unwrap();
         assert!(
             kept.bytes <= KEPT_BYTES_MAX
                 && kept.bytes == kept.of.values().map(|entry| entry.bytes).sum::<usize>()
@@ -167,6 +222,19 @@ mod tests {
         assert_eq!(advised(answered), "no");
         let other = CallError { generation: Some(first.next()), ..error(ErrorCode::MethodNotFound) };
         assert_eq!(advised(other), "no", "the description is of another generation");
+    }
+
+    #[test]
+    fn who_goes_before_the_answer_leaves_the_plugin_alone_for_a_while() {
+        let (known, first) = (Arc::<Descriptions>::default(), Some(Generation::FIRST));
+        drop(known.ask(&id("kv"), first).unwrap());
+        let error = known.ask(&id("kv"), first).unwrap_err();
+        assert_eq!((error.code, error.outcome), (ErrorCode::DeadlineExceeded, Outcome::Indeterminate));
+        assert!(error.message.contains("waited for it (it is asked again in 30 s"), "{error}");
+        let (_, asking) = known.ask(&id("kv"), first.map(Generation::next)).unwrap();
+        let answer = raw(r#"{"methods":[]}"#.to_owned());
+        asking.end(Ok((&answer, Generation::FIRST.next()))).unwrap();
+        known.ask(&id("kv"), first.map(Generation::next)).unwrap();
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod call_set_metrics;
 mod callbacks;
 mod cancel_token;
 mod capability;
+mod describing;
 mod descriptions;
 mod error;
 mod pending;

@@ -1,7 +1,6 @@
 //! One plugin, as an embedding program holds it.
 
 use super::call::Callee;
-use super::descriptions::{explained, request};
 use super::error::HostError;
 use super::services::current_call::inherit;
 use super::shared::HostShared;
@@ -111,21 +110,23 @@ impl PluginHandle {
     }
 
     /// What the plugin says of its methods: their params and results as JSON Schema, their docs and streams. It is asked once a
-    /// generation, at most for five seconds, and what it said is kept; of one that is down, what its last generation said.
+    /// generation, at most for five seconds, and what it said is kept; of one that is down, what its last generation said. A failure is told again, without asking, for half a minute, and twice
+    /// as long after each further one of the generation.
     ///
     /// # Errors
     /// `method_not_found` when the plugin does not say, `invalid_response` when what it says is no description or beyond
-    /// its bounds, `unavailable` when it is down and was not asked before; as [`PluginHandle::start`].
+    /// its bounds, `unavailable` when it is down and was not asked before, `overloaded` while another thread or client waits for its
+    /// answer; as [`PluginHandle::start`].
     pub fn describe(&self) -> Result<Arc<Description>, HostError> {
         let (known, generation) = (&self.callee.host.descriptions, self.status()?.generation);
         if let Some(description) = generation.and_then(|generation| known.known(&self.id, generation)) {
             return Ok(description);
         }
-        let mut call = request(&self.id);
-        inherit(&mut call).map_err(HostError::Call)?;
-        let reply = self.callee.finish(&mut call).map_err(|error| HostError::Call(explained(error)))?;
-        let generation = reply.generation.unwrap_or(Generation::FIRST);
-        known.take_in(&self.id, generation, &reply.result).map_err(HostError::Call)
+        let (mut call, asking) = known.ask(&self.id, generation).map_err(HostError::Call)?;
+        let reply = inherit(&mut call).and_then(|()| self.callee.finish(&mut call));
+        let answer = reply.as_ref().map_err(Clone::clone);
+        let answer = answer.map(|reply| (&*reply.result, reply.generation.unwrap_or(Generation::FIRST)));
+        asking.end(answer).map_err(HostError::Call)
     }
 
     fn wait(&self, goal: Goal, timeout: Duration) -> Result<PluginStatus, HostError> {

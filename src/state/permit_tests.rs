@@ -93,6 +93,7 @@ fn what_is_malformed_is_told_before_what_is_denied() {
         json!({"plugin_id": "b", "method": "m", "more": 1}),
         json!({"plugin_id": "b", "method": "m", "idempotent": 1}),
         json!({"plugin_id": "b", "method": "m", "retry": {"attempts": 3}}),
+        json!({"plugin_id": "b", "method": "m", "retry": [3, 10]}),
         json!({"plugin_id": "b", "method": "m", "retry": {"attempts": -3, "backoff_ms": 10}}),
     ] {
         assert_eq!(permit(&[], &[], &params), Err(ErrorCode::InvalidParams), "{params}");

@@ -21,6 +21,9 @@ pub fn describes() {
         match call["method"].as_str().unwrap() {
             "plugin.describe" => {
                 count += 1;
+                if role() == "silent" {
+                    continue;
+                }
                 answer["result"] = description(&role());
                 if role() == "unknown" {
                     answer.as_object_mut().unwrap().remove("result");
@@ -131,14 +134,39 @@ fn a_description_that_is_none_is_refused_and_costs_the_plugin_nothing() {
         assert_eq!((error.code, error.outcome), (code, Outcome::Answered), "{role}: {error}");
         assert!(error.message.contains(says) && error.message.len() < 1000, "{role}: {error}");
         assert!(!error.message.contains('\u{1b}'), "{role}");
-        assert_eq!(count(&plugin), 1, "{role}: it lives on, and is asked again where somebody asks again");
-        plugin.describe().unwrap_err();
-        assert_eq!(count(&plugin), 2, "{role}");
+        assert_eq!(count(&plugin), 1, "{role}: it lives on");
+        let again = call_error(plugin.describe().unwrap_err());
+        assert_eq!((again.code, again.outcome), (code, Outcome::Answered), "{role}: {again}");
+        assert!(again.message.contains("it is asked again in 30 s"), "{role}: {again}");
+        assert_eq!(count(&plugin), 1, "{role}: it is not asked again at once");
         assert_eq!(plugin.status().unwrap().restarts, 0, "{role}");
         plugin.stop().unwrap();
         plugin.wait_for(PluginState::Stopped, SOON).unwrap();
         host.remove(plugin.id()).unwrap();
     }
+    host.shutdown();
+}
+
+#[test]
+fn while_one_waits_for_a_description_no_other_is_asked_for() {
+    let world = World::new();
+    let host = Host::builder(world.runtime_dir()).start().unwrap();
+    let plugin = launched(&world, &host, "silent");
+    let first = std::thread::spawn({
+        let plugin = plugin.clone();
+        move || call_error(plugin.describe().unwrap_err())
+    });
+    let deadline = std::time::Instant::now() + SOON;
+    while count(&plugin) == 0 {
+        assert!(std::time::Instant::now() < deadline, "nobody asked");
+    }
+    let error = call_error(plugin.describe().unwrap_err());
+    assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent), "{error}");
+    assert_eq!(count(&plugin), 1);
+    let before = plugin.status().unwrap().generation;
+    plugin.restart().unwrap();
+    plugin.wait_routable(before, SOON).unwrap();
+    assert_eq!(first.join().unwrap().code, ErrorCode::PluginLost);
     host.shutdown();
 }
 

@@ -4,6 +4,7 @@
 
 use crate::answered_error::{is_the_hosts, prefix};
 use crate::call_error::CallError;
+use crate::envelope::Object;
 use crate::error::{ErrorCode, ErrorData, ErrorObject, Outcome};
 use crate::ident::Generation;
 use serde::Deserialize;
@@ -20,7 +21,8 @@ pub fn carried_error(error: ErrorObject) -> CallError {
     let code = error.kind();
     let is_carriers = code != ErrorCode::Application(error.code) || is_the_hosts(code);
     let text = error.data.as_deref().map(RawValue::get).filter(|_| is_carriers);
-    let Some(said) = text.and_then(|text| serde_json::from_str::<ErrorData>(text).ok()) else {
+    let said = text.and_then(|text| serde_json::from_str::<Object<ErrorData>>(text).ok());
+    let Some(Object(said)) = said else {
         return CallError::answered(error);
     };
     let mut call_error = CallError {
@@ -87,6 +89,11 @@ mod tests {
         }
         for data in [r#"{"nested":{"outcome":"not_sent"}}"#, r#"["outcome"]"#, "null"] {
             assert_eq!(answered(-32601, Some(data)).to_object().data.unwrap().get(), data);
+        }
+        for data in [r#"["not_sent"]"#, r#"["not_sent","other",7]"#] {
+            let read = carried_error(answered(-32603, Some(data)).to_object());
+            assert_eq!((read.outcome, read.plugin_id), (Outcome::Answered, None), "{data}");
+            assert_eq!(read.data.unwrap().get(), data);
         }
     }
 

@@ -8,6 +8,7 @@
 use crate::cut::shown;
 use crate::envelope::too_deep;
 use crate::ident::check_method;
+use crate::objects;
 use crate::suggest::nearest;
 use crate::words::in_words;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,7 @@ const ERROR_BYTES_MAX: usize = 512;
 #[non_exhaustive]
 pub struct Description {
     /// Each method once.
+    #[serde(deserialize_with = "objects::each")]
     pub methods: Vec<MethodDescription>,
 }
 
@@ -215,6 +217,7 @@ mod tests {
             (of(&json!({"name": "a b"})), "method 0: name contains ' '"),
             (of(&json!({"name": "a\u{1b}[31m"})), "contains '\\u{1b}'"),
             (of(&json!({"name": 7})), "`methods.name`: it is the integer `7`, and has to be a string"),
+            (of(&json!(["a", "docs", null, null, []])), "an object"),
             (of(&json!({"docs": "no name"})), "`name` is missing"),
             (of(&json!({"name": "a", "docs": "x".repeat(8193)})), "docs has 8193 bytes, at most 8192"),
             (of(&json!({"name": "a", "params": "string"})), "params is no JSON Schema"),

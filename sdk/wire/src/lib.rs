@@ -39,6 +39,7 @@ pub mod limits;
 pub mod memory;
 pub mod message;
 mod message_error;
+mod objects;
 pub mod phrase;
 mod plugin_state;
 mod request_id;

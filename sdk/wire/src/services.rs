@@ -3,6 +3,7 @@
 
 use crate::event::{Level, level_as_said};
 use crate::ident::PluginId;
+use crate::objects;
 use crate::retry_limits::RetryLimits;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,7 +53,7 @@ pub struct HostCall {
     #[serde(default, skip_serializing_if = "is_false")]
     pub idempotent: bool,
     /// The limits within which the host repeats it, which says that it may.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "objects::optional", skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryLimits>,
 }
 

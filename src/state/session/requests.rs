@@ -8,7 +8,7 @@ use crate::state::keys::{Caller, Cx, Timer};
 use crate::state::time::{Time, millis, rounded};
 use rpc_plugin_peer::{Amount, Expired, GivenUp, NewRequest, Refused, ShareUsed, Span, Unanswered};
 use rpc_plugin_wire::message::{self, write_cancel, write_error, write_request};
-use rpc_plugin_wire::{CallError, CancelCause, Chain, ErrorCode, ErrorObject, Message};
+use rpc_plugin_wire::{CallError, CancelCause, Chain, ErrorCode, ErrorObject, Message, describe};
 use serde_json::value::RawValue;
 use std::mem::take;
 
@@ -19,7 +19,7 @@ impl Session {
     /// # Errors
     /// `unavailable` when the session is not open, `too_large`, `overloaded`.
     pub fn request(&mut self, cx: &mut Cx<'_>, by: Caller, call: &mut CallRequest) -> Result<(), Refused> {
-        let is_call = matches!(by, Caller::Call(_));
+        let is_call = matches!(by, Caller::Call(_)) && call.method != describe::METHOD_DESCRIBE;
         self.check_room(call, is_call)?;
         let timeout = call.timeout.unwrap_or(self.call_timeout);
         let params_bytes = call.params.as_ref().map_or(0, String::len);

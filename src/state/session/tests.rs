@@ -394,6 +394,26 @@ fn a_deadline_cancels_and_the_grace_poisons() {
 }
 
 #[test]
+fn a_plugin_that_does_not_describe_itself_loses_nothing_by_it() {
+    for cancelled in [false, true] {
+        let mut bench = Bench::open();
+        let method = rpc_plugin_wire::describe::METHOD_DESCRIBE;
+        let call = CallRequest::new(crate::state::call::Target::Plugin("a".parse().unwrap()), method);
+        bench.request(1, call, 100).unwrap();
+        bench.write_all();
+        assert_eq!(cancelled, cancelled && bench.cancel(1).is_some());
+        bench.pass(100 * MS);
+        let told = if cancelled { vec![] } else { vec![end(1, "deadline_exceeded indeterminate")] };
+        assert_eq!(bench.ends(), told);
+        bench.pass(10_000 * MS);
+        assert!(bench.session.is_open() && bench.events().is_empty() && bench.timers.is_empty());
+        assert_eq!(bench.session.calls_in_flight(), 0, "it holds no place of a call");
+        bench.push(&result(0));
+        assert!(bench.session.is_open() && bench.events().is_empty(), "nor is it wrong to answer late");
+    }
+}
+
+#[test]
 fn a_callers_short_deadline_does_not_end_the_callee() {
     // A millisecond, as long as the plugin has by itself, and longer; cancelled or not.
     for (timeout, poisons_at) in [(1, 150), (100, 150), (400, 450)] {
