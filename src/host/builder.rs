@@ -156,7 +156,7 @@ impl HostBuilder {
 
     /// Makes the whole process the parent of its orphaned descendants (PR_SET_CHILD_SUBREAPER), reaps
     /// them, and ends those that plugins leave behind. An orphan is spared while its plugin's process
-    /// lives, if it stayed in the plugin's session or kept the variable of the token file. Only for a
+    /// lives, if it stayed in the plugin's session or kept the variable `RPC_PLUGIN_SYSTEM_LAUNCH`. Only for a
     /// program whose children are all this host's plugins: any other child would be taken for one left
     /// behind.
     #[must_use]

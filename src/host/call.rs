@@ -25,7 +25,6 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -161,12 +160,13 @@ impl Callee {
         self.start_text(method, params.map(raw_into_text), Parcel::default(), options)
     }
 
+    #[cfg(feature = "daemon")]
     /// The same with descriptors, whose places the params name.
     pub(crate) fn start_with_fds(
         &self,
         method: &str,
         params: Option<Box<RawValue>>,
-        fds: Vec<OwnedFd>,
+        fds: Vec<std::os::fd::OwnedFd>,
         options: CallOptions,
     ) -> Result<PendingCall, CallError> {
         let parcel = Parcel { fds, ..Parcel::default() };

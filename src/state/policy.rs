@@ -127,7 +127,7 @@ impl fmt::Display for Transport {
 pub struct Policy {
     /// When to replace it.
     pub restart: RestartPolicy,
-    /// From the decision to launch until its process runs (files prepared, executable checked).
+    /// From when a thread begins with its launch until that is prepared, and then until it is executed.
     pub prepare_timeout: Duration,
     /// From launch until it connected.
     pub connect_timeout: Duration,

@@ -93,7 +93,7 @@ impl Plugin {
     /// panic's message.
     ///
     /// A name is 1 to 128 ASCII letters, digits, or `.`, `_`, `-`, `/`, `:`; what stands before its first
-    /// `.` is its capability (at most 64 bytes, without `/` and `:`). `host`, `plugin`, `admin` and `rpc`
+    /// `.`, `/` or `:` is its capability (at most 64 bytes). `host`, `plugin`, `admin` and `rpc`
     /// belong to the protocol. A name that is none, or that is there already, fails the start.
     #[must_use]
     pub fn method<P, R, E, F>(mut self, name: &str, handler: F) -> Plugin

@@ -201,6 +201,9 @@ events! {
     ProtocolViolation = "protocol_violation", Rpc, Error;
     /// A frame came that is no message. It cost what it was about, and nothing else.
     BadFrame = "bad_frame", Rpc, Warn;
+    /// A member of a hello or heartbeat that only informs has another type than the protocol gives it, and is ignored. Once for
+    /// each member and generation.
+    MemberIgnored = "member_ignored", Rpc, Info;
     /// An answer came for a call that had ended; it was dropped.
     LateAnswer = "late_answer", Rpc, Warn;
     /// A call's deadline passed.

@@ -9,6 +9,7 @@ use crate::limits::CAPABILITIES_MAX;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// Reads a member on which nothing depends: what has another type is as good as absent.
 pub(crate) fn informational<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -18,6 +19,61 @@ where
 {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str(raw.get()).unwrap_or_default())
+}
+
+/// A member of which only counts whether it has another type than it is to have.
+struct OfOtherType<T>(bool, PhantomData<T>);
+
+impl<T> Default for OfOtherType<T> {
+    fn default() -> OfOtherType<T> {
+        OfOtherType(false, PhantomData)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for OfOtherType<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<OfOtherType<T>, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(OfOtherType(serde_json::from_str::<T>(raw.get()).is_err(), PhantomData))
+    }
+}
+
+/// The members that only inform, of all that a plugin says of itself.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Informational {
+    version: OfOtherType<String>,
+    sdk: OfOtherType<String>,
+    uptime_ms: OfOtherType<u64>,
+    work_count: OfOtherType<u64>,
+    last_success_unix_ms: OfOtherType<Option<u64>>,
+    error_count: OfOtherType<u64>,
+}
+
+/// Returns the members of a hello that are ignored: they only inform, and have another type than they are to have.
+#[must_use]
+pub fn ignored_of_hello(hello: Option<&RawValue>) -> Vec<&'static str> {
+    let said = read(hello);
+    named([("version", said.version.0), ("sdk", said.sdk.0)])
+}
+
+/// Returns the members of a heartbeat that are ignored, as [`ignored_of_hello`] does those of a hello.
+#[must_use]
+pub fn ignored_of_heartbeat(heartbeat: &RawValue) -> Vec<&'static str> {
+    let said = read(Some(heartbeat));
+    named([
+        ("uptime_ms", said.uptime_ms.0),
+        ("work_count", said.work_count.0),
+        ("last_success_unix_ms", said.last_success_unix_ms.0),
+        ("error_count", said.error_count.0),
+    ])
+}
+
+fn read(said: Option<&RawValue>) -> Informational {
+    said.and_then(|said| serde_json::from_str(said.get()).ok()).unwrap_or_default()
+}
+
+fn named<const N: usize>(members: [(&'static str, bool); N]) -> Vec<&'static str> {
+    members.into_iter().filter(|(_, is_ignored)| *is_ignored).map(|(name, _)| name).collect()
 }
 
 /// Reads a list of which order and repetition mean nothing: sorted, each once.
@@ -45,4 +101,24 @@ pub(crate) fn not_a_capability(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::R
         "{name:?} is not a capability or interface name: 1 to 64 letters, digits, '.', '_', '-'; a method belongs to the \
          capability that is its name, or its beginning before a '.', '/' or ':'"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_another_type_are_named_and_others_are_not() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let hello = raw(r#"{"version": 1, "sdk": "x", "uptime_ms": "no member of a hello", "more": []}"#);
+        assert_eq!(ignored_of_hello(Some(&hello)), ["version"]);
+        assert!(
+            ignored_of_hello(Some(&raw(r#"{"version": "1"}"#))).is_empty()
+                && ignored_of_hello(None).is_empty()
+        );
+        let heartbeat =
+            raw(r#"{"uptime_ms": -1, "work_count": 1.5, "last_success_unix_ms": null, "error_count": "2"}"#);
+        assert_eq!(ignored_of_heartbeat(&heartbeat), ["uptime_ms", "work_count", "error_count"]);
+        assert!(ignored_of_heartbeat(&raw("[]")).is_empty() && ignored_of_heartbeat(&raw("7")).is_empty());
+    }
 }

@@ -32,7 +32,7 @@ pub mod frame;
 pub mod handshake;
 mod health_status;
 pub mod ident;
-mod informational;
+pub mod informational;
 pub mod json;
 pub mod life;
 pub mod limits;

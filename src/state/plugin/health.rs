@@ -1,5 +1,6 @@
 //! Watching a generation: heartbeats, and what they say.
 
+use super::ignored_members::note_heartbeat;
 use super::{Phase, Plugin, Step};
 use crate::state::action::Note;
 use crate::state::keys::{Caller, LifeTimer, Timer};
@@ -77,6 +78,7 @@ impl Plugin {
         }
         let answer = match result {
             Ok(raw) => {
+                note_heartbeat(self, step, &raw);
                 own_result::<Heartbeat>(&raw).map_err(|error| format!("its heartbeat is malformed: {error}"))
             }
             Err(error) if error.outcome == Outcome::Answered => {

@@ -5,9 +5,12 @@
 //! What always holds: each step of the original's dial, authentication, loading of capabilities and cleanup has an event of
 //! its beginning and one of its success.
 
+use super::ignored_members::note_ignored;
 use super::{Phase, Plugin, Step};
 use crate::state::action::{Action, Note};
+use crate::state::session::Introduction;
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::handshake::METHOD_HELLO;
 use rpc_plugin_wire::life::METHOD_CAPABILITIES;
 
 /// Notes that its process is awaited on its socket.
@@ -21,6 +24,17 @@ pub(super) fn authentication_started(plugin: &Plugin, step: &mut Step<'_>) {
         plugin.note(step, Note::new(EventKind::Connected, "it connected"));
     }
     plugin.note(step, Note::new(EventKind::AuthenticationStarted, "it is to prove its identity"));
+}
+
+/// Notes that it proved its identity, what it said of itself, and what of that is ignored.
+pub(super) fn authenticated(plugin: &mut Plugin, step: &mut Step<'_>, introduction: &Introduction) {
+    let note = Note::new(EventKind::Authenticated, "it proved its identity").details(serde_json::json!({
+        "version": introduction.version,
+        "sdk": introduction.sdk,
+        "interfaces": *introduction.interfaces,
+    }));
+    plugin.note(step, note);
+    note_ignored(plugin, step, METHOD_HELLO, &introduction.ignored);
 }
 
 /// Notes that it is asked for its capabilities.

@@ -1,6 +1,6 @@
 //! Speaking with a generation: what its session reports, and calls.
 
-use super::launch_events::{capabilities_reported, capabilities_requested};
+use super::launch_events::{authenticated, capabilities_reported, capabilities_requested};
 use super::logged::{Recorded, call_record, note_of_fds, note_of_late, note_of_malformed, record_end};
 use super::reasons::{caller_gone, first_bytes_advice};
 use super::{Phase, Plugin, Rung, Step, Why};
@@ -252,15 +252,7 @@ impl Plugin {
     }
 
     fn handle_authenticated(&mut self, step: &mut Step<'_>, introduction: Introduction) {
-        let note = Note::new(EventKind::Authenticated, "it proved its identity");
-        self.note(
-            step,
-            note.details(serde_json::json!({
-                "version": introduction.version,
-                "sdk": introduction.sdk,
-                "interfaces": *introduction.interfaces,
-            })),
-        );
+        authenticated(self, step, &introduction);
         self.introduction = Some(introduction);
         self.act(step, Action::Trusted);
         let timeout = self.policy.ready_timeout;

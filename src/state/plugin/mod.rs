@@ -10,6 +10,7 @@
 mod end;
 mod health;
 mod host_shortage;
+mod ignored_members;
 mod launch;
 mod launch_events;
 mod link;
@@ -171,6 +172,8 @@ pub struct Plugin {
     unwell_since: Option<Time>,
     heartbeat: Option<(Time, Heartbeat)>,
     heartbeats_missed: u32,
+    /// Of which generation which members that only inform were noted as ignored.
+    ignored: (Option<Generation>, Vec<&'static str>),
     /// Whether a heartbeat of a plugin that is started by hand is not answered yet.
     heartbeat_waits: bool,
     /// What moved on its connection.
@@ -218,6 +221,7 @@ impl Plugin {
             unwell_since: None,
             heartbeat: None,
             heartbeats_missed: 0,
+            ignored: Default::default(),
             heartbeat_waits: false,
             liveness: Liveness::default(),
             restarts: Restarts::default(),

@@ -153,3 +153,42 @@ fn the_last_exit_is_kept_after_recovery_and_after_a_stop() {
     assert_eq!((status.state, status.last_error), (PluginState::Stopped, None));
     assert_eq!((exit.generation.get(), exit.exit_code, exit.signal), (43, Some(0), None));
 }
+
+/// The members that were noted as ignored since the last time.
+fn ignored(bench: &mut Bench) -> Vec<String> {
+    let notes = bench.actions.drain(..).filter_map(|action| match action {
+        Action::Note(note) if note.kind == EventKind::MemberIgnored => Some(*note),
+        _ => None,
+    });
+    notes
+        .map(|note| format!("{}: {}", note.method.unwrap(), note.message.split('`').nth(1).unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_member_that_only_informs_and_has_another_type_is_noted_once_a_generation() {
+    let mut bench = Bench::new(policy());
+    bench.start();
+    bench.prepared();
+    bench.spawned(Ok(PID));
+    bench.connected();
+    let hello = json!({
+        "token": "07".repeat(32), "plugin_id": "echo", "generation": bench.generation(), "protocols": [1],
+        "version": 1, "sdk": ["none"], "capabilities": ["echo"], "features": [],
+    });
+    bench.frame(&json!({"jsonrpc": "2.0", "id": 0, "method": "host.hello", "params": hello}));
+    bench.write();
+    assert_eq!(ignored(&mut bench), ["host.hello: version", "host.hello: sdk"]);
+    bench.proven();
+    assert_eq!(ignored(&mut bench), Vec::<String>::new());
+    for noted in [&["plugin.heartbeat: uptime_ms"][..], &[]] {
+        bench.pass(1000 * MS);
+        let asked = bench.write();
+        bench.answer(
+            asked[0].1,
+            &json!({"status": "healthy", "uptime_ms": "long", "last_success_unix_ms": null}),
+        );
+        assert_eq!(ignored(&mut bench), noted);
+    }
+    assert_eq!(bench.plugin.state(), PluginState::Healthy);
+}

@@ -5,6 +5,7 @@ use super::types::{Expectation, Introduction};
 use crate::state::time::millis;
 use rpc_plugin_wire::Request;
 use rpc_plugin_wire::handshake::{FEATURE_FDS, FEATURE_STREAMS, FEATURES, Hello, HelloResult, METHOD_HELLO};
+use rpc_plugin_wire::informational::ignored_of_hello;
 use rpc_plugin_wire::limits::PROTOCOL_VERSION;
 use rpc_plugin_wire::message::params_into;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub(super) fn check_hello(
         capabilities: hello.capabilities,
         interfaces: Arc::new(interfaces),
         features,
+        ignored: ignored_of_hello(request.params),
     };
     Ok((introduction, result))
 }

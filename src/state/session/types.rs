@@ -44,6 +44,8 @@ pub struct Introduction {
     pub interfaces: Arc<BTreeMap<String, u32>>,
     /// What both sides have.
     pub features: Vec<String>,
+    /// Members of its hello that only inform and are ignored, because they have another type.
+    pub ignored: Vec<&'static str>,
 }
 
 /// Why a connection cannot go on.

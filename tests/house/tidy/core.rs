@@ -59,6 +59,7 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("src/state/session/peer_features.rs", "which extension members a plugin is sent"),
     ("src/state/session/outbox_shares.rs", "who of many may call now: it refuses before anything is written"),
     ("src/state/plugin/logged.rs", "what plugins put on the record"),
+    ("src/state/plugin/ignored_members.rs", "what is told of members on which nothing depends"),
     ("src/state/plugin/reasons.rs", "texts of failures"),
     ("src/state/plugin/host_shortage.rs", "delays a launch: which process is launched is decided elsewhere"),
     (
