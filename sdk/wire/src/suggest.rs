@@ -1,6 +1,6 @@
 //! The name that was probably meant.
 //!
-//! What always holds: the work is bounded, whatever was typed ([`TYPED_CHARS_MAX`]) and whatever there is ([`CELLS_MAX`]).
+//! What always holds: the work is bounded, whatever was typed (`TYPED_CHARS_MAX`) and whatever there is (`CELLS_MAX`).
 
 /// Longer words are not compared: no name is that long. Characters.
 const TYPED_CHARS_MAX: usize = 40;
