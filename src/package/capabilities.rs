@@ -149,6 +149,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
     Via: Host "host", Direct "direct";
     FilePermission: Read "read", Write "write", List "list", Create "create", Delete "delete", Execute "execute";

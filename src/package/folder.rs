@@ -169,15 +169,15 @@ pub fn read_folder(folder: &Path) -> Result<PackageFolder, FolderFaults> {
         let entrypoint = quoted(manifest.entrypoint.as_str());
         found.fault(format!("{entrypoint}: is the entrypoint, and not executable; chmod a+x it"));
     }
-    match (found.faults.is_empty(), found.more) {
-        (true, _) => Ok(PackageFolder {
-            digest: Digest::of(&bytes),
-            manifest,
-            bytes: bytes_of_files,
-            has_signature: found.has_signature,
-        }),
-        (false, more) => Err(FolderFaults::Files(found.faults, more)),
+    if !found.faults.is_empty() {
+        return Err(FolderFaults::Files(found.faults, found.more));
     }
+    Ok(PackageFolder {
+        digest: Digest::of(&bytes),
+        manifest,
+        bytes: bytes_of_files,
+        has_signature: found.has_signature,
+    })
 }
 
 fn read_manifest(folder: BorrowedFd<'_>) -> io::Result<Vec<u8>> {

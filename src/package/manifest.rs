@@ -7,14 +7,14 @@
 //! and those that stand twice are refused; what it sets can only be what [`SETTINGS`] lists, none of which permits
 //! anything; its entrypoint is one of its files.
 
-use super::capabilities::Capabilities;
+use super::capabilities::{Capabilities, words};
 use super::digest::{DIGEST_ALLOWED, Digest};
 use super::path::{PACKAGE_PATH_ALLOWED, PackagePath};
 use super::read_capabilities::{ENV_PREFIX, capabilities_of, id_of, required, word_of};
 use super::version::{Version, VersionRange};
 use crate::settings::{
-    Checked, JsonSource, Kind, Node, Object, POLICY, Places, Value, check_policy, members, strings_of,
-    take_env, take_interfaces, take_settings, tell,
+    Checked, JsonSource, Kind, Node, Object, POLICY, Places, Value, check_policy, checked, members,
+    strings_of, take_env, take_interfaces, take_settings, tell,
 };
 use crate::state::config_error::{ConfigErrors, quoted};
 use crate::state::plugin_config::{ARGS_MAX, PluginConfig, id_allowed};
@@ -103,18 +103,7 @@ pub enum StartMode {
     Manual,
 }
 
-impl StartMode {
-    /// Each mode with how it is written.
-    pub const ALL: &'static [(StartMode, &'static str)] =
-        &[(StartMode::Auto, "auto"), (StartMode::OnDemand, "on-demand"), (StartMode::Manual, "manual")];
-}
-
-impl fmt::Display for StartMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = StartMode::ALL.iter().find(|(mode, _)| mode == self);
-        f.write_str(known.map_or("", |(_, word)| word))
-    }
-}
+words! { StartMode: Auto "auto", OnDemand "on-demand", Manual "manual"; }
 
 /// What a package says of itself for people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -361,12 +350,7 @@ fn limits_of<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> BTreeMap<&'sta
     let Some(mut object) = source.object(node) else { return limits };
     for (key, kind) in LIMITS {
         let Some(node) = object.take(key) else { continue };
-        let mut text = String::new();
-        let number = match (node.value(&mut text), kind) {
-            (Some(Value::Text(_)), Kind::Count(..)) | (None, _) => Err(format!("is {}", node.kind_shown())),
-            (Some(value), _) => kind.check(value),
-        };
-        match number {
+        match checked(&node, kind) {
             Ok(Checked::Number(number)) => drop(limits.insert(key, number)),
             Ok(_) => {}
             Err(problem) => source.error(&node, problem, kind.to_string()),

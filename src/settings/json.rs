@@ -11,7 +11,7 @@ use super::value::Value;
 use crate::state::config_error::{ConfigErrors, quoted};
 use crate::state::plugin_config::{check_path, check_string};
 use rpc_plugin_wire::suggest::nearest;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -138,11 +138,11 @@ impl<'a> JsonSource<'a> {
 
     /// The elements of an array; more than `elements_max` is an error.
     pub(crate) fn array(&mut self, node: &Node<'a>, elements_max: usize) -> Option<Vec<Node<'a>>> {
-        let Ok(raw) = serde_json::from_str::<Elements<'a>>(node.raw) else {
+        let Ok(raw) = serde_json::from_str::<Vec<&'a RawValue>>(node.raw) else {
             self.error(node, format!("is {}", node.kind()), "an array");
             return None;
         };
-        if !self.is_within(node, "elements", raw.0.len(), elements_max) {
+        if !self.is_within(node, "elements", raw.len(), elements_max) {
             return None;
         }
         let element = |(index, value): (usize, &'a RawValue)| Node {
@@ -150,7 +150,7 @@ impl<'a> JsonSource<'a> {
             at: self.offset(value.get()),
             key: format!("{}[{index}]", node.key),
         };
-        Some(raw.0.into_iter().enumerate().map(element).collect())
+        Some(raw.into_iter().enumerate().map(element).collect())
     }
 
     /// Notes an error if there are more than allowed.
@@ -316,28 +316,5 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
             }
         }
         deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-/// The elements of an array as they stand.
-struct Elements<'a>(Vec<&'a RawValue>);
-
-impl<'de> serde::Deserialize<'de> for Elements<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ElementsVisitor;
-        impl<'de> Visitor<'de> for ElementsVisitor {
-            type Value = Elements<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "an array")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Elements<'de>, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(element) = list.next_element()? {
-                    elements.push(element);
-                }
-                Ok(Elements(elements))
-            }
-        }
-        deserializer.deserialize_seq(ElementsVisitor)
     }
 }

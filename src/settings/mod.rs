@@ -12,7 +12,7 @@ mod value;
 pub(crate) use json::{JsonSource, Members, Node, Object};
 pub(crate) use plugin_parts::{Places, members, strings_of, take_env, take_interfaces, tell};
 pub use policy::POLICY;
-pub(crate) use read::{Written, check_policy, take_settings};
+pub(crate) use read::{Written, check_policy, checked, take_settings};
 pub use setting::Setting;
 pub(crate) use setting::{Field, named_fields, settings};
 pub use value::{AUTO, Kind, UNLIMITED, Value};

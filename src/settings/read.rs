@@ -7,7 +7,7 @@
 
 use super::json::{JsonSource, Node, Object};
 use super::setting::Setting;
-use super::value::{Kind, Value};
+use super::value::{Checked, Kind, Value};
 use crate::state::config_error::ConfigError;
 use crate::state::policy::Policy;
 
@@ -36,24 +36,34 @@ pub(crate) fn take_settings<'a, T>(
     let mut written = Written::default();
     for setting in table {
         let Some(node) = object.take(setting.key) else { continue };
-        let mut text = String::new();
-        let result = match (node.value(&mut text), setting.kind) {
-            // A flag can only be a text; a file can tell, and should, for the sake of other readers.
-            (Some(Value::Text(_)), Kind::Count(..) | Kind::Switch) | (None, _) => {
-                Err(format!("is {}", node.kind_shown()))
+        match checked(&node, setting.kind) {
+            Ok(value) => (setting.apply)(target, value),
+            Err(problem) => {
+                source.error(&node, problem, setting.allowed());
+                written.is_spoiled = true;
             }
-            (Some(Value::Text(text)), Kind::CountOr(_, _, word)) if text != word => {
-                Err(format!("is {}", node.kind_shown()))
-            }
-            (Some(value), _) => setting.set(target, value),
-        };
-        if let Err(problem) = result {
-            source.error(&node, problem, setting.allowed());
-            written.is_spoiled = true;
         }
         written.nodes.push((setting.key, node));
     }
     written
+}
+
+/// A value of that kind as a file has it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn checked(node: &Node<'_>, kind: Kind) -> Result<Checked, String> {
+    let mut text = String::new();
+    match (node.value(&mut text), kind) {
+        // A flag can only be a text; a file can tell, and should, for the sake of other readers.
+        (Some(Value::Text(_)), Kind::Count(..) | Kind::Switch) | (None, _) => {
+            Err(format!("is {}", node.kind_shown()))
+        }
+        (Some(Value::Text(text)), Kind::CountOr(_, _, word)) if text != word => {
+            Err(format!("is {}", node.kind_shown()))
+        }
+        (Some(value), _) => kind.check(value),
+    }
 }
 
 /// Notes everything that is wrong with `policy`. `node` is the object that `written` was taken from, absent
