@@ -6,10 +6,10 @@
 
 use crate::ident::{check_capability, is_reserved};
 use crate::limits::CAPABILITIES_MAX;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 use std::fmt;
-use std::marker::PhantomData;
 
 /// Reads a member on which nothing depends: what has another type is as good as absent.
 pub(crate) fn informational<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -17,43 +17,43 @@ where
     D: Deserializer<'de>,
     T: DeserializeOwned + Default,
 {
+    of_type(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Reads a member as a `T`; `None` where it has another type.
+fn of_type<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str(raw.get()).unwrap_or_default())
+    Ok(serde_json::from_str(raw.get()).ok())
 }
 
-/// A member of which only counts whether it has another type than it is to have.
-struct OfOtherType<T>(bool, PhantomData<T>);
-
-impl<T> Default for OfOtherType<T> {
-    fn default() -> OfOtherType<T> {
-        OfOtherType(false, PhantomData)
-    }
+/// Reads whether a member has another type than `T`.
+fn is_other<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<bool, D::Error> {
+    of_type::<D, T>(deserializer).map(|read| read.is_none())
 }
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for OfOtherType<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<OfOtherType<T>, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(OfOtherType(serde_json::from_str::<T>(raw.get()).is_err(), PhantomData))
-    }
-}
-
-/// The members that only inform, of all that a plugin says of itself.
-#[derive(Default, serde::Deserialize)]
+/// Whether the members that only inform have another type than they are to have, of all that a plugin says of itself.
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Informational {
-    version: OfOtherType<String>,
-    sdk: OfOtherType<String>,
-    uptime_ms: OfOtherType<u64>,
-    work_count: OfOtherType<u64>,
-    last_success_unix_ms: OfOtherType<Option<u64>>,
-    error_count: OfOtherType<u64>,
+    #[serde(deserialize_with = "is_other::<_, String>")]
+    version: bool,
+    #[serde(deserialize_with = "is_other::<_, String>")]
+    sdk: bool,
+    #[serde(deserialize_with = "is_other::<_, u64>")]
+    uptime_ms: bool,
+    #[serde(deserialize_with = "is_other::<_, u64>")]
+    work_count: bool,
+    #[serde(deserialize_with = "is_other::<_, Option<u64>>")]
+    last_success_unix_ms: bool,
+    #[serde(deserialize_with = "is_other::<_, u64>")]
+    error_count: bool,
 }
 
 /// Returns the members of a hello that are ignored: they only inform, and have another type than they are to have.
 #[must_use]
 pub fn ignored_of_hello(hello: Option<&RawValue>) -> Vec<&'static str> {
     let said = read(hello);
-    named([("version", said.version.0), ("sdk", said.sdk.0)])
+    named([("version", said.version), ("sdk", said.sdk)])
 }
 
 /// Returns the members of a heartbeat that are ignored, as [`ignored_of_hello`] does those of a hello.
@@ -61,10 +61,10 @@ pub fn ignored_of_hello(hello: Option<&RawValue>) -> Vec<&'static str> {
 pub fn ignored_of_heartbeat(heartbeat: &RawValue) -> Vec<&'static str> {
     let said = read(Some(heartbeat));
     named([
-        ("uptime_ms", said.uptime_ms.0),
-        ("work_count", said.work_count.0),
-        ("last_success_unix_ms", said.last_success_unix_ms.0),
-        ("error_count", said.error_count.0),
+        ("uptime_ms", said.uptime_ms),
+        ("work_count", said.work_count),
+        ("last_success_unix_ms", said.last_success_unix_ms),
+        ("error_count", said.error_count),
     ])
 }
 
