@@ -7,6 +7,7 @@
 
 use crate::error::{ErrorCode, ErrorData, ErrorObject, Outcome};
 use crate::json::to_raw;
+use crate::phrase::after_colon;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -63,16 +64,16 @@ struct MarkedData<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// How the message of a marked error begins.
-pub(crate) fn prefix(code: ErrorCode) -> String {
-    format!("the plugin answered {}: ", code.code())
+/// Who answered, which the message of a marked error begins with; what it says stands after a colon.
+pub(crate) fn author(code: ErrorCode) -> String {
+    format!("the plugin answered {}", code.code())
 }
 
 /// What happened, for people, in one sentence: by the code's name, or by who answered where that is marked.
 #[must_use]
 pub fn told(outcome: Outcome, code: ErrorCode, message: &str, data: Option<&RawValue>) -> String {
-    let begin = if is_marked(outcome, code, data) { prefix(code) } else { format!("{}: ", code.name()) };
-    if message.is_empty() { begin.trim_end_matches(": ").to_owned() } else { begin + message }
+    let begin = if is_marked(outcome, code, data) { author(code) } else { code.name().to_owned() };
+    begin + &after_colon(message)
 }
 
 /// The error object of an answer with an error: as it came, or marked. `said` is what is known of the call.

@@ -2,7 +2,7 @@
 //!
 //! What always holds: what the carrier says of the call is known as its word, and what it passed on is as the plugin sent it.
 
-use crate::answered_error::{is_the_hosts, prefix};
+use crate::answered_error::{author, is_the_hosts};
 use crate::call_error::CallError;
 use crate::envelope::Object;
 use crate::error::{ErrorCode, ErrorData, ErrorObject, Outcome};
@@ -12,34 +12,35 @@ use serde_json::value::RawValue;
 
 /// Reads an error object that [`CallError::to_object`] made.
 #[must_use]
-pub fn carried_error(error: ErrorObject) -> CallError {
+pub fn carried_error(object: ErrorObject) -> CallError {
     #[derive(Deserialize)]
     struct Beside {
         #[serde(default)]
         data: Option<Box<RawValue>>,
     }
-    let code = error.kind();
-    let is_carriers = code != ErrorCode::Application(error.code) || is_the_hosts(code);
-    let text = error.data.as_deref().map(RawValue::get).filter(|_| is_carriers);
-    let said = text.and_then(|text| serde_json::from_str::<Object<ErrorData>>(text).ok());
+    let mut error = CallError::answered(object);
+    let is_carriers = !matches!(error.code, ErrorCode::Application(_)) || is_the_hosts(error.code);
+    let data = error.data.as_deref().filter(|_| is_carriers);
+    let said = data.and_then(|data| serde_json::from_str::<Object<ErrorData>>(data.get()).ok());
     let Some(Object(said)) = said else {
-        return CallError::answered(error);
+        return error;
     };
-    let mut call_error = CallError {
-        outcome: said.outcome,
-        plugin_id: said.plugin_id.and_then(|id| id.parse().ok()),
-        generation: said.generation.and_then(|number| Generation::try_from(number).ok()),
-        data: None,
-        ..CallError::answered(error.clone())
-    };
+    let data = error.data.take();
+    error.outcome = said.outcome;
+    error.plugin_id = said.plugin_id.and_then(|id| id.parse().ok());
+    error.generation = said.generation.and_then(|number| Generation::try_from(number).ok());
     if said.outcome == Outcome::Answered {
-        let beside = text.and_then(|text| serde_json::from_str::<Beside>(text).ok());
-        call_error.data = beside.and_then(|beside| beside.data);
-        if let Some(message) = error.message.strip_prefix(&*prefix(code)) {
-            call_error.message = message.to_owned().into();
+        let beside = data.and_then(|data| serde_json::from_str::<Beside>(data.get()).ok());
+        error.data = beside.and_then(|beside| beside.data);
+        let message = error.message.strip_prefix(&*author(error.code));
+        // Nothing stands behind it where the plugin's own message is empty.
+        let message =
+            message.and_then(|rest| if rest.is_empty() { Some(rest) } else { rest.strip_prefix(": ") });
+        if let Some(message) = message {
+            error.message = message.to_owned().into();
         }
     }
-    call_error
+    error
 }
 
 #[cfg(test)]
@@ -107,6 +108,11 @@ mod tests {
                 assert_eq!(read.data.as_deref().map(RawValue::get), data, "{code}");
             }
         }
+        let silent = CallError { message: "".into(), ..answered(-32002, None) }.to_object();
+        assert_eq!(
+            (&*silent.message, &*carried_error(silent.clone()).message),
+            ("the plugin answered -32002", "")
+        );
         let own = CallError::not_sent(ErrorCode::Unavailable, "it is down");
         let read = carried_error(own.to_object());
         assert_eq!((read.code, read.outcome), (ErrorCode::Unavailable, Outcome::NotSent));
