@@ -209,7 +209,7 @@ pub struct DaemonStatus {
     #[serde(default)]
     pub services_waiting: u64,
     /// Whether the host takes no more calls.
-    #[serde(default, skip_serializing_if = "crate::services::is_false")]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub draining: bool,
     /// Calls made since the start, over all plugins.
     pub calls_total: u64,

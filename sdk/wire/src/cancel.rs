@@ -5,6 +5,7 @@
 use crate::cut::beginning;
 use crate::informational::informational;
 use crate::request_id::RequestId;
+use crate::write::push_json;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -79,10 +80,10 @@ fn cause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CancelCaus
 /// Appends the frame of an `rpc.cancel` for a request of ours, line end included.
 pub fn write_cancel(out: &mut Vec<u8>, id: u64, cause: Option<&CancelCause>) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"rpc.cancel\",\"params\":{\"id\":");
-    out.extend_from_slice(id.to_string().as_bytes());
-    if let Some(text) = cause.and_then(|cause| serde_json::to_string(cause.as_str()).ok()) {
+    push_json(out, &id);
+    if let Some(cause) = cause {
         out.extend_from_slice(b",\"reason\":");
-        out.extend_from_slice(text.as_bytes());
+        push_json(out, cause);
     }
     out.extend_from_slice(b"}}\n");
 }

@@ -128,6 +128,7 @@ fn of_data(what: &str) -> (String, bool) {
         let rest = what.strip_prefix(start)?.strip_prefix('`')?;
         rest.split_once('`')
     };
+    let listed = |known: &str| known.strip_prefix("one of ").unwrap_or(known).replace(" or ", ", ");
     if let Some((name, "")) = quoted("missing field ") {
         return (format!("`{name}` is missing"), false);
     }
@@ -137,15 +138,12 @@ fn of_data(what: &str) -> (String, bool) {
     if let Some((name, rest)) = quoted("unknown field ") {
         let known = rest.strip_prefix(", expected ").map_or_else(
             || "there are no members".to_owned(),
-            |known| {
-                format!("known are {}", known.strip_prefix("one of ").unwrap_or(known).replace(" or ", ", "))
-            },
+            |known| format!("known are {}", listed(known)),
         );
         return (format!("`{name}` is no member of it; {known}"), false);
     }
     if let Some((name, rest)) = quoted("unknown variant ") {
-        let known = rest.strip_prefix(", expected ").unwrap_or(rest);
-        let known = known.strip_prefix("one of ").unwrap_or(known).replace(" or ", ", ");
+        let known = listed(rest.strip_prefix(", expected ").unwrap_or(rest));
         return (format!("it is \"{name}\", and has to be one of {known}"), true);
     }
     // A method that is called with arguments by name says which it is.

@@ -30,7 +30,7 @@ pub fn to_one_line(mut json: &mut [u8]) {
 }
 
 /// Appends a value that cannot fail to serialise: ids, names, error objects.
-fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+pub(crate) fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let at = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
         debug_assert!(false, "an envelope member does not serialise");
