@@ -6,9 +6,9 @@
 
 use crate::pending_call::PendingCall;
 use crate::requester::{OnProgress, OpenRequest, Requester};
+use rpc_plugin_interface::CallOptions;
 use rpc_plugin_interface::caller::{Caller, Outgoing, Reply, outgoing};
 use rpc_plugin_interface::context::Context;
-use rpc_plugin_interface::{CallOptions, RetryLimits};
 use rpc_plugin_wire::ident::{check_capability, check_method};
 use rpc_plugin_wire::life::{METHOD_CALL, METHOD_EVENT};
 use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
@@ -56,28 +56,28 @@ pub(crate) fn no_session() -> CallError {
 pub struct Host {
     link: HostLink,
     context: Option<Context>,
-    timeout: Option<Duration>,
-    deadline: Option<Instant>,
+    /// Of all calls; only those of another plugin may be repeated.
+    options: CallOptions,
     on_progress: Option<OnProgress>,
 }
 
 impl Host {
     pub(crate) fn new(link: HostLink, context: Option<Context>) -> Host {
-        Host { link, context, timeout: None, deadline: None, on_progress: None }
+        Host { link, context, options: CallOptions::default(), on_progress: None }
     }
 
     /// Calls are given up after `timeout`, or at the deadline of the call that they are made for if that is sooner.
     /// Without one that deadline counts alone; without that, 30 seconds do.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Host {
-        Host { timeout: Some(timeout), ..self }
+        Host { options: self.options.timeout(timeout), ..self }
     }
 
     /// Calls are given up at `deadline`, or after the timeout, or at the deadline of the call that they are made for: what
     /// comes first. An [`Instant`] does not move with the clock on the wall.
     #[must_use]
     pub fn deadline(self, deadline: Instant) -> Host {
-        Host { deadline: Some(deadline), ..self }
+        Host { options: self.options.deadline(deadline), ..self }
     }
 
     /// Asks to be told how far calls are. `tell` gets each value that the other side says, on the thread that waits for
@@ -153,12 +153,12 @@ impl Host {
     }
 
     fn remote(&self, target: Target) -> Remote {
-        Remote { host: self.clone(), target, idempotent: false, retry: None }
+        Remote { host: self.clone(), target }
     }
 
     fn begin(&self, made: Outgoing) -> Result<OpenRequest, CallError> {
-        let mut options = CallOptions::default();
-        (options.timeout, options.deadline) = (made.timeout.or(self.timeout), self.deadline);
+        let mut options = self.options;
+        options.timeout = made.timeout.or(options.timeout);
         let made = Outgoing { timeout: options.time_left(Instant::now)?, ..made };
         self.link.requester()?.begin(self.context.as_ref(), made, self.on_progress.clone())
     }
@@ -172,7 +172,10 @@ impl Caller for Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("context", &self.context).finish_non_exhaustive()
+        f.debug_struct("Host")
+            .field("context", &self.context)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -187,15 +190,13 @@ enum Target {
 pub struct Remote {
     host: Host,
     target: Target,
-    idempotent: bool,
-    retry: Option<RetryLimits>,
 }
 
 impl Remote {
     /// Calls may be repeated: the host does so where one was lost or found nobody, within the deadline.
     #[must_use]
     pub fn idempotent(self) -> Remote {
-        Remote { idempotent: true, ..self }
+        self.with(|options| options.idempotent(true))
     }
 
     /// Calls may be repeated, and are tried `attempts` times at the most, the first time included. The wait before the
@@ -203,19 +204,19 @@ impl Remote {
     /// `invalid_params`.
     #[must_use]
     pub fn retry(self, attempts: u32, backoff: Duration) -> Remote {
-        Remote { idempotent: true, retry: Some(RetryLimits::new(attempts, backoff)), ..self }
+        self.with(|options| options.retry(attempts, backoff))
     }
 
     /// As [`Host::timeout`].
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Remote {
-        Remote { host: self.host.timeout(timeout), ..self }
+        self.with(|options| options.timeout(timeout))
     }
 
     /// As [`Host::deadline`].
     #[must_use]
     pub fn deadline(self, deadline: Instant) -> Remote {
-        Remote { host: self.host.deadline(deadline), ..self }
+        self.with(|options| options.deadline(deadline))
     }
 
     /// As [`Host::on_progress`].
@@ -246,6 +247,10 @@ impl Remote {
         P: Serialize + ?Sized,
     {
         Ok(PendingCall::new(self.begin(outgoing(method.to_owned(), params)?)?, method))
+    }
+
+    fn with(self, change: impl FnOnce(CallOptions) -> CallOptions) -> Remote {
+        Remote { host: Host { options: change(self.host.options), ..self.host }, ..self }
     }
 
     fn begin(&self, made: Outgoing) -> Result<OpenRequest, CallError> {
@@ -282,10 +287,10 @@ impl Remote {
         if let Some(params) = &made.params {
             let _ = write!(text, ",\"params\":{params}");
         }
-        if self.idempotent || made.idempotent {
+        if self.host.options.idempotent || made.idempotent {
             text.push_str(",\"idempotent\":true");
         }
-        if let Some(limits) = made.retry.or(self.retry)
+        if let Some(limits) = made.retry.or(self.host.options.retry)
             && let Ok(limits) = serde_json::to_string(&limits)
         {
             let _ = write!(text, ",\"retry\":{limits}");
@@ -304,6 +309,7 @@ impl Caller for Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rpc_plugin_interface::RetryLimits;
     use rpc_plugin_wire::life::HostCall;
 
     fn made(method: &'static str, params: Option<&str>) -> Outgoing {
