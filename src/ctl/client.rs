@@ -18,8 +18,9 @@ use rpc_plugin_peer::running_time::WaitLimit;
 use rpc_plugin_wire::ident::ADMIN_SOCKET;
 use rpc_plugin_wire::life::METHOD_PROGRESS;
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_RANGE, SOCKET_PATH_BYTES_MAX};
-use rpc_plugin_wire::message::{NewRequest, request_bytes_max, write_cancel, write_request};
+use rpc_plugin_wire::message::{NewRequest, params_from, request_bytes_max, write_cancel, write_request};
 use rpc_plugin_wire::{FrameDecoder, Message, Notification, RequestId};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -143,25 +144,24 @@ impl AdminClient {
     }
 
     /// Sends the request and waits for its answer.
-    pub(super) fn request(
+    pub(super) fn request<P: Serialize>(
         &mut self,
         method: &str,
-        params: Option<&RawValue>,
-        deadline_ms: u64,
-        progress: &mut dyn FnMut(&RawValue),
+        params: &P,
     ) -> Result<Box<RawValue>, Failure> {
-        let beside = RequestExtras::nothing(progress);
-        self.request_with(method, params, deadline_ms, beside).map(|answer| answer.result)
+        self.request_with(method, params, RequestExtras::nothing(&mut |_| {})).map(|answer| answer.result)
     }
 
-    /// Sends the request with what goes with it, and waits for its answer and what comes with that.
-    pub(super) fn request_with(
+    /// Sends the request with what goes with it, and waits for its answer and what comes with that. Its deadline is as long
+    /// as everything on this connection may take.
+    pub(super) fn request_with<P: Serialize>(
         &mut self,
         method: &str,
-        params: Option<&RawValue>,
-        deadline_ms: u64,
+        params: &P,
         beside: RequestExtras<'_>,
     ) -> Result<Answer, Failure> {
+        let params = params_from(params).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let params = params.as_deref();
         let RequestExtras { progress, fds, mut cancelled_by } = beside;
         let bytes_max = *FRAME_BYTES_MAX_RANGE.end();
         if request_bytes_max(method, params) > bytes_max {
@@ -171,7 +171,8 @@ impl AdminClient {
         let mut frame = Vec::new();
         let params = params.map(RawValue::get);
         self.last_id += 1;
-        let (id, deadline_ms) = (self.last_id, Some(deadline_ms));
+        let id = self.last_id;
+        let deadline_ms = Some(u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX));
         let count = fds.len();
         write_request(
             &mut frame,
@@ -448,10 +449,10 @@ mod tests {
             limit: WaitLimit::new(wait),
             wait,
         };
-        let answer = client(stream).request("admin.status", None, 1, &mut |_| ()).unwrap();
+        let answer = client(stream).request("admin.status", &()).unwrap();
         assert_eq!(answer.get(), "{}");
         let (stream, _silent) = UnixStream::pair().unwrap();
-        let failure = client(stream).request("admin.status", None, 1, &mut |_| ()).unwrap_err();
+        let failure = client(stream).request("admin.status", &()).unwrap_err();
         assert!(failure.message.contains("within 500ms"), "{}", failure.message);
     }
 

@@ -68,10 +68,7 @@ impl Invocation<'_> {
             Deadline::Ours => self.timeout,
             Deadline::Daemons => self.timeout + ANSWER_GRACE,
         };
-        let params = params_from(params).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        let mut client = self.connect(wait)?;
-        let deadline_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        client.request_with(method, params.as_deref(), deadline_ms, beside)
+        self.connect(wait)?.request_with(method, params, beside)
     }
 
     /// Asks the daemon, and prints its answer as JSON or as what `text` makes of it.
@@ -89,7 +86,7 @@ impl Invocation<'_> {
         out.safe(&text)
     }
 
-    pub(super) fn timeout_ms(&self) -> u64 {
+    fn timeout_ms(&self) -> u64 {
         u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -192,11 +189,8 @@ impl Invocation<'_> {
             && !failure.message.contains("did you mean");
         let Some(plugin_id) = call.plugin_id.clone().filter(|_| is_unknown) else { return failure };
         let known = || {
-            let params = params_from(&PluginRef { plugin_id: plugin_id.clone() }).ok()?;
-            let mut client = self.connect(MEANT_WAIT).ok()?;
-            let deadline_ms = u64::try_from(MEANT_WAIT.as_millis()).ok()?;
-            let answer =
-                client.request(admin::METHOD_DESCRIBE, params.as_deref(), deadline_ms, &mut |_| {}).ok()?;
+            let plugin = PluginRef { plugin_id: plugin_id.clone() };
+            let answer = self.connect(MEANT_WAIT).ok()?.request(admin::METHOD_DESCRIBE, &plugin).ok()?;
             serde_json::from_str::<DescribeReply>(answer.get()).ok()
         };
         let Some(reply) = known() else { return failure };

@@ -14,7 +14,6 @@ use crate::cli::{Args, Command, Flag};
 use rpc_plugin_wire::admin::{DescribeReply, METHOD_DESCRIBE, METHOD_PLUGINS, PluginList, PluginRef};
 use rpc_plugin_wire::ident::check_method;
 use rpc_plugin_wire::life::PluginState;
-use rpc_plugin_wire::message::params_from;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::ffi::OsString;
@@ -151,8 +150,6 @@ impl<'w> Line<'w> {
         let words = self.daemon.iter().cloned().chain(["plugins".into()]);
         let args = PROGRAM.parse(words).ok()?;
         let (runtime_dir, admin_socket) = find(&args)?;
-        let mut client = AdminClient::connect(&runtime_dir, admin_socket.as_deref(), WAIT).ok()?;
-        let deadline_ms = u64::try_from(WAIT.as_millis()).ok()?;
-        client.request(method, params_from(params).ok()?.as_deref(), deadline_ms, &mut |_| {}).ok()
+        AdminClient::connect(&runtime_dir, admin_socket.as_deref(), WAIT).ok()?.request(method, params).ok()
     }
 }

@@ -43,7 +43,7 @@ impl Invocation<'_> {
         // Before it is asked: then it still is the daemon's.
         let process = other_process(pid);
         let lock = std::fs::symlink_metadata(self.runtime_dir.path.join("lock")).ok().map(|lock| lock.ino());
-        let result = match client.request(METHOD_SHUTDOWN, None, self.timeout_ms(), &mut |_| {}) {
+        let result = match client.request(METHOD_SHUTDOWN, &()) {
             // It was ending already, and has hung up before it read that.
             Err(failure) if failure.exit == Exit::Unreachable && has_ended(process) => {
                 return if out.json { out.safe("{}\n") } else { out.line(&[(ENDED, Style::Plain)]) };
@@ -82,7 +82,7 @@ impl Invocation<'_> {
                     if told.is_empty() { "it does not say for what".to_owned() } else { waits_for(&told) };
                 return Err(self.late(client.daemon_pid, &whom));
             }
-            let answer = match client.request(METHOD_PLUGINS, None, self.timeout_ms(), &mut |_| {}) {
+            let answer = match client.request(METHOD_PLUGINS, &()) {
                 Ok(answer) => answer,
                 // It hung up in the middle of it.
                 Err(failure) if failure.exit == Exit::Unreachable => return Ok(()),
