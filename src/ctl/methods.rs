@@ -9,6 +9,7 @@ use crate::cli::columns::{Cell, sheet, table_within};
 use crate::cli::text::{escape, shorten};
 use crate::settings::Members;
 use rpc_plugin_wire::describe::MethodDescription;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// Longest type in a table, which is as wide as its columns become. Characters.
@@ -29,7 +30,7 @@ pub(super) fn listed(methods: &[MethodDescription], columns: Option<usize>, colo
             method.name.clone().into(),
             shorten(&arguments(method.params.as_deref(), TYPE_CHARS_MAX), TYPE_CHARS_MAX).into_owned().into(),
             shorten(&short_type(method.result.as_deref()), TYPE_CHARS_MAX).into_owned().into(),
-            Cell::option(Some(first_sentence(&method.docs)).filter(|docs| !docs.is_empty())),
+            Cell::option(Some(first_sentence(&method.docs))),
         ]
     });
     let heading = ["METHOD", "PARAMS", "RESULT", "DOCS"];
@@ -39,13 +40,12 @@ pub(super) fn listed(methods: &[MethodDescription], columns: Option<usize>, colo
 /// All of one method.
 pub(super) fn whole(method: &MethodDescription, colour: bool) -> String {
     let shown = |text: &str| Cell::from(shorten(text, WHOLE_CHARS_MAX).into_owned());
-    let streams = Some(method.streams.join(", ")).filter(|streams| !streams.is_empty());
     let mut text = sheet(
         vec![
             ("method", method.name.clone().into()),
             ("params", shown(&arguments(method.params.as_deref(), WHOLE_CHARS_MAX))),
             ("result", shown(&short_type(method.result.as_deref()))),
-            ("streams", Cell::option(streams)),
+            ("streams", Cell::option(Some(method.streams.join(", ")))),
         ],
         colour,
     );
@@ -85,11 +85,8 @@ impl<'a> SchemaMembers<'a> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.get())
     }
 
-    fn text(&self, name: &str) -> Option<String> {
-        serde_json::from_str(self.get(name)?).ok()
-    }
-
-    fn list(&self, name: &str) -> Option<Vec<&'a RawValue>> {
+    /// A member, where it is of that type.
+    fn read<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.get(name)?).ok()
     }
 
@@ -125,8 +122,7 @@ fn members_of(
     with_types: bool,
     levels: usize,
 ) -> String {
-    let required: Vec<String> =
-        schema.get("required").and_then(|names| serde_json::from_str(names).ok()).unwrap_or_default();
+    let required: Vec<String> = schema.read("required").unwrap_or_default();
     let one = |(name, member): &(String, &RawValue)| {
         let optional = if required.contains(name) { "" } else { "?" };
         match with_types {
@@ -158,7 +154,7 @@ fn type_of(schema: &str, levels: usize) -> String {
     let all = |schemas: &[&RawValue], between| {
         joined(schemas.iter().map(|schema| within(schema.get())), schemas.len(), between)
     };
-    if let Some(format) = schema.text("format")
+    if let Some(format) = schema.read::<String>("format")
         && ["stream", "blob", "callback"].contains(&&*format)
     {
         return format;
@@ -166,14 +162,14 @@ fn type_of(schema: &str, levels: usize) -> String {
     if let Some(value) = schema.get("const") {
         return value.to_owned();
     }
-    if let Some(values) = schema.list("enum") {
+    if let Some(values) = schema.read::<Vec<&RawValue>>("enum") {
         return joined(values.iter().map(|value| value.get().to_owned()), values.len(), " | ");
     }
-    if let Some(choices) = schema.list("anyOf") {
+    if let Some(choices) = schema.read::<Vec<&RawValue>>("anyOf") {
         return all(&choices, " | ");
     }
     let named = |name: &str| match name {
-        "array" => match (schema.get("items"), schema.list("prefixItems")) {
+        "array" => match (schema.get("items"), schema.read::<Vec<&RawValue>>("prefixItems")) {
             (Some(items), _) => list_of(&within(items)),
             (None, Some(items)) => format!("[{}]", all(&items, ", ")),
             (None, None) => list_of("any"),
@@ -185,8 +181,7 @@ fn type_of(schema: &str, levels: usize) -> String {
         },
         name => name.to_owned(),
     };
-    let names = schema.get("type").and_then(|names| serde_json::from_str::<Vec<String>>(names).ok());
-    match (schema.text("type"), names) {
+    match (schema.read::<String>("type"), schema.read::<Vec<String>>("type")) {
         (Some(name), _) => named(&name),
         (None, Some(names)) => joined(names.iter().map(|name| named(name)), names.len(), " | "),
         (None, None) => "any".to_owned(),
