@@ -130,20 +130,15 @@ fn answer(
     stdin: &mut dyn Read,
     out: &mut Out<'_>,
 ) -> Result<(), Failure> {
-    match args.ask {
-        Ask::Help(Some(command)) if out.json => out.value(command),
-        Ask::Help(None) if out.json => out.value(&PROGRAM),
-        Ask::Help(command) => out.safe(&PROGRAM.help(command)),
-        Ask::Version => version(out),
-        Ask::Run if args.command.is_some_and(|command| command.name == "version") => version(out),
+    match (args.ask, args.command.map(|command| command.name)) {
+        (Ask::Help(Some(command)), _) if out.json => out.value(command),
+        (Ask::Help(None), _) if out.json => out.value(&PROGRAM),
+        (Ask::Help(command), _) => out.safe(&PROGRAM.help(command)),
+        (Ask::Version, _) | (Ask::Run, Some("version")) => version(out),
         #[cfg(feature = "package")]
-        Ask::Run if args.command.is_some_and(|command| command.name == "package") => {
-            package::package(args, out)
-        }
-        Ask::Run if args.command.is_some_and(|command| command.name == "complete") => {
-            complete::run(args, env, &|args| resolved_dir(args, env).ok(), out)
-        }
-        Ask::Run => {
+        (Ask::Run, Some("package")) => package::package(args, out),
+        (Ask::Run, Some("complete")) => complete::run(args, env, &|args| resolved_dir(args, env).ok(), out),
+        (Ask::Run, _) => {
             let (runtime_dir, admin_socket) = resolved_dir(args, env)?;
             let invocation = Invocation { args, runtime_dir, admin_socket, timeout: timeout(args)? };
             invocation.run(stdin, out)

@@ -250,7 +250,7 @@ fn received_blob(from: OwnedFd, bytes: u64) -> io::Result<OwnedFd> {
 /// Whether the input was passed on, or is not wanted.
 fn check_input(end: &CopyEnd) -> Result<(), TransferError> {
     match &end.how {
-        Ended::Whole | Ended::Unwanted | Ended::Stopped => Ok(()),
+        Ended::Whole | Ended::Unwanted | Ended::Stopped | Ended::Short => Ok(()),
         Ended::ReadFailed(error) => Err(TransferError::io("read the input", error)),
         Ended::WriteFailed(error) => Err(TransferError::io("pass the input on", error)),
         Ended::Stalled => {
@@ -260,6 +260,5 @@ fn check_input(end: &CopyEnd) -> Result<(), TransferError> {
             );
             Err(TransferError::new(Exit::Deadline, text))
         }
-        Ended::Short => Ok(()),
     }
 }
