@@ -4,17 +4,13 @@
 use crate::fixtures::daemon::{Ran, bare, chmod, run};
 use crate::fixtures::world::{World, built};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn page() -> String {
-    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
-    std::fs::read_to_string(PathBuf::from(root).join("docs/packages.md")).unwrap()
-}
+const PAGE: &str = include_str!("../../docs/packages.md");
 
 /// What the page shows that a command prints, where it shows that.
 fn shown(command: &str) -> String {
-    let page = page();
-    let (_, rest) = page.rsplit_once(&format!("```console\n$ {command}\n")).unwrap();
+    let (_, rest) = PAGE.rsplit_once(&format!("```console\n$ {command}\n")).unwrap();
     rest.split_once("```").unwrap().0.to_owned()
 }
 
@@ -116,8 +112,7 @@ fn a_manifest_that_is_wrong_is_told_line_by_line_and_nothing_is_no_package() {
 #[test]
 fn the_manifest_of_the_page_is_read_and_its_command_writes_files() {
     let world = World::new();
-    let page = page();
-    let (_, rest) = page.split_once("```json\n").unwrap();
+    let (_, rest) = PAGE.split_once("```json\n").unwrap();
     let folder = world.path().join("kv");
     package(&folder);
     std::fs::write(folder.join("plugin.json"), rest.split_once("```").unwrap().0).unwrap();
@@ -126,7 +121,7 @@ fn the_manifest_of_the_page_is_read_and_its_command_writes_files() {
     assert_eq!(ran.stderr.lines().count(), 3, "nothing else is wrong: {}", ran.stderr);
 
     std::fs::write(folder.join("read me.txt"), "me").unwrap();
-    let (_, rest) = page.split_once("To write `files`, in the folder:\n\n```sh\n").unwrap();
+    let (_, rest) = PAGE.split_once("To write `files`, in the folder:\n\n```sh\n").unwrap();
     let command = rest.split_once("\n```").unwrap().0;
     let ran = run(bare(Path::new("/bin/sh"))
         .args(["-c", command])

@@ -4,26 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::difference::assert_same;
+use crate::docs::pages::{blocks, commands, read};
 use crate::fixtures::daemon::{Daemon, command};
 use crate::fixtures::world::{World, built};
 use nix::sys::signal::Signal;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-
-fn read(path: &str) -> String {
-    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
-    std::fs::read_to_string(PathBuf::from(root).join(path)).unwrap()
-}
 
 fn page() -> String {
     read("docs/plugin-authors.md")
-}
-
-/// The blocks of the page whose fence is this.
-fn blocks(page: &str, fence: &str) -> Vec<String> {
-    let fence = format!("\n```{fence}\n");
-    page.split(&fence).skip(1).map(|rest| rest.split_once("\n```").unwrap().0.to_owned() + "\n").collect()
 }
 
 /// What a transcript shows of one command: what is typed into it, and what it prints.
@@ -35,25 +25,14 @@ struct Shown {
 
 /// The transcripts of the page, command by command.
 fn transcripts() -> Vec<Shown> {
-    let mut all: Vec<Shown> = Vec::new();
+    let mut all = Vec::new();
     for block in blocks(&page(), "console") {
-        for line in block.lines() {
-            match line.strip_prefix("$ ") {
-                Some(command) => {
-                    all.push(Shown {
-                        command: command.to_owned(),
-                        typed: String::new(),
-                        printed: String::new(),
-                    });
-                }
-                None => {
-                    let shown = all.last_mut().unwrap();
-                    let is_typed = shown.command.starts_with("rpcpluginctl dev")
-                        && line.starts_with(|c: char| c.is_ascii_lowercase());
-                    let to = if is_typed { &mut shown.typed } else { &mut shown.printed };
-                    *to += &format!("{line}\n");
-                }
-            }
+        for (command, lines) in commands(&block) {
+            let is_typed = |line: &&str| {
+                command.starts_with("rpcpluginctl dev") && line.starts_with(|c: char| c.is_ascii_lowercase())
+            };
+            let (typed, printed): (Vec<_>, Vec<_>) = lines.split_inclusive('\n').partition(is_typed);
+            all.push(Shown { command: command.to_owned(), typed: typed.concat(), printed: printed.concat() });
         }
     }
     all

@@ -7,7 +7,7 @@
 
 mod commands;
 mod numbers;
-mod pages;
+pub(crate) mod pages;
 
 use crate::difference::assert_same;
 use pages::{Page, pages, read, root, rows};

@@ -5,46 +5,20 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::difference::assert_same;
+use crate::docs::pages::{blocks, commands, read, root};
 use crate::fixtures::world::{SOON, World, built, patient};
 use rpc_plugin_system::host::{Host, PluginConfig};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const EXAMPLES: [&str; 5] = ["greeter", "kv", "bidirectional", "negotiated", "streaming"];
 const PAGE: &str = "docs/examples.md";
-
-fn root() -> PathBuf {
-    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into()).into()
-}
-
-fn read(path: impl AsRef<Path>) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap()
-}
 
 /// The section of an example, from its heading to the next.
 fn section<'p>(page: &'p str, name: &str) -> &'p str {
     let start = page.find(&format!("\n## {name}\n")).unwrap_or_else(|| panic!("no section {name}"));
     let rest = &page[start + 1..];
     rest.find("\n## ").map_or(rest, |end| &rest[..end])
-}
-
-/// The blocks whose fence names this language.
-fn blocks<'p>(text: &'p str, language: &str) -> Vec<&'p str> {
-    let fence = format!("\n```{language}\n");
-    text.split(&fence).skip(1).map(|rest| rest.split_once("\n```").unwrap().0).collect()
-}
-
-/// A transcript as commands with what they print.
-fn commands(block: &str) -> Vec<(&str, String)> {
-    let mut found: Vec<(&str, String)> = Vec::new();
-    for line in block.lines() {
-        match (line.strip_prefix("$ "), found.last_mut()) {
-            (Some(command), _) => found.push((command, String::new())),
-            (None, Some((_, printed))) => *printed += &format!("{line}\n"),
-            (None, None) => panic!("a transcript begins with a command, not with {line:?}"),
-        }
-    }
-    found
 }
 
 /// Words as a shell would make them; single quotes are all the quoting there is.
@@ -144,12 +118,12 @@ fn each_example_prints_what_the_page_shows() {
         assert!(transcripts.iter().any(|block| block.contains(&of_host)), "{name} is not run on the page");
         for block in transcripts {
             let mut now = String::new();
-            for (command, _) in commands(block) {
+            for (command, _) in commands(&block) {
                 let printed = printed(&world, command);
-                now += &format!("$ {command}\n{}", as_the_page_says(block, &printed));
+                now += &format!("$ {command}\n{}", as_the_page_says(&block, &printed));
                 count += 1;
             }
-            seen = seen.replace(&format!("```console\n{block}\n"), &format!("```console\n{now}"));
+            seen = seen.replace(&format!("```console\n{block}"), &format!("```console\n{now}"));
         }
     }
     assert!(count >= 10, "{count} commands");
@@ -173,10 +147,10 @@ fn the_code_on_the_page_is_that_of_the_examples() {
     for name in EXAMPLES {
         let sources: Vec<String> = ["interface", "plugin", "host"]
             .iter()
-            .map(|file| read(format!("examples/{name}/{file}.rs")))
+            .map(|file| read(&format!("examples/{name}/{file}.rs")))
             .collect();
         for block in blocks(section(&page, name), "rust") {
-            let is_there = sources.iter().any(|source| source.contains(block));
+            let is_there = sources.iter().any(|source| source.contains(&block));
             assert!(is_there, "the section {name} shows what no file of examples/{name} has:\n{block}");
             count += 1;
         }

@@ -12,10 +12,10 @@ mod report;
 mod rules;
 mod source;
 
+use crate::docs::pages::root;
 use rules::{LAYERS, RULES};
 use source::{Source, files_below};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::PathBuf;
 
 /// What stands at the top of the repository; `target` and `.git` are not ours.
 const TOP_LEVEL: &[&str] = &[
@@ -35,14 +35,6 @@ const TOP_LEVEL: &[&str] = &[
     "src",
     "tests",
 ];
-
-/// The repository: where cargo says now, which may be a copy, or said when this was compiled.
-pub(crate) fn root() -> &'static Path {
-    static ROOT: OnceLock<PathBuf> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into()).into()
-    })
-}
 
 pub(crate) fn sources() -> Vec<Source> {
     let mut found = Vec::new();

@@ -47,6 +47,38 @@ pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The blocks of a page whose fence is this, each with its last line end.
+pub(crate) fn blocks(page: &str, wanted: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut block: Option<(bool, String)> = None;
+    for line in page.lines() {
+        match (line.strip_prefix("```"), &mut block) {
+            (Some(fence), None) => block = Some((fence == wanted, String::new())),
+            (Some(_), Some((is_wanted, text))) => {
+                found.extend(is_wanted.then(|| std::mem::take(text)));
+                block = None;
+            }
+            (None, Some((_, text))) => *text += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    assert!(block.is_none(), "a block has no end: {block:?}");
+    found
+}
+
+/// A transcript as commands with what they print.
+pub(crate) fn commands(block: &str) -> Vec<(&str, String)> {
+    let mut found: Vec<(&str, String)> = Vec::new();
+    for line in block.lines() {
+        match (line.strip_prefix("$ "), found.last_mut()) {
+            (Some(command), _) => found.push((command, String::new())),
+            (None, Some((_, printed))) => *printed += &format!("{line}\n"),
+            (None, None) => panic!("a transcript begins with a command, not with {line:?}"),
+        }
+    }
+    found
+}
+
 /// Calls `seen` with each file below a folder that is text.
 pub(crate) fn walk(folder: &str, seen: &mut impl FnMut(&str, &str)) {
     for entry in std::fs::read_dir(root().join(folder)).unwrap() {

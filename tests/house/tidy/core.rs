@@ -5,7 +5,8 @@
 
 use super::modules::crates;
 use super::source::blank_tests;
-use super::{root, sources};
+use super::sources;
+use crate::docs::pages::root;
 
 /// Lines of code, without blanks, comments and tests.
 const LINES_MAX: usize = 7800;
