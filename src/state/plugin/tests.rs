@@ -202,6 +202,14 @@ impl Bench {
         self.rise();
     }
 
+    /// From down to its connection, whose first frame is awaited.
+    fn reach_hello(&mut self) {
+        self.start();
+        self.prepared();
+        self.spawned(Ok(PID));
+        self.connected();
+    }
+
     /// From preparing to healthy.
     fn rise(&mut self) {
         self.prepared();
@@ -341,10 +349,7 @@ fn a_plugin_that_closes_its_connection_may_linger_before_it_is_ended() {
 fn a_plugin_that_is_refused_has_time_to_read_why_before_it_is_signalled() {
     let refused = |by_itself: bool| {
         let mut bench = Bench::new(policy());
-        bench.start();
-        bench.prepared();
-        bench.spawned(Ok(PID));
-        bench.connected();
+        bench.reach_hello();
         bench.asked();
         bench.frame(&json!({"jsonrpc": "2.0", "id": 0, "method": "host.hello", "params": {}}));
         assert_eq!((bench.asked(), bench.state()), (vec!["close".to_owned()], PluginState::Stopping));
@@ -366,10 +371,7 @@ fn a_plugin_that_is_refused_has_time_to_read_why_before_it_is_signalled() {
 #[test]
 fn a_hello_that_comes_during_a_stop_revives_nothing() {
     let mut bench = Bench::new(policy());
-    bench.start();
-    bench.prepared();
-    bench.spawned(Ok(PID));
-    bench.connected();
+    bench.reach_hello();
     bench.asked();
     bench.act(Plugin::stop);
     assert_eq!(bench.asked(), ["close", "term"]);

@@ -9,10 +9,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A healthy one whose hello names these features.
 fn bench(features: &[&str]) -> Bench {
     let mut bench = Bench::new(policy());
-    bench.start();
-    bench.prepared();
-    bench.spawned(Ok(PID));
-    bench.connected();
+    bench.reach_hello();
     bench.greeted_with(features);
     bench.proven();
     bench

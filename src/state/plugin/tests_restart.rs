@@ -27,10 +27,7 @@ fn each_policy_decides_by_how_it_ended() {
     ];
     for (restart, ends, state, desired) in table {
         let mut bench = Bench::new(Policy { restart, ..policy() });
-        bench.start();
-        bench.prepared();
-        bench.spawned(Ok(PID));
-        bench.connected();
+        bench.reach_hello();
         bench.greeted();
         if !matches!(ends, Ends::CleanBeforeHealthy) {
             bench.proven();

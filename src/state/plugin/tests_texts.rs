@@ -67,10 +67,7 @@ fn of_a_long_answer_about_capabilities_little_is_kept() {
     ];
     for answer in answers {
         let mut bench = Bench::new(policy());
-        bench.start();
-        bench.prepared();
-        bench.spawned(Ok(PID));
-        bench.connected();
+        bench.reach_hello();
         bench.greeted();
         answer(&mut bench);
         assert_eq!(bench.plugin.state(), PluginState::Stopping);
@@ -168,10 +165,7 @@ fn ignored(bench: &mut Bench) -> Vec<String> {
 #[test]
 fn a_member_that_only_informs_and_has_another_type_is_noted_once_a_generation() {
     let mut bench = Bench::new(policy());
-    bench.start();
-    bench.prepared();
-    bench.spawned(Ok(PID));
-    bench.connected();
+    bench.reach_hello();
     let hello = json!({
         "token": "07".repeat(32), "plugin_id": "echo", "generation": bench.generation(), "protocols": [1],
         "version": 1, "sdk": ["none"], "capabilities": ["echo"], "features": [],
