@@ -77,10 +77,9 @@ impl Plugin {
             return;
         }
         let answer = match result {
-            Ok(raw) => {
-                note_heartbeat(self, step, &raw);
-                own_result::<Heartbeat>(&raw).map_err(|error| format!("its heartbeat is malformed: {error}"))
-            }
+            Ok(raw) => own_result::<Heartbeat>(&raw)
+                .inspect(|_| note_heartbeat(self, step, &raw))
+                .map_err(|error| format!("its heartbeat is malformed: {error}")),
             Err(error) if error.outcome == Outcome::Answered => {
                 Err(format!("it answered a heartbeat with an error: {error}"))
             }

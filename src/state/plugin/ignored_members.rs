@@ -12,7 +12,7 @@ use rpc_plugin_wire::informational::ignored_of_heartbeat;
 use rpc_plugin_wire::life::METHOD_HEARTBEAT;
 use serde_json::value::RawValue;
 
-/// Notes what is ignored of a heartbeat.
+/// Notes what is ignored of a heartbeat that was read.
 pub(super) fn note_heartbeat(plugin: &mut Plugin, step: &mut Step<'_>, heartbeat: &RawValue) {
     note_ignored(plugin, step, METHOD_HEARTBEAT, &ignored_of_heartbeat(heartbeat));
 }
@@ -25,14 +25,11 @@ pub(super) fn note_ignored(
     members: &[&'static str],
 ) {
     for member in members {
-        if plugin.ignored.0 != plugin.generation {
-            plugin.ignored = (plugin.generation, Vec::new());
-        }
-        if plugin.ignored.1.contains(member) {
+        if plugin.ignored.contains(member) {
             continue;
         }
         // As many as there are such members, at the most.
-        plugin.ignored.1.push(member);
+        plugin.ignored.push(member);
         let text =
             format!("`{member}` of its {method} has another type than the protocol gives it, and is ignored");
         let note = Note::new(EventKind::MemberIgnored, text).method(method);

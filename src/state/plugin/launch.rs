@@ -66,6 +66,7 @@ impl Plugin {
         self.unwell_since = None;
         self.heartbeat = None;
         self.heartbeats_missed = 0;
+        self.ignored.clear();
         self.heartbeat_waits = false;
         self.enter(step, Phase::Preparing, Some(self.policy.prepare_timeout));
         step.actions.push_back(Action::Prepare(self.key, generation, Arc::clone(&self.config)));

@@ -172,8 +172,8 @@ pub struct Plugin {
     unwell_since: Option<Time>,
     heartbeat: Option<(Time, Heartbeat)>,
     heartbeats_missed: u32,
-    /// Of which generation which members that only inform were noted as ignored.
-    ignored: (Option<Generation>, Vec<&'static str>),
+    /// Members that only inform, of those that the generation says, that were noted as ignored.
+    ignored: Vec<&'static str>,
     /// Whether a heartbeat of a plugin that is started by hand is not answered yet.
     heartbeat_waits: bool,
     /// What moved on its connection.
@@ -221,7 +221,7 @@ impl Plugin {
             unwell_since: None,
             heartbeat: None,
             heartbeats_missed: 0,
-            ignored: Default::default(),
+            ignored: Vec::new(),
             heartbeat_waits: false,
             liveness: Liveness::default(),
             restarts: Restarts::default(),

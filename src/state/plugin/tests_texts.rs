@@ -3,6 +3,7 @@
 use super::*;
 use crate::state::call::CallRequest;
 use rpc_plugin_wire::Outcome;
+use rpc_plugin_wire::limits::OWN_RESULT_BYTES_MAX;
 
 /// Nearly a frame of a character that takes several when it is quoted.
 fn long() -> String {
@@ -185,4 +186,16 @@ fn a_member_that_only_informs_and_has_another_type_is_noted_once_a_generation() 
         assert_eq!(ignored(&mut bench), noted);
     }
     assert_eq!(bench.plugin.state(), PluginState::Healthy);
+    // Of one that is not read nothing is noted, and of the next generation everything anew.
+    bench.pass(1000 * MS);
+    let asked = bench.write();
+    bench.answer(asked[0].1, &json!({"status": "healthy", "work_count": "x".repeat(OWN_RESULT_BYTES_MAX)}));
+    assert_eq!(ignored(&mut bench), Vec::<String>::new());
+    bench.exit(false);
+    bench.pass(100 * MS);
+    bench.rise();
+    bench.pass(1000 * MS);
+    let asked = bench.write();
+    bench.answer(asked[0].1, &json!({"status": "healthy", "uptime_ms": "long"}));
+    assert_eq!(ignored(&mut bench), ["plugin.heartbeat: uptime_ms"]);
 }
