@@ -6,12 +6,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// Size of an ELF header of 64 bits, the longer one. Bytes.
-const HEADER_BYTES: usize = 64;
+/// What an ELF file begins with.
+pub(super) const MAGIC: &[u8] = b"\x7fELF";
 
 /// Longest table of program headers that the kernel reads (fs/binfmt_elf.c). Bytes.
 const TABLE_BYTES_MAX: usize = 4096;
@@ -29,12 +30,11 @@ struct Layout {
     is_64_bit: bool,
 }
 
-/// Path of the loader that an ELF file names. `None`: it names none, as one that is linked statically, or is damaged.
-/// Blocks as reading the file does.
+/// Path of the loader that an ELF file names, of which `header` is the beginning. `None`: it names none, as one that is linked
+/// statically, or is damaged. Blocks as reading the file does.
 #[must_use]
-pub(super) fn loader_of(file: &File) -> Option<PathBuf> {
-    let header = read(file, 0, HEADER_BYTES)?;
-    if !header.starts_with(b"\x7fELF") {
+pub(super) fn loader_of(file: &File, header: &[u8]) -> Option<PathBuf> {
+    if !header.starts_with(MAGIC) {
         return None;
     }
     let layout = Layout {
@@ -51,19 +51,19 @@ pub(super) fn loader_of(file: &File) -> Option<PathBuf> {
     };
     let [table_at, entry_bytes, entries] =
         if layout.is_64_bit { [(32, 8), (54, 2), (56, 2)] } else { [(28, 4), (42, 2), (44, 2)] }
-            .map(|place| layout.number(&header, place));
+            .map(|place| layout.number(header, place));
     let entry_bytes = usize::try_from(entry_bytes?).ok()?;
     let table_bytes = entry_bytes.checked_mul(usize::try_from(entries?).ok()?)?;
     if entry_bytes == 0 || table_bytes > TABLE_BYTES_MAX {
         return None;
     }
-    let table = read(file, table_at?, table_bytes)?;
+    let table = read(file, table_at?, table_bytes).ok()?;
     let entry =
         table.chunks_exact(entry_bytes).find(|entry| layout.number(entry, (0, 4)) == Some(PT_INTERP))?;
     let [at, length] = if layout.is_64_bit { [(8, 8), (32, 8)] } else { [(4, 4), (16, 4)] }
         .map(|place| layout.number(entry, place));
     let length = length.filter(|length| (2..=PATH_BYTES_MAX).contains(length))?;
-    let path = read(file, at?, usize::try_from(length).ok()?)?;
+    let path = read(file, at?, usize::try_from(length).ok()?).ok()?;
     let end = path.iter().position(|byte| *byte == 0)?;
     Some(PathBuf::from(OsStr::from_bytes(path.get(..end)?)))
 }
@@ -80,20 +80,20 @@ impl Layout {
     }
 }
 
-/// At most so many bytes of a file from there on. `None`: it cannot be read.
-fn read(file: &File, at: u64, length: usize) -> Option<Vec<u8>> {
+/// At most so many bytes of a file from there on.
+pub(super) fn read(file: &File, at: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, at.checked_add(filled as u64)?) {
+        match file.read_at(rest, at.saturating_add(filled as u64)) {
             Ok(0) => break,
             Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     bytes.truncate(filled);
-    Some(bytes)
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -104,7 +104,8 @@ mod tests {
     fn loader(content: &[u8]) -> Option<String> {
         let root = folder();
         let path = file(root.path(), "program", content, 0o755);
-        loader_of(&File::open(path).unwrap()).map(|path| path.into_os_string().into_string().unwrap())
+        let loader = loader_of(&File::open(path).unwrap(), content);
+        loader.map(|path| path.into_os_string().into_string().unwrap())
     }
 
     #[test]
@@ -119,7 +120,8 @@ mod tests {
                 }
             }
         }
-        let own = loader_of(&File::open("/proc/self/exe").unwrap());
+        let own = File::open("/proc/self/exe").unwrap();
+        let own = loader_of(&own, &read(&own, 0, 64).unwrap());
         assert!(own.is_none_or(|path| path.exists()), "it runs");
     }
 

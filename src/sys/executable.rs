@@ -15,6 +15,7 @@
 //! start (prctl(2)), so they are told of. Those of the last file of the chain count.
 #![forbid(unsafe_code)]
 
+use super::elf;
 pub use super::executable_error::{ExecutableError, ExecutableProblem};
 use super::file_capabilities::has_capabilities;
 use super::folder::{
@@ -30,7 +31,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// How much of a file the kernel looks at to see how it is started: `BINPRM_BUF_SIZE`. Bytes.
@@ -201,19 +201,10 @@ fn check_access(fd: &OwnedFd, stat: &FileStat) -> Result<(), ExecutableProblem> 
 }
 
 pub(super) fn format_of(file: &File) -> Result<Format, ExecutableProblem> {
-    let mut head = [0; HEAD_BYTES];
-    let mut filled = 0;
-    while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)).into()),
-        }
-    }
-    let head = head.get(..filled).unwrap_or_default();
-    if head.starts_with(b"\x7fELF") {
-        return Ok(Format::Elf(super::elf::loader_of(file)));
+    let head = elf::read(file, 0, HEAD_BYTES)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    if head.starts_with(elf::MAGIC) {
+        return Ok(Format::Elf(elf::loader_of(file, &head)));
     }
     let Some(line) = head.strip_prefix(b"#!") else { return Ok(Format::Other) };
     // As the kernel does (fs/binfmt_script.c): blanks are space and tab, so a '\r' belongs to the name.

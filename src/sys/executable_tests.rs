@@ -5,7 +5,7 @@ use super::super::writable::WritablePath;
 use super::*;
 use ExecutableProblem as P;
 use nix::sys::stat::Mode;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 
 /// Opens it where no group is anybody's private one.
 fn open_strictly(path: &Path) -> Result<Executable, ExecutableError> {
