@@ -247,9 +247,7 @@ impl Supervisor {
         let key = match self.route(&request.target) {
             Ok(key) => key,
             Err(error) => {
-                let end = CallEnd::refused(error);
-                self.refused_on_record(now, request, &end);
-                self.actions.push_back(Action::Complete(call, end));
+                self.refuse_call(now, call, request, error);
                 return None;
             }
         };
