@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub)]
 
-use crate::fixtures::census::census_without_files;
+use crate::fixtures::census::{census_without_files, wait_for_rest};
 use crate::fixtures::child::alone;
 use crate::fixtures::nested::{self, Launch, Scene};
 use crate::fixtures::world::{SOON, eventually, signal};
@@ -238,6 +238,9 @@ fn open(plugins: &[&PluginHandle]) -> Vec<BTreeMap<String, usize>> {
 
 /// Does something, and waits until the same is open as before.
 fn leaves_nothing(what: &str, plugins: &[&PluginHandle], act: impl FnOnce()) {
+    // What the last calls sent is closed by the thread that sent it, which may be later than their ends.
+    let pids = plugins.iter().map(|plugin| plugin.status().unwrap().pid.unwrap());
+    wait_for_rest(&pids.chain([std::process::id()]).collect::<Vec<_>>());
     let (before, mut now) = (open(plugins), Vec::new());
     act();
     let begin = Instant::now();
