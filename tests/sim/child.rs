@@ -175,7 +175,11 @@ impl Child {
                 let well = status == rpc_plugin_wire::life::HealthStatus::Healthy
                     || status == rpc_plugin_wire::life::HealthStatus::Degraded;
                 self.was_well |= well && matches!(reply, Reply::Right | Reply::Late);
-                let right = json!({"status": status, "uptime_ms": 1, "work_count": self.served});
+                // Of another type before its first success, which costs it nothing.
+                let success = if self.served == 0 { json!("never") } else { json!(1) };
+                let right = json!({
+                    "status": status, "uptime_ms": 1, "work_count": self.served, "last_success_unix_ms": success,
+                });
                 self.reply(rng, reply, request, id, delay, right, acts);
             }
             _ => {

@@ -5,8 +5,7 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 22] = [
-    EventKind::MemberIgnored,
+const ELSEWHERE: [EventKind; 21] = [
     EventKind::ExecutableHasCapabilities,
     EventKind::OrphansKilled,
     EventKind::ReadingPaused,
