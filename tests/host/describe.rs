@@ -1,7 +1,7 @@
 //! What plugins say of their methods, by host and admin socket: honest plugins, and such as would do harm by it.
 
 use crate::fixtures::raw::{self, Raw, role};
-use crate::fixtures::world::{SOON, World};
+use crate::fixtures::world::{SOON, World, eventually};
 use rpc_plugin_system::host::{
     CallError, CallOptions, ErrorCode, Host, HostError, Outcome, PluginHandle, PluginState,
 };
@@ -156,10 +156,7 @@ fn while_one_waits_for_a_description_no_other_is_asked_for() {
         let plugin = plugin.clone();
         move || call_error(plugin.describe().unwrap_err())
     });
-    let deadline = std::time::Instant::now() + SOON;
-    while count(&plugin) == 0 {
-        assert!(std::time::Instant::now() < deadline, "nobody asked");
-    }
+    eventually("somebody asked", || (count(&plugin) > 0).then_some(()));
     let error = call_error(plugin.describe().unwrap_err());
     assert_eq!((error.code, error.outcome), (ErrorCode::Overloaded, Outcome::NotSent), "{error}");
     assert_eq!(count(&plugin), 1);
