@@ -7,33 +7,27 @@
 //! that it came with are handled.
 
 use crate::state::fds::{Fd, Fds};
-use rpc_plugin_wire::limits::FDS_PER_FRAME_MAX;
+use rpc_plugin_wire::fds::{FdsError, Waiting};
+use rpc_plugin_wire::limits::{FDS_PER_FRAME_MAX, FDS_WAITING_MAX};
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
-use std::collections::VecDeque;
 
 /// Descriptors of one client that wait for their request: those of one request, and those of the next, whose first byte
 /// may come with the last ones of the request before.
 const WAITING_MAX: usize = 32;
-const _: () = assert!(WAITING_MAX == 2 * FDS_PER_FRAME_MAX as usize);
+const _: () = assert!(WAITING_MAX == FDS_WAITING_MAX + FDS_PER_FRAME_MAX as usize);
 
 /// The descriptors of one client that wait.
 #[derive(Debug, Default)]
-pub(super) struct AdminFds {
-    /// Each with the number of bytes received when it was there.
-    queue: VecDeque<(Fd, u64)>,
-    received_bytes: u64,
-    /// Some could not be opened here since the queue was last empty.
-    were_lost: bool,
-}
+pub(super) struct AdminFds(Waiting<Fd>);
 
 impl AdminFds {
     /// Takes in what one read brought. What is beyond the bound is closed, and its request is answered with an error.
     pub(super) fn received(&mut self, bytes: usize, fds: Fds, were_lost: bool) {
-        self.received_bytes += bytes as u64;
-        self.were_lost |= were_lost;
-        let room = WAITING_MAX.saturating_sub(self.queue.len());
-        let at = self.received_bytes;
-        self.queue.extend(fds.into_iter().take(room).map(|fd| (fd, at)));
+        // Those that are missing are found by the request that announces them.
+        let _ = self.0.received(bytes, fds);
+        if were_lost {
+            self.0.lost();
+        }
     }
 
     /// Those of a request that announces `count`.
@@ -42,39 +36,31 @@ impl AdminFds {
     /// `invalid_request` where fewer came, `overloaded` where the process could not open all of them; those that are there
     /// go.
     pub(super) fn take(&mut self, count: usize) -> Result<Fds, ErrorObject> {
-        let there = self.queue.len();
-        if count > there {
-            let error = match self.were_lost {
-                true => ErrorObject::new(
-                    ErrorCode::Overloaded,
-                    "file descriptors came with it that the host could not open: more came than a request may have, or \
-                     the host cannot have more",
-                ),
-                false => ErrorObject::new(
-                    ErrorCode::InvalidRequest,
-                    format!("`fds` announces {count} file descriptors, and {there} came with the request"),
-                ),
-            };
-            self.clear();
-            return Err(error);
-        }
-        Ok(self.queue.drain(..count).map(|(fd, _)| fd).collect())
+        self.0.take(count).map_err(|error| match error {
+            FdsError::Lost => ErrorObject::new(
+                ErrorCode::Overloaded,
+                "file descriptors came with it that the host could not open: more came than a request may have, or \
+                 the host cannot have more",
+            ),
+            FdsError::TooFew(announced, there) => {
+                self.clear();
+                let text =
+                    format!("`fds` announces {announced} file descriptors, and {there} came with the request");
+                ErrorObject::new(ErrorCode::InvalidRequest, text)
+            }
+            error => ErrorObject::new(ErrorCode::InvalidRequest, error.to_string()),
+        })
     }
 
     /// Lets go of those that no request has announced. To be called when all whole lines are handled, and so many bytes of a
     /// further one are there.
     pub(super) fn settle(&mut self, unhandled_bytes: usize) {
-        let handled = self.received_bytes.saturating_sub(unhandled_bytes as u64);
-        self.queue.retain(|(_, came_at)| *came_at > handled);
-        if unhandled_bytes == 0 {
-            self.were_lost = false;
-        }
+        self.0.drop_unannounced(unhandled_bytes);
     }
 
     /// Lets go of all.
     pub(super) fn clear(&mut self) {
-        self.queue.clear();
-        self.were_lost = false;
+        self.0 = Waiting::default();
     }
 }
 
@@ -106,6 +92,12 @@ mod tests {
         assert_eq!((error.kind(), there.open()), (ErrorCode::InvalidRequest, 0), "{}", error.message);
         fds.received(10, held(1).1, true);
         assert_eq!(fds.take(2).unwrap_err().kind(), ErrorCode::Overloaded);
+        fds.received(10, held(1).1, true);
+        let (next, came) = held(2);
+        fds.received(10, came, false);
+        assert_eq!(fds.take(3).unwrap_err().kind(), ErrorCode::Overloaded, "they are the next request's");
+        assert_eq!(fds.take(2).unwrap().len(), 2);
+        assert_eq!(next.open(), 0);
         let (there, came) = held(WAITING_MAX + 3);
         fds.received(10, came, false);
         assert_eq!(there.open(), WAITING_MAX, "the others are closed at once");

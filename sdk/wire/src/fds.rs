@@ -76,8 +76,10 @@ impl<D> Waiting<D> {
         Ok(())
     }
 
-    /// Says that more came with what [`Waiting::received`] took in last, and could not be opened here.
+    /// Says that more came with what [`Waiting::received`] took in last, and could not be opened here. Behind as
+    /// many as are taken in, this is remembered once.
     pub fn lost(&mut self) {
+        self.queue.truncate(FDS_WAITING_MAX + usize::from(FDS_PER_FRAME_MAX));
         self.queue.push_back((None, self.received_bytes));
     }
 
@@ -111,11 +113,15 @@ impl<D> Waiting<D> {
         if self.queue.len() > FDS_WAITING_MAX {
             return Err(FdsError::TooMany);
         }
-        let handled = self.received_bytes.saturating_sub(unhandled_bytes as u64);
-        match self.queue.iter().filter(|(_, came_at)| *came_at <= handled).count() {
+        match self.queue.iter().filter(|(_, at)| at + unhandled_bytes as u64 <= self.received_bytes).count() {
             0 => Ok(()),
             count => Err(FdsError::Unannounced(count)),
         }
+    }
+
+    /// Drops those that [`Waiting::check`] would find to be announced by no frame, for a connection that goes on without them.
+    pub fn drop_unannounced(&mut self, unhandled_bytes: usize) {
+        self.queue.retain(|(_, at)| at + unhandled_bytes as u64 > self.received_bytes);
     }
 }
 
@@ -164,6 +170,10 @@ mod tests {
         // Also when the next frame has begun meanwhile.
         waiting.received(7, []).unwrap();
         assert_eq!(waiting.check(7), Err(FdsError::Unannounced(1)));
+        // Who goes on without it drops it, and not those of the next frame.
+        waiting.received(1, ['c']).unwrap();
+        waiting.drop_unannounced(8);
+        assert_eq!((waiting.check(8), waiting.take(1)), (Ok(()), Ok(vec!['c'])));
     }
 
     #[test]
@@ -178,6 +188,8 @@ mod tests {
         assert_eq!(waiting.check(1), Ok(()));
         waiting.received(1, vec![0; 31]).unwrap();
         assert_eq!(waiting.received(1, [0]), Err(FdsError::TooMany));
+        (0..9).for_each(|_| waiting.lost());
+        assert_eq!(waiting.queue.len(), 32 + 1);
     }
 
     #[test]
