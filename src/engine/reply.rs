@@ -310,16 +310,7 @@ mod tests {
     use std::time::Duration;
 
     fn end() -> Box<CallEnd> {
-        Box::new(CallEnd {
-            result: Ok(Default::default()),
-            plugin_id: None,
-            generation: None,
-            took: Duration::ZERO,
-            tries: 1,
-            is_recorded: false,
-            fds: Vec::new(),
-            streams: Vec::new(),
-        })
+        CallEnd::of(Ok(Default::default()), None, None)
     }
 
     fn value(text: &str) -> Box<RawValue> {

@@ -6,13 +6,15 @@
 //! refused has been sent nowhere.
 
 use crossbeam_channel::Sender;
-use rpc_plugin_wire::{Chain, ErrorCode};
+use rpc_plugin_wire::{CallError, Chain, ErrorCode};
 
 /// Threads that wait until all is done; the one that began to wait longest ago is told nothing when there is one more.
 const WAITING_MAX: usize = 64;
 
-/// Why a call is refused.
-pub(super) const REFUSED: (ErrorCode, &str) = (ErrorCode::Unavailable, "the host takes no more calls");
+/// The error of a call that is refused.
+pub(super) fn refused() -> CallError {
+    CallError::not_sent(ErrorCode::Unavailable, "the host takes no more calls")
+}
 
 /// What a thread asks about all calls of a host.
 pub(crate) enum DrainCommand {

@@ -3,7 +3,7 @@
 //! What always holds: each is told once, or has gone before.
 
 use super::admin_connection::{AdminAnswer, AdminTicket};
-use super::drain::{self, Drain};
+use super::drain::{Drain, refused};
 use super::slab::Slab;
 use crate::engine::{Driver, ReplySender, Woken};
 use crate::state::call::{CallEnd, CallRequest};
@@ -132,8 +132,7 @@ impl PendingReplies {
             request.timeout = Some(request.timeout.map_or(left, |timeout| timeout.min(left)));
         }
         if self.drain.refuses(&request.chain) {
-            let (code, text) = drain::REFUSED;
-            supervisor.refuse_call(now, key, request, CallError::not_sent(code, text));
+            supervisor.refuse_call(now, key, request, refused());
             return None;
         }
         let at = supervisor.call(now, key, request);

@@ -24,9 +24,7 @@ use rpc_plugin_interface::Context;
 use rpc_plugin_interface::context::StoodStill;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::life::{METHOD_CALL, METHOD_CALLBACK};
-use rpc_plugin_wire::{
-    CallError, CancelCause, ErrorCode, ErrorObject, Generation, Outcome, PluginId, RequestId,
-};
+use rpc_plugin_wire::{CancelCause, ErrorCode, ErrorObject, Generation, Outcome, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -95,10 +93,7 @@ impl PluginRequests {
         } else {
             match callback_owner(hub, pending, &asker, &asked) {
                 Some(owner) => Ok(forward(hub, pending, now, &asker, callback(now, owner, asked))),
-                None if pending.drain.refuses(&asked.chain) => {
-                    let (code, text) = drain::REFUSED;
-                    Err(CallError::not_sent(code, text).to_object())
-                }
+                None if pending.drain.refuses(&asked.chain) => Err(drain::refused().to_object()),
                 None => self.have_served(hub, now, &asker, asked),
             }
         };
