@@ -5,7 +5,7 @@
 //! asks, since only the host's own user and root get this far.
 
 use super::descriptions::Descriptions;
-use crate::reactor::{AdminAnswer, AdminCx, AdminReply, AdminResult, AdminService};
+use crate::reactor::{AdminAnswer, AdminCx, AdminReply, AdminResult, AdminService, DelegatedRequest};
 use crate::state::action::Note;
 use crate::state::call::CallEnd;
 use crate::state::call::{CallRequest, Target};
@@ -15,19 +15,21 @@ use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
 use crate::sys::command_name::command_of;
+use crossbeam_channel::Sender;
 use rpc_plugin_peer::{Party, check_object};
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
     DescribeReply, HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY,
     ROUTE_MODE_DIRECT, Route, RouteList, WaitParams,
 };
+use rpc_plugin_wire::admin_packages;
 use rpc_plugin_wire::brief::own_result;
 use rpc_plugin_wire::cut::cut_front;
 use rpc_plugin_wire::event::{EventKind, Level};
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
 use rpc_plugin_wire::message::{params_into, raw_into_text};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, PluginId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,14 +44,19 @@ const CALL: &str = "call";
 #[derive(Debug)]
 pub(super) struct Admin {
     pub(super) descriptions: Arc<Descriptions>,
+    /// Who serves the methods of packages, where somebody does.
+    pub(super) packages: Option<Sender<DelegatedRequest>>,
 }
 
 type Params<'a> = Option<&'a RawValue>;
 
+/// The methods that take file descriptors.
+const TAKE_FDS: [&str; 2] = [admin::METHOD_CALL, admin_packages::METHOD_INSTALL];
+
 impl AdminService for Admin {
     fn handle(&mut self, cx: &mut AdminCx<'_>, method: &str, params: Params<'_>) -> AdminReply {
         let reply = match method {
-            _ if !cx.fds.is_empty() && method != admin::METHOD_CALL => Err(no_fds(method)),
+            _ if !cx.fds.is_empty() && !TAKE_FDS.contains(&method) => Err(no_fds(method)),
             admin::METHOD_STATUS => none(params).map(|()| AdminReply::Now(answer(&status(cx)))),
             admin::METHOD_PLUGINS => none(params).map(|()| AdminReply::Now(answer(&plugins(cx)))),
             admin::METHOD_PLUGIN => plugin(cx, params),
@@ -62,6 +69,7 @@ impl AdminService for Admin {
             admin::METHOD_RESTART => act(cx, params, Wish::Restart),
             admin::METHOD_WAIT => wait(cx, params),
             admin::METHOD_SHUTDOWN => none(params).map(|()| shutdown(cx)),
+            _ if admin_packages::METHODS.contains(&method) => self.packages(cx, method, params),
             _ => Err(ErrorObject::new(
                 ErrorCode::MethodNotFound,
                 format!("there is no admin method {method:?}; there are {}", admin::METHODS.join(", ")),
@@ -69,6 +77,34 @@ impl AdminService for Admin {
         };
         reply.unwrap_or_else(|error| AdminReply::Now(Err(error)))
     }
+}
+
+impl Admin {
+    /// Hands a method of packages to who serves them. Nothing of it is done on the event loop.
+    fn packages(
+        &self,
+        cx: &mut AdminCx<'_>,
+        method: &str,
+        params: Params<'_>,
+    ) -> Result<AdminReply, ErrorObject> {
+        let Some(to) = &self.packages else {
+            let text = format!("there is no {method} here: this host keeps no packages");
+            return Err(ErrorObject::new(ErrorCode::MethodNotFound, text));
+        };
+        let reply = cx.delegate(to, method, params)?;
+        if admin_packages::acts(method) {
+            let plugin_id = params_into(params).ok().and_then(|named: NamedPlugin| named.plugin_id);
+            let note = action(cx, plugin_id.as_ref(), method.strip_prefix("admin.").unwrap_or(method));
+            cx.notes.push(note);
+        }
+        Ok(reply)
+    }
+}
+
+/// The plugin that params name, whatever else they say.
+#[derive(Deserialize)]
+struct NamedPlugin {
+    plugin_id: Option<PluginId>,
 }
 
 /// A result on its way to the client.
@@ -79,7 +115,7 @@ fn answer<T: Serialize>(value: &T) -> AdminAnswer {
 }
 
 fn no_fds(method: &str) -> ErrorObject {
-    let text = format!("{method} takes no file descriptors; only {} does", admin::METHOD_CALL);
+    let text = format!("{method} takes no file descriptors; only {} do", TAKE_FDS.join(" and "));
     ErrorObject::new(ErrorCode::InvalidParams, text)
 }
 

@@ -12,8 +12,8 @@ use super::{Host, HostError};
 use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
 use crate::reactor::{
-    ADMIN_BACKLOG, AdminGroupSocket, AdminSocket, EndReason, LoopCommand, OnHang, Reactor, Setup,
-    SinkQuestions,
+    ADMIN_BACKLOG, AdminGroupSocket, AdminSocket, DelegatedRequest, EndReason, LoopCommand, OnHang, Reactor,
+    Setup, SinkQuestions,
 };
 use crate::state::action::Note;
 use crate::state::start_places::STARTING_MAX_LEAST;
@@ -63,6 +63,8 @@ pub struct HostBuilder {
     admin_group: Option<(u32, PathBuf)>,
     admin_held: bool,
     admin_clients_max: usize,
+    /// Who serves the admin methods of packages.
+    admin_packages: Option<Sender<DelegatedRequest>>,
     /// `None`: as many as [`starting_max_default`] says.
     starting_max: Option<usize>,
     spin: Duration,
@@ -89,6 +91,7 @@ impl HostBuilder {
             admin_group: None,
             admin_held: false,
             admin_clients_max: ADMIN_CLIENTS_MAX_DEFAULT,
+            admin_packages: None,
             starting_max: None,
             spin: if several_cores() { SPIN_DEFAULT } else { Duration::ZERO },
             on_hang: None,
@@ -200,6 +203,15 @@ impl HostBuilder {
         self
     }
 
+    /// Has the admin methods of packages served by whoever receives from `to`, a bounded channel. A request that finds it
+    /// full is answered `overloaded`.
+    #[must_use]
+    #[cfg_attr(not(test), allow(dead_code, reason = "the daemon's package manager is who calls it"))]
+    pub(crate) fn serve_packages(mut self, to: Sender<DelegatedRequest>) -> HostBuilder {
+        self.admin_packages = Some(to);
+        self
+    }
+
     /// Plugins that may be starting at once: two for each core and at least 4 unless this says otherwise, at least 1. A
     /// further one waits for its turn, and its deadlines begin with that. A plugin counts until it is healthy or has
     /// failed, and for at most 5 seconds while others wait; one that is started by hand does not count.
@@ -267,11 +279,12 @@ impl HostBuilder {
         let log = self.open_log(&runtime_dir)?;
         let notes = tidy_up(&runtime_dir)?;
         let (descriptions, ended) = (Arc::<Descriptions>::default(), EndReason::default());
-        let admin = self.listen(&runtime_dir, &descriptions)?;
+        let questions = SinkQuestions::default();
+        let admin = self.listen(&runtime_dir, &descriptions, &questions)?;
         if self.subreaper {
             become_subreaper().map_err(|error| HostError::Setup("orphans cannot be adopted", error))?;
         }
-        let (children, questions) = (KnownChildren::default(), SinkQuestions::default());
+        let children = KnownChildren::default();
         let launcher = Launcher::start()
             .map_err(|error| HostError::Setup("the thread that launches cannot be started", error))?;
         let launcher = Arc::new(launcher);
@@ -286,7 +299,6 @@ impl HostBuilder {
             subreaper: self.subreaper,
             children: children.clone(),
             launcher: Arc::clone(&launcher),
-            sinks: Arc::clone(&questions),
             on_hang: self.on_hang,
             ended: Arc::clone(&ended),
         };
@@ -352,6 +364,7 @@ impl HostBuilder {
         &self,
         runtime_dir: &RuntimeDir,
         descriptions: &Arc<Descriptions>,
+        questions: &SinkQuestions,
     ) -> Result<Option<AdminSocket>, HostError> {
         if !self.admin_socket {
             return Ok(None);
@@ -370,10 +383,14 @@ impl HostBuilder {
             listener,
             file: Arc::new(file),
             group: group.transpose()?,
-            service: Box::new(Admin { descriptions: Arc::clone(descriptions) }),
+            service: Box::new(Admin {
+                descriptions: Arc::clone(descriptions),
+                packages: self.admin_packages.clone(),
+            }),
             held: self.admin_held,
             clients_max: self.admin_clients_max,
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+            sinks: Arc::clone(questions),
         };
         Ok(Some(socket))
     }

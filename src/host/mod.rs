@@ -82,7 +82,7 @@ pub use services::ServiceCall;
 pub use sinks::LogSink;
 pub use subscription::{EventStream, OutputLines, Subscription};
 
-use crate::reactor::{DrainCommand, EventFilter, LoopCommand, is_said};
+use crate::reactor::{AdminCommand, DrainCommand, EventFilter, LoopCommand, is_said};
 use crate::sys::generation;
 use crossbeam_channel::bounded;
 use rpc_plugin_record::{Backward, FILE_NAME};
@@ -320,7 +320,7 @@ impl Host {
     /// # Errors
     /// The host has ended, or is too busy to take it; ask again.
     pub fn release_admin_socket(&self) -> Result<(), HostError> {
-        self.shared.post(LoopCommand::OpenAdmin)
+        self.shared.post(LoopCommand::Admin(AdminCommand::Open))
     }
 
     /// Has the runtime folder looked after: what was removed of folder, lock and admin socket is made again. That happens by
@@ -369,6 +369,8 @@ fn last_recorded_generation(folder: &Path) -> Option<Generation> {
     lines.filter_map(|line| line.record()?.0.generation_id).next()
 }
 
+#[cfg(test)]
+mod admin_packages_tests;
 #[cfg(test)]
 mod launch_tests;
 

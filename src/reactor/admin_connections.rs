@@ -11,11 +11,13 @@ use super::admin_service::{AdminCx, AdminReply, AdminService, HostFacts, SinkQue
 use super::closers::{Closers, OwnerCloser};
 use super::held_until_recorded::HeldReplies;
 use super::hub::{ACCEPTS_PER_TURN, Hub};
+use super::loop_commands::{AdminCommand, LoopCommand};
 use super::pending_replies::PendingReplies;
 use super::plugin_requests::PluginRequests;
 use super::poller::Source;
 use super::runtime_folder::{AdminFiles, MadeSockets, RuntimeFolder};
 use super::slab::Slab;
+use crate::engine::CommandSender;
 use crate::state::action::Note;
 use crate::state::closing::Closer;
 use crate::state::fds::Fds;
@@ -45,10 +47,12 @@ pub(crate) struct AdminSocket {
     /// The socket of a group of operators, if there is one.
     pub(crate) group: Option<AdminGroupSocket>,
     pub(crate) service: Box<dyn AdminService>,
-    /// Whether clients have to wait for [`LoopCommand::OpenAdmin`](super::LoopCommand::OpenAdmin).
+    /// Whether clients have to wait for [`AdminCommand::Open`].
     pub(crate) held: bool,
     pub(crate) clients_max: usize,
     pub(crate) frame_bytes_max: usize,
+    /// How each sink of the record does.
+    pub(crate) sinks: SinkQuestions,
 }
 
 /// The admin socket of a group of operators.
@@ -84,7 +88,8 @@ pub(super) struct AdminConnections {
     closer: Arc<OwnerCloser>,
     uid: u32,
     runtime_dir: Arc<RuntimeDir>,
-    sinks: SinkQuestions,
+    /// Where answers of other threads come in.
+    commands: CommandSender<LoopCommand>,
 }
 
 impl AdminConnections {
@@ -92,7 +97,7 @@ impl AdminConnections {
         socket: Option<AdminSocket>,
         closers: &Closers,
         runtime_dir: Arc<RuntimeDir>,
-        sinks: SinkQuestions,
+        commands: &CommandSender<LoopCommand>,
     ) -> AdminConnections {
         AdminConnections {
             socket,
@@ -103,7 +108,7 @@ impl AdminConnections {
             closer: Arc::clone(&closers.clients),
             uid: effective_uid(),
             runtime_dir,
-            sinks,
+            commands: commands.clone(),
         }
     }
 
@@ -130,6 +135,19 @@ impl AdminConnections {
             self.group_source = register(group.listener.as_raw_fd())?;
         }
         Ok(())
+    }
+
+    /// Does what another thread asks.
+    pub(super) fn handle(&mut self, hub: &mut Hub, held: &mut HeldReplies, command: AdminCommand) {
+        match command {
+            AdminCommand::Open => {
+                if let Err(error) = self.open(hub) {
+                    hub.fault("the admin socket cannot be watched", &error);
+                }
+            }
+            AdminCommand::Answer(ticket, answer) => self.answer(hub, held, &ticket, *answer),
+            AdminCommand::Progress(ticket, value) => self.progress(&ticket, &value),
+        }
     }
 
     /// The files of the admin sockets.
@@ -361,6 +379,10 @@ impl AdminConnections {
         ticket: &AdminTicket,
         (method, params, fds): (&str, Option<&RawValue>, Fds),
     ) -> (AdminReply, Option<String>) {
+        let peer = self.clients.get(ticket.client).map(|client| client.peer);
+        let (Some(socket), Some(peer)) = (self.socket.as_mut(), peer) else {
+            return (AdminReply::Later, None);
+        };
         let facts = HostFacts {
             uptime: now.since(Time::ZERO),
             runtime_dir: self.runtime_dir.path(),
@@ -368,11 +390,7 @@ impl AdminConnections {
             events_dropped: hub.recorder.dropped(),
             ending: tables.ending,
             shortages: hub.shortages(),
-            sinks: self.sinks.clone(),
-        };
-        let peer = self.clients.get(ticket.client).map(|client| client.peer);
-        let (Some(socket), Some(peer)) = (self.socket.as_mut(), peer) else {
-            return (AdminReply::Later, None);
+            sinks: Arc::clone(&socket.sinks),
         };
         let (mut end, mut notes) = (false, Vec::new());
         let mut cx = AdminCx {
@@ -386,6 +404,7 @@ impl AdminConnections {
             end: &mut end,
             pending: tables.pending,
             requests: tables.requests,
+            commands: &self.commands,
             ticket: ticket.clone(),
         };
         let reply = socket.service.handle(&mut cx, method, params);

@@ -3,18 +3,22 @@
 //! What it deliberately does not do: read or write a connection.
 
 use super::admin_connection::{AdminAnswer, AdminTicket};
+use super::admin_delegate::{DelegatedReply, DelegatedRequest, delegate};
 use super::drain::CallCounts;
+use super::loop_commands::LoopCommand;
 use super::pending_replies::{PendingReplies, WaitEnd};
 use super::plugin_requests::PluginRequests;
+use crate::engine::CommandSender;
 use crate::state::action::Note;
 use crate::state::call::{CallEnd, CallRequest};
 use crate::state::fds::Fds;
 use crate::state::supervisor::Supervisor;
 use crate::state::time::Time;
 use crate::state::waits::Goal;
+use crossbeam_channel::Sender;
 use rpc_plugin_peer::Party;
-use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin::SinkStatus;
+use rpc_plugin_wire::{ErrorObject, PluginId};
 use serde_json::value::RawValue;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -29,7 +33,7 @@ pub(crate) type SinkQuestion = Box<dyn Fn() -> SinkStatus + Send + Sync>;
 pub(crate) enum AdminReply {
     /// Now, with this.
     Now(AdminAnswer),
-    /// Later, by a call or a wait that was begun.
+    /// Later, by a call or a wait that was begun, or by another thread.
     Later,
 }
 
@@ -70,6 +74,7 @@ pub(crate) struct AdminCx<'a> {
     pub(crate) end: &'a mut bool,
     pub(super) pending: &'a mut PendingReplies,
     pub(super) requests: &'a PluginRequests,
+    pub(super) commands: &'a CommandSender<LoopCommand>,
     pub(super) ticket: AdminTicket,
 }
 
@@ -119,5 +124,27 @@ impl AdminCx<'_> {
         let wait = (key, Party::Client(self.peer_pid));
         self.supervisor.wait(self.now, wait, id, goal, timeout);
         AdminReply::Later
+    }
+
+    /// Hands the request, with its descriptors, to the thread that serves its method.
+    ///
+    /// # Errors
+    /// Too many wait for that thread, or it has ended.
+    pub(crate) fn delegate(
+        &mut self,
+        to: &Sender<DelegatedRequest>,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<AdminReply, ErrorObject> {
+        let request = DelegatedRequest {
+            method: method.to_owned(),
+            params: params.map(RawValue::to_owned),
+            fds: std::mem::take(&mut self.fds),
+            peer_uid: self.peer_uid,
+            peer_pid: self.peer_pid,
+            operation_id: self.operation_id(),
+            reply: DelegatedReply::new(self.ticket.clone(), self.commands.clone()),
+        };
+        delegate(to, request).map(|()| AdminReply::Later)
     }
 }

@@ -102,7 +102,7 @@ impl Reactor {
             connections: Connections::default(),
             streams: InBandStreams::new(RelayThreads::new(commands.clone())),
             requests: PluginRequests::new(setup.services),
-            admin: AdminConnections::new(setup.admin, &hub.closers, setup.runtime_dir, setup.sinks),
+            admin: AdminConnections::new(setup.admin, &hub.closers, setup.runtime_dir, &commands),
             pending: PendingReplies::new(Arc::clone(&driver), Arc::clone(&hub.closers.program)),
             hub,
             held,
@@ -392,11 +392,7 @@ impl Reactor {
             }
             LoopCommand::Record(note) => hub.recorder.record(*note),
             LoopCommand::Launch(key, generation, report) => self.launch_goes_on(now, key, generation, report),
-            LoopCommand::OpenAdmin => {
-                if let Err(error) = self.admin.open(hub) {
-                    hub.fault("the admin socket cannot be watched", &error);
-                }
-            }
+            LoopCommand::Admin(command) => self.admin.handle(hub, &mut self.held, command),
             LoopCommand::StreamsMoved => self.streams.take_reports(hub, now),
             LoopCommand::Closed(key) => self.connections.go_on(hub, key),
             LoopCommand::LookAfterFolder => self.runtime_folder.want(now),

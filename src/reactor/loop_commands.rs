@@ -1,5 +1,6 @@
 //! Commands of other threads to the event loop.
 
+use super::admin_connection::{AdminAnswer, AdminTicket};
 use super::closers::Closers;
 use super::drain::{CallCounts, DrainCommand};
 use super::instance::LaunchedProcess;
@@ -54,6 +55,16 @@ impl From<NewCall<'_>> for LoopCommand {
     }
 }
 
+/// Commands of other threads that concern the admin sockets.
+pub(crate) enum AdminCommand {
+    /// Let clients in that had to wait.
+    Open,
+    /// Answer a request that another thread served.
+    Answer(AdminTicket, Box<AdminAnswer>),
+    /// Tell how far such a request is.
+    Progress(AdminTicket, Box<RawValue>),
+}
+
 /// Requests of other threads to the event loop. Answers go to the sender in the command; a dropped
 /// sender means that the host has ended.
 pub(crate) enum LoopCommand {
@@ -95,8 +106,8 @@ pub(crate) enum LoopCommand {
     LookAfterFolder,
     /// A worker has looked after the runtime folder.
     FolderLooked(Result<Box<LookedAfter>, String>),
-    /// Let admin clients in that had to wait.
-    OpenAdmin,
+    /// What concerns the admin sockets.
+    Admin(AdminCommand),
     /// Look after what has changed elsewhere: what answers wait for is on record, or a call of another host ended.
     Look,
     /// Reap and end what plugins left behind: a child of this process that is no plugin may have ended.

@@ -5,6 +5,11 @@
 
 mod admin_connection;
 mod admin_connections;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "served by the daemon's package manager, where both features are there")
+)]
+mod admin_delegate;
 mod admin_fds;
 mod admin_frame;
 mod admin_service;
@@ -36,11 +41,12 @@ mod watchdog;
 
 pub(crate) use admin_connection::{AdminAnswer, AdminResult};
 pub(crate) use admin_connections::{AdminGroupSocket, AdminSocket};
+pub(crate) use admin_delegate::DelegatedRequest;
 pub(crate) use admin_service::{AdminCx, AdminReply, AdminService, SinkQuestion, SinkQuestions};
 pub use drain::CallCounts;
 pub(crate) use drain::DrainCommand;
 pub(crate) use event_loop::Reactor;
-pub(crate) use loop_commands::{LoopCommand, NewCall};
+pub(crate) use loop_commands::{AdminCommand, LoopCommand, NewCall};
 pub(crate) use pending_replies::{Asker, WaitEnd};
 pub(crate) use plugin_requests::{ServiceRequest, Services};
 pub use recorder::LifecycleEvent;

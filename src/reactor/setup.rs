@@ -1,7 +1,6 @@
 //! Parts that an event loop is made of.
 
 use super::admin_connections::AdminSocket;
-use super::admin_service::SinkQuestions;
 use super::launches::LauncherHandle;
 use super::loop_commands::LoopCommand;
 use super::plugin_requests::Services;
@@ -31,8 +30,6 @@ pub(crate) struct Setup {
     pub(crate) children: KnownChildren,
     /// The thread that launches them.
     pub(crate) launcher: Arc<Launcher>,
-    /// How each sink of the record does.
-    pub(crate) sinks: SinkQuestions,
     /// What follows where the event loop hangs for good.
     pub(crate) on_hang: Option<OnHang>,
     pub(crate) ended: EndReason,
