@@ -149,7 +149,11 @@ impl Console<'_> {
         let called = called.and_then(|call| call.wait_watched(Some(&progress), Some(&token)));
         match called {
             Ok(reply) => {
-                self.current.copies(running.stop());
+                // Who has seen the result and presses Ctrl+C does not mean the call, unless it is copied from still.
+                match files.is_empty() {
+                    true => self.current.end(),
+                    false => self.current.copies(running.stop()),
+                }
                 self.view.result(method, &reply)?;
                 let written = running.finish(&reply.result, reply.fds);
                 self.current.end();

@@ -141,6 +141,11 @@ fn cut_params(rest: &str) -> (&str, &str) {
 }
 
 impl Files {
+    /// Whether none is named.
+    pub(super) fn is_empty(&self) -> bool {
+        self.input.is_none() && self.output.is_none()
+    }
+
     fn read(mut flags: &str) -> Result<Files, String> {
         let mut files = Files::default();
         while !flags.is_empty() {
