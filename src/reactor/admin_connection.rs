@@ -349,7 +349,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let closers = crate::reactor::closers::Closers::new(Default::default(), drop);
-        let (closer, peer) = (Arc::clone(&closers.clients), PeerIdentity { pid: 1, uid: 1 });
+        let (closer, peer) = (Arc::clone(&closers.program), PeerIdentity { pid: 1, uid: 1 });
         (AdminConnection::new(closer.guard(ours), closer, peer, 1024), theirs)
     }
 

@@ -8,7 +8,7 @@ use super::admin_connection::{
 };
 use super::admin_frame::AdminFrame;
 use super::admin_service::{AdminCx, AdminReply, AdminService, HostFacts, SinkQuestions};
-use super::closers::{Closers, OwnerCloser};
+use super::closers::{ClientClosers, Closers, OwnerCloser};
 use super::held_until_recorded::HeldReplies;
 use super::hub::{ACCEPTS_PER_TURN, Hub};
 use super::loop_commands::{AdminCommand, LoopCommand};
@@ -85,6 +85,8 @@ pub(super) struct AdminConnections {
     /// Clients that may have bytes to write.
     answered: BTreeSet<u64>,
     /// What closes what clients passed.
+    closers: ClientClosers,
+    /// What closes listeners.
     closer: Arc<OwnerCloser>,
     uid: u32,
     runtime_dir: Arc<RuntimeDir>,
@@ -105,7 +107,8 @@ impl AdminConnections {
             group_source: None,
             clients: Slab::default(),
             answered: BTreeSet::new(),
-            closer: Arc::clone(&closers.clients),
+            closers: closers.of_clients(),
+            closer: Arc::clone(&closers.program),
             uid: effective_uid(),
             runtime_dir,
             commands: commands.clone(),
@@ -204,7 +207,7 @@ impl AdminConnections {
     ) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.socket.as_ref().and_then(listener) else { return };
-            if self.closer.is_full() {
+            if self.closers.is_full() {
                 let error =
                     io::Error::other("too many file descriptors of control clients wait to be closed");
                 return hub.accept_failed(now, source, "a control connection", &error);
@@ -231,11 +234,14 @@ impl AdminConnections {
         let peer = stream.set_nonblocking(true).and_then(|()| peer_credentials(stream.as_fd()));
         let group = self.socket.as_ref().and_then(|socket| socket.group.as_ref()).map(|group| group.gid);
         let is_member = group.is_some_and(|gid| peer_groups(&stream).is_ok_and(|of| of.contains(&gid)));
-        let (fd, stream) = (stream.as_raw_fd(), self.closer.guard(stream));
+        // Whoever cannot be told has no pid, and all such are one.
+        let pid = peer.as_ref().map_or(0, |peer| peer.pid);
+        let (closer, is_let_in) = self.closers.of_process(pid);
+        let (fd, stream) = (stream.as_raw_fd(), closer.guard(stream));
         let Some(socket) = &self.socket else { return Ok(()) };
         let (frame_bytes_max, clients_max) = (socket.frame_bytes_max, socket.clients_max);
         let peer = peer.map(|peer| PeerIdentity { pid: peer.pid, uid: peer.uid })?;
-        let mut client = AdminConnection::new(stream, Arc::clone(&self.closer), peer, frame_bytes_max);
+        let mut client = AdminConnection::new(stream, closer, peer, frame_bytes_max);
         if peer.uid != self.uid && peer.uid != 0 && !is_member {
             let members = group.map_or(String::new(), |gid| format!(", and members of group {gid}"));
             let text = format!(
@@ -246,6 +252,11 @@ impl AdminConnections {
             let details = serde_json::json!({"peer_pid": peer.pid, "peer_uid": peer.uid});
             hub.recorder.record(note.error(text.clone()).details(details).by(Party::Client(peer.pid)));
             client.refuse(&ErrorObject::new(ErrorCode::Denied, text));
+            return Ok(());
+        }
+        if !is_let_in {
+            let text = "too many file descriptors that this process passed wait to be closed";
+            client.refuse(&ErrorObject::new(ErrorCode::Overloaded, text));
             return Ok(());
         }
         if self.clients.len() >= clients_max {

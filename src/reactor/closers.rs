@@ -5,8 +5,9 @@
 //! plugin at a time, started when there is something to close. What it deliberately does not do: decide how many may
 //! wait; `state/closing.rs` does.
 //!
-//! What always holds: handing a descriptor over never waits; a plugin whose descriptors hang takes one thread, and never
-//! the last ones, which are for control clients and the embedding program; a socket is closed on the thread that lets it
+//! What always holds: handing a descriptor over never waits; a plugin or a control client whose descriptors hang takes one
+//! thread, and never the last ones of others: plugins, control clients and the embedding program have threads of their
+//! own; a socket is closed on the thread that lets it
 //! go only where it is known to carry nothing; nothing is closed while a child is launched, which would be the last to
 //! close its copy, and hang before its program begins.
 
@@ -25,13 +26,16 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// Threads that close, of all plugins, control clients and the embedding program together.
 const THREADS_MAX: usize = 16;
-/// How many of them may be at work for plugins.
-const PLUGIN_THREADS_MAX: usize = THREADS_MAX - 2;
+/// How many of them may be at work for plugins, for control clients, and for the embedding program with the host's own
+/// sockets.
+const THREADS_OF_MAX: [usize; 3] = [10, 4, 2];
+/// Descriptors of all control clients that wait to be closed, beyond which one that passed any of them is not let in.
+const CLIENTS_UNCLOSED_MAX: usize = 1024;
 /// How long a thread without work stays. Others need not be started meanwhile.
 const IDLE: Duration = Duration::from_secs(10);
 /// Descriptors of one owner that a thread closes in a row; then others have their turn.
@@ -51,10 +55,21 @@ const DRAIN_CONNECTIONS_MAX: usize = 256;
 enum Owner {
     /// Those that a plugin passed.
     Plugin(PluginKey),
-    /// Those that control clients passed.
-    Clients,
-    /// Those of the embedding program.
+    /// Those that the control clients of one process passed.
+    Client,
+    /// Those of the embedding program, and sockets of the host itself.
     Program,
+}
+
+impl Owner {
+    /// Its place in [`THREADS_OF_MAX`].
+    fn class(self) -> usize {
+        match self {
+            Owner::Plugin(_) => 0,
+            Owner::Client => 1,
+            Owner::Program => 2,
+        }
+    }
 }
 
 /// Descriptors of one owner that wait.
@@ -76,7 +91,7 @@ pub(super) struct OwnerCloser {
     is_awaited: AtomicBool,
     threads: Arc<Threads>,
     /// For the list of those with work.
-    own: std::sync::Weak<OwnerCloser>,
+    own: Weak<OwnerCloser>,
 }
 
 /// Tells the loop that few enough descriptors of a plugin wait again.
@@ -98,8 +113,8 @@ struct ThreadsState {
     ready: VecDeque<Arc<OwnerCloser>>,
     running: usize,
     idle: usize,
-    /// How many are at work for plugins.
-    of_plugins: usize,
+    /// How many are at work, each for one as in [`THREADS_OF_MAX`].
+    at_work: [usize; 3],
     /// The host has ended: nobody stays without work.
     is_over: bool,
 }
@@ -108,9 +123,8 @@ struct ThreadsState {
 #[derive(Debug)]
 pub(super) struct Closers {
     plugins: BTreeMap<PluginKey, Arc<OwnerCloser>>,
-    pub(super) clients: Arc<OwnerCloser>,
-    /// What closes descriptors that nobody closes yet: those of the embedding program.
-    pub(super) program: Arc<dyn Closer<OwnedFd>>,
+    /// What closes descriptors that nobody closes yet: those of the embedding program, and sockets of the host itself.
+    pub(super) program: Arc<OwnerCloser>,
     threads: Arc<Threads>,
 }
 
@@ -123,9 +137,13 @@ impl Closers {
     ) -> Closers {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let threads = Arc::new(Threads { state, changed, when_closed: Box::new(when_closed), children });
-        let clients = OwnerCloser::new(Owner::Clients, &threads);
         let program = OwnerCloser::new(Owner::Program, &threads);
-        Closers { plugins: BTreeMap::new(), clients, program, threads }
+        Closers { plugins: BTreeMap::new(), program, threads }
+    }
+
+    /// What closes the descriptors of control clients.
+    pub(super) fn of_clients(&self) -> ClientClosers {
+        ClientClosers { of_processes: BTreeMap::new(), threads: Arc::clone(&self.threads) }
     }
 
     /// What closes the descriptors of a plugin, over all its generations.
@@ -150,6 +168,39 @@ impl Closers {
         let waiting = closer.waiting.load(Ordering::SeqCst);
         check_unclosed(waiting)
             .map_err(|reason| PrepareFailure { shortage: true, ..PrepareFailure::from(reason) })
+    }
+}
+
+/// What closes the descriptors of control clients: one a process, over all its connections.
+#[derive(Debug)]
+pub(super) struct ClientClosers {
+    /// By process; gone where nothing of it is connected or waits.
+    of_processes: BTreeMap<u32, Weak<OwnerCloser>>,
+    threads: Arc<Threads>,
+}
+
+impl ClientClosers {
+    /// What closes the descriptors of a process, and whether it is let in: not where so many of its descriptors wait, or
+    /// so many of all clients, some of which are its own.
+    pub(super) fn of_process(&mut self, pid: u32) -> (Arc<OwnerCloser>, bool) {
+        let known = self.of_processes.get(&pid).and_then(Weak::upgrade);
+        let closer = known.unwrap_or_else(|| OwnerCloser::new(Owner::Client, &self.threads));
+        self.of_processes.insert(pid, Arc::downgrade(&closer));
+        let own = closer.waiting.load(Ordering::SeqCst);
+        let is_let_in = own == 0 || own < UNCLOSED_MAX && self.waiting() < CLIENTS_UNCLOSED_MAX;
+        (closer, is_let_in)
+    }
+
+    /// Whether so many of all clients wait that nobody can be let in, not even to be refused: that brings more.
+    pub(super) fn is_full(&mut self) -> bool {
+        self.waiting() >= 2 * CLIENTS_UNCLOSED_MAX
+    }
+
+    /// Descriptors of all clients that wait.
+    fn waiting(&mut self) -> usize {
+        self.of_processes.retain(|_, closer| closer.strong_count() > 0);
+        let closers = self.of_processes.values().filter_map(Weak::upgrade);
+        closers.map(|closer| closer.waiting.load(Ordering::SeqCst)).sum()
     }
 }
 
@@ -235,10 +286,6 @@ impl OwnerCloser {
             }
         }
         true
-    }
-
-    fn is_plugin(&self) -> bool {
-        matches!(self.owner, Owner::Plugin(_))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -341,14 +388,13 @@ impl Threads {
         let mut state = self.lock();
         loop {
             if let Some(owner) = state.take() {
-                let of_plugin = usize::from(owner.is_plugin());
-                state.of_plugins += of_plugin;
+                state.work(owner.owner, 1);
                 // Another one is wanted for what else is ready.
                 self.start_if_needed(&mut state);
                 drop(state);
                 let has_more = owner.close_some();
                 state = self.lock();
-                state.of_plugins -= of_plugin;
+                state.work(owner.owner, -1);
                 if has_more {
                     state.ready.push_back(owner);
                 }
@@ -371,8 +417,15 @@ impl Threads {
 impl ThreadsState {
     /// The first that a thread may work for.
     fn next(&self) -> Option<usize> {
-        let may_be_plugin = self.of_plugins < PLUGIN_THREADS_MAX;
-        self.ready.iter().position(|owner| may_be_plugin || !owner.is_plugin())
+        let may = |owner: Owner| self.at_work.get(owner.class()) < THREADS_OF_MAX.get(owner.class());
+        self.ready.iter().position(|ready| may(ready.owner))
+    }
+
+    /// A thread begins (1) or ends (-1) to work for an owner.
+    fn work(&mut self, owner: Owner, change: isize) {
+        if let Some(at_work) = self.at_work.get_mut(owner.class()) {
+            *at_work = at_work.saturating_add_signed(change);
+        }
     }
 
     fn has_work(&self) -> bool {

@@ -95,28 +95,62 @@ fn more_than_may_wait_are_told_and_so_is_when_half_of_them_are_closed() {
 }
 
 #[test]
-fn plugins_whose_descriptors_hang_leave_threads_for_control_clients_and_the_program() {
+fn plugins_and_clients_whose_descriptors_hang_leave_threads_for_each_other_and_the_program() {
     alone(|| {
         let mut closers = Closers::new(KnownChildren::default(), drop);
+        let mut clients = closers.of_clients();
         let mut peers = Vec::new();
         for key in 0..THREADS_MAX as u32 + 2 {
             let (fd, peer) = lingering();
             peers.push(peer);
             drop(closers.of_plugin(PluginKey(key)).take_in(vec![fd]));
         }
-        let at_work = || closers.threads.lock().of_plugins;
-        eventually("threads hang", || at_work() == PLUGIN_THREADS_MAX);
-        for closer in [Arc::clone(&closers.clients) as Arc<dyn Closer<OwnedFd>>, Arc::clone(&closers.program)]
-        {
+        let at_work = |closers: &Closers| closers.threads.lock().at_work;
+        let [plugins_max, clients_max, _] = THREADS_OF_MAX;
+        eventually("threads hang", || at_work(&closers) == [plugins_max, 0, 0]);
+        // A client has a thread, and another one beside it has, which hangs nobody but itself.
+        for pid in 1..clients_max as u32 {
+            let (fd, peer) = lingering();
+            peers.push(peer);
+            drop(clients.of_process(pid).0.take_in(vec![fd]));
+        }
+        for closer in [clients.of_process(1000).0, Arc::clone(&closers.program)] {
             let (mut reader, writer) = std::io::pipe().unwrap();
-            closer.close(writer.into());
+            closer.put(writer.into());
             assert!(is_closed(&mut reader));
         }
-        assert!(at_work() == PLUGIN_THREADS_MAX && closers.threads.lock().running <= THREADS_MAX);
+        eventually("threads hang", || at_work(&closers) == [plugins_max, clients_max - 1, 0]);
+        assert!(closers.threads.lock().running <= THREADS_MAX);
+        assert!(clients.of_process(1).1 && clients.of_process(1000).1);
         drop(peers);
         eventually("those that waited for a thread are closed too", || {
-            closers.plugins.values().all(|closer| closer.waiting() == 0)
+            closers.plugins.values().all(|closer| closer.waiting() == 0) && clients.waiting() == 0
         });
+    });
+}
+
+#[test]
+fn descriptors_of_a_client_that_do_not_close_keep_that_client_out_and_no_other() {
+    alone(|| {
+        let closers = Closers::new(KnownChildren::default(), drop);
+        let mut clients = closers.of_clients();
+        let pass = |clients: &mut ClientClosers, pid, count| {
+            let (fd, peer) = lingering();
+            let closer = clients.of_process(pid).0;
+            closer.put(fd);
+            (1..count).for_each(|_| closer.put(std::io::pipe().unwrap().1.into()));
+            peer
+        };
+        let first = pass(&mut clients, 1, UNCLOSED_MAX);
+        assert!(!clients.of_process(1).1, "it has passed too many");
+        assert!(clients.of_process(2).1);
+        // None has passed too many by itself, and all have together.
+        let count = CLIENTS_UNCLOSED_MAX / 8;
+        let others: Vec<_> = (2..10).map(|pid| pass(&mut clients, pid, count)).collect();
+        assert!(!clients.of_process(2).1 && clients.of_process(100).1 && !clients.is_full());
+        drop((first, others));
+        eventually("it is let in again", || clients.of_process(1).1);
+        eventually("nothing is left", || clients.waiting() == 0 && clients.of_processes.is_empty());
     });
 }
 
@@ -124,7 +158,7 @@ fn plugins_whose_descriptors_hang_leave_threads_for_control_clients_and_the_prog
 fn a_socket_is_closed_at_once_unless_it_carries_descriptors() {
     alone(|| {
         let closers = Closers::new(KnownChildren::default(), drop);
-        let clients = &closers.clients;
+        let clients = closers.of_clients().of_process(1).0;
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"unread").unwrap();
         drop(clients.guard(ours));
@@ -150,18 +184,19 @@ fn a_socket_is_closed_at_once_unless_it_carries_descriptors() {
 fn a_connection_that_nobody_accepted_is_let_go_with_what_it_brought() {
     alone(|| {
         let closers = Closers::new(KnownChildren::default(), drop);
+        let clients = closers.of_clients().of_process(1).0;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let listen = || {
             let _ = std::fs::remove_file(&path);
             let listener = UnixListener::bind(&path).unwrap();
             listener.set_nonblocking(true).unwrap();
-            closers.clients.guard(listener)
+            clients.guard(listener)
         };
         let listener = listen();
         let mut idle = UnixStream::connect(&path).unwrap();
         drop(listener);
-        assert_eq!((closers.clients.waiting(), idle.read(&mut [0; 1]).unwrap()), (0, 0));
+        assert_eq!((clients.waiting(), idle.read(&mut [0; 1]).unwrap()), (0, 0));
 
         let listener = listen();
         let (fd, peer) = lingering();
@@ -169,9 +204,9 @@ fn a_connection_that_nobody_accepted_is_let_go_with_what_it_brought() {
         send(&client, &[fd]);
         drop(listener);
         assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
-        assert!(closers.clients.waiting() > 0, "a thread closes it");
+        assert!(clients.waiting() > 0, "a thread closes it");
         drop(peer);
-        eventually("it is closed", || closers.clients.waiting() == 0);
+        eventually("it is closed", || clients.waiting() == 0);
     });
 }
 
@@ -179,7 +214,7 @@ fn a_connection_that_nobody_accepted_is_let_go_with_what_it_brought() {
 fn nothing_is_closed_while_a_child_has_copies_of_all_descriptors() {
     let children = KnownChildren::default();
     let closers = Closers::new(children.clone(), drop);
-    let clients = &closers.clients;
+    let clients = closers.of_clients().of_process(1).0;
     let launch = || {
         clients.close(OwnedFd::from(std::io::pipe().unwrap().0));
         eventually("a thread has it", || clients.queue().fds.is_empty());

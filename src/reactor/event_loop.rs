@@ -103,7 +103,7 @@ impl Reactor {
             streams: InBandStreams::new(RelayThreads::new(commands.clone())),
             requests: PluginRequests::new(setup.services),
             admin: AdminConnections::new(setup.admin, &hub.closers, setup.runtime_dir, &commands),
-            pending: PendingReplies::new(Arc::clone(&driver), Arc::clone(&hub.closers.program)),
+            pending: PendingReplies::new(Arc::clone(&driver), Arc::clone(&hub.closers.program) as _),
             hub,
             held,
             ending: None,

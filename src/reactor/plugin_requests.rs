@@ -13,6 +13,7 @@ use super::pending_replies::{Asker, PendingReplies};
 use crate::state::call::CallEnd;
 use crate::state::call::CallRequest;
 use crate::state::callback::{callback, served_call};
+use crate::state::closing::Closer;
 use crate::state::fds::Fds;
 use crate::state::keys::{CallKey, PluginKey};
 use crate::state::permit::permit;
@@ -27,6 +28,7 @@ use rpc_plugin_wire::life::{METHOD_CALL, METHOD_CALLBACK};
 use rpc_plugin_wire::{CancelCause, ErrorCode, ErrorObject, Generation, Outcome, PluginId, RequestId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +151,8 @@ impl PluginRequests {
         result: Result<Box<RawValue>, ErrorObject>,
         mut fds: Fds,
     ) {
-        fds.iter_mut().for_each(|fd| fd.closed_by(&hub.closers.program));
+        let closer: Arc<dyn Closer<OwnedFd>> = Arc::clone(&hub.closers.program) as _;
+        fds.iter_mut().for_each(|fd| fd.closed_by(&closer));
         let Asker { key, generation, id } = asker;
         self.serving.remove(&(*key, *generation, id.clone()));
         hub.supervisor.with_session(now, *key, *generation, |session, cx| {
