@@ -1,4 +1,5 @@
-//! `package FOLDER`: what a package is and asks for, and whether its files are those that it lists. No daemon is asked.
+//! `package FOLDER`: what a package is and asks for, whether its files are those that it lists, and whose signature it has.
+//! No daemon is asked.
 
 use super::exit::{Exit, Failure};
 use super::out::Out;
@@ -7,34 +8,83 @@ use crate::cli::Args;
 use crate::cli::columns::{Cell, sheet};
 use crate::cli::text::{self, Style};
 use crate::package::manifest::LIMITS;
+use crate::package::publisher::{Publisher, TrustedKey, VerifyPolicy};
+use crate::package::signature::{KEY_ALLOWED, PublicKey, claimed_key};
 use crate::package::{Manifest, PackageFolder, read_folder, shown_path};
 use crate::settings::{Kind, POLICY, show_bytes};
 use serde_json::{Value, json};
+use std::io::Read;
 use std::path::Path;
+
+/// Longest file that is read as a key. Bytes.
+const KEY_FILE_BYTES_MAX: u64 = 4096;
+
+/// What is known of a package's signature.
+enum Signature {
+    /// There is none.
+    None,
+    /// It says that it is of this key.
+    Unchecked(String),
+    /// It is of this key, with this trusted comment.
+    Verified(String, String),
+}
 
 /// Reads the folder that the command line names, and prints what is in it.
 pub(super) fn package(args: &Args, out: &mut Out<'_>) -> Result<(), Failure> {
     let folder = args.path(table::FOLDER).ok_or_else(|| args.lacking("a FOLDER is missing"))?;
-    let package = match read_folder(Path::new(folder)) {
-        Ok(package) => package,
+    let key = args.text(table::KEY)?.map(|text| key_of(args, text)).transpose()?;
+    let read = read_folder(Path::new(folder)).map_err(|faults| faults.to_string());
+    let read = read.and_then(|package| {
+        let signature = signature_of(&package, key)?;
+        Ok((package, signature))
+    });
+    match read {
+        Ok((package, signature)) if out.json => out.value(&document(&package, &signature)),
+        Ok((package, signature)) => out.safe(&shown(&package, &signature, out.stdout_colour)),
+        Err(faults) if out.json => Err(Failure::new(Exit::Failed, faults)),
         Err(faults) => {
-            let faults = faults.to_string();
-            if out.json {
-                return Err(Failure::new(Exit::Failed, faults));
-            }
             faults.lines().for_each(|fault| out.fault(fault));
             let message = format!("the package in {} is not as it has to be", shown_path(Path::new(folder)));
-            return Err(
-                Failure::new(Exit::Failed, message).hint("docs/packages.md has the members of plugin.json")
-            );
+            Err(Failure::new(Exit::Failed, message).hint("docs/packages.md has the members of plugin.json"))
         }
+    }
+}
+
+/// The key that the command line names: itself, or by its file.
+fn key_of(args: &Args, text: &str) -> Result<PublicKey, Failure> {
+    let problem = match text.parse::<PublicKey>() {
+        Ok(key) => return Ok(key),
+        Err(problem) => problem,
     };
-    if out.json { out.value(&document(&package)) } else { out.safe(&shown(&package, out.stdout_colour)) }
+    let mut content = String::new();
+    let opened = std::fs::File::open(text);
+    let read = opened.and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut content));
+    let key = match read {
+        Ok(_) => content.parse(),
+        Err(error) => Err(format!("{problem}, and as a file: {error}")),
+    };
+    key.map_err(|problem| args.wrong(table::KEY, &problem, KEY_ALLOWED).into())
+}
+
+/// What there is of a signature, checked against the key if there is one.
+fn signature_of(package: &PackageFolder, key: Option<PublicKey>) -> Result<Signature, String> {
+    let signature = package.signature.as_deref();
+    if let Some(key) = key {
+        let policy = VerifyPolicy::new(None, vec![TrustedKey::of_any_package(key)]);
+        let judged = policy.judge(&package.manifest, &package.manifest_bytes, signature, None, false);
+        let verdict = judged.map_err(|refusal| refusal.to_string())?;
+        if let Publisher::Key(key) = verdict.publisher {
+            return Ok(Signature::Verified(key.id().to_string(), verdict.comment.unwrap_or_default()));
+        }
+    }
+    let Some(signature) = signature else { return Ok(Signature::None) };
+    let claimed = claimed_key(signature).map_err(|error| error.to_string())?;
+    Ok(Signature::Unchecked(claimed.to_string()))
 }
 
 /// The package for a person.
-fn shown(package: &PackageFolder, colour: bool) -> String {
-    let PackageFolder { manifest, digest, bytes, has_signature, .. } = package;
+fn shown(package: &PackageFolder, signature: &Signature, colour: bool) -> String {
+    let PackageFolder { manifest, digest, bytes, .. } = package;
     let about = &manifest.about;
     let mut rows = vec![
         ("id", Cell::new(manifest.id.as_str(), Style::Good)),
@@ -68,13 +118,25 @@ fn shown(package: &PackageFolder, colour: bool) -> String {
     let files = text::count(manifest.files.len() as u64, "file");
     rows.push(("files", format!("{files}, {bytes} bytes, all as listed").into()));
     rows.push(("digest", format!("sha256:{digest}").into()));
-    rows.push(("signature", if *has_signature { "there, not checked" } else { "none" }.into()));
+    rows.push(("signature", shown_signature(signature)));
     let asked = manifest.capabilities.lines();
     if asked.is_empty() {
         rows.push(("asks for", "nothing".into()));
     }
     rows.extend(asked.into_iter().map(|line| ("asks for", Cell::new(line, Style::Warn))));
     sheet(rows, colour)
+}
+
+fn shown_signature(signature: &Signature) -> Cell {
+    match signature {
+        Signature::None => "none".into(),
+        Signature::Unchecked(key) => {
+            Cell::new(format!("of key {key}, not checked; name the key with --{}", table::KEY), Style::Warn)
+        }
+        Signature::Verified(key, comment) => {
+            Cell::new(format!("of key {key}, verified: {comment}"), Style::Good)
+        }
+    }
 }
 
 fn command(manifest: &Manifest) -> String {
@@ -102,7 +164,7 @@ fn settings(manifest: &Manifest) -> impl Iterator<Item = (&'static str, String)>
 }
 
 /// The package for a machine.
-fn document(package: &PackageFolder) -> Value {
+fn document(package: &PackageFolder, signature: &Signature) -> Value {
     let manifest = &package.manifest;
     let about = &manifest.about;
     let requires: serde_json::Map<String, Value> = manifest
@@ -134,6 +196,10 @@ fn document(package: &PackageFolder) -> Value {
         "files": manifest.files.len(),
         "bytes": package.bytes,
         "digest": format!("sha256:{}", package.digest),
-        "signature": package.has_signature,
+        "signature": match signature {
+            Signature::None => Value::Null,
+            Signature::Unchecked(key) => json!({"key": key, "verified": false, "comment": null}),
+            Signature::Verified(key, comment) => json!({"key": key, "verified": true, "comment": comment}),
+        },
     })
 }

@@ -14,6 +14,9 @@ pub(super) const JSON: &str = "JSON";
 /// The argument of `package`.
 #[cfg(feature = "package")]
 pub(super) const FOLDER: &str = "FOLDER";
+/// Its flag that names the key that has to have signed it.
+#[cfg(feature = "package")]
+pub(super) const KEY: &str = "key";
 /// The flag that names a socket in place of the runtime folder's, and its variable.
 pub(super) const ADMIN_SOCKET: &str = "admin-socket";
 pub(super) const ADMIN_SOCKET_VARIABLE: &str = "RPC_PLUGIN_SYSTEM_ADMIN_SOCKET";
@@ -296,11 +299,22 @@ const COMMANDS: &[Command] = &[
         }],
         details: "Asks no daemon, executes nothing and trusts nothing: it reads the manifest and compares every file with \
                   the SHA-256 that the manifest lists. What is wrong is told all at once, each with its line or file, \
-                  and the exit code is 1. A signature is not checked.",
-        examples: &[Example {
-            line: "rpcpluginctl package ./kv",
-            what: "See what a package is and asks for, before anything of it runs",
-        }],
+                  and the exit code is 1. A signature is checked where --key names the key that has to have made it.",
+        flags: &[Flag::with_value(
+            KEY,
+            "KEY",
+            "Check that this key of minisign signed the package: the key, or a file with it such as minisign.pub",
+        )],
+        examples: &[
+            Example {
+                line: "rpcpluginctl package ./kv",
+                what: "See what a package is and asks for, before anything of it runs",
+            },
+            Example {
+                line: "rpcpluginctl package ./kv --key minisign.pub",
+                what: "The same, and whether that key signed it",
+            },
+        ],
         ..plain("package", "Show what is in a package's folder, and whether it is as its manifest says")
     },
     about_one("plugin", "Show everything about one plugin", ""),

@@ -118,6 +118,19 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// The members of `capabilities` in which something is asked for, in the order of the page.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        let network = !self.egress.is_empty() || !self.ingress.is_empty();
+        let asked = [
+            ("filesystem", !self.filesystem.is_empty()),
+            ("network", network),
+            ("process", !self.process.is_empty()),
+            ("calls", !self.calls.is_empty()),
+            ("pass_env", !self.pass_env.is_empty()),
+        ];
+        asked.into_iter().filter_map(|(kind, is_asked)| is_asked.then_some(kind))
+    }
+
     /// What is asked for, one line each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

@@ -9,6 +9,7 @@
 use super::digest::{Digest, Hasher};
 use super::manifest::{MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest, SIGNATURE_NAME};
 use super::path::PackagePath;
+use super::signature::SIGNATURE_BYTES_MAX;
 use crate::state::config_error::{ConfigErrors, quoted};
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
@@ -45,8 +46,10 @@ pub struct PackageFolder {
     pub digest: Digest,
     /// All of its files together. Bytes.
     pub bytes: u64,
-    /// Whether there is a signature beside the manifest.
-    pub has_signature: bool,
+    /// The bytes that the manifest was read from.
+    pub manifest_bytes: Vec<u8>,
+    /// The signature beside it, as it was read. Nothing of it is checked.
+    pub signature: Option<Vec<u8>>,
 }
 
 /// What is wrong with a folder.
@@ -120,10 +123,11 @@ pub fn read_folder(folder: &Path) -> Result<PackageFolder, FolderFaults> {
     let unreadable = |error| FolderFaults::Unreadable(path.clone(), error);
     let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = open(folder, flags, Mode::empty()).map_err(|errno| unreadable(errno.into()))?;
-    let bytes = read_manifest(root.as_fd()).map_err(unreadable)?;
+    let bytes = read_bounded(root.as_fd(), MANIFEST_NAME, MANIFEST_BYTES_MAX).map_err(unreadable)?;
     let manifest = Manifest::read(&path, &bytes).map_err(FolderFaults::Manifest)?;
     let mut found = FolderContent::default();
     found.walk(open_folder(root.as_fd(), c"."), "", 0);
+    let signature = found.read_signature(root.as_fd());
     let files = std::mem::take(&mut found.files);
     for path in manifest.files.keys().filter(|path| !files.contains_key(*path)) {
         found.fault(format!("{}: is missing, and listed in \"files\"", quoted(path.as_str())));
@@ -176,15 +180,17 @@ pub fn read_folder(folder: &Path) -> Result<PackageFolder, FolderFaults> {
         digest: Digest::of(&bytes),
         manifest,
         bytes: bytes_of_files,
-        has_signature: found.has_signature,
+        manifest_bytes: bytes,
+        signature,
     })
 }
 
-fn read_manifest(folder: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+/// A file in a folder, which may have so many bytes.
+fn read_bounded(folder: BorrowedFd<'_>, name: &str, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_file(folder, MANIFEST_NAME)?.take(MANIFEST_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > MANIFEST_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {MANIFEST_BYTES_MAX} bytes")));
+    open_file(folder, name)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
     }
     Ok(bytes)
 }
@@ -226,6 +232,12 @@ impl FolderContent {
         } else {
             self.more += 1;
         }
+    }
+
+    /// The signature beside the manifest, if there is one.
+    fn read_signature(&mut self, folder: BorrowedFd<'_>) -> Option<Vec<u8>> {
+        let read = self.has_signature.then(|| read_bounded(folder, SIGNATURE_NAME, SIGNATURE_BYTES_MAX))?;
+        read.map_err(|error| self.fault(format!("{}: {error}", quoted(SIGNATURE_NAME)))).ok()
     }
 
     /// The names in a folder, in an order that does not change from run to run; no more than may still be looked at.

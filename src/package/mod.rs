@@ -8,7 +8,11 @@ pub mod digest;
 mod folder;
 pub mod manifest;
 pub mod path;
+#[allow(dead_code, reason = "what installs packages uses all of it")]
+pub mod publisher;
 mod read_capabilities;
+pub mod signature;
+mod signer;
 #[cfg(test)]
 mod tests;
 pub mod version;

@@ -346,10 +346,14 @@ fn a_folder_that_is_as_its_manifest_says_is_told_with_its_size_and_digest() {
     let root = folder();
     let package = package(root.path(), &[("kv", "#!/bin/sh\n"), ("share/a/b", "text")]);
     let read = read_folder(&package).unwrap();
-    assert_eq!((read.bytes, read.manifest.files.len(), read.has_signature), (14, 2, false));
+    assert_eq!((read.bytes, read.manifest.files.len(), read.signature), (14, 2, None));
     assert_eq!(read.digest, Digest::of(&std::fs::read(package.join(MANIFEST_NAME)).unwrap()));
+    assert_eq!(read.digest, Digest::of(&read.manifest_bytes));
     std::fs::write(package.join(SIGNATURE_NAME), "x").unwrap();
-    assert!(read_folder(&package).unwrap().has_signature);
+    assert_eq!(read_folder(&package).unwrap().signature.as_deref(), Some(&b"x"[..]));
+    std::fs::write(package.join(SIGNATURE_NAME), [b'x'; 16 * 1024 + 1]).unwrap();
+    let faults = read_folder(&package).unwrap_err().to_string();
+    assert_eq!(faults, "\"plugin.json.minisig\": it has more than 16384 bytes");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::daemon::{Ran, bare, chmod, run};
+use crate::fixtures::signer::Signer;
 use crate::fixtures::world::{World, built};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -130,4 +131,53 @@ fn the_manifest_of_the_page_is_read_and_its_command_writes_files() {
     let files: Value = serde_json::from_str(&format!("{{{}}}", ran.stdout)).unwrap();
     let spaced = folder.join("read me.txt");
     assert_eq!(files, json!({"bin/kv": digest(&folder.join("bin/kv")), "read me.txt": digest(&spaced)}));
+}
+
+#[test]
+fn a_signature_is_checked_with_the_key_that_is_named() {
+    let world = World::new();
+    let folder = world.path().join("kv");
+    let manifest = package(&folder).to_string();
+    let (acme, other) = (Signer::new(0, 0xACE1), Signer::new(1, 0xBAD));
+    std::fs::write(world.path().join("acme.pub"), format!("untrusted comment: acme\n{}\n", acme.public()))
+        .unwrap();
+    std::fs::write(world.path().join("other.pub"), other.public()).unwrap();
+    let shows = |words: &[&str], line: &str| {
+        let ran = ctl(&world, words);
+        assert_eq!((ran.code, &*ran.stderr), (0, ""), "{words:?}");
+        let signature = ran.stdout.lines().find_map(|shown| shown.strip_prefix("signature "));
+        assert_eq!(signature.map(str::trim), Some(line), "{}", ran.stdout);
+    };
+    let refused = |words: &[&str], why: &str| {
+        let ran = ctl(&world, words);
+        assert!(ran.stderr.contains(why), "{why}: {}", ran.stderr);
+        (ran.code, ran.stdout)
+    };
+    let nothing = |code| (code, String::new());
+    let unsigned = "plugin.json.minisig: is missing; expected a signature by one of key 000000000000ACE1";
+    assert_eq!(refused(&["package", "kv", "--key", "acme.pub"], unsigned), nothing(1));
+
+    std::fs::write(folder.join("plugin.json.minisig"), acme.sign(manifest.as_bytes(), "kv 1.2.0")).unwrap();
+    let verified = "of key 000000000000ACE1, verified: kv 1.2.0";
+    assert!(PAGE.contains(&format!("`{verified}`")));
+    shows(&["package", "kv", "--key", "acme.pub"], verified);
+    shows(&["package", "kv", "--key", &acme.public()], verified);
+    shows(&["package", "kv"], "of key 000000000000ACE1, not checked; name the key with --key");
+    let ran = ctl(&world, &["package", "kv", "--json", "--key", "acme.pub"]);
+    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let expected = json!({"key": "000000000000ACE1", "verified": true, "comment": "kv 1.2.0"});
+    assert_eq!(document["signature"], expected);
+
+    let command = "rpcpluginctl package ./kv --key other.pub";
+    let ran = ctl(&world, &["package", "./kv", "--key", "other.pub"]);
+    assert_eq!((ran.code, &*ran.stdout, ran.stderr), (1, "", shown(command)));
+    // A change of the manifest, though every file is still as it lists.
+    std::fs::write(folder.join("plugin.json"), manifest.replace("Keeps", "Takes")).unwrap();
+    let why = "expected a signature of plugin.json by key 000000000000ACE1; seen one that does not fit";
+    assert_eq!(refused(&["package", "kv", "--key", "acme.pub"], why), nothing(1));
+    std::fs::write(folder.join("plugin.json.minisig"), "x").unwrap();
+    assert_eq!(refused(&["package", "kv"], "plugin.json.minisig: is no signature of minisign"), nothing(1));
+    for key in ["none.pub", "RWQ", "kv/plugin.json"] {
+        assert_eq!(refused(&["package", "kv", "--key", key], "--key"), nothing(2));
+    }
 }
