@@ -135,6 +135,9 @@ pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
         ("next launch", Cell::option(next_launch.or_else(|| plugin.launch_waits.clone()))),
         ("calls", calls.into()),
     ];
+    if plugin.reconfigured {
+        rows.push(("configuration", "replaced; the next launch takes it".into()));
+    }
     rows.extend(plugin.heartbeat.iter().flat_map(heartbeat_rows));
     rows.push(("heartbeat age", Cell::option(plugin.heartbeat_age_ms.map(ms))));
     rows.push(("heartbeats missed", bad_count(u64::from(plugin.heartbeats_missed))));

@@ -2,9 +2,10 @@
 
 use crate::engine::PostError;
 use crate::state::config_error::ConfigErrors;
+use crate::state::supervisor::ConfigRefusal;
 use crate::sys::runtime_dir::RuntimeDirError;
 use nix::errno::Errno;
-use rpc_plugin_wire::{CallError, PluginId};
+use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
 use std::fmt;
 
 /// Why the host cannot do what it was asked. `Debug` is the same sentence as `Display`, since that is what a `main` that
@@ -32,6 +33,20 @@ pub enum HostError {
 impl HostError {
     pub(super) fn folder(id: &PluginId, error: impl fmt::Display) -> HostError {
         HostError::PluginFolder(id.clone(), error.to_string())
+    }
+
+    pub(super) fn unknown(id: &PluginId) -> HostError {
+        let text = format!("there is no plugin {:?}", id.as_str());
+        HostError::Call(CallError::not_sent(ErrorCode::UnknownPlugin, text).at(id, None))
+    }
+
+    /// A configuration was not taken.
+    pub(super) fn refused(id: &PluginId, refusal: ConfigRefusal) -> HostError {
+        match refusal {
+            ConfigRefusal::Exists => HostError::PluginExists(id.clone()),
+            ConfigRefusal::Unknown => HostError::unknown(id),
+            ConfigRefusal::Ending => HostError::Ended,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod call_set_metrics;
 mod callbacks;
 mod cancel_token;
 mod capability;
+mod checked;
 mod describing;
 mod descriptions;
 mod error;
@@ -82,8 +83,9 @@ pub use services::ServiceCall;
 pub use sinks::LogSink;
 pub use subscription::{EventStream, OutputLines, Subscription};
 
-use crate::reactor::{AdminCommand, DrainCommand, EventFilter, LoopCommand, is_said};
+use crate::reactor::{AdminCommand, DrainCommand, EventFilter, LoopCommand, PluginCommand, is_said};
 use crate::sys::generation;
+use checked::checked;
 use crossbeam_channel::bounded;
 use rpc_plugin_record::{Backward, FILE_NAME};
 use shared::HostShared;
@@ -130,16 +132,13 @@ impl Host {
     /// # Errors
     /// The configuration contradicts itself, the id is taken, its socket's path is too long, or the host has ended. A
     /// folder of the plugin that is damaged fails its launches, and nothing else.
-    pub fn add(&self, mut config: PluginConfig) -> Result<PluginHandle, HostError> {
+    pub fn add(&self, config: PluginConfig) -> Result<PluginHandle, HostError> {
+        let config = checked(config)?;
         let id = config.id.clone();
-        config.check().map_err(|errors| HostError::Config(id.clone(), errors))?;
-        config.resolve_env(|name| std::env::var_os(name));
         self.shared.runtime_dir.check_plugin(&id).map_err(|error| HostError::folder(&id, error))?;
         let last = self.last_generation(&id);
-        let added = self.shared.ask(|reply| LoopCommand::Add(Arc::new(config), last, reply))?;
-        if !added {
-            return Err(HostError::PluginExists(id));
-        }
+        let added = self.shared.ask_about(|reply| PluginCommand::Add(config, last, reply))?;
+        added.map_err(|refusal| HostError::refused(&id, refusal))?;
         Ok(PluginHandle::new(Arc::clone(&self.shared), id))
     }
 
@@ -171,7 +170,7 @@ impl Host {
     /// # Errors
     /// There is no such plugin, or it is up, or the host has ended.
     pub fn remove(&self, id: &PluginId) -> Result<(), HostError> {
-        self.shared.ask(|reply| LoopCommand::Remove(id.clone(), reply))?.map_err(HostError::Call)
+        self.shared.ask_about(|reply| PluginCommand::Remove(id.clone(), reply))?.map_err(HostError::Call)
     }
 
     /// A plugin in care.
@@ -194,7 +193,7 @@ impl Host {
     /// # Errors
     /// The host has ended.
     pub fn plugins(&self) -> Result<Vec<PluginStatus>, HostError> {
-        self.shared.ask(LoopCommand::List)
+        self.shared.ask_about(PluginCommand::List)
     }
 
     /// Events that could not be put on record: too many waited, or their file failed for too long.

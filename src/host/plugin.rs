@@ -1,18 +1,21 @@
 //! One plugin, as an embedding program holds it.
 
 use super::call::Callee;
+use super::checked::checked;
 use super::error::HostError;
 use super::services::current_call::inherit;
 use super::shared::HostShared;
-use crate::reactor::LoopCommand;
+use crate::reactor::PluginCommand;
 use crate::state::call::Target;
+use crate::state::config_error::ConfigErrors;
+use crate::state::plugin_config::PluginConfig;
 use crate::state::supervisor::Wish;
 use crate::state::waits::Goal;
 use rpc_plugin_interface::{Caller, Outgoing, Reply};
 use rpc_plugin_wire::admin::PluginStatus;
 use rpc_plugin_wire::describe::Description;
 use rpc_plugin_wire::life::PluginState;
-use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
+use rpc_plugin_wire::{CallError, Generation, PluginId};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,8 +71,26 @@ impl PluginHandle {
         self.wish(Wish::Restart)
     }
 
+    /// Replaces its configuration, as one value: executable, arguments, variables, policy, all of it. The generation that is
+    /// there goes on by what it was launched with; the next launch, whatever brings it about, takes the new one. Returns at once;
+    /// [`PluginHandle::restart`] has it taken now. Variables that it lets through are looked up now.
+    ///
+    /// # Errors
+    /// The configuration is of another plugin or contradicts itself; else as [`PluginHandle::start`].
+    pub fn reconfigure(&self, config: PluginConfig) -> Result<PluginStatus, HostError> {
+        if config.id != self.id {
+            let mut errors = ConfigErrors::default();
+            let problem = format!("it is that of plugin {}", config.id);
+            errors.add("id", problem, self.id.as_str());
+            return Err(HostError::Config(self.id.clone(), errors));
+        }
+        let config = checked(config)?;
+        let answer = self.callee.host.ask_about(|reply| PluginCommand::Reconfigure(config, reply))?;
+        answer.map(|status| *status).map_err(|refusal| HostError::refused(&self.id, refusal))
+    }
+
     fn wish(&self, wish: Wish) -> Result<PluginStatus, HostError> {
-        let answer = self.callee.host.ask(|reply| LoopCommand::Wish(self.id.clone(), wish, reply))?;
+        let answer = self.callee.host.ask_about(|reply| PluginCommand::Wish(self.id.clone(), wish, reply))?;
         Ok(*answer?)
     }
 
@@ -78,14 +99,8 @@ impl PluginHandle {
     /// # Errors
     /// As [`PluginHandle::start`].
     pub fn status(&self) -> Result<PluginStatus, HostError> {
-        let answer = self.callee.host.ask(|reply| LoopCommand::Status(self.id.clone(), reply))?;
-        answer.map(|status| *status).ok_or_else(|| {
-            let error = CallError::not_sent(
-                ErrorCode::UnknownPlugin,
-                format!("there is no plugin {:?}", self.id.as_str()),
-            );
-            HostError::Call(error.at(&self.id, None))
-        })
+        let answer = self.callee.host.ask_about(|reply| PluginCommand::Status(self.id.clone(), reply))?;
+        answer.map(|status| *status).ok_or_else(|| HostError::unknown(&self.id))
     }
 
     /// Waits until it is in that state.
@@ -131,7 +146,7 @@ impl PluginHandle {
 
     fn wait(&self, goal: Goal, timeout: Duration) -> Result<PluginStatus, HostError> {
         let answer =
-            self.callee.host.ask(|reply| LoopCommand::Wait(self.id.clone(), goal, timeout, reply))?;
+            self.callee.host.ask_about(|reply| PluginCommand::Wait(self.id.clone(), goal, timeout, reply))?;
         Ok(*answer?)
     }
 }

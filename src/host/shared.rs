@@ -11,7 +11,7 @@ use super::services::callback_table::CallbackTable;
 use super::sinks::Sinks;
 use crate::engine::{Engine, PostError, ReplySlot};
 use crate::eventlog::EventLog;
-use crate::reactor::{EndReason, LoopCommand, Reactor};
+use crate::reactor::{EndReason, LoopCommand, PluginCommand, Reactor};
 use crate::sys::runtime_dir::RuntimeDir;
 use crate::sys::temporary::TemporaryFolder;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -76,6 +76,14 @@ impl HostShared {
         let (reply, answer) = bounded(1);
         self.post(command(reply))?;
         answer.recv().map_err(|_| HostError::Ended)
+    }
+
+    /// The same, about plugins.
+    pub(super) fn ask_about<T>(
+        &self,
+        command: impl FnOnce(Sender<T>) -> PluginCommand,
+    ) -> Result<T, HostError> {
+        self.ask(|reply| LoopCommand::Plugin(command(reply)))
     }
 
     /// The function that cancels the call of a slot, from whichever thread.

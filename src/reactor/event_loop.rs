@@ -16,6 +16,7 @@ use super::instances::{Instances, REAP_TIMEOUT};
 use super::left_behind::{LeftBehind, ORPHANS_END_TIMEOUT};
 use super::loop_commands::{LaunchOutcome, LaunchReport, LoopCommand, NewCall, closers};
 use super::pending_replies::{Asker, PendingReplies, ReplyTo};
+use super::plugin_commands;
 use super::plugin_requests::PluginRequests;
 use super::poller::{Poller, Source};
 use super::preparations::{Preparations, looked, prepared};
@@ -27,11 +28,10 @@ use crate::engine::{self, CommandQueue, Driver, Engine, EventLoop, ReplySender, 
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest};
 use crate::state::keys::{CallKey, PluginKey};
-use crate::state::plugin::{preparation_waits, status_of};
+use crate::state::plugin::preparation_waits;
 use crate::state::time::Time;
-use rpc_plugin_wire::admin::PluginStatus;
+use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::EventKind;
-use rpc_plugin_wire::{CallError, ErrorCode, Generation, PluginId};
 use serde_json::value::RawValue;
 use std::io;
 use std::sync::Arc;
@@ -352,29 +352,9 @@ impl Reactor {
         let hub = &mut self.hub;
         // Who asked may have gone; an answer that nobody takes is dropped.
         match command {
-            // A dropped answer says that the host has ended.
-            LoopCommand::Add(..) if self.ending.is_some() => {}
-            LoopCommand::Add(config, last, reply) => {
-                let key = hub.supervisor.add(config, last);
-                if let Some(key) = key {
-                    self.instances.add(key);
-                }
-                let _ = reply.try_send(key.is_some());
-            }
-            LoopCommand::Remove(id, reply) => drop(reply.try_send(self.remove(now, &id))),
-            LoopCommand::Wish(id, wish, reply) => {
-                let result = self.known(&id).map(|key| self.hub.supervisor.wish(now, key, wish));
-                let result = result.and_then(|()| self.status(now, &id).ok_or_else(|| unknown(&id)));
-                let _ = reply.try_send(result);
-            }
-            LoopCommand::Wait(id, goal, timeout, reply) => {
-                let key = self.pending.add_wait(reply);
-                hub.supervisor.wait(now, (key, rpc_plugin_peer::Party::Program), &id, goal, timeout);
-            }
-            LoopCommand::Status(id, reply) => drop(reply.try_send(self.status(now, &id))),
-            LoopCommand::List(reply) => {
-                let list = hub.supervisor.plugins_by_id().map(|plugin| status_of(plugin, now)).collect();
-                let _ = reply.try_send(list);
+            LoopCommand::Plugin(command) => {
+                let owners = (hub, &mut self.instances, &mut self.pending);
+                plugin_commands::handle(owners, now, command);
             }
             LoopCommand::Call(mut request, reply) => drop(self.begin_call(now, &mut request, reply)),
             LoopCommand::Answered(asker, result, fds) => self.requests.answer(hub, now, &asker, result, fds),
@@ -427,25 +407,6 @@ impl Reactor {
     fn begin_call(&mut self, now: Time, request: &mut CallRequest, reply: ReplySender) -> Option<PluginKey> {
         let key = self.pending.add_call(reply)?;
         self.pending.call(&mut self.hub.supervisor, now, key, request)
-    }
-
-    fn known(&self, id: &PluginId) -> Result<PluginKey, CallError> {
-        self.hub.supervisor.find(id).ok_or_else(|| unknown(id))
-    }
-
-    fn status(&self, now: Time, id: &PluginId) -> Option<Box<PluginStatus>> {
-        let plugin = self.hub.supervisor.plugin(self.hub.supervisor.find(id)?)?;
-        Some(Box::new(status_of(plugin, now)))
-    }
-
-    fn remove(&mut self, now: Time, id: &PluginId) -> Result<(), CallError> {
-        let key = self.known(id)?;
-        if !self.hub.supervisor.remove(now, key) {
-            let error = CallError::not_sent(ErrorCode::Unavailable, "the plugin is up; stop it first");
-            return Err(error.at(id, None));
-        }
-        self.instances.remove(&mut self.hub, key);
-        Ok(())
     }
 
     /// Has the runtime folder looked after, once it is time. The end of a host removes its admin socket itself.
@@ -583,9 +544,4 @@ impl EventLoop for Reactor {
         self.hub.recorder.record(note);
         let _ = self.ended.set(HostEnd { reason, is_fault });
     }
-}
-
-fn unknown(id: &PluginId) -> CallError {
-    CallError::not_sent(ErrorCode::UnknownPlugin, format!("there is no plugin {:?}", id.as_str()))
-        .at(id, None)
 }

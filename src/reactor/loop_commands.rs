@@ -4,7 +4,7 @@ use super::admin_connection::{AdminAnswer, AdminTicket};
 use super::closers::Closers;
 use super::drain::{CallCounts, DrainCommand};
 use super::instance::LaunchedProcess;
-use super::pending_replies::Asker;
+use super::pending_replies::{Asker, WaitEnd};
 use super::recorder::{EventFilter, LifecycleEvent};
 use super::runtime_folder::LookedAfter;
 use crate::engine::{CommandSender, ReplySender, ReplySlot};
@@ -15,7 +15,7 @@ use crate::state::keys::PluginKey;
 use crate::state::launch_failure::LaunchFiles;
 use crate::state::plugin::{PrepareFailure, SpawnFailure};
 use crate::state::plugin_config::PluginConfig;
-use crate::state::supervisor::Wish;
+use crate::state::supervisor::{ConfigRefusal, Wish};
 use crate::state::waits::Goal;
 use crate::sys::known_children::KnownChildren;
 use crate::sys::launch::PreparedLaunch;
@@ -65,21 +65,29 @@ pub(crate) enum AdminCommand {
     Progress(AdminTicket, Box<RawValue>),
 }
 
-/// Requests of other threads to the event loop. Answers go to the sender in the command; a dropped
-/// sender means that the host has ended.
-pub(crate) enum LoopCommand {
-    /// Take a plugin into care, whose last generation this was; whether there is none of that id.
-    Add(Arc<PluginConfig>, Option<Generation>, Sender<bool>),
+/// Requests about plugins. A dropped answer says that the host has ended.
+pub(crate) enum PluginCommand {
+    /// Take a plugin into care, whose last generation this was.
+    Add(Arc<PluginConfig>, Option<Generation>, Sender<Result<(), ConfigRefusal>>),
+    /// Replace the configuration of the plugin of the same id; its state then.
+    Reconfigure(Arc<PluginConfig>, Sender<Result<Box<PluginStatus>, ConfigRefusal>>),
     /// Give up a plugin that is down.
     Remove(PluginId, Sender<Result<(), CallError>>),
     /// Start, stop or restart a plugin; its state then.
-    Wish(PluginId, Wish, Sender<Result<Box<PluginStatus>, CallError>>),
+    Wish(PluginId, Wish, Sender<WaitEnd>),
     /// Wait for a plugin, at most so long.
-    Wait(PluginId, Goal, Duration, Sender<Result<Box<PluginStatus>, CallError>>),
+    Wait(PluginId, Goal, Duration, Sender<WaitEnd>),
     /// Tell the state of a plugin, if there is one.
     Status(PluginId, Sender<Option<Box<PluginStatus>>>),
     /// Tell the state of each plugin, ordered by id.
     List(Sender<Vec<PluginStatus>>),
+}
+
+/// Requests of other threads to the event loop. Answers go to the sender in the command; a dropped
+/// sender means that the host has ended.
+pub(crate) enum LoopCommand {
+    /// Add, change, remove, ask about or act on plugins.
+    Plugin(PluginCommand),
     /// Make a call; this is where its end goes. Boxed, because it is moved several times on its way.
     Call(Box<CallRequest>, ReplySender),
     /// A service answers a plugin: with JSON, or why not, and what travels with it.

@@ -29,6 +29,7 @@ mod launches;
 mod left_behind;
 mod loop_commands;
 mod pending_replies;
+mod plugin_commands;
 mod plugin_requests;
 mod poller;
 mod preparations;
@@ -46,7 +47,7 @@ pub(crate) use admin_service::{AdminCx, AdminReply, AdminService, SinkQuestion, 
 pub use drain::CallCounts;
 pub(crate) use drain::DrainCommand;
 pub(crate) use event_loop::Reactor;
-pub(crate) use loop_commands::{AdminCommand, LoopCommand, NewCall};
+pub(crate) use loop_commands::{AdminCommand, LoopCommand, NewCall, PluginCommand};
 pub(crate) use pending_replies::{Asker, WaitEnd};
 pub(crate) use plugin_requests::{ServiceRequest, Services};
 pub use recorder::LifecycleEvent;

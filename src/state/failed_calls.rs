@@ -32,7 +32,11 @@ pub(super) struct CallerRecords(BTreeMap<PluginKey, FailedCalls>);
 impl CallerRecords {
     /// The allowance of a plugin with that policy.
     pub(super) fn of(&mut self, key: PluginKey, policy: &Policy) -> &mut FailedCalls {
-        self.0.entry(key).or_insert_with(|| FailedCalls::new(policy.output_bytes_per_second_max))
+        let bytes_per_second_max = policy.output_bytes_per_second_max;
+        let failed = self.0.entry(key).or_insert_with(|| FailedCalls::new(bytes_per_second_max));
+        // A plugin may be given another policy.
+        failed.rate.set_bytes_per_second_max(bytes_per_second_max);
+        failed
     }
 
     /// Forgets a plugin that is given up.

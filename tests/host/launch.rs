@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::fixtures::world::{SOON, World, eventually, is_alive, next_event, patient, put_executable};
-use rpc_plugin_system::host::{Host, HostError, PluginConfig, PluginHandle, Policy, RestartPolicy};
+use rpc_plugin_system::host::{
+    ErrorCode, Host, HostError, PluginConfig, PluginHandle, Policy, RestartPolicy,
+};
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::PluginState;
 use serde_json::{Value, json};
@@ -330,6 +332,43 @@ fn descriptors(pid: u32) -> BTreeMap<u32, String> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap().path());
     let number = |path: &Path| path.file_name().unwrap().to_str().unwrap().parse().unwrap();
     entries.map(|p| (number(&p), std::fs::read_link(&p).unwrap().display().to_string())).collect()
+}
+
+#[test]
+fn a_configuration_is_replaced_as_one_value_at_the_next_launch() {
+    let world = World::new();
+    let host = world.host();
+    let of = |value: &str| {
+        let config = PluginConfig::new("swap".parse().unwrap(), world.program("echo"));
+        config.arg(value).env("VALUE", value).policy(patient())
+    };
+    let plugin = host.launch(of("old"), SOON).unwrap();
+    let seen = |pid: u32| {
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        (arguments.split('\0').nth(1).unwrap().to_owned(), variables(pid).remove("VALUE").unwrap())
+    };
+    let both = |value: &str| (value.to_owned(), value.to_owned());
+    let before = plugin.status().unwrap();
+    let events = host.subscribe(64).unwrap();
+    let status = plugin.reconfigure(of("new")).unwrap();
+    assert!(status.reconfigured && status.pid == before.pid, "{status:?}");
+    next_event(&events, EventKind::PluginReconfigured);
+    assert_eq!(seen(before.pid.unwrap()), both("old"));
+
+    plugin.restart().unwrap();
+    let after = plugin.wait_routable(before.generation, SOON).unwrap();
+    assert_eq!((seen(after.pid.unwrap()), after.reconfigured), (both("new"), false));
+
+    let other = PluginConfig::new("other".parse().unwrap(), world.program("echo"));
+    let error = plugin.reconfigure(other).unwrap_err().to_string();
+    assert_eq!(error, "plugin swap: id: it is that of plugin other; allowed: swap");
+    let bad = PluginConfig::new("swap".parse().unwrap(), "echo");
+    assert!(matches!(plugin.reconfigure(bad), Err(HostError::Config(..))));
+    plugin.stop().unwrap();
+    plugin.wait_for(PluginState::Stopped, SOON).unwrap();
+    host.remove(plugin.id()).unwrap();
+    let error = plugin.reconfigure(of("gone")).unwrap_err();
+    assert!(matches!(&error, HostError::Call(error) if error.code == ErrorCode::UnknownPlugin), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::world::World;
 use rpc_plugin_peer::Party;
 use rpc_plugin_system::state::failed_calls::{ELSEWHERE_EVERY, ELSEWHERE_MAX};
-use rpc_plugin_system::state::plugin::{backoff_until, launch_waits, status_of};
+use rpc_plugin_system::state::plugin::{backoff_until, is_reconfigured, launch_waits, status_of};
 use rpc_plugin_system::state::start_places::PLACE_MAX;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::life::PluginState;
@@ -73,6 +73,13 @@ impl World {
             return 0;
         };
         let id = (key, generation);
+        if pid.is_some() {
+            let is_own = std::ptr::eq(plugin.config(), &*self.made_from[&id]);
+            assert!(is_own, "{id:?} lives by another configuration than it was launched with");
+            if is_reconfigured(plugin) {
+                self.coverage.saw("a configuration waits for the next launch");
+            }
+        }
         let process = self.processes.get(&id).filter(|process| !process.reaped);
         assert_eq!(pid, process.map(|process| process.pid), "the host is wrong about the process of {id:?}");
         if matches!(state, PluginState::Stopped | PluginState::Backoff) {

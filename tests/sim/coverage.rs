@@ -30,7 +30,7 @@ const ELSEWHERE: [EventKind; 21] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 66] = [
+const WANTED: [&str; 67] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -97,6 +97,7 @@ const WANTED: [&str; 66] = [
     "a launch waits for its turn",
     "a launch that waits for its turn is called off",
     "the host ends while a launch waits for its turn",
+    "a configuration waits for the next launch",
 ];
 
 /// See the module's text.

@@ -12,6 +12,7 @@ use rpc_plugin_system::state::plugin::{
 use rpc_plugin_system::state::policy::Transport;
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{Message, Outcome, RequestId, Token};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The user whose processes the plugins are.
@@ -36,7 +37,14 @@ impl World {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Prepare(key, generation, _) => self.prepare((key, generation)),
+            Action::Prepare(key, generation, config) => {
+                assert!(
+                    Arc::ptr_eq(&config, &self.configs[&key]),
+                    "a launch is made from an old configuration"
+                );
+                self.made_from.insert((key, generation), config);
+                self.prepare((key, generation));
+            }
             Action::Spawn(key, generation) => self.spawn((key, generation)),
             Action::Await(..) => panic!("nobody is started by hand here"),
             Action::Discard(key, generation) => self.discard((key, generation)),

@@ -78,7 +78,13 @@ impl World {
         self.coverage.saw(&format!("event {}", note.kind));
         let id = note.plugin_id.clone().expect("every note of the state concerns a plugin");
         let Some(key) = self.host.find(&id) else { return };
-        if !matches!(note.kind, EventKind::PluginAdded | EventKind::PluginRemoved | EventKind::StateChanged) {
+        let of_no_generation = [
+            EventKind::PluginAdded,
+            EventKind::PluginReconfigured,
+            EventKind::PluginRemoved,
+            EventKind::StateChanged,
+        ];
+        if !of_no_generation.contains(&note.kind) {
             let generation = note.generation.expect("what happens to a plugin happens to a generation");
             let stale = self.last_generation(key).is_some_and(|last| generation < last);
             assert!(!stale, "an event of a generation that has been replaced: {note:?}");

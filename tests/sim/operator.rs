@@ -16,6 +16,7 @@ use rpc_plugin_system::state::waits::Goal;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::life::PluginState;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl World {
@@ -36,7 +37,9 @@ impl World {
             .policy(policy.clone())
             .interface("kv", &[2]);
         config.may_call = asks::random_may_call(&mut self.rng);
-        let key = self.host.add(config, last_generation).expect("no plugin has that id");
+        let config = Arc::new(config);
+        let key = self.host.add(Arc::clone(&config), last_generation).expect("no plugin has that id");
+        self.configs.insert(key, config);
         self.tell(format_args!("{key:?} is {id}: {policy:?}"));
         let model = self.models.entry(key).or_default();
         (model.last_generation, model.unwanted) = (last_generation, true);
@@ -65,6 +68,7 @@ impl World {
             92 => self.forget_wait(),
             93 => self.remove_and_add(slot),
             94..=95 => self.strangers(),
+            96 => self.reconfigure(slot),
             _ => self.stale(),
         }
     }
@@ -81,6 +85,17 @@ impl World {
             Wish::Start | Wish::Restart => model.forgive(&mut self.coverage, self.now),
         }
         self.host.wish(self.now, key, wish);
+    }
+
+    /// Another configuration, which the next launch is to be made from.
+    fn reconfigure(&mut self, slot: usize) {
+        let key = self.slots[slot].key;
+        self.tell(format_args!("reconfigure {key:?}"));
+        let mut config = (*self.configs[&key]).clone();
+        config.args = vec![format!("--number={}", self.steps).into()];
+        let config = Arc::new(config);
+        self.configs.insert(key, Arc::clone(&config));
+        assert_eq!(self.host.reconfigure(self.now, config), Ok(key));
     }
 
     fn call(&mut self, slot: usize, bytes_max: usize) {

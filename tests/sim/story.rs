@@ -152,7 +152,7 @@ fn end(world: &mut World) {
     world.drain();
     world.check();
     assert!(
-        world.host.add(PluginConfig::new("latecomer".parse().unwrap(), "/latecomer"), None).is_none(),
+        world.host.add(PluginConfig::new("latecomer".parse().unwrap(), "/latecomer"), None).is_err(),
         "a host that ends takes no plugin"
     );
     world.host.wish(world.now, world.slots[0].key, Wish::Start);

@@ -12,11 +12,13 @@ use crate::model::Model;
 use crate::nature::{Fate, Nature};
 use fastrand::Rng;
 use rpc_plugin_system::state::keys::{CallKey, PluginKey};
+use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::supervisor::Supervisor;
 use rpc_plugin_system::state::time::Time;
 use rpc_plugin_wire::{Generation, PluginId, RequestId, Token};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Events of the trace that a failure shows.
@@ -103,6 +105,10 @@ pub struct World {
     pub prepared: BTreeMap<Id, Prepared>,
     /// Preparations that return only when all becomes calm.
     pub held: BTreeSet<Id>,
+    /// The newest configuration of each plugin, from which the next launch is to be made.
+    pub configs: BTreeMap<PluginKey, Arc<PluginConfig>>,
+    /// The configuration that each generation was made from.
+    pub made_from: BTreeMap<Id, Arc<PluginConfig>>,
     pub ledger: Ledger,
     /// Where the host said that a call went.
     pub calls_at: BTreeMap<CallKey, Option<PluginKey>>,
@@ -151,6 +157,8 @@ impl World {
             links: BTreeMap::new(),
             prepared: BTreeMap::new(),
             held: BTreeSet::new(),
+            configs: BTreeMap::new(),
+            made_from: BTreeMap::new(),
             ledger: Ledger::default(),
             calls_at: BTreeMap::new(),
             forwards: BTreeMap::new(),

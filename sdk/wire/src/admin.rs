@@ -284,6 +284,9 @@ pub struct PluginStatus {
     /// Why it is `starting` and not launched yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_waits: Option<String>,
+    /// Whether its configuration was replaced since this generation's launch: the next launch takes the new one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reconfigured: bool,
     /// Calls that wait for an answer now.
     pub calls_in_flight: u64,
     /// Calls made since the daemon started.

@@ -162,6 +162,8 @@ macro_rules! events {
 events! {
     /// A plugin was added to the host.
     PluginAdded = "plugin_added", Runtime, Info;
+    /// The configuration of a plugin was replaced. Its next launch takes the new one as a whole.
+    PluginReconfigured = "plugin_reconfigured", Runtime, Info;
     /// A plugin was removed from the host.
     PluginRemoved = "plugin_removed", Runtime, Info;
     /// Files and processes that a dead host left behind were removed.

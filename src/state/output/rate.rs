@@ -29,6 +29,11 @@ impl Rate {
         Rate { bytes_per_second_max, empty_at: Time::ZERO, refused_lines: 0, refused_bytes: 0 }
     }
 
+    /// Changes how much comes through from now on.
+    pub(in crate::state) fn set_bytes_per_second_max(&mut self, bytes_per_second_max: usize) {
+        self.bytes_per_second_max = (bytes_per_second_max as u64).max(1);
+    }
+
     /// Whether an event has no room; it is counted then. Tells before it of those that had none.
     pub(in crate::state) fn refuse(
         &mut self,

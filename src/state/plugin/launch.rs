@@ -2,6 +2,7 @@
 
 use super::host_shortage::{wait_for_host, wait_for_thread};
 use super::launch_events::{authentication_started, connection_awaited};
+use super::reconfigured::take_config;
 use super::{Phase, Plugin, PluginProcess, Rung, Step, Why};
 use crate::state::action::{Action, Note};
 use crate::state::launch_failure::{PermanentFault, PrepareFailure, SpawnFailure};
@@ -33,6 +34,7 @@ impl Plugin {
     /// Begins a new generation, once it has a place among those that start. By-hand plugins cost nothing and take none.
     pub(super) fn launch(&mut self, step: &mut Step<'_>) {
         debug_assert!(self.process.is_none(), "two processes of one plugin");
+        take_config(self);
         if self.preparing.is_some() {
             let reason = "an earlier launch has not returned; is a file system hanging?";
             self.last_error = Some(reason.into());

@@ -41,6 +41,11 @@ impl PluginEvents {
         PluginEvents { rate: Rate::new(bytes_per_second_max) }
     }
 
+    /// Changes the allowance.
+    pub(super) fn set_bytes_per_second_max(&mut self, bytes_per_second_max: usize) {
+        self.rate.set_bytes_per_second_max(bytes_per_second_max);
+    }
+
     /// Turns the params of `host.log` or `host.event` into a note, or says why they are refused. With it, the note of
     /// what was refused before, to be recorded first.
     pub(super) fn take(

@@ -17,6 +17,7 @@ mod link;
 mod logged;
 mod permanent_fault;
 mod reasons;
+mod reconfigured;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use super::launch_failure::{PermanentFault, PrepareFailure, SpawnFailure};
 pub use host_shortage::preparation_waits;
 pub use launch::PeerIdentity;
 pub use permanent_fault::{found_files, handle_looked};
+pub use reconfigured::{is_reconfigured, reconfigure};
 pub use status::{backoff_until, launch_waits, status_of};
 
 use super::action::{Action, Note};
@@ -148,7 +150,10 @@ impl Step<'_> {
 #[derive(Debug)]
 pub struct Plugin {
     key: PluginKey,
+    /// What the current generation was launched with.
     config: Arc<PluginConfig>,
+    /// What the next launch is to be made from instead.
+    next_config: Option<Arc<PluginConfig>>,
     /// What its generations live by.
     policy: Policy,
     desired: Desired,
@@ -205,6 +210,7 @@ impl Plugin {
             generation: last,
             events: PluginEvents::new(policy.output_bytes_per_second_max),
             config,
+            next_config: None,
             policy,
             desired: Desired::Down,
             phase: Phase::Stopped,
@@ -246,7 +252,7 @@ impl Plugin {
         &self.policy
     }
 
-    /// What was configured.
+    /// What the current generation was launched with, or the next one is to be.
     #[must_use]
     pub fn config(&self) -> &PluginConfig {
         &self.config

@@ -1,6 +1,6 @@
 //! What is told about a plugin.
 
-use super::{Phase, Plugin};
+use super::{Phase, Plugin, is_reconfigured};
 use crate::state::time::{Time, millis};
 use rpc_plugin_wire::admin::PluginStatus;
 
@@ -42,6 +42,7 @@ pub fn status_of(plugin: &Plugin, now: Time) -> PluginStatus {
         restarts: plugin.counts.restarts,
         next_launch_ms: backoff_until(plugin).map(|until| millis(until.since(now))),
         launch_waits: launch_waits(plugin),
+        reconfigured: is_reconfigured(plugin),
         calls_in_flight: plugin.call_counts().0,
         calls_total: plugin.counts.calls,
         calls_failed: plugin.counts.calls_failed,

@@ -16,6 +16,8 @@ mod life;
 mod logged;
 #[path = "tests_permanent.rs"]
 mod permanent;
+#[path = "tests_reconfigured.rs"]
+mod reconfigured;
 #[path = "tests_restart.rs"]
 mod restart;
 #[path = "tests_texts.rs"]

@@ -1,23 +1,28 @@
 //! All plugins together: the one machine that the event loop drives.
 //!
 //! What this folder is for: finding the plugin that an event concerns, waits for states, the end of all; `retry` repeats
-//! calls that may be executed more than once, `records` says on whose record calls stand. What it deliberately does not
-//! do: anything that concerns one plugin only; its machine does.
+//! calls that may be executed more than once, `records` says on whose record calls stand, `roster` takes plugins in and gives them
+//! up, `wishes` does what operators want. What it deliberately does not do: anything that concerns one plugin only; its machine
+//! does.
 //!
 //! What always holds: after every step the actions it asks for are in [`Supervisor::poll_action`],
 //! and the plugins with bytes to write in [`Supervisor::poll_waiting`].
 
 mod records;
 mod retry;
+mod roster;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
-use crate::state::action::{Action, Note};
+pub use roster::ConfigRefusal;
+pub use wishes::Wish;
+
+use crate::state::action::Action;
 use crate::state::call::{CallEnd, CallRequest, Target};
 use crate::state::failed_calls::CallerRecords;
 use crate::state::keys::{CallKey, Cx, PluginKey, Timer, WaitKey};
 use crate::state::plugin::{Plugin, Step};
-use crate::state::plugin_config::PluginConfig;
 use crate::state::route::Routes;
 use crate::state::session::Session;
 use crate::state::start_places::StartPlaces;
@@ -26,22 +31,9 @@ use crate::state::waits::{Goal, Waits};
 use crate::state::wheel::Wheel;
 use retry::Retries;
 use rpc_plugin_peer::Party;
-use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{CallError, CancelCause, ErrorCode, Generation, PluginId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
-
-/// What an operator wants of a plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// It is brought up, unless it is.
-    Start,
-    /// It is brought down.
-    Stop,
-    /// It is replaced by a new generation.
-    Restart,
-}
 
 /// All plugins of one host, as one state machine.
 #[derive(Debug)]
@@ -86,49 +78,6 @@ impl Supervisor {
     /// Says how many generations may be starting at once; 4 unless this says otherwise. Before plugins are launched.
     pub fn set_starting_max(&mut self, starting_max: usize) {
         self.places = StartPlaces::new(starting_max);
-    }
-
-    /// Takes a plugin into its care, down. `last` is the last generation that was ever used. `None` if there is one of
-    /// that id.
-    pub fn add(
-        &mut self,
-        config: impl Into<Arc<PluginConfig>>,
-        last: Option<Generation>,
-    ) -> Option<PluginKey> {
-        let config = config.into();
-        if self.keys.contains_key(&config.id) || self.ending {
-            return None;
-        }
-        let key = PluginKey(self.next_key);
-        self.next_key += 1;
-        let mut note = Note::new(EventKind::PluginAdded, config.shown_executable());
-        note.plugin_id = Some(config.id.clone());
-        self.actions.push_back(Action::Note(Box::new(note)));
-        self.keys.insert(config.id.clone(), key);
-        self.plugins.insert(key, Plugin::new(key, config, last));
-        Some(key)
-    }
-
-    /// Removes a stopped plugin from supervision; whether it was stopped.
-    pub fn remove(&mut self, now: Time, key: PluginKey) -> bool {
-        let down = self.plugins.get(&key).is_some_and(|plugin| plugin.is_quiet() && !plugin.state().is_up());
-        if let Some(plugin) = self.plugins.get_mut(&key).filter(|_| down) {
-            // Leaves no timer behind.
-            let (timers, actions, rng) = (&mut self.timers, &mut self.actions, &mut self.rng);
-            let mut step = Step { now, timers, actions, rng, places: &mut self.places };
-            plugin.stop(&mut step);
-            let mut note = Note::new(EventKind::PluginRemoved, "given up");
-            let id = plugin.id().clone();
-            note.plugin_id = Some(id.clone());
-            self.keys.remove(&id);
-            self.plugins.remove(&key);
-            self.routes.forget(key);
-            self.caller_records.forget(key);
-            self.actions.push_back(Action::Note(Box::new(note)));
-            self.waits.abandon(key, &mut self.timers, &mut self.actions);
-            self.end_retries_of(now, &id);
-        }
-        down
     }
 
     /// The plugin of that id.
@@ -203,27 +152,6 @@ impl Supervisor {
             };
         }
         self.give_places(now);
-    }
-
-    /// An operator acts.
-    pub fn wish(&mut self, now: Time, key: PluginKey, wish: Wish) {
-        // Nothing is brought up any more while everything is being brought down.
-        let wish = if self.ending { Wish::Stop } else { wish };
-        self.with_plugin(now, key, |plugin, step| match wish {
-            Wish::Start => plugin.start(step),
-            Wish::Stop => plugin.stop(step),
-            Wish::Restart => plugin.restart(step),
-        });
-    }
-
-    /// Brings everything down, all plugins at once.
-    pub fn end(&mut self, now: Time) {
-        self.ending = true;
-        let keys: Vec<PluginKey> = self.plugins.keys().copied().collect();
-        for key in keys {
-            self.wish(now, key, Wish::Stop);
-        }
-        self.end_all_retries();
     }
 
     /// Whether nothing of any plugin is left outside.

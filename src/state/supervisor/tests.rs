@@ -1,6 +1,7 @@
 //! All plugins together: finding them, waits and their bound, the end of all.
 
 use super::*;
+use crate::state::plugin_config::PluginConfig;
 use crate::state::policy::{Policy, RestartPolicy};
 use crate::state::waits::WAITS_MAX;
 use rpc_plugin_wire::life::PluginState;
@@ -30,7 +31,7 @@ fn ends(host: &mut Supervisor) -> Vec<String> {
 fn an_id_is_given_once_until_it_is_given_up() {
     let mut host = Supervisor::new(0);
     let key = host.add(config("a"), None).unwrap();
-    assert!(host.add(config("a"), None).is_none());
+    assert!(host.add(config("a"), None) == Err(ConfigRefusal::Exists));
     host.wish(Time::ZERO, key, Wish::Start);
     assert!(!host.remove(Time::ZERO, key), "it is up");
     host.wish(Time::ZERO, key, Wish::Stop);
@@ -164,6 +165,6 @@ fn a_host_that_ends_brings_nothing_up_any_more() {
     host.end(Time::ZERO);
     host.wish(Time::ZERO, key, Wish::Start);
     host.wish(Time::ZERO, key, Wish::Restart);
-    assert!(host.add(config("b"), None).is_none() && host.is_quiet());
+    assert!(host.add(config("b"), None) == Err(ConfigRefusal::Ending) && host.is_quiet());
     assert_eq!(host.plugin(key).map(Plugin::state), Some(PluginState::Stopped));
 }

@@ -70,6 +70,10 @@ const NOT_CORE: &[(&str, &str)] = &[
     ),
     ("src/state/session/proof_error.rs", "why a proof fails: whether it does is decided elsewhere"),
     ("src/state/plugin/status.rs", "what is shown of a plugin"),
+    (
+        "src/state/plugin/reconfigured.rs",
+        "which configuration is the newest: a launch carries the one that it takes",
+    ),
 ];
 
 /// The files that the page lists, in its order.
