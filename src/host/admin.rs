@@ -5,12 +5,14 @@
 //! asks, since only the host's own user and root get this far.
 
 use super::descriptions::Descriptions;
-use crate::reactor::{AdminAnswer, AdminCx, AdminReply, AdminResult, AdminService, DelegatedRequest};
+use crate::reactor::{
+    AdminAnswer, AdminCx, AdminReply, AdminResult, AdminService, CallAsked, DelegatedRequest,
+};
 use crate::state::action::Note;
 use crate::state::call::CallEnd;
 use crate::state::call::{CallRequest, Target};
 use crate::state::closing::check_kinds;
-use crate::state::plugin::status_of;
+use crate::state::plugin::{PeerIdentity, status_of};
 use crate::state::supervisor::Wish;
 use crate::state::time::millis;
 use crate::state::waits::Goal;
@@ -25,7 +27,7 @@ use rpc_plugin_wire::admin::{
 use rpc_plugin_wire::admin_packages;
 use rpc_plugin_wire::brief::own_result;
 use rpc_plugin_wire::cut::cut_front;
-use rpc_plugin_wire::event::{EventKind, Level};
+use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
 use rpc_plugin_wire::message::{params_into, raw_into_text};
 use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, PluginId};
@@ -36,9 +38,6 @@ use std::time::Duration;
 
 /// Bytes of a plugin's last error in a list of all; that of one plugin has it whole.
 const LISTED_ERROR_BYTES_MAX: usize = 512;
-
-/// The action that is a call, on record.
-const CALL: &str = "call";
 
 /// Serves the methods of the admin socket.
 #[derive(Debug)]
@@ -293,14 +292,16 @@ fn call(
     }))
 }
 
-/// A call changes what the plugin's own methods change. There may be many of them.
+/// A call changes what the plugin's own methods change, so that it is on record.
 fn note_call(cx: &mut AdminCx<'_>, target: &Target, method: &str) {
-    let note = match target {
+    let (plugin_id, capability) = match target {
         Target::Plugin(id) if cx.supervisor.find(id).is_none() => return,
-        Target::Plugin(id) => action(cx, Some(id), CALL),
-        Target::Capability(name) => action(cx, None, CALL).reason(format!("capability {name}")),
+        Target::Plugin(id) => (Some(id.clone()), None),
+        Target::Capability(name) => (None, Some(name.to_string())),
     };
-    cx.notes.push(note.method(method).level(Level::Debug));
+    let (operation_id, method) = (cx.operation_id(), method.to_owned());
+    let peer = PeerIdentity { pid: cx.peer_pid, uid: cx.peer_uid };
+    *cx.asked = Some(CallAsked { operation_id, plugin_id, capability, method, peer });
 }
 
 type ResultParts = (Box<RawValue>, rpc_plugin_wire::Generation, u64);
@@ -349,17 +350,14 @@ fn shutdown(cx: &mut AdminCx<'_>) -> AdminReply {
     AdminReply::Now(answer(&serde_json::json!({})))
 }
 
-/// What is put on record of every request that acts.
+/// What is put on record of every request that acts, but a call.
 fn action(cx: &AdminCx<'_>, plugin_id: Option<&PluginId>, action: &str) -> Note {
     let mut note = Note::new(EventKind::AdminAction, format!("an operator asked for {action}"));
     note.plugin_id = plugin_id.cloned();
     note.operation_id = Some(cx.operation_id());
     note.by = Some(Party::Client(cx.peer_pid));
     let mut details = serde_json::json!({"action": action, "peer_uid": cx.peer_uid, "peer_pid": cx.peer_pid});
-    // Calls come often, and say by their connection who makes them.
-    if action != CALL
-        && let (Some(command), Some(members)) = (command_of(cx.peer_pid), details.as_object_mut())
-    {
+    if let (Some(command), Some(members)) = (command_of(cx.peer_pid), details.as_object_mut()) {
         members.insert("peer_command".into(), command.into());
     }
     note.details(details)

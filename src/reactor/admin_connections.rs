@@ -403,7 +403,7 @@ impl AdminConnections {
             shortages: hub.shortages(),
             sinks: Arc::clone(&socket.sinks),
         };
-        let (mut end, mut notes) = (false, Vec::new());
+        let (mut end, mut notes, mut asked) = (false, Vec::new(), None);
         let mut cx = AdminCx {
             now,
             supervisor: &mut hub.supervisor,
@@ -412,6 +412,7 @@ impl AdminConnections {
             peer_pid: peer.pid,
             fds,
             notes: &mut notes,
+            asked: &mut asked,
             end: &mut end,
             pending: tables.pending,
             requests: tables.requests,
@@ -421,6 +422,9 @@ impl AdminConnections {
         let reply = socket.service.handle(&mut cx, method, params);
         for note in notes {
             hub.recorder.record(note);
+        }
+        if let Some(call) = asked {
+            hub.recorder.asked(call);
         }
         let why = || format!("an operator asked for it (process {}, user {})", peer.pid, peer.uid);
         (reply, end.then(why))

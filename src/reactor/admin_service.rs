@@ -8,6 +8,7 @@ use super::drain::CallCounts;
 use super::loop_commands::LoopCommand;
 use super::pending_replies::{PendingReplies, WaitEnd};
 use super::plugin_requests::PluginRequests;
+use super::recorder::CallAsked;
 use crate::engine::CommandSender;
 use crate::state::action::Note;
 use crate::state::call::{CallEnd, CallRequest};
@@ -70,6 +71,8 @@ pub(crate) struct AdminCx<'a> {
     pub(crate) fds: Fds,
     /// Notes to record.
     pub(crate) notes: &'a mut Vec<Note>,
+    /// A call to record.
+    pub(crate) asked: &'a mut Option<CallAsked>,
     /// Set to end the host.
     pub(crate) end: &'a mut bool,
     pub(super) pending: &'a mut PendingReplies,

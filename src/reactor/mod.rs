@@ -51,7 +51,7 @@ pub(crate) use loop_commands::{AdminCommand, LoopCommand, NewCall, PluginCommand
 pub(crate) use pending_replies::{Asker, WaitEnd};
 pub(crate) use plugin_requests::{ServiceRequest, Services};
 pub use recorder::LifecycleEvent;
-pub(crate) use recorder::{EventFilter, is_said};
+pub(crate) use recorder::{CallAsked, EventFilter, is_said};
 pub(crate) use runtime_folder::ADMIN_BACKLOG;
 pub(crate) use setup::{EndReason, Setup};
 pub(crate) use watchdog::OnHang;

@@ -5,11 +5,14 @@
 
 use crate::eventlog::{Correlation, Durability, Entry, EventLog, Ticket};
 use crate::state::action::{CallRecord, Note};
+use crate::state::plugin::PeerIdentity;
 use crate::sys::runtime_dir::{ADMIN_SOCKET, plugin_socket_path};
 use crossbeam_channel::{Sender, TrySendError};
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::event::{Component, EventKind, Level};
-use rpc_plugin_wire::{CallError, ErrorCode, Outcome};
+use rpc_plugin_wire::{CallError, ErrorCode, Outcome, PluginId};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -37,10 +40,57 @@ struct Subscriber {
     missed: u64,
 }
 
+/// A call that an operator asked for. There may be many: no [`Note`] is made that nobody reads, and it is not told which
+/// command asks, which its connection tells.
+pub(crate) struct CallAsked {
+    /// The request, in the record.
+    pub(crate) operation_id: String,
+    /// Plugin that is to be called, where it was named.
+    pub(crate) plugin_id: Option<PluginId>,
+    /// Capability that is to be called, where no plugin was named.
+    pub(crate) capability: Option<String>,
+    pub(crate) method: String,
+    /// Process that asks.
+    pub(crate) peer: PeerIdentity,
+}
+
+/// What [`CallAsked`] says beside the members that every event has.
+#[derive(Serialize)]
+struct CallAskedDetails {
+    action: &'static str,
+    peer_pid: u32,
+    peer_uid: u32,
+}
+
+impl CallAsked {
+    const MESSAGE: &str = "an operator asked for call";
+
+    fn details(&self) -> CallAskedDetails {
+        CallAskedDetails { action: "call", peer_pid: self.peer.pid, peer_uid: self.peer.uid }
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.capability.as_ref().map(|name| format!("capability {name}"))
+    }
+
+    /// For who subscribed to it.
+    fn note(&self) -> Note {
+        let mut note = Note::new(EventKind::AdminAction, CallAsked::MESSAGE).level(Level::Debug);
+        note = note.method(&self.method).by(Party::Client(self.peer.pid));
+        (note.plugin_id, note.operation_id) = (self.plugin_id.clone(), Some(self.operation_id.clone()));
+        (note.reason, note.details) = (self.reason(), serde_json::to_value(self.details()).ok());
+        note
+    }
+}
+
 /// The event log, and those who subscribed to what happens.
 pub(super) struct Recorder {
     log: EventLog,
     runtime_dir: PathBuf,
+    /// The path of the admin socket, as it is told.
+    admin_socket: String,
+    /// The details of the call that was asked for last: mostly the next one is from there too.
+    call_details: Option<(PeerIdentity, Box<RawValue>)>,
     subscribers: Vec<Subscriber>,
     /// Ticket of what was recorded last.
     last_ticket: Option<Ticket>,
@@ -48,7 +98,16 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(log: EventLog, runtime_dir: &Path) -> Recorder {
-        Recorder { log, runtime_dir: runtime_dir.to_owned(), subscribers: Vec::new(), last_ticket: None }
+        let admin_socket = runtime_dir.join(ADMIN_SOCKET).display().to_string();
+        let runtime_dir = runtime_dir.to_owned();
+        Recorder {
+            log,
+            runtime_dir,
+            admin_socket,
+            call_details: None,
+            subscribers: Vec::new(),
+            last_ticket: None,
+        }
     }
 
     pub(super) fn subscribe(&mut self, sender: Sender<LifecycleEvent>, wants: EventFilter) {
@@ -70,6 +129,28 @@ impl Recorder {
         let of_plugin = note.plugin_id.clone().map_or(Party::Program, Party::Plugin);
         let party = note.by.clone().unwrap_or(of_plugin);
         self.last_ticket = self.log.record_of(&party, entry_of(note, at, socket_path)).or(self.last_ticket);
+    }
+
+    /// Puts on record that an operator asked for a call.
+    pub(super) fn asked(&mut self, call: CallAsked) {
+        let at = SystemTime::now();
+        self.publish(at, (EventKind::AdminAction, Level::Debug), || call.note());
+        let (party, reason) = (Party::Client(call.peer.pid), call.reason());
+        if self.call_details.as_ref().is_none_or(|(peer, _)| *peer != call.peer) {
+            self.call_details = to_raw_value(&call.details()).ok().map(|details| (call.peer, details));
+        }
+        let details = self.call_details.as_ref().map(|(_, details)| details.clone());
+        let entry = Entry::new(EventKind::AdminAction)
+            .at(at)
+            .level(Level::Debug)
+            .message(CallAsked::MESSAGE)
+            .socket_path(self.admin_socket.clone())
+            .with(details, Entry::details)
+            .with(call.plugin_id, Entry::plugin)
+            .with(reason, Entry::reason)
+            .operation_id(call.operation_id)
+            .method(call.method);
+        self.last_ticket = self.log.record_of(&party, entry).or(self.last_ticket);
     }
 
     /// Puts a step of a call on record. Those that fail are for subscribers too.
@@ -141,9 +222,9 @@ impl Recorder {
     }
 
     /// The socket that an event is about: where a generation is awaited, or where operators ask.
-    fn socket_path(&self, note: &Note) -> Option<PathBuf> {
+    fn socket_path(&self, note: &Note) -> Option<String> {
         match (note.kind, &note.plugin_id) {
-            (EventKind::AdminAction | EventKind::AdminDenied, _) => Some(self.runtime_dir.join(ADMIN_SOCKET)),
+            (EventKind::AdminAction | EventKind::AdminDenied, _) => Some(self.admin_socket.clone()),
             (
                 EventKind::LaunchPrepared
                 | EventKind::ConnectionAwaited
@@ -153,7 +234,7 @@ impl Recorder {
                 | EventKind::Authenticated
                 | EventKind::AuthenticationFailed,
                 Some(id),
-            ) => Some(plugin_socket_path(&self.runtime_dir, id)),
+            ) => Some(plugin_socket_path(&self.runtime_dir, id).display().to_string()),
             _ => None,
         }
     }
@@ -202,7 +283,7 @@ fn said_of(kind: EventKind) -> &'static str {
     }
 }
 
-fn entry_of(note: Note, at: SystemTime, socket_path: Option<PathBuf>) -> Entry {
+fn entry_of(note: Note, at: SystemTime, socket_path: Option<String>) -> Entry {
     Entry::new(note.kind)
         .at(at)
         .message(note.message)
@@ -210,7 +291,7 @@ fn entry_of(note: Note, at: SystemTime, socket_path: Option<PathBuf>) -> Entry {
         .with(note.plugin_id, Entry::plugin)
         .with(note.generation, Entry::generation)
         .with(note.pid, Entry::pid)
-        .with(socket_path.map(|path| path.display().to_string()), Entry::socket_path)
+        .with(socket_path, Entry::socket_path)
         .with(note.operation_id, Entry::operation_id)
         .with(note.method, Entry::method)
         .with(note.error, Entry::error)
@@ -221,7 +302,9 @@ fn entry_of(note: Note, at: SystemTime, socket_path: Option<PathBuf>) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eventlog::LogOptions;
     use crossbeam_channel::bounded;
+    use std::time::Duration;
 
     #[test]
     fn a_subscriber_gets_what_it_wants_and_nothing_is_made_of_the_rest() {
@@ -244,5 +327,48 @@ mod tests {
         assert_eq!(events.try_recv().unwrap().note.message, "it waits again");
         recorder.record(Note::new(EventKind::Awaited, "it waits"));
         assert_eq!(events.try_recv().unwrap().missed, 1);
+    }
+
+    #[test]
+    fn a_call_of_an_operator_is_on_record_as_its_note_would_be_and_no_note_is_made_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EventLog::start(folder.path(), &LogOptions::default()).unwrap();
+        let mut recorder = Recorder::new(log, folder.path());
+        let call = |pid, plugin: Option<&str>| CallAsked {
+            operation_id: "7.1".to_owned(),
+            plugin_id: plugin.map(|id| id.parse().unwrap()),
+            capability: plugin.is_none().then(|| "kv".to_owned()),
+            method: "kv.get \"x\"".to_owned(),
+            peer: PeerIdentity { pid, uid: 1000 },
+        };
+        let calls = [(1, None), (1, None), (2, None), (1, Some("p")), (2, Some("p"))];
+        let mut notes = Vec::new();
+        for (pid, plugin) in calls {
+            notes.push(call(pid, plugin).note());
+            recorder.asked(call(pid, plugin));
+        }
+        for note in notes {
+            recorder.record(note);
+        }
+        assert!(recorder.log().flush(Duration::from_secs(60)));
+        for (owner, lines) in [(".", 6), ("p", 4)] {
+            let text = std::fs::read_to_string(folder.path().join(owner).join("events.jsonl")).unwrap();
+            let without_number = |line: &str| {
+                let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+                let members = line.as_object_mut().unwrap();
+                assert!(members.remove("time").is_some() && members.remove("seq").is_some());
+                line.to_string()
+            };
+            let read: Vec<String> = text.lines().map(without_number).collect();
+            assert_eq!(read.len(), lines, "{text}");
+            let (asked, noted) = read.split_at(lines / 2);
+            assert_eq!(asked, noted);
+            assert!(read[0].contains("admin.sock") && read[0].contains("\"peer_pid\":1"), "{text}");
+        }
+        // Who does not want events of its level has none made.
+        let (sender, events) = bounded(1);
+        recorder.subscribe(sender, |_, level| level > Level::Debug);
+        recorder.asked(call(1, None));
+        assert!(events.is_empty());
     }
 }

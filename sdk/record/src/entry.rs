@@ -11,8 +11,9 @@ use crate::cut::{ESCAPE_FACTOR, cut, escaped_len};
 use crate::time::write_time;
 use rpc_plugin_wire::event::{Component, EventKind, Level};
 use rpc_plugin_wire::ident::capability_of;
+use rpc_plugin_wire::json::write_json;
 use rpc_plugin_wire::{Generation, PluginId};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
@@ -190,7 +191,7 @@ impl Entry {
 
     /// The same from a value.
     pub fn details_of(self, details: &serde_json::Value) -> Entry {
-        Entry { details: RawValue::from_string(details.to_string()).ok(), ..self }
+        Entry { details: to_raw_value(details).ok(), ..self }
     }
 
     /// Details of one number, without building JSON for it.
@@ -352,7 +353,8 @@ fn key(out: &mut Vec<u8>, name: &str) {
 
 fn number(out: &mut Vec<u8>, name: &str, value: u64) {
     key(out, name);
-    let _ = write!(out, "{value}");
+    // A number always has a JSON form.
+    let _ = write_json(out, &value);
 }
 
 /// A text that needs no escaping.
@@ -366,7 +368,7 @@ fn plain(out: &mut Vec<u8>, name: &str, value: &str) {
 fn string(out: &mut Vec<u8>, name: &str, value: &str) {
     key(out, name);
     // A text always has a JSON form, and memory takes it.
-    let _ = serde_json::to_writer(&mut *out, value);
+    let _ = write_json(out, value);
 }
 
 fn text(out: &mut Vec<u8>, name: &str, value: Option<&Text>) {
