@@ -51,7 +51,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `daemon` (default) | the two programs, with `compress` |
-//! | `package` (default) | `rpcpluginctl package`: manifests of packages |
+//! | `package` (default) | packages: manifests, and the store that they are imported into; with `daemon` the commands |
 //! | `compress` | files of the record are packed ([`LogOptions::compress`](host::LogOptions)) |
 //! | `anyhow` | errors of services are made of `anyhow::Error`s with their codes, and become one by `?` |
 //! | `internals` | for this repository's own tests, without any promise: private modules are public |
@@ -90,6 +90,11 @@ pub mod eventlog;
 #[cfg(not(feature = "internals"))]
 #[allow(dead_code, unreachable_pub, unused_imports)]
 mod eventlog;
+#[cfg(all(feature = "package", feature = "internals"))]
+pub mod package;
+#[cfg(all(feature = "package", not(feature = "internals")))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod package;
 #[cfg(feature = "internals")]
 pub mod state;
 #[cfg(not(feature = "internals"))]
@@ -103,18 +108,15 @@ mod sys;
 
 mod engine;
 pub mod host;
-#[cfg(feature = "package")]
-#[allow(unreachable_pub)]
-mod package;
 #[cfg(feature = "daemon")]
 #[doc(hidden)]
 pub mod programs;
 mod reactor;
-#[cfg(feature = "daemon")]
+#[cfg(any(feature = "daemon", feature = "package"))]
 #[allow(unreachable_pub)]
 #[cfg_attr(
-    not(feature = "package"),
-    allow(dead_code, unused_imports, reason = "manifests are read with it too")
+    not(all(feature = "daemon", feature = "package")),
+    allow(dead_code, unused_imports, reason = "the daemon's configuration and manifests are read with it")
 )]
 mod settings;
 mod threads;

@@ -113,6 +113,9 @@ fn shown(package: &PackageFolder, signature: &Signature, colour: bool) -> String
     let plugins = manifest.requires.plugins.iter();
     rows.extend(plugins.map(|(id, range)| ("requires", format!("plugin {id} {range}").into())));
     rows.push(("start", manifest.start.to_string().into()));
+    if !manifest.can_roll_back {
+        rows.push(("rollback", "not by itself".into()));
+    }
     rows.extend(limits(manifest).map(|(name, value)| ("limit", format!("{name} {value}").into())));
     rows.extend(settings(manifest).map(|(name, value)| ("setting", format!("{name} {value}").into())));
     let files = text::count(manifest.files.len() as u64, "file");
@@ -192,6 +195,7 @@ fn document(package: &PackageFolder, signature: &Signature) -> Value {
         "capabilities": manifest.capabilities.lines(),
         "limits": manifest.limits,
         "start": manifest.start.to_string(),
+        "rollback": manifest.can_roll_back,
         "settings": settings(manifest).collect::<std::collections::BTreeMap<_, _>>(),
         "files": manifest.files.len(),
         "bytes": package.bytes,

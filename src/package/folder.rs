@@ -1,6 +1,6 @@
 //! A package's folder held against its manifest: what is missing, not listed, or something else.
 //!
-//! What it deliberately does not do: execute, copy or trust anything; say who may change the folder meanwhile.
+//! What it deliberately does not do: execute or trust anything; say who may change the folder meanwhile.
 //!
 //! What always holds: nothing but regular files and folders is opened, and no link is followed, whoever puts one there
 //! meanwhile: everything is opened from the descriptor of the folder that it is in. Of what is wrong the first [`FAULTS_MAX`]
@@ -12,29 +12,29 @@ use super::path::PackagePath;
 use super::signature::SIGNATURE_BYTES_MAX;
 use crate::state::config_error::{ConfigErrors, quoted};
 use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
-use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Most faults that are told in full.
-pub const FAULTS_MAX: usize = 20;
+pub(super) const FAULTS_MAX: usize = 20;
 /// Largest file of a package. Bytes.
-pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+pub(super) const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Most bytes of a package's files together.
-pub const PACKAGE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+pub(super) const PACKAGE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// Most entries that are looked at in one folder of a package and below.
 const ENTRIES_MAX: usize = 20_000;
 /// Deepest folder below a package's.
 const DEPTH_MAX: usize = 32;
 /// What is read at once. Bytes.
-const PIECE_BYTES: usize = 64 * 1024;
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// A folder that is as its manifest says.
 #[derive(Debug)]
@@ -119,70 +119,146 @@ pub fn shown_path(path: &Path) -> String {
 /// # Errors
 /// What is wrong, all at once: first with the manifest, then with the files.
 pub fn read_folder(folder: &Path) -> Result<PackageFolder, FolderFaults> {
-    let path = PathBuf::from(shown_path(&folder.join(MANIFEST_NAME)));
-    let unreadable = |error| FolderFaults::Unreadable(path.clone(), error);
+    let unreadable =
+        |errno: Errno| FolderFaults::Unreadable(shown_path(&folder.join(MANIFEST_NAME)).into(), errno.into());
     let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = open(folder, flags, Mode::empty()).map_err(|errno| unreadable(errno.into()))?;
-    let bytes = read_bounded(root.as_fd(), MANIFEST_NAME, MANIFEST_BYTES_MAX).map_err(unreadable)?;
-    let manifest = Manifest::read(&path, &bytes).map_err(FolderFaults::Manifest)?;
-    let mut found = FolderContent::default();
-    found.walk(open_folder(root.as_fd(), c"."), "", 0);
-    let signature = found.read_signature(root.as_fd());
-    let files = std::mem::take(&mut found.files);
-    for path in manifest.files.keys().filter(|path| !files.contains_key(*path)) {
-        found.fault(format!("{}: is missing, and listed in \"files\"", quoted(path.as_str())));
+    let package = OpenPackage::read(open(folder, flags, Mode::empty()).map_err(unreadable)?, folder)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    package.check(&mut |path, expected, stamp| {
+        let (_, seen) = package.read_file(path, stamp.length, &mut piece, &mut |_| Ok(()))?;
+        if seen == *expected { Ok(()) } else { Err(other_content(seen, expected)) }
+    })?;
+    Ok(PackageFolder {
+        digest: package.digest(),
+        bytes: package.bytes(),
+        manifest: package.manifest,
+        manifest_bytes: package.manifest_bytes,
+        signature: package.signature,
+    })
+}
+
+/// What is said of a file that is not as it is listed.
+pub(super) fn other_content(seen: Digest, expected: &Digest) -> io::Error {
+    io::Error::other(format!("has SHA-256 {seen}, and {expected} is listed"))
+}
+
+/// A package in an open folder: its manifest and signature, each read once, and which files it has.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OpenPackage {
+    /// What its manifest says.
+    pub manifest: Manifest,
+    /// The manifest as it was read.
+    pub manifest_bytes: Vec<u8>,
+    /// The signature as it was read, if there is one.
+    pub signature: Option<Vec<u8>>,
+    root: OwnedFd,
+    content: FolderContent,
+}
+
+impl OpenPackage {
+    /// Reads the manifest and the signature of an open folder, and looks which files are in it; `path` is what it is called.
+    ///
+    /// # Errors
+    /// What is wrong with the manifest. What is wrong with the files is told by [`OpenPackage::check`].
+    pub fn read(root: OwnedFd, path: &Path) -> Result<OpenPackage, FolderFaults> {
+        let path = PathBuf::from(shown_path(&path.join(MANIFEST_NAME)));
+        let manifest_bytes = read_bounded(root.as_fd(), MANIFEST_NAME, MANIFEST_BYTES_MAX)
+            .map_err(|error| FolderFaults::Unreadable(path.clone(), error))?;
+        let manifest = Manifest::read(&path, &manifest_bytes).map_err(FolderFaults::Manifest)?;
+        let mut content = FolderContent::default();
+        content.walk(open_folder(root.as_fd(), c"."), "", 0);
+        let signature = content.read_signature(root.as_fd());
+        Ok(OpenPackage { manifest, manifest_bytes, signature, root, content })
     }
-    let listed = files.iter().filter(|(path, _)| manifest.files.contains_key(*path));
-    let bytes_of_files = listed.fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
-    let is_too_large = bytes_of_files > PACKAGE_BYTES_MAX;
-    if is_too_large {
-        found.fault(format!(
-            "the files have {bytes_of_files} bytes together, {PACKAGE_BYTES_MAX} are the most; none was read"
-        ));
+
+    /// That of the manifest's bytes, which stands for the whole package.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.manifest_bytes)
     }
-    let mut entrypoint_mode = None;
-    for (path, length) in &files {
-        let Some(expected) = manifest.files.get(path) else {
-            found.fault(format!("{}: is not listed in \"files\"", quoted(path.as_str())));
-            continue;
-        };
-        if *length > FILE_BYTES_MAX {
-            found.fault(format!(
-                "{}: has {length} bytes, {FILE_BYTES_MAX} are the most; it was not read",
-                quoted(path.as_str())
-            ));
-            continue;
+
+    /// The listed files together, as they were found. Bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let listed = self.content.files.iter().filter(|(path, _)| self.manifest.files.contains_key(*path));
+        listed.fold(0, |sum, (_, stamp)| sum.saturating_add(stamp.length))
+    }
+
+    /// The listed files that were found, with what each has to be.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&PackagePath, &Digest, &FileStamp)> {
+        let files = self.content.files.iter();
+        files.filter_map(|(path, stamp)| Some((path, self.manifest.files.get(path)?, stamp)))
+    }
+
+    /// Looks whether its files are those that the manifest lists; `read` looks at one, and says what is wrong with it. It is
+    /// not asked about a file that is not listed or too large, nor if all together are.
+    ///
+    /// # Errors
+    /// What is wrong, all at once.
+    pub(super) fn check(
+        &self,
+        read: &mut dyn FnMut(&PackagePath, &Digest, &FileStamp) -> io::Result<()>,
+    ) -> Result<(), FolderFaults> {
+        let OpenPackage { manifest, content: FolderContent { files, .. }, .. } = self;
+        let mut faults = self.content.faults.clone();
+        for path in manifest.files.keys().filter(|path| !files.contains_key(*path)) {
+            faults.add(format!("{}: is missing, and listed in \"files\"", quoted(path.as_str())));
         }
+        let bytes = self.bytes();
+        let is_too_large = bytes > PACKAGE_BYTES_MAX;
         if is_too_large {
-            continue;
+            faults.add(format!(
+                "the files have {bytes} bytes together, {PACKAGE_BYTES_MAX} are the most; none was read"
+            ));
         }
-        match read_file(root.as_fd(), path.as_str(), *length) {
-            Ok((seen, mode)) => {
-                if *path == manifest.entrypoint {
-                    entrypoint_mode = Some(mode);
-                }
-                if seen != *expected {
-                    let path = quoted(path.as_str());
-                    found.fault(format!("{path}: has SHA-256 {seen}, and {expected} is listed"));
+        for (path, stamp) in files {
+            let Some(expected) = manifest.files.get(path) else {
+                faults.add(format!("{}: is not listed in \"files\"", quoted(path.as_str())));
+                continue;
+            };
+            if stamp.length > FILE_BYTES_MAX {
+                faults.add(format!(
+                    "{}: has {} bytes, {FILE_BYTES_MAX} are the most; it was not read",
+                    quoted(path.as_str()),
+                    stamp.length
+                ));
+            } else if !is_too_large && let Err(error) = read(path, expected, stamp) {
+                faults.add(format!("{}: {error}", quoted(path.as_str())));
+            }
+        }
+        if files.get(&manifest.entrypoint).is_some_and(|stamp| !stamp.is_executable()) {
+            let entrypoint = quoted(manifest.entrypoint.as_str());
+            faults.add(format!("{entrypoint}: is the entrypoint, and not executable; chmod a+x it"));
+        }
+        if faults.told.is_empty() { Ok(()) } else { Err(FolderFaults::Files(faults.told, faults.more)) }
+    }
+
+    /// Reads a file of so many bytes, handing on what is read, and says what file it was and which digest it has.
+    pub(super) fn read_file(
+        &self,
+        path: &PackagePath,
+        length: u64,
+        piece: &mut [u8],
+        take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<(FileStamp, Digest)> {
+        let file = open_file(self.root.as_fd(), path.as_str())?;
+        let stamp = FileStamp::of(&fstat(&file)?);
+        // One byte more tells that it has grown, and no more than that is read of what grows on.
+        let (mut file, mut hasher, mut count) = (file.take(length + 1), Hasher::default(), 0);
+        loop {
+            match file.read(piece)? {
+                0 if count == length => return Ok((stamp, hasher.finish())),
+                0 => return Err(io::Error::other("it was changed while it was read")),
+                read => {
+                    count += read as u64;
+                    let read = piece.get(..read).unwrap_or_default();
+                    hasher.update(read);
+                    take(read)?;
                 }
             }
-            Err(error) => found.fault(format!("{}: {error}", quoted(path.as_str()))),
         }
     }
-    if entrypoint_mode.is_some_and(|mode| mode & 0o111 == 0) {
-        let entrypoint = quoted(manifest.entrypoint.as_str());
-        found.fault(format!("{entrypoint}: is the entrypoint, and not executable; chmod a+x it"));
-    }
-    if !found.faults.is_empty() {
-        return Err(FolderFaults::Files(found.faults, found.more));
-    }
-    Ok(PackageFolder {
-        digest: Digest::of(&bytes),
-        manifest,
-        bytes: bytes_of_files,
-        manifest_bytes: bytes,
-        signature,
-    })
 }
 
 /// A file in a folder, which may have so many bytes.
@@ -195,43 +271,64 @@ fn read_bounded(folder: BorrowedFd<'_>, name: &str, bytes_max: usize) -> io::Res
     Ok(bytes)
 }
 
-/// The digest and the mode of a file of so many bytes.
-fn read_file(folder: BorrowedFd<'_>, path: &str, length: u64) -> io::Result<(Digest, u32)> {
-    let file = open_file(folder, path)?;
-    let mode = file.metadata()?.mode();
-    // One byte more tells that it has grown, and no more than that is read of what grows on.
-    let (mut file, mut hasher, mut count) = (file.take(length + 1), Hasher::default(), 0);
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match file.read(&mut piece)? {
-            0 if count == length => return Ok((hasher.finish(), mode)),
-            0 => return Err(io::Error::other("it was changed while it was read")),
-            read => {
-                count += read as u64;
-                hasher.update(piece.get(..read).unwrap_or_default());
-            }
+/// Which file was found under a name, and in what state: another one, or one that was written to, has another stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) length: u64,
+    /// Status change (inode(7)): seconds and nanoseconds.
+    pub(super) changed: (i64, i64),
+    mode: u32,
+}
+
+impl FileStamp {
+    pub(super) fn of(stat: &FileStat) -> FileStamp {
+        FileStamp {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            length: u64::try_from(stat.st_size).unwrap_or_default(),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+            mode: stat.st_mode,
+        }
+    }
+
+    /// Whether anybody may execute it.
+    pub(super) fn is_executable(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
+}
+
+/// Faults: the first [`FAULTS_MAX`], and how many more there are.
+#[derive(Debug, Clone, Default)]
+struct Faults {
+    told: Vec<String>,
+    more: usize,
+}
+
+impl Faults {
+    fn add(&mut self, fault: String) {
+        if self.told.len() < FAULTS_MAX {
+            self.told.push(fault);
+        } else {
+            self.more += 1;
         }
     }
 }
 
 /// What is in a folder and below.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct FolderContent {
-    /// Regular files and their lengths, the manifest and its signature aside.
-    files: BTreeMap<PackagePath, u64>,
+    /// Regular files, the manifest and its signature aside.
+    files: BTreeMap<PackagePath, FileStamp>,
     has_signature: bool,
     entries: usize,
-    faults: Vec<String>,
-    more: usize,
+    faults: Faults,
 }
 
 impl FolderContent {
     fn fault(&mut self, fault: String) {
-        if self.faults.len() < FAULTS_MAX {
-            self.faults.push(fault);
-        } else {
-            self.more += 1;
-        }
+        self.faults.add(fault);
     }
 
     /// The signature beside the manifest, if there is one.
@@ -296,9 +393,8 @@ impl FolderContent {
             } else if below.is_empty() && path == SIGNATURE_NAME {
                 self.has_signature = true;
             } else if !below.is_empty() || path != MANIFEST_NAME {
-                let length = u64::try_from(stat.st_size).unwrap_or_default();
                 match name.to_str().map(|_| PackagePath::new(&path)) {
-                    Ok(Ok(path)) => drop(self.files.insert(path, length)),
+                    Ok(Ok(path)) => drop(self.files.insert(path, FileStamp::of(&stat))),
                     Ok(Err(problem)) => self.fault(problem),
                     Err(_) => self.fault(format!("{}: its name is not UTF-8", quoted(&path))),
                 }

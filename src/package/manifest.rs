@@ -42,7 +42,7 @@ const REQUIRES_MAX: usize = 64;
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// Its members, in the order of the page.
-pub(super) const KEYS: [&str; 17] = [
+pub(super) const KEYS: [&str; 18] = [
     "manifest",
     "id",
     "version",
@@ -58,6 +58,7 @@ pub(super) const KEYS: [&str; 17] = [
     "capabilities",
     "limits",
     "start",
+    "rollback",
     "settings",
     "files",
 ];
@@ -152,6 +153,8 @@ pub struct Manifest {
     pub limits: BTreeMap<&'static str, u64>,
     /// When it is started.
     pub start: StartMode,
+    /// Whether the version before may be launched again where this one is not kept: it can do with the data of this one.
+    pub can_roll_back: bool,
     /// Its files, all but the manifest and its signature.
     pub files: BTreeMap<PackagePath, Digest>,
 }
@@ -204,6 +207,7 @@ fn read<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Option<Manifest> {
     let limits = object.take("limits").map(|node| limits_of(source, &node)).unwrap_or_default();
     let start =
         object.take("start").map_or(Some(StartMode::Auto), |node| word_of(source, &node, StartMode::ALL));
+    let can_roll_back = object.take("rollback").map_or(Some(true), |node| source.boolean(&node));
     let files = files_of(source, node, &mut object);
     if let (Some(files), Some((entrypoint, at))) = (&files, &entrypoint)
         && !files.contains_key(entrypoint)
@@ -225,6 +229,7 @@ fn read<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Option<Manifest> {
         capabilities,
         limits,
         start: start?,
+        can_roll_back: can_roll_back?,
         files: files?,
     })
 }

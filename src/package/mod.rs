@@ -1,7 +1,7 @@
 //! Packages: a folder with a plugin in it, and the manifest that says what it is and what it wants.
 //!
-//! What this room is for: reading a manifest (pure), and holding a folder against it (thin). What it deliberately does not
-//! do: launch anything, or enforce what a manifest asks for.
+//! What this room is for: reading a manifest (pure), holding a folder against it, and keeping what was imported (thin). What it
+//! deliberately does not do: launch anything, or enforce what a manifest asks for.
 
 pub mod capabilities;
 pub mod digest;
@@ -12,10 +12,13 @@ pub mod path;
 pub mod publisher;
 mod read_capabilities;
 pub mod signature;
+#[allow(unreachable_pub, reason = "other tests have it by its path")]
 mod signer;
+pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 pub mod version;
 
-pub use folder::{PackageFolder, read_folder, shown_path};
+pub use folder::{FolderFaults, OpenPackage, PackageFolder, read_folder, shown_path};
 pub use manifest::Manifest;

@@ -14,6 +14,7 @@ use super::manifest::{MANIFEST_NAME, Manifest, SIGNATURE_NAME};
 use super::signature::{PublicKey, SignatureError, Signed, claimed_key, verify};
 use crate::state::config_error::quoted;
 use rpc_plugin_wire::PluginId;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -111,7 +112,8 @@ impl TrustedKey {
 }
 
 /// Who published a package.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Publisher {
     /// The holder of this key.
     Key(PublicKey),
@@ -147,6 +149,20 @@ impl fmt::Display for Publisher {
             Publisher::Key(key) => write!(f, "minisign:{key}"),
             Publisher::Unsigned(digest) => write!(f, "sha256:{digest}"),
         }
+    }
+}
+
+impl From<Publisher> for String {
+    fn from(publisher: Publisher) -> String {
+        publisher.to_string()
+    }
+}
+
+impl TryFrom<String> for Publisher {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Publisher, String> {
+        text.parse()
     }
 }
 

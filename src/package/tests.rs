@@ -50,6 +50,7 @@ fn whole() -> Value {
         },
         "limits": {"memory": "64MiB", "processes": 4, "cpu_percent": 50, "open_files": 64, "file_size": 0, "core": 0},
         "start": "on-demand",
+        "rollback": false,
         "settings": {"restart": "on-failure", "hello_timeout": "2s", "calls_in_flight_max": 16},
         "files": {"bin/kv": DIGEST, "share/words.txt": DIGEST}
     })
@@ -85,6 +86,7 @@ fn every_member_is_read() {
     assert_eq!((read.kind.as_deref(), read.language.as_deref()), (Some("store"), Some("rust")));
     assert_eq!(read.about.license.as_deref(), Some("MIT"));
     assert_eq!((read.entrypoint.as_str(), read.start), ("bin/kv", StartMode::OnDemand));
+    assert!(!read.can_roll_back);
     assert_eq!(read.config.args, ["--store", "kv.json"]);
     assert_eq!(read.config.env, [("KV_MODE".into(), "fast".into())]);
     assert_eq!(read.config.interfaces["kv"], [1, 2]);
@@ -119,7 +121,7 @@ fn what_is_omitted_is_denied_or_the_default() {
     let read = read(&least().to_string()).unwrap();
     assert_eq!(read.capabilities.lines(), Vec::<String>::new());
     assert_eq!((read.start, read.settings.len(), read.limits.len()), (StartMode::Auto, 0, 0));
-    assert!(read.kind.is_none() && read.requires.plugins.is_empty());
+    assert!(read.kind.is_none() && read.requires.plugins.is_empty() && read.can_roll_back);
 }
 
 /// Manifests of which a member is wrong, each with what is said of it.
@@ -153,6 +155,7 @@ fn wrong_members() -> Vec<(Value, &'static str)> {
         (with("/entrypoint", json!("/bin/sh")), "is absolute"),
         (with("/entrypoint", json!("../kv")), "may not climb"),
         (with("/entrypoint", json!("bin/other")), "\"bin/other\" is not one of its files"),
+        (with("/rollback", json!("no")), "key \"rollback\": is a string"),
         (with("/args", json!("x")), "is a string; allowed: an array"),
         (with("/args", json!([1])), "key \"args[0]\""),
         (with("/args", json!(["a\u{0}b"])), "contains a NUL character"),

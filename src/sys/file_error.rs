@@ -35,7 +35,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    pub(super) fn new(operation: &'static str, path: &Path, errno: Errno) -> FileError {
+    pub(crate) fn new(operation: &'static str, path: &Path, errno: Errno) -> FileError {
         FileError { operation, path: path.to_owned(), errno }
     }
 

@@ -12,13 +12,13 @@ use super::file_error::FileError;
 use super::folder::{kind, permissions};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,13 @@ pub enum PrivateFolderError {
         mode: u32,
         /// Whether it can have been meant for this: it is empty, or a host's already, and not sticky.
         is_meant: bool,
+    },
+    /// Group or others can write to a folder that they may pass through.
+    Writable {
+        /// The folder.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
     },
     /// A system call failed.
     File(FileError),
@@ -88,6 +95,14 @@ impl fmt::Display for PrivateFolderError {
                     write!(f, "choose one that does not exist yet, such as {path}/rpcplugind: it is made so")
                 }
             }
+            PrivateFolderError::Writable { path, mode } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "folder {path} has mode {mode:04o}; expected no write permission for group and others; \
+                     run `chmod go-w {path}`"
+                )
+            }
             PrivateFolderError::File(error) => error.fmt(f),
         }
     }
@@ -113,18 +128,12 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// Says what is wrong with the folder that is there, or what failed.
-    pub(super) fn open_or_create(
+    pub(crate) fn open_or_create(
         parent: &OwnedFd,
         name: &OsStr,
         path: &Path,
     ) -> Result<PrivateFolder, PrivateFolderError> {
-        match mkdirat(parent, name, Mode::S_IRWXU) {
-            // The umask may have taken permissions from the owner too.
-            Ok(()) => fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink)
-                .map_err(|errno| FileError::new("chmod", path, errno))?,
-            Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(FileError::new("make folder", path, errno).into()),
-        }
+        create(parent, name, path, Mode::S_IRWXU)?;
         PrivateFolder::open(parent, name, path)
     }
 
@@ -134,23 +143,13 @@ impl PrivateFolder {
         name: &OsStr,
         path: &Path,
     ) -> Result<PrivateFolder, PrivateFolderError> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = openat(parent, name, flags, Mode::empty()).map_err(|errno| match errno {
-            Errno::ENOTDIR | Errno::ELOOP => PrivateFolderError::NotAFolder(path.to_owned()),
-            errno => FileError::new("open folder", path, errno).into(),
-        })?;
-        let stat = fstat(&fd).map_err(|errno| FileError::new("look at", path, errno))?;
-        let uid = nix::unistd::geteuid().as_raw();
-        if stat.st_uid != uid {
-            return Err(PrivateFolderError::Owner { path: path.to_owned(), owner: stat.st_uid, uid });
-        }
-        let mode = permissions(&stat);
+        let (fd, mode) = open_own(parent, name, path)?;
+        let folder = PrivateFolder { fd: Arc::new(fd), path: path.to_owned() };
         if mode & 0o077 != 0 {
-            let folder = PrivateFolder { fd: Arc::new(fd), path: path.to_owned() };
             let is_meant = mode & 0o1000 == 0 && folder.is_unused_or_ours();
             return Err(PrivateFolderError::Mode { path: folder.path, mode, is_meant });
         }
-        Ok(PrivateFolder { fd: Arc::new(fd), path: path.to_owned() })
+        Ok(folder)
     }
 
     /// Whether nothing is in it, or what a host leaves in a runtime folder.
@@ -171,13 +170,11 @@ impl PrivateFolder {
 
     /// Opens a regular file of this folder, never a link, a pipe or the like.
     pub(super) fn open_file(&self, name: &str, flags: OFlag) -> Result<File, Errno> {
-        let always = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let fd = openat(self.fd(), name, flags | always, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        if kind(&fstat(&fd)?) == SFlag::S_IFREG { Ok(fd.into()) } else { Err(Errno::EINVAL) }
+        open_regular(self.fd(), name, flags)
     }
 
     /// The whole content of a small file; `None` if there is no such file. More than `bytes_max` is `EFBIG`.
-    pub(super) fn read(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, FileError> {
+    pub(crate) fn read(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, FileError> {
         let path = self.path.join(name);
         let file = match self.open_file(name, OFlag::O_RDONLY) {
             Ok(file) => file,
@@ -193,8 +190,23 @@ impl PrivateFolder {
         Ok(Some(content))
     }
 
+    /// Gives a file another content, on the disk, whether there was one or not. Whoever reads it, also after a crash, sees the
+    /// old content or the new one.
+    pub(crate) fn replace(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
+        let new = format!("{name}.new");
+        let path = self.path.join(&new);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+        let mut file = self.open_file(&new, flags).map_err(|errno| FileError::new("make", &path, errno))?;
+        file.write_all(content).map_err(|error| FileError::io("write", &path, &error))?;
+        file.sync_all().map_err(|error| FileError::io("sync", &path, &error))?;
+        let path = self.path.join(name);
+        renameat(self.fd(), new.as_str(), self.fd(), name)
+            .map_err(|errno| FileError::new("rename to", &path, errno))?;
+        fsync(self.fd()).map_err(|errno| FileError::new("sync", &self.path, errno))
+    }
+
     /// Removes a file if it is there, and says whether it was.
-    pub(super) fn remove(&self, name: &str) -> Result<bool, FileError> {
+    pub(crate) fn remove(&self, name: &str) -> Result<bool, FileError> {
         match unlinkat(self.fd(), name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
@@ -203,7 +215,7 @@ impl PrivateFolder {
     }
 
     /// What is in the folder: names and kinds, links as such.
-    pub(super) fn entries(&self) -> Result<Vec<(OsString, SFlag)>, FileError> {
+    pub(crate) fn entries(&self) -> Result<Vec<(OsString, SFlag)>, FileError> {
         let fail = |errno| FileError::new("list", &self.path, errno);
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = Dir::openat(self.fd(), ".", flags, Mode::empty()).map_err(fail)?;
@@ -227,6 +239,43 @@ impl PrivateFolder {
     pub(super) fn look_at(&self, name: &OsStr) -> Result<FileStat, Errno> {
         fstatat(self.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
+}
+
+/// Makes a folder of that mode in an open one, unless it is there.
+pub(super) fn create(parent: &OwnedFd, name: &OsStr, path: &Path, mode: Mode) -> Result<(), FileError> {
+    match mkdirat(parent, name, mode) {
+        // The umask may have taken permissions away.
+        Ok(()) => fchmodat(parent, name, mode, FchmodatFlags::FollowSymlink)
+            .map_err(|errno| FileError::new("chmod", path, errno)),
+        Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(FileError::new("make folder", path, errno)),
+    }
+}
+
+/// Opens the folder `name` in an open one, which has to be our effective user's, and gives its permission bits.
+pub(super) fn open_own(
+    parent: &OwnedFd,
+    name: &OsStr,
+    path: &Path,
+) -> Result<(OwnedFd, u32), PrivateFolderError> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = openat(parent, name, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::ENOTDIR | Errno::ELOOP => PrivateFolderError::NotAFolder(path.to_owned()),
+        errno => FileError::new("open folder", path, errno).into(),
+    })?;
+    let stat = fstat(&fd).map_err(|errno| FileError::new("look at", path, errno))?;
+    let uid = nix::unistd::geteuid().as_raw();
+    if stat.st_uid != uid {
+        return Err(PrivateFolderError::Owner { path: path.to_owned(), owner: stat.st_uid, uid });
+    }
+    Ok((fd, permissions(&stat)))
+}
+
+/// Opens a regular file of an open folder, never a link, a pipe or the like.
+pub(super) fn open_regular(folder: &OwnedFd, name: &str, flags: OFlag) -> Result<File, Errno> {
+    let always = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let fd = openat(folder, name, flags | always, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    if kind(&fstat(&fd)?) == SFlag::S_IFREG { Ok(fd.into()) } else { Err(Errno::EINVAL) }
 }
 
 #[cfg(test)]

@@ -11,26 +11,23 @@
 
 use super::file_error::FileError;
 use super::folder::{FolderError, FolderProblem, Trust, open_trusted};
+use super::folder_lock::{self, LOCK, LockError};
 use super::host_identity::HostIdentity;
 use super::listener::{SocketPathError, check_path};
 use super::private_folder::{PrivateFolder, PrivateFolderError};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::Flock;
 use nix::sys::stat::{FileStat, fstat};
 use rpc_plugin_wire::PluginId;
 pub use rpc_plugin_wire::ident::ADMIN_SOCKET;
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-const LOCK: &str = "lock";
 /// The folder of the record's sinks.
 pub const SINKS: &str = "sinks";
-/// A pid and a line end. Bytes.
-const LOCK_BYTES_MAX: usize = 32;
 
 /// `RUNTIME/ID/ID.sock`.
 #[must_use]
@@ -252,25 +249,10 @@ fn is_file(file: impl AsFd, stat: &FileStat) -> bool {
 }
 
 fn lock(folder: &PrivateFolder) -> Result<Flock<File>, RuntimeDirError> {
-    let path = folder.path().join(LOCK);
-    let fail = |operation, errno| RuntimeDirError::Lock(FileError::new(operation, &path, errno));
-    let file = folder.open_file(LOCK, OFlag::O_RDWR | OFlag::O_CREAT).map_err(|errno| fail("open", errno))?;
-    let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((_, Errno::EWOULDBLOCK)) => {
-            let pid = folder.read(LOCK, LOCK_BYTES_MAX).ok().flatten();
-            let pid = pid.and_then(|content| String::from_utf8(content).ok()?.trim().parse().ok());
-            return Err(RuntimeDirError::Locked { path: folder.path().to_owned(), pid });
-        }
-        Err((_, errno)) => return Err(fail("lock", errno)),
-    };
-    let write = |file: &mut File| {
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())
-    };
-    write(&mut lock)
-        .map_err(|error| fail("write", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))?;
-    Ok(lock)
+    folder_lock::lock(folder.fd(), folder.path()).map_err(|error| match error {
+        LockError::Held(pid) => RuntimeDirError::Locked { path: folder.path().to_owned(), pid },
+        LockError::File(error) => RuntimeDirError::Lock(error),
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("eventlog", &["state", "threads", "sys"]),
     ("cli", &[]),
     ("settings", &["state"]),
-    ("package", &["state", "settings"]),
+    ("package", &["state", "settings", "sys"]),
     ("engine", &["state"]),
     ("reactor", &["state", "threads", "sys", "eventlog", "engine"]),
     ("host", &["state", "threads", "sys", "reactor", "engine", "eventlog"]),
