@@ -5,6 +5,7 @@
 use super::config::Config;
 use crate::host::{LogSink, PluginConfig, SinkTarget};
 use crate::sys::executable::{self, Format};
+use crate::sys::executable_digest::{DigestCache, ExpectedDigest, check};
 use nix::unistd::{AccessFlags, access};
 use std::path::Path;
 
@@ -16,7 +17,8 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
 }
 
 fn of_plugin(config: &PluginConfig) -> Vec<String> {
-    let found = [of_executable(&config.executable), of_folder(&config.working_folder)];
+    let executable = of_executable(&config.executable).or_else(|| of_digest(config));
+    let found = [executable, of_folder(&config.working_folder)];
     found.into_iter().flatten().map(|problem| format!("plugin {}: {problem}", config.id)).collect()
 }
 
@@ -43,6 +45,13 @@ fn of_executable(path: &Path) -> Option<String> {
              the `#!` line"
         )),
     }
+}
+
+/// Whether the executable is another than the one that is named.
+fn of_digest(config: &PluginConfig) -> Option<String> {
+    let expected = ExpectedDigest::of(config.sha256.as_deref(), config.sha256_file.as_deref())?;
+    let executable = executable::open(&config.executable).ok()?;
+    check(&executable, expected, &DigestCache::default()).err().map(|error| error.to_string())
 }
 
 fn of_folder(path: &Path) -> Option<String> {

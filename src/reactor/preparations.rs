@@ -13,11 +13,12 @@ use crate::state::plugin::{PrepareFailure, found_files, handle_looked};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::policy::Transport;
 use crate::state::time::Time;
+use crate::sys::executable_digest::{DigestCache, ExpectedDigest};
 use crate::sys::file_error::is_shortage;
 use crate::sys::folder_watch::FolderWatch;
 use crate::sys::host_identity::ProcessIdentity;
 use crate::sys::job_threads::{JobThreads, JobThreadsKind};
-use crate::sys::launch::{self, Needs, PreparedLaunch};
+use crate::sys::launch::{self, Executes, Needs, PreparedLaunch};
 use crate::sys::launch_files;
 use crate::sys::private_folder::PrivateFolder;
 use crate::sys::runtime_dir::RuntimeDir;
@@ -33,6 +34,7 @@ fn prepare(
     runtime_dir: &RuntimeDir,
     config: &PluginConfig,
     generation: Generation,
+    digests: &DigestCache,
 ) -> (Option<LaunchFiles>, Result<PreparedLaunch, PrepareFailure>) {
     let folder = match runtime_dir.plugin_folder(&config.id) {
         Ok(folder) => folder,
@@ -47,7 +49,7 @@ fn prepare(
         // With stdio, the first frame says it: what runs elsewhere cannot read files of this machine.
         token_file: transport != Transport::Stdio,
         listener: transport == Transport::Unix,
-        executable: (!config.is_by_hand()).then_some((&config.executable, &config.working_folder)),
+        executable: (!config.is_by_hand()).then(|| executes(config, digests)),
     };
     let outcome = launch::prepare(&folder, &config.id, generation, needs);
     let files = launch_files::of_preparation(&outcome).map(LaunchFiles);
@@ -58,6 +60,12 @@ fn prepare(
         reason: error.to_string(),
     });
     (files, outcome)
+}
+
+/// What a launch of a plugin executes.
+fn executes<'a>(config: &'a PluginConfig, cache: &'a DigestCache) -> Executes<'a> {
+    let digest = ExpectedDigest::of(config.sha256.as_deref(), config.sha256_file.as_deref());
+    Executes { path: &config.executable, working_folder: &config.working_folder, digest, cache }
 }
 
 /// What there is to tell of a program with file capabilities, whoever this host runs as: prctl(2) makes no exception.
@@ -109,6 +117,8 @@ pub(super) struct Preparations {
     /// Leaders that wait to be written down. At most [`LEADERS_MAX`].
     leaders: Arc<AtomicUsize>,
     runtime_dir: Arc<RuntimeDir>,
+    /// Digests of executables that were read.
+    digests: Arc<DigestCache>,
     /// Where the workers report.
     commands: CommandSender<LoopCommand>,
 }
@@ -129,7 +139,7 @@ impl Preparations {
             hangs_after: HANGS_AFTER,
             stay: false,
         })?;
-        Ok(Preparations { workers, leaders: Arc::default(), runtime_dir, commands })
+        Ok(Preparations { workers, leaders: Arc::default(), runtime_dir, digests: Arc::default(), commands })
     }
 
     /// Has a generation prepared; it comes back as [`LaunchReport::Prepared`]. Not one of a plugin of which too many
@@ -148,11 +158,12 @@ impl Preparations {
             return true;
         }
         let (runtime_dir, commands) = (Arc::clone(&self.runtime_dir), self.commands.clone());
+        let digests = Arc::clone(&self.digests);
         let job = move |waited| {
             if waited {
                 commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Begun));
             }
-            let (files, outcome) = prepare(&runtime_dir, &config, generation);
+            let (files, outcome) = prepare(&runtime_dir, &config, generation, &digests);
             if let Some(note) = outcome.as_ref().ok().and_then(|launch| capabilities_of(&config, launch)) {
                 commands.deliver(LoopCommand::Record(Box::new(note)));
             }
@@ -166,8 +177,9 @@ impl Preparations {
     pub(super) fn look_at(&self, hub: &Hub, key: PluginKey, generation: Generation) {
         let Some(plugin) = hub.supervisor.plugin(key) else { return };
         let (config, commands) = (plugin.config().clone(), self.commands.clone());
+        let digests = Arc::clone(&self.digests);
         let job = move |_| {
-            let files = LaunchFiles(launch_files::look(&config.executable, &config.working_folder));
+            let files = LaunchFiles(launch_files::look(executes(&config, &digests)));
             commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Looked(files)));
         };
         self.workers.submit(Box::new(job), None);

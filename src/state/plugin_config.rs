@@ -66,6 +66,11 @@ pub struct PluginConfig {
     pub id: PluginId,
     /// Absolute path of the executable.
     pub executable: PathBuf,
+    /// The SHA-256 that the executable has to have at each launch: 64 lower-case hexadecimal digits.
+    pub sha256: Option<String>,
+    /// A list as sha256sum(1) writes it, with the SHA-256 that the executable has to have at each launch; absolute. Only
+    /// root and the host's user may be able to write it.
+    pub sha256_file: Option<PathBuf>,
     /// Its arguments, without the program's name. At most 1024.
     pub args: Vec<OsString>,
     /// Variables that are set for it, each once. With [`pass_env`](PluginConfig::pass_env) its whole environment
@@ -97,6 +102,8 @@ impl fmt::Debug for PluginConfig {
         f.debug_struct("PluginConfig")
             .field("id", &self.id)
             .field("executable", &self.executable)
+            .field("sha256", &self.sha256)
+            .field("sha256_file", &self.sha256_file)
             .field("args", &self.args)
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("pass_env", &self.pass_env)
@@ -118,6 +125,8 @@ impl PluginConfig {
         PluginConfig {
             id,
             executable: executable.as_ref().to_owned(),
+            sha256: None,
+            sha256_file: None,
             args: Vec::new(),
             env: Vec::new(),
             pass_env: Vec::new(),
@@ -145,6 +154,20 @@ impl PluginConfig {
         capabilities: impl IntoIterator<Item = T>,
     ) -> PluginConfig {
         self.may_call.capabilities.extend(capabilities.into_iter().map(Into::into));
+        self
+    }
+
+    /// Names the SHA-256 that the executable has to have at each launch, as 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn sha256(mut self, digest: impl Into<String>) -> PluginConfig {
+        self.sha256 = Some(digest.into());
+        self
+    }
+
+    /// Names a list of sha256sum(1) that has the executable's SHA-256; an absolute path.
+    #[must_use]
+    pub fn sha256_file(mut self, list: impl AsRef<Path>) -> PluginConfig {
+        self.sha256_file = Some(list.as_ref().to_owned());
         self
     }
 
@@ -268,6 +291,7 @@ impl PluginConfig {
                 errors.add(place, problem, "an absolute path");
             }
         }
+        self.check_digest(&mut errors);
         if is_within(&mut errors, "args", "elements", self.args.len(), ARGS_MAX) {
             for (at, arg) in self.args.iter().enumerate() {
                 if let Err((problem, allowed)) = check_string(arg, ARG_BYTES_MAX) {
@@ -298,6 +322,32 @@ impl PluginConfig {
         }
         self.policy.check_into(&mut errors);
         errors.into_result()
+    }
+
+    fn check_digest(&self, errors: &mut ConfigErrors) {
+        let place = if self.sha256.is_some() { "sha256" } else { "sha256_file" };
+        if (self.sha256.is_some() || self.sha256_file.is_some()) && self.is_by_hand() {
+            let problem =
+                "the host does not execute a plugin that is started by hand, and can compare nothing";
+            errors.add(place, problem, "neither sha256 nor sha256_file");
+        }
+        if let Some(digest) = &self.sha256 {
+            let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            if digest.len() != 64 || !digest.bytes().all(is_digit) {
+                errors.add(
+                    place,
+                    format!("{} is no SHA-256", quoted(digest)),
+                    "64 lower-case hexadecimal digits",
+                );
+            }
+        }
+        if let Some(list) = &self.sha256_file {
+            if self.sha256.is_some() {
+                errors.add("sha256_file", "stands beside sha256", "one of both");
+            } else if let Err(problem) = check_path(list) {
+                errors.add("sha256_file", problem, "an absolute path");
+            }
+        }
     }
 
     fn check_env(&self, errors: &mut ConfigErrors) {
@@ -465,98 +515,5 @@ fn shown(text: &OsStr) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn good() -> PluginConfig {
-        PluginConfig::new("a".parse().unwrap(), "/bin/a")
-    }
-
-    fn places(config: &PluginConfig) -> Vec<String> {
-        config.check().unwrap_err().errors.into_iter().map(|error| error.place).collect()
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused() {
-        good().env("A", "1").arg("x").pass_env("B").interface("kv", &[1]).may_call(["*"]).check().unwrap();
-        let mut loose = good();
-        loose.policy.heartbeat_misses_max = 0;
-        let id = |id: &str| PluginConfig::new(id.parse().unwrap(), "/bin/a");
-        let long = |bytes: usize| "x".repeat(bytes);
-        let bad = [
-            (id("lock"), "id: plugin id \"lock\" is kept for the host's own files (lock)"),
-            (id("events.jsonl.1"), "is kept for the host's own files"),
-            (PluginConfig::new("a".parse().unwrap(), "bin/a"), "executable: the path \"bin/a\" is relative"),
-            (good().working_folder(""), "working_folder: the path is empty; allowed: an absolute path"),
-            (
-                good().launch_mode(LaunchMode::ByHand).transport(Transport::Fd),
-                "its transport is fd; make it unix",
-            ),
-            (good().arg("a\0b"), "args[0]: contains a NUL character"),
-            (good().arg(long(ARG_BYTES_MAX + 1)), "args[0]: has 131072 bytes; allowed: at most 131071"),
-            (good().env("", "1"), "env[0]: the name of a variable is empty"),
-            (good().env("A=B", "1"), "\"A=B\" is no name of a variable"),
-            (good().env("A", "1").env("A", "1"), "env[1]: \"A\" is set twice"),
-            (good().env("AB", long(ARG_BYTES_MAX - 2)), "env[0]: has 131069 bytes; allowed: at most 131068"),
-            (good().env(ENV_RESERVED[3], "1"), "is a variable of the contract"),
-            (good().pass_env("A").pass_env("A"), "pass_env[1]: \"A\" is listed twice"),
-            (good().pass_env("A").env("A", ""), "pass_env[0]: \"A\" is set in `env` as well"),
-            (good().interface("k v", &[1]), "interfaces.k v: interface name contains ' '"),
-            (good().interface("kv", &[]), "interfaces.kv: accepts no version"),
-            (good().interface("kv", &[1, 2, 1]), "interfaces.kv[2]: version 1 is listed twice"),
-            (good().may_call(["a b"]), "may_call[0]: plugin id \"a b\" contains ' '"),
-            (good().may_call_capabilities(["kv", "kv"]), "may_call_capabilities[1]: \"kv\" is listed twice"),
-            (loose, "heartbeat_misses_max: 0 is too small; allowed: 1 to 1000"),
-        ];
-        for (config, expected) in bad {
-            let errors = config.check().unwrap_err();
-            assert!(errors.to_string().contains(expected), "{errors}\n expected {expected}");
-            assert_eq!(errors.count(), 1, "{errors}");
-        }
-    }
-
-    #[test]
-    fn what_is_too_many_is_refused_with_both_numbers() {
-        let names = |count: usize| (0..count).map(|n| n.to_string());
-        let mut many =
-            good().may_call(names(CAPABILITIES_MAX + 1)).may_call_capabilities(names(CAPABILITIES_MAX + 1));
-        many.args = vec![OsString::new(); ARGS_MAX + 1];
-        many.env = names(ENV_MAX + 1).map(|name| (name.into(), OsString::new())).collect();
-        many.pass_env = names(ENV_MAX + 1).map(OsString::from).collect();
-        many.interfaces = names(CAPABILITIES_MAX + 1).map(|name| (name, vec![1])).collect();
-        let expected = ["args", "env", "pass_env", "interfaces", "may_call", "may_call_capabilities"];
-        assert_eq!(places(&many), expected);
-        let error = many.check().unwrap_err().to_string();
-        assert!(error.starts_with("args: has 1025 elements; allowed: at most 1024"), "{error}");
-        let versions: Vec<u32> = (0..=HELLO_LIST_MAX as u32).collect();
-        assert_eq!(places(&good().interface("kv", &versions)), ["interfaces.kv"]);
-    }
-
-    #[test]
-    fn everything_is_told_at_once_up_to_a_bound() {
-        let mut bad = PluginConfig::new("sinks".parse().unwrap(), "a").arg("\0").env("=", "");
-        bad.policy.call_timeout = Duration::ZERO;
-        assert_eq!(places(&bad), ["id", "executable", "args[0]", "env[0]", "call_timeout"]);
-        bad.args = vec!["\0".into(); ARGS_MAX];
-        let errors = bad.check().unwrap_err();
-        assert_eq!((errors.errors.len(), errors.count()), (20, ARGS_MAX + 4));
-    }
-
-    #[test]
-    fn neither_an_error_nor_debug_output_shows_the_value_of_a_variable() {
-        let config = good().env("PASSWORD", "hunter2\0");
-        let error = config.check().unwrap_err().to_string();
-        for text in [format!("{config:?}"), error] {
-            assert!(!text.contains("hunter2"), "{text}");
-        }
-    }
-
-    #[test]
-    fn variables_are_let_through_that_are_there() {
-        let mut config = good().env("A", "1").pass_env("B").pass_env("C");
-        config.resolve_env(|name| (name == "C").then(|| "3".into()));
-        assert_eq!(config.env, [("A".into(), "1".into()), ("C".into(), "3".into())]);
-        assert!(config.pass_env.is_empty());
-    }
-}
+#[path = "plugin_config_tests.rs"]
+mod tests;

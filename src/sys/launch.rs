@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 use super::executable::{self, Executable, ExecutableError};
+use super::executable_digest::{self, DigestCache, DigestError, ExpectedDigest};
 use super::file_error::FileError;
 use super::generation::{self, GenerationError};
 use super::listener::{self, ListenError};
@@ -55,8 +56,37 @@ pub struct Needs<'a> {
     pub token_file: bool,
     /// Whether the plugin connects to a socket.
     pub listener: bool,
-    /// What is executed, if anything, and the folder that it starts in.
-    pub executable: Option<(&'a Path, &'a Path)>,
+    /// What is executed, if anything.
+    pub executable: Option<Executes<'a>>,
+}
+
+/// What a launch executes.
+#[derive(Debug, Clone, Copy)]
+pub struct Executes<'a> {
+    /// The executable.
+    pub path: &'a Path,
+    /// The folder that it starts in.
+    pub working_folder: &'a Path,
+    /// The SHA-256 that the executable has to have.
+    pub digest: Option<ExpectedDigest<'a>>,
+    /// Digests that are known already.
+    pub cache: &'a DigestCache,
+}
+
+impl Executes<'_> {
+    /// Opens and checks the executable.
+    pub(super) fn open(&self) -> Result<Executable, PrepareError> {
+        let executable = executable::open(self.path).map_err(PrepareError::Executable)?;
+        if let Some(digest) = self.digest {
+            executable_digest::check(&executable, digest, self.cache).map_err(PrepareError::Digest)?;
+        }
+        Ok(executable)
+    }
+
+    /// Opens the folder that it starts in.
+    pub(super) fn open_folder(&self) -> Result<OwnedFd, PrepareError> {
+        open_folder(self.working_folder).map_err(PrepareError::WorkingFolder)
+    }
 }
 
 /// The step of a preparation that failed, and why.
@@ -70,6 +100,8 @@ pub enum PrepareError {
     Listener(ListenError),
     /// The executable cannot be launched.
     Executable(ExecutableError),
+    /// The executable is not the one that was expected.
+    Digest(DigestError),
     /// The folder that it starts in cannot be entered.
     WorkingFolder(FileError),
 }
@@ -93,7 +125,8 @@ impl PrepareError {
             | PrepareError::WorkingFolder(error)
             | PrepareError::Listener(ListenError::File(error)) => Some(error.errno),
             PrepareError::Executable(ExecutableError { problem, .. }) => problem.errno(),
-            PrepareError::Generation(_) | PrepareError::Listener(_) => None,
+            PrepareError::Digest(DigestError::Read(_, errno)) => Some(*errno),
+            PrepareError::Generation(_) | PrepareError::Listener(_) | PrepareError::Digest(_) => None,
         }
     }
 
@@ -103,6 +136,9 @@ impl PrepareError {
         match self {
             PrepareError::Executable(_) | PrepareError::WorkingFolder(_) => {
                 self.errno().is_none_or(is_about_a_path)
+            }
+            PrepareError::Digest(error) => {
+                matches!(error, DigestError::Mismatch { .. } | DigestError::List(..))
             }
             PrepareError::Generation(_) | PrepareError::Token(_) | PrepareError::Listener(_) => false,
         }
@@ -116,6 +152,7 @@ impl PrepareError {
             PrepareError::Token(_) => "token",
             PrepareError::Listener(_) => "listener",
             PrepareError::Executable(_) => "executable",
+            PrepareError::Digest(_) => "digest",
             PrepareError::WorkingFolder(_) => "working folder",
         }
     }
@@ -128,6 +165,7 @@ impl fmt::Display for PrepareError {
             PrepareError::Token(error) => error.fmt(f),
             PrepareError::Listener(error) => error.fmt(f),
             PrepareError::Executable(error) => error.fmt(f),
+            PrepareError::Digest(error) => error.fmt(f),
             PrepareError::WorkingFolder(error) => error.fmt(f),
         }
     }
@@ -158,9 +196,8 @@ pub fn prepare(
         }
         false => None,
     };
-    let (executable, starts_in) = needs.executable.unzip();
-    let executable = executable.map(executable::open).transpose().map_err(PrepareError::Executable)?;
-    let working_folder = starts_in.map(open_folder).transpose().map_err(PrepareError::WorkingFolder)?;
+    let executable = needs.executable.map(|executes| executes.open()).transpose()?;
+    let working_folder = needs.executable.map(|executes| executes.open_folder()).transpose()?;
     let folder = folder.clone();
     Ok(PreparedLaunch { generation, token, token_file, listener, executable, folder, working_folder })
 }
@@ -170,7 +207,7 @@ fn is_about_a_path(errno: Errno) -> bool {
     matches!(errno, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP | Errno::ENAMETOOLONG)
 }
 
-pub(super) fn open_folder(path: &Path) -> Result<OwnedFd, FileError> {
+fn open_folder(path: &Path) -> Result<OwnedFd, FileError> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     open(path, flags, Mode::empty()).map_err(|errno| FileError::new("enter working folder", path, errno))
 }
@@ -180,6 +217,7 @@ mod tests {
     use super::super::testing::{file, folder, private, script};
     use super::*;
     use std::os::unix::net::UnixStream;
+    use std::sync::LazyLock;
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -190,8 +228,15 @@ mod tests {
         names
     }
 
+    /// Nothing is known beforehand.
+    static CACHE: LazyLock<DigestCache> = LazyLock::new(DigestCache::default);
+
+    fn executes(path: &Path) -> Executes<'_> {
+        Executes { path, working_folder: Path::new("/"), digest: None, cache: &CACHE }
+    }
+
     fn all(executable: &Path) -> Needs<'_> {
-        Needs { token_file: true, listener: true, executable: Some((executable, Path::new("/"))) }
+        Needs { token_file: true, listener: true, executable: Some(executes(executable)) }
     }
 
     fn number(number: u64) -> Generation {
@@ -224,6 +269,29 @@ mod tests {
         let other = prepare(&private(&plugin), &id, number(2), needs).unwrap();
         assert!(!prepared.token.matches(&other.token));
         assert!(prepared.executable.is_none() && prepared.listener.is_none());
+    }
+
+    #[test]
+    fn an_executable_of_another_digest_is_refused_until_a_file_is_changed() {
+        let root = folder();
+        let program = script(root.path(), "exit");
+        let id: PluginId = "echo".parse().unwrap();
+        let runtime = private(&root.path().join("echo"));
+        let prepared = |next, digest: ExpectedDigest<'_>| {
+            let executable = Some(Executes { digest: Some(digest), ..executes(&program) });
+            let needs = Needs { token_file: false, listener: false, executable };
+            prepare(&runtime, &id, number(next), needs)
+        };
+        let other = "0".repeat(64);
+        let refused = prepared(1, ExpectedDigest::Is(&other)).unwrap_err();
+        assert_eq!((refused.step(), refused.is_permanent(), refused.errno()), ("digest", true, None));
+        assert!(refused.to_string().contains(&format!("expected SHA-256 {other}, seen ")), "{refused}");
+        let list = file(root.path(), "SHA256SUMS", "", 0o644);
+        let refused = prepared(2, ExpectedDigest::ListedIn(&list)).unwrap_err();
+        assert_eq!((refused.step(), refused.is_permanent()), ("digest", true));
+        let output = std::process::Command::new("sha256sum").arg(&program).output().unwrap();
+        std::fs::write(&list, output.stdout).unwrap();
+        assert!(prepared(3, ExpectedDigest::ListedIn(&list)).unwrap().executable.is_some());
     }
 
     #[test]

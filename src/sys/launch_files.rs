@@ -8,42 +8,41 @@
 //! file that is replaced at any time after it is seen to have changed.
 #![forbid(unsafe_code)]
 
-use super::executable::{self, Executable, Format, INTERPRETERS_MAX, format_of};
+use super::executable::{Executable, Format, INTERPRETERS_MAX, format_of};
 use super::folder::kind;
-use super::launch::{PrepareError, PreparedLaunch, open_folder};
+use super::launch::{Executes, PrepareError, PreparedLaunch};
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat, stat};
-use std::fmt::Display;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
 
 /// Fingerprint of the files that a preparation found. `None` where it did not come to open any.
 #[must_use]
 pub fn of_preparation(outcome: &Result<PreparedLaunch, PrepareError>) -> Option<u64> {
     match outcome {
         Ok(launch) => launch.executable.as_ref().map(of_executable),
-        Err(PrepareError::Executable(error)) => Some(of_error(error)),
-        Err(PrepareError::WorkingFolder(error)) => Some(of_error(error)),
-        Err(_) => None,
+        Err(error) => of_files_error(error),
     }
 }
 
 /// The same of what a preparation would find now. Blocks.
 #[must_use]
-pub fn look(executable: &Path, working_folder: &Path) -> u64 {
-    match executable::open(executable) {
-        Err(error) => of_error(&error),
-        Ok(executable) => match open_folder(working_folder) {
-            Err(error) => of_error(&error),
-            Ok(_) => of_executable(&executable),
-        },
+pub fn look(executes: Executes<'_>) -> u64 {
+    match executes.open().and_then(|executable| executes.open_folder().map(|_| executable)) {
+        Err(error) => of_files_error(&error).unwrap_or_default(),
+        Ok(executable) => of_executable(&executable),
     }
 }
 
-/// What is wrong is all that counts: owners, permissions, links and mounts on the way are in it.
-fn of_error(error: &impl Display) -> u64 {
-    finish(|hasher| error.to_string().hash(hasher))
+/// What is wrong is all that counts: owners, permissions, links and mounts on the way, and digests, are in it.
+fn of_files_error(error: &PrepareError) -> Option<u64> {
+    let text = match error {
+        PrepareError::Executable(error) => error.to_string(),
+        PrepareError::Digest(error) => error.to_string(),
+        PrepareError::WorkingFolder(error) => error.to_string(),
+        PrepareError::Generation(_) | PrepareError::Token(_) | PrepareError::Listener(_) => return None,
+    };
+    Some(finish(|hasher| text.hash(hasher)))
 }
 
 fn of_executable(executable: &Executable) -> u64 {
@@ -91,6 +90,7 @@ fn finish(add: impl FnOnce(&mut DefaultHasher)) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::executable_digest::{DigestCache, ExpectedDigest};
     use super::super::launch::{Needs, prepare};
     use super::super::testing::{chmod, elf_that_names, file, folder, private, subfolder};
     use super::*;
@@ -105,15 +105,20 @@ mod tests {
         let runtime = private(&root.path().join("run"));
         let mut number = 0;
         let mut before = None;
+        let cache = DigestCache::default();
+        let list = root.path().join("SHA256SUMS");
+        let is_listed = std::cell::Cell::new(false);
         // What a preparation found is what a look finds, as long as nothing changes.
         let mut changes = |what: &str| {
             number += 1;
-            let executable = Some((program.as_path(), starts_in.as_path()));
+            let digest = is_listed.get().then_some(ExpectedDigest::ListedIn(&list));
+            let executes = Executes { path: &program, working_folder: &starts_in, digest, cache: &cache };
+            let executable = Some(executes);
             let needs = Needs { token_file: true, listener: false, executable };
             let generation = number.try_into().unwrap();
             let found = prepare(&runtime, &"echo".parse().unwrap(), generation, needs);
             let now = of_preparation(&found);
-            let seen = Some(look(&program, &starts_in));
+            let seen = Some(look(executes));
             assert_eq!(now, seen, "{what}: {found:?}");
             assert_ne!(std::mem::replace(&mut before, now), now, "{what}");
         };
@@ -150,5 +155,16 @@ mod tests {
         changes("a folder above that others can write to");
         chmod(root.path(), 0o700);
         changes("and not any more");
+        is_listed.set(true);
+        changes("no list of digests");
+        file(root.path(), "SHA256SUMS", "0000\n", 0o644);
+        changes("a list that is none");
+        std::fs::write(&list, format!("{}  program\n", "0".repeat(64))).unwrap();
+        changes("another digest");
+        std::fs::write(&program, "#!/bin/sh\n").unwrap();
+        changes("another digest of another file");
+        let output = std::process::Command::new("sha256sum").arg(&program).output().unwrap();
+        std::fs::write(&list, output.stdout).unwrap();
+        changes("its digest");
     }
 }

@@ -12,12 +12,14 @@
 
 mod access_list;
 pub mod attached;
+mod checksum_file;
 mod child;
 pub mod clock;
 pub mod command_name;
 pub mod credentials;
 mod elf;
 pub mod executable;
+pub mod executable_digest;
 mod executable_error;
 mod exit_status;
 pub mod fd_kind;

@@ -50,6 +50,7 @@ fn what_could_not_be_launched_fails_the_check_and_each_of_it_is_named() {
         "runtime_dir": world.runtime_dir(),
         "plugins": {
             "good": {"executable": good},
+            "other": {"executable": good, "sha256": "0".repeat(64)},
             "lost": {"executable": lost},
             "shared": {"executable": shared},
             "missing": {"executable": world.path().join("nowhere")},
@@ -62,11 +63,12 @@ fn what_could_not_be_launched_fails_the_check_and_each_of_it_is_named() {
     let ran = daemon(&["--config", path.to_str().unwrap(), "--check-config"]);
     assert_eq!(ran.code, 1, "{ran:?}");
     let shown: Value = serde_json::from_str(&ran.stdout).expect("it is printed all the same");
-    assert_eq!(shown["plugins"].as_object().unwrap().len(), 6);
+    assert_eq!(shown["plugins"].as_object().unwrap().len(), 7);
     let expected = [
         ("plugin lost: ", "its interpreter /no/such/interpreter cannot be found"),
         ("plugin shared: ", "can be changed by other users"),
         ("plugin missing: ", "does not exist"),
+        ("plugin other: ", "is another file: expected SHA-256 0000"),
         ("plugin homeless: ", "no-folder: No such file or directory"),
         ("plugin unenterable: ", "is no folder"),
         ("sink audit: ", "does not exist"),

@@ -5,6 +5,7 @@
 
 mod awaited;
 mod describe;
+mod digest;
 mod drive;
 mod end;
 mod failures;

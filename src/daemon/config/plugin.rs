@@ -14,8 +14,10 @@ use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::limits::CAPABILITIES_MAX;
 
 /// What a plugin's object holds beside settings.
-pub(super) const KEYS: [&str; 10] = [
+pub(super) const KEYS: [&str; 12] = [
     "executable",
+    "sha256",
+    "sha256_file",
     "args",
     "env",
     "pass_env",
@@ -57,6 +59,14 @@ pub(super) fn plugin_of<'a>(
             None
         }
     };
+    if let Some(node) = object.take("sha256") {
+        config.sha256 = source.string(&node);
+        places.push(("sha256".to_owned(), node));
+    }
+    if let Some(node) = object.take("sha256_file") {
+        config.sha256_file = source.string(&node).map(Into::into);
+        places.push(("sha256_file".to_owned(), node));
+    }
     if let Some(node) = object.take("working_dir")
         && let Some(path) = source.string(&node)
     {

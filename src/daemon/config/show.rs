@@ -55,6 +55,8 @@ fn plugin_of(entry: &PluginEntry, defaults: &Policy, env_values: EnvValues) -> M
         (name.to_string_lossy().into_owned(), value)
     });
     map.insert("executable".into(), text(&plugin.executable));
+    map.extend(plugin.sha256.iter().map(|digest| ("sha256".to_owned(), digest.clone().into())));
+    map.extend(plugin.sha256_file.iter().map(|list| ("sha256_file".to_owned(), text(list))));
     map.insert("args".into(), plugin.args.iter().map(text).collect::<Vec<_>>().into());
     map.insert("env".into(), env.collect::<Map<_, _>>().into());
     map.insert("pass_env".into(), plugin.pass_env.iter().map(text).collect::<Vec<_>>().into());

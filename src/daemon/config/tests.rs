@@ -339,6 +339,23 @@ fn an_environment_is_bare_where_the_file_says_so() {
 }
 
 #[test]
+fn a_digest_is_read_and_shown() {
+    let digest = "0".repeat(64);
+    let named = load(&plugin(&format!("\"sha256\": \"{digest}\""))).unwrap();
+    assert_eq!(named.plugins[0].config.sha256.as_deref(), Some(&*digest));
+    let listed = load(&plugin("\"sha256_file\": \"/opt/SHA256SUMS\"")).unwrap();
+    assert_eq!(listed.plugins[0].config.sha256_file.as_deref(), Some(Path::new("/opt/SHA256SUMS")));
+    for (config, shown) in [
+        (named, format!("\"sha256\": \"{digest}\"")),
+        (listed, "\"sha256_file\": \"/opt/SHA256SUMS\"".to_owned()),
+    ] {
+        let text = to_json(&config, EnvValues::Hidden);
+        assert!(text.contains(&shown), "{text}");
+        assert_eq!(load(&to_json(&config, EnvValues::Shown)).unwrap(), config);
+    }
+}
+
+#[test]
 fn a_large_file_full_of_errors_is_read_quickly() {
     let keys: String = (0..150_000).map(|n| format!("\"k{n}\": 1,\"k{n}\":2,\n")).collect();
     let text = format!("{{{}}}", keys.trim_end_matches(",\n"));
@@ -356,7 +373,7 @@ fn the_documentation_has_every_key_and_its_examples_are_good_configurations() {
         load(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         examples += 1;
     }
-    assert_eq!(examples, 4);
+    assert_eq!(examples, 5);
     for key in ["runtime_dir", "defaults", "plugins"].iter().chain(&super::plugin::KEYS) {
         assert!(doc.contains(&format!("| `{key}` | ")), "docs/configuration.md lacks {key}");
     }

@@ -5,10 +5,10 @@ use super::types::PLUGINS_MAX;
 use crate::state::plugin_config::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_MAX};
 
 /// Every line: what follows `"executable"` in a plugin, and what its error says.
-const BAD_PLUGINS: [(&str, &str); 47] = [
+const BAD_PLUGINS: [(&str, &str); 50] = [
     (
         "\"heartbeat_intervall\": \"1s\"",
-        "c.json:4: key \"plugins.echo.heartbeat_intervall\": unknown key; did you mean \"heartbeat_interval\"?; allowed: executable, args, env,",
+        "c.json:4: key \"plugins.echo.heartbeat_intervall\": unknown key; did you mean \"heartbeat_interval\"?; allowed: executable, sha256, sha256_file, args, env,",
     ),
     ("\"Restarts-Max\": 1", "did you mean \"restarts_max\"?"),
     ("\"zzz\": 1", "c.json:4: key \"plugins.echo.zzz\": unknown key; allowed: "),
@@ -92,6 +92,18 @@ const BAD_PLUGINS: [(&str, &str); 47] = [
         "c.json:4: key \"plugins.echo.working_dir\": the path \"tmp\" is relative; allowed: an absolute path",
     ),
     ("\"autostart\": \"yes\"", "is a string; allowed: true or false"),
+    (
+        "\"sha256\": \"abc\"",
+        "c.json:4: key \"plugins.echo.sha256\": \"abc\" is no SHA-256; allowed: 64 lower-case",
+    ),
+    (
+        "\"sha256_file\": \"SUMS\"",
+        "c.json:4: key \"plugins.echo.sha256_file\": the path \"SUMS\" is relative",
+    ),
+    (
+        "\"sha256\": \"0000000000000000000000000000000000000000000000000000000000000000\",\n\"sha256_file\": \"/S\"",
+        "c.json:5: key \"plugins.echo.sha256_file\": stands beside sha256; allowed: one of both",
+    ),
     ("\"interfaces\": {\"kv\": []}", "key \"plugins.echo.interfaces.kv\": accepts no version"),
     ("\"interfaces\": {\"kv\": [1, 1]}", "version 1 is listed twice"),
     (
