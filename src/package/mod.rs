@@ -8,9 +8,9 @@ pub mod digest;
 mod folder;
 pub mod manifest;
 pub mod path;
-#[allow(dead_code, reason = "what installs packages uses all of it")]
 pub mod publisher;
 mod read_capabilities;
+pub mod set;
 pub mod signature;
 #[allow(unreachable_pub, reason = "other tests have it by its path")]
 mod signer;

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod admin_install;
 pub mod admin_packages;
 pub mod answered_error;
 mod bad_frame;

@@ -88,6 +88,24 @@ impl Store {
         Ok(path)
     }
 
+    /// Puts what a plugin keeps where nobody finds it by the plugin's id: the next one of this id has nothing. Gives the place, if
+    /// there was something.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn set_data_aside(&self, id: &PluginId) -> Result<Option<PathBuf>, StoreError> {
+        let data = self.state.path().join(DATA);
+        let path = data.join(id.as_str());
+        // No id has an `@`.
+        let aside = data.join(format!("{id}@{:016x}", fastrand::u64(..)));
+        match fs::rename(&path, &aside) {
+            Ok(()) => sync_folder(&data)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("rename", &path)(error).into()),
+        }
+        Ok(Some(aside))
+    }
+
     /// The packages that have a folder in the store, by id.
     ///
     /// # Errors

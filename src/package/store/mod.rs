@@ -17,7 +17,7 @@ mod stored;
 #[cfg(test)]
 mod swap_tests;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod verify;
 mod version_key;
 

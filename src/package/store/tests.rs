@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-pub(super) fn root(at: &Path) -> tempfile::TempDir {
+pub(in crate::package) fn root(at: &Path) -> tempfile::TempDir {
     let root = tempfile::Builder::new().prefix("rps").tempdir_in(at).unwrap();
     chmod(root.path(), 0o700);
     root
@@ -30,7 +30,7 @@ fn kv() -> PluginId {
 }
 
 /// Writes the package kv of that version with these files; `bin/kv` is its entrypoint.
-pub(super) fn package(at: &Path, version: &str, files: &[(&str, &str)]) -> PathBuf {
+pub(in crate::package) fn package(at: &Path, version: &str, files: &[(&str, &str)]) -> PathBuf {
     let mut manifest =
         json!({"manifest": 1, "id": "kv", "version": version, "entrypoint": "bin/kv", "files": {}});
     for (name, text) in files {
@@ -43,11 +43,11 @@ pub(super) fn package(at: &Path, version: &str, files: &[(&str, &str)]) -> PathB
     at.to_owned()
 }
 
-pub(super) fn opened(folder: &Path) -> OpenPackage {
+pub(in crate::package) fn opened(folder: &Path) -> OpenPackage {
     OpenPackage::read(File::open(folder).unwrap().into(), folder).unwrap()
 }
 
-pub(super) fn on() -> impl FnMut(u64, u64) -> ControlFlow<()> {
+pub(in crate::package) fn on() -> impl FnMut(u64, u64) -> ControlFlow<()> {
     |_, _| ControlFlow::Continue(())
 }
 

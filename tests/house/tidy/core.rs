@@ -18,6 +18,7 @@ const WHOLE_ROOMS: [&str; 4] = ["sdk/wire/src/", "sdk/peer/src/", "src/state/ses
 const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/wire/src/lib.rs", "lists the modules"),
     ("sdk/wire/src/admin.rs", "types of the admin interface: no call of a plugin passes them"),
+    ("sdk/wire/src/admin_install.rs", "what operators ask of what is installed"),
     ("sdk/wire/src/admin_packages.rs", "what operators ask of packages"),
     ("sdk/wire/src/describe.rs", "what a plugin says of its methods: no call depends on it"),
     ("sdk/wire/src/answered_error.rs", "who is told to have said an error, once its call has ended"),

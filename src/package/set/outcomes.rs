@@ -1,0 +1,75 @@
+//! What an operator asks of a change, and what came of it.
+
+use crate::package::digest::Digest;
+use crate::package::publisher::PublisherVerdict;
+use crate::package::store::{PackageOrigin, VersionKey};
+use rpc_plugin_wire::PluginId;
+use std::path::PathBuf;
+
+/// Most versions of a package that stay in the store.
+pub const VERSIONS_MAX: usize = 5;
+
+/// What an operator says of an install.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct InstallOptions {
+    /// The digest that the manifest has to have.
+    pub expected: Option<Digest>,
+    /// Whether the version may be below the active one.
+    pub allows_downgrade: bool,
+    /// Whether it may be a package that nobody signed, where signatures are not asked for anyway.
+    pub allows_unsigned: bool,
+    /// Whether the version stays active though it fails.
+    pub no_rollback: bool,
+    /// Where the package comes from.
+    pub origin: PackageOrigin,
+}
+
+/// What came of an install.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Installed {
+    /// The package.
+    pub id: PluginId,
+    /// The version that is active now.
+    pub key: VersionKey,
+    /// The one that was active before; the same if nothing has changed.
+    pub before: Option<VersionKey>,
+    /// Whether the version before may be gone back to if this one fails.
+    pub is_on_trial: bool,
+    /// Who published it.
+    pub verdict: PublisherVerdict,
+}
+
+/// A change of the active version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Activated {
+    /// The version that is active now.
+    pub key: VersionKey,
+    /// The one that was active before; the same if nothing has changed.
+    pub before: Option<VersionKey>,
+}
+
+/// What is removed of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// The version that somebody means by this, which may not be the active one.
+    Version(String),
+    /// All versions. What is remembered of it, and what its plugin keeps, stay, as a later install has to be the same publisher's.
+    Package,
+    /// All versions, what is remembered of it, and what its plugin keeps.
+    PackageAndData,
+}
+
+/// What is stored of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PackageDetails {
+    /// The stored versions, oldest first, each with what it is: `active`, `before`, `pinned`, `healthy` (last), on `trial`.
+    pub versions: Vec<(VersionKey, Vec<&'static str>)>,
+    /// The folder that is its plugin's own.
+    pub data: PathBuf,
+    /// What is shown of it until somebody has acknowledged it.
+    pub note: Option<String>,
+}
