@@ -16,6 +16,8 @@ pub(super) const PLUGIN: &str = "plugin";
 pub(super) const ADMIN_GROUP: &str = "admin-group";
 pub(super) const PLUGIN_ID: &str = "plugin-id";
 pub(super) const PLUGINS: &str = "plugins";
+pub(super) const PLUGINS_DIR: &str = "plugins-dir";
+pub(super) const STATE_DIR: &str = "state-dir";
 pub(super) const LOG_SINK: &str = "log-sink";
 pub(super) const CHECK_CONFIG: &str = "check-config";
 pub(super) const JSON: &str = "json";
@@ -78,6 +80,12 @@ const OWN: &[Flag] = &[
         "The id of the one plugin that --plugin names by its path alone; implies --require-healthy",
     ),
     Flag::with_value(PLUGINS, "ID=PATH,...", "The same as a --plugin for each of them"),
+    Flag::with_value(
+        PLUGINS_DIR,
+        "DIR",
+        "Run the packages that are in this folder: each folder in it with a plugin.json",
+    )
+    .repeated(),
     Flag::switch(QUIET, "Do not print events of level warn and above on standard error"),
     Flag::with_value(
         REQUIRE_HEALTHY,
@@ -86,6 +94,12 @@ const OWN: &[Flag] = &[
          start; or, with a time such as 30s, within that time, in which those that fail are tried again",
     ),
     runtime_dir::FLAG,
+    Flag::with_value(
+        STATE_DIR,
+        "DIR",
+        "Keep packages here; without it $STATE_DIRECTORY, for root /var/lib/rpcplugind, for other users the folder \
+         rpcplugind in $XDG_STATE_HOME or ~/.local/state",
+    ),
     VERSION_FLAG,
     Flag::with_value(
         WAIT,

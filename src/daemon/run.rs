@@ -7,8 +7,8 @@ use super::config::{self, AdminGroup, Config, EnvValues, FlagValues, Sources, fl
 use super::daemon_error::{DaemonError, print};
 use super::first_round::{self, Required};
 use super::flags::{
-    ADMIN_GROUP, CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PLUGIN_ID, PLUGINS, PROGRAM, QUIET,
-    REQUIRE_HEALTHY, SERVE_ECHO, WAIT,
+    ADMIN_GROUP, CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PLUGIN_ID, PLUGINS, PLUGINS_DIR,
+    PROGRAM, QUIET, REQUIRE_HEALTHY, SERVE_ECHO, STATE_DIR, WAIT,
 };
 use super::says::{PATIENCE, complain, say};
 use super::stderr_events::{self, StderrEvents};
@@ -66,6 +66,12 @@ fn answer(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, DaemonE
 
 fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
     let mut config = load(args)?;
+    #[cfg(not(feature = "package"))]
+    if !config.packages.plugins_dirs.is_empty() || !config.packages.overrides.is_empty() {
+        let text =
+            "packages are configured, and this rpcplugind is built without them (Cargo feature `package`)";
+        return Err(DaemonError::usage(text));
+    }
     for id in texts(args, WAIT)? {
         config.start_by_hand(&id).map_err(DaemonError::usage)?;
     }
@@ -319,6 +325,8 @@ fn load(args: &Args) -> Result<Config, DaemonError> {
     flags.admin_group = args.get(ADMIN_GROUP).map(|value| text(value, ADMIN_GROUP)).transpose()?;
     flags.log_sinks = texts(args, LOG_SINK)?;
     flags.plugins = plugins(args)?;
+    flags.state_dir = args.path(STATE_DIR).map(Path::to_owned);
+    flags.plugins_dirs = args.all(PLUGINS_DIR).map(PathBuf::from).collect();
     let sources = Sources {
         file: args.path(CONFIG),
         flags: &flags,

@@ -6,6 +6,8 @@
 pub mod capabilities;
 pub mod digest;
 mod folder;
+#[allow(dead_code, reason = "what launches packages uses all of it")]
+pub mod layers;
 pub mod manifest;
 pub mod path;
 pub mod publisher;

@@ -3,6 +3,7 @@
 //! What it deliberately does not do: open a file; know what else stands in one.
 
 mod json;
+mod layers;
 mod plugin_parts;
 mod policy;
 mod read;
@@ -10,6 +11,7 @@ mod setting;
 mod value;
 
 pub(crate) use json::{JsonSource, Members, Node, Object};
+pub use layers::{AcceptedType, AcceptedTypes, NamedSettings, PackageOverrides};
 pub(crate) use plugin_parts::{Places, members, strings_of, take_env, take_interfaces, tell};
 pub use policy::POLICY;
 pub(crate) use read::{Written, check_policy, checked, take_settings};

@@ -12,19 +12,20 @@ use super::admin_group::{self, ADMIN_GROUP};
 use super::flags::apply_flags;
 use super::log::{check_log, take_log};
 use super::origin::Origin;
-use super::plugin::{Plugins, plugin_of, plugin_of_flag};
+use super::packages;
+use super::plugin::{Configured, Plugins, plugin_of, plugin_of_flag};
 use super::runtime_dir::{check_socket_paths, resolve_runtime_dir};
 use super::settings::{DAEMON, Limits, LogSettings, POLICY};
 use super::sinks::Beside;
-use super::types::{Config, PLUGINS_MAX, Sources};
-use crate::settings::{JsonSource, Node, Written, check_policy, take_settings};
+use super::types::{AdminGroup, Config, PLUGINS_MAX, Sources};
+use crate::settings::{JsonSource, Node, Object, PackageOverrides, Written, check_policy, take_settings};
 use crate::state::config_error::{ConfigErrors, quoted};
 use crate::state::policy::Policy;
 use crate::sys::trusted_file::{TrustedFileError, open_trusted_file};
 use rpc_plugin_wire::PluginId;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest configuration file. Bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -82,58 +83,82 @@ fn read(path: &Path) -> Result<String, ReadError> {
     })
 }
 
+/// What the top of a file says.
+#[derive(Default)]
+struct FileTop<'a> {
+    limits: Limits,
+    log: LogSettings,
+    log_written: Written<'a>,
+    beside: Beside,
+    defaults: Policy,
+    defaults_written: Written<'a>,
+    defaults_node: Option<Node<'a>>,
+    plugins_node: Option<Node<'a>>,
+    runtime_dir: Option<(PathBuf, Origin<'a>)>,
+    admin_group: Option<AdminGroup>,
+}
+
+impl<'a> FileTop<'a> {
+    /// Takes it out of the file, but for what is said of packages.
+    fn take(source: &mut JsonSource<'a>, object: &mut Object<'a>) -> FileTop<'a> {
+        let mut top = FileTop::default();
+        take_settings(source, object, DAEMON, &mut top.limits);
+        top.runtime_dir = object
+            .take("runtime_dir")
+            .and_then(|node| source.absolute_path(&node).map(|path| (path, Origin::Key(node))));
+        if let Some(node) = object.take(ADMIN_GROUP) {
+            top.admin_group = admin_group::of_file(source, &node);
+        }
+        if let Some(node) = object.take("defaults") {
+            if let Some(mut members) = source.object(&node) {
+                top.defaults_written = take_settings(source, &mut members, POLICY, &mut top.defaults);
+                source.unknown(&members, POLICY.iter().map(|setting| setting.key));
+            }
+            top.defaults_node = Some(node);
+        }
+        if let Some(node) = object.take("log") {
+            (top.log_written, top.beside) = take_log(source, &node, &mut top.log);
+        }
+        top.plugins_node = object.take("plugins");
+        top
+    }
+}
+
 /// Puts a file's text, if there is a file, and everything else together.
 pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Result<Config, ConfigErrors> {
     let (path, text) = file.unwrap_or((Path::new(""), "{}"));
     let mut source = JsonSource { path, text, errors: ConfigErrors::default() };
-    let mut limits = Limits::default();
-    let mut log = LogSettings::default();
-    let mut beside = Beside::default();
-    let mut defaults = Policy::default();
-    let (mut written, mut log_written) = (Written::default(), Written::default());
-    let (mut defaults_node, mut plugins_node, mut runtime_dir) = (None, None, None);
-    let mut admin_group = None;
-    if let Some(root) = source.root()
-        && let Some(mut object) = source.object(&root)
-    {
-        take_settings(&mut source, &mut object, DAEMON, &mut limits);
-        runtime_dir = object
-            .take("runtime_dir")
-            .and_then(|node| source.absolute_path(&node).map(|path| (path, Origin::Key(node))));
-        if let Some(node) = object.take(ADMIN_GROUP) {
-            admin_group = admin_group::of_file(&mut source, &node);
-        }
-        if let Some(node) = object.take("defaults") {
-            if let Some(mut members) = source.object(&node) {
-                written = take_settings(&mut source, &mut members, POLICY, &mut defaults);
-                source.unknown(&members, POLICY.iter().map(|setting| setting.key));
-            }
-            defaults_node = Some(node);
-        }
-        if let Some(node) = object.take("log") {
-            (log_written, beside) = take_log(&mut source, &node, &mut log);
-        }
-        plugins_node = object.take("plugins");
-        let keys = ["runtime_dir", "defaults", "plugins", "log", ADMIN_GROUP].into_iter();
-        source.unknown(&object, keys.chain(DAEMON.iter().map(|setting| setting.key)));
-    }
+    let root = source.root();
+    let mut object = root.as_ref().and_then(|root| source.object(root));
+    let top = object.as_mut().map(|object| FileTop::take(&mut source, object)).unwrap_or_default();
+    let FileTop { mut limits, mut log, mut beside, mut defaults, mut admin_group, .. } = top;
     let flags =
         apply_flags(&sources.flags.settings, &mut defaults, &mut limits, &mut log, &mut source.errors);
     if let Some(text) = &sources.flags.admin_group {
         admin_group = admin_group::of_flag(&mut source, text);
     }
     beside.finish(&mut source, &sources.flags.log_sinks);
-    check_log(&mut source, &log, &log_written, &sources.flags.settings);
+    check_log(&mut source, &log, &top.log_written, &sources.flags.settings);
+    let written = &top.defaults_written;
     let defaults_are_clean = match &flags {
         Some(flagged) if !written.is_spoiled => {
-            check_policy(&mut source, &defaults, defaults_node.as_ref(), &written, flagged)
+            check_policy(&mut source, &defaults, top.defaults_node.as_ref(), written, flagged)
         }
         _ => false,
     };
-    let mut plugins = file_plugins(&mut source, plugins_node.as_ref(), &defaults, defaults_are_clean);
-    flag_plugins(&mut source, &sources.flags.plugins, &defaults, &mut plugins);
+    let mut packages = packages::take(&mut source, object.as_mut(), &defaults, sources);
+    if let Some(object) = &object {
+        let keys =
+            ["runtime_dir", "defaults", "plugins", "log", ADMIN_GROUP].into_iter().chain(packages::KEYS);
+        source.unknown(object, keys.chain(DAEMON.iter().map(|setting| setting.key)));
+    }
+    let mut overrides = Vec::new();
+    let mut plugins =
+        file_plugins(&mut source, top.plugins_node.as_ref(), (&defaults, defaults_are_clean), &mut overrides);
+    flag_plugins(&mut source, &sources.flags.plugins, &defaults, (&mut plugins, &overrides));
+    packages.overrides.extend(overrides.into_iter().map(|(overrides, _)| overrides));
     beside.check_plugins(&mut source, &plugins);
-    let runtime_dir = resolve_runtime_dir(&mut source, runtime_dir, sources);
+    let runtime_dir = resolve_runtime_dir(&mut source, top.runtime_dir, sources);
     if let Some((path, origin)) = &runtime_dir {
         check_socket_paths(&mut source, path, origin, &plugins);
     }
@@ -141,7 +166,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
         Some((runtime_dir, _)) if source.errors.count() == 0 => {
             let plugins = plugins.into_iter().map(|(plugin, _)| plugin).collect();
             let Beside { sinks } = beside;
-            Ok(Config { runtime_dir, admin_group, limits, log, sinks, defaults, plugins })
+            Ok(Config { runtime_dir, admin_group, limits, log, sinks, defaults, plugins, packages })
         }
         _ => Err(source.errors),
     }
@@ -150,8 +175,8 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
 fn file_plugins<'a>(
     source: &mut JsonSource<'a>,
     node: Option<&Node<'a>>,
-    defaults: &Policy,
-    defaults_are_clean: bool,
+    defaults: (&Policy, bool),
+    overrides: &mut Vec<(PackageOverrides, Origin<'a>)>,
 ) -> Plugins<'a> {
     let Some(node) = node else { return Vec::new() };
     let members = source.object(node).map_or_else(Vec::new, |mut object| object.take_all());
@@ -160,8 +185,10 @@ fn file_plugins<'a>(
     }
     let mut plugins = Vec::new();
     for (name, node) in members {
-        if let Some(plugin) = plugin_of(source, &name, &node, defaults, defaults_are_clean) {
-            plugins.push((plugin, Origin::Key(node)));
+        match plugin_of(source, &name, &node, defaults) {
+            Some(Configured::Plain(plugin)) => plugins.push((*plugin, Origin::Key(node))),
+            Some(Configured::Package(package)) => overrides.push((*package, Origin::Key(node))),
+            None => {}
         }
     }
     plugins
@@ -171,11 +198,16 @@ fn flag_plugins<'a>(
     source: &mut JsonSource<'a>,
     flags: &[String],
     defaults: &Policy,
-    plugins: &mut Plugins<'a>,
+    (plugins, overrides): (&mut Plugins<'a>, &[(PackageOverrides, Origin<'a>)]),
 ) {
     let in_file = plugins.len();
-    let mut ids: BTreeMap<PluginId, String> =
-        plugins.iter().map(|(plugin, origin)| (plugin.config.id.clone(), origin.place(source))).collect();
+    let of_packages = overrides.iter().map(|(package, origin)| (package.id.clone(), origin));
+    let mut ids: BTreeMap<PluginId, String> = plugins
+        .iter()
+        .map(|(plugin, origin)| (plugin.config.id.clone(), origin))
+        .chain(of_packages)
+        .map(|(id, origin)| (id, origin.place(source)))
+        .collect();
     for text in flags {
         let place = format!("--plugin {}", quoted(text));
         match plugin_of_flag(text, defaults) {

@@ -7,6 +7,7 @@ mod flags;
 mod load;
 mod log;
 mod origin;
+mod packages;
 mod plugin;
 mod runtime_dir;
 pub mod settings;
@@ -14,6 +15,8 @@ mod show;
 mod sinks;
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, feature = "package"))]
+mod tests_packages;
 #[cfg(test)]
 mod tests_refusals;
 #[cfg(test)]
@@ -25,4 +28,4 @@ mod types;
 pub use load::load;
 pub use settings::{FlagRow, flag_rows};
 pub use show::{EnvValues, to_json};
-pub use types::{AdminGroup, Config, FlagValues, PluginEntry, Sources};
+pub use types::{AdminGroup, Config, FlagValues, OnChange, PackagesConfig, PluginEntry, Sources};

@@ -6,7 +6,10 @@
 use super::origin::Origin;
 use super::settings::POLICY;
 use super::types::PluginEntry;
-use crate::settings::{JsonSource, Node, Places, strings_of, take_env, take_interfaces, take_settings, tell};
+use crate::settings::{
+    JsonSource, NamedSettings, Node, PackageOverrides, Places, strings_of, take_env, take_interfaces,
+    take_settings, tell,
+};
 use crate::state::config_error::quoted;
 use crate::state::plugin_config::{ARGS_MAX, ENV_MAX, PluginConfig, id_allowed};
 use crate::state::policy::Policy;
@@ -14,8 +17,9 @@ use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::limits::CAPABILITIES_MAX;
 
 /// What a plugin's object holds beside settings.
-pub(super) const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 13] = [
     "executable",
+    "package",
     "sha256",
     "sha256_file",
     "args",
@@ -29,6 +33,17 @@ pub(super) const KEYS: [&str; 12] = [
     "may_call_capabilities",
 ];
 
+/// What is allowed in the place of an executable, for error messages.
+const EXECUTABLE_ALLOWED: &str = "an absolute path; or \"package\": true for what is said of a package";
+
+/// A member of `plugins`.
+pub(super) enum Configured {
+    /// A plugin with an executable.
+    Plain(Box<PluginEntry>),
+    /// What is said of a package, wherever that is found.
+    Package(Box<PackageOverrides>),
+}
+
 /// Plugins with where they were configured.
 pub(super) type Plugins<'a> = Vec<(PluginEntry, Origin<'a>)>;
 
@@ -37,9 +52,8 @@ pub(super) fn plugin_of<'a>(
     source: &mut JsonSource<'a>,
     name: &str,
     node: &Node<'a>,
-    defaults: &Policy,
-    defaults_are_clean: bool,
-) -> Option<PluginEntry> {
+    (defaults, defaults_are_clean): (&Policy, bool),
+) -> Option<Configured> {
     let id = name.parse::<PluginId>().map_err(|error| {
         source.error(node, format!("plugin id {} {error}", quoted(name)), id_allowed());
     });
@@ -49,13 +63,16 @@ pub(super) fn plugin_of<'a>(
     let checked_id = id.clone().or_else(|()| "plugin".parse()).ok()?;
     let mut config = PluginConfig::new(checked_id, "/").policy(defaults.clone());
     let written = take_settings(source, &mut object, POLICY, &mut config.policy);
+    let named: Vec<&str> = KEYS.into_iter().filter(|key| object.has(key)).collect();
+    let is_package = object.take("package").map(|node| is_package(source, &node, object.has("executable")));
     let executable = match object.take("executable") {
+        None if is_package.is_some() => is_package.filter(|is| *is).map(|_| ()),
         Some(node) => source.string(&node).map(|path| {
             config.executable = path.into();
             places.push(("executable".to_owned(), node));
         }),
         None => {
-            source.error_below(node, "executable", "is missing", "an absolute path");
+            source.error_below(node, "executable", "is missing", EXECUTABLE_ALLOWED);
             None
         }
     };
@@ -84,13 +101,54 @@ pub(super) fn plugin_of<'a>(
     may_call.capabilities =
         strings_of(source, &mut object, "may_call_capabilities", CAPABILITIES_MAX, &mut places);
     config.has_bare_env = object.take("bare_env").and_then(|node| source.boolean(&node)).unwrap_or_default();
-    let autostart = object.take("autostart").and_then(|node| source.boolean(&node)).unwrap_or(true);
+    let autostart = object.take("autostart").and_then(|node| source.boolean(&node));
     source.unknown(&object, KEYS.into_iter().chain(POLICY.iter().map(|setting| setting.key)));
     if let Err(errors) = config.check() {
         let written = (defaults_are_clean && !written.is_spoiled).then_some(&written);
         tell(source, errors, node, &places, written);
     }
-    (id.is_ok() && executable.is_some()).then_some(PluginEntry { config, autostart })
+    if id.is_err() || executable.is_none() {
+        return None;
+    }
+    if is_package == Some(true) {
+        let keys = POLICY.iter().map(|setting| setting.key).filter(|key| written.at(key).is_some());
+        let settings = NamedSettings::new(&config.policy, keys);
+        return Some(Configured::Package(Box::new(overrides_of(config, settings, &named, autostart))));
+    }
+    Some(Configured::Plain(Box::new(PluginEntry { config, autostart: autostart.unwrap_or(true) })))
+}
+
+/// Whether it is a package's, as the member `package` says; an error is noted.
+fn is_package<'a>(source: &mut JsonSource<'a>, node: &Node<'a>, has_executable: bool) -> bool {
+    let is_package = source.boolean(node);
+    if is_package == Some(false) || has_executable {
+        let problem = "a plugin is a package or has an executable of its own";
+        source.error(node, problem, "true, without \"executable\"; or no such key");
+        return false;
+    }
+    is_package.unwrap_or_default()
+}
+
+/// What a member of `plugins` says of a package; `named` are the keys that it has.
+fn overrides_of(
+    config: PluginConfig,
+    settings: NamedSettings,
+    named: &[&str],
+    autostart: Option<bool>,
+) -> PackageOverrides {
+    let is_named = |key| named.contains(&key);
+    PackageOverrides {
+        id: config.id,
+        settings,
+        args: is_named("args").then_some(config.args),
+        env: config.env,
+        pass_env: config.pass_env,
+        has_bare_env: is_named("bare_env").then_some(config.has_bare_env),
+        working_folder: is_named("working_dir").then_some(config.working_folder),
+        interfaces: config.interfaces,
+        may_call: config.may_call,
+        autostart,
+    }
 }
 
 /// The value of `--plugin`: `ID=PATH`, a relative path counting from the current folder, and everything else by default.

@@ -6,14 +6,17 @@
 //! the defaults; read again, it gives the same configuration, unless values were hidden.
 
 use super::admin_group::ADMIN_GROUP;
+use super::packages;
 use super::settings::{DAEMON, LOG, POLICY, SINK, Setting, SinkSettings};
 use super::sinks::{FORMATS, PREFIXES};
 use super::types::{AdminGroup, Config, PluginEntry};
 use crate::eventlog::sinks::{CommandLine, SinkTarget};
 use crate::host::LogSink;
+use crate::settings::PackageOverrides;
 use crate::state::policy::Policy;
 use serde_json::{Map, Value};
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 
 /// Whether the values of the plugins' variables are shown; they are often secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,32 +45,69 @@ pub fn to_json(config: &Config, env_values: EnvValues) -> String {
     let plugins = config.plugins.iter().map(|plugin| {
         (plugin.config.id.to_string(), Value::Object(plugin_of(plugin, &config.defaults, env_values)))
     });
-    root.insert("plugins".into(), plugins.collect::<Map<_, _>>().into());
+    let overrides = config.packages.overrides.iter();
+    let overrides =
+        overrides.map(|package| (package.id.to_string(), overrides_of(package, env_values).into()));
+    let plugins = plugins.chain(overrides).collect::<Map<_, _>>();
+    packages::show(&config.packages, &mut root);
+    root.insert("plugins".into(), plugins.into());
     format!("{:#}", Value::Object(root))
+}
+
+/// What is said of a package.
+fn overrides_of(package: &PackageOverrides, env_values: EnvValues) -> Map<String, Value> {
+    let mut map = package.settings.shown();
+    map.insert("package".into(), true.into());
+    if let Some(args) = &package.args {
+        map.insert("args".into(), args.iter().map(text).collect::<Vec<_>>().into());
+    }
+    map.insert("env".into(), env_of(&package.env, env_values));
+    map.insert("pass_env".into(), package.pass_env.iter().map(text).collect::<Vec<_>>().into());
+    if let Some(has_bare_env) = package.has_bare_env {
+        map.insert("bare_env".into(), has_bare_env.into());
+    }
+    if let Some(folder) = &package.working_folder {
+        map.insert("working_dir".into(), text(folder));
+    }
+    if let Some(autostart) = package.autostart {
+        map.insert("autostart".into(), autostart.into());
+    }
+    map.insert("interfaces".into(), interfaces_of(&package.interfaces));
+    map.insert("may_call".into(), package.may_call.plugins.clone().into());
+    map.insert("may_call_capabilities".into(), package.may_call.capabilities.clone().into());
+    map
 }
 
 fn plugin_of(entry: &PluginEntry, defaults: &Policy, env_values: EnvValues) -> Map<String, Value> {
     let PluginEntry { config: plugin, autostart } = entry;
     let differs = |setting: &Setting<Policy>| !setting.is_same(&plugin.policy, defaults);
     let mut map = settings_of(POLICY, &plugin.policy, differs);
-    let env = plugin.env.iter().map(|(name, value)| {
-        let value = if env_values == EnvValues::Shown { text(value) } else { HIDDEN.into() };
-        (name.to_string_lossy().into_owned(), value)
-    });
     map.insert("executable".into(), text(&plugin.executable));
     map.extend(plugin.sha256.iter().map(|digest| ("sha256".to_owned(), digest.clone().into())));
     map.extend(plugin.sha256_file.iter().map(|list| ("sha256_file".to_owned(), text(list))));
     map.insert("args".into(), plugin.args.iter().map(text).collect::<Vec<_>>().into());
-    map.insert("env".into(), env.collect::<Map<_, _>>().into());
+    map.insert("env".into(), env_of(&plugin.env, env_values));
     map.insert("pass_env".into(), plugin.pass_env.iter().map(text).collect::<Vec<_>>().into());
     map.insert("bare_env".into(), plugin.has_bare_env.into());
     map.insert("working_dir".into(), text(&plugin.working_folder));
     map.insert("autostart".into(), (*autostart).into());
-    let interfaces = plugin.interfaces.iter().map(|(name, versions)| (name.clone(), versions.clone().into()));
-    map.insert("interfaces".into(), interfaces.collect::<Map<_, _>>().into());
+    map.insert("interfaces".into(), interfaces_of(&plugin.interfaces));
     map.insert("may_call".into(), plugin.may_call.plugins.clone().into());
     map.insert("may_call_capabilities".into(), plugin.may_call.capabilities.clone().into());
     map
+}
+
+fn env_of(env: &[(OsString, OsString)], env_values: EnvValues) -> Value {
+    let env = env.iter().map(|(name, value)| {
+        let value = if env_values == EnvValues::Shown { text(value) } else { HIDDEN.into() };
+        (name.to_string_lossy().into_owned(), value)
+    });
+    env.collect::<Map<_, _>>().into()
+}
+
+fn interfaces_of(interfaces: &BTreeMap<String, Vec<u32>>) -> Value {
+    let interfaces = interfaces.iter().map(|(name, versions)| (name.clone(), versions.clone().into()));
+    interfaces.collect::<Map<_, _>>().into()
 }
 
 fn command_of(line: &CommandLine) -> Value {

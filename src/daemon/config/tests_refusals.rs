@@ -8,7 +8,7 @@ use crate::state::plugin_config::{ARG_BYTES_MAX, ARGS_MAX, ENV_MAX, PATH_BYTES_M
 const BAD_PLUGINS: [(&str, &str); 50] = [
     (
         "\"heartbeat_intervall\": \"1s\"",
-        "c.json:4: key \"plugins.echo.heartbeat_intervall\": unknown key; did you mean \"heartbeat_interval\"?; allowed: executable, sha256, sha256_file, args, env,",
+        "c.json:4: key \"plugins.echo.heartbeat_intervall\": unknown key; did you mean \"heartbeat_interval\"?; allowed: executable, package, sha256, sha256_file, args, env,",
     ),
     ("\"Restarts-Max\": 1", "did you mean \"restarts_max\"?"),
     ("\"zzz\": 1", "c.json:4: key \"plugins.echo.zzz\": unknown key; allowed: "),
@@ -139,7 +139,7 @@ const BAD_FILES: [(&str, &str); 38] = [
     ("\n\n7", "c.json:3: is a number; allowed: an object"),
     (
         "{\n\"plugin\": {}}",
-        "c.json:2: key \"plugin\": unknown key; did you mean \"plugins\"?; allowed: runtime_dir, defaults, plugins, log, admin_group, admin_clients_max, event_queue_max, starting_max",
+        "c.json:2: key \"plugin\": unknown key; did you mean \"plugins\"?; allowed: runtime_dir, defaults, plugins, log, admin_group, state_dir, plugins_dirs, types, packages, admin_clients_max, event_queue_max, starting_max",
     ),
     ("{\"plugins\": {},\n\"plugins\": {}}", "c.json:2: key \"plugins\": is there already, at c.json:1"),
     ("{\"plugins\": []}", "key \"plugins\": is an array; allowed: an object"),
@@ -149,7 +149,7 @@ const BAD_FILES: [(&str, &str); 38] = [
     ),
     (
         "{\"plugins\": {\n\"echo\": {}}}",
-        "c.json:2: key \"plugins.echo.executable\": is missing; allowed: an absolute path",
+        "c.json:2: key \"plugins.echo.executable\": is missing; allowed: an absolute path; or \"package\": true for what is said of a package",
     ),
     (
         "{\"plugins\": {\"echo\": {\n\"executable\": \"echo\"}}}",

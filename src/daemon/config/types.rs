@@ -3,6 +3,7 @@
 use super::settings::{Limits, LogSettings};
 use crate::eventlog::LogOptions;
 use crate::host::LogSink;
+use crate::settings::{AcceptedTypes, PackageOverrides};
 use crate::state::plugin_config::{LaunchMode, PluginConfig};
 use crate::state::policy::Policy;
 use std::ffi::OsString;
@@ -28,6 +29,8 @@ pub struct Config {
     pub defaults: Policy,
     /// The plugins: those of the file in its order, then those of the flags. Ids are unique.
     pub plugins: Vec<PluginEntry>,
+    /// Where packages are, and what is said of them.
+    pub packages: PackagesConfig,
 }
 
 impl Config {
@@ -65,6 +68,35 @@ impl Config {
     }
 }
 
+/// What follows where the files of a package have changed in its folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnChange {
+    /// It is shown; a restart by an operator takes them.
+    #[default]
+    Show,
+    /// They are taken, and the plugin is restarted.
+    Restart,
+    /// The same, once no call of the plugin is under way.
+    RestartWhenIdle,
+}
+
+/// Everything that is configured of packages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PackagesConfig {
+    /// Where they are kept; `None`: nothing names a folder.
+    pub state_dir: Option<PathBuf>,
+    /// Whether it is another than the usual one, so that somebody wants it to be used.
+    pub is_state_dir_named: bool,
+    /// Where they are looked for.
+    pub plugins_dirs: Vec<PathBuf>,
+    /// What is accepted; `None`: any type.
+    pub types: AcceptedTypes,
+    /// What follows where one has changed on disk.
+    pub on_change: OnChange,
+    /// What the operator says of single packages. Ids are unique, and none is that of a plugin with an executable.
+    pub overrides: Vec<PackageOverrides>,
+}
+
 /// A group whose members are operators, and the socket that is theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminGroup {
@@ -97,6 +129,10 @@ pub struct FlagValues {
     pub log_sinks: Vec<String>,
     /// The value of `--admin-group`.
     pub admin_group: Option<String>,
+    /// `--state-dir`; a relative one counts from the current folder.
+    pub state_dir: Option<PathBuf>,
+    /// Values of `--plugins-dir`; the same.
+    pub plugins_dirs: Vec<PathBuf>,
 }
 
 /// Where a configuration comes from.

@@ -18,7 +18,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("host", &["state", "threads", "sys", "reactor", "engine", "eventlog"]),
     ("ctl", &["threads", "sys", "cli", "eventlog", "settings", "package"]),
     // The tour shows itself with the control client's own commands.
-    ("daemon", &["state", "settings", "threads", "sys", "host", "eventlog", "cli", "ctl"]),
+    ("daemon", &["state", "settings", "package", "threads", "sys", "host", "eventlog", "cli", "ctl"]),
     // It is a host with a person at it, and ends by the daemon's signals.
     ("dev", &["threads", "sys", "host", "cli", "ctl", "daemon"]),
     ("programs", &["sys", "daemon", "dev", "ctl"]),
