@@ -4,6 +4,10 @@
 //! deliberately does not do: launch anything, or enforce what a manifest asks for.
 
 pub mod capabilities;
+#[allow(dead_code, reason = "what launches packages uses all of it")]
+pub mod catalogue;
+#[allow(dead_code, reason = "what watches packages uses all of it")]
+pub mod debounce;
 pub mod digest;
 mod folder;
 #[allow(dead_code, reason = "what launches packages uses all of it")]

@@ -284,7 +284,6 @@ impl Comparison {
 
 impl VersionRange {
     /// Whether the version is in the range.
-    #[allow(dead_code, reason = "a manifest is read and shown so far, and held against no host")]
     #[must_use]
     pub fn contains(&self, version: &Version) -> bool {
         let names_it = |comparison: &Comparison| {
