@@ -64,7 +64,8 @@ pub(super) fn plugin_of<'a>(
     let mut config = PluginConfig::new(checked_id, "/").policy(defaults.clone());
     let written = take_settings(source, &mut object, POLICY, &mut config.policy);
     let named: Vec<&str> = KEYS.into_iter().filter(|key| object.has(key)).collect();
-    let is_package = object.take("package").map(|node| is_package(source, &node, object.has("executable")));
+    let has_executable = ["executable", "sha256", "sha256_file"].into_iter().any(|key| object.has(key));
+    let is_package = object.take("package").map(|node| is_package(source, &node, has_executable));
     let executable = match object.take("executable") {
         None if is_package.is_some() => is_package.filter(|is| *is).map(|_| ()),
         Some(node) => source.string(&node).map(|path| {
