@@ -12,6 +12,9 @@ mod client;
 mod commands;
 mod complete;
 mod exit;
+#[cfg(feature = "package")]
+#[allow(dead_code, reason = "the command that installs packages uses it")]
+mod install;
 mod logs;
 mod methods;
 mod out;

@@ -24,11 +24,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Most faults that are told in full.
-pub(super) const FAULTS_MAX: usize = 20;
+pub const FAULTS_MAX: usize = 20;
 /// Largest file of a package. Bytes.
-pub(super) const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Most bytes of a package's files together.
-pub(super) const PACKAGE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+pub const PACKAGE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// Most entries that are looked at in one folder of a package and below.
 const ENTRIES_MAX: usize = 20_000;
 /// Deepest folder below a package's.

@@ -26,5 +26,9 @@ mod tests;
 pub mod trial;
 pub mod version;
 
-pub use folder::{FolderFaults, OpenPackage, PackageFolder, read_folder, shown_path};
+pub use crate::state::config_error::quoted;
+pub use folder::{
+    FAULTS_MAX, FILE_BYTES_MAX, FolderFaults, OpenPackage, PACKAGE_BYTES_MAX, PackageFolder, read_folder,
+    shown_path,
+};
 pub use manifest::Manifest;
