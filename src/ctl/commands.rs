@@ -71,6 +71,17 @@ impl Invocation<'_> {
         self.connect(wait)?.request_with(method, params, beside)
     }
 
+    /// Asks the daemon for a change of what is installed, or about it.
+    #[cfg(feature = "package")]
+    pub(super) fn ask_of_packages<P: Serialize>(
+        &self,
+        method: &str,
+        params: &P,
+        beside: RequestExtras<'_>,
+    ) -> Result<Box<RawValue>, Failure> {
+        self.ask_with(method, params, Deadline::Ours, beside).map(|answer| answer.result)
+    }
+
     /// Asks the daemon, and prints its answer as JSON or as what `text` makes of it.
     fn show<P: Serialize, R: for<'a> Deserialize<'a>>(
         &self,

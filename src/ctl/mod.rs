@@ -15,6 +15,8 @@ mod exit;
 #[cfg(feature = "package")]
 #[allow(dead_code, reason = "the command that installs packages uses it")]
 mod install;
+#[cfg(feature = "package")]
+mod installed;
 mod logs;
 mod methods;
 mod out;
@@ -139,7 +141,7 @@ fn answer(
         (Ask::Help(command), _) => out.safe(&PROGRAM.help(command)),
         (Ask::Version, _) | (Ask::Run, Some("version")) => version(out),
         #[cfg(feature = "package")]
-        (Ask::Run, Some("package")) => package::package(args, out),
+        (Ask::Run, Some("package")) if package::is_folder(args) => package::package(args, out),
         (Ask::Run, Some("complete")) => complete::run(args, env, &|args| resolved_dir(args, env).ok(), out),
         (Ask::Run, _) => {
             let (runtime_dir, admin_socket) = resolved_dir(args, env)?;
@@ -215,15 +217,27 @@ fn version(out: &mut Out<'_>) -> Result<(), Failure> {
 impl Invocation<'_> {
     fn run(&self, stdin: &mut dyn Read, out: &mut Out<'_>) -> Result<(), Failure> {
         match self.args.command.map_or("", |command| command.name) {
+            #[cfg(feature = "package")]
+            "acknowledge" => self.acknowledge(out),
             "call" => self.call(out, stdin),
             "capabilities" => self.capabilities(out),
             "echo" => self.echo(out),
             "heartbeat" => self.heartbeat(out),
+            #[cfg(feature = "package")]
+            "install" => self.install(out),
             "logs" => logs::Logs(self).run(out),
             "methods" => self.methods(out),
+            #[cfg(feature = "package")]
+            "package" => self.installed_package(out),
+            #[cfg(feature = "package")]
+            "pin" => self.pin(out),
             "plugin" => self.plugin(out),
             "plugins" => self.plugins(out),
+            #[cfg(feature = "package")]
+            "remove" => self.remove_package(out),
             "restart" => self.act(out, admin::METHOD_RESTART),
+            #[cfg(feature = "package")]
+            "rollback" => self.rollback(out),
             "routes" => self.routes(out),
             "shutdown" => self.shutdown(out),
             "start" => self.act(out, admin::METHOD_START),

@@ -29,9 +29,15 @@ enum Signature {
     Verified(String, String),
 }
 
+/// Whether the command line names a folder, and not what is installed: there is a `/` in it, or a folder of that name here.
+pub(super) fn is_folder(args: &Args) -> bool {
+    let named = args.path(table::PACKAGE);
+    named.is_none_or(|named| named.as_os_str().as_encoded_bytes().contains(&b'/') || named.is_dir())
+}
+
 /// Reads the folder that the command line names, and prints what is in it.
 pub(super) fn package(args: &Args, out: &mut Out<'_>) -> Result<(), Failure> {
-    let folder = args.path(table::FOLDER).ok_or_else(|| args.lacking("a FOLDER is missing"))?;
+    let folder = args.path(table::PACKAGE).ok_or_else(|| args.lacking("an ID or a FOLDER is missing"))?;
     let key = args.text(table::KEY)?.map(|text| key_of(args, text)).transpose()?;
     let read = read_folder(Path::new(folder)).map_err(|faults| faults.to_string());
     let read = read.and_then(|package| {

@@ -11,9 +11,26 @@ pub(super) const ID: &str = "ID";
 pub(super) const IDS: &str = "ID...";
 pub(super) const METHOD: &str = "METHOD";
 pub(super) const JSON: &str = "JSON";
-/// The argument of `package`.
+/// The argument of `package`, which is an installed one's or a folder's name.
+#[cfg(feature = "package")]
+pub(super) const PACKAGE: &str = "ID|FOLDER";
+/// The argument of what changes an installed package.
+#[cfg(feature = "package")]
+pub(super) const VERSIONED: &str = "ID[@VERSION]";
+/// The argument of `install`.
 #[cfg(feature = "package")]
 pub(super) const FOLDER: &str = "FOLDER";
+/// The flags of `install`, and of what changes an installed package.
+#[cfg(feature = "package")]
+pub(super) const DOWNGRADE: &str = "downgrade";
+#[cfg(feature = "package")]
+pub(super) const NO_ROLLBACK: &str = "no-rollback";
+#[cfg(feature = "package")]
+pub(super) const SHA256: &str = "sha256";
+#[cfg(feature = "package")]
+pub(super) const DATA: &str = "data";
+#[cfg(feature = "package")]
+pub(super) const OFF: &str = "off";
 /// Its flag that names the key that has to have signed it.
 #[cfg(feature = "package")]
 pub(super) const KEY: &str = "key";
@@ -43,7 +60,22 @@ const fn about_one(name: &'static str, summary: &'static str, details: &'static 
     Command { name, summary, details, positionals: ONE, flags: &[ID_FLAG], examples: &[] }
 }
 
+/// The argument of commands about one installed package.
+#[cfg(feature = "package")]
+const VERSIONED_ARGUMENT: Positional = Positional {
+    name: VERSIONED,
+    required: true,
+    flag: None,
+    help: "The package, and maybe a stored version of it",
+};
+
 const COMMANDS: &[Command] = &[
+    #[cfg(feature = "package")]
+    Command {
+        positionals: &[Positional { name: ID, required: true, flag: None, help: "The package" }],
+        details: "That a version was gone back from, or fails and stays, is shown until this is said.",
+        ..plain("acknowledge", "Remove what is shown of a package until somebody has seen it")
+    },
     Command {
         positionals: &[
             ID_ARGUMENT,
@@ -183,6 +215,30 @@ const COMMANDS: &[Command] = &[
     },
     about_one("heartbeat", "Request a heartbeat from a plugin now and print it", ""),
     HELP_COMMAND,
+    #[cfg(feature = "package")]
+    Command {
+        positionals: &[Positional {
+            name: FOLDER,
+            required: true,
+            flag: None,
+            help: "The package's folder, with a plugin.json in it",
+        }],
+        flags: &[
+            Flag::switch(DOWNGRADE, "The version may be below the active one"),
+            Flag::switch(NO_ROLLBACK, "Stay at this version though it fails"),
+            Flag::with_value(SHA256, "HEX", "The SHA-256 that plugin.json has to have"),
+        ],
+        details: "The daemon is passed the open folder, judges the manifest and its signature, copies every file into its \
+                  store, hashing it as it copies, and makes the version the active one. A plugin that runs is restarted as \
+                  that version; if it is not healthy in time, or fails too often within its first minute, the version that \
+                  was healthy last is launched again. Files that are no longer needed go: at most five versions are kept. \
+                  Progress is shown on standard error. The daemon goes on with it where this command no longer waits.",
+        examples: &[Example {
+            line: "rpcpluginctl install ./kv --timeout 10m",
+            what: "Install or update the plugin whose package is in the folder kv",
+        }],
+        ..plain("install", "Install a package, and run its plugin as that version")
+    },
     Command {
         details: "Without an ID, the events of the only plugin. Reads the record's files in the runtime folder, rotated \
                   ones too, so the daemon need not run. Prints the newest events, the oldest of them first. Lines \
@@ -292,12 +348,13 @@ const COMMANDS: &[Command] = &[
     #[cfg(feature = "package")]
     Command {
         positionals: &[Positional {
-            name: FOLDER,
+            name: PACKAGE,
             required: true,
             flag: None,
-            help: "The package's folder, with a plugin.json in it",
+            help: "An installed package; or a package's folder, with a '/' in its name or in the current folder",
         }],
-        details: "Asks no daemon, executes nothing and trusts nothing: it reads the manifest and compares every file with \
+        details: "Of an installed package: which versions are stored, which of them is active, who published it, and what \
+                  happened to it that nobody has acknowledged yet. Of a folder: asks no daemon, executes nothing and trusts nothing: it reads the manifest and compares every file with \
                   the SHA-256 that the manifest lists. What is wrong is told all at once, each with its line or file, \
                   and the exit code is 1. A signature is checked where --key names the key that has to have made it.",
         flags: &[Flag::with_value(
@@ -314,11 +371,35 @@ const COMMANDS: &[Command] = &[
                 line: "rpcpluginctl package ./kv --key minisign.pub",
                 what: "The same, and whether that key signed it",
             },
+            Example { line: "rpcpluginctl package kv", what: "Which versions of the package 'kv' are installed" },
         ],
-        ..plain("package", "Show what is in a package's folder, and whether it is as its manifest says")
+        ..plain("package", "Show an installed package, or a package's folder and whether it is as its manifest says")
+    },
+    #[cfg(feature = "package")]
+    Command {
+        positionals: &[VERSIONED_ARGUMENT],
+        flags: &[Flag::switch(OFF, "Let the package go on from the version that it is pinned to")],
+        examples: &[
+            Example { line: "rpcpluginctl pin kv@1.2.0", what: "Use the stored version 1.2.0, and stay at it" },
+            Example { line: "rpcpluginctl pin kv --off", what: "Take other versions again" },
+        ],
+        details: "Without a VERSION, the active one. While a package is pinned no other version is installed or gone back to. \
+                  Of two stored packages of one version, '@' and the first digits of a digest say which: kv@1.2.0@4f3c.",
+        ..plain("pin", "Keep a package at a stored version, which becomes the active one")
     },
     about_one("plugin", "Show everything about one plugin", ""),
     plain("plugins", "List the plugins"),
+    #[cfg(feature = "package")]
+    Command {
+        positionals: &[VERSIONED_ARGUMENT],
+        flags: &[Flag::switch(
+            DATA,
+            "Remove what its plugin keeps as well, and what is remembered of the package, such as its publisher",
+        )],
+        details: "Without a VERSION, all versions, and the plugin is stopped and given up. What it keeps stays unless --data is \
+                  given. The active version alone cannot be removed.",
+        ..plain("remove", "Remove a package, or one stored version of it")
+    },
     Command {
         positionals: &[Positional {
             required: false,
@@ -334,6 +415,17 @@ const COMMANDS: &[Command] = &[
             "Replace a plugin's process with a new generation and wait until it is healthy",
             WAITS_UP,
         )
+    },
+    #[cfg(feature = "package")]
+    Command {
+        positionals: &[Positional { name: ID, required: true, flag: None, help: "The package" }],
+        flags: &[Flag::switch(
+            DOWNGRADE,
+            "Go back though the active version says that the one before could not do with its data",
+        )],
+        details: "A plugin that runs is restarted. What it keeps stays as it is. Not below the 'minimum' of the configuration, \
+                  and not while the package is pinned.",
+        ..plain("rollback", "Go back to the version of a package that was active before")
     },
     Command {
         details: "One row for each plugin that serves a capability (mode direct-plugin-id), and one for the plugin that a \

@@ -34,7 +34,7 @@ fn case(
 }
 
 fn cases() -> Vec<Case> {
-    looking().into_iter().chain(acting()).collect()
+    looking().into_iter().chain(acting()).chain(packages()).collect()
 }
 
 fn looking() -> Vec<Case> {
@@ -134,6 +134,75 @@ fn acting() -> Vec<Case> {
     ]
 }
 
+fn packages() -> Vec<Case> {
+    vec![
+        case(
+            &["install", "/", "--downgrade", "--no-rollback", "--sha256", "ab"],
+            "admin.install",
+            r#"{"source":"/","sha256":"ab","downgrade":true,"unsigned":true,"no_rollback":true}"#,
+            ACTIVATED,
+            ACTIVATED_TEXT,
+        ),
+        case(
+            &["package", "echo"],
+            "admin.package",
+            ECHO,
+            concat!(
+                r#"{"plugin_id":"echo","version":"2.0.0","source":"store","state":"active","publisher":"key 1A","#,
+                r#""verified":"signature","note":"went back \u001b","data":"/var/lib/rpcplugind/data/echo","#,
+                r#""versions":[{"version":"1.0.0@ab","is":["before","healthy"]},{"version":"2.0.0@cd"}],"asks_for":["x"]}"#
+            ),
+            PACKAGE_TEXT,
+        ),
+        case(
+            &["pin", "echo@1.0.0"],
+            "admin.pin",
+            r#"{"plugin_id":"echo","version":"1.0.0"}"#,
+            r#"{"plugin_id":"echo","version":"1.0.0@ab","before":"1.0.0@ab","plugin":"not running"}"#,
+            "echo: pinned, 1.0.0@ab is active, as before; not running\n",
+        ),
+        case(
+            &["pin", "echo", "--off"],
+            "admin.pin",
+            r#"{"plugin_id":"echo","off":true}"#,
+            r#"{"plugin_id":"echo","version":"1.0.0@ab"}"#,
+            "echo: unpinned, 1.0.0@ab is active\n",
+        ),
+        case(
+            &["remove", "echo", "--data"],
+            "admin.remove",
+            r#"{"plugin_id":"echo","data":true}"#,
+            r#"{"plugin_id":"echo","removed":["2.0.0@cd","1.0.0@ab"],"data":true}"#,
+            "echo: removed 2.0.0@cd, 1.0.0@ab, with its data\n",
+        ),
+        case(
+            &["rollback", "echo", "--downgrade"],
+            "admin.rollback",
+            r#"{"plugin_id":"echo","downgrade":true}"#,
+            r#"{"plugin_id":"echo","version":"1.0.0@ab","before":"2.0.0@cd"}"#,
+            "echo: went back, 1.0.0@ab is active, before it 2.0.0@cd\n",
+        ),
+        case(&["acknowledge", "echo"], "admin.acknowledge", ECHO, "{}", "echo: acknowledged\n"),
+    ]
+}
+
+const ACTIVATED: &str = concat!(
+    r#"{"plugin_id":"echo","version":"2.0.0@cd","before":"1.0.0@ab","on_trial":true,"publisher":"key 1A","#,
+    r#""verified":"signature","plugin":"restarted"}"#
+);
+const ACTIVATED_TEXT: &str = "echo: installed, 2.0.0@cd is active, before it 1.0.0@ab, key 1A (signature); restarted; \
+                              on trial until it was healthy for a minute\n";
+const PACKAGE_TEXT: &str = "\
+id         echo
+version    2.0.0
+publisher  key 1A
+verified   signature
+data       /var/lib/rpcplugind/data/echo
+note       went back \\x1b
+stored     1.0.0@ab  before, healthy
+stored     2.0.0@cd
+asks for   x
+";
 const ECHO: &str = r#"{"plugin_id":"echo"}"#;
 const ACT: &str = r#"{"plugin_id":"echo","timeout_ms":30000}"#;
 const ACT_OFF: &str = r#"{"plugin_id":"off","timeout_ms":30000}"#;

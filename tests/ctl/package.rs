@@ -104,7 +104,7 @@ fn a_manifest_that_is_wrong_is_told_line_by_line_and_nothing_is_no_package() {
         "{}",
         ran.stderr
     );
-    let ran = ctl(&world, &["package", "nothing"]);
+    let ran = ctl(&world, &["package", "./nothing"]);
     assert!(ran.stderr.contains("a package is a folder with a plugin.json in it"), "{}", ran.stderr);
     assert_eq!((ran.code, ctl(&world, &["package"]).code), (1, 2));
 }
