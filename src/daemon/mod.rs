@@ -13,6 +13,8 @@ mod echo;
 mod first_round;
 mod flags;
 mod original;
+#[cfg(feature = "package")]
+mod packages;
 mod run;
 mod says;
 pub(crate) mod signals;

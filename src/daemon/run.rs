@@ -10,6 +10,8 @@ use super::flags::{
     ADMIN_GROUP, CHECK_CONFIG, CONFIG, DEMO, JSON, LOG_SINK, PLUGIN, PLUGIN_ID, PLUGINS, PLUGINS_DIR,
     PROGRAM, QUIET, REQUIRE_HEALTHY, SERVE_ECHO, STATE_DIR, WAIT,
 };
+#[cfg(feature = "package")]
+use super::packages::Packages;
 use super::says::{PATIENCE, complain, say};
 use super::stderr_events::{self, StderrEvents};
 use super::{by_hand, check, demo, echo, original, signals};
@@ -104,8 +106,19 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
     if let Some(starting_max) = config.limits.starting_max {
         builder = builder.starting_max(starting_max);
     }
+    #[cfg(feature = "package")]
+    let packages = {
+        let plain = config.plugins.iter().map(|plugin| plugin.config.id.clone()).collect();
+        let (packages, requests) = Packages::open(&config.packages, plain)?;
+        builder = builder.serve_packages(requests);
+        packages
+    };
     let host = builder.start()?;
-    let ran = run(&host, signals, args, &config);
+    let ran = run(&host, signals, args, &config, || {
+        #[cfg(feature = "package")]
+        packages.start(&host)?;
+        Ok(())
+    });
     // However that ended: the plugins end before the daemon does.
     host.shutdown();
     ran?;
@@ -153,7 +166,13 @@ fn no_thread(error: std::io::Error) -> DaemonError {
 
 /// Adds and starts the plugins, says that it has started, and acts on signals until the host has ended. Every thread is made
 /// before it says so.
-fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Result<(), DaemonError> {
+fn run(
+    host: &Host,
+    signals: signals::Watch,
+    args: &Args,
+    config: &Config,
+    start_packages: impl FnOnce() -> Result<(), DaemonError>,
+) -> Result<(), DaemonError> {
     let required = required(args)?;
     let json = args.is_set(JSON);
     signals.end_with(host).map_err(no_thread)?;
@@ -166,6 +185,7 @@ fn run(host: &Host, signals: signals::Watch, args: &Args, config: &Config) -> Re
             handle.start()?;
         }
     }
+    start_packages()?;
     host.release_admin_socket()?;
     let plugins = count(config.plugins.len() as u64, "plugin");
     say(&line(json, host, "started", &plugins, Value::Null))?;

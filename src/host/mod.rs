@@ -33,6 +33,8 @@ mod subscription;
 pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, SyslogFormat};
 #[doc(inline)]
 pub use crate::eventlog::{Durability, LogOptions};
+#[cfg(all(feature = "daemon", feature = "package"))]
+pub(crate) use crate::reactor::{AdminAnswer, DelegatedRequest};
 #[doc(inline)]
 pub use crate::reactor::{CallCounts, LifecycleEvent};
 #[doc(inline)]

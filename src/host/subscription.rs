@@ -30,6 +30,11 @@ impl<T> Subscription<T> {
         self.receiver.recv_timeout(timeout).ok()
     }
 
+    /// The end of the channel that they come by, to wait for several.
+    pub(crate) fn receiver(&self) -> &Receiver<T> {
+        &self.receiver
+    }
+
     /// The next value that is there already.
     #[must_use]
     pub fn try_next(&self) -> Option<T> {

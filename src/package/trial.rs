@@ -184,6 +184,12 @@ impl Trial {
         &self.state
     }
 
+    /// Whether it was healthy at all by now.
+    #[must_use]
+    pub fn was_healthy(&self) -> bool {
+        self.healthy.is_some()
+    }
+
     /// When [`Trial::tick`] is to be called, if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
@@ -211,6 +217,7 @@ impl Trial {
                 self.healthy.get_or_insert(now);
             }
             TrialEvent::Failed(reason) => {
+                self.launched.get_or_insert(now);
                 self.failures = self.failures.saturating_add(1);
                 if self.failures > self.terms.failures_max {
                     self.state = TrialState::Over(TrialFault::Failures(self.failures, reason));
@@ -322,7 +329,7 @@ mod tests {
     fn only_the_version_that_was_healthy_last_is_gone_back_to() {
         let key = |major: u32| -> VersionKey { format!("{major}.0.0@0123456789abcdef").parse().unwrap() };
         let mut record = Record::default();
-        let mut trial = OnTrial { version: key(3), stays: None };
+        let mut trial = OnTrial { version: key(3), was_healthy: false, stays: None };
         assert_eq!(way_back(&record, &trial, None), Err(NoWayBack::NeverHealthy));
         record.last_healthy = Some(key(3));
         assert_eq!(way_back(&record, &trial, None), Err(NoWayBack::NeverHealthy), "it was itself");

@@ -17,6 +17,8 @@ mod life;
 mod memory;
 mod nested;
 mod original;
+#[cfg(feature = "package")]
+mod packages;
 mod plain_output;
 mod standstill;
 mod umask;

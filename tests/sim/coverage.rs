@@ -5,7 +5,14 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 21] = [
+const ELSEWHERE: [EventKind; 28] = [
+    EventKind::PackageInstalled,
+    EventKind::PackageActivated,
+    EventKind::PackageKept,
+    EventKind::PackageRolledBack,
+    EventKind::PackageTrialFailed,
+    EventKind::PackageRemoved,
+    EventKind::PackageInvalid,
     EventKind::ExecutableHasCapabilities,
     EventKind::OrphansKilled,
     EventKind::ReadingPaused,

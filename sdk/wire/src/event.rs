@@ -168,6 +168,20 @@ events! {
     PluginRemoved = "plugin_removed", Runtime, Info;
     /// Files and processes that a dead host left behind were removed.
     LeftoversSwept = "leftovers_swept", Kernel, Warn;
+    /// A version of a package was installed, and is the active one.
+    PackageInstalled = "package_installed", Runtime, Info;
+    /// An operator made another stored version of a package the active one.
+    PackageActivated = "package_activated", Runtime, Info;
+    /// A version on trial was healthy for a minute, and is kept.
+    PackageKept = "package_kept", Runtime, Info;
+    /// A version on trial failed: the version that was healthy last is the active one again.
+    PackageRolledBack = "package_rolled_back", Runtime, Warn;
+    /// A version on trial failed and stays, as there is no version to go back to.
+    PackageTrialFailed = "package_trial_failed", Runtime, Warn;
+    /// Versions of a package were removed from the store.
+    PackageRemoved = "package_removed", Runtime, Info;
+    /// A package's plugin may not run.
+    PackageInvalid = "package_invalid", Runtime, Warn;
     /// A launch was prepared: generation number and token written, socket listening, executable checked.
     LaunchPrepared = "launch_prepared", Kernel, Info;
     /// The executable of a launch, or its interpreter, has file capabilities. The kernel clears the parent-death signal of such a

@@ -45,6 +45,10 @@ impl PackageSet {
             record = Record::default();
         }
         if before.as_ref() != Some(&key) {
+            // Whoever installs over a version that does well so far goes back to that one.
+            if let Some(tried) = record.trial.take().filter(|tried| tried.was_healthy) {
+                record.last_healthy = Some(tried.version);
+            }
             record.advance(&key);
             let stays = match (options.no_rollback, package.manifest.can_roll_back) {
                 (true, _) => Some(Stays::Operator),
@@ -52,7 +56,7 @@ impl PackageSet {
                 (false, true) => None,
             };
             let is_new = record.last_healthy.as_ref().is_some_and(|healthy| *healthy != key);
-            record.trial = is_new.then(|| OnTrial { version: key.clone(), stays });
+            record.trial = is_new.then(|| OnTrial { version: key.clone(), was_healthy: false, stays });
         }
         record.origin = options.origin.clone();
         record.allows_new_publisher = false;
@@ -162,14 +166,16 @@ impl PackageSet {
         Ok(Activated { key, before: active })
     }
 
-    /// Lets a package go on from the version that it was kept at.
+    /// Lets a package go on from the version that it was kept at, which is the active one.
     ///
     /// # Errors
-    /// The package is not known, or what failed.
-    pub fn unpin(&self, id: &PluginId) -> ChangeResult<()> {
-        let (_, mut record) = self.known(id)?;
+    /// The package is not known, none of it is active, or what failed.
+    pub fn unpin(&self, id: &PluginId) -> ChangeResult<Activated> {
+        let (active, mut record) = self.known(id)?;
+        let key = active.ok_or_else(|| Box::new(ChangeError::NoneActive { id: id.clone() }))?;
         record.pinned = None;
-        Ok(self.store.put_record(id, &record)?)
+        self.store.put_record(id, &record)?;
+        Ok(Activated { before: Some(key.clone()), key })
     }
 
     /// Removes versions of a package from the store. Gives those that were removed.
@@ -201,6 +207,19 @@ impl PackageSet {
             Removal::Package | Removal::Version(_) => self.store.put_record(id, &record)?,
         }
         Ok(keys)
+    }
+
+    /// Notes that the version on trial is healthy by now.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn note_health(&self, id: &PluginId) -> ChangeResult<()> {
+        let (_, mut record) = self.known(id)?;
+        match &mut record.trial {
+            Some(trial) if !trial.was_healthy => trial.was_healthy = true,
+            _ => return Ok(()),
+        }
+        Ok(self.store.put_record(id, &record)?)
     }
 
     /// Keeps the version that was on trial.
@@ -285,6 +304,20 @@ impl PackageSet {
             (Some(key), None) => Ok(key.clone()),
             _ => refused(ChangeError::NoSuchVersion { id: id.clone(), wanted: text.to_owned(), stored }),
         }
+    }
+
+    /// The active version of a package that is what was imported, and that is still taken for who published it; if one is active.
+    ///
+    /// # Errors
+    /// What is wrong with it, or what failed.
+    pub fn active_package(
+        &self,
+        id: &PluginId,
+        progress: Progress<'_>,
+    ) -> ChangeResult<Option<StoredPackage>> {
+        let Some(active) = self.store.active(id)? else { return Ok(None) };
+        let record = self.store.record(id)?;
+        self.stored(id, &active, &record, progress).map(Some)
     }
 
     /// A stored version that is what was imported, and that is still taken for who published it.

@@ -48,7 +48,7 @@ fn change_for_ever(root: &Path) {
         let _ = match fastrand::u8(..8) {
             0 => set.roll_back(&kv(), true, &mut on()).map(drop),
             1 => set.pin(&kv(), Some(VERSIONS[fastrand::usize(..3)]), &mut on()).map(drop),
-            2 => set.unpin(&kv()),
+            2 => set.unpin(&kv()).map(drop),
             3 => set.remove(&kv(), &Removal::Version(VERSIONS[fastrand::usize(..3)].to_owned())).map(drop),
             4 => set.keep(&kv()),
             5 => set.end_trial(&kv(), &TrialFault::GaveUp("x".to_owned()), &mut on()).map(drop),

@@ -12,7 +12,7 @@ mod outcomes;
 #[cfg(test)]
 mod tests;
 
-use super::publisher::VerifyPolicy;
+use super::publisher::{VerifyMode, VerifyPolicy};
 use super::store::{Store, StoreError};
 use super::version::Version;
 pub use change_error::{ChangeError, ChangeResult};
@@ -55,6 +55,12 @@ impl PackageSet {
     /// The state folder cannot be used.
     pub fn open(options: PackageOptions) -> Result<PackageSet, StoreError> {
         Ok(PackageSet { store: Store::open(&options.state_dir)?, options })
+    }
+
+    /// What a package has to bring before it is taken.
+    #[must_use]
+    pub fn verify_mode(&self) -> VerifyMode {
+        self.options.verify.mode
     }
 
     /// The store.

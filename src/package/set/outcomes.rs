@@ -25,6 +25,26 @@ pub struct InstallOptions {
     pub origin: PackageOrigin,
 }
 
+impl InstallOptions {
+    /// Those of an operator, who says what the manifest's digest has to be, and whether it may be below the active version, unsigned, and
+    /// kept though it fails.
+    #[must_use]
+    pub fn new(
+        expected: Option<Digest>,
+        allows_downgrade: bool,
+        allows_unsigned: bool,
+        no_rollback: bool,
+    ) -> InstallOptions {
+        InstallOptions {
+            expected,
+            allows_downgrade,
+            allows_unsigned,
+            no_rollback,
+            origin: PackageOrigin::Installed,
+        }
+    }
+}
+
 /// What came of an install.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -204,6 +204,11 @@ fn a_trial_that_fails_goes_back_once_to_what_was_healthy_last() {
     assert_eq!(case.record().trial, None);
     case.install("4.0.0").unwrap();
     assert_eq!(case.end_trial().unwrap().key.version().to_string(), "3.0.0");
+    // One that was healthy when the next one was installed over it counts, though its trial was not over.
+    case.install("5.0.0").unwrap();
+    case.set.note_health(&kv()).unwrap();
+    case.install("6.0.0").unwrap();
+    assert_eq!(case.end_trial().unwrap().key.version().to_string(), "5.0.0");
 }
 
 #[test]

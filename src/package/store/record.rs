@@ -26,6 +26,9 @@ pub enum PackageOrigin {
 pub struct OnTrial {
     /// The version.
     pub version: VersionKey,
+    /// Whether it was healthy at all by now.
+    #[serde(default)]
+    pub was_healthy: bool,
     /// Who says that the version before is not gone back to, if anybody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stays: Option<Stays>,
@@ -159,7 +162,7 @@ mod tests {
         let mut record = record(&[1, 2]);
         record.publisher = Some(Publisher::Unsigned(crate::package::digest::Digest::of(b"abc")));
         record.origin = PackageOrigin::PluginsDir("/srv/plugins/kv".to_owned());
-        record.trial = Some(OnTrial { version: key(2), stays: Some(Stays::Manifest) });
+        record.trial = Some(OnTrial { version: key(2), was_healthy: true, stays: Some(Stays::Manifest) });
         let text = serde_json::to_string(&record).unwrap();
         assert!(text.contains("\"publisher\":\"sha256:ba7816bf"), "{text}");
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
@@ -181,7 +184,7 @@ mod tests {
             let mut record = record(history);
             record.pinned = Some(key(4));
             record.last_healthy = Some(key(1));
-            record.trial = Some(OnTrial { version: key(3), stays: None });
+            record.trial = Some(OnTrial { version: key(3), was_healthy: false, stays: None });
             record.adapt(active.map(key).as_ref(), &stored);
             assert_eq!((record.history, record.pinned), (keys(expected), None), "{history:?} {active:?}");
             assert_eq!(record.last_healthy, Some(key(1)));

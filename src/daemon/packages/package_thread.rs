@@ -1,0 +1,332 @@
+//! The thread of packages: what it is asked, what happens in the host, and when a trial is over.
+//!
+//! What always holds: a change of the active version reaches the host once it is in the store, and not before.
+
+use super::answers::{goes_on, reply};
+use super::changes::Changes;
+use super::trials::{self, Judged, Trials};
+use crate::host::{AdminAnswer, DelegatedRequest, EventKind, Host, HostError, Level, LifecycleEvent, Note};
+use crate::host::{Desired, PluginConfig, PluginId, PluginState};
+use crate::package::set::{ChangeError, ChangeResult, PackageOptions, PackageSet};
+use crate::package::store::VersionKey;
+use crate::package::trial::{TrialFault, TrialTerms};
+use crossbeam_channel::{Receiver, select};
+use rpc_plugin_wire::admin_packages::{METHOD_INSTALL, METHOD_PACKAGES, PackageList};
+use rpc_plugin_wire::{ErrorCode, ErrorObject};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Events of the host that wait for the thread. Of what was missed the states are read.
+pub(super) const EVENTS_MAX: usize = 1024;
+/// The longest wait of the thread for something to do.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Whether the thread is told of such an event.
+pub(super) fn is_watched(kind: EventKind, level: Level) -> bool {
+    trials::is_watched(kind, level)
+}
+
+/// The packages, as far as there are any.
+pub(super) enum OpenSet {
+    /// The state folder is open.
+    Open(Box<PackageSet>),
+    /// There is none yet; the first install makes it.
+    Unmade(PackageOptions),
+    /// It cannot be used, for this reason.
+    Unusable(String),
+}
+
+impl OpenSet {
+    /// The packages; made where there are none yet, if `makes`.
+    fn get(&mut self, makes: bool) -> Result<Option<&PackageSet>, ErrorObject> {
+        if let OpenSet::Unmade(options) = self
+            && makes
+        {
+            let opened = PackageSet::open(options.clone());
+            *self = OpenSet::Open(Box::new(opened.map_err(|error| unavailable(&error.to_string()))?));
+        }
+        match self {
+            OpenSet::Open(set) => Ok(Some(set)),
+            OpenSet::Unmade(_) => Ok(None),
+            OpenSet::Unusable(why) => Err(unavailable(why)),
+        }
+    }
+}
+
+fn unavailable(why: &str) -> ErrorObject {
+    ErrorObject::new(ErrorCode::Unavailable, format!("packages: {why}"))
+}
+
+/// Owns the packages of a daemon.
+pub(super) struct PackageThread {
+    host: Host,
+    set: OpenSet,
+    /// Plugins that are configured with an executable.
+    plain: BTreeSet<PluginId>,
+    plugins: PackagePlugins,
+}
+
+impl PackageThread {
+    pub(super) fn new(host: Host, set: OpenSet, plain: BTreeSet<PluginId>) -> PackageThread {
+        let plugins =
+            PackagePlugins { trials: Trials::new(), cared_for: BTreeSet::new(), leaving: BTreeSet::new() };
+        PackageThread { host, set, plain, plugins }
+    }
+
+    /// Has the plugins of all packages run that are to.
+    pub(super) fn start_all(&mut self) {
+        let Ok(Some(set)) = self.set.get(false) else { return };
+        for id in set.store().ids().unwrap_or_default() {
+            let became = self.plugins.apply(&self.host, set, &self.plain, &id);
+            if let Err(why) = became {
+                let mut note = Note::new(EventKind::PackageInvalid, "its plugin does not run").error(why);
+                note.plugin_id = Some(id);
+                self.host.record(note);
+            }
+        }
+    }
+
+    /// Serves requests and looks after trials until the host ends.
+    pub(super) fn run(mut self, requests: &Receiver<DelegatedRequest>, events: &Receiver<LifecycleEvent>) {
+        loop {
+            let wait = self.plugins.trials.deadline();
+            let wait = wait.map_or(IDLE, |until| until.saturating_duration_since(Instant::now()));
+            select! {
+                recv(requests) -> request => match request {
+                    Ok(request) => self.serve(request),
+                    Err(_) => return,
+                },
+                recv(events) -> event => match event {
+                    Ok(event) => self.happened(&event),
+                    Err(_) => return,
+                },
+                default(wait) => {}
+            }
+            for judged in self.plugins.trials.due() {
+                self.judged(judged);
+            }
+        }
+    }
+
+    fn serve(&mut self, mut request: DelegatedRequest) {
+        let answer = self.answer(&mut request);
+        request.reply.answer(answer);
+    }
+
+    fn answer(&mut self, request: &mut DelegatedRequest) -> AdminAnswer {
+        let PackageThread { host, set, plain, plugins } = self;
+        let Some(set) = set.get(request.method == METHOD_INSTALL)? else {
+            return match &*request.method {
+                METHOD_PACKAGES => reply(&PackageList::default()),
+                _ => Err(ErrorObject::new(ErrorCode::UnknownPlugin, "no package is installed")),
+            };
+        };
+        let mut apply = |id: &PluginId| {
+            plugins
+                .apply(host, set, plain, id)
+                .unwrap_or_else(|why| format!("its plugin does not run: {why}"))
+        };
+        let mut changes = Changes { set, host, apply: &mut apply };
+        changes.serve(request).unwrap_or_else(|| {
+            let text = format!("{} is not served by this daemon", request.method);
+            Err(ErrorObject::new(ErrorCode::MethodNotFound, text))
+        })
+    }
+
+    fn happened(&mut self, event: &LifecycleEvent) {
+        let ids: Vec<PluginId> = match (&event.note.plugin_id, event.missed) {
+            (Some(id), 0) => vec![id.clone()],
+            // Which ones is not known.
+            _ => self.plugins.cared_for.iter().cloned().collect(),
+        };
+        for id in &ids {
+            if !self.plugins.cared_for.contains(id) {
+                continue;
+            }
+            self.plugins.let_go_if_down(&self.host, id);
+            let is_its = event.note.plugin_id.as_ref() == Some(id);
+            let failure = (is_its && event.note.kind == EventKind::RestartScheduled)
+                .then(|| event.note.reason.clone().unwrap_or_default());
+            if let Some(judged) = self.plugins.trials.happened(&self.host, id, failure) {
+                self.judged(judged);
+            }
+        }
+    }
+
+    /// Acts on what a trial has come to.
+    fn judged(&mut self, judged: Judged) {
+        let Ok(Some(set)) = self.set.get(false) else { return };
+        let (id, result) = match judged {
+            Judged::Keep(id) => {
+                let result = keep(&self.host, set, &id);
+                (id, result)
+            }
+            Judged::Healthy(id) => {
+                let result = set.note_health(&id).map_err(|error| error.to_string());
+                (id, result)
+            }
+            Judged::Fails(id, fault) => match go_back(&self.host, set, &id, &fault) {
+                Ok(true) => {
+                    let became = self.plugins.apply(&self.host, set, &self.plain, &id);
+                    (id, became.map(drop))
+                }
+                other => (id, other.map(drop)),
+            },
+        };
+        if let Err(why) = result {
+            let mut note =
+                Note::new(EventKind::PackageTrialFailed, "its trial could not be ended").error(why);
+            note.plugin_id = Some(id);
+            self.host.record(note);
+        }
+    }
+}
+
+/// The active version is healthy.
+fn keep(host: &Host, set: &PackageSet, id: &PluginId) -> Result<(), String> {
+    let text = |error: Box<ChangeError>| error.to_string();
+    let on_trial = set.store().record(id).map_err(|error| error.to_string())?.trial;
+    set.keep(id).map_err(text)?;
+    if let Some(trial) = on_trial {
+        let version = trial.version;
+        let mut note =
+            Note::new(EventKind::PackageKept, format!("{version} was healthy for a minute, and is kept"))
+                .details(json!({"version": version}));
+        note.plugin_id = Some(id.clone());
+        host.record(note);
+    }
+    Ok(())
+}
+
+/// The active version is not kept; whether another one is active now.
+fn go_back(host: &Host, set: &PackageSet, id: &PluginId, fault: &TrialFault) -> Result<bool, String> {
+    let ended = set.end_trial(id, fault, &mut |_, _| goes_on(host)).map_err(|error| error.to_string())?;
+    let (mut note, is_back) = match ended {
+        Ok(activated) => {
+            let from = activated.before.map(|before| before.to_string()).unwrap_or_default();
+            let note = Note::new(
+                EventKind::PackageRolledBack,
+                format!("went back from {from} to {}", activated.key),
+            );
+            (note.details(json!({"version": activated.key, "before": from})), true)
+        }
+        Err(why) => {
+            let text = format!("the active version fails and stays: {why}");
+            (Note::new(EventKind::PackageTrialFailed, text), false)
+        }
+    };
+    note = note.reason(fault.to_string());
+    note.plugin_id = Some(id.clone());
+    host.record(note);
+    Ok(is_back)
+}
+
+/// The plugins of packages, in the host's care.
+struct PackagePlugins {
+    trials: Trials,
+    cared_for: BTreeSet<PluginId>,
+    /// Those whose packages are gone: given up once they are down.
+    leaving: BTreeSet<PluginId>,
+}
+
+impl PackagePlugins {
+    /// Has the plugin of a package run as the active version, or end where there is none. Says what became of it.
+    fn apply(
+        &mut self,
+        host: &Host,
+        set: &PackageSet,
+        plain: &BTreeSet<PluginId>,
+        id: &PluginId,
+    ) -> Result<String, String> {
+        if plain.contains(id) {
+            return Err("a plugin of the configuration has its id".to_owned());
+        }
+        let launch = self.launch_of(host, set, id).map_err(|error| error.to_string())?;
+        let Some((key, config, is_auto)) = launch else {
+            self.trials.end(id);
+            self.leaving.insert(id.clone());
+            if let Ok(plugin) = host.plugin(id) {
+                plugin.stop().map_err(|error| error.to_string())?;
+            }
+            self.let_go_if_down(host, id);
+            return Ok("stopped".to_owned());
+        };
+        self.leaving.remove(id);
+        let record = set.store().record(id).map_err(|error| error.to_string())?;
+        let terms = TrialTerms::of(&config.policy);
+        let became = self.put(host, config, is_auto && !record.is_disabled, || {
+            record.trial.is_some_and(|trial| trial.version == key).then_some(terms)
+        });
+        became.map(str::to_owned).map_err(|error| error.to_string())
+    }
+
+    /// What the active version of a package is launched with, and whether it starts with the host.
+    fn launch_of(
+        &self,
+        host: &Host,
+        set: &PackageSet,
+        id: &PluginId,
+    ) -> ChangeResult<Option<(VersionKey, PluginConfig, bool)>> {
+        let Some(stored) = set.active_package(id, &mut |_, _| goes_on(host))? else { return Ok(None) };
+        let config = set.store().launch_config(&stored)?;
+        let is_auto = stored.manifest.start == crate::package::manifest::StartMode::Auto;
+        Ok(Some((stored.key, config, is_auto)))
+    }
+
+    /// Has the host run a plugin as this says, from its next launch on; a plugin that is up is launched anew. `trial` says what the
+    /// version has to achieve, if it is on trial.
+    fn put(
+        &mut self,
+        host: &Host,
+        config: PluginConfig,
+        starts: bool,
+        trial: impl FnOnce() -> Option<TrialTerms>,
+    ) -> Result<&'static str, HostError> {
+        let id = config.id.clone();
+        let begin = |trials: &mut Trials| match trial() {
+            Some(terms) => trials.begin(&id, terms),
+            None => trials.end(&id),
+        };
+        let became = match host.plugin(&id) {
+            Ok(plugin) => {
+                let status = plugin.reconfigure(config)?;
+                // What happens to the generation that is there says nothing of the new version.
+                begin(&mut self.trials);
+                if status.desired == Desired::Down {
+                    "its plugin is not running"
+                } else {
+                    plugin.restart()?;
+                    "its plugin is restarted"
+                }
+            }
+            Err(_) => {
+                let plugin = host.add(config)?;
+                begin(&mut self.trials);
+                if starts {
+                    plugin.start()?;
+                    "its plugin is started"
+                } else {
+                    "its plugin is not running"
+                }
+            }
+        };
+        self.cared_for.insert(id);
+        Ok(became)
+    }
+
+    /// Gives a plugin up whose package is gone, once it is down.
+    fn let_go_if_down(&mut self, host: &Host, id: &PluginId) {
+        let is_down = |plugin: crate::host::PluginHandle| {
+            plugin
+                .status()
+                .is_ok_and(|status| status.desired == Desired::Down && status.state == PluginState::Stopped)
+        };
+        if self.leaving.contains(id) && host.plugin(id).map_or(true, is_down) {
+            // One that is gone already is what was wanted.
+            let _ = host.remove(id);
+            self.leaving.remove(id);
+            self.cared_for.remove(id);
+        }
+    }
+}
