@@ -106,6 +106,8 @@ pub mod sys;
 #[allow(dead_code, unreachable_pub, unused_imports)]
 mod sys;
 
+#[cfg(feature = "confine")]
+mod confine;
 mod engine;
 pub mod host;
 #[cfg(feature = "daemon")]

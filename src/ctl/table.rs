@@ -174,6 +174,8 @@ const COMMANDS: &[Command] = &[
             },
         ],
         flags: &[
+            Flag::with_value("confine", "WORD", "How far the kernel confines the plugin: base or off")
+                .default(if cfg!(feature = "confine") { "base" } else { "off" }),
             Flag::with_value("env", "NAME=VALUE", "Set an environment variable for the plugin").repeated(),
             Flag::with_value("id", "ID", "The plugin's id; without it, the name of its file"),
             Flag::with_value("pass-env", "NAME", "Pass this environment variable on to the plugin")

@@ -17,7 +17,7 @@ use crate::cli::{Args, Ask, UsageError};
 use crate::ctl::{Exit, PROGRAM};
 use crate::daemon::signals::{Watch, exit_hung};
 use crate::host::{
-    EventStream, Generation, Host, HostError, PluginConfig, PluginHandle, PluginId, Transport,
+    Confine, EventStream, Generation, Host, HostError, PluginConfig, PluginHandle, PluginId, Transport,
 };
 use crate::sys::process::keep_exit_statuses;
 use crate::sys::temporary::TemporaryFolder;
@@ -184,6 +184,9 @@ fn config(args: &Args) -> Result<PluginConfig, DevError> {
         config = config.env(name, value);
     }
     config.pass_env = args.all("pass-env").map(OsString::from).collect();
+    if let Some(confine) = args.parse::<Confine>("confine")? {
+        config.policy.confine = confine;
+    }
     if let Some(transport) = args.parse::<Transport>("transport")? {
         config = config.transport(transport);
     }

@@ -42,6 +42,8 @@ pub use crate::state::action::Note;
 #[doc(inline)]
 pub use crate::state::config_error::{ConfigError, ConfigErrors};
 #[doc(inline)]
+pub use crate::state::confine::Confine;
+#[doc(inline)]
 pub use crate::state::output::{LineTaker, Output, OutputStream, PrintedLine};
 #[doc(inline)]
 pub use crate::state::plugin_config::{LaunchMode, MayCall, PluginConfig};

@@ -8,6 +8,7 @@
 
 use super::admin_connections::{AdminConnections, AdminTables};
 use super::captured_output::CapturedOutput;
+use super::confinement;
 use super::connections::Connections;
 use super::held_until_recorded::{HeldReplies, HeldReply};
 use super::hub::Hub;
@@ -183,6 +184,7 @@ impl Reactor {
         let hub = &mut self.hub;
         let Some(mut exit) = self.instances.take_ended(hub, key, generation) else { return };
         exit.stderr_tail = self.output.end(hub, now, (key, generation));
+        confinement::explain(&mut exit, hub.supervisor.plugin(key));
         // It may have connected and ended before its connection was taken.
         self.accept(now, key, generation);
         let hub = &mut self.hub;

@@ -6,6 +6,7 @@
 //! What always holds: each launch that is begun comes back once; a process that nobody takes is killed and reaped, on the
 //! launcher's thread.
 
+use super::confinement::filter_of;
 use super::contract::environment;
 use super::instance::{LaunchedProcess, Prepared};
 use super::loop_commands::{LaunchReport, LoopCommand};
@@ -79,6 +80,7 @@ impl LauncherHandle {
                 env: &env,
                 working_folder: working_folder.as_ref().map(AsFd::as_fd),
                 inherit_output: matches!(config.output, Output::Inherit),
+                filter: filter_of(config.policy.confine),
                 channel: match (transport, &theirs) {
                     (Transport::Fd, Some(theirs)) => Channel::Descriptor(theirs.as_fd()),
                     (Transport::Stdio, Some(theirs)) => Channel::Stdio(theirs.as_fd()),

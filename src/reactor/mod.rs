@@ -15,6 +15,7 @@ mod admin_frame;
 mod admin_service;
 mod captured_output;
 mod closers;
+mod confinement;
 mod connections;
 mod contract;
 mod drain;

@@ -2,6 +2,7 @@
 //!
 //! What always holds: at most one preparation of a plugin is under way or waits; one that hangs has a thread to itself.
 
+use super::confinement::{self, filter_of};
 use super::hub::Hub;
 use super::loop_commands::{LaunchReport, LoopCommand};
 use super::runtime_folder::{AdminFiles, look_after};
@@ -53,6 +54,10 @@ fn prepare(
     };
     let outcome = launch::prepare(&folder, &config.id, generation, needs);
     let files = launch_files::of_preparation(&outcome).map(LaunchFiles);
+    let executable = outcome.as_ref().ok().and_then(|launch| launch.executable.as_ref());
+    if let Err(reason) = executable.map_or(Ok(()), |executable| confinement::check(config, executable)) {
+        return (files, Err(PrepareFailure { permanent: true, ..PrepareFailure::from(reason) }));
+    }
     let outcome = outcome.map_err(|error| PrepareFailure {
         used: error.used(),
         shortage: error.errno().is_some_and(is_shortage),
@@ -68,9 +73,11 @@ fn executes<'a>(config: &'a PluginConfig, cache: &'a DigestCache) -> Executes<'a
     Executes { path: &config.executable, working_folder: &config.working_folder, digest, cache }
 }
 
-/// What there is to tell of a program with file capabilities, whoever this host runs as: prctl(2) makes no exception.
+/// What there is to tell of a program with file capabilities, whoever this host runs as: prctl(2) makes no exception. One that
+/// is confined gets none of them.
 fn capabilities_of(config: &PluginConfig, launch: &PreparedLaunch) -> Option<Note> {
-    launch.executable.as_ref().filter(|executable| executable.has_capabilities())?;
+    let is_given_them = filter_of(config.policy.confine).is_none();
+    launch.executable.as_ref().filter(|executable| is_given_them && executable.has_capabilities())?;
     let text = "its executable, or the interpreter of that, has file capabilities (capabilities(7)), so the kernel clears its \
                 parent-death signal (prctl(2)): it may outlive a host that is killed";
     let mut note = Note::new(EventKind::ExecutableHasCapabilities, text);
@@ -164,7 +171,9 @@ impl Preparations {
                 commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Begun));
             }
             let (files, outcome) = prepare(&runtime_dir, &config, generation, &digests);
-            if let Some(note) = outcome.as_ref().ok().and_then(|launch| capabilities_of(&config, launch)) {
+            let launch = outcome.as_ref().ok().filter(|launch| launch.executable.is_some());
+            let lack = launch.and_then(|_| confinement::lack_of(&config, generation));
+            for note in launch.and_then(|launch| capabilities_of(&config, launch)).into_iter().chain(lack) {
                 commands.deliver(LoopCommand::Record(Box::new(note)));
             }
             let report = LaunchReport::Prepared(config, files, outcome.map(Box::new));

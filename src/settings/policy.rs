@@ -6,10 +6,11 @@
 
 use super::setting::{named_fields, settings};
 use super::value::{Kind, UNLIMITED, WAIT};
+use crate::state::confine::Confine;
 use crate::state::policy::{OUTPUT_BYTES_RANGE, Policy, RestartPolicy, RpcAudit, Transport};
 use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
 
-named_fields!(RestartPolicy RpcAudit Transport);
+named_fields!(RestartPolicy RpcAudit Transport Confine);
 
 /// Names of [`RestartPolicy::ALL`]; a test holds them together.
 const RESTARTS: &[&str] = &["always", "on-failure", "never"];
@@ -17,6 +18,9 @@ const RESTARTS: &[&str] = &["always", "on-failure", "never"];
 const TRANSPORTS: &[&str] = &["unix", "fd", "stdio"];
 /// Names of [`RpcAudit::ALL`].
 const AUDITS: &[&str] = &["off", "failures", "all"];
+
+/// Names of [`Confine::ALL`].
+const CONFINES: &[&str] = if cfg!(feature = "confine") { &["off", "base"] } else { &["off"] };
 
 settings! {
     /// The settings of a plugin: in `defaults` and in each plugin of the file, and as flags.
@@ -71,4 +75,6 @@ settings! {
         "Most bytes a second that are recorded of each of stdout and stderr; more is dropped and counted.";
     transport "transport" Kind::Choice(TRANSPORTS),
         "How a plugin is connected: by its socket, an inherited descriptor, or its stdin and stdout.";
+    confine "confine" Kind::Choice(CONFINES),
+        "How far the kernel confines a plugin's process: `base` takes system calls that no plugin needs.";
 }

@@ -10,6 +10,7 @@ pub mod call;
 pub mod callback;
 pub mod closing;
 pub mod config_error;
+pub mod confine;
 pub mod exit_report;
 pub mod failed_calls;
 pub mod fds;

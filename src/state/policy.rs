@@ -7,6 +7,7 @@
 //! reached and no wait without an end.
 
 use super::config_error::ConfigErrors;
+use super::confine::Confine;
 use rpc_plugin_wire::limits::{FRAME_BYTES_MAX_DEFAULT, FRAME_BYTES_MAX_RANGE};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -175,6 +176,8 @@ pub struct Policy {
     pub output_bytes_per_second_max: usize,
     /// How it is reached.
     pub transport: Transport,
+    /// How far the kernel confines its process.
+    pub confine: Confine,
 }
 
 impl Default for Policy {
@@ -204,6 +207,7 @@ impl Default for Policy {
             rpc_audit: RpcAudit::Failures,
             output_bytes_per_second_max: 1024 * 1024,
             transport: Transport::Unix,
+            confine: Confine::default(),
         }
     }
 }

@@ -62,6 +62,8 @@ pub enum SpawnStep {
     CloseDescriptors,
     /// Setting its limits.
     Limits,
+    /// Taking system calls from it.
+    Confine,
     /// Executing the program.
     Execute,
 }
@@ -104,6 +106,8 @@ pub(super) struct Plan<'a> {
     pub(super) descriptors_soft: Option<(u64, u64)>,
     /// Whether the parent's oom_score_adj spares it, which is not inherited.
     pub(super) is_protected: bool,
+    /// The filter of its system calls, which goes along with it and all that it starts; `None`: it has none.
+    pub(super) filter: Option<&'a [libc::sock_filter]>,
     /// What failed, set by the child. The parent reads it when the child no longer shares its memory.
     pub(super) failure: Cell<Option<(SpawnStep, Errno)>>,
 }
@@ -168,6 +172,9 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, (SpawnStep, Errno)> {
         unprotect();
     }
     unblock_signals();
+    if let Some(filter) = plan.filter {
+        super::confine::enforce(filter).map_err(|errno| (SpawnStep::Confine, errno))?;
+    }
     let (arguments, environment) = (plan.arguments.pointers.as_ptr(), plan.environment.pointers.as_ptr());
     let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
     // SAFETY: the two arrays end with a null pointer, and they and their C strings live in the plan.

@@ -4,9 +4,11 @@
 //! again once there is one. What it deliberately does not do: judge the file; the kernel does when it is executed.
 #![forbid(unsafe_code)]
 
+use nix::sys::uio::pread;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -66,6 +68,14 @@ pub(super) fn loader_of(file: &File, header: &[u8]) -> Option<PathBuf> {
     let path = read(file, at?, usize::try_from(length).ok()?).ok()?;
     let end = path.iter().position(|byte| *byte == 0)?;
     Some(PathBuf::from(OsStr::from_bytes(path.get(..end)?)))
+}
+
+/// Whether an open file is an ELF file for 32 bits (ELFCLASS32, elf(5)); one for x32 is. Blocks as reading the file does.
+#[must_use]
+pub fn is_32_bit(file: BorrowedFd<'_>) -> bool {
+    let mut header = [0; 5];
+    let is_whole = pread(file, &mut header, 0).is_ok_and(|bytes| bytes == header.len());
+    is_whole && header.starts_with(MAGIC) && header.last() == Some(&1)
 }
 
 impl Layout {

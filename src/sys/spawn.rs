@@ -58,6 +58,9 @@ pub enum Channel<'a> {
 /// The number of [`Channel::Descriptor`] in the program.
 pub const CHANNEL_FD: RawFd = FIRST_GIVEN_FD;
 
+/// Instruction of a filter of system calls (linux/filter.h).
+pub type FilterInstruction = libc::sock_filter;
+
 /// What to launch.
 #[derive(Debug, Clone)]
 pub struct SpawnSpec<'a> {
@@ -75,6 +78,8 @@ pub struct SpawnSpec<'a> {
     pub inherit_output: bool,
     /// Its connection.
     pub channel: Channel<'a>,
+    /// The filter of its system calls; `None`: it has none.
+    pub filter: Option<&'a [FilterInstruction]>,
 }
 
 impl<'a> SpawnSpec<'a> {
@@ -89,6 +94,7 @@ impl<'a> SpawnSpec<'a> {
             working_folder: None,
             inherit_output: false,
             channel: Channel::None,
+            filter: None,
         }
     }
 }
@@ -179,6 +185,7 @@ fn spawn_with(
         descriptors_soft: given_descriptor_limit(),
         // A service manager may have asked that of the daemon, not of its plugins.
         is_protected: oom_score_adj.trim_start().starts_with('-'),
+        filter: spec.filter,
         failure: Cell::new(None),
     };
     let (pid, pidfd) = start(&plan, slot)?;

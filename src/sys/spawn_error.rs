@@ -65,6 +65,7 @@ impl SpawnError {
             SpawnStep::GivenDescriptor => "keep its connection, or the script for its interpreter, open",
             SpawnStep::WorkingFolder => "change to its working folder",
             SpawnStep::Limits => "set its limit of descriptors",
+            SpawnStep::Confine => "take system calls from it",
             SpawnStep::CloseDescriptors => "close the host's descriptors",
             SpawnStep::Execute => "execute it",
         }
@@ -167,6 +168,10 @@ impl fmt::Display for SpawnError {
             (SpawnStep::WorkingFolder, _) => {
                 write!(f, "its working folder cannot be entered any more")
             }
+            (SpawnStep::Confine, Errno::ENOSYS | Errno::EINVAL) => write!(
+                f,
+                "this kernel has no filters of system calls (CONFIG_SECCOMP_FILTER); `confine: off` launches it without"
+            ),
             (SpawnStep::Clone, Errno::EAGAIN) => write!(
                 f,
                 "the limit of processes is reached; raise `ulimit -u`, the service's TasksMax, or the cgroup's pids.max"

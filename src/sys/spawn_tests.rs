@@ -460,3 +460,59 @@ fn what_the_daemon_has_for_itself_is_not_inherited() {
         expect("-500\n", "0");
     });
 }
+
+/// What languages' runtimes do when they start, and threads and children of theirs, goes on under the base. Those that are here
+/// are tried.
+#[cfg(feature = "confine")]
+#[test]
+fn programs_of_many_languages_run_under_the_base() {
+    let base = crate::confine::base_filter().unwrap();
+    let python = "import threading, subprocess, asyncio, ssl, socket
+t = threading.Thread(target=lambda: print('thread')); t.start(); t.join()
+print(subprocess.run(['echo', 'child'], stdout=subprocess.PIPE, text=True).stdout.strip())
+print(asyncio.run(asyncio.sleep(0, 'loop')))";
+    let node = "new (require('worker_threads').Worker)('console.log(\"thread\")', {eval: true}).on('exit', () => \
+                console.log(require('child_process').execSync('echo child') + 'loop'))";
+    let perl = "print \"thread\\n\"; print `echo child`; print \"loop\\n\"";
+    let shell = "echo thread; echo child | cat; echo loop";
+    let programs =
+        [("sh", "-c", shell), ("python3", "-c", python), ("node", "-e", node), ("perl", "-e", perl)];
+    let root = folder();
+    let env = [("PATH".into(), std::env::var_os("PATH").unwrap()), ("HOME".into(), root.path().into())];
+    let mut tried = 0;
+    for (name, flag, text) in programs {
+        let body = format!("exec {name} {flag} \"$1\"");
+        let executable = open(&script(root.path(), &body)).unwrap();
+        let args = [OsString::from(text)];
+        let run = |filter| {
+            finish(
+                spawn_patiently(&SpawnSpec { args: &args, env: &env, filter, ..SpawnSpec::new(&executable) })
+                    .unwrap(),
+            )
+        };
+        if run(None).2 != OK {
+            eprintln!("{name} is not here");
+            continue;
+        }
+        let (stdout, stderr, status) = run(Some(base.instructions()));
+        assert_eq!((&*stdout, status), ("thread\nchild\nloop\n", OK), "{name}: {stderr}");
+        tried += 1;
+    }
+    assert!(tried > 0, "a shell is everywhere");
+}
+
+/// The filter goes along with what the program starts, which gains nothing by a set-id bit either.
+#[cfg(feature = "confine")]
+#[test]
+fn what_a_confined_program_starts_is_confined_too() {
+    let base = crate::confine::base_filter().unwrap();
+    let root = folder();
+    let body = "sh -c 'grep -E \"^(NoNewPrivs|Seccomp):\" /proc/self/status'";
+    let executable = open(&script(root.path(), body)).unwrap();
+    let env = [("PATH".into(), std::env::var_os("PATH").unwrap())];
+    let run = |filter| {
+        finish(spawn_patiently(&SpawnSpec { env: &env, filter, ..SpawnSpec::new(&executable) }).unwrap()).0
+    };
+    assert_eq!(run(Some(base.instructions())), "NoNewPrivs:\t1\nSeccomp:\t2\n");
+    assert!(run(None).starts_with("NoNewPrivs:\t"));
+}

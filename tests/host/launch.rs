@@ -6,7 +6,7 @@
 
 use crate::fixtures::world::{SOON, World, eventually, is_alive, next_event, patient, put_executable};
 use rpc_plugin_system::host::{
-    ErrorCode, Host, HostError, PluginConfig, PluginHandle, Policy, RestartPolicy,
+    Confine, ErrorCode, Host, HostError, PluginConfig, PluginHandle, Policy, RestartPolicy,
 };
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::PluginState;
@@ -22,7 +22,11 @@ fn once() -> Policy {
 }
 
 fn add(host: &Host, id: &str, executable: &Path) -> PluginHandle {
-    host.add(PluginConfig::new(id.parse().unwrap(), executable).policy(once())).unwrap()
+    add_as(host, id, executable, once())
+}
+
+fn add_as(host: &Host, id: &str, executable: &Path, policy: Policy) -> PluginHandle {
+    host.add(PluginConfig::new(id.parse().unwrap(), executable).policy(policy)).unwrap()
 }
 
 fn chmod(path: &Path, mode: u32) {
@@ -532,7 +536,11 @@ fn a_program_with_file_capabilities_is_told_of_once_a_generation() {
     if !set.is_ok_and(|set| set.status.success()) {
         return eprintln!("skipped: this user, or file system, cannot give files capabilities");
     }
-    let plugin = add(&host, "capable", &path);
+    // One that is confined is not given them.
+    let confined = add(&host, "confined", &path);
+    confined.start().unwrap();
+    confined.wait_routable(None, SOON).unwrap();
+    let plugin = add_as(&host, "capable", &path, once().with(|policy| policy.confine = Confine::Off));
     for generation in 1..=2 {
         plugin.start().unwrap();
         let event = next_event(&events, EventKind::ExecutableHasCapabilities);

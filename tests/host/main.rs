@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::type_complexity)]
 
 mod awaited;
+#[cfg(feature = "confine")]
+mod confined;
 mod describe;
 mod digest;
 mod drive;

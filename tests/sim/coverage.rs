@@ -5,7 +5,8 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 28] = [
+const ELSEWHERE: [EventKind; 29] = [
+    EventKind::ConfinementLacks,
     EventKind::PackageInstalled,
     EventKind::PackageActivated,
     EventKind::PackageKept,

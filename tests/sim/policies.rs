@@ -1,6 +1,7 @@
 //! Random policies that [`Policy::check`] allows, with times short enough for much to happen.
 
 use fastrand::Rng;
+use rpc_plugin_system::state::confine::Confine;
 use rpc_plugin_system::state::policy::{Policy, RestartPolicy, RpcAudit, Transport};
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ fn draw(rng: &mut Rng) -> Policy {
         // Not drawn, so that seeds stay what they are.
         rpc_audit: RpcAudit::ALL[frame_bytes_max % RpcAudit::ALL.len()].0,
         output_bytes_per_second_max: frame_bytes_max,
+        confine: Confine::default(),
         transport: [Transport::Unix, Transport::Unix, Transport::Fd, Transport::Stdio]
             [frame_bytes_max / RpcAudit::ALL.len() % 4],
     }

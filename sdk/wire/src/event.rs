@@ -187,6 +187,8 @@ events! {
     /// The executable of a launch, or its interpreter, has file capabilities. The kernel clears the parent-death signal of such a
     /// program, so it may outlive a host that is killed.
     ExecutableHasCapabilities = "executable_has_capabilities", Kernel, Warn;
+    /// A launch is confined less than its plugin's policy says, because this kernel cannot do it.
+    ConfinementLacks = "confinement_lacks", Kernel, Warn;
     /// A generation waits for its process to be started by hand.
     Awaited = "awaited", Kernel, Info;
     /// The plugin's process was launched.

@@ -8,13 +8,14 @@ use super::source::Source;
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("threads", &[]),
-    ("sys", &["threads"]),
+    ("confine", &[]),
+    ("sys", &["threads", "confine"]),
     ("eventlog", &["state", "threads", "sys"]),
     ("cli", &[]),
     ("settings", &["state"]),
     ("package", &["state", "settings", "sys"]),
     ("engine", &["state"]),
-    ("reactor", &["state", "threads", "sys", "eventlog", "engine"]),
+    ("reactor", &["state", "confine", "threads", "sys", "eventlog", "engine"]),
     ("host", &["state", "threads", "sys", "reactor", "engine", "eventlog"]),
     ("ctl", &["threads", "sys", "cli", "eventlog", "settings", "package"]),
     // The tour shows itself with the control client's own commands.
@@ -28,7 +29,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
 /// Crates that only some modules of `src/` may name.
 const CRATES: &[(&str, &[&str])] = &[
     ("mio", &["reactor", "engine"]),
-    ("libc", &["sys"]),
+    ("libc", &["confine", "sys"]),
     ("signal_hook", &["daemon"]),
     ("lexopt", &["cli", "ctl", "daemon"]),
     ("rpc_plugin_sdk", &["daemon", "bin"]),
