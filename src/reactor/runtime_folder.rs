@@ -3,7 +3,8 @@
 //! What it deliberately does not do: touch the folder; a worker does.
 //!
 //! What always holds: what is removed in one go is looked after once, a moment after it; where another host has taken the
-//! folder, or it cannot be made again, this host ends with that reason; but what the host lacks for it is waited for. So is
+//! folder and keeps it, or it cannot be made again, this host ends with that reason; but what the host lacks for it is waited for,
+//! and so is another host that has taken the lock, finds this one alive, and ends. So is
 //! the place of a group's socket, which is elsewhere: without it the host goes on.
 
 use super::hub::Hub;
@@ -16,7 +17,7 @@ use crate::sys::folder_watch::FolderWatch;
 use crate::sys::group_socket::GroupSocketFile;
 use crate::sys::listener::{self, ListenError};
 use crate::sys::private_file::PrivateFile;
-use crate::sys::runtime_dir::{ADMIN_SOCKET, Found, RuntimeDir};
+use crate::sys::runtime_dir::{ADMIN_SOCKET, Found, RuntimeDir, RuntimeDirError};
 use mio::Interest;
 use nix::errno::Errno;
 use rpc_plugin_wire::event::EventKind;
@@ -33,12 +34,16 @@ pub(crate) const ADMIN_BACKLOG: u16 = 128;
 const SETTLE: Duration = Duration::from_millis(200);
 /// How often it is tried to make the folder where it is removed again meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
+/// How long another host may have the lock before this one ends.
+const TAKEN_MAX: Duration = Duration::from_secs(10);
 
 /// What watches the runtime folder.
 pub(super) struct RuntimeFolder {
     watch: io::Result<Arc<FolderWatch>>,
     look_at: Option<Time>,
     shortage: Shortage,
+    /// Since when another host has the lock.
+    taken_since: Option<Time>,
     /// The same of a group's socket that cannot be made again.
     group_trouble: Shortage,
 }
@@ -73,6 +78,7 @@ impl RuntimeFolder {
             watch,
             look_at: None,
             shortage: Shortage::default(),
+            taken_since: None,
             group_trouble: Shortage::default(),
         }
     }
@@ -118,6 +124,13 @@ impl RuntimeFolder {
         now: Time,
         looked: Result<LookedAfter, String>,
     ) -> Result<MadeSockets, String> {
+        let taken_at = looked.as_ref().is_ok_and(|looked| looked.is_taken).then_some(now);
+        self.taken_since = self.taken_since.or(taken_at).filter(|_| taken_at.is_some());
+        let is_lost = self.taken_since.is_some_and(|since| now.since(since) >= TAKEN_MAX);
+        let looked = match looked {
+            Ok(LookedAfter { lacks: Some(error), .. }) if is_lost => Err(error),
+            looked => looked,
+        };
         match &looked {
             Ok(LookedAfter { lacks: Some(error), .. }) => {
                 if self.shortage.failed(now) {
@@ -162,6 +175,8 @@ pub(crate) struct LookedAfter {
     found: Found,
     /// What the host lacked for it: it was not done to its end.
     lacks: Option<String>,
+    /// Whether that is the lock, which another host has.
+    is_taken: bool,
     /// Why the group's socket, which is gone, could not be made again.
     group_fault: Option<String>,
     /// The admin sockets that had to be made again.
@@ -209,13 +224,17 @@ fn look_once(
     files: &AdminFiles,
 ) -> Result<LookedAfter, LookError> {
     let lacks = |error: String| {
-        let sockets = MadeSockets::default();
-        Ok(LookedAfter { found: Found::Whole, lacks: Some(error), group_fault: None, sockets })
+        let (lacks, sockets) = (Some(error), MadeSockets::default());
+        Ok(LookedAfter { found: Found::Whole, lacks, is_taken: false, group_fault: None, sockets })
     };
     let group_path = files.group.as_ref().map(|group| group.path());
     let found = match runtime_dir.look_after() {
         Ok(found) => found,
         Err(error) if error.errno().is_some_and(is_shortage) => return lacks(error.to_string()),
+        // One that starts takes the lock before it looks whether another host lives, and lets it go if one does.
+        Err(error @ RuntimeDirError::Locked { .. }) => {
+            return lacks(error.to_string()).map(|looked| LookedAfter { is_taken: true, ..looked });
+        }
         Err(error) => return Err((error.errno(), error.to_string())),
     };
     // Always: the folder may be what it was, and one above it another.
@@ -245,7 +264,8 @@ fn look_once(
         // The folder is watched; the file is another one now.
         let _ = watch.aim(runtime_dir.path(), group_path);
     }
-    Ok(LookedAfter { found, lacks: None, group_fault, sockets: MadeSockets { own, group } })
+    let sockets = MadeSockets { own, group };
+    Ok(LookedAfter { found, lacks: None, is_taken: false, group_fault, sockets })
 }
 
 fn take_looked(hub: &mut Hub, looked: Result<LookedAfter, String>) -> Result<MadeSockets, String> {

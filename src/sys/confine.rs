@@ -114,7 +114,8 @@ mod tests {
                 assert!(!matches!(errno(number, arguments), libc::EPERM | libc::ENOSYS), "{what}");
             }
             // Threads and children are made as ever.
-            assert_eq!(std::thread::spawn(|| 3).join().unwrap(), 3);
+            let thread = crate::threads::builder("test").spawn(|| 3);
+            assert_eq!(thread.unwrap().join().unwrap(), 3);
             assert!(std::process::Command::new("true").status().unwrap().success());
             drop(writer);
         });

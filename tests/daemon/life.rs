@@ -7,6 +7,7 @@ use crate::fixtures::daemon::{bare, children_of, chmod, files_below};
 use crate::fixtures::sinks::Peer;
 use crate::fixtures::world::{SOON, World, built, eventually, is_alive, put_executable};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpc_plugin_wire::event::EventKind;
@@ -317,6 +318,27 @@ fn a_second_host_ends_while_the_first_one_lives_whatever_became_of_its_lock() {
         assert!(second.stderr.contains(&format!("process {}", daemon.pid())), "{whole}: {}", second.stderr);
         assert!(whole || is_alive(plugin), "the second one killed it");
     }
+}
+
+/// One that starts has the lock for the moment until it finds the first one alive, which is long on a busy machine.
+#[test]
+fn a_lock_that_another_host_takes_for_a_moment_does_not_end_the_first() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &[]);
+    let other = world.path().join("other-lock");
+    let file = std::fs::File::create(&other).unwrap();
+    daemon::chmod(&other, 0o600);
+    let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno).unwrap();
+    let lock = world.runtime_dir().join("lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::rename(&other, &lock).unwrap();
+    let told = daemon.recorded("", EventKind::HostShortage, |_| true);
+    assert!(told.error.as_deref().is_some_and(|error| error.contains("is in use by")), "{told:?}");
+    drop(held);
+    let made = daemon.recorded("", EventKind::RuntimeDirMade, |_| true);
+    assert!(made.message.contains("the lock of the runtime folder was removed or replaced"), "{made:?}");
+    daemon.recorded("", EventKind::HostShortageOver, |_| true);
+    assert_eq!(daemon.ctl(&["status"]).code, 0, "it goes on");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! What it deliberately does not do: how much that is; `src/state/unasked.rs` and the tests of sessions do.
 
 use crate::fixtures::raw::{self, Raw, frame};
-use crate::fixtures::world::{SOON, World, calm, up};
+use crate::fixtures::world::{SOON, World, calm, eventually, up};
 use rpc_plugin_system::host::{CallOptions, Host, MayCall, PluginHandle, ServiceCall};
 use rpc_plugin_wire::event::EventKind;
 use serde_json::{Value, json};
@@ -147,8 +147,12 @@ fn what_was_asked_for_is_read_as_fast_as_it_comes() {
         for _ in 0..10 {
             let flood = json!({"count": 400, "frame": frame});
             let _: Value = plugin.call_with("flood", &flood, options()).unwrap();
-            // Those before are answered once this is, so that there is room for as many.
+            // It has read all of them once it has answered this one, and once they are answered there is room for as many.
             let _: Value = plugin.call_with("echo", &json!({}), options()).unwrap();
+            eventually("those before are answered", || {
+                let counts = host.call_counts().unwrap();
+                (counts.in_flight + counts.services_running + counts.services_waiting == 0).then_some(())
+            });
         }
     }
     // What goes on record of what it logs and prints.
