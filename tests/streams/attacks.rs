@@ -6,8 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(missing_docs, reason = "a type of a test's own")]
 
+use crate::fixtures::census::Opened;
 use crate::fixtures::child::{self, alone};
-use crate::fixtures::world::{SOON, World, eventually, next_event, open_fds, patient, up};
+use crate::fixtures::world::{SOON, World, next_event, patient, up};
 use rpc_plugin_interface::Stream;
 use rpc_plugin_system::host::{
     CallOptions, ErrorCode, EventKind, HandlerError, Host, PluginConfig, PluginHandle, PluginState, Policy,
@@ -291,8 +292,8 @@ fn each_rule_that_is_broken_is_named_and_nobody_else_is_harmed() {
             let seen = reason(&world, &host, how, Transport::Stdio);
             assert!(seen.contains(expected) && seen.contains("broke the protocol"), "{how}: {seen}");
             assert_eq!(echo.call::<_, Value>("echo", &json!({"how": how})).unwrap()["how"], how);
-            let before = *before.get_or_insert_with(open_fds);
-            eventually("all that it had open is closed", || (open_fds() <= before).then_some(()));
+            let before = before.get_or_insert_with(|| Opened::take(&[std::process::id()]));
+            before.wait_closed("all that it had open is closed");
         }
         let seen = reason(&world, &host, "agreed", Transport::Unix);
         assert!(seen.contains("streams in band, which were not agreed on"), "{seen}");

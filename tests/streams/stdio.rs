@@ -6,8 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(missing_docs, reason = "a type of a test's own")]
 
+use crate::fixtures::census::Opened;
 use crate::fixtures::child::{self, alone};
-use crate::fixtures::world::{SOON, World, eventually, is_alive, open_fds, patient, signal, up};
+use crate::fixtures::world::{SOON, World, eventually, is_alive, patient, signal, up};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -122,10 +123,6 @@ fn peak_kib(pid: u32) -> usize {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-fn fds_of(pid: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
 static HELD: Mutex<Vec<Stream>> = Mutex::new(Vec::new());
 
 type Answer<T> = Result<T, HandlerError>;
@@ -234,16 +231,14 @@ fn call<P: Serialize, R: for<'de> Deserialize<'de>>(
     plugin.call_with(method, params, options())
 }
 
-/// Waits until all streams are over: none of their descriptors is left here or at the plugin.
-fn settled(plugin: &PluginHandle, before: (usize, usize)) {
-    let pid = plugin.status().unwrap().pid.unwrap();
-    eventually("all descriptors of streams are closed", || {
-        ((open_fds(), fds_of(pid)) <= before).then_some(())
-    });
+/// What is open here and at the plugin.
+fn opened(plugin: &PluginHandle) -> Opened {
+    Opened::take(&[std::process::id(), plugin.status().unwrap().pid.unwrap()])
 }
 
-fn fds(plugin: &PluginHandle) -> (usize, usize) {
-    (open_fds(), fds_of(plugin.status().unwrap().pid.unwrap()))
+/// Waits until all streams are over: none of their descriptors is left here or at the plugin.
+fn settled(before: &Opened) {
+    before.wait_closed("all descriptors of streams are closed");
 }
 
 #[test]
@@ -253,7 +248,7 @@ fn bytes_go_to_a_plugin_from_it_and_both_ways_at_once() {
         let host = world.host();
         let plugin = on_stdio(&world, &host);
         let _: Size = call(&plugin, "bulk.size", &Memory { blob: Blob::new(b"").unwrap() }).unwrap();
-        let before = fds(&plugin);
+        let before = opened(&plugin);
         for bytes in [0, 1, 3 * MIB] {
             let (mut ours, stream) = Stream::pair().unwrap();
             let writer = thread::spawn(move || write_pattern(&mut ours, bytes));
@@ -278,7 +273,7 @@ fn bytes_go_to_a_plugin_from_it_and_both_ways_at_once() {
         let writer = thread::spawn(move || write_pattern(&mut writer, MIB));
         assert_eq!(call::<_, Size>(&plugin, "bulk.read", &One { stream }).unwrap().bytes, MIB);
         writer.join().unwrap();
-        settled(&plugin, before);
+        settled(&before);
     });
 }
 
@@ -296,7 +291,7 @@ fn sixteen_at_once_and_the_seventeenth_is_refused_on_either_side() {
             .start()
             .unwrap();
         let plugin = on_stdio(&world, &host);
-        let before = fds(&plugin);
+        let before = opened(&plugin);
         // All of them busy at once.
         thread::scope(|scope| {
             for _ in 0..STREAMS_MAX {
@@ -309,7 +304,7 @@ fn sixteen_at_once_and_the_seventeenth_is_refused_on_either_side() {
                 });
             }
         });
-        settled(&plugin, before);
+        settled(&before);
         let (mut ours, streams): (Vec<_>, Vec<_>) = (0..STREAMS_MAX).map(|_| Stream::pair().unwrap()).unzip();
         assert_eq!(call::<_, usize>(&plugin, "bulk.hold", &Many { streams }).unwrap(), STREAMS_MAX);
         let refused = |stream| call::<_, Size>(&plugin, "bulk.read", &One { stream }).err().unwrap();
@@ -329,7 +324,7 @@ fn sixteen_at_once_and_the_seventeenth_is_refused_on_either_side() {
         taken.lock().unwrap().clear();
         drop(ours);
         call::<_, ()>(&plugin, "bulk.release", &json!({})).unwrap();
-        settled(&plugin, before);
+        settled(&before);
         // Room is made by the other side's last word of a stream, which may come after all descriptors are closed.
         let read = eventually("there is room again", || {
             let (mut ours, stream) = Stream::pair().unwrap();
@@ -443,8 +438,8 @@ fn a_plugin_that_is_killed_ends_its_streams_and_leaves_nothing_behind() {
             drop((given, ours));
             eventually("it is gone", || (!is_alive(pid)).then_some(()));
             plugin.wait_for(PluginState::Failed, SOON).unwrap();
-            let before = *left.get_or_insert_with(open_fds);
-            eventually("the host has closed all", || (open_fds() <= before).then_some(()));
+            let before = left.get_or_insert_with(|| Opened::take(&[std::process::id()]));
+            before.wait_closed("the host has closed all");
         }
         let blob = Blob::new(&pattern(0, 10)).unwrap();
         assert_eq!(call::<_, Size>(&other, "bulk.size", &Memory { blob }).unwrap().bytes, 10);
@@ -457,7 +452,7 @@ fn blobs_go_both_ways() {
         let world = World::new();
         let host = world.host();
         let plugin = on_stdio(&world, &host);
-        let before = fds(&plugin);
+        let before = opened(&plugin);
         for bytes in [0, 1, 5 * MIB] {
             let blob = Blob::new(&pattern(0, bytes)).unwrap();
             for _ in 0..2 {
@@ -467,7 +462,7 @@ fn blobs_go_both_ways() {
             let given: Memory = call(&plugin, "bulk.blob", &Size { bytes }).unwrap();
             assert!(given.blob.to_vec(bytes).unwrap() == pattern(0, bytes));
         }
-        settled(&plugin, before);
+        settled(&before);
     });
 }
 
@@ -481,7 +476,7 @@ fn streams_go_on_between_plugins_with_and_without_descriptors() {
         let behind = up(host.add(config(&world, "behind", Transport::Stdio)).unwrap());
         let handles = BTreeMap::from([("stdio", stdio), ("unix", unix), ("behind", behind)]);
         for (from, to) in [("stdio", "unix"), ("unix", "stdio"), ("stdio", "behind"), ("unix", "behind")] {
-            let before = fds(&handles[from]);
+            let before = opened(&handles[from]);
             let (mut ours, stream) = Stream::pair().unwrap();
             let forward = Forward { to: to.to_owned(), stream };
             let forwarded = handles[from].call_start("bulk.forward", &forward, options()).unwrap();
@@ -494,7 +489,7 @@ fn streams_go_on_between_plugins_with_and_without_descriptors() {
             writer.join().unwrap().unwrap();
             assert_eq!(forwarded.wait().unwrap().parse::<Size>().unwrap().bytes, MIB);
             drop(ours);
-            settled(&handles[from], before);
+            settled(&before);
         }
     });
 }
@@ -505,7 +500,7 @@ fn a_call_that_is_cancelled_or_late_leaves_no_stream() {
         let world = World::new();
         let host = world.host();
         let plugin = on_stdio(&world, &host);
-        let before = fds(&plugin);
+        let before = opened(&plugin);
         // More than there may be at once.
         for _ in 0..2 * STREAMS_MAX {
             let (mut ours, stream) = Stream::pair().unwrap();
@@ -515,14 +510,14 @@ fn a_call_that_is_cancelled_or_late_leaves_no_stream() {
             assert_eq!(ours.read(&mut [0]).unwrap(), 0);
             drop(ours);
             plugin.call_start("bulk.write", &Size { bytes: MIB }, options()).unwrap().cancel();
-            settled(&plugin, before);
+            settled(&before);
         }
         let late = CallOptions::default().timeout(Duration::from_millis(50));
         let (ours, stream) = Stream::pair().unwrap();
         let error = plugin.call_with::<_, Size>("bulk.echo", &One { stream }, late).unwrap_err();
         assert_eq!(error.code, ErrorCode::DeadlineExceeded);
         drop(ours);
-        settled(&plugin, before);
+        settled(&before);
     });
 }
 
