@@ -226,7 +226,7 @@ fn ctrl_c_first_cancels_the_call_that_is_under_way() {
 #[test]
 fn ctrl_c_ends_it_all_once_the_result_of_a_call_is_seen() {
     let world = World::new();
-    let (mut child, _, rest) = started(&world);
+    let (mut child, pid, rest) = started(&world);
     let mut rest = BufReader::new(rest);
     let mut stdin = child.stdin.take().unwrap();
     // More than the pipe takes: while this is not read to its end, the program is showing it.
@@ -236,6 +236,7 @@ fn ctrl_c_ends_it_all_once_the_result_of_a_call_is_seen() {
         assert!(rest.read_until(b':', &mut shown).unwrap() > 0, "it ended");
     }
     signal(child.id(), Signal::SIGINT);
+    eventually("the plugin ends, because no call is under way", || (!is_alive(pid)).then_some(()));
     let mut lines = rest.lines().map(Result::unwrap);
     let is_answer = |line: &String| line.contains("shutdown_requested") || line.contains("call is cancelled");
     let said = lines.find(is_answer).unwrap();
