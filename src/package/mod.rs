@@ -14,6 +14,7 @@ mod folder;
 pub mod layers;
 pub mod manifest;
 pub mod path;
+pub mod plan;
 pub mod publisher;
 mod read_capabilities;
 pub mod set;

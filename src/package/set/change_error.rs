@@ -1,6 +1,7 @@
 //! Why a change of a package is refused.
 
 use crate::package::digest::Digest;
+use crate::package::plan::PlanFault;
 use crate::package::publisher::Refusal;
 use crate::package::store::{StoreError, VersionKey};
 use crate::package::version::Version;
@@ -26,6 +27,8 @@ pub enum ChangeError {
     BelowMinimum { id: PluginId, wanted: VersionKey, minimum: Version },
     /// The package is kept at another version.
     Pinned { id: PluginId, pinned: VersionKey, wanted: VersionKey },
+    /// What packages require of each other would not hold.
+    Broken(Vec<PlanFault>),
     /// The active version's manifest says that the one before could not do with its data.
     NoWayBack { id: PluginId, active: VersionKey, wanted: VersionKey },
     /// No version was active before.
@@ -80,6 +83,10 @@ impl fmt::Display for ChangeError {
                 f,
                 "{id} is pinned to {pinned}, and {wanted} is another version; `rpcpluginctl pin {id} --off` lets it go on"
             ),
+            ChangeError::Broken(faults) => {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                f.write_str(&faults.join("\n"))
+            }
             ChangeError::NoWayBack { id, active, wanted } => write!(
                 f,
                 "{active} of {id} says that a version before cannot do with its data (\"rollback\": false); --downgrade \

@@ -10,6 +10,8 @@ use super::PackageSet;
 use super::change_error::{ChangeError, ChangeResult, refused};
 use super::outcomes::{Activated, InstallOptions, Installed, Removal, VERSIONS_MAX};
 use crate::package::folder::OpenPackage;
+use crate::package::manifest::Manifest;
+use crate::package::plan::{PackageGraph, PackageNode, PlanFault, broken_by};
 use crate::package::publisher::{Publisher, PublisherVerdict};
 use crate::package::store::{OnTrial, Progress, Record, Stays, StoredPackage, VersionKey};
 use crate::package::trial::{NoWayBack, TrialFault, way_back};
@@ -32,6 +34,7 @@ impl PackageSet {
         let key = VersionKey::new(version, &package.digest());
         let before = self.store.active(id)?;
         self.check_change(id, &key, &record)?;
+        self.check_plan(&package.manifest)?;
         if let Some(active) = &before
             && version.precedence(active.version()).is_lt()
             && !options.allows_downgrade
@@ -108,6 +111,26 @@ impl PackageSet {
         }
     }
 
+    /// Whether what packages require of each other would hold, were this manifest's version the active one.
+    fn check_plan(&self, manifest: &Manifest) -> ChangeResult<()> {
+        self.judge_plan(broken_by(&self.graph()?, &manifest.id, Some(&node_of(manifest))))
+    }
+
+    fn judge_plan(&self, faults: Vec<PlanFault>) -> ChangeResult<()> {
+        if faults.is_empty() { Ok(()) } else { refused(ChangeError::Broken(faults)) }
+    }
+
+    /// What the active versions require of each other. One whose manifest cannot be read is left out.
+    fn graph(&self) -> ChangeResult<PackageGraph> {
+        let mut graph = PackageGraph::new();
+        for id in self.store.ids()? {
+            let active = self.store.active(&id)?;
+            let manifest = active.and_then(|key| self.store.manifest(&id, &key).ok());
+            graph.extend(manifest.map(|manifest| (id, node_of(&manifest))));
+        }
+        Ok(graph)
+    }
+
     /// Makes the version the active one again that was so before.
     ///
     /// # Errors
@@ -132,7 +155,8 @@ impl PackageSet {
         {
             return refused(ChangeError::NoWayBack { id: id.clone(), active, wanted: to });
         }
-        self.stored(id, &to, &record, progress)?;
+        let stored = self.stored(id, &to, &record, progress)?;
+        self.check_plan(&stored.manifest)?;
         record.go_back(&to);
         record.trial = None;
         self.store.activate(id, &to, &record)?;
@@ -156,7 +180,8 @@ impl PackageSet {
         };
         record.pinned = None;
         self.check_change(id, &key, &record)?;
-        self.stored(id, &key, &record, progress)?;
+        let stored = self.stored(id, &key, &record, progress)?;
+        self.check_plan(&stored.manifest)?;
         if active.as_ref() != Some(&key) {
             record.advance(&key);
             record.trial = None;
@@ -194,6 +219,7 @@ impl PackageSet {
             }
             // The active one first: what a crash leaves is not a package that runs.
             Removal::Package | Removal::PackageAndData => {
+                self.judge_plan(broken_by(&self.graph()?, id, None))?;
                 let others = self.store.versions(id)?.into_iter().filter(|key| active.as_ref() != Some(key));
                 active.clone().into_iter().chain(others).collect()
             }
@@ -344,4 +370,8 @@ impl PackageSet {
         }
         Ok(())
     }
+}
+
+fn node_of(manifest: &Manifest) -> PackageNode {
+    PackageNode { version: manifest.version.clone(), requires: manifest.requires.plugins.clone() }
 }

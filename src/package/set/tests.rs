@@ -301,3 +301,32 @@ fn errors_say_whether_something_is_missing_or_broken() {
     let broken = case.set.unpin(&kv()).unwrap_err();
     assert!(broken.is_internal() && !broken.is_not_found(), "{broken} {key}");
 }
+
+#[test]
+fn what_packages_require_of_each_other_holds_before_and_after_a_change() {
+    let case = Case::new(|_| ());
+    let needs_clock = "\"requires\": {\"plugins\": {\"clock\": \"^1\"}}";
+    let clock = |version: &str| {
+        let folder = case.root.path().join(format!("clock-{version}"));
+        let folder = package(&folder, version, &[("bin/kv", version)]);
+        let manifest = folder.join("plugin.json");
+        let text = fs::read_to_string(&manifest).unwrap().replace("\"id\":\"kv\"", "\"id\":\"clock\"");
+        fs::write(manifest, text).unwrap();
+        folder
+    };
+    let kv_folder = case.with_member("1.0.0", needs_clock);
+    refused(
+        case.install_from(&kv_folder, &unsigned()),
+        "kv 1.0.0 requires clock ^1, and no package clock would be installed",
+    );
+    case.install_from(&clock("1.0.0"), &unsigned()).unwrap();
+    case.install_from(&kv_folder, &unsigned()).unwrap();
+    let why = "kv 1.0.0 requires clock ^1, and clock would be 2.0.0";
+    refused(case.install_from(&clock("2.0.0"), &unsigned()), why);
+    let id = "clock".parse().unwrap();
+    let removed = case.set.remove(&id, &Removal::Package).map_err(|error| error.to_string());
+    refused(removed, "and no package clock would be installed");
+    case.install_from(&clock("1.1.0"), &unsigned()).unwrap();
+    case.set.remove(&kv(), &Removal::Package).unwrap();
+    case.install_from(&clock("2.0.0"), &unsigned()).unwrap();
+}

@@ -11,6 +11,7 @@ use super::version_key::VersionKey;
 use crate::sys::private_folder::{PrivateFolder, PrivateFolderError};
 use crate::sys::state_dir::{StateDir, traversable};
 use rpc_plugin_wire::PluginId;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -41,15 +42,20 @@ impl Store {
         let data = state.traversable_folder(DATA)?;
         let records = state.private_folder(RECORDS)?;
         let store = Store { state, store, data, records };
+        let mut stored = BTreeMap::new();
         for id in store.ids()? {
             store.sweep(&id)?;
-            let Ok(known) = store.record(&id) else { continue };
-            let mut record = known.clone();
-            record.adapt(store.active(&id)?.as_ref(), &store.versions(&id)?);
-            if record != known {
-                store.put_record(&id, &record)?;
+            let versions = store.versions(&id)?;
+            if let Ok(known) = store.record(&id) {
+                let mut record = known.clone();
+                record.adapt(store.active(&id)?.as_ref(), &versions);
+                if record != known {
+                    store.put_record(&id, &record)?;
+                }
             }
+            stored.insert(id, versions);
         }
+        store.sweep_records(&stored)?;
         Ok(store)
     }
 
@@ -204,15 +210,20 @@ impl Store {
         if names_in(&folder)?.is_empty() {
             remove_tree(&folder)?;
         }
-        let stored = self.versions(id)?;
-        let stamps = self.records.entries()?.into_iter().filter_map(|(name, _)| name.into_string().ok());
-        for name in stamps {
-            let key = name.strip_suffix(".json").and_then(|name| name.split_once('@'));
-            if let Some((owner, key)) = key
-                && owner == id.as_str()
-                && key.parse().is_ok_and(|key| !stored.contains(&key))
-            {
-                self.records.remove(&name)?;
+        Ok(())
+    }
+
+    /// Removes what is remembered of files of versions that are not stored, and records that were not finished.
+    fn sweep_records(&self, stored: &BTreeMap<PluginId, Vec<VersionKey>>) -> Result<(), StoreError> {
+        for (name, _) in self.records.entries()? {
+            let Some(name) = name.to_str() else { continue };
+            let of = name.strip_suffix(".json").and_then(|name| name.split_once('@'));
+            let is_stale = of.is_some_and(|(id, key)| match (id.parse::<PluginId>(), key.parse()) {
+                (Ok(id), Ok(key)) => stored.get(&id).is_none_or(|keys| !keys.contains(&key)),
+                _ => false,
+            });
+            if is_stale || name.ends_with(".json.new") {
+                self.records.remove(name)?;
             }
         }
         Ok(())

@@ -237,12 +237,14 @@ fn what_a_crash_left_is_swept_and_records_follow_the_link() {
     fs::create_dir(state.join("store/other")).unwrap();
     let stamps = |version: &str| state.join(format!("records/kv@{version}@0123456789abcdef.json"));
     fs::write(stamps("9.0.0"), "{}").unwrap();
+    let unfinished = state.join("records/kv.json.new");
+    fs::write(&unfinished, "{").unwrap();
     drop(store);
     let store = Store::open(&state).unwrap();
     let mut names: Vec<_> = fs::read_dir(&kv_path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, [one.to_string(), two.to_string(), "active".to_owned()].map(std::ffi::OsString::from));
-    assert!(!stamps("9.0.0").exists());
+    assert!(!stamps("9.0.0").exists() && !unfinished.exists());
     assert_eq!(store.ids().unwrap(), [kv()]);
     let record = store.record(&kv()).unwrap();
     assert_eq!((record.active(), record.before()), (Some(&two), Some(&one)));

@@ -9,7 +9,8 @@ use super::files::failed;
 use super::stored::{Progress, StoredPackage};
 use super::version_key::VersionKey;
 use crate::package::digest::Digest;
-use crate::package::folder::{FileStamp, OpenPackage, PIECE_BYTES, other_content};
+use crate::package::folder::{FileStamp, FolderFaults, OpenPackage, PIECE_BYTES, other_content};
+use crate::package::manifest::{MANIFEST_NAME, Manifest};
 use crate::package::path::PackagePath;
 use crate::state::plugin_config::PluginConfig;
 use nix::fcntl::{OFlag, open};
@@ -103,6 +104,19 @@ impl Store {
         let bytes = package.bytes();
         let OpenPackage { manifest, manifest_bytes, signature, .. } = package;
         Ok(StoredPackage { key: key.clone(), manifest, manifest_bytes, signature, digest, bytes, hashed })
+    }
+
+    /// What the manifest of a stored version says. Its files are not looked at.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn manifest(&self, id: &PluginId, key: &VersionKey) -> Result<Manifest, StoreError> {
+        let path = self.version_path(id, key).join(MANIFEST_NAME);
+        let bytes = std::fs::read(&path).map_err(failed("read", &path))?;
+        if !key.is_of(&Digest::of(&bytes)) {
+            return Err(StoreError::Manifest(path));
+        }
+        Manifest::read(&path, &bytes).map_err(|errors| FolderFaults::Manifest(errors).into())
     }
 
     /// What a stored version is launched with: its executable in the store, in the folder that is the plugin's own.
