@@ -118,17 +118,19 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// The members of `capabilities`, in the order of the page.
+    pub const KINDS: [&'static str; 5] = ["filesystem", "network", "process", "calls", "pass_env"];
+
     /// The members of `capabilities` in which something is asked for, in the order of the page.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
-        let network = !self.egress.is_empty() || !self.ingress.is_empty();
         let asked = [
-            ("filesystem", !self.filesystem.is_empty()),
-            ("network", network),
-            ("process", !self.process.is_empty()),
-            ("calls", !self.calls.is_empty()),
-            ("pass_env", !self.pass_env.is_empty()),
+            !self.filesystem.is_empty(),
+            !self.egress.is_empty() || !self.ingress.is_empty(),
+            !self.process.is_empty(),
+            !self.calls.is_empty(),
+            !self.pass_env.is_empty(),
         ];
-        asked.into_iter().filter_map(|(kind, is_asked)| is_asked.then_some(kind))
+        Capabilities::KINDS.into_iter().zip(asked).filter_map(|(kind, is_asked)| is_asked.then_some(kind))
     }
 
     /// What is asked for, one line each.

@@ -3,6 +3,8 @@
 //! What this room is for: reading a manifest (pure), holding a folder against it, and keeping what was imported (thin). What it
 //! deliberately does not do: launch anything, or enforce what a manifest asks for.
 
+#[cfg(test)]
+pub(crate) mod bad_cases;
 pub mod capabilities;
 #[allow(dead_code, reason = "what launches packages uses all of it")]
 pub mod catalogue;

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 pub(super) const ENV_PREFIX: &str = "RPC_PLUGIN_SYSTEM_";
 
 /// The members of `capabilities`.
-pub(super) const KEYS: [&str; 5] = ["filesystem", "network", "process", "calls", "pass_env"];
+pub(super) const KEYS: [&str; 5] = Capabilities::KINDS;
 /// Those of an element of `filesystem`.
 pub(super) const FILESYSTEM_KEYS: [&str; 4] = ["path", "permissions", "recursive", "via"];
 /// Those of `network`.

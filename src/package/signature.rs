@@ -211,7 +211,7 @@ fn one_line(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::signer::Signer;
     use super::*;
 
@@ -294,29 +294,45 @@ mod tests {
         );
     }
 
+    /// What is no signature: what it is, its bytes, and why not.
+    pub(in crate::package) fn bad_signatures() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+        let cut = |lines: usize| OF_HASH.lines().take(lines).collect::<Vec<_>>().join("\n");
+        let long = format!("{OF_HASH}{}", " ".repeat(SIGNATURE_BYTES_MAX));
+        vec![
+            ("an empty signature", Vec::new(), "it has 0 lines, not 4"),
+            ("a signature without its last line", cut(3).into(), "it has 3 lines, not 4"),
+            ("a signature with a line more", format!("{OF_HASH}\n").into(), "it has 5 lines, not 4"),
+            ("two signatures in one file", OF_HASH.repeat(2).into(), "it has 8 lines, not 4"),
+            ("a signature without its comment", swapped("untrusted comment: ", "# "), "its line 1 is not"),
+            (
+                "a signature without its trusted comment",
+                swapped("\ntrusted comment: ", "\n: "),
+                "its line 3 is not",
+            ),
+            ("a signature that is no base64", swapped("RUQf", "R!Qf"), "its line 2 is no base64"),
+            (
+                "a signature of another algorithm",
+                swapped("RUQf", "RVQf"),
+                "not supported by this implementation",
+            ),
+            ("a signature that is too short", swapped("y/rU", "y/r"), "Invalid encoding"),
+            ("a signature with blanks behind it", long.into(), "it has more than 16384 bytes"),
+            ("a signature that is not UTF-8", b"\xff\n\n\n\n".to_vec(), "it is not UTF-8"),
+        ]
+    }
+
+    fn swapped(from: &str, to: &str) -> Vec<u8> {
+        OF_HASH.replace(from, to).into()
+    }
+
     #[test]
     fn what_is_no_signature_is_told_with_why() {
-        let cut = |lines: usize| OF_HASH.lines().take(lines).collect::<Vec<_>>().join("\n");
-        for (signature, why) in [
-            (String::new(), "it has 0 lines, not 4"),
-            (cut(3), "it has 3 lines, not 4"),
-            (format!("{OF_HASH}\n"), "it has 5 lines, not 4"),
-            (format!("{OF_HASH}{OF_HASH}"), "it has 8 lines, not 4"),
-            (OF_HASH.replace("untrusted comment: ", "# "), "its line 1 is not what stands there"),
-            (OF_HASH.replace("\ntrusted comment: ", "\ncomment: "), "its line 3 is not what stands there"),
-            (OF_HASH.replace("RUQf", "R!Qf"), "its line 2 is no base64"),
-            (OF_HASH.replace("RUQf", "RVQf"), "not supported by this implementation"),
-            (OF_HASH.replace("y/rU", "y/r"), "Invalid encoding"),
-            (format!("{OF_HASH}{}", " ".repeat(SIGNATURE_BYTES_MAX)), "it has more than 16384 bytes"),
-        ] {
-            let error = verify(signature.as_bytes(), b"test", [&key()]).unwrap_err().to_string();
-            assert!(
-                error.starts_with("plugin.json.minisig: is no signature of minisign: ")
-                    && error.contains(why),
-                "{why}: {error}"
-            );
+        for (_, signature, why) in bad_signatures() {
+            let error = verify(&signature, b"test", [&key()]).unwrap_err().to_string();
+            let begins = "plugin.json.minisig: is no signature of minisign: ";
+            assert!(error.starts_with(begins) && error.contains(why), "{why}: {error}");
+            assert_eq!(claimed_key(&signature).unwrap_err().to_string(), error);
         }
-        assert!(claimed_key(b"\xff\n\n\n\n").unwrap_err().to_string().contains("it is not UTF-8"));
     }
 
     #[test]

@@ -14,16 +14,16 @@ use std::path::Path;
 
 const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-fn folder() -> tempfile::TempDir {
+pub(super) fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn chmod(path: &Path, mode: u32) {
+pub(super) fn chmod(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// A manifest with every member.
-fn whole() -> Value {
+pub(super) fn whole() -> Value {
     json!({
         "manifest": 1,
         "id": "kv",
@@ -61,7 +61,7 @@ fn least() -> Value {
     json!({"manifest": 1, "id": "kv", "version": "1.0.0", "entrypoint": "kv", "files": {"kv": DIGEST}})
 }
 
-fn read(text: &str) -> Result<Manifest, String> {
+pub(super) fn read(text: &str) -> Result<Manifest, String> {
     Manifest::read(Path::new("plugin.json"), text.as_bytes()).map_err(|errors| errors.to_string())
 }
 
@@ -267,9 +267,14 @@ fn wrong_capabilities() -> Vec<(Value, &'static str)> {
     ]
 }
 
+/// All of them.
+pub(super) fn wrong_manifests() -> Vec<(Value, &'static str)> {
+    [wrong_members(), wrong_bounds(), wrong_capabilities()].concat()
+}
+
 #[test]
 fn what_is_wrong_is_told_where_it_stands() {
-    let rows = [wrong_members(), wrong_bounds(), wrong_capabilities()].concat();
+    let rows = wrong_manifests();
     let mut wrong = Vec::new();
     for (manifest, why) in &rows {
         let errors = read(&serde_json::to_string_pretty(manifest).unwrap()).err().unwrap_or_default();
@@ -329,7 +334,7 @@ fn all_faults_are_told_at_once_and_bounded() {
 }
 
 /// A folder with a package in it whose manifest is that, but for the digests, which are those of the files.
-fn package(root: &Path, files: &[(&str, &str)]) -> std::path::PathBuf {
+pub(super) fn package(root: &Path, files: &[(&str, &str)]) -> std::path::PathBuf {
     let package = root.join("package");
     std::fs::create_dir(&package).unwrap();
     let mut manifest = least();

@@ -5,6 +5,8 @@ mod bad_archives;
 
 use super::archive::ArchivedFile;
 use super::*;
+use crate::cli::testing::hold_page;
+use crate::package::bad_cases::{self, BadCase};
 use crate::package::read_folder;
 use bad_archives::bad_archives;
 use flate2::Compression;
@@ -292,4 +294,52 @@ fn a_file_is_known_by_its_length_and_whether_it_is_executable() {
     let text = ArchivedFile { bytes: 4, is_executable: false };
     assert_eq!(seen, [("run".to_owned(), run), ("a".to_owned(), text)]);
     assert_eq!(contents.unwrap().bytes, 14);
+}
+
+/// Longest message on the page. Characters.
+const MESSAGE_CHARS_MAX: usize = 140;
+
+fn table(heading: &str, text: &str, cases: &[BadCase]) -> String {
+    let mut table = format!("\n## {heading}\n\n{text}\n\n| what it is | what is said of it |\n|---|---|\n");
+    // As code, so that nothing of it is taken for a mark.
+    let code = |text: &str| format!("`` {} ``", text.replace('|', "\\|").replace('\n', " / "));
+    for (what, told) in cases {
+        let told = match told.char_indices().nth(MESSAGE_CHARS_MAX) {
+            Some((end, _)) => format!("{}...", &told[..end]),
+            None => told.clone(),
+        };
+        table.push_str(&format!("| {} | {} |\n", code(what), code(&told)));
+    }
+    table
+}
+
+#[test]
+fn the_page_lists_each_bad_package_with_what_is_said_of_it() {
+    let archives: Vec<BadCase> = bad_archives()
+        .into_iter()
+        .map(|(what, archive, _)| (what.to_owned(), opened(&archive).map(drop).unwrap_err()))
+        .collect();
+    let (manifests, folders, publishers) =
+        (bad_cases::manifests(), bad_cases::folders(), bad_cases::publishers());
+    let count = manifests.len() + folders.len() + publishers.len() + archives.len();
+    assert!(count >= 200, "{count}");
+    let page = [
+        format!(
+            "# Bad packages\n\nWhat is said of {count} [packages](packages.md) that are refused. This page is made from what the code \
+             says (`UPDATE_DOCS=1 cargo test --lib ctl::install`).\n"
+        ),
+        table(
+            "Manifests",
+            "A good manifest of which one member is another. Before each message stand file and line.",
+            &manifests,
+        ),
+        table("Folders", "A good package's folder in which one thing is another.", &folders),
+        table(
+            "Signatures and publishers",
+            "Of `plugin.json.minisig`, and of whom is trusted with what.",
+            &publishers,
+        ),
+        table("Archives", "As `kv.tar`, with bounds that are small.", &archives),
+    ];
+    hold_page("docs/bad-packages.md", &page.concat(), "ctl::install");
 }

@@ -9,6 +9,8 @@ mod log;
 mod origin;
 mod packages;
 mod plugin;
+#[cfg(feature = "package")]
+mod publishers;
 mod runtime_dir;
 pub mod settings;
 mod show;

@@ -4,6 +4,8 @@
 //!
 //! What always holds: every path is absolute; the flags count before the file.
 
+#[cfg(feature = "package")]
+use super::publishers;
 use super::settings::POLICY;
 use super::types::{FlagValues, OnChange, PackagesConfig, Sources};
 use crate::settings::{
@@ -107,7 +109,11 @@ pub(super) fn show(config: &PackagesConfig, root: &mut Map<String, Value>) {
         root.insert("types".into(), Value::Object(shown.collect()));
     }
     let on_change = ON_CHANGE.iter().find(|(value, _)| *value == config.on_change);
-    root.insert("packages".into(), serde_json::json!({"on_change": on_change.map(|(_, word)| word)}));
+    let mut packages = Map::new();
+    packages.insert("on_change".into(), on_change.map(|(_, word)| *word).into());
+    #[cfg(feature = "package")]
+    publishers::show(&config.verify, &config.minimum, &mut packages);
+    root.insert("packages".into(), packages.into());
 }
 
 fn take_packages<'a>(source: &mut JsonSource<'a>, node: &Node<'a>, config: &mut PackagesConfig) {
@@ -123,6 +129,13 @@ fn take_packages<'a>(source: &mut JsonSource<'a>, node: &Node<'a>, config: &mut 
             }
         }
     }
+    #[cfg(feature = "package")]
+    {
+        config.verify = publishers::verify_of(source, &mut object);
+        config.minimum = publishers::minimum_of(source, &mut object);
+        source.unknown(&object, PACKAGES_KEYS.into_iter().chain(publishers::KEYS));
+    }
+    #[cfg(not(feature = "package"))]
     source.unknown(&object, PACKAGES_KEYS.into_iter());
 }
 

@@ -373,7 +373,7 @@ fn the_documentation_has_every_key_and_its_examples_are_good_configurations() {
         load(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         examples += 1;
     }
-    assert_eq!(examples, 6);
+    assert_eq!(examples, 7);
     let keys = ["runtime_dir", "defaults", "plugins"].into_iter().chain(super::packages::KEYS);
     for key in keys.chain(super::plugin::KEYS) {
         assert!(doc.contains(&format!("| `{key}` | ")), "docs/configuration.md lacks {key}");

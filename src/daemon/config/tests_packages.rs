@@ -13,7 +13,8 @@ const GOOD: &str = r#"{
   "defaults": {"call_timeout": "10s", "ready_timeout": "11s", "hello_timeout": "12s", "term_grace": "13s"},
   "types": {"animal": {"interfaces": {"animal": [1, 2]}, "settings": {"ready_timeout": "21s", "hello_timeout": "22s",
             "term_grace": "23s"}}, "any": {}},
-  "packages": {"on_change": "restart-when-idle"},
+  "packages": {"on_change": "restart-when-idle", "minimum": {"cat": "1.2.0"}, "keys": [
+    {"key": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3", "ids": ["cat", "acme-*"]}]},
   "plugins": {"cat": {"package": true, "term_grace": "43s", "env": {"TONE": "c"}, "pass_env": ["TZ"], "autostart": false}}
 }"#;
 
@@ -102,6 +103,8 @@ fn what_is_wrong_with_it_is_told_where_it_stands() {
         ("{\"plugins_dirs\": \"/x\"}", "an array"),
         ("{\"plugins_dir\": [\"/x\"]}", "did you mean \"plugins_dirs\""),
         ("{\"packages\": {\"on_change\": \"reload\"}}", "show, restart, restart-when-idle"),
+        ("{\"packages\": {\"verify\": \"signature\"}}", "asks for signatures, and no key is trusted"),
+        ("{\"packages\": {\"key\": []}}", "did you mean \"keys\""),
         ("{\"packages\": {\"on_chnge\": \"show\"}}", "did you mean \"on_change\""),
         ("{\"types\": {\"a b\": {}}}", "1 to 64 letters"),
         ("{\"types\": {\"animal\": {\"interface\": {}}}}", "did you mean \"interfaces\""),

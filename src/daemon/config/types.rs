@@ -3,9 +3,17 @@
 use super::settings::{Limits, LogSettings};
 use crate::eventlog::LogOptions;
 use crate::host::LogSink;
+#[cfg(feature = "package")]
+use crate::package::publisher::VerifyPolicy;
+#[cfg(feature = "package")]
+use crate::package::version::Version;
 use crate::settings::{AcceptedTypes, PackageOverrides};
 use crate::state::plugin_config::{LaunchMode, PluginConfig};
 use crate::state::policy::Policy;
+#[cfg(feature = "package")]
+use rpc_plugin_wire::PluginId;
+#[cfg(feature = "package")]
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -91,6 +99,12 @@ pub struct PackagesConfig {
     pub plugins_dirs: Vec<PathBuf>,
     /// What is accepted; `None`: any type.
     pub types: AcceptedTypes,
+    /// What is verified of them, and whose are trusted.
+    #[cfg(feature = "package")]
+    pub verify: VerifyPolicy,
+    /// The least version of a package that may be installed or gone back to.
+    #[cfg(feature = "package")]
+    pub minimum: BTreeMap<PluginId, Version>,
     /// What follows where one has changed on disk.
     pub on_change: OnChange,
     /// What the operator says of single packages. Ids are unique, and none is that of a plugin with an executable.
