@@ -1,4 +1,5 @@
-//! `install`, `package ID`, `remove`, `rollback`, `pin` and `acknowledge`: what is installed, and which version of it is active.
+//! `install`, `package ID`, `remove`, `rollback`, `pin`, `approve` and `acknowledge`: what is installed, and which version of it is
+//! active.
 //!
 //! What it deliberately does not do: judge a package; the daemon does. What is installed is opened as this user, and the daemon
 //! is passed the folder's descriptor.
@@ -6,10 +7,13 @@
 use super::client::RequestExtras;
 use super::commands::read;
 use super::exit::{Exit, Failure};
+use super::install::{Expected, Unpacked, open_archive};
 use super::out::Out;
 use super::{Invocation, table};
 use crate::cli::columns::{Cell, sheet};
 use crate::cli::text::Style;
+use crate::package::digest::{DIGEST_ALLOWED, Digest};
+use crate::sys::interrupts::Interrupts;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use rpc_plugin_wire::PluginId;
@@ -19,10 +23,15 @@ use rpc_plugin_wire::admin_install::{
     RollbackParams,
 };
 use rpc_plugin_wire::admin_packages::{
-    METHOD_ACKNOWLEDGE, METHOD_INSTALL, METHOD_PACKAGE, METHOD_PIN, METHOD_REMOVE, METHOD_ROLLBACK,
+    METHOD_ACKNOWLEDGE, METHOD_APPROVE_PUBLISHER, METHOD_INSTALL, METHOD_PACKAGE, METHOD_PIN, METHOD_REMOVE,
+    METHOD_ROLLBACK,
 };
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Pause between two lines that tell how far the reading of an archive is.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 
 /// A folder with a package in it, and what of it this user vouches for.
 struct InstallSource {
@@ -31,12 +40,19 @@ struct InstallSource {
     sha256: Option<String>,
     /// Whether it need not be signed.
     unsigned: bool,
+    /// Where the folder is from an archive: it goes when the daemon has answered.
+    unpacked: Option<Unpacked>,
+    /// What would end this process before the folder has gone. Dropped last.
+    interrupts: Option<Interrupts>,
 }
 
 impl Invocation<'_> {
     pub(super) fn install(&self, out: &mut Out<'_>) -> Result<(), Failure> {
-        let path = self.args.path(table::FOLDER).ok_or_else(|| self.args.lacking("a FOLDER is missing"))?;
-        let source = self.source(path)?;
+        let path = self
+            .args
+            .path(table::SOURCE)
+            .ok_or_else(|| self.args.lacking("a FOLDER, FILE or - is missing"))?;
+        let source = self.source(path, out)?;
         let params = InstallParams {
             source: path.to_string_lossy().into_owned(),
             sha256: source.sha256,
@@ -44,33 +60,74 @@ impl Invocation<'_> {
             unsigned: source.unsigned,
             no_rollback: self.args.is_set(table::NO_ROLLBACK),
         };
-        let answer = {
+        let answered = {
             let mut progress = |value: &serde_json::value::RawValue| match serde_json::from_str(value.get()) {
                 Ok(InstallProgress { done, total }) if !out.json => {
                     out.tell(&format!("{done} of {total} bytes are copied"));
                 }
                 _ => out.progress(value),
             };
-            let extras = RequestExtras { fds: vec![source.folder], ..RequestExtras::nothing(&mut progress) };
-            self.ask_of_packages(METHOD_INSTALL, &params, extras)?
+            let cancelled_by = source.interrupts.iter().map(AsFd::as_fd).collect();
+            let extras = RequestExtras { progress: &mut progress, fds: vec![source.folder], cancelled_by };
+            self.ask_of_packages(METHOD_INSTALL, &params, extras)
         };
+        // The daemon has what it needs of it.
+        drop(source.unpacked);
+        let answer = answered?;
         if out.json {
             return out.document(&answer);
         }
         print_activated(out, "installed", &read::<ActivateReply>(METHOD_INSTALL, &answer)?)
     }
 
-    /// Opens what the command line names.
-    fn source(&self, path: &Path) -> Result<InstallSource, Failure> {
-        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let folder = open(path, flags, Mode::empty()).map_err(|errno| {
-            Failure::new(Exit::Failed, format!("cannot open the folder {path:?}: {}", errno.desc()))
-        })?;
-        // Whoever names a folder has it before him.
-        Ok(InstallSource {
-            folder,
-            sha256: self.args.text(table::SHA256)?.map(str::to_owned),
-            unsigned: true,
+    /// Opens what the command line names: a folder, or an archive, which is unpacked.
+    fn source(&self, path: &Path, out: &mut Out<'_>) -> Result<InstallSource, Failure> {
+        let sha256 = self.args.text(table::SHA256)?.map(str::to_owned);
+        let is_folder = path != Path::new("-") && path.is_dir();
+        if is_folder {
+            // Whoever names a folder has it before him.
+            let folder = open_folder(path)?;
+            return Ok(InstallSource { folder, sha256, unsigned: true, unpacked: None, interrupts: None });
+        }
+        let interrupts = match out.is_process {
+            true => Some(Interrupts::hold().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?),
+            false => None,
+        };
+        let unpacked = self.unpack(path, sha256.as_deref(), interrupts.as_ref(), out)?;
+        let unsigned = sha256.is_some() || self.args.is_set(table::UNSIGNED);
+        let folder = open_folder(&unpacked.path())?;
+        Ok(InstallSource { folder, sha256: None, unsigned, unpacked: Some(unpacked), interrupts })
+    }
+
+    /// Unpacks an archive whose bytes have that SHA-256, if it is named.
+    fn unpack(
+        &self,
+        path: &Path,
+        sha256: Option<&str>,
+        interrupts: Option<&Interrupts>,
+        out: &mut Out<'_>,
+    ) -> Result<Unpacked, Failure> {
+        let digest = sha256.map(|text| {
+            let digest = Digest::from_hex(text);
+            digest.ok_or_else(|| self.args.wrong(table::SHA256, text, DIGEST_ALLOWED))
+        });
+        let digest = digest.transpose()?;
+        let expected = Expected { digest, may_be_unsigned: self.args.is_set(table::UNSIGNED) };
+        let mut told = Instant::now();
+        let mut progress = |done, total| {
+            if told.elapsed() >= PROGRESS_PAUSE {
+                told = Instant::now();
+                out.tell(&format!("{done} of {total} bytes of the archive are read"));
+            }
+        };
+        open_archive(path, expected, interrupts, &mut progress).map_err(|mut faults| {
+            let last = faults.pop().unwrap_or_default();
+            if out.json {
+                faults.push(last);
+                return Failure::new(Exit::Failed, faults.join("\n"));
+            }
+            faults.iter().for_each(|fault| out.fault(fault));
+            Failure::new(Exit::Failed, last).hint("nothing was installed")
         })
     }
 
@@ -162,6 +219,23 @@ impl Invocation<'_> {
         }
     }
 
+    pub(super) fn approve(&self, out: &mut Out<'_>) -> Result<(), Failure> {
+        let params = PluginRef { plugin_id: self.package_alone()? };
+        if !self.args.is_set(table::NEW_PUBLISHER) {
+            let what = format!("what is approved is missing: --{}", table::NEW_PUBLISHER);
+            return Err(self.args.lacking(what).into());
+        }
+        let answer =
+            self.ask_of_packages(METHOD_APPROVE_PUBLISHER, &params, RequestExtras::nothing(&mut |_| {}))?;
+        if out.json {
+            return out.document(&answer);
+        }
+        let id = params.plugin_id;
+        out.safe(&format!(
+            "{id}: the next install may be of another publisher, who gets nothing of the one before\n"
+        ))
+    }
+
     fn activate(
         &self,
         out: &mut Out<'_>,
@@ -175,6 +249,13 @@ impl Invocation<'_> {
         }
         print_activated(out, done, &read::<ActivateReply>(method, &answer)?)
     }
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|errno| {
+        Failure::new(Exit::Failed, format!("cannot open the folder {path:?}: {}", errno.desc()))
+    })
 }
 
 /// Which version is active after a change, and what becomes of the plugin.

@@ -13,7 +13,6 @@ mod commands;
 mod complete;
 mod exit;
 #[cfg(feature = "package")]
-#[allow(dead_code, reason = "the command that installs packages uses it")]
 mod install;
 #[cfg(feature = "package")]
 mod installed;
@@ -219,6 +218,8 @@ impl Invocation<'_> {
         match self.args.command.map_or("", |command| command.name) {
             #[cfg(feature = "package")]
             "acknowledge" => self.acknowledge(out),
+            #[cfg(feature = "package")]
+            "approve" => self.approve(out),
             "call" => self.call(out, stdin),
             "capabilities" => self.capabilities(out),
             "echo" => self.echo(out),

@@ -19,7 +19,7 @@ pub(super) const PACKAGE: &str = "ID|FOLDER";
 pub(super) const VERSIONED: &str = "ID[@VERSION]";
 /// The argument of `install`.
 #[cfg(feature = "package")]
-pub(super) const FOLDER: &str = "FOLDER";
+pub(super) const SOURCE: &str = "FOLDER|FILE|-";
 /// The flags of `install`, and of what changes an installed package.
 #[cfg(feature = "package")]
 pub(super) const DOWNGRADE: &str = "downgrade";
@@ -27,6 +27,11 @@ pub(super) const DOWNGRADE: &str = "downgrade";
 pub(super) const NO_ROLLBACK: &str = "no-rollback";
 #[cfg(feature = "package")]
 pub(super) const SHA256: &str = "sha256";
+#[cfg(feature = "package")]
+pub(super) const UNSIGNED: &str = "unsigned";
+/// The flag of `approve`.
+#[cfg(feature = "package")]
+pub(super) const NEW_PUBLISHER: &str = "new-publisher";
 #[cfg(feature = "package")]
 pub(super) const DATA: &str = "data";
 #[cfg(feature = "package")]
@@ -75,6 +80,15 @@ const COMMANDS: &[Command] = &[
         positionals: &[Positional { name: ID, required: true, flag: None, help: "The package" }],
         details: "That a version was gone back from, or fails and stays, is shown until this is said.",
         ..plain("acknowledge", "Remove what is shown of a package until somebody has seen it")
+    },
+    #[cfg(feature = "package")]
+    Command {
+        positionals: &[Positional { name: ID, required: true, flag: None, help: "The package" }],
+        flags: &[Flag::switch(NEW_PUBLISHER, "That its next install may be signed by another key, or by none")],
+        details: "An id is bound to the publisher of its first install: to the key that signed it, or to nobody. The approval holds \
+                  for one install. The new publisher gets neither the data nor the user of the one before. A key that is not \
+                  trusted is not by this.",
+        ..plain("approve", "Let a package be replaced by one of another publisher")
     },
     Command {
         positionals: &[
@@ -220,25 +234,33 @@ const COMMANDS: &[Command] = &[
     #[cfg(feature = "package")]
     Command {
         positionals: &[Positional {
-            name: FOLDER,
+            name: SOURCE,
             required: true,
             flag: None,
-            help: "The package's folder, with a plugin.json in it",
+            help: "The package's folder, with a plugin.json in it; or its archive, tar or tar with gzip; '-' is standard input",
         }],
         flags: &[
             Flag::switch(DOWNGRADE, "The version may be below the active one"),
             Flag::switch(NO_ROLLBACK, "Stay at this version though it fails"),
-            Flag::with_value(SHA256, "HEX", "The SHA-256 that plugin.json has to have"),
+            Flag::with_value(SHA256, "HEX", "The SHA-256 that the archive has to have, or in a folder plugin.json"),
+            Flag::switch(UNSIGNED, "Take an archive that is not signed and whose SHA-256 is not known"),
         ],
         details: "The daemon is passed the open folder, judges the manifest and its signature, copies every file into its \
                   store, hashing it as it copies, and makes the version the active one. A plugin that runs is restarted as \
                   that version; if it is not healthy in time, or fails too often within its first minute, the version that \
                   was healthy last is launched again. Files that are no longer needed go: at most five versions are kept. \
-                  Progress is shown on standard error. The daemon goes on with it where this command no longer waits.",
-        examples: &[Example {
-            line: "rpcpluginctl install ./kv --timeout 10m",
-            what: "Install or update the plugin whose package is in the folder kv",
-        }],
+                  An archive is read and unpacked as this user, into a folder in TMPDIR that goes afterwards; nothing is written \
+                  before all of it was checked. Progress is shown on standard error. The daemon goes on with it where this command no longer waits.",
+        examples: &[
+            Example {
+                line: "rpcpluginctl install ./kv --timeout 10m",
+                what: "Install or update the plugin whose package is in the folder kv",
+            },
+            Example {
+                line: "curl -sSf URL | rpcpluginctl install - --sha256 HEX",
+                what: "The same from an archive, which has to have that digest",
+            },
+        ],
         ..plain("install", "Install a package, and run its plugin as that version")
     },
     Command {

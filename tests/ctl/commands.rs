@@ -183,6 +183,13 @@ fn packages() -> Vec<Case> {
             "echo: went back, 1.0.0@ab is active, before it 2.0.0@cd\n",
         ),
         case(&["acknowledge", "echo"], "admin.acknowledge", ECHO, "{}", "echo: acknowledged\n"),
+        case(
+            &["approve", "echo", "--new-publisher"],
+            "admin.approve_publisher",
+            ECHO,
+            "{}",
+            "echo: the next install may be of another publisher, who gets nothing of the one before\n",
+        ),
     ]
 }
 

@@ -49,8 +49,8 @@ fn commands_flags_plugins_methods_and_states_are_completed() {
         ("rpcpluginctl wait kv --for he", &["healthy"]),
         ("rpcpluginctl call kv kv.get ", &[]),
         ("rpcpluginctl call kv --timeout ", &[]),
-        ("rpcpluginctl nonsense ", &["acknowledge", "call", "capabilities"]),
-        ("", &["acknowledge", "call", "capabilities"]),
+        ("rpcpluginctl nonsense ", &["acknowledge", "approve", "call"]),
+        ("", &["acknowledge", "approve", "call"]),
     ];
     for (line, expected) in table {
         let seen = completed(&daemon.folder.0, line);

@@ -10,6 +10,7 @@ mod complete;
 mod failures;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod install;
 mod logs;
 mod logs_chain;
 mod logs_choose;

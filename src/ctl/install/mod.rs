@@ -17,11 +17,14 @@ use crate::package::digest::{Digest, Hasher};
 use crate::package::manifest::{MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest, SIGNATURE_NAME};
 use crate::package::path::PackagePath;
 use crate::package::{FAULTS_MAX, quoted, shown_path};
+use crate::sys::interrupts::Interrupts;
 use archive::{BOUNDS, Bounds, Contents, read_archive};
 use archive_error::ArchiveError;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 pub(super) use unpack::Unpacked;
 
@@ -52,34 +55,37 @@ pub(super) type ArchiveFaults = Vec<String>;
 pub(super) fn open_archive(
     name: &Path,
     expected: Expected,
+    interrupts: Option<&Interrupts>,
     progress: &mut ReadProgress<'_>,
 ) -> Result<Unpacked, ArchiveFaults> {
     let shown = if name == Path::new("-") { "standard input".to_owned() } else { shown_path(name) };
     let told = |problem: String| vec![format!("{shown}: {problem}")];
     let opened = if name == Path::new("-") {
-        spooled(io::stdin().lock(), ARCHIVE_BYTES_MAX)
+        // Not through its buffer, which would hold back what a poll is to see.
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        stdin.and_then(|stdin| spooled(File::from(stdin), ARCHIVE_BYTES_MAX, interrupts))
     } else {
         File::open(name).and_then(|file| match file.metadata()? {
             of if of.is_dir() => Err(io::Error::other("is a folder; expected an archive")),
             of if of.is_file() => Ok(file),
-            _ => spooled(file, ARCHIVE_BYTES_MAX),
+            _ => spooled(file, ARCHIVE_BYTES_MAX, interrupts),
         })
     };
     let file = opened.map_err(|error| told(error.to_string()))?;
-    open_file(&file, &shown, expected, BOUNDS, progress)
+    open_file(&file, &shown, (expected, BOUNDS), interrupts, progress)
 }
 
 /// The same of an archive that is open.
 fn open_file(
     file: &File,
     shown: &str,
-    expected: Expected,
-    bounds: Bounds,
+    (expected, bounds): (Expected, Bounds),
+    interrupts: Option<&Interrupts>,
     progress: &mut ReadProgress<'_>,
 ) -> Result<Unpacked, ArchiveFaults> {
     let told = |problem: String| vec![format!("{shown}: {problem}")];
     let failed = |error: ArchiveError| told(error.to_string());
-    let mut passes = Passes::new(file, progress).map_err(|error| told(error.to_string()))?;
+    let mut passes = Passes::new(file, interrupts, progress).map_err(|error| told(error.to_string()))?;
     let digest = passes.pass(|reader| digest_of(reader).map_err(ArchiveError::of_reading)).map_err(failed)?;
     if let Some(expected) = expected.digest
         && expected != digest
@@ -110,13 +116,18 @@ struct Passes<'f, 'p> {
     file: &'f File,
     done: u64,
     total: u64,
+    interrupts: Option<&'f Interrupts>,
     progress: &'f mut ReadProgress<'p>,
 }
 
 impl<'f, 'p> Passes<'f, 'p> {
-    fn new(file: &'f File, progress: &'f mut ReadProgress<'p>) -> io::Result<Passes<'f, 'p>> {
+    fn new(
+        file: &'f File,
+        interrupts: Option<&'f Interrupts>,
+        progress: &'f mut ReadProgress<'p>,
+    ) -> io::Result<Passes<'f, 'p>> {
         let total = file.metadata()?.len().saturating_mul(3);
-        Ok(Passes { file, done: 0, total, progress })
+        Ok(Passes { file, done: 0, total, interrupts, progress })
     }
 
     fn pass<T>(
@@ -130,6 +141,9 @@ impl<'f, 'p> Passes<'f, 'p> {
 
 impl Read for Passes<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.interrupts.is_some_and(Interrupts::came) {
+            return Err(interrupted());
+        }
         let read = self.file.read(buffer)?;
         self.done = self.done.saturating_add(read as u64);
         (self.progress)(self.done, self.total);
@@ -148,8 +162,21 @@ fn digest_of(reader: &mut dyn Read) -> io::Result<Digest> {
     }
 }
 
+/// Not of the kind that is tried again.
+fn interrupted() -> io::Error {
+    io::Error::other("interrupted")
+}
+
+/// Waits until there is something to read.
+fn wait_for_input(from: BorrowedFd<'_>, interrupts: &Interrupts) -> io::Result<()> {
+    let mut polled =
+        [PollFd::new(from, PollFlags::POLLIN), PollFd::new(interrupts.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::NONE)?;
+    if interrupts.came() { Err(interrupted()) } else { Ok(()) }
+}
+
 /// A file without a name with all that can be read.
-fn spooled(mut from: impl Read, bytes_max: u64) -> io::Result<File> {
+fn spooled(mut from: File, bytes_max: u64, interrupts: Option<&Interrupts>) -> io::Result<File> {
     let folder = crate::sys::temporary::TemporaryFolder::new("rpcpluginctl")?;
     let path = folder.path().join("archive");
     let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
@@ -157,6 +184,9 @@ fn spooled(mut from: impl Read, bytes_max: u64) -> io::Result<File> {
     let mut piece = vec![0; PIECE_BYTES];
     let mut bytes = 0u64;
     loop {
+        if let Some(interrupts) = interrupts {
+            wait_for_input(from.as_fd(), interrupts)?;
+        }
         let read = from.read(&mut piece)?;
         if read == 0 {
             return Ok(file);

@@ -100,9 +100,16 @@ fn record(key: &str, value: &str) -> Vec<u8> {
 const SMALL: Bounds = Bounds { entries: 40, files: 20, file_bytes: 1 << 20, bytes: 2 << 20 };
 const UNSIGNED: Expected = Expected { digest: None, may_be_unsigned: true };
 
+/// A file without a name.
+fn stored(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
 fn opened_as(archive: &[u8], expected: Expected) -> Result<Unpacked, String> {
-    let file = spooled(archive, u64::MAX).unwrap();
-    open_file(&file, "kv.tar", expected, SMALL, &mut |_, _| {}).map_err(|faults| faults.join("\n"))
+    open_file(&stored(archive), "kv.tar", (expected, SMALL), None, &mut |_, _| {})
+        .map_err(|faults| faults.join("\n"))
 }
 
 fn opened(archive: &[u8]) -> Result<Unpacked, String> {
@@ -190,10 +197,10 @@ fn what_tar_itself_packs_is_unpacked() {
 fn each_bad_archive_is_refused_with_what_is_wrong_before_anything_is_written() {
     let mut wrong = Vec::new();
     for (what, archive, why) in bad_archives() {
-        let file = spooled(&archive[..], u64::MAX).unwrap();
+        let file = stored(&archive);
         let length = archive.len() as u64;
         let mut read = 0;
-        let opened = open_file(&file, "kv.tar", UNSIGNED, SMALL, &mut |done, _| read = done);
+        let opened = open_file(&file, "kv.tar", (UNSIGNED, SMALL), None, &mut |done, _| read = done);
         let told = opened.map(drop).expect_err(what).join("\n");
         // Unpacking would be a third reading.
         if !told.contains(why) || !told.starts_with("kv.tar: ") || told.lines().any(|line| line.len() > 250) {
@@ -242,7 +249,7 @@ fn an_archive_that_changes_while_it_is_read_is_refused() {
         let file = path.reopen().unwrap();
         let length = first.len() as u64;
         let mut changed = false;
-        let opened = open_file(&file, "kv.tar", UNSIGNED, SMALL, &mut |done, _| {
+        let opened = open_file(&file, "kv.tar", (UNSIGNED, SMALL), None, &mut |done, _| {
             if done == at_pass * length && !changed {
                 changed = true;
                 std::fs::write(path.path(), &second).unwrap();
@@ -268,16 +275,19 @@ fn faults_of_files_are_told_at_once_and_bounded() {
 
 #[test]
 fn standard_input_is_kept_within_its_bound() {
-    assert_eq!(spooled(&b"12345"[..], 5).unwrap().metadata().unwrap().len(), 5);
-    assert!(spooled(&b"123456"[..], 5).unwrap_err().to_string().contains("more than 5 bytes"));
-    // A pipe, and what is no archive.
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    writer.write_all(&good().end()).unwrap();
-    drop(writer);
-    let file = spooled(reader, u64::MAX).unwrap();
-    open_file(&file, "-", UNSIGNED, SMALL, &mut |_, _| {}).unwrap();
+    let piped = |bytes: &[u8]| {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(bytes).unwrap();
+        File::from(std::os::fd::OwnedFd::from(reader))
+    };
+    assert_eq!(spooled(piped(b"12345"), 5, None).unwrap().metadata().unwrap().len(), 5);
+    assert!(spooled(piped(b"123456"), 5, None).unwrap_err().to_string().contains("more than 5 bytes"));
+    let file = spooled(piped(&good().end()), u64::MAX, None).unwrap();
+    open_file(&file, "-", (UNSIGNED, SMALL), None, &mut |_, _| {}).unwrap();
+    // What is no archive.
     let folder = tempfile::tempdir().unwrap();
-    let told = |path: &Path| open_archive(path, UNSIGNED, &mut |_, _| {}).map(drop).unwrap_err().join("\n");
+    let told =
+        |path: &Path| open_archive(path, UNSIGNED, None, &mut |_, _| {}).map(drop).unwrap_err().join("\n");
     assert!(told(folder.path()).ends_with("is a folder; expected an archive"));
     assert!(told(&folder.path().join("a\nb")).contains("a\\nb: No such file"));
 }
@@ -302,7 +312,7 @@ const MESSAGE_CHARS_MAX: usize = 140;
 fn table(heading: &str, text: &str, cases: &[BadCase]) -> String {
     let mut table = format!("\n## {heading}\n\n{text}\n\n| what it is | what is said of it |\n|---|---|\n");
     // As code, so that nothing of it is taken for a mark.
-    let code = |text: &str| format!("`` {} ``", text.replace('|', "\\|").replace('\n', " / "));
+    let code = |text: &str| format!("`{}`", text.replace('|', "\\|").replace('\n', " / ").replace('`', "'"));
     for (what, told) in cases {
         let told = match told.char_indices().nth(MESSAGE_CHARS_MAX) {
             Some((end, _)) => format!("{}...", &told[..end]),
