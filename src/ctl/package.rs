@@ -138,7 +138,7 @@ fn shown(package: &PackageFolder, signature: &Signature, colour: bool) -> String
 
 fn shown_signature(signature: &Signature) -> Cell {
     match signature {
-        Signature::None => "none".into(),
+        Signature::None => "none; checksums: against accidents, not attackers".into(),
         Signature::Unchecked(key) => {
             Cell::new(format!("of key {key}, not checked; name the key with --{}", table::KEY), Style::Warn)
         }

@@ -33,15 +33,18 @@ pub enum VerifyMode {
     Signature,
 }
 
+/// What digests that nobody signed are worth, in words.
+const CHECKSUMS_SHOWN: &str = "checksums: against accidents, not attackers";
+
 words! { VerifyMode: Checksums "checksums", Signature "signature"; }
 
 impl VerifyMode {
-    /// The people that it protects against, in words.
+    /// What was verified, and whom that protects against.
     #[must_use]
-    pub fn protects(self) -> &'static str {
+    pub fn shown(self) -> &'static str {
         match self {
-            VerifyMode::Checksums => "against accidents, not attackers",
-            VerifyMode::Signature => "against everybody without a trusted key",
+            VerifyMode::Checksums => CHECKSUMS_SHOWN,
+            VerifyMode::Signature => "signature",
         }
     }
 }

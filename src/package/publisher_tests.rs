@@ -45,7 +45,7 @@ fn signatures_are_verified_where_there_are_keys_unless_said_otherwise() {
     assert_eq!(VerifyPolicy::default().mode, VerifyMode::Checksums);
     assert_eq!(VerifyPolicy::new(None, keys()).mode, VerifyMode::Signature);
     assert_eq!(VerifyPolicy::new(Some(VerifyMode::Checksums), keys()).mode, VerifyMode::Checksums);
-    assert_eq!(VerifyMode::Checksums.protects(), "against accidents, not attackers");
+    assert_eq!(VerifyMode::Checksums.shown(), "checksums: against accidents, not attackers");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod nested;
 mod original;
 #[cfg(feature = "package")]
 mod packages;
+mod packages_trust;
 mod plain_output;
 mod standstill;
 mod umask;

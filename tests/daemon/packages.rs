@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Writes a package of echo: this program, which says which version it is of only by its package.
-fn package(world: &World, version: &str, program: &[u8], more: &[(&str, Value)]) -> PathBuf {
+pub fn package(world: &World, version: &str, program: &[u8], more: &[(&str, Value)]) -> PathBuf {
     let folder = world.path().join(format!("echo-{version}"));
     fs::create_dir_all(folder.join("bin")).unwrap();
     let entrypoint = folder.join("bin/echo");
@@ -25,7 +25,7 @@ fn package(world: &World, version: &str, program: &[u8], more: &[(&str, Value)])
     folder
 }
 
-fn echo() -> Vec<u8> {
+pub fn echo() -> Vec<u8> {
     fs::read(built("echo")).unwrap()
 }
 

@@ -132,7 +132,7 @@ impl Changes<'_> {
             before: before.map(|before| before.to_string()),
             on_trial,
             publisher: verdict.map(|verdict| verdict.publisher.shown()),
-            verified: verdict.map(|_| self.set.verify_mode().to_string()),
+            verified: verdict.map(|_| self.set.verify_mode().shown().to_owned()),
             plugin,
         })
     }

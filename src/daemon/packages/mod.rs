@@ -46,7 +46,9 @@ impl Packages {
                 "no state folder is known: HOME is not set; name one with --state-dir DIR".to_owned(),
             ),
             Some(state_dir) => {
-                let options = PackageOptions::new(state_dir);
+                let mut options = PackageOptions::new(state_dir);
+                options.verify.clone_from(&config.verify);
+                options.minimum.clone_from(&config.minimum);
                 let is_named = config.is_state_dir_named;
                 if !is_named && !state_dir.is_dir() {
                     OpenSet::Unmade(options)

@@ -63,7 +63,7 @@ fn status(set: &PackageSet, id: &PluginId) -> (PackageStatus, Option<StoredPacka
         folder,
         state,
         publisher: record.publisher.map(|publisher| publisher.shown()),
-        verified: stored.as_ref().map(|_| set.verify_mode().to_string()),
+        verified: stored.as_ref().map(|_| set.verify_mode().shown().to_owned()),
         reason: fault.or(record.note),
         changed: Vec::new(),
     };
