@@ -168,3 +168,23 @@ fn what_does_not_run_is_on_trial_until_it_has_run() {
     assert!(event.message.starts_with("went back from 2.0.0@"), "{}", event.message);
     wait_healthy(&daemon, "1.0.0");
 }
+
+#[test]
+fn the_minimum_of_the_configuration_binds_the_daemon() {
+    let world = World::new();
+    let one = package(&world, "1.0.0", &echo(), &[]);
+    let start = |minimum: &str| {
+        let path = world.path().join("config.json");
+        let state = world.path().join("state");
+        let config = json!({"state_dir": state, "packages": {"minimum": {"echo": minimum}}});
+        fs::write(&path, config.to_string()).unwrap();
+        Daemon::start(&world, &[&format!("--config={}", path.display())])
+    };
+    let daemon = start("1.0.1");
+    let refused = install(&daemon, &one, &[]);
+    assert!(refused.code == 1 && refused.stderr.contains("is below 1.0.1"), "{}", refused.stderr);
+    drop(daemon);
+    let daemon = start("1.0.0");
+    installed(&daemon, &one, &[]);
+    wait_healthy(&daemon, "1.0.0");
+}

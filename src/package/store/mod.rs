@@ -12,7 +12,6 @@ mod error;
 mod files;
 mod import;
 mod record;
-mod state_path;
 mod stored;
 #[cfg(test)]
 mod swap_tests;
@@ -25,7 +24,6 @@ use crate::sys::private_folder::PrivateFolder;
 use crate::sys::state_dir::StateDir;
 pub use error::StoreError;
 pub use record::{OnTrial, PackageOrigin, Record, Stays};
-pub use state_path::default_state_dir;
 use std::os::fd::OwnedFd;
 pub use stored::{Imported, Progress, StoredPackage};
 pub use version_key::VersionKey;
