@@ -5,7 +5,7 @@ use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::{Invocation, methods, show, table};
 use crate::cli::text::{self, Style, shorten};
-use rpc_plugin_wire::admin::{self, ActParams, CallParams, CallReply, PluginRef, WaitParams};
+use rpc_plugin_wire::admin::{self, ActParams, CallParams, CallReply, PluginRef, StopParams, WaitParams};
 use rpc_plugin_wire::admin::{
     DaemonStatus, DescribeReply, HeartbeatReply, PluginList, PluginStatus, RouteList,
 };
@@ -224,8 +224,13 @@ impl Invocation<'_> {
             true => self.plugin_id()?,
             false => self.only_plugin()?,
         };
-        let params = ActParams { plugin_id, timeout_ms: Some(self.timeout_ms()) };
-        let result = self.ask(method, &params, Deadline::Daemons)?;
+        let timeout_ms = Some(self.timeout_ms());
+        let result = if method == admin::METHOD_STOP {
+            let with_dependents = self.args.is_set(table::WITH_DEPENDENTS);
+            self.ask(method, &StopParams { plugin_id, timeout_ms, with_dependents }, Deadline::Daemons)?
+        } else {
+            self.ask(method, &ActParams { plugin_id, timeout_ms }, Deadline::Daemons)?
+        };
         print_state(out, method, &result)
     }
 
@@ -360,11 +365,11 @@ fn print_state(out: &mut Out<'_>, method: &str, result: &RawValue) -> Result<(),
     let mut rest = String::new();
     plugin.generation.iter().for_each(|generation| rest.push_str(&format!(", generation {generation}")));
     plugin.pid.iter().for_each(|pid| rest.push_str(&format!(", pid {pid}")));
-    let style = show::state_style(plugin.state);
+    let style = show::state_style(plugin.shown_state());
     out.line(&[
         (plugin.plugin_id.as_str(), Style::Plain),
         (": ", Style::Plain),
-        (plugin.state.as_str(), style),
+        (plugin.shown_state().as_str(), style),
         (&rest, Style::Plain),
     ])
 }

@@ -135,6 +135,8 @@ impl Failure {
         }
         let hint = match data {
             _ if kind == ErrorCode::UnknownPlugin => "'rpcpluginctl plugins' lists the plugins".to_owned(),
+            // What to do stands in the message.
+            Some(_) if method == METHOD_STOP && kind == ErrorCode::Unavailable => String::new(),
             Some(data) if matches!(method, METHOD_START | METHOD_STOP | METHOD_RESTART | METHOD_WAIT) => {
                 hint_of_state(kind, &data)
             }

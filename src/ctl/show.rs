@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime};
 pub(super) fn state_style(state: PluginState) -> Style {
     match state {
         PluginState::Healthy => Style::Good,
-        PluginState::Degraded | PluginState::Overloaded | PluginState::Backoff => Style::Warn,
+        PluginState::Degraded | PluginState::Overloaded | PluginState::Waiting | PluginState::Backoff => {
+            Style::Warn
+        }
         PluginState::Unhealthy | PluginState::Failed => Style::Bad,
         _ => Style::Plain,
     }
@@ -96,7 +98,7 @@ pub(super) fn plugins(plugins: &[PluginStatus], columns: Option<usize>, colour: 
     let rows = plugins.iter().map(|plugin| {
         [
             plugin.plugin_id.as_str().into(),
-            state_cell(plugin.state),
+            state_cell(plugin.shown_state()),
             plugin.desired.to_string().into(),
             Cell::option(plugin.generation),
             Cell::option(plugin.pid),
@@ -121,7 +123,7 @@ pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
     let next_launch = plugin.next_launch_ms.map(|wait| format!("in {}", ms(wait)));
     let mut rows = vec![
         ("id", plugin.plugin_id.as_str().into()),
-        ("state", state_cell(plugin.state)),
+        ("state", state_cell(plugin.shown_state())),
         ("desired", plugin.desired.to_string().into()),
         ("generation", Cell::option(plugin.generation)),
         ("pid", Cell::option(plugin.pid)),
@@ -135,6 +137,9 @@ pub(super) fn plugin(plugin: &PluginStatus, colour: bool) -> String {
         ("next launch", Cell::option(next_launch.or_else(|| plugin.launch_waits.clone()))),
         ("calls", calls.into()),
     ];
+    if let Some(start) = &plugin.start {
+        rows.push(("start", start.clone().into()));
+    }
     if plugin.reconfigured {
         rows.push(("configuration", "replaced; the next launch takes it".into()));
     }
@@ -188,7 +193,7 @@ pub(super) fn capabilities(plugins: &[PluginStatus], colour: bool) -> String {
         let list = Some(plugin.capabilities.join(", ")).filter(|list| !list.is_empty());
         [
             plugin.plugin_id.as_str().into(),
-            state_cell(plugin.state),
+            state_cell(plugin.shown_state()),
             Cell::option(plugin.version.clone()),
             Cell::option(list),
         ]

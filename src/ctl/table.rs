@@ -45,6 +45,8 @@ pub(super) const ADMIN_SOCKET_VARIABLE: &str = "RPC_PLUGIN_SYSTEM_ADMIN_SOCKET";
 /// The flags of `call` that name files.
 pub(super) const INPUT: &str = "input";
 pub(super) const OUTPUT: &str = "output";
+/// The flag of `stop` that takes those along that need the plugin.
+pub(super) const WITH_DEPENDENTS: &str = "with-dependents";
 /// The flag of `shutdown` that does without waiting.
 pub(super) const NO_WAIT: &str = "no-wait";
 
@@ -465,14 +467,29 @@ const COMMANDS: &[Command] = &[
     },
     about_one("start", "Start a plugin that is stopped or failed, and wait until it is healthy", WAITS_UP),
     plain("status", "Show the daemon's status"),
-    about_one("stop", "Stop a plugin and wait until its process has ended", WAITS),
+    Command {
+        flags: &[
+            ID_FLAG,
+            Flag::switch(
+                WITH_DEPENDENTS,
+                "Stop the plugins that are started after it first, and wait for them too",
+            ),
+        ],
+        ..about_one(
+            "stop",
+            "Stop a plugin and wait until its process has ended",
+            "Is refused while plugins run that are started after it ('after' in the configuration). It stays stopped until it is \
+             started again or the daemon is; no call starts it meanwhile, also where it is started on demand. With --timeout 0 \
+             it prints the state at once and does not wait.",
+        )
+    },
     plain("version", "Print the version of this program and of its protocol"),
     Command {
         flags: &[
             Flag::with_value(
                 "for",
                 "STATE",
-                "The state to wait for: stopped, starting, healthy, degraded, overloaded, unhealthy, \
+                "The state to wait for: stopped, waiting, starting, healthy, degraded, overloaded, unhealthy, \
                  stopping, backoff or failed",
             )
             .required(),
@@ -489,8 +506,6 @@ const COMMANDS: &[Command] = &[
         )
     },
 ];
-
-const WAITS: &str = "With --timeout 0 it prints the state at once and does not wait.";
 
 const WAITS_UP: &str = "With --timeout 0 it prints the state at once and does not wait. Otherwise it ends at once, with the \
                         cause, when the plugin is failed, and waits while it is being tried again.";

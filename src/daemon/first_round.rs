@@ -41,6 +41,8 @@ impl Required {
             _ if status.desired == Desired::Down => true,
             (_, PluginState::Failed | PluginState::Stopped) => true,
             (_, state) if state.is_routable() => true,
+            // Those that it waits for are looked at too: where no more is to be expected of them, none is of it.
+            (_, PluginState::Waiting) => true,
             (Required::Within(_), _) => false,
             // Its first generation has failed, whatever the next one does. One that an operator restarts has no error.
             (_, PluginState::Starting | PluginState::Stopping) => {

@@ -181,7 +181,7 @@ fn run(
         [tell_events(host, args, config)?, look_after_round(host, json, required, config, &unhealthy)?];
     for plugin in &config.plugins {
         let handle = host.add(plugin.config.clone())?;
-        if plugin.autostart {
+        if plugin.starts_with_daemon() {
             handle.start()?;
         }
     }
@@ -237,7 +237,7 @@ fn look_after_round(
     unhealthy: &Arc<OnceLock<String>>,
 ) -> Result<SayingThread, DaemonError> {
     let changes = host.subscribe_to(first_round::EVENTS_MAX, first_round::is_watched)?;
-    let starts = config.plugins.iter().filter(|plugin| plugin.autostart);
+    let starts = config.plugins.iter().filter(|plugin| plugin.starts_with_daemon());
     let (by_hand, launched): (Vec<_>, Vec<_>) = starts.partition(|plugin| plugin.config.is_by_hand());
     let (launched, by_hand) =
         (launched.iter().map(|plugin| plugin.config.id.clone()).collect(), by_hand.len());

@@ -22,7 +22,7 @@ use rpc_plugin_peer::{Party, check_object};
 use rpc_plugin_wire::admin::{
     self, ActParams, CallParams, CallReply, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DaemonStatus,
     DescribeReply, HeartbeatReply, NoParams, PluginList, PluginRef, PluginStatus, ROUTE_MODE_CAPABILITY,
-    ROUTE_MODE_DIRECT, Route, RouteList, WaitParams,
+    ROUTE_MODE_DIRECT, Route, RouteList, StopParams, WaitParams,
 };
 use rpc_plugin_wire::admin_packages;
 use rpc_plugin_wire::brief::own_result;
@@ -63,9 +63,9 @@ impl AdminService for Admin {
             admin::METHOD_HEARTBEAT => heartbeat(cx, params),
             admin::METHOD_DESCRIBE => describe(cx, params, &self.descriptions),
             admin::METHOD_CALL => call(cx, params, &self.descriptions),
-            admin::METHOD_START => act(cx, params, Wish::Start),
-            admin::METHOD_STOP => act(cx, params, Wish::Stop),
-            admin::METHOD_RESTART => act(cx, params, Wish::Restart),
+            admin::METHOD_START => params_into(params).and_then(|params| act(cx, params, Wish::Start)),
+            admin::METHOD_STOP => stop(cx, params),
+            admin::METHOD_RESTART => params_into(params).and_then(|params| act(cx, params, Wish::Restart)),
             admin::METHOD_WAIT => wait(cx, params),
             admin::METHOD_SHUTDOWN => none(params).map(|()| shutdown(cx)),
             _ if admin_packages::METHODS.contains(&method) => self.packages(cx, method, params),
@@ -313,19 +313,26 @@ fn taken(end: CallEnd) -> Result<ResultParts, ErrorObject> {
     Ok((result, generation, u64::try_from(end.took.as_micros()).unwrap_or(u64::MAX)))
 }
 
-fn act(cx: &mut AdminCx<'_>, params: Params<'_>, wish: Wish) -> Result<AdminReply, ErrorObject> {
-    let ActParams { plugin_id, timeout_ms } = params_into(params)?;
+fn stop(cx: &mut AdminCx<'_>, params: Params<'_>) -> Result<AdminReply, ErrorObject> {
+    let StopParams { plugin_id, timeout_ms, with_dependents } = params_into(params)?;
+    let wish = if with_dependents { Wish::StopWithDependents } else { Wish::Stop };
+    act(cx, ActParams { plugin_id, timeout_ms }, wish)
+}
+
+fn act(cx: &mut AdminCx<'_>, params: ActParams, wish: Wish) -> Result<AdminReply, ErrorObject> {
+    let ActParams { plugin_id, timeout_ms } = params;
     let timeout = deadline(timeout_ms)?;
     let before = find(cx, &plugin_id)?.generation;
     let (name, goal) = match wish {
         Wish::Start => ("start", Goal::RoutableAfter(None)),
         Wish::Stop => ("stop", Goal::State(PluginState::Stopped)),
+        Wish::StopWithDependents => ("stop with dependents", Goal::State(PluginState::Stopped)),
         Wish::Restart => ("restart", Goal::RoutableAfter(before)),
     };
     let note = action(cx, Some(&plugin_id), name);
     cx.notes.push(note);
     if let Some(key) = cx.supervisor.find(&plugin_id) {
-        cx.supervisor.wish(cx.now, key, wish);
+        cx.supervisor.wish(cx.now, key, wish).map_err(|error| error.to_object())?;
     }
     if timeout.is_zero() {
         return Ok(AdminReply::Now(answer(&find(cx, &plugin_id)?)));

@@ -2,6 +2,7 @@
 
 use crate::engine::PostError;
 use crate::state::config_error::ConfigErrors;
+use crate::state::order::circle_text;
 use crate::state::supervisor::ConfigRefusal;
 use crate::sys::runtime_dir::RuntimeDirError;
 use nix::errno::Errno;
@@ -46,6 +47,12 @@ impl HostError {
             ConfigRefusal::Exists => HostError::PluginExists(id.clone()),
             ConfigRefusal::Unknown => HostError::unknown(id),
             ConfigRefusal::Ending => HostError::Ended,
+            ConfigRefusal::Circle(circle) => {
+                let mut errors = ConfigErrors::default();
+                let problem = format!("it would be started after itself: {}", circle_text(&circle));
+                errors.add("after", problem, "plugins that are not started after it");
+                HostError::Config(id.clone(), errors)
+            }
         }
     }
 }

@@ -50,6 +50,8 @@ pub use crate::state::plugin_config::{LaunchMode, MayCall, PluginConfig};
 #[doc(inline)]
 pub use crate::state::policy::{Policy, RestartPolicy, RpcAudit, Transport};
 #[doc(inline)]
+pub use crate::state::start_mode::StartMode;
+#[doc(inline)]
 pub use crate::sys::file_error::FileError;
 #[doc(inline)]
 pub use crate::sys::folder::{FolderError, FolderProblem};

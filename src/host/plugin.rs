@@ -56,9 +56,17 @@ impl PluginHandle {
     /// Wants it down. Returns at once; see [`PluginHandle::wait_for`].
     ///
     /// # Errors
-    /// As [`PluginHandle::start`].
+    /// `unavailable`, where plugins that are started after it ([`PluginConfig::after`]) run; as [`PluginHandle::start`].
     pub fn stop(&self) -> Result<PluginStatus, HostError> {
         self.wish(Wish::Stop)
+    }
+
+    /// Wants it down, and before it all that are started after it and run. Returns at once.
+    ///
+    /// # Errors
+    /// As [`PluginHandle::start`].
+    pub fn stop_with_dependents(&self) -> Result<PluginStatus, HostError> {
+        self.wish(Wish::StopWithDependents)
     }
 
     /// Wants a new generation of it. Returns at once, with the state it is in then. To wait for the new

@@ -7,7 +7,7 @@
 //! and those that stand twice are refused; what it sets can only be what [`SETTINGS`] lists, none of which permits
 //! anything; its entrypoint is one of its files.
 
-use super::capabilities::{Capabilities, words};
+use super::capabilities::Capabilities;
 use super::digest::{DIGEST_ALLOWED, Digest};
 use super::path::{PACKAGE_PATH_ALLOWED, PackagePath};
 use super::read_capabilities::{ENV_PREFIX, capabilities_of, id_of, required, word_of};
@@ -19,6 +19,7 @@ use crate::settings::{
 use crate::state::config_error::{ConfigErrors, quoted};
 use crate::state::plugin_config::{ARGS_MAX, PluginConfig, id_allowed};
 use crate::state::policy::{Policy, Transport};
+use crate::state::start_mode::StartMode;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::ident::check_capability;
 use std::collections::BTreeMap;
@@ -90,21 +91,6 @@ pub const LIMITS: [(&str, Kind); 6] = [
     ("file_size", Kind::Bytes(0, 1 << 50)),
     ("core", Kind::Bytes(0, 1 << 50)),
 ];
-
-/// When a package's plugin is started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StartMode {
-    /// With the host.
-    #[default]
-    Auto,
-    /// With the first call to it.
-    OnDemand,
-    /// When an operator says so.
-    Manual,
-}
-
-words! { StartMode: Auto "auto", OnDemand "on-demand", Manual "manual"; }
 
 /// What a package says of itself for people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -202,12 +188,15 @@ fn read<'a>(source: &mut JsonSource<'a>, node: &Node<'a>) -> Option<Manifest> {
     let settings = object.take("settings").map(|node| settings_of(source, &node, &mut config.policy));
     let settings = settings.unwrap_or_default();
     let requires = object.take("requires").map(|node| requires_of(source, &node)).unwrap_or_default();
+    let firsts = requires.plugins.keys().filter(|first| **first != config.id);
+    config.after = firsts.cloned().collect();
     let capabilities =
         object.take("capabilities").map(|node| capabilities_of(source, &node)).unwrap_or_default();
     let limits = object.take("limits").map(|node| limits_of(source, &node)).unwrap_or_default();
     let start =
         object.take("start").map_or(Some(StartMode::Auto), |node| word_of(source, &node, StartMode::ALL));
     let can_roll_back = object.take("rollback").map_or(Some(true), |node| source.boolean(&node));
+    config.start = start.unwrap_or_default();
     let files = files_of(source, node, &mut object);
     if let (Some(files), Some((entrypoint, at))) = (&files, &entrypoint)
         && !files.contains_key(entrypoint)

@@ -20,7 +20,7 @@ use super::pending_replies::{Asker, PendingReplies, ReplyTo};
 use super::plugin_commands;
 use super::plugin_requests::PluginRequests;
 use super::poller::{Poller, Source};
-use super::preparations::{Preparations, looked, prepared};
+use super::preparations::{Preparations, looked, prepared, seen_use};
 use super::recorder::Recorder;
 use super::relay_threads::RelayThreads;
 use super::runtime_folder::{LookedAfter, RuntimeFolder};
@@ -290,6 +290,10 @@ impl Reactor {
                 }
             }
             Action::LookAt(key, generation) => self.preparations.look_at(hub, key, generation),
+            Action::LookAtUse(key, generation) => {
+                let streams = self.streams.open_of((key, generation));
+                self.preparations.look_at_use(hub, (key, generation), streams);
+            }
             Action::Waited(wait, end) => {
                 if let Some((ticket, answer)) = self.pending.end_wait(wait, end) {
                     self.admin.answer(hub, &mut self.held, &ticket, answer);
@@ -402,6 +406,7 @@ impl Reactor {
             }
             LaunchReport::Spawned(outcome) => self.spawned(now, (key, generation), outcome),
             LaunchReport::Looked(files) => looked(&mut self.hub, now, (key, generation), files),
+            LaunchReport::SeenUse(seen) => seen_use(&mut self.hub, now, (key, generation), seen),
         }
     }
 

@@ -56,6 +56,11 @@ impl InBandStreams {
         InBandStreams { connections: BTreeMap::new(), by_relay: BTreeMap::new(), threads }
     }
 
+    /// How many are open with a connection.
+    pub(super) fn open_of(&self, name: ConnectionName) -> usize {
+        self.connections.get(&name).map_or(0, |streams| streams.open.len())
+    }
+
     /// Bytes went to a plugin: begins streams whose frames were among them, and goes on with others as far as there
     /// is room now.
     pub(super) fn go_on(&mut self, hub: &mut Hub, name: ConnectionName, announced: Named<Fd>) {

@@ -443,7 +443,7 @@ mod tests {
             let config = Arc::new(PluginConfig::new("echo".parse().unwrap(), "/bin/true"));
             let (generation, now) = (Generation::FIRST, Time::ZERO);
             let key = hub.supervisor.add(Arc::clone(&config), None).unwrap();
-            hub.supervisor.wish(now, key, Wish::Start);
+            hub.supervisor.wish(now, key, Wish::Start).unwrap();
             let token = Token::from_bytes([0; Token::BYTES]);
             hub.supervisor
                 .with_plugin(now, key, |plugin, step| plugin.handle_prepared(step, generation, Ok(token)));

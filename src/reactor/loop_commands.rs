@@ -13,7 +13,7 @@ use crate::state::call::CallRequest;
 use crate::state::fds::Fds;
 use crate::state::keys::PluginKey;
 use crate::state::launch_failure::LaunchFiles;
-use crate::state::plugin::{PrepareFailure, SpawnFailure};
+use crate::state::plugin::{PrepareFailure, SpawnFailure, Use};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::supervisor::{ConfigRefusal, Wish};
 use crate::state::waits::Goal;
@@ -39,6 +39,8 @@ pub(crate) enum LaunchReport {
     Spawned(LaunchOutcome),
     /// A worker looked at the files of a launch that failed.
     Looked(LaunchFiles),
+    /// A worker saw who uses a process, if that could be seen.
+    SeenUse(Option<Use>),
 }
 
 /// A call that a thread of the embedding program makes.

@@ -33,7 +33,7 @@ pub(super) fn handle(
         }
         PluginCommand::Remove(id, reply) => drop(reply.try_send(remove(hub, instances, now, &id))),
         PluginCommand::Wish(id, wish, reply) => {
-            let result = known(hub, &id).map(|key| hub.supervisor.wish(now, key, wish));
+            let result = known(hub, &id).and_then(|key| hub.supervisor.wish(now, key, wish));
             let result = result.and_then(|()| status(hub, now, &id).ok_or_else(|| unknown(&id)));
             drop(reply.try_send(result));
         }

@@ -10,7 +10,7 @@ use crate::engine::CommandSender;
 use crate::state::action::Note;
 use crate::state::keys::PluginKey;
 use crate::state::launch_failure::LaunchFiles;
-use crate::state::plugin::{PrepareFailure, found_files, handle_looked};
+use crate::state::plugin::{PrepareFailure, Use, found_files, handle_looked, handle_use};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::policy::Transport;
 use crate::state::time::Time;
@@ -22,6 +22,7 @@ use crate::sys::job_threads::{JobThreads, JobThreadsKind};
 use crate::sys::launch::{self, Executes, Needs, PreparedLaunch};
 use crate::sys::launch_files;
 use crate::sys::private_folder::PrivateFolder;
+use crate::sys::process_use::ProcessUse;
 use crate::sys::runtime_dir::RuntimeDir;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::{Generation, Token};
@@ -109,6 +110,16 @@ pub(super) fn looked(
     hub.supervisor.with_plugin(now, key, |plugin, step| handle_looked(plugin, step, generation, files));
 }
 
+/// Tells a plugin who uses its process.
+pub(super) fn seen_use(
+    hub: &mut Hub,
+    now: Time,
+    (key, generation): (PluginKey, Generation),
+    seen: Option<Use>,
+) {
+    hub.supervisor.with_plugin(now, key, |plugin, step| handle_use(plugin, step, generation, seen));
+}
+
 /// Leaders that wait to be written down, beside preparations.
 const LEADERS_MAX: usize = 1024;
 /// Threads for what may block, beside those whose job hangs.
@@ -190,6 +201,19 @@ impl Preparations {
         let job = move |_| {
             let files = LaunchFiles(launch_files::look(executes(&config, &digests)));
             commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::Looked(files)));
+        };
+        self.workers.submit(Box::new(job), None);
+    }
+
+    /// Has it seen who uses a plugin's process; it comes back as [`LaunchReport::SeenUse`]. `streams`: those in band that are open.
+    pub(super) fn look_at_use(&self, hub: &Hub, (key, generation): (PluginKey, Generation), streams: usize) {
+        let pid = hub.supervisor.plugin(key).and_then(|plugin| plugin.pid());
+        let commands = self.commands.clone();
+        let job = move |_| {
+            let seen = pid.and_then(|pid| ProcessUse::of(pid).ok());
+            let seen =
+                seen.map(|ProcessUse { streams: held, children }| Use { streams: held + streams, children });
+            commands.deliver(LoopCommand::Launch(key, generation, LaunchReport::SeenUse(seen)));
         };
         self.workers.submit(Box::new(job), None);
     }

@@ -5,10 +5,12 @@
 use super::policy::POLICY;
 use crate::state::plugin_config::{MayCall, PluginConfig};
 use crate::state::policy::Policy;
+use crate::state::start_mode::StartMode;
 use rpc_plugin_wire::PluginId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of a plugin, of which some are named: those count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,8 +82,12 @@ pub struct PackageOverrides {
     pub interfaces: BTreeMap<String, Vec<u32>>,
     /// What it may call.
     pub may_call: MayCall,
-    /// Whether it is started with the host, in the place of what the manifest says.
-    pub autostart: Option<bool>,
+    /// When it is started, in the place of what the manifest says.
+    pub start: Option<StartMode>,
+    /// Plugins that it is started after, beside those that it needs.
+    pub after: Vec<PluginId>,
+    /// How long nobody may have used it until it is stopped.
+    pub idle_stop: Option<Duration>,
 }
 
 impl PackageOverrides {
@@ -104,5 +110,9 @@ impl PackageOverrides {
         }
         config.interfaces.extend(self.interfaces.clone());
         config.may_call.clone_from(&self.may_call);
+        config.start = self.start.unwrap_or(config.start);
+        let known = config.after.clone();
+        config.after.extend(self.after.iter().filter(|id| !known.contains(id)).cloned());
+        config.idle_stop = self.idle_stop.or(config.idle_stop);
     }
 }

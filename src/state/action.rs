@@ -57,6 +57,8 @@ pub enum Action {
     Confirm(PluginKey, Generation),
     /// Take the fingerprint of the files that this launch was made from. Answered with `handle_looked`.
     LookAt(PluginKey, Generation),
+    /// See who uses this generation's process. Answered with `handle_use`.
+    LookAtUse(PluginKey, Generation),
     /// A wait ended: the plugin is where it was waited for, or the reason why not.
     Waited(WaitKey, Result<Box<PluginStatus>, CallError>),
     /// Something happened.

@@ -40,6 +40,10 @@ pub enum Timer {
     Wait(WaitKey),
     /// The next try of a call that is repeated, or its deadline.
     Retry(CallKey),
+    /// The deadline of a call that waits for a generation.
+    Held(CallKey),
+    /// The next look whether a plugin is used.
+    Use(PluginKey),
 }
 
 /// Steps of a plugin's life that have a deadline or come again.

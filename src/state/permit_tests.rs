@@ -15,7 +15,7 @@ fn host(plugins: &[&str], capabilities: &[&str]) -> (Supervisor, PluginKey) {
         .may_call(plugins.iter().copied())
         .may_call_capabilities(capabilities.iter().copied());
     let key = host.add(config, Some(Generation::try_from(6).unwrap())).unwrap();
-    host.wish(Time::ZERO, key, crate::state::supervisor::Wish::Start);
+    host.wish(Time::ZERO, key, crate::state::supervisor::Wish::Start).unwrap();
     (host, key)
 }
 

@@ -11,14 +11,18 @@
 use super::config_error::{ConfigErrors, quoted};
 use super::output::Output;
 use super::policy::{DURATION_MAX, Policy, Transport};
+use super::start_mode::StartMode;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::handshake::ENV_RESERVED;
 use rpc_plugin_wire::ident::{IdentError, check_capability};
+use rpc_plugin_wire::life::Desired;
 use rpc_plugin_wire::limits::{CAPABILITIES_MAX, HELLO_LIST_MAX, PLUGIN_ID_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Maximum number of arguments of a plugin.
 pub const ARGS_MAX: usize = 1024;
@@ -29,6 +33,11 @@ pub const ENV_MAX: usize = 1024;
 pub const ARG_BYTES_MAX: usize = 131_071;
 /// Longest path: PATH_MAX is 4096 with its NUL. Bytes.
 pub const PATH_BYTES_MAX: usize = 4095;
+
+/// Maximum number of plugins that one is started after.
+pub const AFTER_MAX: usize = 64;
+/// What [`PluginConfig::idle_stop`] may be.
+pub const IDLE_STOP_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=DURATION_MAX;
 
 /// Stands for every name in [`MayCall`].
 pub const ANY: &str = "*";
@@ -86,6 +95,15 @@ pub struct PluginConfig {
     pub working_folder: PathBuf,
     /// How its process comes to be.
     pub launch_mode: LaunchMode,
+    /// When it is started.
+    pub start: StartMode,
+    /// The plugins that take calls before it is launched, and are stopped after it, by id. It waits for one that is not there. At
+    /// most 64.
+    pub after: Vec<PluginId>,
+    /// How long nobody may have used it until it is stopped; only with [`StartMode::OnDemand`]. Used is a plugin with a call to or of
+    /// it, an open stream, another socket than it had at its start, a process that it has started, or a plugin that is started after
+    /// it and runs.
+    pub idle_stop: Option<Duration>,
     /// How to treat it, and how it is reached.
     pub policy: Policy,
     /// Application interfaces that it must serve, with the versions that are accepted.
@@ -110,6 +128,9 @@ impl fmt::Debug for PluginConfig {
             .field("has_bare_env", &self.has_bare_env)
             .field("working_folder", &self.working_folder)
             .field("launch_mode", &self.launch_mode)
+            .field("start", &self.start)
+            .field("after", &self.after)
+            .field("idle_stop", &self.idle_stop)
             .field("policy", &self.policy)
             .field("interfaces", &self.interfaces)
             .field("may_call", &self.may_call)
@@ -133,6 +154,9 @@ impl PluginConfig {
             has_bare_env: false,
             working_folder: PathBuf::from("/"),
             launch_mode: LaunchMode::default(),
+            start: StartMode::default(),
+            after: Vec::new(),
+            idle_stop: None,
             policy: Policy::default(),
             interfaces: BTreeMap::new(),
             may_call: MayCall::default(),
@@ -213,6 +237,27 @@ impl PluginConfig {
         self
     }
 
+    /// Sets when it is started; [`StartMode::Auto`] unless this says otherwise.
+    #[must_use]
+    pub fn start(mut self, start: StartMode) -> PluginConfig {
+        self.start = start;
+        self
+    }
+
+    /// Has it started after these plugins, and stopped before them.
+    #[must_use]
+    pub fn after(mut self, plugins: impl IntoIterator<Item = PluginId>) -> PluginConfig {
+        self.after.extend(plugins);
+        self
+    }
+
+    /// Has it started by the first call, and stopped once nobody has used it for so long.
+    #[must_use]
+    pub fn idle_stop(mut self, after: Duration) -> PluginConfig {
+        (self.start, self.idle_stop) = (StartMode::OnDemand, Some(after));
+        self
+    }
+
     /// Leaves its environment empty but for the variables of the contract and those that are configured.
     #[must_use]
     pub fn bare_env(mut self) -> PluginConfig {
@@ -245,6 +290,11 @@ impl PluginConfig {
     #[must_use]
     pub fn is_by_hand(&self) -> bool {
         self.launch_mode == LaunchMode::ByHand
+    }
+
+    /// What is wanted of it where no operator has said so: up, by the first call, or down.
+    pub(super) fn desired_at_rest(&self) -> Desired {
+        if self.start == StartMode::OnDemand { Desired::Up } else { Desired::Down }
     }
 
     /// The executable as status and record show it.
@@ -320,6 +370,7 @@ impl PluginConfig {
             );
             errors.add("transport", problem, "unix");
         }
+        self.check_start(&mut errors);
         self.policy.check_into(&mut errors);
         errors.into_result()
     }
@@ -346,6 +397,32 @@ impl PluginConfig {
                 errors.add("sha256_file", "stands beside sha256", "one of both");
             } else if let Err(problem) = check_path(list) {
                 errors.add("sha256_file", problem, "an absolute path");
+            }
+        }
+    }
+
+    fn check_start(&self, errors: &mut ConfigErrors) {
+        if is_within(errors, "after", "elements", self.after.len(), AFTER_MAX) {
+            for (at, id) in self.after.iter().enumerate() {
+                if *id == self.id {
+                    errors.add(format!("after[{at}]"), "is the plugin itself", "another plugin");
+                } else if self.after.iter().take(at).any(|before| before == id) {
+                    errors.add(format!("after[{at}]"), format!("{id} is listed twice"), "each plugin once");
+                }
+            }
+        }
+        let is_on_demand = self.start == StartMode::OnDemand;
+        if is_on_demand && self.is_by_hand() {
+            let problem = "a plugin that is started by hand cannot be started by a call";
+            errors.add("start", problem, "auto or manual");
+        }
+        if let Some(after) = self.idle_stop {
+            if !is_on_demand {
+                let problem =
+                    "only a plugin that the next call starts again may be stopped because nobody uses it";
+                errors.add_together("idle_stop", &["start"], problem, "start on-demand, or no idle_stop");
+            } else if !IDLE_STOP_RANGE.contains(&after) {
+                errors.add("idle_stop", format!("{after:?} is out of range"), "1s to 1day");
             }
         }
     }

@@ -7,7 +7,7 @@
 //! is one number a plugin.
 
 use super::keys::PluginKey;
-use super::plugin::Plugin;
+use super::plugin::{Plugin, is_started_for};
 use rpc_plugin_wire::life::PluginState;
 use rpc_plugin_wire::{CallError, ErrorCode};
 use std::cmp::Reverse;
@@ -53,7 +53,11 @@ impl Routes {
         plugins: &BTreeMap<PluginKey, Plugin>,
         capability: &str,
     ) -> Result<PluginKey, CallError> {
-        let Some(key) = self.next(plugins, capability) else { return Err(nobody(plugins, capability)) };
+        let key = self.next(plugins, capability).or_else(|| {
+            // One that the call starts.
+            plugins.iter().find(|(_, plugin)| is_started_for(plugin, capability)).map(|(key, _)| *key)
+        });
+        let Some(key) = key else { return Err(nobody(plugins, capability)) };
         self.picks += 1;
         self.picked.insert(key, self.picks);
         Ok(key)

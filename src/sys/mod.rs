@@ -53,6 +53,7 @@ mod private_group;
 mod proc_file;
 pub mod process;
 pub mod process_group;
+pub mod process_use;
 mod raw;
 pub mod runtime_dir;
 pub mod spawn;

@@ -19,6 +19,7 @@ mod languages;
 mod launch;
 mod library;
 mod output;
+mod presence;
 mod proof;
 mod smoke;
 mod transports;

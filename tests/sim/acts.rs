@@ -5,7 +5,7 @@ use crate::kernel::UID;
 use crate::ledger::Id;
 use crate::nature::Fate;
 use crate::world::{Event, World};
-use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity};
+use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, handle_use};
 use std::time::Duration;
 
 impl World {
@@ -36,6 +36,10 @@ impl World {
             Event::Thaws(id) => self.thaws(id),
             Event::ProcessEnds(id, clean) => self.process_ends(id, clean),
             Event::ExitSeen(id, clean) => self.exit_seen(id, clean),
+            Event::UseSeen(id, seen) => {
+                let now = self.now;
+                self.host.with_plugin(now, id.0, |plugin, step| handle_use(plugin, step, id.1, seen));
+            }
             Event::OperatorActs => self.operator_acts(),
             Event::ProcessorDone => self.processor_done(),
         }

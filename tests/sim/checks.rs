@@ -9,12 +9,12 @@ use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::life::PluginState;
 
 /// Timers of a plugin with a connection beside those of its calls: its phase, the next heartbeat, two
-/// heartbeats that run, capabilities, shutdown.
-const OWN_TIMERS_MAX: usize = 6;
+/// heartbeats that run, capabilities, shutdown, whether it is used.
+const OWN_TIMERS_MAX: usize = 7;
 
 impl World {
     pub fn check(&mut self) {
-        let mut timers_max = self.ledger.open_waits() + self.ledger.open_repeats();
+        let mut timers_max = self.ledger.open_waits() + self.ledger.open_repeats() + self.host.calls_held();
         for slot in 0..self.slots.len() {
             timers_max += self.check_plugin(slot);
         }
@@ -82,7 +82,7 @@ impl World {
         }
         let process = self.processes.get(&id).filter(|process| !process.reaped);
         assert_eq!(pid, process.map(|process| process.pid), "the host is wrong about the process of {id:?}");
-        if matches!(state, PluginState::Stopped | PluginState::Backoff) {
+        if matches!(state, PluginState::Stopped | PluginState::Waiting | PluginState::Backoff) {
             assert!(pid.is_none(), "{state} with a process");
         }
         let open = self.links.get(&id).is_some_and(|link| link.host_open);
@@ -138,6 +138,7 @@ impl World {
         assert!(self.host.is_quiet(), "the host is not quiet");
         assert_eq!(self.ledger.open_calls(), 0, "calls that never ended");
         assert_eq!(self.ledger.open_waits(), 0, "waits that never ended");
+        assert_eq!(self.host.calls_held(), 0, "calls that wait for a plugin");
         assert_eq!(self.host.timers_pending(), 0, "timers are left behind");
         assert_eq!(self.host.next_at(), None, "the host would wake up for nothing");
         for (id, prepared) in &self.prepared {

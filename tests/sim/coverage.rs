@@ -38,7 +38,7 @@ const ELSEWHERE: [EventKind; 29] = [
 ];
 
 /// What must happen beside every event kind and every state. Calls are `call CODE OUTCOME`.
-const WANTED: [&str; 67] = [
+const WANTED: [&str; 70] = [
     "call ok",
     "call unavailable not_sent",
     "call overloaded not_sent",
@@ -106,6 +106,9 @@ const WANTED: [&str; 67] = [
     "a launch that waits for its turn is called off",
     "the host ends while a launch waits for its turn",
     "a configuration waits for the next launch",
+    "a stop is refused, as others need the plugin",
+    "a plugin is stopped with those that are started after it",
+    "a call waits for the plugin that it starts",
 ];
 
 /// See the module's text.

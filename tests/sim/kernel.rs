@@ -7,7 +7,7 @@ use crate::world::{Event, Prepared, Process, World};
 use rpc_plugin_system::state::action::{Action, StopSignal};
 use rpc_plugin_system::state::launch_failure::LaunchFiles;
 use rpc_plugin_system::state::plugin::{
-    PrepareFailure, SpawnFailure, found_files, handle_looked, preparation_waits,
+    PrepareFailure, SpawnFailure, Use, found_files, handle_looked, preparation_waits,
 };
 use rpc_plugin_system::state::policy::Transport;
 use rpc_plugin_wire::life::PluginState;
@@ -125,6 +125,13 @@ impl World {
                 self.host.with_plugin(self.now, key, |plugin, step| {
                     handle_looked(plugin, step, generation, files);
                 });
+            }
+            Action::LookAtUse(key, generation) => {
+                let (delay, roll) = (self.within(3), self.rng.usize(0..12));
+                let seen = Use { streams: 1 + usize::from(roll == 0), children: usize::from(roll == 1) };
+                let seen = if self.calm { Use { streams: 1, children: 0 } } else { seen };
+                let seen = (self.calm || roll != 2).then_some(seen);
+                self.after(delay, Event::UseSeen((key, generation), seen));
             }
             Action::Waited(wait, result) => {
                 if let Ok(Some(pid)) = result.as_ref().map(|status| status.pid) {

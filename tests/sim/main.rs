@@ -43,6 +43,8 @@ const SEED_TIMEOUT: Duration = Duration::from_secs(60);
 /// Runs one seed.
 fn run_once(seed: u64, tracing: Tracing) -> Result<Coverage, String> {
     let mut world = World::new(seed, tracing);
+    // Not drawn, so that seeds stay what they are.
+    world.is_ordered = seed.is_multiple_of(3);
     match catch_unwind(AssertUnwindSafe(|| story::run(&mut world))) {
         Ok(()) => Ok(world.coverage),
         Err(panic) => {

@@ -20,6 +20,8 @@ pub struct Model {
     pub last_generation: Option<Generation>,
     /// The last wish of an operator was to have it down.
     pub unwanted: bool,
+    /// It is to stop once those that are started after it have.
+    pub departs: bool,
     pub given_up: bool,
     /// It was given up until its files change.
     pub is_looked_at: bool,
@@ -44,7 +46,7 @@ impl Model {
             coverage.saw("backoff cut short by an operator");
         }
         (self.unwanted, self.given_up, self.not_before, self.failures) = (false, false, None, 0);
-        self.is_looked_at = false;
+        (self.is_looked_at, self.departs) = (false, false);
         self.restarts.clear();
     }
 }
@@ -59,6 +61,11 @@ impl World {
         let (key, generation) = id;
         let now = self.now;
         let desired = self.host.plugin(key).unwrap().desired();
+        for first in &self.configs[&key].after {
+            let first = self.host.find(first).and_then(|key| self.host.plugin(key));
+            let is_up = first.is_some_and(|first| first.state().is_routable());
+            assert!(is_up, "{id:?} is launched before what it is started after");
+        }
         let model = self.model(key);
         assert!(Some(generation) > model.last_generation, "generation {generation} is used again");
         assert!(desired == Desired::Up && !model.unwanted, "{id:?} is launched although it is wanted down");
@@ -104,6 +111,7 @@ impl World {
                 let own = self.slot(key).policy.call_timeout + self.slot(key).policy.cancel_grace;
                 self.ledger.check_poisoned(self.now, id, own);
             }
+            EventKind::ShutdownRequested if self.is_ending => self.observe_departure(key),
             EventKind::RestartScheduled => self.observe_restart(key),
             EventKind::GaveUp => self.observe_surrender(key, note),
             _ => {}
@@ -122,13 +130,24 @@ impl World {
         );
         model.state = to.to_owned();
         if from == "starting" && matches!(to, "healthy" | "degraded") {
-            assert!(!model.unwanted, "it comes up although it is wanted down");
+            assert!(!model.unwanted || model.departs, "it comes up although it is wanted down");
             model.healthy_at = Some(now);
             let id = (key, model.last_generation.unwrap());
             let child = &self.processes[&id].child;
             assert!(child.greeted_right, "healthy without a right hello");
             assert!(child.was_able, "healthy without its capabilities");
             assert!(child.was_well, "healthy without a good heartbeat");
+        }
+    }
+
+    /// While all are stopped, each is asked to end after those that are started after it.
+    fn observe_departure(&mut self, key: PluginKey) {
+        let id = &self.configs[&key].id;
+        for other in &self.slots {
+            let is_up = self.host.plugin(other.key).unwrap().state().is_up();
+            if self.configs[&other.key].after.contains(id) {
+                assert!(!is_up, "{id} is stopped before {}, which is started after it", other.id);
+            }
         }
     }
 
@@ -172,7 +191,7 @@ impl World {
         let model = self.model(key);
         model.given_up = true;
         model.is_looked_at = note.message.contains("once its files have changed");
-        assert!(!model.unwanted, "given up although it is wanted down");
+        assert!(!model.unwanted || model.departs, "given up although it is wanted down");
         let error = note.error.as_deref().unwrap_or_default();
         if error.contains(", which is the most; ") {
             let within = model.restarts.iter().filter(|at| now.since(**at) < policy.restart_window).count();

@@ -8,13 +8,15 @@ use crate::policies;
 use crate::world::{Event, Slot, World};
 use rpc_plugin_peer::Party;
 use rpc_plugin_system::state::call::{CallRequest, Target};
-use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, launch_waits};
+use rpc_plugin_system::state::keys::PluginKey;
+use rpc_plugin_system::state::plugin::{ExitReport, PeerIdentity, holds_calls, launch_waits};
 use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::policy::Policy;
+use rpc_plugin_system::state::start_mode::StartMode;
 use rpc_plugin_system::state::supervisor::Wish;
 use rpc_plugin_system::state::waits::Goal;
-use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::life::PluginState;
+use rpc_plugin_wire::{ErrorCode, PluginId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,12 +39,15 @@ impl World {
             .policy(policy.clone())
             .interface("kv", &[2]);
         config.may_call = asks::random_may_call(&mut self.rng);
+        if self.is_ordered {
+            policies::random_presence(&mut self.rng, &mut config, &self.slots);
+        }
         let config = Arc::new(config);
         let key = self.host.add(Arc::clone(&config), last_generation).expect("no plugin has that id");
-        self.configs.insert(key, config);
+        self.configs.insert(key, Arc::clone(&config));
         self.tell(format_args!("{key:?} is {id}: {policy:?}"));
         let model = self.models.entry(key).or_default();
-        (model.last_generation, model.unwanted) = (last_generation, true);
+        (model.last_generation, model.unwanted) = (last_generation, config.start != StartMode::OnDemand);
         self.slots.push(Slot { id, policy, key });
     }
 
@@ -62,7 +67,8 @@ impl World {
             58..=65 => self.cancel(),
             66..=69 => self.probe(slot),
             70..=77 => self.wish(slot, Wish::Start),
-            78..=81 => self.wish(slot, Wish::Stop),
+            78..=80 => self.wish(slot, Wish::Stop),
+            81 => self.wish(slot, Wish::StopWithDependents),
             82..=84 => self.wish(slot, Wish::Restart),
             85..=91 => self.wait(slot),
             92 => self.forget_wait(),
@@ -79,12 +85,49 @@ impl World {
         if wish == Wish::Stop && launch_waits(self.host.plugin(key).unwrap()).is_some() {
             self.coverage.saw("a launch that waits for its turn is called off");
         }
-        let model = self.models.get_mut(&key).unwrap();
-        match wish {
-            Wish::Stop => model.unwanted = true,
-            Wish::Start | Wish::Restart => model.forgive(&mut self.coverage, self.now),
+        let stopped = match wish {
+            Wish::StopWithDependents => self.with_dependents(slot),
+            _ => vec![key],
+        };
+        if let Err(error) = self.host.wish(self.now, key, wish) {
+            assert_eq!((wish, error.code), (Wish::Stop, ErrorCode::Unavailable), "{error}");
+            assert!(self.with_dependents(slot).len() > 1, "nobody is started after {key:?}");
+            return self.coverage.saw("a stop is refused, as others need the plugin");
         }
-        self.host.wish(self.now, key, wish);
+        if stopped.len() > 1 {
+            self.coverage.saw("a plugin is stopped with those that are started after it");
+        }
+        for key in stopped {
+            let model = self.models.get_mut(&key).unwrap();
+            match wish {
+                Wish::Stop | Wish::StopWithDependents => {
+                    (model.unwanted, model.departs) = (true, wish == Wish::StopWithDependents);
+                }
+                Wish::Start | Wish::Restart => model.forgive(&mut self.coverage, self.now),
+            }
+        }
+    }
+
+    /// The plugin of a slot, and those that run or are about to and are started after it, over others too.
+    fn with_dependents(&self, slot: usize) -> Vec<PluginKey> {
+        let mut found = vec![self.slots[slot].key];
+        let mut looked = 0;
+        while looked < found.len() {
+            let id = self.configs[&found[looked]].id.clone();
+            looked += 1;
+            for other in &self.slots {
+                if self.configs[&other.key].after.contains(&id) && !found.contains(&other.key) {
+                    found.push(other.key);
+                }
+            }
+        }
+        let is_down = |key: &PluginKey| {
+            let state = self.host.plugin(*key).unwrap().state();
+            matches!(state, PluginState::Stopped | PluginState::Failed)
+        };
+        let own = found[0];
+        found.retain(|key| *key == own || !is_down(key));
+        found
     }
 
     /// Another configuration, which the next launch is to be made from.
@@ -146,7 +189,11 @@ impl World {
         self.calls_at.insert(key, at);
         self.check_outbox(slot);
         self.drain();
-        let may_wait = idempotent || !by_id;
+        let holds = holds_calls(self.host.plugin(self.slots[slot].key).unwrap());
+        if self.host.calls_held() > 0 {
+            self.coverage.saw("a call waits for the plugin that it starts");
+        }
+        let may_wait = idempotent || !by_id || holds;
         assert!(
             may_wait || state.is_routable() || !self.ledger.is_open(key),
             "a call goes to a plugin that is {state}"

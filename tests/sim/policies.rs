@@ -1,8 +1,11 @@
 //! Random policies that [`Policy::check`] allows, with times short enough for much to happen.
 
+use crate::world::Slot;
 use fastrand::Rng;
 use rpc_plugin_system::state::confine::Confine;
+use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::policy::{Policy, RestartPolicy, RpcAudit, Transport};
+use rpc_plugin_system::state::start_mode::StartMode;
 use std::time::Duration;
 
 fn ms(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
@@ -61,5 +64,15 @@ pub fn random(rng: &mut Rng) -> Policy {
         if policy.check().is_ok() {
             return policy;
         }
+    }
+}
+
+/// Some are started after others, by the first call, or stopped when nobody uses them.
+pub fn random_presence(rng: &mut Rng, config: &mut PluginConfig, others: &[Slot]) {
+    config.after = others.iter().filter(|_| rng.u8(0..4) == 0).map(|slot| slot.id.clone()).collect();
+    config.after.retain(|id| *id < config.id);
+    if rng.u8(0..3) == 0 {
+        config.start = StartMode::OnDemand;
+        config.idle_stop = (rng.u8(0..3) > 0).then(|| ms(rng, 1000..1400));
     }
 }

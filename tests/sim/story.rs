@@ -4,11 +4,12 @@
 use crate::nature::Nature;
 use crate::world::{Event, Slot, World};
 use rpc_plugin_peer::Party;
-use rpc_plugin_system::state::plugin::launch_waits;
+use rpc_plugin_system::state::plugin::{holds_calls, launch_waits};
 use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::supervisor::Wish;
 use rpc_plugin_system::state::waits::Goal;
+use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::life::{Desired, PluginState};
 use std::time::Duration;
 
@@ -59,7 +60,16 @@ fn is_well(world: &World, slot: usize) -> bool {
 /// Whether a plugin is where it shall be.
 fn is_there(world: &World, slot: usize) -> bool {
     let plugin = world.host.plugin(world.slots[slot].key).unwrap();
+    let is_down = |id: &PluginId| {
+        let key = world.host.find(id);
+        key.is_none_or(|key| !world.host.plugin(key).unwrap().state().is_routable())
+    };
     match plugin.desired() {
+        // It waits for one that is wanted down, which nothing brings up.
+        Desired::Up if plugin.state() == PluginState::Waiting => {
+            world.configs[&world.slots[slot].key].after.iter().any(is_down)
+        }
+        Desired::Up if plugin.state() == PluginState::Stopped => holds_calls(plugin),
         Desired::Up => is_well(world, slot),
         _ => plugin.state() == PluginState::Stopped,
     }
@@ -95,7 +105,8 @@ fn converge(world: &mut World) {
     let recovered = world.slots.iter().map(|slot| recovery(&slot.policy));
     // One after the other, at the worst.
     let turns: Duration = world.slots.iter().map(|slot| start(&slot.policy)).sum();
-    let bound = recovered.max().unwrap() + turns + KERNEL_HANG_MAX;
+    let recovered: Duration = if world.is_ordered { recovered.sum() } else { recovered.max().unwrap() };
+    let bound = recovered + turns + KERNEL_HANG_MAX;
     // What was wrong before may still show, and may be the one failure too many.
     let leftovers = |world: &World, slot: usize| {
         let state = world.host.plugin(world.slots[slot].key).unwrap().state();
@@ -146,8 +157,9 @@ fn end(world: &mut World) {
     }
     world.tell(format_args!("THE HOST ENDS"));
     for model in world.models.values_mut() {
-        model.unwanted = true;
+        (model.unwanted, model.departs) = (true, true);
     }
+    world.is_ending = true;
     world.host.end(world.now);
     world.drain();
     world.check();
@@ -155,7 +167,7 @@ fn end(world: &mut World) {
         world.host.add(PluginConfig::new("latecomer".parse().unwrap(), "/latecomer"), None).is_err(),
         "a host that ends takes no plugin"
     );
-    world.host.wish(world.now, world.slots[0].key, Wish::Start);
+    world.host.wish(world.now, world.slots[0].key, Wish::Start).unwrap();
     world.drain();
     let bound = world.host.stop_timeout() + Duration::from_millis(100);
     world.run_until(world.now.plus(bound));

@@ -12,6 +12,7 @@ use crate::model::Model;
 use crate::nature::{Fate, Nature};
 use fastrand::Rng;
 use rpc_plugin_system::state::keys::{CallKey, PluginKey};
+use rpc_plugin_system::state::plugin::Use;
 use rpc_plugin_system::state::plugin_config::PluginConfig;
 use rpc_plugin_system::state::policy::Policy;
 use rpc_plugin_system::state::supervisor::Supervisor;
@@ -56,6 +57,7 @@ pub enum Event {
     Thaws(Id),
     ProcessEnds(Id, bool),
     ExitSeen(Id, bool),
+    UseSeen(Id, Option<Use>),
     OperatorActs,
     ProcessorDone,
 }
@@ -126,6 +128,10 @@ pub struct World {
     tracing: Tracing,
     /// No more faults.
     pub calm: bool,
+    /// Plugins are started after others, and on demand.
+    pub is_ordered: bool,
+    /// The host ends.
+    pub is_ending: bool,
     steps_at_once: usize,
     /// Every so many steps all is checked.
     pub check_every: u64,
@@ -170,6 +176,8 @@ impl World {
             trace: VecDeque::new(),
             tracing,
             calm: false,
+            is_ordered: false,
+            is_ending: false,
             steps_at_once: 0,
             check_every: 1,
             starting_max,

@@ -29,7 +29,7 @@ pub const METHOD_CALL: &str = "admin.call";
 /// [`ActParams`] → [`PluginStatus`] once the plugin is where the action leads, or at the deadline
 /// `deadline_exceeded`.
 pub const METHOD_START: &str = "admin.start";
-/// As [`METHOD_START`].
+/// [`StopParams`], else as [`METHOD_START`].
 pub const METHOD_STOP: &str = "admin.stop";
 /// As [`METHOD_START`].
 pub const METHOD_RESTART: &str = "admin.restart";
@@ -72,7 +72,21 @@ pub struct PluginRef {
     pub plugin_id: PluginId,
 }
 
-/// `params` of start, stop and restart.
+/// `params` of stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopParams {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// How long to wait for it. Milliseconds; 0 answers at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Whether the plugins that are started after it are stopped before it, where some run. Otherwise it is refused then.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub with_dependents: bool,
+}
+
+/// `params` of start and restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActParams {
@@ -256,7 +270,9 @@ pub struct SinkStatus {
 pub struct PluginStatus {
     /// Its id.
     pub plugin_id: PluginId,
-    /// The state it is in.
+    /// The state it is in. On the wire [`PluginState::Waiting`] is `starting` with `waits_for`, because clients from before know no
+    /// other state; [`PluginStatus::shown_state`] tells them apart.
+    #[serde(serialize_with = "PluginState::serialize_known")]
     pub state: PluginState,
     /// The state it should be in.
     pub desired: Desired,
@@ -281,9 +297,15 @@ pub struct PluginStatus {
     pub restarts: u64,
     /// Until the next launch, in backoff. Milliseconds.
     pub next_launch_ms: Option<u64>,
-    /// Why it is `starting` and not launched yet.
+    /// Why it is wanted up and not launched yet: it waits for others, for its turn, or for a call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_waits: Option<String>,
+    /// The plugins that it waits for while it is `waiting`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<PluginId>,
+    /// When it is started, unless that is `auto`: `on-demand` or `manual`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// Whether its configuration was replaced since this generation's launch: the next launch takes the new one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub reconfigured: bool,
@@ -306,6 +328,17 @@ pub struct PluginStatus {
     /// How the last of its processes ended, whatever came after; absent before the first end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<LastExit>,
+}
+
+impl PluginStatus {
+    /// The state it is in, also where the status came over the wire.
+    #[must_use]
+    pub fn shown_state(&self) -> PluginState {
+        match self.state {
+            PluginState::Starting if !self.waits_for.is_empty() => PluginState::Waiting,
+            state => state,
+        }
+    }
 }
 
 /// How a process of a plugin ended.
@@ -345,7 +378,8 @@ pub struct Route {
     /// How a caller reaches it: `direct-plugin-id`, or `capability` for the one plugin that a call by the capability
     /// would go to now.
     pub mode: String,
-    /// The plugin's state.
+    /// The plugin's state; `starting` for one that is `waiting`.
+    #[serde(serialize_with = "PluginState::serialize_known")]
     pub health: PluginState,
     /// The plugin's generation.
     pub generation: Option<Generation>,

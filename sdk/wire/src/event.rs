@@ -213,6 +213,8 @@ events! {
     CapabilitiesReported = "capabilities_reported", Runtime, Info;
     /// The plugin's state changed.
     StateChanged = "state_changed", Runtime, Info;
+    /// A plugin was used by nobody for as long as `idle_stop` says. It is stopped, and the next call starts it.
+    PluginIdle = "plugin_idle", Runtime, Info;
     /// A heartbeat was not answered in time, or with an error.
     HeartbeatMissed = "heartbeat_missed", Runtime, Warn;
     /// A peer broke the protocol; its connection ends.

@@ -1,6 +1,6 @@
 //! The states that a host keeps of a plugin, by the names that control clients and the record see.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
@@ -28,6 +28,8 @@ macro_rules! states {
 states! {
     /// No process, and none wanted.
     Stopped = "stopped";
+    /// Wanted up, and not launched before the plugins that it is started after take calls.
+    Waiting = "waiting";
     /// From the decision to launch until the first good heartbeat.
     Starting = "starting";
     /// Trusted and routable.
@@ -56,7 +58,19 @@ impl PluginState {
     /// Whether there is, or is about to be, a process.
     #[must_use]
     pub fn is_up(self) -> bool {
-        !matches!(self, PluginState::Stopped | PluginState::Backoff | PluginState::Failed)
+        !matches!(
+            self,
+            PluginState::Stopped | PluginState::Waiting | PluginState::Backoff | PluginState::Failed
+        )
+    }
+
+    /// The state as it stands in answers, for clients from before `waiting`: `starting` in its place.
+    pub(crate) fn serialize_known<S: Serializer>(
+        state: &PluginState,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let known = if *state == PluginState::Waiting { PluginState::Starting } else { *state };
+        known.serialize(serializer)
     }
 }
 

@@ -14,6 +14,7 @@ use super::log::{check_log, take_log};
 use super::origin::Origin;
 use super::packages;
 use super::plugin::{Configured, Plugins, plugin_of, plugin_of_flag};
+use super::presence;
 use super::runtime_dir::{check_socket_paths, resolve_runtime_dir};
 use super::settings::{DAEMON, Limits, LogSettings, POLICY};
 use super::sinks::Beside;
@@ -158,6 +159,7 @@ pub(super) fn parse(file: Option<(&Path, &str)>, sources: &Sources<'_>) -> Resul
     flag_plugins(&mut source, &sources.flags.plugins, &defaults, (&mut plugins, &overrides));
     packages.overrides.extend(overrides.into_iter().map(|(overrides, _)| overrides));
     beside.check_plugins(&mut source, &plugins);
+    presence::check_order(&mut source, &plugins);
     let runtime_dir = resolve_runtime_dir(&mut source, top.runtime_dir, sources);
     if let Some((path, origin)) = &runtime_dir {
         check_socket_paths(&mut source, path, origin, &plugins);

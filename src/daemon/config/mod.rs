@@ -9,6 +9,7 @@ mod log;
 mod origin;
 mod packages;
 mod plugin;
+mod presence;
 #[cfg(feature = "package")]
 mod publishers;
 mod runtime_dir;

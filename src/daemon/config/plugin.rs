@@ -4,6 +4,7 @@
 //! was written. What it deliberately does not do: know what is allowed; [`PluginConfig::check`] does.
 
 use super::origin::Origin;
+use super::presence;
 use super::settings::POLICY;
 use super::types::PluginEntry;
 use crate::settings::{
@@ -13,11 +14,12 @@ use crate::settings::{
 use crate::state::config_error::quoted;
 use crate::state::plugin_config::{ARGS_MAX, ENV_MAX, PluginConfig, id_allowed};
 use crate::state::policy::Policy;
+use crate::state::start_mode::StartMode;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::limits::CAPABILITIES_MAX;
 
 /// What a plugin's object holds beside settings.
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 16] = [
     "executable",
     "package",
     "sha256",
@@ -27,7 +29,10 @@ pub(super) const KEYS: [&str; 13] = [
     "pass_env",
     "bare_env",
     "working_dir",
+    "start",
     "autostart",
+    "after",
+    "idle_stop",
     "interfaces",
     "may_call",
     "may_call_capabilities",
@@ -102,7 +107,7 @@ pub(super) fn plugin_of<'a>(
     may_call.capabilities =
         strings_of(source, &mut object, "may_call_capabilities", CAPABILITIES_MAX, &mut places);
     config.has_bare_env = object.take("bare_env").and_then(|node| source.boolean(&node)).unwrap_or_default();
-    let autostart = object.take("autostart").and_then(|node| source.boolean(&node));
+    let start = presence::take(source, &mut object, &mut config, &mut places);
     source.unknown(&object, KEYS.into_iter().chain(POLICY.iter().map(|setting| setting.key)));
     if let Err(errors) = config.check() {
         let written = (defaults_are_clean && !written.is_spoiled).then_some(&written);
@@ -114,9 +119,9 @@ pub(super) fn plugin_of<'a>(
     if is_package == Some(true) {
         let keys = POLICY.iter().map(|setting| setting.key).filter(|key| written.at(key).is_some());
         let settings = NamedSettings::new(&config.policy, keys);
-        return Some(Configured::Package(Box::new(overrides_of(config, settings, &named, autostart))));
+        return Some(Configured::Package(Box::new(overrides_of(config, settings, &named, start))));
     }
-    Some(Configured::Plain(Box::new(PluginEntry { config, autostart: autostart.unwrap_or(true) })))
+    Some(Configured::Plain(Box::new(PluginEntry { config })))
 }
 
 /// Whether it is a package's, as the member `package` says; an error is noted.
@@ -135,7 +140,7 @@ fn overrides_of(
     config: PluginConfig,
     settings: NamedSettings,
     named: &[&str],
-    autostart: Option<bool>,
+    start: Option<StartMode>,
 ) -> PackageOverrides {
     let is_named = |key| named.contains(&key);
     PackageOverrides {
@@ -148,7 +153,9 @@ fn overrides_of(
         working_folder: is_named("working_dir").then_some(config.working_folder),
         interfaces: config.interfaces,
         may_call: config.may_call,
-        autostart,
+        start,
+        after: config.after,
+        idle_stop: config.idle_stop,
     }
 }
 
@@ -169,5 +176,5 @@ pub(super) fn plugin_of_flag(text: &str, policy: &Policy) -> Result<PluginEntry,
         let allowed = if error.place == "executable" { form() } else { error.allowed };
         return Err((error.problem, allowed));
     }
-    Ok(PluginEntry { config: config.policy(policy.clone()), autostart: true })
+    Ok(PluginEntry { config: config.policy(policy.clone()) })
 }

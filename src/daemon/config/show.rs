@@ -14,9 +14,11 @@ use crate::eventlog::sinks::{CommandLine, SinkTarget};
 use crate::host::LogSink;
 use crate::settings::PackageOverrides;
 use crate::state::policy::Policy;
+use rpc_plugin_wire::PluginId;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
 /// Whether the values of the plugins' variables are shown; they are often secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +71,10 @@ fn overrides_of(package: &PackageOverrides, env_values: EnvValues) -> Map<String
     if let Some(folder) = &package.working_folder {
         map.insert("working_dir".into(), text(folder));
     }
-    if let Some(autostart) = package.autostart {
-        map.insert("autostart".into(), autostart.into());
+    if let Some(start) = package.start {
+        map.insert("start".into(), start.as_str().into());
     }
+    map.extend(presence_of(&package.after, package.idle_stop));
     map.insert("interfaces".into(), interfaces_of(&package.interfaces));
     map.insert("may_call".into(), package.may_call.plugins.clone().into());
     map.insert("may_call_capabilities".into(), package.may_call.capabilities.clone().into());
@@ -79,7 +82,7 @@ fn overrides_of(package: &PackageOverrides, env_values: EnvValues) -> Map<String
 }
 
 fn plugin_of(entry: &PluginEntry, defaults: &Policy, env_values: EnvValues) -> Map<String, Value> {
-    let PluginEntry { config: plugin, autostart } = entry;
+    let PluginEntry { config: plugin } = entry;
     let differs = |setting: &Setting<Policy>| !setting.is_same(&plugin.policy, defaults);
     let mut map = settings_of(POLICY, &plugin.policy, differs);
     map.insert("executable".into(), text(&plugin.executable));
@@ -90,10 +93,21 @@ fn plugin_of(entry: &PluginEntry, defaults: &Policy, env_values: EnvValues) -> M
     map.insert("pass_env".into(), plugin.pass_env.iter().map(text).collect::<Vec<_>>().into());
     map.insert("bare_env".into(), plugin.has_bare_env.into());
     map.insert("working_dir".into(), text(&plugin.working_folder));
-    map.insert("autostart".into(), (*autostart).into());
+    map.insert("start".into(), plugin.start.as_str().into());
+    map.extend(presence_of(&plugin.after, plugin.idle_stop));
     map.insert("interfaces".into(), interfaces_of(&plugin.interfaces));
     map.insert("may_call".into(), plugin.may_call.plugins.clone().into());
     map.insert("may_call_capabilities".into(), plugin.may_call.capabilities.clone().into());
+    map
+}
+
+/// What plugin it is started after, and when it is stopped because nobody uses it.
+fn presence_of(after: &[PluginId], idle_stop: Option<Duration>) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("after".into(), after.iter().map(|id| id.as_str()).collect::<Vec<_>>().into());
+    if let Some(after) = idle_stop {
+        map.insert("idle_stop".into(), humantime::format_duration(after).to_string().into());
+    }
     map
 }
 

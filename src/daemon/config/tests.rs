@@ -6,6 +6,7 @@ use super::settings::Limits;
 use super::*;
 use crate::state::config_error::ERRORS_MAX;
 use crate::state::policy::{Policy, RestartPolicy};
+use crate::state::start_mode::StartMode;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -104,7 +105,7 @@ fn a_good_file_means_what_it_says() {
         outbox_bytes_max: 1 << 20,
         ..defaults.clone()
     };
-    assert_eq!((kv.id.as_str(), &kv.policy, kv_entry.autostart), ("kv", &own, false));
+    assert_eq!((kv.id.as_str(), &kv.policy, kv_entry.starts_with_daemon()), ("kv", &own, false));
     assert_eq!(kv.interfaces["kv"], [1, 2]);
     assert_eq!(
         (kv.may_call.plugins.join(","), kv.may_call.capabilities.join(",")),
@@ -113,7 +114,7 @@ fn a_good_file_means_what_it_says() {
     assert_eq!(echo.policy, Policy { restart: RestartPolicy::OnFailure, ..defaults });
     assert_eq!((&*echo.args[1], &*echo.pass_env[0]), ("é\n".as_ref(), "PATH".as_ref()));
     assert_eq!(echo.env, [("A".into(), "1".into()), ("B".into(), "".into())]);
-    assert_eq!((echo.working_folder.clone(), echo_entry.autostart), ("/srv".into(), true));
+    assert_eq!((echo.working_folder.clone(), echo_entry.starts_with_daemon()), ("/srv".into(), true));
     assert_eq!(load("{}").unwrap().defaults, Policy::default());
     assert_eq!(load("{\"starting_max\": \"auto\"}").unwrap().limits, Limits::default());
 }
@@ -336,6 +337,47 @@ fn an_environment_is_bare_where_the_file_says_so() {
     assert!(!is_bare("\"autostart\": true").unwrap());
     let error = is_bare("\"bare_env\": \"yes\"").unwrap_err();
     assert!(error.contains("plugins.echo.bare_env"), "{error}");
+}
+
+#[test]
+fn when_a_plugin_is_started_and_stopped_is_read_checked_and_shown() {
+    let read = |settings: &str| load(&plugin(settings)).map(|config| config.plugins[0].config.clone());
+    let starts = [
+        ("\"autostart\": true", StartMode::Auto),
+        ("\"autostart\": false", StartMode::Manual),
+        ("\"start\": \"on-demand\"", StartMode::OnDemand),
+        ("\"start\": \"manual\"", StartMode::Manual),
+        ("\"args\": []", StartMode::Auto),
+    ];
+    for (settings, start) in starts {
+        assert_eq!(read(settings).unwrap().start, start, "{settings}");
+    }
+    let full = "\"start\": \"on-demand\", \"after\": [\"db\", \"cache\"], \"idle_stop\": \"5m\"";
+    let config = load(&plugin(full)).unwrap();
+    let idle = config.plugins[0].config.idle_stop;
+    assert_eq!((config.plugins[0].config.after.len(), idle), (2, Some(Duration::from_secs(300))));
+    let shown = super::to_json(&config, EnvValues::Shown);
+    assert_eq!(load(&shown).unwrap(), config, "{shown}");
+
+    let refused = [
+        ("\"start\": \"auto\", \"autostart\": true", "stands beside \"start\""),
+        ("\"start\": \"later\"", "allowed: \"auto\", \"on-demand\", \"manual\""),
+        ("\"idle_stop\": \"5m\"", "only a plugin that the next call starts again"),
+        ("\"start\": \"on-demand\", \"idle_stop\": \"1ms\"", "allowed: 1s to 1day"),
+        ("\"after\": [\"echo\"]", "is the plugin itself"),
+        ("\"after\": [\"db\", \"db\"]", "db is listed twice"),
+        ("\"after\": [\"a b\"]", "plugin id \"a b\""),
+    ];
+    for (settings, problem) in refused {
+        let error = read(settings).unwrap_err().to_string();
+        assert!(error.contains(problem), "{settings}: {error}");
+    }
+    let of =
+        |id: &str, after: &str| format!("\"{id}\": {{\"executable\": \"/x\", \"after\": [\"{after}\"]}}");
+    let circle = format!("{{\"plugins\": {{{}, {}, {}}}}}", of("a", "b"), of("b", "c"), of("c", "a"));
+    let error = load(&circle).unwrap_err().to_string();
+    assert!(error.contains("plugins.a") && error.contains("a after b after c after a"), "{error}");
+    assert_eq!(error.matches("started after itself").count(), 1, "{error}");
 }
 
 #[test]

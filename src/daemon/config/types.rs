@@ -10,6 +10,7 @@ use crate::package::version::Version;
 use crate::settings::{AcceptedTypes, PackageOverrides};
 use crate::state::plugin_config::{LaunchMode, PluginConfig};
 use crate::state::policy::Policy;
+use crate::state::start_mode::StartMode;
 #[cfg(feature = "package")]
 use rpc_plugin_wire::PluginId;
 #[cfg(feature = "package")]
@@ -55,7 +56,7 @@ impl Config {
             ));
         };
         plugin.config.launch_mode = LaunchMode::ByHand;
-        plugin.autostart = true;
+        (plugin.config.start, plugin.config.idle_stop) = (StartMode::Auto, None);
         Ok(())
     }
 
@@ -125,8 +126,14 @@ pub struct AdminGroup {
 pub struct PluginEntry {
     /// What it is. Its policy is the defaults with its own settings over them.
     pub config: PluginConfig,
+}
+
+impl PluginEntry {
     /// Whether it is wanted from the daemon's start on.
-    pub autostart: bool,
+    #[must_use]
+    pub fn starts_with_daemon(&self) -> bool {
+        self.config.start == StartMode::Auto
+    }
 }
 
 /// What the command line says about the configuration.

@@ -6,7 +6,7 @@ use super::answers::{goes_on, reply};
 use super::changes::Changes;
 use super::trials::{self, Judged, Trials};
 use crate::host::{AdminAnswer, DelegatedRequest, EventKind, Host, HostError, Level, LifecycleEvent, Note};
-use crate::host::{Desired, PluginConfig, PluginId, PluginState};
+use crate::host::{Desired, PluginConfig, PluginId, PluginState, StartMode};
 use crate::package::set::{ChangeError, ChangeResult, PackageOptions, PackageSet};
 use crate::package::store::VersionKey;
 use crate::package::trial::{TrialFault, TrialTerms};
@@ -243,7 +243,7 @@ impl PackagePlugins {
             return Err("a plugin of the configuration has its id".to_owned());
         }
         let launch = self.launch_of(host, set, id).map_err(|error| error.to_string())?;
-        let Some((key, config, is_auto)) = launch else {
+        let Some((key, mut config, is_auto)) = launch else {
             self.trials.end(id);
             self.leaving.insert(id.clone());
             if let Ok(plugin) = host.plugin(id) {
@@ -254,6 +254,10 @@ impl PackagePlugins {
         };
         self.leaving.remove(id);
         let record = set.store().record(id).map_err(|error| error.to_string())?;
+        if record.is_disabled {
+            // No call starts it either.
+            (config.start, config.idle_stop) = (StartMode::Manual, None);
+        }
         let terms = TrialTerms::of(&config.policy);
         let became = self.put(host, config, is_auto && !record.is_disabled, || {
             record.trial.is_some_and(|trial| trial.version == key).then_some(terms)
@@ -270,7 +274,7 @@ impl PackagePlugins {
     ) -> ChangeResult<Option<(VersionKey, PluginConfig, bool)>> {
         let Some(stored) = set.active_package(id, &mut |_, _| goes_on(host))? else { return Ok(None) };
         let config = set.store().launch_config(&stored)?;
-        let is_auto = stored.manifest.start == crate::package::manifest::StartMode::Auto;
+        let is_auto = config.start == StartMode::Auto;
         Ok(Some((stored.key, config, is_auto)))
     }
 
@@ -293,7 +297,8 @@ impl PackagePlugins {
                 let status = plugin.reconfigure(config)?;
                 // What happens to the generation that is there says nothing of the new version.
                 begin(&mut self.trials);
-                if status.desired == Desired::Down {
+                // One that is started on demand is wanted up, and takes it when it is called.
+                if status.desired == Desired::Down || status.state == PluginState::Stopped {
                     "its plugin is not running"
                 } else {
                     plugin.restart()?;

@@ -55,12 +55,24 @@ impl Plugin {
         self.restarts = Restarts::default();
     }
 
-    fn replace_with(&mut self, step: &mut Step<'_>, why: Why) {
+    /// It is wanted down, once those that are started after it are.
+    pub fn depart(&mut self) {
+        self.desired = Desired::Down;
+    }
+
+    /// Ends a generation that nobody uses; the next call starts another.
+    pub(super) fn end_unused(&mut self, step: &mut Step<'_>) {
+        self.replace_with(step, Why::Stop);
+    }
+
+    pub(super) fn replace_with(&mut self, step: &mut Step<'_>, why: Why) {
         match self.phase.clone() {
             Phase::Stopped => {}
             // What waits for its turn is a new generation already.
-            Phase::Queued(_) if why == Why::Restart => {}
-            Phase::Failed | Phase::Backoff(_) | Phase::Queued(_) => self.ended(step, why, None),
+            Phase::Waiting(_) | Phase::Queued(_) if why == Why::Restart => {}
+            Phase::Failed | Phase::Backoff(_) | Phase::Waiting(_) | Phase::Queued(_) => {
+                self.ended(step, why, None);
+            }
             Phase::Preparing | Phase::Spawning(_) if self.preparing.is_some() => {
                 let timeout = self.policy.prepare_timeout;
                 self.enter(step, Phase::Ending(why, Rung::Preparation), Some(timeout));
@@ -218,7 +230,7 @@ impl Plugin {
                 let reason = with_exit(doing);
                 match self.policy.restart {
                     RestartPolicy::OnFailure | RestartPolicy::Never if clean => {
-                        self.desired = Desired::Down;
+                        self.desired = self.config.desired_at_rest();
                         self.rest(step);
                     }
                     _ => self.generation_failed(step, reason),

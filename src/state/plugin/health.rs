@@ -1,5 +1,6 @@
 //! Watching a generation: heartbeats, and what they say.
 
+use super::idle::is_use_unknown;
 use super::ignored_members::note_heartbeat;
 use super::{Phase, Plugin, Step};
 use crate::state::action::Note;
@@ -134,6 +135,9 @@ impl Plugin {
     /// Trusts the generation once it is able and well.
     pub(super) fn check_ready(&mut self, step: &mut Step<'_>) {
         let Phase::Proving { capable: true, healthy: Some(state) } = self.phase else { return };
+        if is_use_unknown(self) {
+            return;
+        }
         self.last_error = None;
         self.healthy_since = Some(step.now);
         self.heartbeats_missed = 0;

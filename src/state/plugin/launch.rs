@@ -2,6 +2,7 @@
 
 use super::host_shortage::{wait_for_host, wait_for_thread};
 use super::launch_events::{authentication_started, connection_awaited};
+use super::presence::waits_for_others;
 use super::reconfigured::take_config;
 use super::{Phase, Plugin, PluginProcess, Rung, Step, Why};
 use crate::state::action::{Action, Note};
@@ -40,6 +41,9 @@ impl Plugin {
             self.last_error = Some(reason.into());
             return self.enter(step, Phase::Failed, None);
         }
+        if waits_for_others(self, step) {
+            return;
+        }
         if !self.config.is_by_hand()
             && let Err(others) = step.places.ask(step.now, self.key)
         {
@@ -51,7 +55,9 @@ impl Plugin {
     /// It is its turn to start.
     pub fn handle_place(&mut self, step: &mut Step<'_>) {
         debug_assert!(matches!(self.phase, Phase::Queued(_)), "a place for a plugin that waits for none");
-        self.prepare(step);
+        if !waits_for_others(self, step) {
+            self.prepare(step);
+        }
     }
 
     fn prepare(&mut self, step: &mut Step<'_>) {

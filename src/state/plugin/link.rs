@@ -1,5 +1,7 @@
 //! Speaking with a generation: what its session reports, and calls.
 
+use super::demand::{cancel_held, hold_or_refuse};
+use super::idle::look_before_use;
 use super::launch_events::{authenticated, capabilities_reported, capabilities_requested};
 use super::logged::{Recorded, call_record, note_of_fds, note_of_late, note_of_malformed, record_end};
 use super::reasons::{caller_gone, first_bytes_advice};
@@ -51,7 +53,7 @@ impl Plugin {
         });
         let checked = if call.is_protocol { Ok(()) } else { self.check_call(&call.method) };
         if let Err(error) = checked.and_then(|()| self.send(step, Caller::Call(key), call)) {
-            self.refused(step, key, call, error);
+            hold_or_refuse(self, step, key, call, error);
         } else if let Some(record) = record {
             step.actions.push_back(Action::Called(Box::new(record)));
         }
@@ -70,7 +72,13 @@ impl Plugin {
     }
 
     /// Ends a call that was not sent to this generation.
-    fn refused(&mut self, step: &mut Step<'_>, key: CallKey, call: &mut CallRequest, error: CallError) {
+    pub(super) fn refused(
+        &mut self,
+        step: &mut Step<'_>,
+        key: CallKey,
+        call: &mut CallRequest,
+        error: CallError,
+    ) {
         let end = CallEnd::of(Err(error), Some(self.id().clone()), self.generation);
         let (method, caller) = (std::mem::take(&mut call.method), std::mem::take(&mut call.caller));
         self.complete(step, key, (None, method), caller, end);
@@ -78,6 +86,9 @@ impl Plugin {
 
     /// The caller of a call has gone. That is an end of the call on record, and for nobody else.
     pub fn cancel(&mut self, step: &mut Step<'_>, key: CallKey, cause: Option<&CancelCause>) {
+        if cancel_held(self, step, key, cause) {
+            return;
+        }
         let Some(session) = &mut self.session else { return };
         let Some(cancelled) = session.cancel(&mut step.cx(), Caller::Call(key), cause) else {
             return;
@@ -255,6 +266,7 @@ impl Plugin {
         authenticated(self, step, &introduction);
         self.introduction = Some(introduction);
         self.act(step, Action::Trusted);
+        look_before_use(self, step);
         let timeout = self.policy.ready_timeout;
         capabilities_requested(self, step);
         self.enter(step, Phase::Proving { capable: false, healthy: None }, Some(timeout));

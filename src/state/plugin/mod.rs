@@ -7,15 +7,18 @@
 //! What always holds: at most one process; a generation number is used once; nothing is launched
 //! before its backoff is over; what comes from another generation than the current one is ignored.
 
+mod demand;
 mod end;
 mod health;
 mod host_shortage;
+mod idle;
 mod ignored_members;
 mod launch;
 mod launch_events;
 mod link;
 mod logged;
 mod permanent_fault;
+mod presence;
 mod reasons;
 mod reconfigured;
 mod status;
@@ -24,18 +27,24 @@ mod tests;
 
 pub use super::exit_report::ExitReport;
 pub use super::launch_failure::{PermanentFault, PrepareFailure, SpawnFailure};
+pub use demand::{end_held, holds_calls, is_started_for, wake};
 pub use host_shortage::preparation_waits;
+pub use idle::{Use, handle_use, handle_use_due};
 pub use launch::PeerIdentity;
 pub use permanent_fault::{found_files, handle_looked};
+pub use presence::{awaited, others_changed, state_changed};
 pub use reconfigured::{is_reconfigured, reconfigure};
 pub use status::{backoff_until, launch_waits, status_of};
 
 use super::action::{Action, Note};
 use super::exit_report::PastExit;
+use super::held_calls::HeldCalls;
 use super::keys::{Cx, LifeTimer, PluginKey, Timer};
 use super::liveness::Liveness;
+use super::order::{Awaited, Order};
 use super::plugin_config::PluginConfig;
 use super::policy::Policy;
+use super::presence::Presence;
 use super::restarts::Restarts;
 use super::session::{Introduction, Session};
 use super::shortage::Shortage;
@@ -93,6 +102,8 @@ enum Rung {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     Stopped,
+    /// To be launched once these take calls.
+    Waiting(Vec<Awaited>),
     /// To be launched once fewer others are starting; so many are.
     Queued(usize),
     Preparing,
@@ -138,6 +149,10 @@ pub struct Step<'a> {
     pub rng: &'a mut fastrand::Rng,
     /// Where launches wait for their turn.
     pub places: &'a mut StartPlaces,
+    /// The other plugins, and which of them come first.
+    pub order: &'a mut Order,
+    /// Where calls wait for a generation.
+    pub held: &'a mut HeldCalls,
 }
 
 impl Step<'_> {
@@ -195,16 +210,18 @@ pub struct Plugin {
     fault: PermanentFault,
     /// What it puts on record by itself.
     events: PluginEvents,
+    /// What its starts on demand, and its stops when it is idle, are decided by.
+    presence: Presence,
     /// The state that was last noted.
     shown: PluginState,
 }
 
 impl Plugin {
-    /// A plugin that is down and wanted down. `last` is the last generation that was ever used; the next one is the one
+    /// A plugin that is down, and wanted down unless it is started on demand. `last` is the last generation that was ever used; the next one is the one
     /// after it.
     #[must_use]
     pub fn new(key: PluginKey, config: Arc<PluginConfig>, last: Option<Generation>) -> Plugin {
-        let policy = config.policy_in_force();
+        let (policy, desired) = (config.policy_in_force(), config.desired_at_rest());
         Plugin {
             key,
             generation: last,
@@ -212,7 +229,7 @@ impl Plugin {
             config,
             next_config: None,
             policy,
-            desired: Desired::Down,
+            desired,
             phase: Phase::Stopped,
             phase_timer: None,
             heartbeat_timer: None,
@@ -236,6 +253,7 @@ impl Plugin {
             last_exit: None,
             shortage: Shortage::default(),
             fault: PermanentFault::default(),
+            presence: Presence::default(),
             shown: PluginState::Stopped,
         }
     }
@@ -305,6 +323,7 @@ impl Plugin {
     pub fn state(&self) -> PluginState {
         match &self.phase {
             Phase::Stopped => PluginState::Stopped,
+            Phase::Waiting(_) => PluginState::Waiting,
             Phase::Queued(_)
             | Phase::Preparing
             | Phase::Spawning(_)
@@ -403,7 +422,7 @@ impl Plugin {
             Phase::Ending(why, rung) => self.climb_down(step, why, rung),
             Phase::Backoff(_) => self.launch(step),
             Phase::Failed => self.act(step, Action::LookAt),
-            Phase::Stopped | Phase::Queued(_) | Phase::Running(_) => {
+            Phase::Stopped | Phase::Waiting(_) | Phase::Queued(_) | Phase::Running(_) => {
                 debug_assert!(false, "{:?} has no deadline", self.phase);
             }
         }

@@ -13,7 +13,10 @@ use std::sync::Arc;
 pub fn reconfigure(plugin: &mut Plugin, step: &mut Step<'_>, config: Arc<PluginConfig>) {
     debug_assert!(config.id == plugin.config.id, "a configuration of another plugin");
     plugin.next_config = Some(config);
-    if matches!(plugin.phase, Phase::Stopped | Phase::Failed | Phase::Backoff(_) | Phase::Queued(_)) {
+    if matches!(
+        plugin.phase,
+        Phase::Stopped | Phase::Waiting(_) | Phase::Failed | Phase::Backoff(_) | Phase::Queued(_)
+    ) {
         take_config(plugin);
     }
     let text = match is_reconfigured(plugin) {

@@ -1,6 +1,9 @@
 //! What is told about a plugin.
 
-use super::{Phase, Plugin, is_reconfigured};
+use super::demand::is_at_rest;
+use super::{Phase, Plugin, awaited, is_reconfigured};
+use crate::state::order::Awaited;
+use crate::state::start_mode::StartMode;
 use crate::state::time::{Time, millis};
 use rpc_plugin_wire::admin::PluginStatus;
 
@@ -17,10 +20,20 @@ pub fn backoff_until(plugin: &Plugin) -> Option<Time> {
 #[must_use]
 pub fn launch_waits(plugin: &Plugin) -> Option<String> {
     match plugin.phase {
+        Phase::Stopped if is_at_rest(plugin) => Some("is started by the next call".to_owned()),
+        Phase::Waiting(_) => Some(waits_text(awaited(plugin))),
         Phase::Queued(1) => Some("waits for its turn: another is starting".to_owned()),
         Phase::Queued(others) => Some(format!("waits for its turn: {others} others are starting")),
         _ => None,
     }
+}
+
+fn waits_text(awaited: &[Awaited]) -> String {
+    let of_one = |(id, state): &Awaited| match state {
+        Some(state) => format!("{id}, which is {state}"),
+        None => format!("{id}, which is not there"),
+    };
+    format!("waits for {}", awaited.iter().map(of_one).collect::<Vec<_>>().join("; "))
 }
 
 /// Everything that is known about a plugin.
@@ -42,6 +55,8 @@ pub fn status_of(plugin: &Plugin, now: Time) -> PluginStatus {
         restarts: plugin.counts.restarts,
         next_launch_ms: backoff_until(plugin).map(|until| millis(until.since(now))),
         launch_waits: launch_waits(plugin),
+        waits_for: awaited(plugin).iter().map(|(id, _)| id.clone()).collect(),
+        start: (plugin.config.start != StartMode::Auto).then(|| plugin.config.start.as_str().to_owned()),
         reconfigured: is_reconfigured(plugin),
         calls_in_flight: plugin.call_counts().0,
         calls_total: plugin.counts.calls,

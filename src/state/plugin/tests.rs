@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 #[path = "tests_by_hand.rs"]
 mod by_hand;
+#[path = "tests_idle.rs"]
+mod idle;
 #[path = "tests_launch.rs"]
 mod launch;
 #[path = "tests_life.rs"]
@@ -38,6 +40,8 @@ struct Bench {
     actions: VecDeque<Action>,
     rng: fastrand::Rng,
     places: StartPlaces,
+    order: Order,
+    held: HeldCalls,
     now: Time,
 }
 
@@ -76,6 +80,8 @@ impl Bench {
             actions: VecDeque::new(),
             rng: fastrand::Rng::with_seed(1),
             places: StartPlaces::default(),
+            order: Order::default(),
+            held: HeldCalls::default(),
             now: Time::ZERO,
         }
     }
@@ -87,9 +93,13 @@ impl Bench {
             actions: &mut self.actions,
             rng: &mut self.rng,
             places: &mut self.places,
+            order: &mut self.order,
+            held: &mut self.held,
         };
         let result = act(&mut self.plugin, &mut step);
-        self.plugin.settle(&mut step);
+        if self.plugin.settle(&mut step) {
+            state_changed(&mut self.plugin, &mut step);
+        }
         result
     }
 
@@ -105,6 +115,8 @@ impl Bench {
                 Timer::Call(_, generation, id) => plugin
                     .with_session(step, generation, |session, cx| session.handle_timer(cx, id))
                     .unwrap_or_default(),
+                Timer::Held(call) => end_held(plugin, step, call),
+                Timer::Use(_) => handle_use_due(plugin, step),
                 Timer::Wait(_) | Timer::Retry(_) => panic!("nobody waits"),
             });
         }
@@ -240,6 +252,7 @@ impl Bench {
                 Err(error) => format!("call {number} {}", error.code.name()),
             }),
             Action::LookAt(_, generation) => Some(format!("look {generation}")),
+            Action::LookAtUse(_, generation) => Some(format!("see use {generation}")),
             Action::Confirm(..)
             | Action::Waited(..)
             | Action::Called(_)

@@ -220,6 +220,12 @@ impl Session {
         self.requests.calls()
     }
 
+    /// Whether a call of either side is unanswered.
+    #[must_use]
+    pub fn has_open_requests(&self) -> bool {
+        self.requests.calls() > 0 || !self.incoming.is_empty()
+    }
+
     /// Whether that party may have one call more in flight.
     #[must_use]
     pub fn has_place(&self, party: &Party) -> bool {

@@ -13,6 +13,10 @@ mod retry;
 mod roster;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_demand;
+#[cfg(test)]
+mod tests_order;
 mod wishes;
 
 pub use roster::ConfigRefusal;
@@ -21,8 +25,10 @@ pub use wishes::Wish;
 use crate::state::action::Action;
 use crate::state::call::{CallEnd, CallRequest, Target};
 use crate::state::failed_calls::CallerRecords;
+use crate::state::held_calls::HeldCalls;
 use crate::state::keys::{CallKey, Cx, PluginKey, Timer, WaitKey};
-use crate::state::plugin::{Plugin, Step};
+use crate::state::order::Order;
+use crate::state::plugin::{Plugin, Step, handle_use_due, state_changed};
 use crate::state::route::Routes;
 use crate::state::session::Session;
 use crate::state::start_places::StartPlaces;
@@ -50,6 +56,8 @@ pub struct Supervisor {
     retries: Retries,
     caller_records: CallerRecords,
     places: StartPlaces,
+    order: Order,
+    held: HeldCalls,
     rng: fastrand::Rng,
     ending: bool,
 }
@@ -70,6 +78,8 @@ impl Supervisor {
             retries: Retries::default(),
             caller_records: CallerRecords::default(),
             places: StartPlaces::default(),
+            order: Order::default(),
+            held: HeldCalls::default(),
             rng: fastrand::Rng::with_seed(seed),
             ending: false,
         }
@@ -149,6 +159,8 @@ impl Supervisor {
                 }
                 Timer::Wait(wait) => self.waits.expire(wait, &self.plugins, &mut self.actions),
                 Timer::Retry(call) => self.handle_retry_timer(now, call),
+                Timer::Held(call) => self.handle_held_timer(now, call),
+                Timer::Use(key) => drop(self.with_plugin(now, key, handle_use_due)),
             };
         }
         self.give_places(now);
@@ -158,12 +170,6 @@ impl Supervisor {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.plugins.values().all(Plugin::is_quiet)
-    }
-
-    /// How long bringing everything down takes at the most, SIGKILL included.
-    #[must_use]
-    pub fn stop_timeout(&self) -> Duration {
-        self.plugins.values().map(|plugin| plugin.policy().stop_timeout()).max().unwrap_or_default()
     }
 
     /// Makes a call; it ends with [`Action::Complete`]. Gives the plugin that is called.
@@ -303,10 +309,12 @@ impl Supervisor {
         let before = self.actions.len();
         let plugin = self.plugins.get_mut(&key)?;
         let (timers, actions, rng) = (&mut self.timers, &mut self.actions, &mut self.rng);
-        let mut step = Step { now, timers, actions, rng, places: &mut self.places };
+        let (places, order, held) = (&mut self.places, &mut self.order, &mut self.held);
+        let mut step = Step { now, timers, actions, rng, places, order, held };
         let result = run(plugin, &mut step);
         let is_changed = plugin.settle(&mut step);
         if is_changed {
+            state_changed(plugin, &mut step);
             self.waits.check(now, key, plugin, false, &mut self.timers, &mut self.actions);
         }
         if plugin.has_waiting_bytes() {
@@ -314,6 +322,9 @@ impl Supervisor {
         }
         if !self.retries.is_empty() {
             self.look_after_retries(now, before, is_changed.then_some(key));
+        }
+        if is_changed {
+            self.look_after_order(now, key);
         }
         Some(result)
     }

@@ -13,6 +13,7 @@ use super::Supervisor;
 use crate::state::action::{Action, Note};
 use crate::state::call::{CallEnd, CallRequest, Target};
 use crate::state::keys::{CallKey, PluginKey, Timer};
+use crate::state::plugin::holds_calls;
 use crate::state::policy::{Policy, RpcAudit};
 use crate::state::time::{Time, rounded};
 use crate::state::wheel::TimerKey;
@@ -315,6 +316,9 @@ impl Supervisor {
         };
         let Some(plugin) = key.and_then(|key| self.plugin(key)) else { return Ready::WhenRoutable };
         if !plugin.state().is_routable() {
+            if holds_calls(plugin) {
+                return Ready::Now;
+            }
             return Ready::WhenRoutable;
         }
         if plugin.has_place(&request.caller) { Ready::Now } else { Ready::Later }

@@ -149,7 +149,7 @@ impl Bench {
 
     fn up(&mut self, id: &str) {
         let key = self.key(id);
-        self.host.wish(self.now, key, Wish::Start);
+        self.host.wish(self.now, key, Wish::Start).unwrap();
         self.rise(id);
     }
 
@@ -232,7 +232,7 @@ fn a_call_survives_an_orderly_restart_and_a_stop_with_a_start() {
         bench.call(2, Target::Plugin("a".parse().unwrap()), 5000 * MS, false);
         assert_eq!(bench.written("a", "echo"), [2, 3]);
         let key = bench.key("a");
-        bench.host.wish(bench.now, key, wishes[0]);
+        bench.host.wish(bench.now, key, wishes[0]).unwrap();
         break_off(&mut bench, "a", 2, code);
         assert!(bench.ends.is_empty(), "it is to be repeated: {:?}", bench.ends);
         break_off(&mut bench, "a", 3, code);
@@ -242,7 +242,7 @@ fn a_call_survives_an_orderly_restart_and_a_stop_with_a_start() {
         bench.crash("a");
         if let Some(wish) = wishes.get(1) {
             bench.pass(1000 * MS);
-            bench.host.wish(bench.now, key, *wish);
+            bench.host.wish(bench.now, key, *wish).unwrap();
         }
         assert_eq!((bench.repeats(), bench.ends.len()), (0, 0));
         bench.rise("a");
@@ -269,7 +269,7 @@ fn what_was_broken_off_may_have_been_executed_and_is_not_repeated_at_the_end_of_
     bench.repeatable(1, "a", 1000 * MS);
     assert_eq!(bench.written("a", "echo"), [3]);
     let key = bench.key("a");
-    bench.host.wish(bench.now, key, Wish::Stop);
+    bench.host.wish(bench.now, key, Wish::Stop).unwrap();
     break_off(&mut bench, "a", 3, ErrorCode::Cancelled);
     bench.pass(1000 * MS);
     let error = bench.error();
@@ -280,7 +280,7 @@ fn what_was_broken_off_may_have_been_executed_and_is_not_repeated_at_the_end_of_
     bench.repeatable(1, "a", 1000 * MS);
     bench.repeatable(2, "a", 1000 * MS);
     assert_eq!(bench.written("a", "echo"), [2, 3]);
-    bench.host.wish(bench.now, key, Wish::Restart);
+    bench.host.wish(bench.now, key, Wish::Restart).unwrap();
     break_off(&mut bench, "a", 2, ErrorCode::Cancelled);
     assert!(bench.ends.is_empty());
     bench.host.end(bench.now);
@@ -317,7 +317,7 @@ fn a_call_that_never_succeeds_ends_at_its_deadline_and_tells_what_is_known() {
             bench.written("a", "echo");
             bench.crash("a");
             let key = bench.key("a");
-            bench.host.wish(bench.now, key, Wish::Stop);
+            bench.host.wish(bench.now, key, Wish::Stop).unwrap();
         }
         bench.pass(899 * MS);
         assert!(bench.ends.is_empty());

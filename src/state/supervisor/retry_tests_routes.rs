@@ -48,7 +48,7 @@ fn a_capability_without_a_provider_names_those_that_there_are() {
     );
     bench.up("a");
     let key = bench.key("a");
-    bench.host.wish(bench.now, key, Wish::Stop);
+    bench.host.wish(bench.now, key, Wish::Stop).unwrap();
     bench.take_actions();
     bench.call(1, echo(), 1000 * MS, false);
     let error = bench.error();

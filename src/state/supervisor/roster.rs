@@ -5,11 +5,11 @@
 use super::Supervisor;
 use crate::state::action::{Action, Note};
 use crate::state::keys::PluginKey;
-use crate::state::plugin::{Plugin, Step, reconfigure};
+use crate::state::plugin::{Plugin, reconfigure};
 use crate::state::plugin_config::PluginConfig;
 use crate::state::time::Time;
-use rpc_plugin_wire::Generation;
 use rpc_plugin_wire::event::EventKind;
+use rpc_plugin_wire::{Generation, PluginId};
 use std::sync::Arc;
 
 /// Why a configuration is not taken.
@@ -21,13 +21,15 @@ pub enum ConfigRefusal {
     Unknown,
     /// Everything is being brought down.
     Ending,
+    /// It would be started after itself: over which others.
+    Circle(Vec<PluginId>),
 }
 
 impl Supervisor {
     /// Takes a plugin into its care, down. `last` is the last generation that was ever used.
     ///
     /// # Errors
-    /// There is one of that id, or everything is being brought down.
+    /// There is one of that id, it would be started after itself, or everything is being brought down.
     pub fn add(
         &mut self,
         config: impl Into<Arc<PluginConfig>>,
@@ -40,12 +42,14 @@ impl Supervisor {
         if self.keys.contains_key(&config.id) {
             return Err(ConfigRefusal::Exists);
         }
+        self.check_circle(&config)?;
         let key = PluginKey(self.next_key);
         self.next_key += 1;
         let mut note = Note::new(EventKind::PluginAdded, config.shown_executable());
         note.plugin_id = Some(config.id.clone());
         self.actions.push_back(Action::Note(Box::new(note)));
         self.keys.insert(config.id.clone(), key);
+        self.order.set(&config.id, key, &config.after);
         self.plugins.insert(key, Plugin::new(key, config, last));
         Ok(key)
     }
@@ -54,7 +58,7 @@ impl Supervisor {
     /// is there goes on by what it was launched with.
     ///
     /// # Errors
-    /// There is none of that id, or everything is being brought down.
+    /// There is none of that id, it would be started after itself, or everything is being brought down.
     pub fn reconfigure(
         &mut self,
         now: Time,
@@ -65,22 +69,32 @@ impl Supervisor {
             return Err(ConfigRefusal::Ending);
         }
         let key = self.find(&config.id).ok_or(ConfigRefusal::Unknown)?;
+        self.check_circle(&config)?;
+        self.order.set(&config.id, key, &config.after);
         self.with_plugin(now, key, |plugin, step| reconfigure(plugin, step, config));
+        self.look_after_order(now, key);
         Ok(key)
+    }
+
+    fn check_circle(&self, config: &PluginConfig) -> Result<(), ConfigRefusal> {
+        self.order
+            .circle(&config.id, &config.after)
+            .map_or(Ok(()), |circle| Err(ConfigRefusal::Circle(circle)))
     }
 
     /// Removes a stopped plugin from supervision; whether it was stopped.
     pub fn remove(&mut self, now: Time, key: PluginKey) -> bool {
         let down = self.plugins.get(&key).is_some_and(|plugin| plugin.is_quiet() && !plugin.state().is_up());
-        if let Some(plugin) = self.plugins.get_mut(&key).filter(|_| down) {
-            // Leaves no timer behind.
-            let (timers, actions, rng) = (&mut self.timers, &mut self.actions, &mut self.rng);
-            let mut step = Step { now, timers, actions, rng, places: &mut self.places };
-            plugin.stop(&mut step);
+        if down {
+            // Leaves no timer behind, and no call that waits for it.
+            self.with_plugin(now, key, |plugin, step| plugin.stop(step));
+        }
+        if let Some(plugin) = self.plugins.get(&key).filter(|_| down) {
             let mut note = Note::new(EventKind::PluginRemoved, "given up");
             let id = plugin.id().clone();
             note.plugin_id = Some(id.clone());
             self.keys.remove(&id);
+            self.order.remove(&id);
             self.plugins.remove(&key);
             self.routes.forget(key);
             self.caller_records.forget(key);

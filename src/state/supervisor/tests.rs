@@ -32,9 +32,9 @@ fn an_id_is_given_once_until_it_is_given_up() {
     let mut host = Supervisor::new(0);
     let key = host.add(config("a"), None).unwrap();
     assert!(host.add(config("a"), None) == Err(ConfigRefusal::Exists));
-    host.wish(Time::ZERO, key, Wish::Start);
+    host.wish(Time::ZERO, key, Wish::Start).unwrap();
     assert!(!host.remove(Time::ZERO, key), "it is up");
-    host.wish(Time::ZERO, key, Wish::Stop);
+    host.wish(Time::ZERO, key, Wish::Stop).unwrap();
     assert!(!host.remove(Time::ZERO, key), "its preparation has not returned");
     host.with_plugin(Time::ZERO, key, |plugin, step| {
         plugin.handle_prepared(step, Generation::FIRST, Err("no".to_owned().into()))
@@ -70,7 +70,7 @@ fn a_wait_ends_when_it_is_so_when_it_can_never_be_or_when_its_time_is_over() {
     assert!(wait(&mut host, 4, Goal::State(PluginState::Degraded)).is_empty());
     assert!(wait(&mut host, 5, Goal::State(PluginState::Degraded)).is_empty());
     host.forget_wait(WaitKey(5));
-    host.wish(Time::ZERO, key, Wish::Start);
+    host.wish(Time::ZERO, key, Wish::Start).unwrap();
     assert_eq!(ends(&mut host), ["ok"], "the third");
     host.handle_time(Time::ZERO.plus(SECOND));
     assert_eq!(ends(&mut host), ["deadline_exceeded not_sent"], "the fourth, not the forgotten one");
@@ -92,7 +92,7 @@ fn who_waits_for_a_plugin_that_fails_is_told_the_cause_at_once() {
             let mut host = Supervisor::new(0);
             let policy = Policy { restart, ..Policy::default() };
             let key = host.add(config("a").policy(policy), None).unwrap();
-            host.wish(Time::ZERO, key, Wish::Start);
+            host.wish(Time::ZERO, key, Wish::Start).unwrap();
             host.wait(Time::ZERO, (WaitKey(1), Party::Program), &id("a"), goal, SECOND);
             host.with_plugin(Time::ZERO, key, |plugin, step| {
                 plugin.handle_prepared(step, Generation::FIRST, Err("its disk is on fire".to_owned().into()))
@@ -163,8 +163,8 @@ fn a_host_that_ends_brings_nothing_up_any_more() {
     let mut host = Supervisor::new(0);
     let key = host.add(config("a"), None).unwrap();
     host.end(Time::ZERO);
-    host.wish(Time::ZERO, key, Wish::Start);
-    host.wish(Time::ZERO, key, Wish::Restart);
+    host.wish(Time::ZERO, key, Wish::Start).unwrap();
+    host.wish(Time::ZERO, key, Wish::Restart).unwrap();
     assert!(host.add(config("b"), None) == Err(ConfigRefusal::Ending) && host.is_quiet());
     assert_eq!(host.plugin(key).map(Plugin::state), Some(PluginState::Stopped));
 }

@@ -95,7 +95,7 @@ impl Life {
             signals: Vec::new(),
             closed: false,
         };
-        life.supervisor.wish(life.now, key, Wish::Start);
+        life.supervisor.wish(life.now, key, Wish::Start).unwrap();
         life.settle();
         let peer = PeerIdentity { pid: PID, uid: UID };
         assert!(
@@ -158,7 +158,7 @@ impl Life {
     }
 
     pub fn stop(&mut self) {
-        self.supervisor.wish(self.now, self.key, Wish::Stop);
+        self.supervisor.wish(self.now, self.key, Wish::Stop).unwrap();
         self.settle();
     }
 
@@ -225,6 +225,7 @@ impl Life {
             | Action::Called(_)
             | Action::Confirm(..)
             | Action::LookAt(..)
+            | Action::LookAtUse(..)
             | Action::Waited(..) => {}
         }
     }

@@ -70,6 +70,18 @@ const NOT_CORE: &[(&str, &str)] = &[
         "when a launch that failed is made again: which process is launched is decided elsewhere",
     ),
     ("src/state/session/proof_error.rs", "why a proof fails: whether it does is decided elsewhere"),
+    (
+        "src/state/plugin/presence.rs",
+        "whether a launch waits for other plugins: the launch itself is the same",
+    ),
+    (
+        "src/state/plugin/demand.rs",
+        "when calls wait for a launch: they are sent as any other, once there is a generation",
+    ),
+    (
+        "src/state/plugin/idle.rs",
+        "when a plugin that nobody uses is stopped: how it is stopped is decided elsewhere",
+    ),
     ("src/state/plugin/status.rs", "what is shown of a plugin"),
     (
         "src/state/plugin/reconfigured.rs",
