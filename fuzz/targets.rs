@@ -11,6 +11,8 @@ mod session_body;
 
 pub use session_body::session;
 
+use rpc_plugin_system::package::Manifest;
+use rpc_plugin_system::package::signature::{PublicKey, SIGNATURE_BYTES_MAX, claimed_key, verify};
 use rpc_plugin_wire::handshake::{Hello, HelloResult};
 use rpc_plugin_wire::life::{Cancel, Capabilities, Heartbeat};
 use rpc_plugin_wire::limits::ERROR_MESSAGE_BYTES_MAX;
@@ -25,12 +27,13 @@ use std::collections::BTreeMap;
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus folder.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("frame", frame),
     ("message", message),
     ("handshake", handshake),
     ("admin", admin),
     ("session", session),
+    ("package", package),
 ];
 
 /// Any split of a stream yields the frames of the whole, the limit holds, and the buffer is bounded.
@@ -227,4 +230,35 @@ fn survives<T: DeserializeOwned + Serialize>(raw: &RawValue) -> Option<T> {
     let again: T = params_into(Some(&written)).expect("what was written can be read");
     assert_eq!(serde_json::to_string(&again).unwrap(), written.get());
     Some(value)
+}
+
+/// A manifest that is read is one whose files stay inside and whose entrypoint is one of them; a bad one is told within bounds. A
+/// signature that nobody made is refused.
+///
+/// The first byte says which of both the rest is.
+pub fn package(data: &[u8]) {
+    let [kind, data @ ..] = data else { return };
+    if kind % 2 == 1 {
+        let key: PublicKey = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3".parse().unwrap();
+        let claimed = claimed_key(data);
+        assert!(data.len() <= SIGNATURE_BYTES_MAX || claimed.is_err(), "its length is bounded");
+        // Bytes that this key never signed.
+        let refused = verify(data, b"bytes that nobody has signed", [&key]).unwrap_err().to_string();
+        assert!(!refused.contains('\n'), "an error is one line: {refused}");
+        return;
+    }
+    match Manifest::read("plugin.json".as_ref(), data) {
+        Ok(manifest) => {
+            assert!(manifest.files.contains_key(&manifest.entrypoint), "what is started is one of its files");
+            for path in manifest.files.keys() {
+                let path = std::path::Path::new(path.as_str());
+                let is_inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+                assert!(is_inside, "{} stays inside", path.display());
+            }
+        }
+        Err(errors) => {
+            let told = errors.to_string();
+            assert!((1..=21).contains(&told.lines().count()), "faults are told, and bounded: {told}");
+        }
+    }
 }
