@@ -3,7 +3,7 @@
 use super::figures::{Board, Goal};
 use super::limits;
 use super::subject::{Echo, SOON, World, quiet};
-use rpc_plugin_system::host::{Host, PluginHandle, Policy};
+use rpc_plugin_system::host::{Confine, Host, PluginHandle, Policy};
 use rpc_plugin_system::sys::orphans::kill_child;
 use rpc_plugin_wire::life::PluginState;
 use std::cell::{Cell, LazyCell};
@@ -22,11 +22,12 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(world: World) -> Pair {
+    fn start(world: World, confine: Confine) -> Pair {
         let host = world.host("start");
         // Longer than any pause here, so that each replacement is the first after a healthy stretch.
-        let policy = Policy { healthy_stretch: Duration::from_millis(1), ..quiet() };
-        let (first, killed) = (world.echo(&host, "first", quiet()), world.echo(&host, "killed", policy));
+        let policy = Policy { healthy_stretch: Duration::from_millis(1), confine, ..quiet() };
+        let first = Policy { confine, ..quiet() };
+        let (first, killed) = (world.echo(&host, "first", first), world.echo(&host, "killed", policy));
         killed.start().unwrap();
         killed.wait_routable(None, SOON).unwrap();
         Pair { host, first, killed, _world: world }
@@ -80,14 +81,18 @@ fn hundred_ms(world: &World, round: usize) -> f64 {
 }
 
 pub fn run(board: &mut Board) {
-    let (pair, on_disk) =
-        (LazyCell::new(|| Pair::start(World::new())), LazyCell::new(|| Pair::start(World::on_disk())));
+    let confine = Confine::default();
+    let pair = LazyCell::new(|| Pair::start(World::new(), confine));
+    let on_disk = LazyCell::new(|| Pair::start(World::on_disk(), confine));
+    let free = LazyCell::new(|| Pair::start(World::new(), Confine::Off));
     board.measure(|group| {
         let goal = Some(Goal::AtMost(2.5));
         let name = "start: spawn to first answer";
         group.against(name, "ms", limits::SPAWN_MS, goal, || several(|| pair.start_ms()));
         let name = "start: spawn to first answer, runtime folder on a disk";
         group.against(name, "ms", limits::SPAWN_MS, None, || several(|| on_disk.start_ms()));
+        let name = "start: spawn to first answer, not confined";
+        group.against(name, "ms", limits::SPAWN_MS, None, || several(|| free.start_ms()));
         let name = "replace: SIGKILL to the next generation healthy";
         group.against(name, "ms", limits::SPAWN_MS, None, || several(|| pair.replace_ms()));
     });
