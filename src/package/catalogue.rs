@@ -102,6 +102,8 @@ impl fmt::Display for Invalid {
 pub struct Candidate<'a> {
     /// The place in which it was found.
     pub found_in: &'a FoundIn,
+    /// Its id and version, as far as they are known: it counts by them, whatever is wrong with it.
+    pub names: Option<(&'a PluginId, &'a Version)>,
     /// What its manifest says, or why that cannot be told.
     pub manifest: Result<&'a Manifest, &'a str>,
 }
@@ -122,8 +124,8 @@ pub struct Acceptance<'a> {
 pub fn decide(acceptance: Acceptance<'_>, candidates: &[Candidate<'_>]) -> Vec<Result<(), Invalid>> {
     let mut by_id: BTreeMap<&PluginId, Vec<(&FoundIn, &Version)>> = BTreeMap::new();
     for candidate in candidates {
-        if let Ok(manifest) = candidate.manifest {
-            by_id.entry(&manifest.id).or_default().push((candidate.found_in, &manifest.version));
+        if let Some((id, version)) = candidate.names {
+            by_id.entry(id).or_default().push((candidate.found_in, version));
         }
     }
     let decide = |candidate: &Candidate<'_>| {
@@ -202,6 +204,7 @@ mod tests {
             .iter()
             .map(|(found_in, manifest)| Candidate {
                 found_in,
+                names: manifest.as_ref().ok().map(|manifest| (&manifest.id, &manifest.version)),
                 manifest: manifest.as_ref().map_err(|text| *text),
             })
             .collect();

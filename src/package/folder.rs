@@ -11,6 +11,7 @@ use super::manifest::{MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest, SIGNATURE_NAM
 use super::path::PackagePath;
 use super::signature::SIGNATURE_BYTES_MAX;
 use crate::state::config_error::{ConfigErrors, quoted};
+use crate::sys::folder::Trust;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
@@ -162,11 +163,24 @@ impl OpenPackage {
     /// # Errors
     /// What is wrong with the manifest. What is wrong with the files is told by [`OpenPackage::check`].
     pub fn read(root: OwnedFd, path: &Path) -> Result<OpenPackage, FolderFaults> {
+        OpenPackage::read_as(root, path, None)
+    }
+
+    /// The same of a folder that is trusted itself, of which every file and folder has to be, too: nobody else may be able to
+    /// change one.
+    ///
+    /// # Errors
+    /// As [`OpenPackage::read`].
+    pub fn read_trusted(root: OwnedFd, path: &Path, trust: Trust) -> Result<OpenPackage, FolderFaults> {
+        OpenPackage::read_as(root, path, Some(trust))
+    }
+
+    fn read_as(root: OwnedFd, path: &Path, trust: Option<Trust>) -> Result<OpenPackage, FolderFaults> {
         let path = PathBuf::from(shown_path(&path.join(MANIFEST_NAME)));
         let manifest_bytes = read_bounded(root.as_fd(), MANIFEST_NAME, MANIFEST_BYTES_MAX)
             .map_err(|error| FolderFaults::Unreadable(path.clone(), error))?;
         let manifest = Manifest::read(&path, &manifest_bytes).map_err(FolderFaults::Manifest)?;
-        let mut content = FolderContent::default();
+        let mut content = FolderContent { trust, ..FolderContent::default() };
         content.walk(open_folder(root.as_fd(), c"."), "", 0);
         let signature = content.read_signature(root.as_fd());
         Ok(OpenPackage { manifest, manifest_bytes, signature, root, content })
@@ -189,6 +203,16 @@ impl OpenPackage {
     pub(super) fn files(&self) -> impl Iterator<Item = (&PackagePath, &Digest, &FileStamp)> {
         let files = self.content.files.iter();
         files.filter_map(|(path, stamp)| Some((path, self.manifest.files.get(path)?, stamp)))
+    }
+
+    /// The files that were found and are not listed.
+    pub(super) fn unlisted(&self) -> impl Iterator<Item = (&PackagePath, &FileStamp)> {
+        self.content.files.iter().filter(|(path, _)| !self.manifest.files.contains_key(*path))
+    }
+
+    /// The files that were found.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PackagePath> {
+        self.content.files.keys()
     }
 
     /// Looks whether its files are those that the manifest lists; `read` looks at one, and says what is wrong with it. It is
@@ -324,6 +348,8 @@ struct FolderContent {
     has_signature: bool,
     entries: usize,
     faults: Faults,
+    /// Who may be able to change what is in it; `None`: anybody.
+    trust: Option<Trust>,
 }
 
 impl FolderContent {
@@ -376,6 +402,10 @@ impl FolderContent {
                     continue;
                 }
             };
+            let fault = self.trust.and_then(|trust| trust.fault_of(folder.as_fd(), &name, &stat));
+            if let Some(fault) = fault {
+                self.fault(format!("{}: {fault}", quoted(&path)));
+            }
             let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
             if kind == SFlag::S_IFDIR && depth < DEPTH_MAX {
                 if self.entries <= ENTRIES_MAX {

@@ -6,19 +6,18 @@
 #[cfg(test)]
 pub(crate) mod bad_cases;
 pub mod capabilities;
-#[allow(dead_code, reason = "what launches packages uses all of it")]
 pub mod catalogue;
 #[allow(dead_code, reason = "what watches packages uses all of it")]
 pub mod debounce;
 pub mod digest;
 mod folder;
-#[allow(dead_code, reason = "what launches packages uses all of it")]
 pub mod layers;
 pub mod manifest;
 pub mod path;
 pub mod plan;
 pub mod publisher;
 mod read_capabilities;
+pub mod scan;
 pub mod set;
 pub mod signature;
 #[allow(unreachable_pub, reason = "other tests have it by its path")]
@@ -28,6 +27,7 @@ pub mod store;
 mod tests;
 pub mod trial;
 pub mod version;
+pub mod watch;
 
 pub use crate::state::config_error::quoted;
 pub use folder::{

@@ -23,9 +23,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fmt;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// Most folders and links passed on the way to one path. Also what ends a circle of links.
@@ -92,6 +92,32 @@ impl Trust {
             writable.add(WritablePath::new(path, stat));
         }
         writable.none()
+    }
+
+    /// What keeps an entry of a folder from being trusted: its owner, or who can write to it. `None`: nothing does. `stat` is
+    /// that of the entry, links not followed.
+    #[must_use]
+    pub fn fault_of(self, folder: BorrowedFd<'_>, name: &CStr, stat: &FileStat) -> Option<String> {
+        // A link has no permissions, and whose it is does not matter where it is not followed.
+        if kind(stat) == SFlag::S_IFLNK {
+            return None;
+        }
+        let is_folder = kind(stat) == SFlag::S_IFDIR;
+        if !(self.of_file(stat.st_uid) || is_folder && self.of_folder(stat.st_uid)) {
+            let (owner, expected) = (stat.st_uid, expected_uids(self.uid));
+            return Some(format!("belongs to uid {owner}; expected {expected}; change the owner"));
+        }
+        if stat.st_mode & 0o022 == 0 {
+            return None;
+        }
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let is_writable = match openat(folder, name, flags, Mode::empty()) {
+            Ok(fd) => self.lets_others_write(&path_of_open(&fd), stat),
+            Err(_) => true,
+        };
+        let mode = permissions(stat);
+        is_writable
+            .then(|| format!("can be changed by other users (mode {mode:04o}); run `chmod go-w` for it"))
     }
 
     /// Our effective user.

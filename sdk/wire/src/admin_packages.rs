@@ -69,8 +69,10 @@ pub enum PackageSource {
 pub enum PackageState {
     /// Its plugin is in the host's care.
     Active,
-    /// Its files are another than those that were imported.
+    /// Its files are others than those that were imported, which run on.
     Changed,
+    /// It was found in a folder, and is not imported yet.
+    Found,
     /// It may not run; [`PackageStatus::reason`] says why.
     Invalid,
     /// An operator has disabled it.
@@ -130,6 +132,9 @@ pub struct PackageStatus {
 pub struct PackageList {
     /// Ordered by id, those without one last; what runs before what does not.
     pub packages: Vec<PackageStatus>,
+    /// Folders in which packages are looked for that cannot be used, each with why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
     /// Whether folders have changed that are not looked at yet.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unsettled: bool,

@@ -5,6 +5,7 @@ use crate::package::plan::PlanFault;
 use crate::package::publisher::Refusal;
 use crate::package::store::{StoreError, VersionKey};
 use crate::package::version::Version;
+use crate::state::config_error::ConfigErrors;
 use rpc_plugin_wire::PluginId;
 use std::fmt;
 
@@ -39,6 +40,12 @@ pub enum ChangeError {
     Unknown { id: PluginId },
     /// No version is meant by that, or several are.
     NoSuchVersion { id: PluginId, wanted: String, stored: Vec<VersionKey> },
+    /// No folder in which packages are looked for has it, or none has won its id.
+    NotFound { id: PluginId },
+    /// Its folder cannot be used: why.
+    Folder(String),
+    /// What it is launched with contradicts itself.
+    Settings { id: PluginId, errors: ConfigErrors },
     /// The version is the active one.
     Active { id: PluginId, key: VersionKey },
 }
@@ -47,7 +54,10 @@ impl ChangeError {
     /// Whether what was named is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self, ChangeError::Unknown { .. } | ChangeError::NoSuchVersion { .. })
+        matches!(
+            self,
+            ChangeError::Unknown { .. } | ChangeError::NoSuchVersion { .. } | ChangeError::NotFound { .. }
+        )
     }
 
     /// Whether it is a fault of this machine, and not of what was asked for.
@@ -102,6 +112,18 @@ impl fmt::Display for ChangeError {
             ChangeError::NoSuchVersion { id, wanted, stored } => {
                 let stored: Vec<String> = stored.iter().map(ToString::to_string).collect();
                 write!(f, "{wanted:?} is no one version of {id}; stored: {}", stored.join(", "))
+            }
+            ChangeError::NotFound { id } => write!(
+                f,
+                "no folder of a package {id} is there to be taken; `rpcpluginctl packages` shows which are there, and why \
+                 they are not taken"
+            ),
+            ChangeError::Folder(fault) => f.write_str(fault),
+            ChangeError::Settings { id, errors } => {
+                write!(
+                    f,
+                    "{id} cannot be launched with its settings, and those of its type and the operator: {errors}"
+                )
             }
             ChangeError::Active { id, key } => write!(
                 f,

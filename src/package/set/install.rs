@@ -347,7 +347,7 @@ impl PackageSet {
     }
 
     /// A stored version that is what was imported, and that is still taken for who published it.
-    fn stored(
+    pub(super) fn stored(
         &self,
         id: &PluginId,
         key: &VersionKey,

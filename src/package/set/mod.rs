@@ -5,6 +5,9 @@
 
 mod change_error;
 mod details;
+mod found;
+#[cfg(test)]
+mod found_tests;
 mod install;
 #[cfg(test)]
 mod kill_tests;
@@ -12,13 +15,20 @@ mod outcomes;
 #[cfg(test)]
 mod tests;
 
+use super::digest::Digest;
+use super::manifest::Manifest;
 use super::publisher::{VerifyMode, VerifyPolicy};
-use super::store::{Store, StoreError};
+use super::scan::PackageFolders;
+use super::store::{Store, StoreError, VersionKey};
 use super::version::Version;
+use crate::settings::{AcceptedTypes, PackageOverrides};
+use crate::state::policy::Policy;
 pub use change_error::{ChangeError, ChangeResult};
-pub use outcomes::{Activated, InstallOptions, Installed, PackageDetails, Removal, VERSIONS_MAX};
+pub use outcomes::{
+    Activated, InstallOptions, Installed, PackageDetails, PackageLaunch, Removal, VERSIONS_MAX,
+};
 use rpc_plugin_wire::PluginId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Where packages are, and what is asked of them.
@@ -31,6 +41,16 @@ pub struct PackageOptions {
     pub verify: VerifyPolicy,
     /// The least version of a package that may be installed or gone back to.
     pub minimum: BTreeMap<PluginId, Version>,
+    /// The folders in which packages are looked for.
+    pub plugins_dirs: Vec<PathBuf>,
+    /// The types of packages that are accepted; `None`: any.
+    pub types: AcceptedTypes,
+    /// Ids of plugins that are no packages. They win over packages.
+    pub configured: BTreeSet<PluginId>,
+    /// The policy of a plugin that says nothing of its own.
+    pub defaults: Policy,
+    /// What the operator says of single packages.
+    pub overrides: Vec<PackageOverrides>,
 }
 
 impl PackageOptions {
@@ -46,6 +66,21 @@ impl PackageOptions {
 pub struct PackageSet {
     options: PackageOptions,
     store: Store,
+    folders: PackageFolders,
+    /// The host's own version.
+    host: Version,
+    /// The active versions, as they were read last.
+    stored: BTreeMap<PluginId, StoredManifest>,
+    /// Folders that could not be imported, with the manifest's digest and why.
+    failed: BTreeMap<PathBuf, (Digest, String)>,
+}
+
+/// What is known of an active version.
+#[derive(Debug)]
+struct StoredManifest {
+    key: VersionKey,
+    /// What its manifest says, or what is wrong with what is stored.
+    manifest: Result<Manifest, String>,
 }
 
 impl PackageSet {
@@ -54,7 +89,17 @@ impl PackageSet {
     /// # Errors
     /// The state folder cannot be used.
     pub fn open(options: PackageOptions) -> Result<PackageSet, StoreError> {
-        Ok(PackageSet { store: Store::open(&options.state_dir)?, options })
+        let host = env!("CARGO_PKG_VERSION").parse().map_err(|error| {
+            StoreError::Record(PathBuf::from("the host's own version"), format!("{error}"))
+        })?;
+        Ok(PackageSet {
+            store: Store::open(&options.state_dir)?,
+            folders: PackageFolders::new(options.plugins_dirs.clone()),
+            options,
+            host,
+            stored: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        })
     }
 
     /// What a package has to bring before it is taken.

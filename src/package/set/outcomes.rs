@@ -3,6 +3,7 @@
 use crate::package::digest::Digest;
 use crate::package::publisher::PublisherVerdict;
 use crate::package::store::{PackageOrigin, VersionKey};
+use crate::state::plugin_config::PluginConfig;
 use rpc_plugin_wire::PluginId;
 use std::path::PathBuf;
 
@@ -80,6 +81,16 @@ pub enum Removal {
     Package,
     /// All versions, what is remembered of it, and what its plugin keeps.
     PackageAndData,
+}
+
+/// What the active version of a package is launched with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PackageLaunch {
+    /// Its configuration: the manifest's, with the layers around it.
+    pub config: PluginConfig,
+    /// Whether it is started with the host.
+    pub autostart: bool,
 }
 
 /// What is stored of a package.
