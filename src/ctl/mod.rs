@@ -21,6 +21,8 @@ mod methods;
 mod out;
 #[cfg(feature = "package")]
 mod package;
+#[cfg(feature = "package")]
+mod packages;
 mod pretty;
 mod show;
 mod shutdown;
@@ -35,6 +37,8 @@ use crate::cli::{Args, Ask, text};
 use exit::Failure;
 use out::Out;
 use rpc_plugin_wire::admin::{self, PluginStatus};
+#[cfg(feature = "package")]
+use rpc_plugin_wire::admin_packages;
 use rpc_plugin_wire::limits::PROTOCOL_VERSION;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -231,11 +235,15 @@ impl Invocation<'_> {
             #[cfg(feature = "package")]
             "package" => self.installed_package(out),
             #[cfg(feature = "package")]
+            "packages" => packages::list(self, admin_packages::METHOD_PACKAGES, out),
+            #[cfg(feature = "package")]
             "pin" => self.pin(out),
             "plugin" => self.plugin(out),
             "plugins" => self.plugins(out),
             #[cfg(feature = "package")]
             "remove" => self.remove_package(out),
+            #[cfg(feature = "package")]
+            "rescan" => packages::list(self, admin_packages::METHOD_RESCAN, out),
             "restart" => self.act(out, admin::METHOD_RESTART),
             #[cfg(feature = "package")]
             "rollback" => self.rollback(out),

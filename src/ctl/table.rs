@@ -403,6 +403,12 @@ const COMMANDS: &[Command] = &[
     },
     #[cfg(feature = "package")]
     Command {
+        details: "Those that were installed, and those that were found in the folders of 'plugins_dirs': what runs, what does \
+                  not and why, and the files that have changed on disk since a package was imported.",
+        ..plain("packages", "List the packages")
+    },
+    #[cfg(feature = "package")]
+    Command {
         positionals: &[VERSIONED_ARGUMENT],
         flags: &[Flag::switch(OFF, "Let the package go on from the version that it is pinned to")],
         examples: &[
@@ -425,6 +431,11 @@ const COMMANDS: &[Command] = &[
         details: "Without a VERSION, all versions, and the plugin is stopped and given up. What it keeps stays unless --data is \
                   given. The active version alone cannot be removed.",
         ..plain("remove", "Remove a package, or one stored version of it")
+    },
+    #[cfg(feature = "package")]
+    Command {
+        details: "The daemon does so by itself where the system tells of changes.",
+        ..plain("rescan", "Look at the folders of 'plugins_dirs' anew, and list the packages")
     },
     Command {
         positionals: &[Positional {

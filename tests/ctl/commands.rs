@@ -134,8 +134,36 @@ fn acting() -> Vec<Case> {
     ]
 }
 
+const PACKAGES: &str = concat!(
+    r#"{"packages":[{"plugin_id":"kv","version":"1.0.0","type":"store","source":"plugins_dir","folder":"/p/kv","state":"changed","#,
+    r#""publisher":"key 1A","verified":"signature","reason":"changed on disk","changed":["#,
+    r#"{"path":"bin/kv","old":"0123456789abcdef","new":"fedcba9876543210"},{"path":"new\u001b","new":"ab"}]},"#,
+    r#"{"source":"plugins_dir","folder":"/p/broken","state":"invalid","reason":"no"},"#,
+    r#"{"plugin_id":"x","version":"2.0.0","source":"store","state":"active"}],"problems":["folder /q does not exist"],"#,
+    r#""unsettled":true}"#
+);
+
+const PACKAGES_TEXT: &str = "\
+ID  VERSION  TYPE   STATE    PUBLISHER  FOUND IN   REASON
+kv  1.0.0    store  changed  key 1A     /p/kv      changed on disk
+-   -        -      invalid  -          /p/broken  no
+x   2.0.0    -      active   -          store      -
+kv: bin/kv changed on disk: 0123456789ab -> fedcba987654
+kv: new\\x1b changed on disk: none -> ab
+folder /q does not exist
+folders have changed that are not looked at yet
+";
+
 fn packages() -> Vec<Case> {
     vec![
+        case(&["packages"], "admin.packages", "", PACKAGES, PACKAGES_TEXT),
+        case(
+            &["rescan"],
+            "admin.rescan",
+            "",
+            r#"{"packages":[]}"#,
+            "ID  VERSION  TYPE  STATE  PUBLISHER  FOUND IN  REASON\n",
+        ),
         case(
             &["install", "/", "--downgrade", "--no-rollback", "--sha256", "ab"],
             "admin.install",
