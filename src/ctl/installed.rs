@@ -9,6 +9,7 @@ use super::commands::read;
 use super::exit::{Exit, Failure};
 use super::install::{Expected, Unpacked, open_archive};
 use super::out::Out;
+use super::packages::listed;
 use super::{Invocation, table};
 use crate::cli::columns::{Cell, sheet};
 use crate::cli::text::Style;
@@ -47,6 +48,16 @@ struct InstallSource {
 }
 
 impl Invocation<'_> {
+    /// Asks for the packages by that method, and prints them.
+    pub(super) fn list_packages(&self, out: &mut Out<'_>, method: &str) -> Result<(), Failure> {
+        let answer = self.ask_of_packages(method, &(), RequestExtras::nothing(&mut |_| {}))?;
+        if out.json {
+            return out.document(&answer);
+        }
+        let text = listed(&read(method, &answer)?, out.stdout_columns, out.stdout_colour);
+        out.safe(&text)
+    }
+
     pub(super) fn install(&self, out: &mut Out<'_>) -> Result<(), Failure> {
         let path = self
             .args

@@ -235,7 +235,7 @@ impl Invocation<'_> {
             #[cfg(feature = "package")]
             "package" => self.installed_package(out),
             #[cfg(feature = "package")]
-            "packages" => packages::list(self, admin_packages::METHOD_PACKAGES, out),
+            "packages" => self.list_packages(out, admin_packages::METHOD_PACKAGES),
             #[cfg(feature = "package")]
             "pin" => self.pin(out),
             "plugin" => self.plugin(out),
@@ -243,7 +243,7 @@ impl Invocation<'_> {
             #[cfg(feature = "package")]
             "remove" => self.remove_package(out),
             #[cfg(feature = "package")]
-            "rescan" => packages::list(self, admin_packages::METHOD_RESCAN, out),
+            "rescan" => self.list_packages(out, admin_packages::METHOD_RESCAN),
             "restart" => self.act(out, admin::METHOD_RESTART),
             #[cfg(feature = "package")]
             "rollback" => self.rollback(out),

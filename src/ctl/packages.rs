@@ -1,10 +1,5 @@
-//! `packages` and `rescan`: which packages there are, and what holds of each.
+//! Packages as `packages` and `rescan` print them.
 
-use super::Invocation;
-use super::client::RequestExtras;
-use super::commands::read;
-use super::exit::Failure;
-use super::out::Out;
 use crate::cli::columns::{Cell, table_within};
 use crate::cli::text::{Style, escape, shorten};
 use rpc_plugin_wire::admin_packages::{PackageList, PackageState, PackageStatus};
@@ -13,18 +8,8 @@ use std::fmt::Write;
 /// Characters of a digest that are shown to people.
 const DIGEST_CHARS: usize = 12;
 
-/// Asks for the packages by that method, and prints them.
-pub(super) fn list(invocation: &Invocation<'_>, method: &str, out: &mut Out<'_>) -> Result<(), Failure> {
-    let answer = invocation.ask_of_packages(method, &(), RequestExtras::nothing(&mut |_| {}))?;
-    if out.json {
-        return out.document(&answer);
-    }
-    let list: PackageList = read(method, &answer)?;
-    let text = listed(&list, out.stdout_columns, out.stdout_colour);
-    out.safe(&text)
-}
-
-fn listed(list: &PackageList, columns: Option<usize>, colour: bool) -> String {
+/// The packages as a table, and below it what has changed on disk and what is wrong.
+pub(super) fn listed(list: &PackageList, columns: Option<usize>, colour: bool) -> String {
     let rows = list.packages.iter().map(|package| {
         [
             Cell::option(package.plugin_id.as_ref()),

@@ -433,10 +433,7 @@ const COMMANDS: &[Command] = &[
         ..plain("remove", "Remove a package, or one stored version of it")
     },
     #[cfg(feature = "package")]
-    Command {
-        details: "The daemon does so by itself where the system tells of changes.",
-        ..plain("rescan", "Look at the folders of 'plugins_dirs' anew, and list the packages")
-    },
+    plain("rescan", "Look at the folders of 'plugins_dirs' anew, and list the packages"),
     Command {
         positionals: &[Positional {
             required: false,

@@ -108,8 +108,7 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
     }
     #[cfg(feature = "package")]
     let packages = {
-        let plain = config.plugins.iter().map(|plugin| plugin.config.id.clone()).collect();
-        let (packages, requests) = Packages::open(&config.packages, plain)?;
+        let (packages, requests) = Packages::open(&config)?;
         builder = builder.serve_packages(requests);
         packages
     };

@@ -6,7 +6,7 @@
 
 use super::descriptions::Descriptions;
 use crate::reactor::{
-    AdminAnswer, AdminCx, AdminReply, AdminResult, AdminService, CallAsked, DelegatedRequest,
+    AdminAnswer, AdminCx, AdminReply, AdminResult, AdminService, CallAsked, ClaimedRestarts, DelegatedRequest,
 };
 use crate::state::action::Note;
 use crate::state::call::CallEnd;
@@ -44,7 +44,15 @@ const LISTED_ERROR_BYTES_MAX: usize = 512;
 pub(super) struct Admin {
     pub(super) descriptions: Arc<Descriptions>,
     /// Who serves the methods of packages, where somebody does.
-    pub(super) packages: Option<Sender<DelegatedRequest>>,
+    pub(super) packages: Option<PackagesLink>,
+}
+
+/// Where requests about packages go.
+#[derive(Debug, Clone)]
+pub(super) struct PackagesLink {
+    pub(super) to: Sender<DelegatedRequest>,
+    /// Plugins whose restarts go there too.
+    pub(super) restarts: Arc<ClaimedRestarts>,
 }
 
 type Params<'a> = Option<&'a RawValue>;
@@ -65,6 +73,7 @@ impl AdminService for Admin {
             admin::METHOD_CALL => call(cx, params, &self.descriptions),
             admin::METHOD_START => params_into(params).and_then(|params| act(cx, params, Wish::Start)),
             admin::METHOD_STOP => stop(cx, params),
+            admin::METHOD_RESTART if self.claims(params) => self.packages(cx, method, params),
             admin::METHOD_RESTART => params_into(params).and_then(|params| act(cx, params, Wish::Restart)),
             admin::METHOD_WAIT => wait(cx, params),
             admin::METHOD_SHUTDOWN => none(params).map(|()| shutdown(cx)),
@@ -79,6 +88,13 @@ impl AdminService for Admin {
 }
 
 impl Admin {
+    /// Whether the restart of that plugin is served by who has packages.
+    fn claims(&self, params: Params<'_>) -> bool {
+        let named = params_into(params).ok().and_then(|named: NamedPlugin| named.plugin_id);
+        let link = self.packages.as_ref();
+        named.zip(link).is_some_and(|(id, link)| link.restarts.has(&id))
+    }
+
     /// Hands a method of packages to who serves them. Nothing of it is done on the event loop.
     fn packages(
         &self,
@@ -86,7 +102,7 @@ impl Admin {
         method: &str,
         params: Params<'_>,
     ) -> Result<AdminReply, ErrorObject> {
-        let Some(to) = &self.packages else {
+        let Some(PackagesLink { to, .. }) = &self.packages else {
             let text = format!("there is no {method} here: this host keeps no packages");
             return Err(ErrorObject::new(ErrorCode::MethodNotFound, text));
         };

@@ -1,7 +1,7 @@
 //! Admin methods of packages are served by another thread: what comes back to the client, whatever that thread does.
 
 use super::Host;
-use crate::reactor::{AdminResult, DelegatedRequest};
+use crate::reactor::{AdminResult, ClaimedRestarts, DelegatedRequest};
 use crate::state::fds::Fds;
 use crossbeam_channel::{Receiver, bounded};
 use rpc_plugin_interface::scm;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -36,9 +37,18 @@ impl Client {
     }
 }
 
+fn claimed(ids: &[&str]) -> Arc<ClaimedRestarts> {
+    let claimed = Arc::<ClaimedRestarts>::default();
+    claimed.claim(ids.iter().map(|id| id.parse().unwrap()).collect());
+    claimed
+}
+
 fn serving(queue_max: usize) -> (Host, Receiver<DelegatedRequest>) {
     let (sender, requests) = bounded(queue_max);
-    (Host::temporary().admin_socket(true).serve_packages(sender).start().unwrap(), requests)
+    (
+        Host::temporary().admin_socket(true).serve_packages((sender, claimed(&["kv"]))).start().unwrap(),
+        requests,
+    )
 }
 
 fn raw(value: &Value) -> Box<RawValue> {
@@ -125,4 +135,17 @@ fn a_folder_comes_by_descriptor_with_install_alone() {
     assert!(manifest.is_ok(), "it is that folder");
     request.reply.answer(Ok(AdminResult::from(raw(&json!({})))));
     assert_eq!(client.read()["id"], 1);
+}
+
+#[test]
+fn the_restart_of_a_plugin_is_delegated_while_it_is_claimed() {
+    let (host, requests) = serving(1);
+    let mut client = Client::connect(&host);
+    client.send(1, "admin.restart", &json!({"plugin_id": "other"}));
+    assert_eq!(client.read()["error"]["code"], -32008, "the host knows no such plugin");
+    client.send(2, "admin.restart", &json!({"plugin_id": "kv"}));
+    let request = requests.recv_timeout(SOON).unwrap();
+    assert_eq!(request.method, "admin.restart");
+    request.reply.answer(Ok(raw(&json!({})).into()));
+    assert_eq!(client.read()["id"], 2);
 }

@@ -1,6 +1,6 @@
 //! Setting up a host.
 
-use super::admin::Admin;
+use super::admin::{Admin, PackagesLink};
 use super::callbacks::Callbacks;
 use super::descriptions::Descriptions;
 use super::record_trouble::tell_trouble;
@@ -12,8 +12,8 @@ use super::{Host, HostError};
 use crate::engine::Engine;
 use crate::eventlog::{Disk, EventLog, LogOptions, SystemDisk};
 use crate::reactor::{
-    ADMIN_BACKLOG, AdminGroupSocket, AdminSocket, DelegatedRequest, EndReason, LoopCommand, OnHang, Reactor,
-    Setup, SinkQuestions,
+    ADMIN_BACKLOG, AdminGroupSocket, AdminSocket, ClaimedRestarts, DelegatedRequest, EndReason, LoopCommand,
+    OnHang, Reactor, Setup, SinkQuestions,
 };
 use crate::state::action::Note;
 use crate::state::start_places::STARTING_MAX_LEAST;
@@ -64,7 +64,7 @@ pub struct HostBuilder {
     admin_held: bool,
     admin_clients_max: usize,
     /// Who serves the admin methods of packages.
-    admin_packages: Option<Sender<DelegatedRequest>>,
+    admin_packages: Option<PackagesLink>,
     /// `None`: as many as [`starting_max_default`] says.
     starting_max: Option<usize>,
     spin: Duration,
@@ -204,11 +204,14 @@ impl HostBuilder {
     }
 
     /// Has the admin methods of packages served by whoever receives from `to`, a bounded channel. A request that finds it
-    /// full is answered `overloaded`.
+    /// full is answered `overloaded`. So are restarts of those plugins that are claimed.
     #[must_use]
     #[cfg_attr(not(test), allow(dead_code, reason = "the daemon's package manager is who calls it"))]
-    pub(crate) fn serve_packages(mut self, to: Sender<DelegatedRequest>) -> HostBuilder {
-        self.admin_packages = Some(to);
+    pub(crate) fn serve_packages(
+        mut self,
+        (to, restarts): (Sender<DelegatedRequest>, Arc<ClaimedRestarts>),
+    ) -> HostBuilder {
+        self.admin_packages = Some(PackagesLink { to, restarts });
         self
     }
 

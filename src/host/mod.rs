@@ -34,7 +34,7 @@ pub use crate::eventlog::sinks::{CommandLine, Prefix, SinkOptions, SinkTarget, S
 #[doc(inline)]
 pub use crate::eventlog::{Durability, LogOptions};
 #[cfg(all(feature = "daemon", feature = "package"))]
-pub(crate) use crate::reactor::{AdminAnswer, DelegatedRequest};
+pub(crate) use crate::reactor::{AdminAnswer, ClaimedRestarts, DelegatedRequest};
 #[doc(inline)]
 pub use crate::reactor::{CallCounts, LifecycleEvent};
 #[doc(inline)]

@@ -7,7 +7,6 @@
 pub(crate) mod bad_cases;
 pub mod capabilities;
 pub mod catalogue;
-#[allow(dead_code, reason = "what watches packages uses all of it")]
 pub mod debounce;
 pub mod digest;
 mod folder;

@@ -20,7 +20,7 @@ const DEPTH_MAX: usize = 32;
 
 /// What has changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Change {
+pub enum WatchedChange {
     /// Anything may have.
     All,
     /// Something in this folder, which is or was in one of those in which packages are looked for.
@@ -130,7 +130,7 @@ impl PackageWatch {
     }
 
     /// Takes what has changed since, each once.
-    pub fn take(&mut self) -> BTreeSet<Change> {
+    pub fn take(&mut self) -> BTreeSet<WatchedChange> {
         let mut changes = BTreeSet::new();
         loop {
             match self.inotify.read_events() {
@@ -141,20 +141,20 @@ impl PackageWatch {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return changes,
                 Err(_) => {
-                    changes.insert(Change::All);
+                    changes.insert(WatchedChange::All);
                     return changes;
                 }
             }
         }
     }
 
-    fn change_of(&mut self, event: &InotifyEvent) -> Change {
+    fn change_of(&mut self, event: &InotifyEvent) -> WatchedChange {
         if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            return Change::All;
+            return WatchedChange::All;
         }
         let Some(watched) = self.watched.get(&event.wd) else {
             // The last event of a watch that was removed says nothing new.
-            return Change::All;
+            return WatchedChange::All;
         };
         let is_itself = event.mask.intersects(
             AddWatchFlags::IN_DELETE_SELF
@@ -163,9 +163,9 @@ impl PackageWatch {
                 | AddWatchFlags::IN_IGNORED,
         );
         let change = match (&watched.package, &event.name) {
-            (Some(package), _) => Change::Folder(package.clone()),
-            (None, Some(name)) if !is_itself => Change::Folder(watched.path.join(name)),
-            (None, _) => Change::All,
+            (Some(package), _) => WatchedChange::Folder(package.clone()),
+            (None, Some(name)) if !is_itself => WatchedChange::Folder(watched.path.join(name)),
+            (None, _) => WatchedChange::All,
         };
         if event.mask.contains(AddWatchFlags::IN_IGNORED) {
             self.watched.remove(&event.wd);
@@ -202,8 +202,8 @@ mod tests {
         watch
     }
 
-    fn changed(path: &Path) -> BTreeSet<Change> {
-        BTreeSet::from([Change::Folder(path.to_owned())])
+    fn changed(path: &Path) -> BTreeSet<WatchedChange> {
+        BTreeSet::from([WatchedChange::Folder(path.to_owned())])
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
         fs::rename(&new, &moved).unwrap();
         assert_eq!(watch.take(), &changed(&new) | &changed(&moved));
         fs::remove_dir_all(&kv).unwrap();
-        assert!(watch.take().contains(&Change::Folder(kv)));
+        assert!(watch.take().contains(&WatchedChange::Folder(kv)));
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         let mut watch = watching(&dir);
         fs::rename(&dir, root.path().join("elsewhere")).unwrap();
-        assert_eq!(watch.take(), BTreeSet::from([Change::All]));
+        assert_eq!(watch.take(), BTreeSet::from([WatchedChange::All]));
         watch.aim_at_all(&[dir]);
         assert!(watch.missing().is_some_and(|why| why.contains("is not watched: ")), "{:?}", watch.missing());
     }

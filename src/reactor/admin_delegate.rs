@@ -7,8 +7,10 @@ use super::loop_commands::{AdminCommand, LoopCommand};
 use crate::engine::CommandSender;
 use crate::state::fds::Fds;
 use crossbeam_channel::{Sender, TrySendError};
-use rpc_plugin_wire::{ErrorCode, ErrorObject};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, PluginId};
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 /// An admin request for another thread.
 pub(crate) struct DelegatedRequest {
@@ -23,6 +25,22 @@ pub(crate) struct DelegatedRequest {
     /// The request, in the record.
     pub(crate) operation_id: String,
     pub(crate) reply: DelegatedReply,
+}
+
+/// Plugins whose restart by an operator is served by the thread that has packages: it takes what has changed before.
+#[derive(Debug, Default)]
+pub(crate) struct ClaimedRestarts(Mutex<BTreeSet<PluginId>>);
+
+impl ClaimedRestarts {
+    /// Claims these, and no others.
+    pub(crate) fn claim(&self, ids: BTreeSet<PluginId>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+    }
+
+    /// Whether it is one of them. The lock is held for no longer than it takes to look.
+    pub(crate) fn has(&self, id: &PluginId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
 }
 
 /// The way back to the client of a [`DelegatedRequest`]. Dropping it answers with `internal_error`.

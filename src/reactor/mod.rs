@@ -43,7 +43,7 @@ mod watchdog;
 
 pub(crate) use admin_connection::{AdminAnswer, AdminResult};
 pub(crate) use admin_connections::{AdminGroupSocket, AdminSocket};
-pub(crate) use admin_delegate::DelegatedRequest;
+pub(crate) use admin_delegate::{ClaimedRestarts, DelegatedRequest};
 pub(crate) use admin_service::{AdminCx, AdminReply, AdminService, SinkQuestion, SinkQuestions};
 pub use drain::CallCounts;
 pub(crate) use drain::DrainCommand;

@@ -12,6 +12,8 @@ mod events;
 mod first_round;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+#[cfg(feature = "package")]
+mod found_packages;
 mod json_rpc;
 mod life;
 mod memory;

@@ -5,7 +5,7 @@ use rpc_plugin_wire::life::PluginState;
 use std::collections::BTreeMap;
 
 /// Kinds that other parts of the host record, never the state machines.
-const ELSEWHERE: [EventKind; 29] = [
+const ELSEWHERE: [EventKind; 32] = [
     EventKind::ConfinementLacks,
     EventKind::PackageInstalled,
     EventKind::PackageActivated,
@@ -13,6 +13,9 @@ const ELSEWHERE: [EventKind; 29] = [
     EventKind::PackageRolledBack,
     EventKind::PackageTrialFailed,
     EventKind::PackageRemoved,
+    EventKind::PackageFound,
+    EventKind::PackageChanged,
+    EventKind::PackageGone,
     EventKind::PackageInvalid,
     EventKind::ExecutableHasCapabilities,
     EventKind::OrphansKilled,

@@ -170,7 +170,7 @@ events! {
     LeftoversSwept = "leftovers_swept", Kernel, Warn;
     /// A version of a package was installed, and is the active one.
     PackageInstalled = "package_installed", Runtime, Info;
-    /// An operator made another stored version of a package the active one.
+    /// Another version of a package is the active one: a stored one, or that in its folder.
     PackageActivated = "package_activated", Runtime, Info;
     /// A version on trial was healthy for a minute, and is kept.
     PackageKept = "package_kept", Runtime, Info;
@@ -180,6 +180,12 @@ events! {
     PackageTrialFailed = "package_trial_failed", Runtime, Warn;
     /// Versions of a package were removed from the store.
     PackageRemoved = "package_removed", Runtime, Info;
+    /// A package was found in a folder of `plugins_dirs`, or is as it was imported again.
+    PackageFound = "package_found", Runtime, Info;
+    /// The files of a package in a folder of `plugins_dirs` are others than those that run.
+    PackageChanged = "package_changed", Runtime, Info;
+    /// The folder of a package is gone. What was imported of it runs on until it is stopped.
+    PackageGone = "package_gone", Runtime, Warn;
     /// A package's plugin may not run.
     PackageInvalid = "package_invalid", Runtime, Warn;
     /// A launch was prepared: generation number and token written, socket listening, executable checked.

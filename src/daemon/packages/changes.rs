@@ -40,7 +40,6 @@ impl Changes<'_> {
         use rpc_plugin_wire::admin_packages as methods;
         Some(match &*request.method {
             methods::METHOD_INSTALL => self.install(request),
-            methods::METHOD_PACKAGES => shown::packages(self.set).and_then(|list| reply(&list)),
             methods::METHOD_PACKAGE => params(request)
                 .and_then(|PluginRef { plugin_id }| shown::package(self.set, &plugin_id))
                 .and_then(|package| reply(&package)),

@@ -8,26 +8,34 @@
 
 mod answers;
 mod changes;
+mod found;
 mod package_thread;
 mod shown;
 mod trials;
+mod watching;
 
-use super::config::PackagesConfig;
+use super::config::{Config, OnChange};
 use super::daemon_error::DaemonError;
-use crate::host::{DelegatedRequest, Host, HostError, PluginId};
+use crate::host::{ClaimedRestarts, DelegatedRequest, Host, HostError, PluginId};
 use crate::package::set::{PackageOptions, PackageSet};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use package_thread::{OpenSet, PackageThread};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Requests of operators that wait for the thread.
 const REQUESTS_MAX: usize = 64;
+
+/// Where requests about packages go to, and the plugins whose restarts go there too.
+type RequestsLink = (Sender<DelegatedRequest>, Arc<ClaimedRestarts>);
 
 /// The packages of a daemon whose host does not run yet.
 pub(super) struct Packages {
     set: OpenSet,
     /// Plugins that are configured with an executable.
     plain: BTreeSet<PluginId>,
+    on_change: OnChange,
+    restarts: Arc<ClaimedRestarts>,
     requests: Receiver<DelegatedRequest>,
 }
 
@@ -36,22 +44,29 @@ impl Packages {
     ///
     /// # Errors
     /// It was named and cannot be used.
-    pub(super) fn open(
-        config: &PackagesConfig,
-        plain: BTreeSet<PluginId>,
-    ) -> Result<(Packages, Sender<DelegatedRequest>), DaemonError> {
+    pub(super) fn open(config: &Config) -> Result<(Packages, RequestsLink), DaemonError> {
         let (sender, requests) = bounded(REQUESTS_MAX);
-        let set = match &config.state_dir {
+        let plain: BTreeSet<PluginId> =
+            config.plugins.iter().map(|plugin| plugin.config.id.clone()).collect();
+        let packages = &config.packages;
+        let set = match &packages.state_dir {
             None => OpenSet::Unusable(
                 "no state folder is known: HOME is not set; name one with --state-dir DIR".to_owned(),
             ),
             Some(state_dir) => {
-                let mut options = PackageOptions::new(state_dir);
-                options.verify.clone_from(&config.verify);
-                options.minimum.clone_from(&config.minimum);
-                let is_named = config.is_state_dir_named;
+                let options = PackageOptions {
+                    verify: packages.verify.clone(),
+                    minimum: packages.minimum.clone(),
+                    plugins_dirs: packages.plugins_dirs.clone(),
+                    types: packages.types.clone(),
+                    configured: plain.clone(),
+                    defaults: config.defaults.clone(),
+                    overrides: packages.overrides.clone(),
+                    ..PackageOptions::new(state_dir)
+                };
+                let is_named = packages.is_state_dir_named || !packages.plugins_dirs.is_empty();
                 if !is_named && !state_dir.is_dir() {
-                    OpenSet::Unmade(options)
+                    OpenSet::Unmade(Box::new(options))
                 } else {
                     match PackageSet::open(options) {
                         Ok(set) => OpenSet::Open(Box::new(set)),
@@ -61,7 +76,10 @@ impl Packages {
                 }
             }
         };
-        Ok((Packages { set, plain, requests }, sender))
+        let restarts = Arc::<ClaimedRestarts>::default();
+        let on_change = packages.on_change;
+        let to = (sender, Arc::clone(&restarts));
+        Ok((Packages { set, plain, on_change, restarts, requests }, to))
     }
 
     /// Has the plugins of packages run, and serves requests from now on, until the host ends.
@@ -70,7 +88,8 @@ impl Packages {
     /// The host has ended, or the thread cannot be made.
     pub(super) fn start(self, host: &Host) -> Result<(), DaemonError> {
         let events = host.subscribe_to(package_thread::EVENTS_MAX, package_thread::is_watched)?;
-        let mut thread = PackageThread::new(host.clone(), self.set, self.plain);
+        let mut thread =
+            PackageThread::new(host.clone(), self.set, self.plain, (self.on_change, self.restarts));
         thread.start_all();
         let requests = self.requests;
         let no_thread =

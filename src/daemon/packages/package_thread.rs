@@ -2,19 +2,25 @@
 //!
 //! What always holds: a change of the active version reaches the host once it is in the store, and not before.
 
-use super::answers::{goes_on, reply};
+use super::answers::{goes_on, params, refusal, reply};
 use super::changes::Changes;
+use super::found::{Apply, FoundPackages};
 use super::trials::{self, Judged, Trials};
-use crate::host::{AdminAnswer, DelegatedRequest, EventKind, Host, HostError, Level, LifecycleEvent, Note};
+use crate::daemon::config::OnChange;
+use crate::host::{
+    AdminAnswer, ClaimedRestarts, DelegatedRequest, EventKind, Host, HostError, Level, LifecycleEvent, Note,
+};
 use crate::host::{Desired, PluginConfig, PluginId, PluginState, StartMode};
 use crate::package::set::{ChangeError, ChangeResult, PackageOptions, PackageSet};
 use crate::package::store::VersionKey;
 use crate::package::trial::{TrialFault, TrialTerms};
-use crossbeam_channel::{Receiver, select};
-use rpc_plugin_wire::admin_packages::{METHOD_INSTALL, METHOD_PACKAGES, PackageList};
+use crossbeam_channel::{Receiver, never, select};
+use rpc_plugin_wire::admin::{ActParams, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, METHOD_RESTART, NoParams};
+use rpc_plugin_wire::admin_packages::{METHOD_INSTALL, METHOD_PACKAGES, METHOD_RESCAN, PackageList};
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Events of the host that wait for the thread. Of what was missed the states are read.
@@ -32,18 +38,18 @@ pub(super) enum OpenSet {
     /// The state folder is open.
     Open(Box<PackageSet>),
     /// There is none yet; the first install makes it.
-    Unmade(PackageOptions),
+    Unmade(Box<PackageOptions>),
     /// It cannot be used, for this reason.
     Unusable(String),
 }
 
 impl OpenSet {
     /// The packages; made where there are none yet, if `makes`.
-    fn get(&mut self, makes: bool) -> Result<Option<&PackageSet>, ErrorObject> {
+    fn get(&mut self, makes: bool) -> Result<Option<&mut PackageSet>, ErrorObject> {
         if let OpenSet::Unmade(options) = self
             && makes
         {
-            let opened = PackageSet::open(options.clone());
+            let opened = PackageSet::open((**options).clone());
             *self = OpenSet::Open(Box::new(opened.map_err(|error| unavailable(&error.to_string()))?));
         }
         match self {
@@ -51,6 +57,13 @@ impl OpenSet {
             OpenSet::Unmade(_) => Ok(None),
             OpenSet::Unusable(why) => Err(unavailable(why)),
         }
+    }
+}
+
+fn host_error(error: HostError) -> ErrorObject {
+    match error {
+        HostError::Call(error) => error.to_object(),
+        error => ErrorObject::new(ErrorCode::Unavailable, error.to_string()),
     }
 }
 
@@ -65,33 +78,46 @@ pub(super) struct PackageThread {
     /// Plugins that are configured with an executable.
     plain: BTreeSet<PluginId>,
     plugins: PackagePlugins,
+    found: FoundPackages,
+    /// Restarts that take what has changed before.
+    restarts: Arc<ClaimedRestarts>,
 }
 
 impl PackageThread {
-    pub(super) fn new(host: Host, set: OpenSet, plain: BTreeSet<PluginId>) -> PackageThread {
+    pub(super) fn new(
+        host: Host,
+        set: OpenSet,
+        plain: BTreeSet<PluginId>,
+        (on_change, restarts): (OnChange, Arc<ClaimedRestarts>),
+    ) -> PackageThread {
         let plugins =
             PackagePlugins { trials: Trials::new(), cared_for: BTreeSet::new(), leaving: BTreeSet::new() };
-        PackageThread { host, set, plain, plugins }
+        let dirs = if let OpenSet::Open(set) = &set { set.dirs() } else { &[] };
+        let found = FoundPackages::start(&host, dirs, on_change);
+        PackageThread { host, set, plain, plugins, found, restarts }
     }
 
     /// Has the plugins of all packages run that are to.
     pub(super) fn start_all(&mut self) {
-        let Ok(Some(set)) = self.set.get(false) else { return };
-        for id in set.store().ids().unwrap_or_default() {
-            let became = self.plugins.apply(&self.host, set, &self.plain, &id);
-            if let Err(why) = became {
-                let mut note = Note::new(EventKind::PackageInvalid, "its plugin does not run").error(why);
-                note.plugin_id = Some(id);
-                self.host.record(note);
-            }
-        }
+        self.with_found(|found, host, set, apply| found.start_all(host, set, apply));
     }
 
-    /// Serves requests and looks after trials until the host ends.
+    /// Does something with what is in folders, and claims the restarts of what has changed there.
+    fn with_found(&mut self, act: impl FnOnce(&mut FoundPackages, &Host, &mut PackageSet, Apply<'_>)) {
+        let PackageThread { host, set, plain, plugins, found, restarts } = self;
+        let Ok(Some(set)) = set.get(false) else { return };
+        let mut apply = |set: &PackageSet, id: &PluginId| plugins.apply(host, set, plain, id);
+        act(found, host, set, &mut apply);
+        restarts.claim(found.changed().clone());
+    }
+
+    /// Serves requests, looks after folders and after trials until the host ends.
     pub(super) fn run(mut self, requests: &Receiver<DelegatedRequest>, events: &Receiver<LifecycleEvent>) {
         loop {
-            let wait = self.plugins.trials.deadline();
-            let wait = wait.map_or(IDLE, |until| until.saturating_duration_since(Instant::now()));
+            let trial =
+                self.plugins.trials.deadline().map(|until| until.saturating_duration_since(Instant::now()));
+            let wait = trial.into_iter().chain(self.found.wait()).min().unwrap_or(IDLE);
+            let changed = self.found.watching().map_or_else(never, |watching| watching.ready().clone());
             select! {
                 recv(requests) -> request => match request {
                     Ok(request) => self.serve(request),
@@ -101,26 +127,43 @@ impl PackageThread {
                     Ok(event) => self.happened(&event),
                     Err(_) => return,
                 },
+                recv(changed) -> told => if told.is_err() {
+                    self.found.unwatch(&self.host);
+                },
                 default(wait) => {}
             }
             for judged in self.plugins.trials.due() {
                 self.judged(judged);
             }
+            if self.found.is_due() {
+                self.with_found(FoundPackages::look_if_due);
+            }
         }
     }
 
     fn serve(&mut self, mut request: DelegatedRequest) {
+        if request.method == METHOD_RESTART {
+            return self.restart(request);
+        }
         let answer = self.answer(&mut request);
         request.reply.answer(answer);
     }
 
     fn answer(&mut self, request: &mut DelegatedRequest) -> AdminAnswer {
-        let PackageThread { host, set, plain, plugins } = self;
+        let is_rescan = request.method == METHOD_RESCAN;
+        if is_rescan || request.method == METHOD_PACKAGES {
+            let NoParams {} = params(request)?;
+            if is_rescan {
+                self.with_found(FoundPackages::look_anew);
+            }
+            let unsettled = !self.found.is_settled();
+            let Some(set) = self.set.get(false)? else { return reply(&PackageList::default()) };
+            let list = set.statuses().map_err(|error| refusal(&error))?;
+            return reply(&PackageList { unsettled, ..list });
+        }
+        let PackageThread { host, set, plain, plugins, .. } = self;
         let Some(set) = set.get(request.method == METHOD_INSTALL)? else {
-            return match &*request.method {
-                METHOD_PACKAGES => reply(&PackageList::default()),
-                _ => Err(ErrorObject::new(ErrorCode::UnknownPlugin, "no package is installed")),
-            };
+            return Err(ErrorObject::new(ErrorCode::UnknownPlugin, "no package is installed"));
         };
         let mut apply = |id: &PluginId| {
             plugins
@@ -128,10 +171,50 @@ impl PackageThread {
                 .unwrap_or_else(|why| format!("its plugin does not run: {why}"))
         };
         let mut changes = Changes { set, host, apply: &mut apply };
-        changes.serve(request).unwrap_or_else(|| {
+        let answer = changes.serve(request).unwrap_or_else(|| {
             let text = format!("{} is not served by this daemon", request.method);
             Err(ErrorObject::new(ErrorCode::MethodNotFound, text))
-        })
+        });
+        // Who wins an id may have changed.
+        self.with_found(FoundPackages::decide_anew);
+        answer
+    }
+
+    /// Takes what has changed of a package, and restarts its plugin. Its restart is waited for on a thread of its own.
+    fn restart(&mut self, request: DelegatedRequest) {
+        let taken = params::<ActParams>(&request).and_then(|ActParams { plugin_id, timeout_ms }| {
+            let plugin = self.host.plugin(&plugin_id).map_err(host_error)?;
+            let before = plugin.status().map_err(host_error)?;
+            let mut taken = Ok(());
+            self.with_found(|found, host, set, apply| taken = found.take_asked(host, set, &plugin_id, apply));
+            taken.map_err(|why| {
+                let text = format!(
+                    "{plugin_id} is not restarted, as what changed on disk cannot be taken: {why}; stop and start run the \
+                     version that was imported"
+                );
+                ErrorObject::new(ErrorCode::InvalidParams, text)
+            })?;
+            if before.desired == Desired::Down {
+                plugin.restart().map_err(host_error)?;
+            }
+            let timeout = Duration::from_millis(timeout_ms.unwrap_or(DEADLINE_MS_DEFAULT).min(DEADLINE_MS_MAX));
+            Ok((plugin, before.generation, timeout))
+        });
+        let reply_to = request.reply;
+        match taken {
+            Err(error) => reply_to.answer(Err(error)),
+            Ok((plugin, before, timeout)) => {
+                let wait = move || {
+                    let status = match timeout.is_zero() {
+                        true => plugin.status(),
+                        false => plugin.wait_routable(before, timeout),
+                    };
+                    reply_to.answer(status.map_err(host_error).and_then(|status| reply(&status)));
+                };
+                // Without a thread the dropped reply answers that it is not known what came of it.
+                let _ = crate::threads::builder("packages-restart").spawn(wait);
+            }
+        }
     }
 
     fn happened(&mut self, event: &LifecycleEvent) {
@@ -272,10 +355,9 @@ impl PackagePlugins {
         set: &PackageSet,
         id: &PluginId,
     ) -> ChangeResult<Option<(VersionKey, PluginConfig, bool)>> {
-        let Some(stored) = set.active_package(id, &mut |_, _| goes_on(host))? else { return Ok(None) };
-        let config = set.store().launch_config(&stored)?;
-        let is_auto = config.start == StartMode::Auto;
-        Ok(Some((stored.key, config, is_auto)))
+        let Some(key) = set.store().active(id)? else { return Ok(None) };
+        let launch = set.launch(id, &mut |_, _| goes_on(host))?;
+        Ok(Some((key, launch.config, launch.autostart)))
     }
 
     /// Has the host run a plugin as this says, from its next launch on; a plugin that is up is launched anew. `trial` says what the

@@ -4,17 +4,10 @@ use super::answers::refusal;
 use crate::host::PluginId;
 use crate::package::set::PackageSet;
 use crate::package::store::{PackageOrigin, StoredPackage};
+use rpc_plugin_wire::ErrorObject;
 use rpc_plugin_wire::admin_install::{PackageReply, StoredVersion};
-use rpc_plugin_wire::admin_packages::{PackageList, PackageSource, PackageState, PackageStatus};
-use rpc_plugin_wire::{ErrorCode, ErrorObject};
+use rpc_plugin_wire::admin_packages::{PackageSource, PackageState, PackageStatus};
 use std::ops::ControlFlow;
-
-/// All packages that are installed.
-pub(super) fn packages(set: &PackageSet) -> Result<PackageList, ErrorObject> {
-    let ids = set.store().ids().map_err(|error| internal(error.to_string()))?;
-    let packages = ids.iter().map(|id| status(set, id).0).collect();
-    Ok(PackageList { packages, ..PackageList::default() })
-}
 
 /// All that is known of one.
 pub(super) fn package(set: &PackageSet, id: &PluginId) -> Result<PackageReply, ErrorObject> {
@@ -31,10 +24,6 @@ pub(super) fn package(set: &PackageSet, id: &PluginId) -> Result<PackageReply, E
         data: Some(details.data.to_string_lossy().into_owned()),
         note: details.note,
     })
-}
-
-fn internal(text: String) -> ErrorObject {
-    ErrorObject::new(ErrorCode::InternalError, text)
 }
 
 /// What holds of a package that is stored, and its active version if that may run.

@@ -11,12 +11,13 @@ use crate::package::catalogue::{Acceptance, Candidate, FoundIn, Invalid, decide}
 use crate::package::debounce::Due;
 use crate::package::digest::Digest;
 use crate::package::layers::Layers;
-use crate::package::manifest::{Manifest, StartMode};
-use crate::package::publisher::Publisher;
+use crate::package::manifest::Manifest;
+use crate::package::publisher::{Publisher, VerifyMode};
 use crate::package::scan::{Depth, FoundFolder, open_package};
 use crate::package::shown_path;
 use crate::package::store::{PackageOrigin, Progress, Record, StoreError};
 use crate::package::version::Version;
+use crate::state::start_mode::StartMode;
 use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin_packages::{ChangedFile, PackageList, PackageSource, PackageState, PackageStatus};
 use std::collections::BTreeMap;
@@ -117,7 +118,7 @@ impl PackageSet {
                 FoundIn::Store => true,
                 FoundIn::Folder(path) => is_active || self.fault_of(path).is_none(),
             };
-            if may_come && !self.store.record(&id)?.is_disabled {
+            if may_come {
                 ids.push(id);
             }
         }
@@ -190,7 +191,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// It is not what was imported, is not taken any more for who published it, or its settings contradict each other.
-    pub fn launch(&mut self, id: &PluginId, progress: Progress<'_>) -> ChangeResult<PackageLaunch> {
+    pub fn launch(&self, id: &PluginId, progress: Progress<'_>) -> ChangeResult<PackageLaunch> {
         let record = self.store.record(id)?;
         let key =
             self.store.active(id)?.ok_or_else(|| Box::new(ChangeError::NoneActive { id: id.clone() }))?;
@@ -208,8 +209,7 @@ impl PackageSet {
         if let Err(errors) = config.check() {
             return refused(ChangeError::Settings { id: id.clone(), errors });
         }
-        let autostart = overrides.and_then(|overrides| overrides.autostart);
-        let autostart = autostart.unwrap_or(manifest.start == StartMode::Auto) && !record.is_disabled;
+        let autostart = config.start == StartMode::Auto && !record.is_disabled;
         Ok(PackageLaunch { config, autostart })
     }
 
@@ -272,17 +272,17 @@ impl PackageSet {
             folder: None,
             state,
             publisher: record.publisher.as_ref().map(Publisher::shown),
-            verified: Some(self.verified(&record)),
+            verified: Some(PackageSet::verified(&record)),
             reason: record.note,
             changed: Vec::new(),
         })
     }
 
     /// What was verified of a package, and whom it protects against.
-    fn verified(&self, record: &Record) -> String {
+    fn verified(record: &Record) -> String {
         match &record.publisher {
-            Some(Publisher::Key(_)) => "signature and checksums".to_owned(),
-            _ => format!("checksums, {}", crate::package::publisher::VerifyMode::Checksums.protects()),
+            Some(Publisher::Key(_)) => VerifyMode::Signature.to_string(),
+            _ => format!("{}, which protect against accidents, not attackers", VerifyMode::Checksums),
         }
     }
 

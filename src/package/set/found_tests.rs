@@ -214,7 +214,9 @@ fn it_is_launched_with_the_layers_around_its_manifest() {
             working_folder: None,
             interfaces: BTreeMap::new(),
             may_call: MayCall::default(),
-            autostart: Some(false),
+            start: Some(crate::state::start_mode::StartMode::Manual),
+            after: Vec::new(),
+            idle_stop: None,
         });
     });
     case.write("kv", "1.0.0");
@@ -228,7 +230,7 @@ fn it_is_launched_with_the_layers_around_its_manifest() {
     options.overrides[0].settings = NamedSettings::new(&policy, ["heartbeat_timeout"]);
     let Case { root, set } = case;
     drop(set);
-    let mut case = Case { set: PackageSet::open(options).unwrap(), root };
+    let case = Case { set: PackageSet::open(options).unwrap(), root };
     let error = case.set.launch(&kv(), &mut on()).unwrap_err().to_string();
     assert!(
         error.contains("kv cannot be launched with its settings") && error.contains("heartbeat_timeout"),
