@@ -2,6 +2,7 @@
 
 use super::client::{AdminClient, Answer, RequestExtras};
 use super::exit::{Exit, Failure};
+use super::many::{self, PluginOutcome};
 use super::out::Out;
 use super::{Invocation, methods, show, table};
 use crate::cli::text::{self, Style, shorten};
@@ -16,7 +17,9 @@ use rpc_plugin_wire::limits::FRAME_BYTES_MAX_RANGE;
 use rpc_plugin_wire::message::params_from;
 use rpc_plugin_wire::{ErrorCode, PluginId};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
@@ -220,18 +223,55 @@ impl Invocation<'_> {
 
     /// Start, stop and restart.
     pub(super) fn act(&self, out: &mut Out<'_>, method: &str) -> Result<(), Failure> {
+        if let Some(ids) = self.chosen()? {
+            let mut ask = |id: &PluginId, timeout| self.ask_to_act(method, id.clone(), timeout);
+            let outcomes = many::act_on(method, &ids, self.timeout, &mut ask);
+            return print_outcomes(out, method, &outcomes);
+        }
         let plugin_id = match self.args.is_set(table::ID) || method != admin::METHOD_RESTART {
             true => self.plugin_id()?,
             false => self.only_plugin()?,
         };
-        let timeout_ms = Some(self.timeout_ms());
-        let result = if method == admin::METHOD_STOP {
-            let with_dependents = self.args.is_set(table::WITH_DEPENDENTS);
-            self.ask(method, &StopParams { plugin_id, timeout_ms, with_dependents }, Deadline::Daemons)?
-        } else {
-            self.ask(method, &ActParams { plugin_id, timeout_ms }, Deadline::Daemons)?
+        let result = self.ask_to_act(method, plugin_id, self.timeout)?;
+        print_result(out, method, &result)
+    }
+
+    /// Has a plugin started, stopped or restarted, and waits for it so long.
+    fn ask_to_act(
+        &self,
+        method: &str,
+        plugin_id: PluginId,
+        timeout: Duration,
+    ) -> Result<Box<RawValue>, Failure> {
+        let timeout_ms = Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        if method != admin::METHOD_STOP {
+            return self.ask(method, &ActParams { plugin_id, timeout_ms }, Deadline::Daemons);
+        }
+        // Whoever stops all stops those too that are started after another.
+        let with_dependents = self.args.is_set(table::WITH_DEPENDENTS) || self.args.is_set(table::ALL);
+        self.ask(method, &StopParams { plugin_id, timeout_ms, with_dependents }, Deadline::Daemons)
+    }
+
+    /// The plugins that a pattern or `--all` chooses, ordered by id. `None`: the command line names one, or none.
+    fn chosen(&self) -> Result<Option<Vec<PluginId>>, Failure> {
+        let pattern = match self.args.text(table::ID)? {
+            _ if self.args.is_set(table::ALL) => "*",
+            Some(text) if many::is_pattern(text) => text,
+            _ => return Ok(None),
         };
-        print_state(out, method, &result)
+        if !many::is_sound(pattern) {
+            let allowed = "a pattern of ids has letters, digits, '.', '_', '-', and '*' and '?' for others";
+            return Err(self.args.wrong(table::ID, pattern, allowed).into());
+        }
+        let answer = self.ask(admin::METHOD_PLUGINS, &(), Deadline::Daemons)?;
+        let list: PluginList = read(admin::METHOD_PLUGINS, &answer)?;
+        let ids = list.plugins.into_iter().map(|plugin| plugin.plugin_id);
+        let chosen: Vec<PluginId> = ids.filter(|id| many::matches(pattern, id.as_str())).collect();
+        if chosen.is_empty() {
+            let failure = Failure::new(Exit::UnknownPlugin, format!("no plugin's id matches {pattern}"));
+            return Err(failure.hint("'rpcpluginctl plugins' lists the plugins"));
+        }
+        Ok(Some(chosen))
     }
 
     pub(super) fn wait(&self, out: &mut Out<'_>) -> Result<(), Failure> {
@@ -240,7 +280,7 @@ impl Invocation<'_> {
         let plugin_id = self.plugin_id()?;
         let params = WaitParams { plugin_id, state, timeout_ms: Some(self.timeout_ms()) };
         let result = self.ask(admin::METHOD_WAIT, &params, Deadline::Daemons)?;
-        print_state(out, admin::METHOD_WAIT, &result)
+        print_result(out, admin::METHOD_WAIT, &result)
     }
 
     pub(super) fn call(&self, out: &mut Out<'_>, stdin: &mut dyn Read) -> Result<(), Failure> {
@@ -356,12 +396,16 @@ pub(super) fn read<'a, R: Deserialize<'a>>(method: &str, result: &'a RawValue) -
     })
 }
 
-/// Where a plugin is after an action.
-fn print_state(out: &mut Out<'_>, method: &str, result: &RawValue) -> Result<(), Failure> {
+/// Where a plugin is after an action, as text or as it came.
+fn print_result(out: &mut Out<'_>, method: &str, result: &RawValue) -> Result<(), Failure> {
     if out.json {
         return out.document(result);
     }
-    let plugin: PluginStatus = read(method, result)?;
+    print_state(out, &read(method, result)?)
+}
+
+/// Where a plugin is, as one line.
+fn print_state(out: &mut Out<'_>, plugin: &PluginStatus) -> Result<(), Failure> {
     let mut rest = String::new();
     plugin.generation.iter().for_each(|generation| rest.push_str(&format!(", generation {generation}")));
     plugin.pid.iter().for_each(|pid| rest.push_str(&format!(", pid {pid}")));
@@ -372,4 +416,37 @@ fn print_state(out: &mut Out<'_>, method: &str, result: &RawValue) -> Result<(),
         (plugin.shown_state().as_str(), style),
         (&rest, Style::Plain),
     ])
+}
+
+/// What came of several plugins, a line each. Fails as the first of them, by id, that failed.
+fn print_outcomes(
+    out: &mut Out<'_>,
+    method: &str,
+    outcomes: &BTreeMap<PluginId, PluginOutcome>,
+) -> Result<(), Failure> {
+    if out.json {
+        let plugins = outcomes.iter().map(|(id, outcome)| match outcome {
+            Ok(status) => json!({"plugin_id": id, "status": status}),
+            Err(failure) => json!({
+                "plugin_id": id,
+                "error": {"name": failure.name, "message": failure.message, "exit_code": failure.exit.code()},
+            }),
+        });
+        out.value(&json!({"plugins": plugins.collect::<Vec<_>>()}))?;
+    } else {
+        for (id, outcome) in outcomes {
+            match outcome {
+                Ok(status) => print_state(out, &read(method, status)?)?,
+                Err(failure) => out.line(&[
+                    (id.as_str(), Style::Plain),
+                    (": ", Style::Plain),
+                    (&failure.message, Style::Bad),
+                ])?,
+            }
+        }
+    }
+    let failures: Vec<&Failure> = outcomes.values().filter_map(|outcome| outcome.as_ref().err()).collect();
+    let Some(first) = failures.first() else { return Ok(()) };
+    let message = format!("{} of {} failed", failures.len(), text::count(outcomes.len() as u64, "plugin"));
+    Err(Failure::new(first.exit, message))
 }

@@ -17,6 +17,7 @@ mod install;
 #[cfg(feature = "package")]
 mod installed;
 mod logs;
+mod many;
 mod methods;
 mod out;
 #[cfg(feature = "package")]

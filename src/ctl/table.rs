@@ -45,6 +45,8 @@ pub(super) const ADMIN_SOCKET_VARIABLE: &str = "RPC_PLUGIN_SYSTEM_ADMIN_SOCKET";
 /// The flags of `call` that name files.
 pub(super) const INPUT: &str = "input";
 pub(super) const OUTPUT: &str = "output";
+/// The flag of `start`, `stop` and `restart` that stands for every plugin.
+pub(super) const ALL: &str = "all";
 /// The flag of `stop` that takes those along that need the plugin.
 pub(super) const WITH_DEPENDENTS: &str = "with-dependents";
 /// The flag of `shutdown` that does without waiting.
@@ -56,6 +58,12 @@ const ID_ARGUMENT: Positional =
 const ONE: &[Positional] = &[ID_ARGUMENT];
 const ONE_OR_ALL: &[Positional] =
     &[Positional { required: false, help: "The plugin; without it, every plugin", ..ID_ARGUMENT }];
+
+const ALL_FLAG: Flag = Flag::switch(ALL, "In place of ID: every plugin").replaces(ID);
+const SOME: &[Positional] = &[Positional {
+    help: "The plugin; or a pattern of ids, in which '*' and '?' stand for others",
+    ..ID_ARGUMENT
+}];
 
 /// A command with no argument of its own.
 const fn plain(name: &'static str, summary: &'static str) -> Command {
@@ -437,13 +445,20 @@ const COMMANDS: &[Command] = &[
     Command {
         positionals: &[Positional {
             required: false,
-            help: "The plugin; may be left out when the daemon has only one",
+            help: "The plugin, or a pattern of ids; may be left out when the daemon has only one",
             ..ID_ARGUMENT
         }],
-        examples: &[Example {
-            line: "rpcpluginctl restart echo --timeout 10s",
-            what: "Wait at most ten seconds until the new generation is healthy",
-        }],
+        flags: &[ALL_FLAG, ID_FLAG],
+        examples: &[
+            Example {
+                line: "rpcpluginctl restart echo --timeout 10s",
+                what: "Wait at most ten seconds until the new generation is healthy",
+            },
+            Example {
+                line: "rpcpluginctl restart 'kv-*'",
+                what: "Restart each plugin whose id begins so, one after the other",
+            },
+        ],
         ..about_one(
             "restart",
             "Replace a plugin's process with a new generation and wait until it is healthy",
@@ -473,10 +488,16 @@ const COMMANDS: &[Command] = &[
                   that it is ending, and why.",
         ..plain("shutdown", "Stop the daemon and all its plugins")
     },
-    about_one("start", "Start a plugin that is stopped or failed, and wait until it is healthy", WAITS_UP),
+    Command {
+        positionals: SOME,
+        flags: &[ALL_FLAG, ID_FLAG],
+        ..about_one("start", "Start a plugin that is stopped or failed, and wait until it is healthy", WAITS_UP)
+    },
     plain("status", "Show the daemon's status"),
     Command {
+        positionals: SOME,
         flags: &[
+            ALL_FLAG,
             ID_FLAG,
             Flag::switch(
                 WITH_DEPENDENTS,
@@ -488,7 +509,8 @@ const COMMANDS: &[Command] = &[
             "Stop a plugin and wait until its process has ended",
             "Is refused while plugins run that are started after it ('after' in the configuration). It stays stopped until it is \
              started again or the daemon is; no call starts it meanwhile, also where it is started on demand. With --timeout 0 \
-             it prints the state at once and does not wait.",
+             it prints the state at once and does not wait. Of several plugins, by a pattern or --all, each has a line, and \
+             the exit code is that of the first, by id, that failed; --all includes --with-dependents.",
         )
     },
     plain("version", "Print the version of this program and of its protocol"),
@@ -516,7 +538,8 @@ const COMMANDS: &[Command] = &[
 ];
 
 const WAITS_UP: &str = "With --timeout 0 it prints the state at once and does not wait. Otherwise it ends at once, with the \
-                        cause, when the plugin is failed, and waits while it is being tried again.";
+                        cause, when the plugin is failed, and waits while it is being tried again. Of several plugins, by \
+                        a pattern or --all, each has a line, and the exit code is that of the first, by id, that failed.";
 
 /// How many events `logs` prints unless told otherwise.
 pub(super) const LIMIT_DEFAULT: &str = "50";
@@ -572,29 +595,5 @@ pub static PROGRAM: Program = Program {
 };
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::testing;
-    use rpc_plugin_wire::admin::DEADLINE_MS_DEFAULT;
-    use rpc_plugin_wire::life::PluginState;
-
-    #[test]
-    fn the_table_is_sound() {
-        assert_eq!(PROGRAM.problems(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_the_help_repeats_from_elsewhere_is_right() {
-        let wait = PROGRAM.help(PROGRAM.command("wait")).split_whitespace().collect::<Vec<_>>().join(" ");
-        let names: Vec<&str> = PluginState::ALL.iter().map(|state| state.as_str()).collect();
-        let (last, others) = names.split_last().unwrap();
-        assert!(wait.contains(&format!("{} or {last}", others.join(", "))), "{wait}");
-        let default = humantime::parse_duration(TIMEOUT_DEFAULT).unwrap();
-        assert_eq!(default.as_millis(), u128::from(DEADLINE_MS_DEFAULT));
-    }
-
-    #[test]
-    fn the_manual_is_made_from_the_table() {
-        testing::hold_page("docs/rpcpluginctl.md", &PROGRAM.manual(), "ctl::table");
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

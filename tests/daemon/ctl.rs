@@ -69,6 +69,46 @@ fn every_command_that_looks_shows_the_living_daemon() {
 }
 
 #[test]
+fn several_plugins_are_chosen_by_a_pattern_or_all_and_each_has_a_line() {
+    let world = World::new();
+    let path = world.path().join("config.json");
+    let echo = world.program("echo");
+    let plugins = json!({"plugins": {
+        "db": {"executable": echo, "start": "manual"}, "kv-1": {"executable": echo, "start": "manual", "after": ["db"]},
+        "kv-2": {"executable": echo, "start": "manual", "after": ["kv-1"]},
+        "broken": {"executable": "/does/not/exist", "start": "manual"},
+    }});
+    std::fs::write(&path, plugins.to_string()).unwrap();
+    let daemon = Daemon::start(&world, &["--config", path.to_str().unwrap()]);
+    let lines = |words: &[&str]| -> (i32, Vec<String>) {
+        let ran = daemon.ctl(words);
+        let first = |line: &str| line.split([',', ' ']).take(2).collect::<Vec<_>>().join(" ");
+        (ran.code, ran.stdout.lines().map(first).collect())
+    };
+    // Those that wait for one another come up together, whatever their order; the exit code is that of the one that fails.
+    let (code, up) = lines(&["start", "--all"]);
+    assert_eq!(code, 5);
+    assert_eq!(up, ["broken: unavailable", "db: healthy", "kv-1: healthy", "kv-2: healthy"]);
+    let list = daemon.json(&["restart", "kv-?"]);
+    assert_eq!(list["plugins"][1]["status"]["generation"], 2, "{list}");
+
+    let refused = daemon.ctl(&["stop", "db"]);
+    assert_eq!(refused.code, 5);
+    assert!(refused.stderr.contains("run: kv-1; stop them first"), "{refused:?}");
+    assert_eq!(lines(&["stop", "kv-*"]), (0, vec!["kv-1: stopped".to_owned(), "kv-2: stopped".to_owned()]));
+    assert_eq!(lines(&["start", "*[bv]*"]).0, 2, "that is no pattern of ids");
+    assert_eq!(lines(&["start", "x*"]), (4, vec![]));
+    assert_eq!(lines(&["start", "kv-*"]).0, 0);
+    let stopped = daemon.ctl(&["stop", "db", "--with-dependents"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    assert_eq!(daemon.json(&["plugin", "kv-2"])["state"], "stopped");
+    let waiting = daemon.json(&["start", "kv-2", "--timeout", "0"]);
+    assert_eq!((&waiting["state"], &waiting["waits_for"]), (&json!("starting"), &json!(["kv-1"])));
+    let text = daemon.ctl(&["plugin", "kv-2"]).stdout;
+    assert!(text.contains("waiting") && text.contains("waits for kv-1, which is stopped"), "{text}");
+}
+
+#[test]
 fn every_command_that_acts_waits_until_it_is_done() {
     let world = World::new();
     let mut daemon = daemon(&world);
