@@ -2,7 +2,7 @@
 //!
 //! What always holds: at most one preparation of a plugin is under way or waits; one that hangs has a thread to itself.
 
-use super::confinement::{self, filter_of};
+use super::confinement;
 use super::hub::Hub;
 use super::loop_commands::{LaunchReport, LoopCommand};
 use super::runtime_folder::{AdminFiles, look_after};
@@ -74,11 +74,10 @@ fn executes<'a>(config: &'a PluginConfig, cache: &'a DigestCache) -> Executes<'a
     Executes { path: &config.executable, working_folder: &config.working_folder, digest, cache }
 }
 
-/// What there is to tell of a program with file capabilities, whoever this host runs as: prctl(2) makes no exception. One that
-/// is confined gets none of them.
+/// What there is to tell of a program with file capabilities, whoever this host runs as, and confined or not: prctl(2) makes no
+/// exception.
 fn capabilities_of(config: &PluginConfig, launch: &PreparedLaunch) -> Option<Note> {
-    let is_given_them = filter_of(config.policy.confine).is_none();
-    launch.executable.as_ref().filter(|executable| is_given_them && executable.has_capabilities())?;
+    launch.executable.as_ref().filter(|executable| executable.has_capabilities())?;
     let text = "its executable, or the interpreter of that, has file capabilities (capabilities(7)), so the kernel clears its \
                 parent-death signal (prctl(2)): it may outlive a host that is killed";
     let mut note = Note::new(EventKind::ExecutableHasCapabilities, text);

@@ -536,9 +536,11 @@ fn a_program_with_file_capabilities_is_told_of_once_a_generation() {
     if !set.is_ok_and(|set| set.status.success()) {
         return eprintln!("skipped: this user, or file system, cannot give files capabilities");
     }
-    // One that is confined is not given them.
-    let confined = add(&host, "confined", &path);
+    // Also where it is confined, and is given none of them.
+    let confined =
+        add_as(&host, "confined", &path, once().with(|policy| policy.confine = Confine::default()));
     confined.start().unwrap();
+    next_event(&events, EventKind::ExecutableHasCapabilities);
     confined.wait_routable(None, SOON).unwrap();
     let plugin = add_as(&host, "capable", &path, once().with(|policy| policy.confine = Confine::Off));
     for generation in 1..=2 {

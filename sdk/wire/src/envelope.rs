@@ -13,6 +13,7 @@ use crate::error::ErrorObject;
 use crate::limits::STREAMS_MAX;
 use crate::message_error::MessageError;
 use crate::request_id::RequestId;
+use crate::scalar::Scalar;
 use crate::words::in_words;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -160,6 +161,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
         let mut envelope = Envelope::default();
         let (mut jsonrpc, mut method, mut error) = (None, None, None);
+        let (mut deadline_ms, mut fds, mut progress) = (None, None, None);
         while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
             match &*key {
                 "jsonrpc" => self.once::<_, Text<'de>>(&mut jsonrpc, "jsonrpc", &mut map)?,
@@ -168,10 +170,10 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
                 "params" => self.once(&mut envelope.params, "params", &mut map)?,
                 "result" => self.once(&mut envelope.result, "result", &mut map)?,
                 "error" => self.once::<_, Object<ErrorObject>>(&mut error, "error", &mut map)?,
-                "deadline_ms" => self.once(&mut envelope.deadline_ms, "deadline_ms", &mut map)?,
-                "fds" => self.once(&mut envelope.fds, "fds", &mut map)?,
+                "deadline_ms" => self.once::<_, Scalar<u64>>(&mut deadline_ms, "deadline_ms", &mut map)?,
+                "fds" => self.once::<_, Scalar<u8>>(&mut fds, "fds", &mut map)?,
                 "chain" => self.once(&mut envelope.chain, "chain", &mut map)?,
-                "progress" => self.once(&mut envelope.progress, "progress", &mut map)?,
+                "progress" => self.once::<_, Scalar<bool>>(&mut progress, "progress", &mut map)?,
                 "streams" => self.once(&mut envelope.streams, "streams", &mut map)?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -181,6 +183,9 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
         envelope.jsonrpc = jsonrpc.map(|Text(text)| text);
         envelope.method = method.map(|Text(text)| text);
         envelope.error = error.map(|Object(error)| error);
+        envelope.deadline_ms = deadline_ms.map(|Scalar(number)| number);
+        envelope.fds = fds.map(|Scalar(number)| number);
+        envelope.progress = progress.map(|Scalar(truth)| truth);
         Ok(envelope)
     }
 }

@@ -46,6 +46,7 @@ pub mod phrase;
 mod plugin_state;
 mod request_id;
 pub mod retry_limits;
+mod scalar;
 mod services;
 pub mod stream;
 pub mod suggest;

@@ -27,6 +27,7 @@ const NOT_CORE: &[(&str, &str)] = &[
     ("sdk/wire/src/suggest.rs", "names that were probably meant"),
     ("sdk/wire/src/health_status.rs", "names of what plugins say of themselves"),
     ("sdk/wire/src/memory.rs", "asks whether there is memory: without it a call ends, it does not go astray"),
+    ("sdk/wire/src/scalar.rs", "how much of a wrong value is quoted"),
     ("sdk/wire/src/informational.rs", "members that are only shown"),
     ("sdk/wire/src/objects.rs", "lets derived readers of members use what the envelope has"),
     ("sdk/wire/src/phrase.rs", "parts of sentences for people"),
