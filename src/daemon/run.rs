@@ -17,11 +17,12 @@ use super::stderr_events::{self, StderrEvents};
 use super::{by_hand, check, demo, echo, original, signals};
 use crate::cli::text::{count, escape_json};
 use crate::cli::{Args, Ask};
-use crate::host::{EventKind, Host, HostError, Level, SinkTarget};
+use crate::host::{EventKind, Host, HostError, Level, PluginId, SinkTarget};
 use crate::sys::limits::{bound_allocator, raise_descriptor_limit};
 use crate::sys::process::keep_exit_statuses;
 use rpc_plugin_wire::limits::PROTOCOL_VERSION;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -115,8 +116,13 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
     let host = builder.start()?;
     let ran = run(&host, signals, args, &config, || {
         #[cfg(feature = "package")]
-        packages.start(&host)?;
-        Ok(())
+        let ready = packages.make_thread(&host)?;
+        Ok(move || {
+            #[cfg(feature = "package")]
+            return ready.begin();
+            #[cfg(not(feature = "package"))]
+            BTreeSet::new()
+        })
     });
     // However that ended: the plugins end before the daemon does.
     host.shutdown();
@@ -133,28 +139,33 @@ fn serve(args: &Args) -> Result<ExitCode, DaemonError> {
 
 /// A thread that begins once the daemon has said that it has started, and ends with the host.
 struct SayingThread {
-    /// Dropped where it may begin.
-    begin: Sender<()>,
+    /// Sent to where it may begin, with the packages that were started. Dropped before, it ends without a word.
+    begin: Sender<BTreeSet<PluginId>>,
     /// Hung up when it has ended.
     ended: Receiver<()>,
 }
 
 impl SayingThread {
-    fn new(name: &'static str, say: impl FnOnce() + Send + 'static) -> Result<SayingThread, DaemonError> {
-        let (begin, has_begun) = channel::<()>();
+    fn new(
+        name: &'static str,
+        say: impl FnOnce(BTreeSet<PluginId>) + Send + 'static,
+    ) -> Result<SayingThread, DaemonError> {
+        let (begin, has_begun) = channel();
         let (ends, ended) = channel::<()>();
         let body = move || {
             // Also where it panics, which is reported then.
             let _ends = ends;
-            let _ = has_begun.recv();
-            say();
+            if let Ok(packages) = has_begun.recv() {
+                say(packages);
+            }
         };
         crate::threads::builder(name).spawn(body).map_err(no_thread)?;
         Ok(SayingThread { begin, ended })
     }
 
-    fn begin(self) -> Receiver<()> {
-        drop(self.begin);
+    fn begin(self, packages: BTreeSet<PluginId>) -> Receiver<()> {
+        // Nobody is left to be told that it has ended.
+        let _ = self.begin.send(packages);
         self.ended
     }
 }
@@ -164,13 +175,14 @@ fn no_thread(error: std::io::Error) -> DaemonError {
 }
 
 /// Adds and starts the plugins, says that it has started, and acts on signals until the host has ended. Every thread is made
-/// before it says so.
-fn run(
+/// before a plugin is started. `make_packages` makes that of packages; what it gives has those run that are stored, and says
+/// which ones were started.
+fn run<P: FnOnce() -> BTreeSet<PluginId>>(
     host: &Host,
     signals: signals::Watch,
     args: &Args,
     config: &Config,
-    start_packages: impl FnOnce() -> Result<(), DaemonError>,
+    make_packages: impl FnOnce() -> Result<P, DaemonError>,
 ) -> Result<(), DaemonError> {
     let required = required(args)?;
     let json = args.is_set(JSON);
@@ -178,17 +190,18 @@ fn run(
     let unhealthy = Arc::new(OnceLock::new());
     let threads =
         [tell_events(host, args, config)?, look_after_round(host, json, required, config, &unhealthy)?];
+    let start_packages = make_packages()?;
     for plugin in &config.plugins {
         let handle = host.add(plugin.config.clone())?;
         if plugin.starts_with_daemon() {
             handle.start()?;
         }
     }
-    start_packages()?;
+    let packages = start_packages();
     host.release_admin_socket()?;
     let plugins = count(config.plugins.len() as u64, "plugin");
     say(&line(json, host, "started", &plugins, Value::Null))?;
-    let threads = threads.map(SayingThread::begin);
+    let threads = threads.map(|thread| thread.begin(packages.clone()));
     // Where standard output cannot be written to, it ends all the same.
     let tell = |what: &str| drop(say(&line(json, host, "ending", what, Value::Null)));
     signals.wait(host, &tell, &|| false)?;
@@ -215,7 +228,7 @@ fn tell_events(host: &Host, args: &Args, config: &Config) -> Result<SayingThread
     let events = host.subscribe_to(EVENTS_MAX + config.plugins.len(), wants)?;
     let id_chars_max = config.plugins.iter().map(|plugin| plugin.config.id.as_str().len()).max();
     let mut stderr_events = StderrEvents::new(id_chars_max.unwrap_or(0));
-    SayingThread::new("daemon-says", move || {
+    SayingThread::new("daemon-says", move |_| {
         for event in events {
             match by_hand::is_told(event.note.kind) {
                 true => by_hand::tell(&event, json),
@@ -238,10 +251,11 @@ fn look_after_round(
     let changes = host.subscribe_to(first_round::EVENTS_MAX, first_round::is_watched)?;
     let starts = config.plugins.iter().filter(|plugin| plugin.starts_with_daemon());
     let (by_hand, launched): (Vec<_>, Vec<_>) = starts.partition(|plugin| plugin.config.is_by_hand());
-    let (launched, by_hand) =
+    let (mut launched, by_hand): (BTreeSet<_>, _) =
         (launched.iter().map(|plugin| plugin.config.id.clone()).collect(), by_hand.len());
     let (host, unhealthy) = (host.clone(), Arc::clone(unhealthy));
-    SayingThread::new("daemon-round", move || {
+    SayingThread::new("daemon-round", move |packages| {
+        launched.extend(packages);
         let outcome = first_round::wait(&host, &changes, (&launched, by_hand), required);
         let Some(outcome) = outcome else { return };
         if required == Required::Nothing || outcome.all_healthy() {

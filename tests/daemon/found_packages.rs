@@ -17,14 +17,20 @@ fn file(path: &Path, content: &[u8], mode: u32) {
 
 /// Writes a package of the program `echo` into a folder.
 fn package(folder: &Path, id: &str, version: &str) -> Value {
+    package_with(folder, id, version, &[])
+}
+
+/// The same, with further members of its manifest.
+fn package_with(folder: &Path, id: &str, version: &str, more: &[(&str, Value)]) -> Value {
     fs::create_dir_all(folder).unwrap();
     fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
     let program = fs::read(built("echo")).unwrap();
     file(&folder.join("run"), &program, 0o755);
-    let manifest = json!({
+    let mut manifest = json!({
         "manifest": 1, "id": id, "version": version, "entrypoint": "run", "args": [version],
         "files": {"run": Digest::of(&program).to_string()},
     });
+    more.iter().for_each(|(member, value)| manifest[*member] = value.clone());
     file(&folder.join("plugin.json"), manifest.to_string().as_bytes(), 0o644);
     manifest
 }
@@ -37,9 +43,27 @@ fn plugins(world: &World) -> PathBuf {
 }
 
 fn start(world: &World) -> Daemon {
-    let flags = [("state-dir", "state"), ("plugins-dir", "plugins")];
-    let flags = flags.map(|(flag, name)| format!("--{flag}={}", world.path().join(name).display()));
-    Daemon::start(world, &[&flags[0], &flags[1]])
+    start_with(world, "show")
+}
+
+/// A daemon that does this where a package changes.
+fn start_with(world: &World, on_change: &str) -> Daemon {
+    let path = world.path().join("config.json");
+    let (state, plugins) = (world.path().join("state"), world.path().join("plugins"));
+    let config = json!({
+        "state_dir": state, "plugins_dirs": [plugins], "packages": {"on_change": on_change},
+    });
+    fs::write(&path, config.to_string()).unwrap();
+    Daemon::start(world, &[&format!("--config={}", path.display())])
+}
+
+/// Waits until a plugin that is imported first is in that state.
+fn wait_for(daemon: &Daemon, id: &str, state: &str) -> Value {
+    eventually("it is in that state", || {
+        let listed = daemon.json(&["plugins"]);
+        let plugins = listed["plugins"].as_array()?;
+        plugins.iter().find(|plugin| plugin["plugin_id"] == id && plugin["state"] == state).cloned()
+    })
 }
 
 fn packages(daemon: &Daemon) -> Vec<Value> {
@@ -58,18 +82,14 @@ fn a_package_runs_that_is_there_or_comes_and_what_changes_is_shown_until_a_resta
     let folder = plugins(&world);
     package(&folder.join("one"), "one", "1.0.0");
     let daemon = start(&world);
-    daemon.wait_for("one", "healthy");
+    wait_for(&daemon, "one", "healthy");
     let status = daemon.json(&["plugin", "one"]);
     let executable = Path::new(status["executable"].as_str().unwrap());
     assert!(executable.starts_with(world.path().join("state/store/one")), "{executable:?}");
     // One that comes later, under a name that is passed over until it is whole.
     package(&folder.join(".two"), "two", "1.0.0");
     fs::rename(folder.join(".two"), folder.join("two")).unwrap();
-    eventually("the one that came runs", || {
-        let listed = daemon.json(&["plugins"]);
-        listed["plugins"].as_array()?.iter().any(|plugin| plugin["plugin_id"] == "two").then_some(())
-    });
-    daemon.wait_for("two", "healthy");
+    wait_for(&daemon, "two", "healthy");
     // A new version is shown, and taken by a restart.
     package(&folder.join("one"), "one", "2.0.0");
     let changed = wait_state(&daemon, "changed");
@@ -99,7 +119,7 @@ fn a_thousand_renames_end_in_the_right_list() {
     let folder = plugins(&world);
     package(&folder.join("a0"), "kv", "1.0.0");
     let daemon = start(&world);
-    daemon.wait_for("kv", "healthy");
+    wait_for(&daemon, "kv", "healthy");
     for number in 0..1000 {
         fs::rename(folder.join(format!("a{number}")), folder.join(format!("a{}", number + 1))).unwrap();
     }
@@ -128,10 +148,7 @@ fn of_two_folders_neither_starts_and_what_is_copied_in_slowly_is_no_storm_of_err
     assert!(both.len() == 2 && both.iter().all(|package| package["state"] == "invalid"), "{both:?}");
     assert_eq!(daemon.json(&["plugins"])["plugins"], json!([]));
     fs::remove_dir_all(folder.join("two")).unwrap();
-    eventually("the other one runs", || {
-        let listed = daemon.json(&["plugins"]);
-        (listed["plugins"][0]["state"] == "healthy").then_some(())
-    });
+    wait_for(&daemon, "kv", "healthy");
     // The manifest comes first, and the file that it lists piece by piece.
     let slow = folder.join("slow");
     let manifest = package(&folder.join(".ready"), "slow", "1.0.0").to_string();
@@ -150,6 +167,73 @@ fn of_two_folders_neither_starts_and_what_is_copied_in_slowly_is_no_storm_of_err
             (is_settled && slow["state"] == expected).then_some(())
         });
     }
-    daemon.wait_for("slow", "healthy");
+    wait_for(&daemon, "slow", "healthy");
     assert!(daemon.records("slow").iter().all(|record| record.event != "package_invalid"));
+}
+
+/// The version that a plugin runs as.
+fn runs_as(daemon: &Daemon, id: &str, version: &str) {
+    eventually("it runs as that version", || {
+        let plugin = daemon.json(&["plugin", id]);
+        let is_it = plugin["executable"].as_str()?.contains(&format!("/{version}@"));
+        (is_it && plugin["state"] == "healthy" && plugin.get("reconfigured").is_none()).then_some(())
+    });
+}
+
+#[test]
+fn a_package_is_started_after_the_one_that_it_requires_and_an_unmet_requirement_names_both() {
+    let world = World::new();
+    let folder = plugins(&world);
+    // By their names the other one would be first.
+    let needs = |range: &str| [("requires", json!({"plugins": {"store": range}}))];
+    package_with(&folder.join("app"), "app", "1.0.0", &needs("^1"));
+    package(&folder.join("store"), "store", "1.2.0");
+    let daemon = start(&world);
+    wait_for(&daemon, "app", "healthy");
+    let first = |id: &str, event: &str| {
+        let records = daemon.records(id).into_iter();
+        records.filter(|record| record.event == event).map(|record| record.time).next().unwrap()
+    };
+    assert!(first("store", "package_activated") <= first("app", "package_activated"));
+    let refused = daemon.ctl(&["stop", "store"]);
+    assert!(refused.code != 0 && refused.stderr.contains("app"), "{}", refused.stderr);
+    let stopped = daemon.ctl(&["stop", "store", "--with-dependents"]);
+    assert_eq!(stopped.code, 0, "{}", stopped.stderr);
+    assert_eq!(daemon.ctl(&["start", "app", "--timeout", "0s"]).code, 0);
+    let waiting = daemon.json(&["plugin", "app"]);
+    assert_eq!(waiting["waits_for"], json!(["store"]), "{waiting}");
+    assert!(daemon.ctl(&["plugin", "app"]).stdout.contains("waiting"));
+    assert_eq!(daemon.ctl(&["start", "store"]).code, 0);
+    wait_for(&daemon, "app", "healthy");
+    // What it requires is not there, and comes later.
+    package_with(&folder.join("late"), "late", "1.0.0", &[("requires", json!({"plugins": {"base": "^2"}}))]);
+    let list = || packages(&daemon).into_iter().find(|package| package["plugin_id"] == "late");
+    let invalid = eventually("it is refused", || list().filter(|package| package["state"] == "invalid"));
+    let why = invalid["reason"].as_str().unwrap();
+    assert!(why.contains("late 1.0.0 requires base ^2, and no package base would be installed"), "{why}");
+    package(&folder.join("base"), "base", "2.0.0");
+    wait_for(&daemon, "late", "healthy");
+    // Both are there at the next start, in which they are counted.
+    drop(daemon);
+    let mut daemon = start(&world);
+    let ready = daemon.any_line();
+    assert!(ready.contains(": ready, 4 of 4 plugins healthy, "), "{ready}");
+}
+
+#[test]
+fn what_changes_is_taken_at_once_or_once_nobody_calls() {
+    let world = World::new();
+    let folder = plugins(&world);
+    package(&folder.join("one"), "one", "1.0.0");
+    let daemon = start_with(&world, "restart");
+    wait_for(&daemon, "one", "healthy");
+    package(&folder.join("one"), "one", "2.0.0");
+    runs_as(&daemon, "one", "2.0.0");
+    drop(daemon);
+    // Also what changed while no daemon ran.
+    package(&folder.join("one"), "one", "3.0.0");
+    let daemon = start_with(&world, "restart-when-idle");
+    runs_as(&daemon, "one", "3.0.0");
+    package(&folder.join("one"), "one", "4.0.0");
+    runs_as(&daemon, "one", "4.0.0");
 }

@@ -1,7 +1,7 @@
 //! What a daemon takes of memory and address space: it gives back what it does not use, and lives with little.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::fixtures::daemon::{Daemon, QUICK, Raw, command};
+use crate::fixtures::daemon::{Daemon, QUICK, Raw, command, records, run};
 use crate::fixtures::world::{World, eventually};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -62,8 +62,12 @@ fn memory_is_given_back_after_many_clients_made_large_calls() {
 
 /// A shell limits its address space, and becomes the daemon.
 fn within(mib: usize, daemon: &Command) -> Command {
+    within_kib(mib * 1024, daemon)
+}
+
+fn within_kib(kib: usize, daemon: &Command) -> Command {
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", &format!("ulimit -v {} && exec \"$0\" \"$@\"", mib * 1024)]).arg(daemon.get_program());
+    shell.args(["-c", &format!("ulimit -v {kib} && exec \"$0\" \"$@\"")]).arg(daemon.get_program());
     shell.args(daemon.get_args()).env_clear();
     for (key, value) in daemon.get_envs() {
         match value {
@@ -122,4 +126,28 @@ fn a_daemon_with_twenty_plugins_lives_within_32_mib_of_address_space_whatever_it
         daemon.wait_for(&format!("p{n}"), "healthy");
         assert!(call(&mut client, n, 10).get("result").is_some(), "{n}");
     }
+}
+
+/// Each thread takes half a MiB of address space: by these steps each of them is the one that cannot be made.
+#[test]
+fn a_daemon_whose_threads_cannot_be_made_starts_no_plugin_and_says_nothing_of_any() {
+    let mut refused = 0;
+    for kib in (16 * 1024..64 * 1024).step_by(384) {
+        let world = World::new();
+        let mut daemon = command(&world);
+        daemon.args(QUICK).args(["--require-healthy", "--plugin"]).arg("bad=/bin/false");
+        daemon.arg(format!("--state-dir={}", world.path().join("state").display()));
+        let ran = run(&mut within_kib(kib, &daemon));
+        if ran.stdout.contains(": started, ") {
+            break;
+        }
+        assert!(!ran.stdout.contains("ready, "), "{kib} KiB: {ran:?}");
+        if ran.stderr.contains("a thread of the daemon cannot be made") {
+            refused += 1;
+            let launched =
+                records(&world.runtime_dir(), "bad").into_iter().any(|record| record.event == "launched");
+            assert!(!launched, "{kib} KiB: {ran:?}");
+        }
+    }
+    assert!(refused > 0, "no thread of the daemon was refused");
 }

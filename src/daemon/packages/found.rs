@@ -8,7 +8,7 @@
 use super::answers::goes_on;
 use super::watching::Watching;
 use crate::daemon::config::OnChange;
-use crate::host::{EventKind, Host, Level, Note, PluginId};
+use crate::host::{Desired, EventKind, Host, Level, Note, PluginId, PluginState};
 use crate::package::debounce::{Due, LOOK};
 use crate::package::digest::Digest;
 use crate::package::scan::Depth;
@@ -39,6 +39,8 @@ struct Known {
 impl Known {
     fn of(status: &PackageStatus) -> Known {
         let PackageStatus { state, version, reason, .. } = status.clone();
+        // What is found is taken at once: that is on record as its version becoming active.
+        let state = if state == PackageState::Found { PackageState::Active } else { state };
         Known { state, version, reason, changed: status.changed.len() }
     }
 }
@@ -57,6 +59,8 @@ pub(super) struct FoundPackages {
     changed: BTreeSet<PluginId>,
     /// Plugins that are to be restarted once they are idle.
     when_idle: BTreeMap<PluginId, Digest>,
+    /// Packages whose folders are to be taken, one after the other, with requests served in between.
+    pending: BTreeMap<PluginId, Digest>,
 }
 
 impl FoundPackages {
@@ -78,36 +82,43 @@ impl FoundPackages {
             attempted: BTreeMap::new(),
             changed: BTreeSet::new(),
             when_idle: BTreeMap::new(),
+            pending: BTreeMap::new(),
         }
     }
 
-    /// Has the plugins of all packages run that are to. Their folders are read closely once the host has started.
-    pub(super) fn start_all(&mut self, host: &Host, set: &mut PackageSet, apply: Apply<'_>) {
+    /// Has the plugins of all packages run that are stored and are to, as what they are; what else is in folders comes once the
+    /// host has started. Gives those that were started.
+    pub(super) fn start_stored(
+        &mut self,
+        host: &Host,
+        set: &mut PackageSet,
+        apply: Apply<'_>,
+    ) -> BTreeSet<PluginId> {
         set.look(&Due::All, Depth::Manifest);
+        let mut started = BTreeSet::new();
         for id in set.to_run().unwrap_or_default() {
-            let digest = set.is_changed(&id).ok().flatten();
-            let is_new = !matches!(set.store().active(&id), Ok(Some(_)));
-            let result = match digest.filter(|_| is_new || self.on_change != OnChange::Show) {
-                Some(digest) => {
-                    self.attempted.insert(id.clone(), digest);
-                    take(host, set, &id, &mut *apply).or_else(|why| match is_new {
-                        true => Err(why),
-                        false => apply(set, &id).map(drop),
-                    })
-                }
-                None => apply(set, &id).map(drop),
-            };
-            if let Err(why) = result {
+            if !matches!(set.store().active(&id), Ok(Some(_))) {
+                continue;
+            }
+            if let Err(why) = apply(set, &id) {
                 let mut note = Note::new(EventKind::PackageInvalid, "its plugin does not run").error(why);
                 note.plugin_id = Some(id);
                 host.record(note);
+                continue;
+            }
+            let status = host.plugin(&id).and_then(|plugin| plugin.status());
+            // One that the first call starts is wanted up, and stopped.
+            if status.is_ok_and(|now| now.desired == Desired::Up && now.state != PluginState::Stopped) {
+                started.insert(id);
             }
         }
+        self.find(set);
         self.note(set);
         self.tell(host);
         if let Some(watching) = &mut self.watching {
             watching.all_changed();
         }
+        started
     }
 
     /// Plugins whose folders are not what was imported.
@@ -117,7 +128,8 @@ impl FoundPackages {
 
     /// Whether there is something to look at, to tell or to restart.
     pub(super) fn is_due(&mut self) -> bool {
-        !self.when_idle.is_empty()
+        !self.pending.is_empty()
+            || !self.when_idle.is_empty()
             || self.watching.as_mut().is_some_and(Watching::has_changes)
             || self.wait().is_some_and(|wait| wait.is_zero())
     }
@@ -148,6 +160,8 @@ impl FoundPackages {
 
     /// Decides anew who runs, where what is stored has changed.
     pub(super) fn decide_anew(&mut self, host: &Host, set: &mut PackageSet, apply: Apply<'_>) {
+        // What an operator has installed may be what one of them requires.
+        set.forget_unmet();
         self.look(host, set, (&Due::Folders(Vec::new()), Depth::Manifest), apply);
     }
 
@@ -161,12 +175,13 @@ impl FoundPackages {
         let told = self.untold.values().map(|(_, since)| TELL_DELAY.saturating_sub(since.elapsed()));
         let idle = (!self.when_idle.is_empty()).then_some(IDLE_INTERVAL);
         let watched = self.watching.as_ref().and_then(Watching::wait);
-        told.chain(idle).chain(watched).min()
+        let pending = (!self.pending.is_empty()).then_some(Duration::ZERO);
+        told.chain(idle).chain(watched).chain(pending).min()
     }
 
-    /// Whether everything that has changed was looked at.
+    /// Whether everything that has changed was looked at, and taken if it is to be.
     pub(super) fn is_settled(&self) -> bool {
-        self.watching.as_ref().is_none_or(Watching::is_settled)
+        self.pending.is_empty() && self.watching.as_ref().is_none_or(Watching::is_settled)
     }
 
     /// Looks at what has changed, if it is time. `apply` has a package run as its active version.
@@ -174,21 +189,27 @@ impl FoundPackages {
         let due = self.watching.as_mut().and_then(Watching::due);
         if let Some(due) = due {
             self.look(host, set, (&due, Depth::Files), apply);
+        } else if !self.pending.is_empty() {
+            self.take_next(host, set, apply);
+            self.note(set);
         } else {
             self.restart_idle(host, set, apply);
         }
         self.tell(host);
     }
 
-    /// Looks at everything.
+    /// Looks at everything, and takes what is to be taken.
     pub(super) fn look_anew(&mut self, host: &Host, set: &mut PackageSet, apply: Apply<'_>) {
         if let Some(watching) = &mut self.watching {
             watching.aim();
         }
-        self.look(host, set, (&Due::All, Depth::Files), apply);
+        self.look(host, set, (&Due::All, Depth::Files), &mut *apply);
+        while goes_on(host).is_continue() && self.take_next(host, set, &mut *apply) {}
+        self.note(set);
+        self.tell(host);
     }
 
-    /// Looks at folders, takes what is new, and does what follows of what has changed.
+    /// Looks at folders, and finds what is to be taken or restarted.
     pub(super) fn look(
         &mut self,
         host: &Host,
@@ -197,6 +218,14 @@ impl FoundPackages {
         apply: Apply<'_>,
     ) {
         set.look(due, depth);
+        self.find(set);
+        self.restart_idle(host, set, apply);
+        self.note(set);
+        self.tell(host);
+    }
+
+    /// Finds the folders that are new or have changed, and are to be taken.
+    fn find(&mut self, set: &mut PackageSet) {
         for id in set.to_run().unwrap_or_default() {
             let Ok(Some(digest)) = set.is_changed(&id) else { continue };
             if self.attempted.get(&id) == Some(&digest) {
@@ -204,22 +233,38 @@ impl FoundPackages {
             }
             let is_new = !matches!(set.store().active(&id), Ok(Some(_)));
             match self.on_change {
-                _ if is_new => self.take(host, set, &id, digest, &mut *apply),
-                OnChange::Restart => self.take(host, set, &id, digest, &mut *apply),
+                OnChange::Restart => drop(self.pending.insert(id, digest)),
+                _ if is_new => drop(self.pending.insert(id, digest)),
                 OnChange::RestartWhenIdle => drop(self.when_idle.insert(id, digest)),
                 OnChange::Show => {}
             }
         }
-        self.restart_idle(host, set, apply);
-        self.note(set);
-        self.tell(host);
+    }
+
+    /// Takes the next of the folders that are to be taken, those first that others of them require. Whether there was one.
+    fn take_next(&mut self, host: &Host, set: &mut PackageSet, apply: Apply<'_>) -> bool {
+        let requires_none = |id: &&PluginId| {
+            !set.required_by_folder(id).iter().any(|needed| self.pending.contains_key(needed))
+        };
+        // Of those that require one another in a circle each is refused.
+        let next = self.pending.keys().find(requires_none).or_else(|| self.pending.keys().next()).cloned();
+        let Some((id, digest)) = next.and_then(|id| self.pending.remove_entry(&id)) else { return false };
+        self.take(host, set, &id, digest, apply);
+        true
     }
 
     /// Takes a package's folder, and has it run.
     fn take(&mut self, host: &Host, set: &mut PackageSet, id: &PluginId, digest: Digest, apply: Apply<'_>) {
         self.attempted.insert(id.clone(), digest);
         // What is wrong with it is shown with it, and put on record with that.
-        let _ = take(host, set, id, apply);
+        let taken = take(host, set, id, apply);
+        if taken.is_ok() {
+            // It may be what another one waits for.
+            set.forget_unmet();
+            self.find(set);
+        } else if set.is_unmet(id) {
+            self.attempted.remove(id);
+        }
     }
 
     fn restart_idle(&mut self, host: &Host, set: &mut PackageSet, apply: Apply<'_>) {
@@ -268,7 +313,7 @@ impl FoundPackages {
         for key in due {
             let Some((known, _)) = self.untold.remove(&key) else { continue };
             let (kind, text) = match known.state {
-                PackageState::Active | PackageState::Found | PackageState::Disabled => {
+                PackageState::Active | PackageState::Disabled => {
                     (EventKind::PackageFound, "a package is in a folder of plugins_dirs")
                 }
                 PackageState::Changed => (EventKind::PackageChanged, "a package has changed on disk"),

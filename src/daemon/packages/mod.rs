@@ -82,19 +82,44 @@ impl Packages {
         Ok((Packages { set, plain, on_change, restarts, requests }, to))
     }
 
-    /// Has the plugins of packages run, and serves requests from now on, until the host ends.
+    /// Makes the thread, which does nothing until it may begin.
     ///
     /// # Errors
     /// The host has ended, or the thread cannot be made.
-    pub(super) fn start(self, host: &Host) -> Result<(), DaemonError> {
+    pub(super) fn make_thread(self, host: &Host) -> Result<ReadyPackages, DaemonError> {
         let events = host.subscribe_to(package_thread::EVENTS_MAX, package_thread::is_watched)?;
         let mut thread =
             PackageThread::new(host.clone(), self.set, self.plain, (self.on_change, self.restarts));
-        thread.start_all();
         let requests = self.requests;
         let no_thread =
             |error| DaemonError::from(HostError::Setup("a thread of the daemon cannot be made", error));
-        let body = move || thread.run(&requests, events.receiver());
-        crate::threads::builder("daemon-packages").spawn(body).map(drop).map_err(no_thread)
+        let (begin, has_begun) = bounded(1);
+        let (tell_started, started) = bounded(1);
+        let body = move || {
+            if has_begun.recv().is_ok() {
+                // Where nobody waits for it any more, the host ends.
+                let _ = tell_started.send(thread.start_stored());
+                thread.run(&requests, events.receiver());
+            }
+        };
+        crate::threads::builder("daemon-packages").spawn(body).map_err(no_thread)?;
+        Ok(ReadyPackages { begin, started })
+    }
+}
+
+/// The thread of packages, before it begins.
+pub(super) struct ReadyPackages {
+    /// Dropped before anything is sent, it ends the thread.
+    begin: Sender<()>,
+    started: Receiver<BTreeSet<PluginId>>,
+}
+
+impl ReadyPackages {
+    /// Has the plugins of packages run that are stored, which is waited for, and then looks for others and serves requests
+    /// until the host ends. Gives those that were started.
+    pub(super) fn begin(self) -> BTreeSet<PluginId> {
+        let _ = self.begin.send(());
+        // A thread that panics is reported, and has started none.
+        self.started.recv().unwrap_or_default()
     }
 }

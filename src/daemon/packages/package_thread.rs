@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// Events of the host that wait for the thread. Of what was missed the states are read.
 pub(super) const EVENTS_MAX: usize = 1024;
+/// Restarts that are waited for at once, each by a thread.
+const RESTARTS_MAX: usize = 16;
 /// The longest wait of the thread for something to do.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -81,6 +83,8 @@ pub(super) struct PackageThread {
     found: FoundPackages,
     /// Restarts that take what has changed before.
     restarts: Arc<ClaimedRestarts>,
+    /// The count of threads that wait for a restart: each holds it, beside this one.
+    restarting: Arc<()>,
 }
 
 impl PackageThread {
@@ -94,17 +98,19 @@ impl PackageThread {
             PackagePlugins { trials: Trials::new(), cared_for: BTreeSet::new(), leaving: BTreeSet::new() };
         let dirs = if let OpenSet::Open(set) = &set { set.dirs() } else { &[] };
         let found = FoundPackages::start(&host, dirs, on_change);
-        PackageThread { host, set, plain, plugins, found, restarts }
+        PackageThread { host, set, plain, plugins, found, restarts, restarting: Arc::default() }
     }
 
-    /// Has the plugins of all packages run that are to.
-    pub(super) fn start_all(&mut self) {
-        self.with_found(|found, host, set, apply| found.start_all(host, set, apply));
+    /// Has the plugins of all packages run that are stored and are to. Gives those that were started.
+    pub(super) fn start_stored(&mut self) -> BTreeSet<PluginId> {
+        let mut started = BTreeSet::new();
+        self.with_found(|found, host, set, apply| started = found.start_stored(host, set, apply));
+        started
     }
 
     /// Does something with what is in folders, and claims the restarts of what has changed there.
     fn with_found(&mut self, act: impl FnOnce(&mut FoundPackages, &Host, &mut PackageSet, Apply<'_>)) {
-        let PackageThread { host, set, plain, plugins, found, restarts } = self;
+        let PackageThread { host, set, plain, plugins, found, restarts, .. } = self;
         let Ok(Some(set)) = set.get(false) else { return };
         let mut apply = |set: &PackageSet, id: &PluginId| plugins.apply(host, set, plain, id);
         act(found, host, set, &mut apply);
@@ -182,6 +188,12 @@ impl PackageThread {
 
     /// Takes what has changed of a package, and restarts its plugin. Its restart is waited for on a thread of its own.
     fn restart(&mut self, request: DelegatedRequest) {
+        // Before anything is done, so that it can be asked for again.
+        if Arc::strong_count(&self.restarting) > RESTARTS_MAX {
+            let text =
+                format!("{RESTARTS_MAX} restarts are waited for that take changed packages; try again later");
+            return request.reply.answer(Err(ErrorObject::new(ErrorCode::Overloaded, text)));
+        }
         let taken = params::<ActParams>(&request).and_then(|ActParams { plugin_id, timeout_ms }| {
             let plugin = self.host.plugin(&plugin_id).map_err(host_error)?;
             let before = plugin.status().map_err(host_error)?;
@@ -204,7 +216,9 @@ impl PackageThread {
         match taken {
             Err(error) => reply_to.answer(Err(error)),
             Ok((plugin, before, timeout)) => {
+                let restarting = Arc::clone(&self.restarting);
                 let wait = move || {
+                    let _restarting = restarting;
                     let status = match timeout.is_zero() {
                         true => plugin.status(),
                         false => plugin.wait_routable(before, timeout),

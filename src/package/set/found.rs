@@ -6,7 +6,7 @@
 
 use super::change_error::{ChangeError, ChangeResult, refused};
 use super::outcomes::{InstallOptions, Installed, PackageLaunch};
-use super::{PackageSet, StoredManifest};
+use super::{FailedImport, PackageSet, StoredManifest};
 use crate::package::catalogue::{Acceptance, Candidate, FoundIn, Invalid, decide};
 use crate::package::debounce::Due;
 use crate::package::digest::Digest;
@@ -128,8 +128,28 @@ impl PackageSet {
     /// Why a folder cannot be imported, as far as that is known.
     fn fault_of(&self, path: &Path) -> Option<String> {
         let found = self.folders.found().get(path)?.as_ref().ok()?;
-        let failed = self.failed.get(path).filter(|(digest, _)| *digest == found.digest);
-        found.faults.clone().or_else(|| failed.map(|(_, why)| why.clone()))
+        let failed = self.failed.get(path).filter(|failed| failed.digest == found.digest);
+        found.faults.clone().or_else(|| failed.map(|failed| failed.why.clone()))
+    }
+
+    /// The packages that the folder which has won an id requires.
+    #[must_use]
+    pub fn required_by_folder(&self, id: &PluginId) -> Vec<PluginId> {
+        let found = self.folders.found().values().flatten().find(|found| found.manifest.id == *id);
+        found.map(|found| found.manifest.requires.plugins.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether the folder of a package could not be imported for what packages require of each other.
+    #[must_use]
+    pub fn is_unmet(&self, id: &PluginId) -> bool {
+        let of_it =
+            |path| matches!(self.folders.found().get(path), Some(Ok(found)) if found.manifest.id == *id);
+        self.failed.iter().any(|(path, failed)| failed.is_unmet && of_it(path))
+    }
+
+    /// Has folders tried anew that could not be imported for what packages require of each other: other ones are active now.
+    pub fn forget_unmet(&mut self) {
+        self.failed.retain(|_, failed| !failed.is_unmet);
     }
 
     /// The folder that won an id.
@@ -180,7 +200,9 @@ impl PackageSet {
         });
         match (&taken, self.folders.found().get(&path)) {
             (Err(error), Some(Ok(found))) => {
-                self.failed.insert(path, (found.digest, error.to_string().replace('\n', "; ")));
+                let is_unmet = matches!(**error, ChangeError::Broken(_));
+                let why = error.to_string().replace('\n', "; ");
+                self.failed.insert(path, FailedImport { digest: found.digest, why, is_unmet });
             }
             _ => drop(self.failed.remove(&path)),
         }

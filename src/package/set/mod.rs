@@ -71,8 +71,18 @@ pub struct PackageSet {
     host: Version,
     /// The active versions, as they were read last.
     stored: BTreeMap<PluginId, StoredManifest>,
-    /// Folders that could not be imported, with the manifest's digest and why.
-    failed: BTreeMap<PathBuf, (Digest, String)>,
+    /// Folders that could not be imported.
+    failed: BTreeMap<PathBuf, FailedImport>,
+}
+
+/// Why a folder could not be imported.
+#[derive(Debug)]
+struct FailedImport {
+    /// That of the manifest it had.
+    digest: Digest,
+    why: String,
+    /// It is what packages require of each other, which other packages may mend.
+    is_unmet: bool,
 }
 
 /// What is known of an active version.
