@@ -193,8 +193,13 @@ impl Invocation<'_> {
             return out.document(&answer);
         }
         let reply: RemoveReply = read(METHOD_REMOVE, &answer)?;
-        let data = if reply.data { ", with its data" } else { "" };
-        out.safe(&format!("{}: removed {}{data}\n", reply.plugin_id, reply.removed.join(", ")))
+        let removed = match (reply.removed.join(", "), reply.data) {
+            // Its versions were removed before.
+            (versions, true) if versions.is_empty() => "what was left of it".to_owned(),
+            (versions, true) => format!("{versions}, with its data"),
+            (versions, false) => versions,
+        };
+        out.safe(&format!("{}: removed {removed}\n", reply.plugin_id))
     }
 
     pub(super) fn rollback(&self, out: &mut Out<'_>) -> Result<(), Failure> {

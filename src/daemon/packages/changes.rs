@@ -145,8 +145,8 @@ impl Changes<'_> {
         };
         let removed = self.set.remove(&plugin_id, &removal).map_err(|error| refusal(&error))?;
         let removed: Vec<String> = removed.iter().map(ToString::to_string).collect();
-        let mut note =
-            Note::new(EventKind::PackageRemoved, removed.join(", ")).details(json!({"data": data}));
+        let what = if removed.is_empty() { "what was left of it".to_owned() } else { removed.join(", ") };
+        let mut note = Note::new(EventKind::PackageRemoved, what).details(json!({"data": data}));
         (note.plugin_id, note.operation_id) = (Some(plugin_id.clone()), Some(request.operation_id.clone()));
         self.host.record(note);
         (self.apply)(&plugin_id);

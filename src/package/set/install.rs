@@ -208,7 +208,11 @@ impl PackageSet {
     /// # Errors
     /// Why not; or what failed, with some of them removed.
     pub fn remove(&self, id: &PluginId, removal: &Removal) -> ChangeResult<Vec<VersionKey>> {
-        let (active, mut record) = self.known(id)?;
+        // What a package left that was removed without its data can be removed still.
+        let (active, mut record) = match removal {
+            Removal::PackageAndData => self.remembered(id)?,
+            Removal::Package | Removal::Version(_) => self.known(id)?,
+        };
         let keys = match removal {
             Removal::Version(text) => {
                 let key = self.meant(id, text)?;
@@ -295,9 +299,9 @@ impl PackageSet {
     /// Lets the next install bind a package to another publisher, who gets nothing of what the one before kept.
     ///
     /// # Errors
-    /// The package is not known, or what failed.
+    /// Nothing is remembered of the package, or what failed.
     pub fn approve_publisher(&self, id: &PluginId) -> ChangeResult<()> {
-        let (_, mut record) = self.known(id)?;
+        let (_, mut record) = self.remembered(id)?;
         record.allows_new_publisher = true;
         Ok(self.store.put_record(id, &record)?)
     }
@@ -320,6 +324,15 @@ impl PackageSet {
             return refused(ChangeError::Unknown { id: id.clone() });
         }
         Ok((self.store.active(id)?, self.store.record(id)?))
+    }
+
+    /// The active version of a package that is stored, or of which something is remembered: an id stays bound to its publisher when
+    /// the package is removed.
+    fn remembered(&self, id: &PluginId) -> ChangeResult<(Option<VersionKey>, Record)> {
+        match self.store.record(id)? {
+            record if record != Record::default() => Ok((self.store.active(id)?, record)),
+            _ => self.known(id),
+        }
     }
 
     /// The one stored version that somebody means.

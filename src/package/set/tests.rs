@@ -288,6 +288,36 @@ fn another_publisher_needs_approval_and_gets_nothing_of_the_one_before() {
     refused(case.install_from(&signed("3.0.0", &signers[0]), &options), "kv belongs to another publisher");
 }
 
+/// An id stays bound to its publisher when the package is removed, and what its plugin kept stays too: neither for ever.
+#[test]
+fn what_a_removed_package_left_can_be_taken_over_or_removed() {
+    for is_taken_over in [true, false] {
+        let signers = [Signer::new(0, 1), Signer::new(1, 2)];
+        let keys =
+            signers.each_ref().map(|signer| TrustedKey::of_any_package(signer.public().parse().unwrap()));
+        let case = Case::new(|options| options.verify = VerifyPolicy::new(None, keys.to_vec()));
+        let install = |version: &str, signer: &Signer| {
+            let folder = case.folder(version);
+            let manifest = fs::read(folder.join("plugin.json")).unwrap();
+            fs::write(folder.join("plugin.json.minisig"), signer.sign(&manifest, version)).unwrap();
+            case.install_from(&folder, &InstallOptions::default())
+        };
+        install("1.0.0", &signers[0]).unwrap();
+        fs::write(case.set.store.data_folder(&kv()).unwrap().join("secret"), "x").unwrap();
+        case.set.remove(&kv(), &Removal::Package).unwrap();
+        refused(install("2.0.0", &signers[1]), "kv belongs to another publisher");
+        if is_taken_over {
+            case.set.approve_publisher(&kv()).unwrap();
+        } else {
+            assert_eq!(case.set.remove(&kv(), &Removal::PackageAndData).unwrap(), []);
+            assert!(case.set.remove(&kv(), &Removal::PackageAndData).unwrap_err().is_not_found());
+        }
+        install("2.0.0", &signers[1]).unwrap();
+        assert_eq!(fs::read_dir(case.set.store.data_folder(&kv()).unwrap()).unwrap().count(), 0);
+        assert!(case.set.approve_publisher(&"other".parse().unwrap()).unwrap_err().is_not_found());
+    }
+}
+
 #[test]
 fn errors_say_whether_something_is_missing_or_broken() {
     let case = Case::new(|_| ());
