@@ -124,7 +124,7 @@ impl PackageSet {
     fn graph(&self) -> ChangeResult<PackageGraph> {
         let mut graph = PackageGraph::new();
         for id in self.store.ids()? {
-            let active = self.store.active(&id)?;
+            let active = self.store.active(&id).ok().flatten();
             let manifest = active.and_then(|key| self.store.manifest(&id, &key).ok());
             graph.extend(manifest.map(|manifest| (id, node_of(&manifest))));
         }

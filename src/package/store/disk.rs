@@ -44,16 +44,10 @@ impl Store {
         let store = Store { state, store, data, records };
         let mut stored = BTreeMap::new();
         for id in store.ids()? {
-            store.sweep(&id)?;
-            let versions = store.versions(&id)?;
-            if let Ok(known) = store.record(&id) {
-                let mut record = known.clone();
-                record.adapt(store.active(&id)?.as_ref(), &versions);
-                if record != known {
-                    store.put_record(&id, &record)?;
-                }
+            // What is wrong with one package is told by whoever asks for it, and keeps no other from being used.
+            if let Ok(versions) = store.tidy(&id) {
+                stored.insert(id, versions);
             }
-            stored.insert(id, versions);
         }
         store.sweep_records(&stored)?;
         Ok(store)
@@ -117,7 +111,9 @@ impl Store {
     /// # Errors
     /// The store cannot be listed.
     pub fn ids(&self) -> Result<Vec<PluginId>, StoreError> {
-        let names = names_in(&self.state.path().join(STORE))?;
+        let store = self.state.path().join(STORE);
+        let mut names = names_in(&store)?;
+        names.retain(|name| fs::symlink_metadata(store.join(name)).is_ok_and(|found| found.is_dir()));
         Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
     }
 
@@ -199,13 +195,31 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what was not finished of a package.
+    /// Removes what was not finished of a package, and adapts its record to what is stored. Gives its versions.
+    fn tidy(&self, id: &PluginId) -> Result<Vec<VersionKey>, StoreError> {
+        self.sweep(id)?;
+        let versions = self.versions(id)?;
+        if let Ok(known) = self.record(id) {
+            let mut record = known.clone();
+            record.adapt(self.active(id)?.as_ref(), &versions);
+            if record != known {
+                self.put_record(id, &record)?;
+            }
+        }
+        Ok(versions)
+    }
+
+    /// Removes what was not finished of a package, and what stands where only its link may.
     fn sweep(&self, id: &PluginId) -> Result<(), StoreError> {
         let folder = self.package_path(id);
         for name in
             names_in(&folder)?.iter().filter(|name| name.as_bytes().starts_with(UNFINISHED.as_bytes()))
         {
             remove_tree(&folder.join(name))?;
+        }
+        let active = folder.join(ACTIVE);
+        if fs::symlink_metadata(&active).is_ok_and(|found| !found.is_symlink()) {
+            remove_tree(&active)?;
         }
         if names_in(&folder)?.is_empty() {
             remove_tree(&folder)?;

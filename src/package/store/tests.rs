@@ -251,6 +251,28 @@ fn what_a_crash_left_is_swept_and_records_follow_the_link() {
     assert_eq!(store.verify(&kv(), &two, &mut on()).unwrap().hashed, 0);
 }
 
+/// Where plugins run as our user, each of them can put such things there.
+#[test]
+fn what_stands_in_the_place_of_a_package_or_its_link_keeps_no_other_from_being_used() {
+    let root = root(Path::new("/tmp"));
+    let state = root.path().join("state");
+    let store = Store::open(&state).unwrap();
+    let key = install(&store, root.path(), "1.0.0");
+    drop(store);
+    let bad = state.join("store/bad");
+    fs::create_dir_all(bad.join("active/within")).unwrap();
+    fs::create_dir(bad.join(key.to_string())).unwrap();
+    fs::write(state.join("store/file"), "x").unwrap();
+    symlink("kv", state.join("store/link")).unwrap();
+    let store = Store::open(&state).unwrap();
+    assert_eq!(store.ids().unwrap(), ["bad".parse().unwrap(), kv()]);
+    assert_eq!(
+        (store.active(&kv()).unwrap(), store.active(&"bad".parse().unwrap()).unwrap()),
+        (Some(key), None)
+    );
+    assert!(!bad.join("active").exists() && state.join("store/file").exists());
+}
+
 #[test]
 fn a_record_that_cannot_be_read_is_told_and_keeps_no_other_package_from_being_used() {
     let root = root(Path::new("/tmp"));
