@@ -113,6 +113,42 @@ fn a_package_runs_from_the_store_and_a_good_update_is_kept_running() {
     assert_eq!(daemon.ctl(&["package", "echo"]).code, 4);
 }
 
+/// What is removed is stopped; what is installed meanwhile is not what was removed.
+#[test]
+fn a_package_that_is_installed_while_the_one_that_was_removed_still_ends_is_started() {
+    let world = World::new();
+    let daemon = start(&world);
+    let graces = json!({"shutdown_grace": "300ms", "term_grace": "300ms"});
+    let folder = package(&world, "1.0.0", &echo(), &[("settings", graces)]);
+    installed(&daemon, &folder, &[]);
+    daemon.wait_for("echo", "healthy");
+    let pid = daemon.json(&["plugin", "echo"])["pid"].as_i64().unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    // It does not end before it is killed.
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    assert_eq!(daemon.ctl(&["remove", "echo"]).code, 0);
+    assert_eq!(installed(&daemon, &folder, &[])["plugin"], json!("its plugin is started"));
+    daemon.wait_for("echo", "healthy");
+}
+
+#[test]
+fn a_package_that_was_damaged_in_the_store_runs_once_it_is_installed_again() {
+    let world = World::new();
+    let daemon = start(&world);
+    let folder = package(&world, "1.0.0", &echo(), &[]);
+    installed(&daemon, &folder, &[]);
+    let path = PathBuf::from(executable(&daemon));
+    drop(daemon);
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    fs::write(&path, "#!/bin/sh\n").unwrap();
+    let daemon = start(&world);
+    let reason = daemon.json(&["package", "echo"])["reason"].clone();
+    assert!(reason.as_str().unwrap().contains("\"bin/echo\": has SHA-256"), "{reason}");
+    assert_eq!(daemon.ctl(&["plugin", "echo"]).code, 4);
+    assert_eq!(installed(&daemon, &folder, &[])["plugin"], json!("its plugin is started"));
+    daemon.wait_for("echo", "healthy");
+}
+
 #[test]
 fn an_update_that_fails_goes_back_once_and_says_why_until_it_is_acknowledged() {
     let world = World::new();

@@ -121,7 +121,9 @@ impl Changes<'_> {
             (note.plugin_id, note.operation_id) = (Some(id.clone()), Some(request.operation_id.clone()));
             self.host.record(note);
         }
-        let plugin = has_changed.then(|| (self.apply)(id));
+        // One that was damaged had no plugin, and is whole again.
+        let is_missing = self.host.plugin(id).is_err();
+        let plugin = (has_changed || is_missing).then(|| (self.apply)(id));
         let on_trial = self.set.store().record(id).is_ok_and(|record| {
             record.trial.is_some_and(|trial| trial.version == key && trial.stays.is_none())
         });

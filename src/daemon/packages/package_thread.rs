@@ -349,17 +349,28 @@ impl PackagePlugins {
             self.let_go_if_down(host, id);
             return Ok("stopped".to_owned());
         };
-        self.leaving.remove(id);
+        let was_leaving = self.leaving.remove(id);
         let record = set.store().record(id).map_err(|error| error.to_string())?;
         if record.is_disabled {
             // No call starts it either.
             (config.start, config.idle_stop) = (StartMode::Manual, None);
         }
         let terms = TrialTerms::of(&config.policy);
-        let became = self.put(host, config, is_auto && !record.is_disabled, || {
-            record.trial.is_some_and(|trial| trial.version == key).then_some(terms)
-        });
-        became.map(str::to_owned).map_err(|error| error.to_string())
+        let starts = is_auto && !record.is_disabled;
+        let mut became = self
+            .put(host, config, starts, || {
+                record.trial.is_some_and(|trial| trial.version == key).then_some(terms)
+            })
+            .map_err(|error| error.to_string())?;
+        // The end of the package that was removed before is no operator's stop of this one.
+        if was_leaving
+            && starts
+            && let Ok(plugin) = host.plugin(id)
+        {
+            plugin.start().map_err(|error| error.to_string())?;
+            became = "its plugin is started";
+        }
+        Ok(became.to_owned())
     }
 
     /// What the active version of a package is launched with, and whether it starts with the host.
