@@ -51,7 +51,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `daemon` (default) | the two programs, with `compress` |
-//! | `package` (default) | packages: manifests, and the store that they are imported into; with `daemon` the commands |
+//! | `package` (default) | packages: manifests, and the store that they are imported into (`host::packages`); with `daemon` the commands |
 //! | `compress` | files of the record are packed ([`LogOptions::compress`](host::LogOptions)) |
 //! | `anyhow` | errors of services are made of `anyhow::Error`s with their codes, and become one by `?` |
 //! | `internals` | for this repository's own tests, without any promise: private modules are public |

@@ -21,6 +21,8 @@ mod checked;
 mod describing;
 mod descriptions;
 mod error;
+#[cfg(feature = "package")]
+pub mod packages;
 mod pending;
 mod plugin;
 mod record_trouble;

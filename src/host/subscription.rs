@@ -31,6 +31,7 @@ impl<T> Subscription<T> {
     }
 
     /// The end of the channel that they come by, to wait for several.
+    #[cfg(all(feature = "daemon", feature = "package"))]
     pub(crate) fn receiver(&self) -> &Receiver<T> {
         &self.receiver
     }

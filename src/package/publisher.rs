@@ -26,6 +26,7 @@ pub const IDS_MAX: usize = 256;
 
 /// What a package has to bring before it is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VerifyMode {
     /// Files have to be as the manifest lists them.
     Checksums,
@@ -97,6 +98,7 @@ impl fmt::Display for IdPattern {
 
 /// A key, and what its signatures are trusted with.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TrustedKey {
     /// The key.
     pub key: PublicKey,
@@ -286,6 +288,7 @@ impl std::error::Error for Refusal {}
 
 /// What a host verifies, and whom it trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VerifyPolicy {
     /// What a package has to bring.
     pub mode: VerifyMode,
@@ -312,7 +315,7 @@ impl VerifyPolicy {
     ///
     /// # Errors
     /// Why it is not.
-    pub fn judge(
+    pub(crate) fn judge(
         &self,
         manifest: &Manifest,
         bytes: &[u8],

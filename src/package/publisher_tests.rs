@@ -197,3 +197,19 @@ fn publishers_and_patterns_are_read_as_they_are_written() {
         text.parse::<IdPattern>().unwrap_err();
     }
 }
+
+/// The signed package of `examples/packages`, whose key the host there trusts. `UPDATE_DOCS=1` signs it anew.
+#[test]
+fn the_signed_example_is_signed_by_the_key_that_its_host_trusts() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/packages");
+    let signer = Signer::new(3, 0x7061_636b_6167_6573);
+    let manifest = std::fs::read(examples.join("greeter/plugin.json")).unwrap();
+    let signature = signer.sign(&manifest, "greeter 1.0.0");
+    let path = examples.join("greeter/plugin.json.minisig");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &signature).unwrap();
+    }
+    assert_eq!(std::fs::read(path).unwrap(), signature);
+    let host = std::fs::read_to_string(examples.join("host.rs")).unwrap();
+    assert!(host.contains(&signer.public()), "{}", signer.public());
+}

@@ -3,7 +3,7 @@
 //! What always holds: nobody else made it; it goes with its owner, unless the process is killed first.
 #![forbid(unsafe_code)]
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// How often a name is tried that somebody else has.
@@ -43,15 +43,28 @@ impl TemporaryFolder {
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        // What cannot be removed stays in the temporary folder.
-        let _ = std::fs::remove_dir_all(&self.0);
+        if std::fs::remove_dir_all(&self.0).is_err() {
+            make_writable(&self.0);
+            // What cannot be removed stays in the temporary folder.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Makes the folders below one writable, as far as that goes: whoever is not root removes nothing from one that is not.
+fn make_writable(folder: &Path) {
+    let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_writable(&entry.path());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn each_is_another_one_private_and_gone_at_the_end() {
@@ -62,6 +75,23 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         std::fs::write(path.join("file"), "x").unwrap();
         drop(folders);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn folders_that_are_read_only_go_too() {
+        let folder = TemporaryFolder::new("rps-folder").unwrap();
+        let path = folder.path().to_owned();
+        let inner = path.join("a/b");
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(inner.join("file"), "x").unwrap();
+        let modes = || [&path, &inner].map(|at| std::fs::metadata(at).unwrap().permissions().mode() & 0o777);
+        for at in [&inner, &path.join("a")] {
+            std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o555)).unwrap();
+        }
+        make_writable(&path);
+        assert_eq!(modes(), [0o700, 0o700]);
+        drop(folder);
         assert!(!path.exists());
     }
 }

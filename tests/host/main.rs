@@ -19,6 +19,8 @@ mod languages;
 mod launch;
 mod library;
 mod output;
+#[cfg(feature = "package")]
+mod packages;
 mod presence;
 mod proof;
 mod smoke;

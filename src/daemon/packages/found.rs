@@ -96,7 +96,7 @@ impl FoundPackages {
     ) -> BTreeSet<PluginId> {
         set.look(&Due::All, Depth::Manifest);
         let mut started = BTreeSet::new();
-        for id in set.to_run().unwrap_or_default() {
+        for id in set.runnable().unwrap_or_default() {
             if !matches!(set.store().active(&id), Ok(Some(_))) {
                 continue;
             }
@@ -226,7 +226,7 @@ impl FoundPackages {
 
     /// Finds the folders that are new or have changed, and are to be taken.
     fn find(&mut self, set: &mut PackageSet) {
-        for id in set.to_run().unwrap_or_default() {
+        for id in set.runnable().unwrap_or_default() {
             let Ok(Some(digest)) = set.is_changed(&id) else { continue };
             if self.attempted.get(&id) == Some(&digest) {
                 continue;

@@ -164,7 +164,7 @@ impl PackageThread {
             }
             let unsettled = !self.found.is_settled();
             let Some(set) = self.set.get(false)? else { return reply(&PackageList::default()) };
-            let list = set.statuses().map_err(|error| refusal(&error))?;
+            let list = set.statuses().map_err(|error| refusal(&ChangeError::Store(error)))?;
             return reply(&PackageList { unsettled, ..list });
         }
         let PackageThread { host, set, plain, plugins, .. } = self;

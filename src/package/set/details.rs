@@ -11,7 +11,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// Nothing is, or it cannot be read.
-    pub fn details(&self, id: &PluginId) -> ChangeResult<PackageDetails> {
+    pub(crate) fn details(&self, id: &PluginId) -> ChangeResult<PackageDetails> {
         let stored = self.store.versions(id)?;
         if stored.is_empty() {
             return refused(ChangeError::Unknown { id: id.clone() });

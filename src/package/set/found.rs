@@ -34,7 +34,7 @@ struct Decided {
 
 impl PackageSet {
     /// Looks at the folders in which packages are looked for: at all of them, or at those packages.
-    pub fn look(&mut self, what: &Due, depth: Depth) {
+    pub(crate) fn look(&mut self, what: &Due, depth: Depth) {
         match what {
             Due::All => self.folders.look_at_all(depth),
             Due::Folders(paths) => paths.iter().for_each(|path| self.folders.look_at(path, depth)),
@@ -43,7 +43,7 @@ impl PackageSet {
 
     /// The folders in which packages are looked for.
     #[must_use]
-    pub fn dirs(&self) -> &[PathBuf] {
+    pub(crate) fn dirs(&self) -> &[PathBuf] {
         self.folders.dirs()
     }
 
@@ -108,7 +108,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn to_run(&mut self) -> ChangeResult<Vec<PluginId>> {
+    pub(crate) fn runnable(&mut self) -> Result<Vec<PluginId>, StoreError> {
         let decided = self.decide()?;
         let mut ids = Vec::new();
         for Decided { found_in, id, verdict } in decided {
@@ -165,7 +165,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn is_changed(&mut self, id: &PluginId) -> ChangeResult<Option<Digest>> {
+    pub(crate) fn is_changed(&mut self, id: &PluginId) -> Result<Option<Digest>, StoreError> {
         let Some(path) = self.winner(id)? else { return Ok(None) };
         let digest = self.folders.found().get(&path).and_then(|found| Some(found.as_ref().ok()?.digest));
         let active = self.stored.get(id).map(|stored| &stored.key);
@@ -176,7 +176,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// No folder has won it, or why it cannot be imported; then nothing has changed.
-    pub fn take_found(&mut self, id: &PluginId, progress: Progress<'_>) -> ChangeResult<Installed> {
+    pub(crate) fn take_found(&mut self, id: &PluginId, progress: Progress<'_>) -> ChangeResult<Installed> {
         let Some(path) = self.winner(id)? else {
             return refused(ChangeError::NotFound { id: id.clone() });
         };
@@ -213,7 +213,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// It is not what was imported, is not taken any more for who published it, or its settings contradict each other.
-    pub fn launch(&self, id: &PluginId, progress: Progress<'_>) -> ChangeResult<PackageLaunch> {
+    pub(crate) fn launch(&self, id: &PluginId, progress: Progress<'_>) -> ChangeResult<PackageLaunch> {
         let record = self.store.record(id)?;
         let key =
             self.store.active(id)?.ok_or_else(|| Box::new(ChangeError::NoneActive { id: id.clone() }))?;
@@ -239,7 +239,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn statuses(&mut self) -> ChangeResult<PackageList> {
+    pub(crate) fn statuses(&mut self) -> Result<PackageList, StoreError> {
         let decided = self.decide()?;
         let mut packages = Vec::new();
         for Decided { found_in, id, verdict } in &decided {

@@ -65,7 +65,7 @@ impl Case {
     }
 
     fn runs(&mut self) -> usize {
-        self.set.to_run().unwrap().len()
+        self.set.runnable().unwrap().len()
     }
 
     fn install(&mut self, version: &str) {

@@ -22,7 +22,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// Why not; then nothing has changed.
-    pub fn install(
+    pub(crate) fn install(
         &self,
         package: &OpenPackage,
         options: &InstallOptions,
@@ -136,7 +136,7 @@ impl PackageSet {
     /// # Errors
     /// Why not; then nothing has changed. `allows_downgrade` lets it be done though the active version's manifest says that the one
     /// before could not do with its data.
-    pub fn roll_back(
+    pub(crate) fn roll_back(
         &self,
         id: &PluginId,
         allows_downgrade: bool,
@@ -167,7 +167,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// Why not; then nothing has changed.
-    pub fn pin(
+    pub(crate) fn pin(
         &self,
         id: &PluginId,
         version: Option<&str>,
@@ -195,7 +195,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// The package is not known, none of it is active, or what failed.
-    pub fn unpin(&self, id: &PluginId) -> ChangeResult<Activated> {
+    pub(crate) fn unpin(&self, id: &PluginId) -> ChangeResult<Activated> {
         let (active, mut record) = self.known(id)?;
         let key = active.ok_or_else(|| Box::new(ChangeError::NoneActive { id: id.clone() }))?;
         record.pinned = None;
@@ -207,7 +207,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// Why not; or what failed, with some of them removed.
-    pub fn remove(&self, id: &PluginId, removal: &Removal) -> ChangeResult<Vec<VersionKey>> {
+    pub(crate) fn remove(&self, id: &PluginId, removal: &Removal) -> ChangeResult<Vec<VersionKey>> {
         // What a package left that was removed without its data can be removed still.
         let (active, mut record) = match removal {
             Removal::PackageAndData => self.remembered(id)?,
@@ -243,7 +243,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// What failed.
-    pub fn note_health(&self, id: &PluginId) -> ChangeResult<()> {
+    pub(crate) fn note_health(&self, id: &PluginId) -> ChangeResult<()> {
         let (_, mut record) = self.known(id)?;
         match &mut record.trial {
             Some(trial) if !trial.was_healthy => trial.was_healthy = true,
@@ -256,7 +256,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// What failed.
-    pub fn keep(&self, id: &PluginId) -> ChangeResult<()> {
+    pub(crate) fn keep(&self, id: &PluginId) -> ChangeResult<()> {
         let (active, known) = self.known(id)?;
         let mut record = known.clone();
         record.trial = None;
@@ -269,7 +269,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// What failed; then it is on trial still.
-    pub fn end_trial(
+    pub(crate) fn end_trial(
         &self,
         id: &PluginId,
         fault: &TrialFault,
@@ -300,7 +300,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// Nothing is remembered of the package, or what failed.
-    pub fn approve_publisher(&self, id: &PluginId) -> ChangeResult<()> {
+    pub(crate) fn approve_publisher(&self, id: &PluginId) -> ChangeResult<()> {
         let (_, mut record) = self.remembered(id)?;
         record.allows_new_publisher = true;
         Ok(self.store.put_record(id, &record)?)
@@ -310,7 +310,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// The package is not known, or what failed.
-    pub fn acknowledge(&self, id: &PluginId) -> ChangeResult<()> {
+    pub(crate) fn acknowledge(&self, id: &PluginId) -> ChangeResult<()> {
         let (_, mut record) = self.known(id)?;
         if record.note.take().is_some() {
             self.store.put_record(id, &record)?;
@@ -349,7 +349,7 @@ impl PackageSet {
     ///
     /// # Errors
     /// What is wrong with it, or what failed.
-    pub fn active_package(
+    pub(crate) fn active_package(
         &self,
         id: &PluginId,
         progress: Progress<'_>,

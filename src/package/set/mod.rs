@@ -5,6 +5,7 @@
 
 mod change_error;
 mod details;
+mod discover;
 mod found;
 #[cfg(test)]
 mod found_tests;
@@ -25,39 +26,48 @@ use crate::settings::{AcceptedTypes, PackageOverrides};
 use crate::state::policy::Policy;
 pub use change_error::{ChangeError, ChangeResult};
 pub use outcomes::{
-    Activated, InstallOptions, Installed, PackageDetails, PackageLaunch, Removal, VERSIONS_MAX,
+    Activated, DiscoveredPackages, InstallOptions, Installed, InvalidPackage, PackageDetails, PackageLaunch,
+    Removal, VERSIONS_MAX,
 };
 use rpc_plugin_wire::PluginId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// Where packages are, and what is asked of them.
+/// Where packages are, and what is asked of them. [`PackageOptions::new`] makes one, of which [`PackageOptions::with`] changes what differs.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PackageOptions {
-    /// The state folder.
+    /// The folder in which packages, what is remembered of them and what their plugins keep are stored: absolute, our user's, on a
+    /// file system that lets programs run. One process has it open at a time. It is made (0711) if it is missing.
     pub state_dir: PathBuf,
     /// What is verified, and whom it trusts.
     pub verify: VerifyPolicy,
     /// The least version of a package that may be installed or gone back to.
     pub minimum: BTreeMap<PluginId, Version>,
-    /// The folders in which packages are looked for.
+    /// The folders in which packages are looked for: absolute, each folder in one with a `plugin.json` is a package.
     pub plugins_dirs: Vec<PathBuf>,
     /// The types of packages that are accepted; `None`: any.
-    pub types: AcceptedTypes,
+    pub(crate) types: AcceptedTypes,
     /// Ids of plugins that are no packages. They win over packages.
     pub configured: BTreeSet<PluginId>,
     /// The policy of a plugin that says nothing of its own.
     pub defaults: Policy,
     /// What the operator says of single packages.
-    pub overrides: Vec<PackageOverrides>,
+    pub(crate) overrides: Vec<PackageOverrides>,
 }
 
 impl PackageOptions {
-    /// Packages that are kept in this state folder.
+    /// Packages that are kept in this state folder. None are looked for elsewhere, and no key is trusted.
     #[must_use]
     pub fn new(state_dir: impl Into<PathBuf>) -> PackageOptions {
         PackageOptions { state_dir: state_dir.into(), ..PackageOptions::default() }
+    }
+
+    /// The same with some of it changed.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut PackageOptions)) -> PackageOptions {
+        change(&mut self);
+        self
     }
 }
 
@@ -114,13 +124,13 @@ impl PackageSet {
 
     /// What a package has to bring before it is taken.
     #[must_use]
-    pub fn verify_mode(&self) -> VerifyMode {
+    pub(crate) fn verify_mode(&self) -> VerifyMode {
         self.options.verify.mode
     }
 
     /// The store.
     #[must_use]
-    pub fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 }

@@ -5,6 +5,7 @@ use crate::package::publisher::PublisherVerdict;
 use crate::package::store::{PackageOrigin, VersionKey};
 use crate::state::plugin_config::PluginConfig;
 use rpc_plugin_wire::PluginId;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Most versions of a package that stay in the store.
@@ -91,6 +92,40 @@ pub struct PackageLaunch {
     pub config: PluginConfig,
     /// Whether it is started with the host.
     pub autostart: bool,
+}
+
+/// What became of the packages of a set.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct DiscoveredPackages {
+    /// What each package that may run is launched with, ordered by id.
+    pub launches: Vec<PackageLaunch>,
+    /// The packages that do not run, or not as they are on the disk, and folders that cannot be looked into.
+    pub invalid: Vec<InvalidPackage>,
+}
+
+/// A package that is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidPackage {
+    /// Its id, as far as its manifest could be read.
+    pub id: Option<PluginId>,
+    /// Its folder, with what is not printable escaped. `None` where none of its own is known.
+    pub folder: Option<String>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// `ID (FOLDER): WHY`, with what is known of it.
+impl fmt::Display for InvalidPackage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.id, &self.folder) {
+            (Some(id), Some(folder)) => write!(f, "{id} ({folder}): {}", self.why),
+            (Some(id), None) => write!(f, "{id}: {}", self.why),
+            (None, Some(folder)) => write!(f, "{folder}: {}", self.why),
+            (None, None) => f.write_str(&self.why),
+        }
+    }
 }
 
 /// What is stored of a package.

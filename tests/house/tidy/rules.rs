@@ -16,7 +16,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("package", &["state", "settings", "sys"]),
     ("engine", &["state"]),
     ("reactor", &["state", "confine", "threads", "sys", "eventlog", "engine"]),
-    ("host", &["state", "threads", "sys", "reactor", "engine", "eventlog"]),
+    ("host", &["state", "threads", "sys", "reactor", "engine", "eventlog", "package"]),
     ("ctl", &["threads", "sys", "cli", "eventlog", "settings", "package"]),
     // The tour shows itself with the control client's own commands.
     ("daemon", &["state", "settings", "package", "threads", "sys", "host", "eventlog", "cli", "ctl"]),
