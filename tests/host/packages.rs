@@ -171,6 +171,23 @@ fn a_changed_package_is_taken_if_it_is_valid_and_else_what_was_taken_goes_on() {
 }
 
 #[test]
+fn a_package_is_taken_after_those_that_it_requires_and_without_them_not_at_all() {
+    let world = World::new();
+    let folder = examples(&world);
+    let manifest = folder.join("adder/plugin.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let requires = "\"requires\": {\"plugins\": {\"greeter\": \"^1\"}}";
+    fs::write(&manifest, text.replacen('{', &format!("{{{requires}, "), 1)).unwrap();
+    let host = Host::temporary().start().unwrap();
+    let added = host.discover(&folder).unwrap();
+    assert_eq!((ids(&added), &added.invalid), (vec!["adder", "greeter"], &vec![]));
+    fs::remove_dir_all(folder.join("greeter")).unwrap();
+    let host = Host::temporary().start().unwrap();
+    let added = host.discover(&folder).unwrap();
+    assert!(added.plugins.is_empty() && invalid(&added).why.contains("greeter"), "{added:?}");
+}
+
+#[test]
 fn an_id_that_the_host_has_is_not_added_twice_and_a_store_that_is_in_use_is_told() {
     let world = World::new();
     let folder = examples(&world);

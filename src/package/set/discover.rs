@@ -7,13 +7,15 @@ use super::outcomes::{DiscoveredPackages, InvalidPackage};
 use crate::package::debounce::Due;
 use crate::package::scan::Depth;
 use crate::package::store::StoreError;
+use rpc_plugin_wire::PluginId;
 use rpc_plugin_wire::admin_packages::{PackageState, PackageStatus};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 impl PackageSet {
-    /// Looks at every package in `plugins_dirs`, reads all its files, and takes those that may run into the store, each as
-    /// its active version. Gives what they and the packages that were stored before are launched with. Blocks until
-    /// all files are read and written.
+    /// Looks at every package in `plugins_dirs`, reads all its files, takes those that may run into the store, each as its active
+    /// version, and gives what they are launched with. Blocks until all files are read and written. A package whose
+    /// folder is gone stays in the store and is not launched.
     ///
     /// A package that cannot be taken is listed as invalid, and keeps no others from being taken. One that was taken
     /// before and has changed into something invalid is listed, and launched as it was taken.
@@ -22,11 +24,21 @@ impl PackageSet {
     /// The store cannot be read. What is wrong with one package is none.
     pub fn discover(&mut self) -> Result<DiscoveredPackages, StoreError> {
         self.look(&Due::All, Depth::Files);
-        for id in self.runnable()? {
-            if self.is_changed(&id)?.is_some() {
-                // Why it cannot be taken is kept for the list below.
-                let _ = self.take_found(&id, &mut |_, _| ControlFlow::Continue(()));
+        let mut left: BTreeSet<PluginId> = self.runnable()?.into_iter().collect();
+        // What requires a package that comes later is taken in the next turn; each turn takes one at least.
+        loop {
+            let mut is_more_active = false;
+            for id in &left {
+                if self.is_changed(id)?.is_some() {
+                    // Why it cannot be taken is kept for the list below.
+                    is_more_active |= self.take_found(id, &mut |_, _| ControlFlow::Continue(())).is_ok();
+                }
             }
+            left.retain(|id| self.is_unmet(id));
+            if left.is_empty() || !is_more_active {
+                break;
+            }
+            self.forget_unmet();
         }
         let list = self.statuses()?;
         let mut discovered = DiscoveredPackages::default();

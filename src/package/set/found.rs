@@ -134,21 +134,21 @@ impl PackageSet {
 
     /// The packages that the folder which has won an id requires.
     #[must_use]
-    pub fn required_by_folder(&self, id: &PluginId) -> Vec<PluginId> {
+    pub(crate) fn required_by_folder(&self, id: &PluginId) -> Vec<PluginId> {
         let found = self.folders.found().values().flatten().find(|found| found.manifest.id == *id);
         found.map(|found| found.manifest.requires.plugins.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// Whether the folder of a package could not be imported for what packages require of each other.
     #[must_use]
-    pub fn is_unmet(&self, id: &PluginId) -> bool {
+    pub(crate) fn is_unmet(&self, id: &PluginId) -> bool {
         let of_it =
             |path| matches!(self.folders.found().get(path), Some(Ok(found)) if found.manifest.id == *id);
         self.failed.iter().any(|(path, failed)| failed.is_unmet && of_it(path))
     }
 
     /// Has folders tried anew that could not be imported for what packages require of each other: other ones are active now.
-    pub fn forget_unmet(&mut self) {
+    pub(crate) fn forget_unmet(&mut self) {
         self.failed.retain(|_, failed| !failed.is_unmet);
     }
 
