@@ -159,6 +159,8 @@ pub struct Trial {
     launched: Option<Time>,
     /// When it was healthy first.
     healthy: Option<Time>,
+    /// Whether it is healthy, as far as anybody has told: one that fails at the end of its minute has yet to come up again.
+    is_up: bool,
     failures: u32,
     last_failure: Option<String>,
     state: TrialState,
@@ -172,6 +174,7 @@ impl Trial {
             terms,
             launched: None,
             healthy: None,
+            is_up: false,
             failures: 0,
             last_failure: None,
             state: TrialState::Pending,
@@ -197,7 +200,7 @@ impl Trial {
             return None;
         }
         match (self.launched, self.healthy) {
-            (_, Some(healthy)) => Some(healthy.plus(PROBATION)),
+            (_, Some(healthy)) => self.is_up.then(|| healthy.plus(PROBATION)),
             (Some(launched), None) => Some(launched.plus(self.terms.start_timeout)),
             (None, None) => None,
         }
@@ -215,9 +218,12 @@ impl Trial {
             TrialEvent::Healthy => {
                 self.launched.get_or_insert(now);
                 self.healthy.get_or_insert(now);
+                self.is_up = true;
+                return self.tick(now);
             }
             TrialEvent::Failed(reason) => {
                 self.launched.get_or_insert(now);
+                self.is_up = false;
                 self.failures = self.failures.saturating_add(1);
                 if self.failures > self.terms.failures_max {
                     self.state = TrialState::Over(TrialFault::Failures(self.failures, reason));
@@ -282,11 +288,36 @@ mod tests {
         for (seconds, event) in start {
             trial.happened(event, at(seconds));
         }
-        trial.happened(failed(), at(79));
         assert_eq!(*trial.tick(at(79)), TrialState::Pending);
         assert_eq!(*trial.happened(failed(), at(80)), TrialState::Kept);
         assert_eq!(*trial.happened(GaveUp("late".into()), at(81)), TrialState::Kept, "it ends once");
         assert_eq!(trial.deadline(), None);
+    }
+
+    /// Else one that is healthy for a moment, and then hangs as it starts, would be kept for that moment.
+    #[test]
+    fn one_that_is_down_at_the_end_of_its_minute_is_kept_once_it_is_up_again() {
+        let moment = [(0, Launched), (1, Healthy), (2, failed()), (3, Launched)];
+        let down = || {
+            let mut trial = Trial::new(TERMS);
+            for (seconds, event) in moment.clone() {
+                trial.happened(event, at(seconds));
+            }
+            assert_eq!((trial.tick(at(1000)).clone(), trial.deadline()), (TrialState::Pending, None));
+            trial
+        };
+        assert_eq!(*down().happened(Healthy, at(1001)), TrialState::Kept);
+        let mut trial = down();
+        assert_eq!(*trial.happened(failed(), at(1001)), TrialState::Pending);
+        let over = TrialState::Over(TrialFault::Failures(3, "exit code 1".into()));
+        assert_eq!(*trial.happened(failed(), at(1002)), over);
+        // Before the minute is over it is as it was.
+        let mut early = Trial::new(TERMS);
+        for (seconds, event) in moment {
+            early.happened(event, at(seconds));
+        }
+        early.happened(Healthy, at(30));
+        assert_eq!((early.tick(at(60)).clone(), early.deadline()), (TrialState::Pending, Some(at(61))));
     }
 
     #[test]
