@@ -66,9 +66,9 @@ impl PackageSet {
         Ok(())
     }
 
-    /// Whether an operator installed it, and not a folder brought it.
-    fn is_installed(&self, id: &PluginId) -> Result<bool, StoreError> {
-        Ok(self.store.record(id)?.origin == PackageOrigin::Installed)
+    /// Whether an operator installed it, and not a folder brought it. Where that cannot be read, no folder takes its place.
+    fn is_installed(&self, id: &PluginId) -> bool {
+        self.store.record(id).map_or(true, |record| record.origin == PackageOrigin::Installed)
     }
 
     /// What becomes of each package that was found or installed.
@@ -76,7 +76,7 @@ impl PackageSet {
         self.refresh()?;
         let mut installed = Vec::new();
         for (id, stored) in &self.stored {
-            if self.is_installed(id)? {
+            if self.is_installed(id) {
                 installed.push((id, stored));
             }
         }
@@ -250,7 +250,7 @@ impl PackageSet {
         }
         for (id, stored) in &self.stored {
             if !decided.iter().any(|decided| decided.id.as_ref() == Some(id))
-                && let PackageOrigin::PluginsDir(folder) = self.store.record(id)?.origin
+                && let Ok(Record { origin: PackageOrigin::PluginsDir(folder), .. }) = self.store.record(id)
             {
                 let status = self.status(id, stored.key.version(), PackageState::Gone)?;
                 let reason =
@@ -280,9 +280,12 @@ impl PackageSet {
         version: &Version,
         state: PackageState,
     ) -> Result<PackageStatus, StoreError> {
-        let record = self.store.record(id)?;
+        // One whose record cannot be read keeps no other from being listed.
+        let read = self.store.record(id).map_err(|error| error.to_string());
+        let (is_readable, record) = (read.is_ok(), read.as_ref().cloned().unwrap_or_default());
         let manifest = self.stored.get(id).and_then(|stored| stored.manifest.as_ref().ok());
         let state = match state {
+            _ if !is_readable => PackageState::Invalid,
             PackageState::Active if record.is_disabled => PackageState::Disabled,
             state => state,
         };
@@ -294,8 +297,8 @@ impl PackageSet {
             folder: None,
             state,
             publisher: record.publisher.as_ref().map(Publisher::shown),
-            verified: Some(PackageSet::verified(&record)),
-            reason: record.note,
+            verified: is_readable.then(|| PackageSet::verified(&record)),
+            reason: read.err().or(record.note),
             changed: Vec::new(),
         })
     }
@@ -344,7 +347,7 @@ impl PackageSet {
             ..status
         };
         let active = self.stored.get(&manifest.id);
-        let was_imported = active.is_some() && !self.is_installed(&manifest.id)?;
+        let was_imported = active.is_some() && !self.is_installed(&manifest.id);
         if let Err(why) = verdict {
             let goes_on = if was_imported && matches!(why, Invalid::Ambiguous(_)) {
                 "; what runs of it goes on"

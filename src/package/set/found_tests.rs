@@ -177,6 +177,30 @@ fn what_is_installed_or_configured_wins() {
     assert_eq!(case.runs(), 0);
 }
 
+/// Where plugins run as the daemon's user, each of them can damage one.
+#[test]
+fn a_record_that_cannot_be_read_keeps_no_other_package_from_being_listed_and_run() {
+    let mut case = Case::new(|_| ());
+    case.install("3.0.0");
+    case.write("kv", "1.0.0");
+    let manifest = case.write("other", "1.0.0").join("plugin.json");
+    let mut of_other: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    of_other["id"] = "other".into();
+    fs::write(manifest, of_other.to_string()).unwrap();
+    case.look();
+    assert_eq!(case.runs(), 2);
+    fs::write(case.root.path().join("state/records/kv.json"), "{").unwrap();
+    let all = case.statuses();
+    let shown: Vec<_> = all.iter().map(|status| (status.state, status.source)).collect();
+    let is_damaged =
+        |status: &PackageStatus| status.reason.as_ref().is_some_and(|why| why.contains("cannot be read"));
+    assert!(shown.contains(&(PackageState::Invalid, PackageSource::Store)), "{all:?}");
+    assert!(all.iter().any(is_damaged), "{all:?}");
+    // Nor does the one of the folder take the place of the one that may be installed.
+    assert!(shown.contains(&(PackageState::Invalid, PackageSource::PluginsDir)), "{all:?}");
+    assert!(shown.contains(&(PackageState::Found, PackageSource::PluginsDir)), "{all:?}");
+}
+
 #[test]
 fn a_broken_one_and_one_of_another_type_are_listed_and_keep_nobody_from_running() {
     let mut case = Case::new(|options| {
