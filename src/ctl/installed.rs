@@ -1,5 +1,5 @@
-//! `install`, `package ID`, `remove`, `rollback`, `pin`, `approve` and `acknowledge`: what is installed, and which version of it is
-//! active.
+//! `install`, `package ID`, `remove`, `rollback`, `pin`, `approve`, `disable`, `enable` and `acknowledge`: what is installed, and
+//! which version of it is active.
 //!
 //! What it deliberately does not do: judge a package; the daemon does. What is installed is opened as this user, and the daemon
 //! is passed the folder's descriptor.
@@ -25,7 +25,7 @@ use rpc_plugin_wire::admin_install::{
 };
 use rpc_plugin_wire::admin_packages::{
     METHOD_ACKNOWLEDGE, METHOD_APPROVE_PUBLISHER, METHOD_INSTALL, METHOD_PACKAGE, METHOD_PIN, METHOD_REMOVE,
-    METHOD_ROLLBACK,
+    METHOD_ROLLBACK, SwitchReply,
 };
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -222,6 +222,17 @@ impl Invocation<'_> {
             &PinParams { plugin_id, version, off },
             if off { "unpinned" } else { "pinned" },
         )
+    }
+
+    /// Disables a package, or enables it.
+    pub(super) fn switch(&self, out: &mut Out<'_>, method: &str, done: &str) -> Result<(), Failure> {
+        let params = PluginRef { plugin_id: self.package_alone()? };
+        let answer = self.ask_of_packages(method, &params, RequestExtras::nothing(&mut |_| {}))?;
+        if out.json {
+            return out.document(&answer);
+        }
+        let SwitchReply { plugin } = read(method, &answer)?;
+        out.safe(&format!("{}: {done}, {plugin}\n", params.plugin_id))
     }
 
     pub(super) fn acknowledge(&self, out: &mut Out<'_>) -> Result<(), Failure> {

@@ -23,6 +23,8 @@ mod out;
 #[cfg(feature = "package")]
 mod package;
 #[cfg(feature = "package")]
+mod package_switches;
+#[cfg(feature = "package")]
 mod packages;
 mod pretty;
 mod show;
@@ -227,7 +229,11 @@ impl Invocation<'_> {
             "approve" => self.approve(out),
             "call" => self.call(out, stdin),
             "capabilities" => self.capabilities(out),
+            #[cfg(feature = "package")]
+            "disable" => self.switch(out, admin_packages::METHOD_DISABLE, "disabled"),
             "echo" => self.echo(out),
+            #[cfg(feature = "package")]
+            "enable" => self.switch(out, admin_packages::METHOD_ENABLE, "enabled"),
             "heartbeat" => self.heartbeat(out),
             #[cfg(feature = "package")]
             "install" => self.install(out),

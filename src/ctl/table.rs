@@ -86,11 +86,7 @@ const VERSIONED_ARGUMENT: Positional = Positional {
 
 const COMMANDS: &[Command] = &[
     #[cfg(feature = "package")]
-    Command {
-        positionals: &[Positional { name: ID, required: true, flag: None, help: "The package" }],
-        details: "That a version was gone back from, or fails and stays, is shown until this is said.",
-        ..plain("acknowledge", "Remove what is shown of a package until somebody has seen it")
-    },
+    super::package_switches::ACKNOWLEDGE,
     #[cfg(feature = "package")]
     Command {
         positionals: &[Positional { name: ID, required: true, flag: None, help: "The package" }],
@@ -227,6 +223,8 @@ const COMMANDS: &[Command] = &[
         ],
         ..plain("dev", "Run one plugin in the foreground and call it line by line")
     },
+    #[cfg(feature = "package")]
+    super::package_switches::DISABLE,
     Command {
         flags: &[Flag::with_value("message", "TEXT", "The message to send").required(), ID_FLAG],
         examples: &[Example {
@@ -239,6 +237,8 @@ const COMMANDS: &[Command] = &[
             "The same as: call ID echo '{\"message\": TEXT}'.",
         )
     },
+    #[cfg(feature = "package")]
+    super::package_switches::ENABLE,
     about_one("heartbeat", "Request a heartbeat from a plugin now and print it", ""),
     HELP_COMMAND,
     #[cfg(feature = "package")]
@@ -508,7 +508,7 @@ const COMMANDS: &[Command] = &[
             "stop",
             "Stop a plugin and wait until its process has ended",
             "Is refused while plugins run that are started after it ('after' in the configuration). It stays stopped until it is \
-             started again or the daemon is; no call starts it meanwhile, also where it is started on demand. With --timeout 0 \
+             started again or the daemon is: that does not last, and 'disable' of a package does. No call starts it meanwhile, also where it is started on demand. With --timeout 0 \
              it prints the state at once and does not wait. Of several plugins, by a pattern or --all, each has a line, and \
              the exit code is that of the first, by id, that failed; --all includes --with-dependents.",
         )

@@ -212,6 +212,20 @@ fn packages() -> Vec<Case> {
         ),
         case(&["acknowledge", "echo"], "admin.acknowledge", ECHO, "{}", "echo: acknowledged\n"),
         case(
+            &["disable", "echo"],
+            "admin.disable",
+            ECHO,
+            r#"{"plugin":"its plugin is not running"}"#,
+            "echo: disabled, its plugin is not running\n",
+        ),
+        case(
+            &["enable", "echo"],
+            "admin.enable",
+            ECHO,
+            r#"{"plugin":"its plugin is started"}"#,
+            "echo: enabled, its plugin is started\n",
+        ),
+        case(
             &["approve", "echo", "--new-publisher"],
             "admin.approve_publisher",
             ECHO,

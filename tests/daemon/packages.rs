@@ -224,3 +224,34 @@ fn the_minimum_of_the_configuration_binds_the_daemon() {
     installed(&daemon, &one, &[]);
     wait_healthy(&daemon, "1.0.0");
 }
+
+#[test]
+fn what_is_disabled_stays_so_with_the_next_daemon_and_what_is_stopped_does_not() {
+    let world = World::new();
+    let daemon = start(&world);
+    installed(&daemon, &package(&world, "1.0.0", &echo(), &[]), &[]);
+    wait_healthy(&daemon, "1.0.0");
+    daemon.json(&["stop", "echo"]);
+    drop(daemon);
+    let daemon = start(&world);
+    wait_healthy(&daemon, "1.0.0");
+    let ran = daemon.ctl(&["disable", "echo"]);
+    assert_eq!(
+        (&*ran.stdout, ran.code),
+        ("echo: disabled, its plugin is not running\n", 0),
+        "{}",
+        ran.stderr
+    );
+    daemon.wait_for("echo", "stopped");
+    assert_eq!(daemon.json(&["package", "echo"])["state"], "disabled");
+    drop(daemon);
+    let daemon = start(&world);
+    assert_eq!(daemon.json(&["packages"])["packages"][0]["state"], "disabled");
+    let plugin = daemon.json(&["plugin", "echo"]);
+    assert_eq!((&plugin["state"], &plugin["desired"]), (&json!("stopped"), &json!("down")), "{plugin}");
+    let ran = daemon.ctl(&["enable", "echo"]);
+    assert_eq!((&*ran.stdout, ran.code), ("echo: enabled, its plugin is started\n", 0), "{}", ran.stderr);
+    daemon.wait_for("echo", "healthy");
+    assert_eq!(daemon.json(&["package", "echo"])["state"], "active");
+    assert_eq!(daemon.ctl(&["disable", "other"]).code, 4);
+}

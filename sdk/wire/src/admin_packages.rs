@@ -127,6 +127,13 @@ pub struct PackageStatus {
     pub changed: Vec<ChangedFile>,
 }
 
+/// `result` of enable and disable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchReply {
+    /// What becomes of its plugin, in words.
+    pub plugin: String,
+}
+
 /// `result` of packages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageList {

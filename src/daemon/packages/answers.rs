@@ -1,6 +1,6 @@
 //! What requests about packages hold, and what is answered.
 
-use crate::host::{AdminAnswer, DelegatedRequest, Host};
+use crate::host::{AdminAnswer, DelegatedRequest, Host, HostError};
 use crate::package::set::ChangeError;
 use rpc_plugin_wire::message::params_into;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
@@ -27,6 +27,14 @@ pub(super) fn refusal(error: &ChangeError) -> ErrorObject {
         _ => ErrorCode::InvalidParams,
     };
     ErrorObject::new(code, error.to_string())
+}
+
+/// An error of the host.
+pub(super) fn host_error(error: HostError) -> ErrorObject {
+    match error {
+        HostError::Call(error) => error.to_object(),
+        error => ErrorObject::new(ErrorCode::Unavailable, error.to_string()),
+    }
 }
 
 /// Whether a long operation goes on: not once the host ends.

@@ -1,12 +1,12 @@
 //! What an operator changes of what is installed: the admin methods install, package, remove, rollback, pin,
-//! approve_publisher and acknowledge.
+//! approve_publisher, disable, enable and acknowledge.
 //!
 //! What it deliberately does not do: run plugins; `apply` does, and says what became of one.
 //!
 //! What always holds: each change is on record with the operation that it is a part of; an install does not hold up the end
 //! of the daemon.
 
-use super::answers::{goes_on, params, refusal, reply};
+use super::answers::{goes_on, host_error, params, refusal, reply};
 use super::shown;
 use crate::host::{AdminAnswer, DelegatedRequest, EventKind, Host, Note, PluginId};
 use crate::package::OpenPackage;
@@ -18,6 +18,7 @@ use rpc_plugin_wire::admin::PluginRef;
 use rpc_plugin_wire::admin_install::{
     ActivateReply, InstallParams, InstallProgress, PinParams, RemoveParams, RemoveReply, RollbackParams,
 };
+use rpc_plugin_wire::admin_packages::SwitchReply;
 use rpc_plugin_wire::{ErrorCode, ErrorObject};
 use serde_json::json;
 use std::path::Path;
@@ -47,6 +48,8 @@ impl Changes<'_> {
             methods::METHOD_ROLLBACK => self.roll_back(request),
             methods::METHOD_PIN => self.pin(request),
             methods::METHOD_APPROVE_PUBLISHER => self.remember(request, |set, id| set.approve_publisher(id)),
+            methods::METHOD_DISABLE => self.disable(request),
+            methods::METHOD_ENABLE => self.enable(request),
             methods::METHOD_ACKNOWLEDGE => self.remember(request, |set, id| set.acknowledge(id)),
             _ => return None,
         })
@@ -153,6 +156,35 @@ impl Changes<'_> {
         self.host.record(note);
         (self.apply)(&plugin_id);
         reply(&RemoveReply { plugin_id, removed, data })
+    }
+
+    /// Stops the plugin of a package, also for daemons to come.
+    fn disable(&mut self, request: &DelegatedRequest) -> AdminAnswer {
+        let PluginRef { plugin_id } = params(request)?;
+        self.set.details(&plugin_id).map_err(|error| refusal(&error))?;
+        // First, as it is refused while plugins run that are started after it. A plugin that is not there does not run.
+        if let Ok(plugin) = self.host.plugin(&plugin_id) {
+            plugin.stop().map_err(host_error)?;
+        }
+        self.set.set_disabled(&plugin_id, true).map_err(|error| refusal(&error))?;
+        // So that no call starts it.
+        let plugin = (self.apply)(&plugin_id);
+        reply(&SwitchReply { plugin })
+    }
+
+    /// Lets the plugin of a package start again, and starts it if it starts with the daemon.
+    fn enable(&mut self, request: &DelegatedRequest) -> AdminAnswer {
+        let PluginRef { plugin_id } = params(request)?;
+        self.set.set_disabled(&plugin_id, false).map_err(|error| refusal(&error))?;
+        let mut plugin = (self.apply)(&plugin_id);
+        let launch = self.set.launch(&plugin_id, &mut |_, _| goes_on(self.host));
+        if launch.is_ok_and(|launch| launch.autostart)
+            && let Ok(handle) = self.host.plugin(&plugin_id)
+        {
+            handle.start().map_err(host_error)?;
+            "its plugin is started".clone_into(&mut plugin);
+        }
+        reply(&SwitchReply { plugin })
     }
 
     /// What changes nothing but the record.

@@ -2,7 +2,7 @@
 //!
 //! What always holds: a change of the active version reaches the host once it is in the store, and not before.
 
-use super::answers::{goes_on, params, refusal, reply};
+use super::answers::{goes_on, host_error, params, refusal, reply};
 use super::changes::Changes;
 use super::found::{Apply, FoundPackages};
 use super::trials::{self, Judged, Trials};
@@ -59,13 +59,6 @@ impl OpenSet {
             OpenSet::Unmade(_) => Ok(None),
             OpenSet::Unusable(why) => Err(unavailable(why)),
         }
-    }
-}
-
-fn host_error(error: HostError) -> ErrorObject {
-    match error {
-        HostError::Call(error) => error.to_object(),
-        error => ErrorObject::new(ErrorCode::Unavailable, error.to_string()),
     }
 }
 

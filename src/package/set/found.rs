@@ -15,7 +15,7 @@ use crate::package::manifest::Manifest;
 use crate::package::publisher::{Publisher, VerifyMode};
 use crate::package::scan::{Depth, FoundFolder, open_package};
 use crate::package::shown_path;
-use crate::package::store::{PackageOrigin, Progress, Record, StoreError};
+use crate::package::store::{ENV_NO_BYTECODE, PackageOrigin, Progress, Record, StoreError};
 use crate::package::version::Version;
 use crate::state::start_mode::StartMode;
 use rpc_plugin_wire::PluginId;
@@ -222,6 +222,13 @@ impl PackageSet {
         let manifest = &stored.manifest;
         let types = self.options.types.as_ref();
         let overrides = self.options.overrides.iter().find(|overrides| overrides.id == *id);
+        // Who asks for a bare environment gets none of the host's defaults; what the manifest says is none.
+        let (name, _) = ENV_NO_BYTECODE;
+        if overrides.is_some_and(|overrides| overrides.has_bare_env == Some(true))
+            && manifest.config.env.iter().all(|(named, _)| named != name)
+        {
+            config.env.retain(|(named, _)| named != name);
+        }
         let layers = Layers {
             defaults: &self.options.defaults,
             accepted: types.and_then(|types| types.get(manifest.kind.as_deref()?)),

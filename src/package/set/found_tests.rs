@@ -248,6 +248,13 @@ fn it_is_launched_with_the_layers_around_its_manifest() {
     let launch = case.set.launch(&kv(), &mut on()).unwrap();
     assert_eq!((launch.config.policy.call_timeout, launch.autostart), (Duration::from_secs(8), false));
     assert!(launch.config.env.contains(&("A".into(), "1".into())));
+    let has_default = |case: &Case| {
+        let config = case.set.launch(&kv(), &mut on()).unwrap().config;
+        config.env.iter().any(|(name, _)| name == "PYTHONDONTWRITEBYTECODE")
+    };
+    assert!(has_default(&case));
+    case.set.options.overrides[0].has_bare_env = Some(true);
+    assert!(!has_default(&case), "its environment is not bare");
     // Settings that contradict each other only together.
     let policy = Policy { heartbeat_timeout: Duration::from_secs(60), ..Policy::default() };
     let mut options = case.set.options.clone();

@@ -306,6 +306,19 @@ impl PackageSet {
         Ok(self.store.put_record(id, &record)?)
     }
 
+    /// Keeps a package's plugin from being started, or lets it be again; with every daemon from now on.
+    ///
+    /// # Errors
+    /// The package is not known, or what failed.
+    pub fn set_disabled(&self, id: &PluginId, is_disabled: bool) -> ChangeResult<()> {
+        let (_, mut record) = self.known(id)?;
+        if record.is_disabled != is_disabled {
+            record.is_disabled = is_disabled;
+            self.store.put_record(id, &record)?;
+        }
+        Ok(())
+    }
+
     /// Removes what is shown of a package until somebody has seen it.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ pub use error::StoreError;
 pub use record::{OnTrial, PackageOrigin, Record, Stays};
 use std::os::fd::OwnedFd;
 pub use stored::{Imported, Progress, StoredPackage};
+pub(super) use verify::ENV_NO_BYTECODE;
 pub use version_key::VersionKey;
 
 /// An open, locked store.

@@ -23,7 +23,7 @@ use std::io;
 /// Variable of a package's plugin: the folder that is its own.
 const ENV_DATA_DIR: &str = "RPC_PLUGIN_SYSTEM_PLUGIN_DATA_DIR";
 /// Keeps Python from writing into the package.
-const ENV_NO_BYTECODE: (&str, &str) = ("PYTHONDONTWRITEBYTECODE", "1");
+pub(in crate::package) const ENV_NO_BYTECODE: (&str, &str) = ("PYTHONDONTWRITEBYTECODE", "1");
 
 /// In which state the files of a version were found right.
 #[derive(Debug, Serialize, Deserialize)]
