@@ -1,6 +1,6 @@
 //! Packages in folders that a real daemon looks into: found, watched, shown where they change, and taken.
 
-use crate::fixtures::daemon::Daemon;
+use crate::fixtures::daemon::{Daemon, Raw};
 use crate::fixtures::world::{World, built, eventually};
 use rpc_plugin_system::package::digest::Digest;
 use rpc_plugin_wire::event::EventKind;
@@ -236,4 +236,17 @@ fn what_changes_is_taken_at_once_or_once_nobody_calls() {
     runs_as(&daemon, "one", "3.0.0");
     package(&folder.join("one"), "one", "4.0.0");
     runs_as(&daemon, "one", "4.0.0");
+    // As long as a call is under way, it is shown.
+    let mut client = Raw::connect(&daemon.runtime_dir);
+    let sleep =
+        json!({"plugin_id": "one", "method": "sleep", "params": {"ms": 600_000}, "timeout_ms": 600_000});
+    client.try_request(1, "admin.call", &sleep).unwrap();
+    eventually("the call is under way", || {
+        (daemon.json(&["plugin", "one"])["calls_in_flight"] == 1).then_some(())
+    });
+    package(&folder.join("one"), "one", "5.0.0");
+    wait_state(&daemon, "changed");
+    assert!(daemon.json(&["plugin", "one"])["executable"].as_str().unwrap().contains("/4.0.0@"));
+    drop(client);
+    runs_as(&daemon, "one", "5.0.0");
 }
