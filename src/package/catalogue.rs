@@ -119,6 +119,22 @@ pub struct Acceptance<'a> {
     pub host: &'a Version,
 }
 
+impl Acceptance<'_> {
+    /// Whether a host takes what a manifest says, wherever it is.
+    ///
+    /// # Errors
+    /// Its type or an interface of that, or the hosts that it requires.
+    pub fn check(&self, manifest: &Manifest) -> Result<(), Invalid> {
+        check_type(self.types, manifest)?;
+        match &manifest.requires.host {
+            Some(range) if !range.contains(self.host) => {
+                Err(Invalid::Host(range.to_string(), self.host.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Decides about each candidate, in their order.
 #[must_use]
 pub fn decide(acceptance: Acceptance<'_>, candidates: &[Candidate<'_>]) -> Vec<Result<(), Invalid>> {
@@ -135,13 +151,7 @@ pub fn decide(acceptance: Acceptance<'_>, candidates: &[Candidate<'_>]) -> Vec<R
         }
         let of_id = by_id.get(&manifest.id).map_or(&[][..], Vec::as_slice);
         check_rank(candidate.found_in, of_id)?;
-        check_type(acceptance.types, manifest)?;
-        match &manifest.requires.host {
-            Some(range) if !range.contains(acceptance.host) => {
-                Err(Invalid::Host(range.to_string(), acceptance.host.clone()))
-            }
-            _ => Ok(()),
-        }
+        acceptance.check(manifest)
     };
     candidates.iter().map(decide).collect()
 }

@@ -1,5 +1,6 @@
 //! Why a change of a package is refused.
 
+use crate::package::catalogue::Invalid;
 use crate::package::digest::Digest;
 use crate::package::plan::PlanFault;
 use crate::package::publisher::Refusal;
@@ -42,6 +43,8 @@ pub enum ChangeError {
     NoSuchVersion { id: PluginId, wanted: String, stored: Vec<VersionKey> },
     /// No folder in which packages are looked for has it, or none has won its id.
     NotFound { id: PluginId },
+    /// This host does not take it: why.
+    NotAccepted { id: PluginId, why: Invalid },
     /// Its folder cannot be used: why.
     Folder(String),
     /// What it is launched with contradicts itself.
@@ -118,6 +121,7 @@ impl fmt::Display for ChangeError {
                 "no folder of a package {id} is there to be taken; `rpcpluginctl packages` shows which are there, and why \
                  they are not taken"
             ),
+            ChangeError::NotAccepted { id, why } => write!(f, "{id} is not taken by this host: {why}"),
             ChangeError::Folder(fault) => f.write_str(fault),
             ChangeError::Settings { id, errors } => {
                 write!(

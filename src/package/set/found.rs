@@ -93,15 +93,24 @@ impl PackageSet {
             Candidate { found_in, names, manifest }
         });
         let candidates: Vec<Candidate<'_>> = of_store.chain(of_folders).collect();
-        let acceptance =
-            Acceptance { configured: &self.options.configured, types: &self.options.types, host: &self.host };
-        let verdicts = decide(acceptance, &candidates);
+        let verdicts = decide(self.acceptance(), &candidates);
         let decided = candidates.iter().zip(verdicts).map(|(candidate, verdict)| Decided {
             found_in: candidate.found_in.clone(),
             id: candidate.names.map(|(id, _)| id.clone()),
             verdict,
         });
         Ok(decided.collect())
+    }
+
+    /// What this host takes.
+    fn acceptance(&self) -> Acceptance<'_> {
+        Acceptance { configured: &self.options.configured, types: &self.options.types, host: &self.host }
+    }
+
+    /// Whether this host takes what a manifest says.
+    pub(super) fn check_accepted(&self, manifest: &Manifest) -> ChangeResult<()> {
+        let id = || manifest.id.clone();
+        self.acceptance().check(manifest).map_err(|why| Box::new(ChangeError::NotAccepted { id: id(), why }))
     }
 
     /// The packages that may run: installed ones, and those whose folder won their id and is or can be imported.
@@ -212,12 +221,14 @@ impl PackageSet {
     /// What the active version of a package is launched with.
     ///
     /// # Errors
-    /// It is not what was imported, is not taken any more for who published it, or its settings contradict each other.
+    /// It is not what was imported, is not taken any more for who published it or for its type or host, or its settings contradict
+    /// each other.
     pub(crate) fn launch(&self, id: &PluginId, progress: Progress<'_>) -> ChangeResult<PackageLaunch> {
         let record = self.store.record(id)?;
         let key =
             self.store.active(id)?.ok_or_else(|| Box::new(ChangeError::NoneActive { id: id.clone() }))?;
         let stored = self.stored(id, &key, &record, progress)?;
+        self.check_accepted(&stored.manifest)?;
         let mut config = self.store.launch_config(&stored)?;
         let manifest = &stored.manifest;
         let types = self.options.types.as_ref();

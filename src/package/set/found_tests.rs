@@ -268,3 +268,18 @@ fn it_is_launched_with_the_layers_around_its_manifest() {
         "{error}"
     );
 }
+
+#[test]
+fn what_this_host_does_not_take_is_neither_installed_nor_launched() {
+    let mut case = Case::new(|_| ());
+    case.install("1.0.0");
+    assert!(case.set.launch(&kv(), &mut on()).is_ok());
+    case.set.options.types = Some(BTreeMap::from([("store".into(), AcceptedType::default())]));
+    let error = case.set.launch(&kv(), &mut on()).unwrap_err().to_string();
+    assert_eq!(error, "kv is not taken by this host: it has no type, which this host wants; accepted: store");
+    let folder = package(&case.root.path().join("outside/2.0.0"), "2.0.0", &[("bin/kv", "2.0.0")]);
+    let options = InstallOptions { allows_unsigned: true, ..InstallOptions::default() };
+    let error = case.set.install(&opened(&folder), &options, &mut on()).unwrap_err().to_string();
+    assert!(error.contains("it has no type"), "{error}");
+    assert_eq!(case.set.store().versions(&kv()).unwrap().len(), 1, "nothing was stored of it");
+}

@@ -33,6 +33,7 @@ impl PackageSet {
         let verdict = self.judge(package, options, &record)?;
         let key = VersionKey::new(version, &package.digest());
         let before = self.store.active(id)?;
+        self.check_accepted(&package.manifest)?;
         self.check_change(id, &key, &record)?;
         self.check_plan(&package.manifest)?;
         if let Some(active) = &before
