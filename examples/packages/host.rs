@@ -12,7 +12,7 @@ use rpc_plugin_system::host::packages::{
 };
 use serde_json::{Value, json};
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,7 +30,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/packages");
+    // `cargo run` says where the project is; else it is where this was built.
+    let project = std::env::var_os("CARGO_MANIFEST_DIR");
+    let project = project.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let folder = project.join("examples/packages");
     all_of(&folder)?;
     signed_ones_of(&folder)
 }
