@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// The packages of `examples/packages`, where a test can change them.
 fn examples(world: &World) -> PathBuf {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/packages");
+    let project = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    let from = Path::new(&project).join("examples/packages");
     let to = world.path().join("plugins");
     for name in ["greeter", "adder"] {
         let folder = to.join(name);
