@@ -113,6 +113,9 @@ mod tests {
     fn two_that_hang_in_exec_hinder_nobody() {
         let root = folder();
         let executables = ["1", "2"].map(|name| HangingExecutable::new(root.path(), name));
+        // Before anything hangs: a child that hangs in exec keeps its copies of what is open, and what wrote the script among
+        // them would keep it busy for as long as that child lives.
+        let script = script(root.path(), "exit 3");
         let launcher = Launcher::start().unwrap();
         // Killed by nobody but this test, however long the other launch takes.
         let hung = executables.each_ref().map(|hangs| {
@@ -122,7 +125,7 @@ mod tests {
             launcher.threads.submit(Box::new(move |_| launch(&of_launch)), Some(child));
             (slot, launched)
         });
-        let other = launch(&launcher, &script(root.path(), "exit 3"));
+        let other = launch(&launcher, &script);
         ended(&mut wait(&launcher, &other).unwrap().child);
         for (slot, launched) in hung {
             assert!(launched.try_recv().is_err(), "it came first, and hangs");
