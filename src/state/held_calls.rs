@@ -25,7 +25,6 @@ pub const HELD_FDS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct HeldCall {
     pub(super) key: CallKey,
-    pub(super) plugin: PluginKey,
     pub(super) request: CallRequest,
     pub(super) deadline: Time,
     /// From its begin to its deadline, for people.
@@ -44,12 +43,15 @@ fn amount(request: &CallRequest) -> Amount {
     Amount { count: 1, bytes: request.method.len() + params_bytes }
 }
 
+/// The plugin that a call waits for, and its number among all calls that ever waited.
+type HeldPlace = (PluginKey, u64);
+
 /// Table of the calls that wait.
 #[derive(Debug)]
 pub struct HeldCalls {
-    /// By when they came.
-    calls: BTreeMap<u64, HeldCall>,
-    numbers: BTreeMap<CallKey, u64>,
+    /// By the plugin that they wait for, and by when they came.
+    calls: BTreeMap<HeldPlace, HeldCall>,
+    places: BTreeMap<CallKey, HeldPlace>,
     next: u64,
     shares: Shares,
     fds: Shares,
@@ -60,7 +62,7 @@ impl Default for HeldCalls {
         let max = Amount { count: HELD_MAX, bytes: HELD_BYTES_MAX };
         HeldCalls {
             calls: BTreeMap::new(),
-            numbers: BTreeMap::new(),
+            places: BTreeMap::new(),
             next: 0,
             shares: Shares::new(max),
             fds: Shares::new(Amount::of(HELD_FDS_MAX)),
@@ -93,10 +95,10 @@ impl HeldCalls {
         self.fds.add(caller, fds);
         let deadline = now.plus(timeout);
         let timer = timers.insert(deadline, Timer::Held(key));
-        let call = HeldCall { key, plugin, request: request.take(), deadline, timeout, timer };
+        let call = HeldCall { key, request: request.take(), deadline, timeout, timer };
         self.next += 1;
-        self.numbers.insert(key, self.next);
-        self.calls.insert(self.next, call);
+        self.places.insert(key, (plugin, self.next));
+        self.calls.insert((plugin, self.next), call);
         Ok(())
     }
 
@@ -115,18 +117,22 @@ impl HeldCalls {
     /// Whether one waits for that plugin.
     #[must_use]
     pub fn has_some_of(&self, plugin: PluginKey) -> bool {
-        self.calls.values().any(|call| call.plugin == plugin)
+        self.first_of(plugin).is_some()
     }
 
     /// The plugin that a call waits for.
     #[must_use]
     pub fn plugin_of(&self, key: CallKey) -> Option<PluginKey> {
-        self.calls.get(self.numbers.get(&key)?).map(|call| call.plugin)
+        self.places.get(&key).map(|(plugin, _)| *plugin)
+    }
+
+    fn first_of(&self, plugin: PluginKey) -> Option<CallKey> {
+        self.calls.range((plugin, 0)..=(plugin, u64::MAX)).next().map(|(_, call)| call.key)
     }
 
     /// Takes a call out that waits no more.
     pub(super) fn take(&mut self, key: CallKey, timers: &mut Wheel<Timer>) -> Option<HeldCall> {
-        let call = self.calls.remove(&self.numbers.remove(&key)?)?;
+        let call = self.calls.remove(&self.places.remove(&key)?)?;
         timers.cancel(call.timer);
         self.shares.leave(&call.request.caller, call.amount());
         self.fds.leave(&call.request.caller, Amount { count: call.request.fds.len(), bytes: 0 });
@@ -135,7 +141,6 @@ impl HeldCalls {
 
     /// Takes the first call out that waits for that plugin.
     pub(super) fn take_first(&mut self, plugin: PluginKey, timers: &mut Wheel<Timer>) -> Option<HeldCall> {
-        let key = self.calls.values().find(|call| call.plugin == plugin)?.key;
-        self.take(key, timers)
+        self.take(self.first_of(plugin)?, timers)
     }
 }
