@@ -60,11 +60,6 @@ impl Plugin {
         self.desired = Desired::Down;
     }
 
-    /// Ends a generation that nobody uses; the next call starts another.
-    pub(super) fn end_unused(&mut self, step: &mut Step<'_>) {
-        self.replace_with(step, Why::Stop);
-    }
-
     pub(super) fn replace_with(&mut self, step: &mut Step<'_>, why: Why) {
         match self.phase.clone() {
             Phase::Stopped => {}

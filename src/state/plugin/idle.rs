@@ -3,7 +3,7 @@
 //! What always holds: a plugin is stopped so only where its configuration says so, the next call starts it again, and nothing was
 //! seen that uses it for at least as long as is configured.
 
-use super::{Phase, Plugin, Step};
+use super::{Phase, Plugin, Step, Why};
 use crate::state::action::{Action, Note};
 use crate::state::keys::Timer;
 use crate::state::presence::Idle;
@@ -61,7 +61,8 @@ pub fn handle_use_due(plugin: &mut Plugin, step: &mut Step<'_>) {
         plugin.presence.idle.unused = 0;
     } else {
         plugin.presence.idle.unused += 1;
-        if plugin.presence.idle.unused >= LOOKS {
+        // Once: the answer stops it, or has the looks counted anew.
+        if plugin.presence.idle.unused == LOOKS {
             plugin.act(step, Action::LookAtUse);
         }
     }
@@ -97,5 +98,5 @@ pub fn handle_use(plugin: &mut Plugin, step: &mut Step<'_>, generation: Generati
     }
     let text = format!("nobody used it for {:?}; it is stopped, and the next call starts it", rounded(after));
     plugin.note(step, Note::new(EventKind::PluginIdle, text));
-    plugin.end_unused(step);
+    plugin.replace_with(step, Why::Stop);
 }

@@ -18,10 +18,7 @@ impl Bench {
 
     /// From down to healthy, with so many streams of its own.
     fn up_with(&mut self, streams: usize) {
-        self.start();
-        self.prepared();
-        self.spawned(Ok(PID));
-        self.connected();
+        self.reach_hello();
         self.greeted();
         self.seen(streams, 0);
         self.proven();
@@ -50,6 +47,8 @@ fn what_nobody_uses_is_looked_at_and_stopped_and_stays_wanted() {
     assert!(bench.asked().is_empty());
     bench.pass(MS);
     assert_eq!(bench.asked(), ["see use 42"]);
+    bench.looks(9);
+    assert!(bench.asked().is_empty(), "once, however long that takes");
     bench.seen(3, 0);
     assert_eq!((bench.state(), bench.plugin.desired()), (PluginState::Stopping, Desired::Up));
     assert_eq!(bench.write(), [("plugin.shutdown".to_owned(), 2)]);
@@ -63,10 +62,7 @@ fn what_nobody_uses_is_looked_at_and_stopped_and_stays_wanted() {
 #[test]
 fn it_is_not_ready_before_what_it_holds_by_itself_is_known() {
     let mut bench = bench();
-    bench.start();
-    bench.prepared();
-    bench.spawned(Ok(PID));
-    bench.connected();
+    bench.reach_hello();
     bench.greeted();
     let able = json!({"plugin_id": "echo", "version": "1", "generation": bench.generation(), "capabilities": ["echo"]});
     bench.answer(0, &able);
