@@ -139,10 +139,8 @@ impl Bench {
 
     fn frame(&mut self, value: &Value) {
         let generation = self.generation();
-        let bytes = format!("{value}\n").into_bytes();
         let session = self.plugin.session_mut(generation).expect("a session");
-        session.receiver_mut().space(bytes.len()).copy_from_slice(&bytes);
-        session.receiver_mut().filled(bytes.len(), Vec::new(), false);
+        session.take_in(format!("{value}\n").as_bytes());
         self.act(|plugin, step| {
             while plugin.with_session(step, generation, |session, cx| session.handle_frames(cx, 4))
                 == Some(true)
@@ -167,15 +165,7 @@ impl Bench {
     fn write(&mut self) -> Vec<(String, u64)> {
         let generation = self.generation();
         let Some(session) = self.plugin.session_mut(generation) else { return Vec::new() };
-        let text = String::from_utf8(session.queue().all_waiting()).unwrap();
-        while !session.queue().waiting().0.is_empty() {
-            session.queue_mut().wrote(usize::MAX);
-        }
-        let requests = text.lines().filter_map(|line| {
-            let frame: Value = serde_json::from_str(line).unwrap();
-            Some((frame["method"].as_str()?.to_owned(), frame["id"].as_u64()?))
-        });
-        requests.collect()
+        session.write_requests()
     }
 
     fn answer(&mut self, id: u64, result: &Value) {

@@ -19,8 +19,7 @@ fn bench(features: &[&str]) -> Bench {
 fn receive(bench: &mut Bench, bytes: &[u8]) {
     let generation = bench.generation();
     let session = bench.plugin.session_mut(generation).expect("a session");
-    session.receiver_mut().space(bytes.len()).copy_from_slice(bytes);
-    session.receiver_mut().filled(bytes.len(), Vec::new(), false);
+    session.take_in(bytes);
     bench.act(|plugin, step| {
         plugin.with_session(step, generation, |session, cx| session.handle_frames(cx, 4))
     });

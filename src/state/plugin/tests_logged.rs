@@ -22,10 +22,7 @@ impl Bench {
     fn answered(&mut self) -> Value {
         let generation = self.generation();
         let session = self.plugin.session_mut(generation).unwrap();
-        let text = String::from_utf8(session.queue().all_waiting()).unwrap();
-        while !session.queue().waiting().0.is_empty() {
-            session.queue_mut().wrote(usize::MAX);
-        }
+        let text = session.write_all();
         serde_json::from_str(text.lines().last().unwrap()).unwrap()
     }
 }

@@ -23,6 +23,34 @@ mod features;
 
 const MS: Duration = Duration::from_millis(1);
 
+/// What the tests of sessions, plugins and supervisors do with the bytes of one.
+impl Session {
+    /// Writes all that waits, in one piece.
+    pub(in crate::state) fn write_all(&mut self) -> String {
+        let all = self.queue().all_waiting();
+        while !self.queue().waiting().0.is_empty() {
+            self.queue_mut().wrote(usize::MAX);
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    /// Writes all that waits; methods and ids of the requests in it.
+    pub(in crate::state) fn write_requests(&mut self) -> Vec<(String, u64)> {
+        let text = self.write_all();
+        let requests = text.lines().filter_map(|line| {
+            let frame: Value = serde_json::from_str(line).unwrap();
+            Some((frame["method"].as_str()?.to_owned(), frame["id"].as_u64()?))
+        });
+        requests.collect()
+    }
+
+    /// Takes in what one read brought; its frames are not handled yet.
+    pub(in crate::state) fn take_in(&mut self, bytes: &[u8]) {
+        self.receiver_mut().space(bytes.len()).copy_from_slice(bytes);
+        self.receiver_mut().filled(bytes.len(), Vec::new(), false);
+    }
+}
+
 /// A session with the time and timers around it.
 struct Bench {
     session: Session,
@@ -117,11 +145,7 @@ impl Bench {
     }
 
     fn write_all(&mut self) -> String {
-        let all = self.session.queue().all_waiting();
-        while !self.session.queue().waiting().0.is_empty() {
-            self.session.queue_mut().wrote(usize::MAX);
-        }
-        String::from_utf8(all).unwrap()
+        self.session.write_all()
     }
 
     fn call_with(&mut self, number: u64, params: Option<String>, ms: u32) -> Result<(), CallError> {

@@ -87,10 +87,8 @@ impl Bench {
     fn frame(&mut self, id: &str, value: &Value) {
         let key = self.key(id);
         let generation = self.host.plugin(key).unwrap().generation().unwrap();
-        let bytes = format!("{value}\n").into_bytes();
         let session = self.host.session_mut(key, generation).expect("a session");
-        session.receiver_mut().space(bytes.len()).copy_from_slice(&bytes);
-        session.receiver_mut().filled(bytes.len(), Vec::new(), false);
+        session.take_in(format!("{value}\n").as_bytes());
         while self
             .host
             .with_session(self.now, key, generation, |session, cx| session.handle_frames(cx, 4))
@@ -104,12 +102,8 @@ impl Bench {
         let key = self.key(id);
         let Some(generation) = self.host.plugin(key).unwrap().generation() else { return Vec::new() };
         let Some(session) = self.host.session_mut(key, generation) else { return Vec::new() };
-        let text = String::from_utf8(session.queue().all_waiting()).unwrap();
-        while !session.queue().waiting().0.is_empty() {
-            session.queue_mut().wrote(usize::MAX);
-        }
-        let frames = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        frames.filter(|frame| frame["method"] == method).map(|frame| frame["id"].as_u64().unwrap()).collect()
+        let requests = session.write_requests().into_iter();
+        requests.filter(|(called, _)| called == method).map(|(_, id)| id).collect()
     }
 
     fn answer(&mut self, id: &str, request: u64) {

@@ -106,10 +106,8 @@ impl Bench {
 
     pub(super) fn frame(&mut self, name: &str, value: &Value) {
         let (key, generation) = (self.key(name), self.plugin(name).generation().unwrap());
-        let bytes = format!("{value}\n").into_bytes();
         let session = self.host.session_mut(key, generation).expect("a session");
-        session.receiver_mut().space(bytes.len()).copy_from_slice(&bytes);
-        session.receiver_mut().filled(bytes.len(), Vec::new(), false);
+        session.take_in(format!("{value}\n").as_bytes());
         while self.host.with_session(self.now, key, generation, |session, cx| session.handle_frames(cx, 4))
             == Some(true)
         {}
@@ -120,15 +118,7 @@ impl Bench {
     pub(super) fn write(&mut self, name: &str) -> Vec<(String, u64)> {
         let (key, generation) = (self.key(name), self.plugin(name).generation().unwrap());
         let Some(session) = self.host.session_mut(key, generation) else { return Vec::new() };
-        let text = String::from_utf8(session.queue().all_waiting()).unwrap();
-        while !session.queue().waiting().0.is_empty() {
-            session.queue_mut().wrote(usize::MAX);
-        }
-        let requests = text.lines().filter_map(|line| {
-            let frame: Value = serde_json::from_str(line).unwrap();
-            Some((frame["method"].as_str()?.to_owned(), frame["id"].as_u64()?))
-        });
-        requests.collect()
+        session.write_requests()
     }
 
     pub(super) fn exit(&mut self, name: &str, clean: bool) {
