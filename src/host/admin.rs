@@ -13,7 +13,7 @@ use crate::state::call::CallEnd;
 use crate::state::call::{CallRequest, Target};
 use crate::state::closing::check_kinds;
 use crate::state::plugin::{PeerIdentity, status_of};
-use crate::state::supervisor::Wish;
+use crate::state::supervisor::{Wish, unknown};
 use crate::state::time::millis;
 use crate::state::waits::Goal;
 use crate::sys::command_name::command_of;
@@ -30,7 +30,7 @@ use rpc_plugin_wire::cut::cut_front;
 use rpc_plugin_wire::event::EventKind;
 use rpc_plugin_wire::life::{Heartbeat, PluginState};
 use rpc_plugin_wire::message::{params_into, raw_into_text};
-use rpc_plugin_wire::{CallError, ErrorCode, ErrorObject, PluginId};
+use rpc_plugin_wire::{ErrorCode, ErrorObject, PluginId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -148,11 +148,6 @@ fn deadline(timeout_ms: Option<u64>) -> Result<Duration, ErrorObject> {
     Ok(Duration::from_millis(timeout_ms))
 }
 
-fn unknown(id: &PluginId) -> ErrorObject {
-    let error = CallError::not_sent(ErrorCode::UnknownPlugin, format!("there is no plugin {id:?}"));
-    error.at(id, None).to_object()
-}
-
 fn status(cx: &AdminCx<'_>) -> DaemonStatus {
     let counts = cx.call_counts();
     let mut status = DaemonStatus {
@@ -187,7 +182,7 @@ fn status(cx: &AdminCx<'_>) -> DaemonStatus {
 
 fn find(cx: &AdminCx<'_>, id: &PluginId) -> Result<PluginStatus, ErrorObject> {
     let plugin = cx.supervisor.find(id).and_then(|key| cx.supervisor.plugin(key));
-    plugin.map(|plugin| status_of(plugin, cx.now)).ok_or_else(|| unknown(id))
+    plugin.map(|plugin| status_of(plugin, cx.now)).ok_or_else(|| unknown(id).to_object())
 }
 
 fn plugins(cx: &AdminCx<'_>) -> PluginList {

@@ -3,10 +3,10 @@
 use crate::engine::PostError;
 use crate::state::config_error::ConfigErrors;
 use crate::state::order::circle_text;
-use crate::state::supervisor::ConfigRefusal;
+use crate::state::supervisor::{ConfigRefusal, unknown};
 use crate::sys::runtime_dir::RuntimeDirError;
 use nix::errno::Errno;
-use rpc_plugin_wire::{CallError, ErrorCode, PluginId};
+use rpc_plugin_wire::{CallError, PluginId};
 use std::fmt;
 
 /// Why the host cannot do what it was asked. `Debug` is the same sentence as `Display`, since that is what a `main` that
@@ -37,8 +37,7 @@ impl HostError {
     }
 
     pub(super) fn unknown(id: &PluginId) -> HostError {
-        let text = format!("there is no plugin {:?}", id.as_str());
-        HostError::Call(CallError::not_sent(ErrorCode::UnknownPlugin, text).at(id, None))
+        HostError::Call(unknown(id))
     }
 
     /// A configuration was not taken.

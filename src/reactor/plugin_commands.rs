@@ -8,7 +8,7 @@ use super::loop_commands::PluginCommand;
 use super::pending_replies::PendingReplies;
 use crate::state::keys::PluginKey;
 use crate::state::plugin::status_of;
-use crate::state::supervisor::ConfigRefusal;
+use crate::state::supervisor::{ConfigRefusal, unknown};
 use crate::state::time::Time;
 use rpc_plugin_peer::Party;
 use rpc_plugin_wire::admin::PluginStatus;
@@ -66,9 +66,4 @@ fn remove(hub: &mut Hub, instances: &mut Instances, now: Time, id: &PluginId) ->
     }
     instances.remove(hub, key);
     Ok(())
-}
-
-fn unknown(id: &PluginId) -> CallError {
-    CallError::not_sent(ErrorCode::UnknownPlugin, format!("there is no plugin {:?}", id.as_str()))
-        .at(id, None)
 }

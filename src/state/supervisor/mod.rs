@@ -330,8 +330,8 @@ impl Supervisor {
     }
 }
 
-/// The error of a call or wait for a plugin that is not there.
-fn unknown(id: &PluginId) -> CallError {
+/// The error of a call, a wait or a question about a plugin that is not there.
+pub(crate) fn unknown(id: &PluginId) -> CallError {
     CallError::not_sent(ErrorCode::UnknownPlugin, format!("there is no plugin {:?}", id.as_str()))
         .at(id, None)
 }
