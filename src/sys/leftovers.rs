@@ -12,7 +12,7 @@
 
 use super::host_identity::{HostIdentity, Mark, ProcessIdentity, ProcessStat};
 use super::process::{Signal, wait_readable};
-use super::raw;
+use super::{proc_file, raw};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -181,16 +181,7 @@ fn environment(pid: u32) -> Option<Vec<u8>> {
 
 fn pids_of_our_user() -> io::Result<Vec<u32>> {
     let own = std::process::id();
-    let mut pids = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        if pid != own && is_of_our_user(pid) {
-            pids.push(pid);
-        }
-    }
-    Ok(pids)
+    Ok(proc_file::pids()?.into_iter().filter(|pid| *pid != own && is_of_our_user(*pid)).collect())
 }
 
 /// Whether its real user is ours. The owner of its folder in `/proc` is not that: what cannot be traced is shown as root's,

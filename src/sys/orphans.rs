@@ -13,6 +13,7 @@
 use super::command_name::command_of;
 use super::known_children::{KnownChildren, Leader};
 use super::leftovers::has_exact_entry;
+use super::proc_file;
 use super::process::{ExitStatus, Signal, wait_readable};
 use super::raw::{self, Collect};
 use nix::sys::prctl::set_child_subreaper;
@@ -249,13 +250,9 @@ fn children_of_threads() -> io::Result<Option<Vec<u32>>> {
 fn children_by_search() -> io::Result<Vec<u32>> {
     let own = std::process::id();
     let mut pids = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
+    for pid in proc_file::pids()? {
         // The name in parentheses may hold anything, so the fields are counted from the last one on.
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
         if parent.and_then(|parent| parent.parse().ok()) == Some(own) {
             pids.push(pid);

@@ -1,11 +1,11 @@
-//! Small files of /proc.
+//! Small files of /proc, and the processes that it has folders for.
 //!
 //! What this file is for: what each launch asks the kernel. [`std::fs::read_to_string`] asks for a size too, which these
 //! files do not have, and reads them in small pieces. What it deliberately does not do: tell why there is nothing.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 
 /// All that a file holds. `None`: it cannot be read, or fills `buffer`.
 pub(super) fn read<'a>(path: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
@@ -25,6 +25,18 @@ pub(super) fn read<'a>(path: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
 /// The same as text; empty where there is none.
 pub(super) fn read_text<'a>(path: &str, buffer: &'a mut [u8]) -> &'a str {
     read(path, buffer).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// Every process that this one sees, by its pid.
+///
+/// # Errors
+/// Those of reading the folder /proc.
+pub(super) fn pids() -> io::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(pids)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::host_identity::ProcessStat;
+use super::proc_file;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -51,13 +52,8 @@ fn streams(pid: u32) -> io::Result<usize> {
 }
 
 fn children(pid: u32) -> io::Result<usize> {
-    let mut children = 0;
-    for entry in fs::read_dir("/proc")? {
-        let other = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        let stat = other.filter(|other| *other != pid).and_then(ProcessStat::of);
-        children += usize::from(stat.is_some_and(|stat| stat.runs && stat.session == pid));
-    }
-    Ok(children)
+    let others = proc_file::pids()?.into_iter().filter(|other| *other != pid);
+    Ok(others.filter_map(ProcessStat::of).filter(|stat| stat.runs && stat.session == pid).count())
 }
 
 #[cfg(test)]
